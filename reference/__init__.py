@@ -1,0 +1,1 @@
+"""steadywire's reference: the protocol as pure machines, and the trio server and client that run them."""

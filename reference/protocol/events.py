@@ -1,0 +1,145 @@
+"""Events: what collaborators say to each other, and the class of each type.
+
+A sequenced event has a number, is stored, and reaches everyone exactly once and in order. Three of the sequenced types are
+critical: they are folded into the state of the run, so a late joiner needs only their sum. Presence and cursors are not in the
+log at all: only their latest value counts, so they carry no number and are never stored.
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from reference.protocol.errors import ConfigError, InvalidEvent
+
+Data = dict[str, Any]
+"""An event's payload: a JSON object."""
+
+
+class EventClass(enum.Enum):
+    CRITICAL = "sequenced, stored and folded into the state of the run"
+    SEQUENCED = "sequenced and stored"
+    PRESENCE = "latest value, made by the server"
+    EPHEMERAL = "latest value per user, made by clients"
+
+    @property
+    def is_sequenced(self) -> bool:
+        return self in (EventClass.CRITICAL, EventClass.SEQUENCED)
+
+
+class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
+    """One event, in the same form over WebSocket, polling and replay.
+
+    `timestamp` is the server's wall clock in ms since 1970; `sequence_number` counts from 1 per run and is None for presence
+    and cursors, which have no place in the order.
+    """
+
+    event_type: str
+    user_id: str
+    timestamp: int
+    sequence_number: int | None
+    data: Data
+    is_critical: bool
+
+
+GRAFT = "GRAFT"
+PRUNE = "PRUNE"
+FLAG = "FLAG"
+CHAT = "CHAT"
+USER_JOIN = "USER_JOIN"
+USER_LEAVE = "USER_LEAVE"
+CURSOR_MOVE = "CURSOR_MOVE"
+
+_BUILT_IN: dict[str, EventClass] = {
+    GRAFT: EventClass.CRITICAL,
+    PRUNE: EventClass.CRITICAL,
+    FLAG: EventClass.CRITICAL,
+    USER_JOIN: EventClass.PRESENCE,
+    USER_LEAVE: EventClass.PRESENCE,
+    CURSOR_MOVE: EventClass.EPHEMERAL,
+}
+_REQUIRED_FIELD = {GRAFT: "position", PRUNE: "step"}
+KEY_CHARACTERS_MAX = 256
+"""The longest `position` of a graft and `step` of a prune, in characters: they are keys of the run's state."""
+DATA_DEPTH_MAX = 32
+"""How deeply an event's data may nest."""
+
+
+class EventRegistry:
+    """The event types that one application knows, and the class of each.
+
+    The brief's types are always there; `sequenced` adds an application's own, stored and ordered but not folded.
+    """
+
+    def __init__(self, sequenced: tuple[str, ...] = (CHAT,)) -> None:
+        for name in sequenced:
+            if name in _BUILT_IN:
+                raise ConfigError(f"event type {name} is built in and cannot be registered again")
+            if not (name and len(name) <= 64 and name.isascii() and name.replace("_", "").isalnum()):
+                raise ConfigError(f"event type {name!r}: use 1 to 64 ASCII letters, digits and underscores")
+        self._classes: Mapping[str, EventClass] = _BUILT_IN | dict.fromkeys(sequenced, EventClass.SEQUENCED)
+
+    def class_of(self, event_type: str) -> EventClass | None:
+        """The class of `event_type`, or None if this application has no such type."""
+        return self._classes.get(event_type)
+
+    def check_publish(self, event_type: str, data: Data) -> EventClass:
+        """The class of an event that a client wants to publish; raises InvalidEvent with what to change."""
+        event_class = self.class_of(event_type)
+        if event_class is None:
+            known = ", ".join(sorted(name for name, kind in self._classes.items() if kind.is_sequenced))
+            raise InvalidEvent(f"unknown event type {event_type!r}; this server knows {known}")
+        if not event_class.is_sequenced:
+            raise InvalidEvent(f"{event_type} is not published: presence is made by the server, cursors have a frame of their own")
+        check_data(data)
+        key = _REQUIRED_FIELD.get(event_type)
+        if key is not None:
+            value = data.get(key)
+            if not isinstance(value, str) or not 0 < len(value) <= KEY_CHARACTERS_MAX:
+                raise InvalidEvent(f"{event_type} needs data.{key}, a string of 1 to {KEY_CHARACTERS_MAX} characters")
+        return event_class
+
+
+DEFAULT_REGISTRY = EventRegistry()
+
+
+def check_data(value: object, depth: int = 0) -> None:
+    """Raise InvalidEvent unless `value` survives JSON and every store unchanged.
+
+    NaN, the infinities and integers beyond 64 bits are not JSON that all sides read alike; PostgreSQL cannot store NUL in text.
+    """
+    if depth > DATA_DEPTH_MAX:
+        raise InvalidEvent(f"data nests deeper than {DATA_DEPTH_MAX} levels")
+    match value:
+        case None | bool():
+            pass
+        case str():
+            _check_text(value)
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise InvalidEvent(f"the integer {value} does not fit into 64 bits; send it as a string")
+        case float():
+            if not math.isfinite(value):
+                raise InvalidEvent(f"{value} is not a JSON number; leave it out or send it as a string")
+        case list() | tuple():
+            for item in value:
+                check_data(item, depth + 1)
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise InvalidEvent(f"the key {key!r} is not a string, which JSON requires")
+                _check_text(key)
+                check_data(item, depth + 1)
+        case _:
+            raise InvalidEvent(f"a {type(value).__name__} is not JSON: use strings, numbers, booleans, null, lists and objects")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise InvalidEvent("text contains the character NUL, which no database keeps; remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent("text contains half of a surrogate pair, which is not Unicode; remove it") from None
