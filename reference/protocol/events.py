@@ -60,7 +60,8 @@ _BUILT_IN: dict[str, EventClass] = {
     USER_LEAVE: EventClass.PRESENCE,
     CURSOR_MOVE: EventClass.EPHEMERAL,
 }
-_REQUIRED_FIELD = {GRAFT: "position", PRUNE: "step"}
+KEY_FIELD = {GRAFT: "position", PRUNE: "step"}
+"""The field of a critical event's data that says what in the run's state it changes."""
 KEY_CHARACTERS_MAX = 256
 """The longest `position` of a graft and `step` of a prune, in characters: they are keys of the run's state."""
 DATA_DEPTH_MAX = 32
@@ -92,9 +93,9 @@ class EventRegistry:
             known = ", ".join(sorted(name for name, kind in self._classes.items() if kind.is_sequenced))
             raise InvalidEvent(f"unknown event type {event_type!r}; this server knows {known}")
         if not event_class.is_sequenced:
-            raise InvalidEvent(f"{event_type} is not published: presence is made by the server, cursors have a frame of their own")
+            raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
         check_data(data)
-        key = _REQUIRED_FIELD.get(event_type)
+        key = KEY_FIELD.get(event_type)
         if key is not None:
             value = data.get(key)
             if not isinstance(value, str) or not 0 < len(value) <= KEY_CHARACTERS_MAX:

@@ -1,0 +1,72 @@
+"""What a machine asks of its driver. A driver carries these out in order and decides nothing.
+
+A connection is named by a number that the side which opened it chose; it is never used again. A WebSocket carries frames both
+ways; the polling transport of a client is a connection too, on which each request frame is followed by one answer frame (or
+`RequestFailed`); to the server each of those requests is a connection of its own.
+"""
+
+from dataclasses import dataclass
+
+from reference.protocol.frames import Events, Frame
+from reference.protocol.states import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Client: open a connection; report `connection_opened` or `connection_lost`. For polling there is nothing to report:
+    requests may follow at once."""
+
+    connection_id: int
+    transport: Transport
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one frame on each of these connections; encode it once."""
+
+    connection_ids: tuple[int, ...]
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close these connections, after what was sent before. Nothing is to be reported about them any more.
+
+    `code` None: cut it, the peer does not answer. On an HTTP request: answer with this error.
+    """
+
+    connection_ids: tuple[int, ...]
+    code: int | None
+    message: str
+    retry_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """Client: get a new token from the application and give it to `handle_token`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Server: find out whose token this is and report `handle_authenticated`."""
+
+    connection_id: int
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Server: push this batch, encoded and framed once, to each of these readers without blocking.
+
+    Report `handle_refused` for a reader that took nothing, `handle_blocked` for one that took it and can take no more now.
+    """
+
+    connection_ids: tuple[int, ...]
+    frame: Events
+    first: int
+    last: int
+
+
+ClientAction = Open | Send | Close | RefreshToken
+ServerAction = Send | Close | Authenticate | Deliver

@@ -1,0 +1,125 @@
+"""When to try again: reconnect policies, and the one who keeps count.
+
+A policy is a formula: it is told how many attempts have failed and may draw chance, and says how long to wait. The
+`Reconnector` counts, remembers the last wait, and obeys what the server asked for: `goaway` and Retry-After stand above every
+policy, for a server that sheds load must not meet its clients before its time.
+
+Chance is drawn by (purpose, index), never from a stream that others share: the wait before the n-th attempt of one client stays
+the same whatever else happens in the world, which is what makes two policies comparable.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.timers import NS_PER_MS, ns
+
+
+class Draws(Protocol):
+    """A source of chance. The same purpose and index always give the same number."""
+
+    def uniform(self, purpose: str, index: int) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a policy may know about the attempt that it is to time.
+
+    failures: attempts failed since the last useful connection; 0 for the first wait after a live session was lost.
+    previous_s: the wait before this one, in seconds (0.0 if none). first_spread_s: how widely the server wants its clients
+    spread. index: how many waits this client has drawn so far.
+    """
+
+    failures: int
+    previous_s: float
+    first_spread_s: float
+    index: int
+    draws: Draws
+    purpose: str = "backoff"
+
+    def uniform(self, low_s: float, high_s: float, aspect: str = "") -> float:
+        """A draw from U(low_s, high_s), in seconds. A policy that needs two draws for one wait names their aspects."""
+        return low_s + (high_s - low_s) * self.draws.uniform(self.purpose + aspect, self.index)
+
+
+class ReconnectPolicy(Protocol):
+    """How long to wait before an attempt."""
+
+    def wait_s(self, attempt: Attempt) -> float | None:
+        """Seconds to wait, or None to give up for good."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FullJitter:
+    """Ours: floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live session.
+
+    The spread is what keeps a fleet from returning in one second, the floor what keeps one client from hammering.
+    """
+
+    base_s: float = 1.0
+    factor: float = 2.0
+    cap_s: float = 30.0
+    floor_s: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not (self.base_s > 0 and self.cap_s >= self.base_s and self.factor >= 1 and self.floor_s >= 0):
+            raise ConfigError(f"{self}: needs base_s > 0, cap_s >= base_s, factor >= 1 and floor_s >= 0")
+
+    def wait_s(self, attempt: Attempt) -> float:
+        if attempt.failures == 0:
+            return attempt.uniform(0.0, attempt.first_spread_s)
+        return self.floor_s + attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))
+
+
+def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
+    """min(cap, base * factor**exponent), for any exponent."""
+    try:
+        return min(cap_s, base_s * factor**exponent)
+    except OverflowError:
+        return cap_s
+
+
+class Reconnector:
+    """Counts failures and times attempts for one client."""
+
+    def __init__(self, policy: ReconnectPolicy, draws: Draws, first_spread_s: float, purpose: str = "backoff") -> None:
+        self.first_spread_s = first_spread_s
+        self.failures = 0
+        self.not_before = 0
+        """The time that the server asked for, in ns; nothing may be tried earlier."""
+        self._policy = policy
+        self._draws = draws
+        self._purpose = purpose
+        self._previous_s = 0.0
+        self._index = 0
+        self._spread_asked_s: float | None = None
+
+    def failed(self) -> None:
+        """An attempt failed, or a connection died before it was steady."""
+        self.failures += 1
+
+    def steady(self) -> None:
+        """A connection has been useful for long enough to forget what came before."""
+        self.failures = 0
+        self._previous_s = 0.0
+
+    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int = 0) -> None:
+        """The server said: not before retry_after, then spread. Of several, the latest time stands."""
+        self.not_before = max(self.not_before, now + retry_after_ms * NS_PER_MS)
+        self._spread_asked_s = spread_ms / 1000
+
+    def next_attempt_at(self, now: int) -> int | None:
+        """When to try next, in ns, or None if the policy has given up. Draws once."""
+        attempt = Attempt(self.failures, self._previous_s, self.first_spread_s, self._index, self._draws, self._purpose)
+        self._index += 1
+        if self._spread_asked_s is not None:  # the server's word replaces the policy for this attempt
+            wait_s, self._spread_asked_s = attempt.uniform(0.0, self._spread_asked_s), None
+            return max(now, self.not_before) + ns(wait_s)
+        wait = self._policy.wait_s(attempt)
+        if wait is None:
+            return None
+        self._previous_s = wait
+        return max(now + ns(wait), self.not_before)

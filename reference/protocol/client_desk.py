@@ -1,0 +1,37 @@
+"""What the parts of one client session share: its settings, its timers, and the two trays that its driver empties."""
+
+import enum
+
+from reference.protocol.actions import ClientAction
+from reference.protocol.config import ClientConfig
+from reference.protocol.outcomes import Outcome
+from reference.protocol.timers import Timers
+
+
+class Timer(enum.Enum):
+    """Everything that a client session waits for."""
+
+    CONNECT = "the connection is to be open, or welcomed, by now"
+    RETRY = "the next attempt"
+    PING = "the next ping"
+    PONG = "no byte since the ping: half-open"
+    STEADY = "useful for long enough to forget earlier failures"
+    PROBE = "the next probe of WebSocket behind polling"
+    TOKEN = "the application is to have supplied a token by now"
+    TAIL = "events that must exist have not come"
+    ACK = "acknowledge what was handed over"
+    RESEND = "send again what the server put off"
+    EXPIRE = "the oldest waiting message has become too old"
+    POLL = "the next poll"
+    POLL_LIMIT = "the poll is to be answered by now"
+    PUBLISH_LIMIT = "the publish request is to be answered by now"
+
+
+class Desk:
+    """One per session; the session's parts put their work on it."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self.timers: Timers[Timer] = Timers()
+        self.actions: list[ClientAction] = []
+        self.outcomes: list[Outcome] = []

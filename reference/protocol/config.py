@@ -1,0 +1,169 @@
+"""Every parameter of the protocol, frozen and validated, with its unit in its name.
+
+The defaults are the brief's constants, or protocol.md's where the brief is silent. A parameter set is a value: compare it, print
+it, replace one field with `msgspec.structs.replace`, write it into a scenario.
+"""
+
+import typing
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.frames import Start
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+OutboxPolicy = Literal["reject_new", "drop_oldest", "conflate"]
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    def __post_init__(self) -> None:
+        for name, constraint in typing.get_type_hints(type(self), include_extras=True).items():
+            _check(name, getattr(self, name), constraint)
+
+
+class ClientConfig(_Config, frozen=True):
+    """How a client behaves. Seconds and bytes; messages and events are counted."""
+
+    connect_timeout_s: Seconds = 10.0
+    """To open a connection, and then again to be welcomed on it."""
+    ping_interval_s: Seconds = 10.0
+    ping_timeout_s: Seconds = 10.0
+    """Without any byte for this long after a ping, the connection counts as half-open and is left."""
+    steady_after_s: Seconds = 10.0
+    """Useful uptime (welcome plus one answered ping) after which earlier failures are forgotten."""
+    first_spread_s: SecondsOrZero = 1.0
+    """The spread of the first wait after a live session was lost, until the server's welcome sets it."""
+    tail_timeout_s: Seconds = 2.0
+    """A known head above the position, with nothing arriving for this long, means a gap."""
+
+    fallback_after_failures: Positive | None = 5
+    """Failed attempts in a row after which HTTP polling takes over; None: never."""
+    poll_interval_s: Seconds = 2.0
+    poll_wait_s: Annotated[float, msgspec.Meta(ge=0, le=25)] = 0.0
+    """How long the server may hold a poll that has nothing to bring; 0 is plain polling."""
+    request_timeout_s: Seconds = 10.0
+    """For an HTTP answer, beside what the server was asked to wait."""
+    probe_interval_s: Seconds = 15.0
+    """The first wait before WebSocket is probed behind polling; doubles with each failed probe."""
+    probe_interval_max_s: Seconds = 300.0
+    probe_jitter: Fraction = 0.25
+
+    outbox_messages_max: Positive = 1000
+    outbox_bytes_max: Positive = 1024 * 1024
+    outbox_age_max_s: Seconds = 600.0
+    outbox_policy: OutboxPolicy = "reject_new"
+    unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
+    """Publishes sent and not yet answered; the server allows no more than 64."""
+    retry_limit: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 3
+    """Tries of one message after retryable rejections (the brief's messageRetryLimit)."""
+    retry_base_s: Seconds = 1.0
+
+    inbox_held_max: Positive = 256
+    ack_interval_s: Seconds = 1.0
+    ack_events: Positive = 64
+    round_trip_samples_max: Positive = 100
+    start: Start = "snapshot"
+    refreshes_token: bool = False
+    """Whether the application can supply a new token when the server asks for one."""
+    token_timeout_s: Seconds = 60.0
+    """How long the application may take to supply it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.outbox_messages_max < self.unanswered_max:
+            raise ConfigError(
+                f"outbox_messages_max = {self.outbox_messages_max} is below unanswered_max = {self.unanswered_max}: "
+                "what is sent stays in the outbox until it is answered; raise the first or lower the second"
+            )
+        if self.probe_interval_max_s < self.probe_interval_s:
+            raise ConfigError("probe_interval_max_s is below probe_interval_s; raise it")
+
+
+class ServerConfig(_Config, frozen=True):
+    """How a server behaves towards one run and its clients."""
+
+    hello_timeout_s: Seconds = 10.0
+    heartbeat_interval_s: Seconds = 15.0
+    silence_max_s: Seconds = 35.0
+    """A client that says nothing for this long is gone: three of its pings and a little."""
+    slow_reader_timeout_s: Seconds = 30.0
+    """A reader that takes nothing of what waits for it for this long is closed with TOO_SLOW."""
+    first_spread_s: SecondsOrZero = 1.0
+    """Sent in welcome: how widely clients spread their first attempt after this server is lost."""
+
+    events_kept_max: Positive = 1000
+    """Per run (the brief's MAX_PERSISTED_MESSAGES_PER_RUN)."""
+    snapshot_interval_events: Positive = 500
+    state_entries_max: Positive = 10_000
+    state_bytes_max: Positive = 4 * 1024 * 1024
+    batch_events_max: Positive = 256
+    batch_bytes_max: Positive = 256 * 1024
+    """Of events in one frame; a single event may exceed it."""
+    appends_pending_max: Positive = 1024
+    """Events of one run that are sequenced and not yet durable."""
+
+    frame_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
+    unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
+    publishes_per_s: Annotated[float, msgspec.Meta(gt=0)] = 200.0
+    publish_burst: Positive = 400
+    clients_per_run_max: Positive = 10_000
+    """Client ids that a run remembers for dedupe; none is ever forgotten within an epoch."""
+    connections_per_run_max: Positive = 10_000
+
+    presence_grace_s: SecondsOrZero = 30.0
+    """A user whose connection was lost stays present for this long."""
+    presence_interval_s: Seconds = 0.25
+    cursor_interval_s: Seconds = 0.1
+    """Presence and cursor changes are gathered for this long and sent as one frame."""
+    token_warning_fraction: Fraction = 0.8
+    token_grace_s: SecondsOrZero = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.snapshot_interval_events > self.events_kept_max:
+            raise ConfigError(
+                f"snapshot_interval_events = {self.snapshot_interval_events} exceeds events_kept_max = "
+                f"{self.events_kept_max}: what is trimmed must be covered by a snapshot; lower the first"
+            )
+
+
+def recovery_bound_s(client: ClientConfig, wait_max_s: float, round_trip_max_s: float) -> float:
+    """G6: how long after the last fault a client is live again and at the head, at the most, in seconds.
+
+    It is still waiting for the longest wait of its policy, or has yet to notice that its connection is dead (a ping interval
+    and its timeout), or an attempt of it is hanging; then it connects, is welcomed and reads. The bound is for a server that
+    answers within `round_trip_max_s`.
+    """
+    notice = client.ping_interval_s + client.ping_timeout_s
+    hanging = 2 * client.connect_timeout_s
+    polling = client.poll_interval_s + client.poll_wait_s + 2 * client.request_timeout_s
+    return notice + hanging + polling + 2 * wait_max_s + client.tail_timeout_s + 10 * round_trip_max_s
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    for option in _constrained(hint):
+        metas = [meta for meta in option.__metadata__ if isinstance(meta, msgspec.Meta)]
+        if value is None or not metas:
+            return
+        wanted = option.__origin__
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (wanted is int and not isinstance(value, int)):
+            raise ConfigError(f"{name} = {value!r}: needs a {'whole ' if wanted is int else ''}number")
+        for meta in metas:
+            for holds, sign, limit in (
+                (meta.gt is None or value > meta.gt, ">", meta.gt),
+                (meta.ge is None or value >= meta.ge, ">=", meta.ge),
+                (meta.le is None or value <= meta.le, "<=", meta.le),
+            ):
+                if not holds:
+                    raise ConfigError(f"{name} = {value!r}: must be {sign} {limit}")
+
+
+def _constrained(hint: Any) -> list[Any]:
+    options = typing.get_args(hint) if not hasattr(hint, "__metadata__") else (hint,)
+    return [option for option in options if hasattr(option, "__metadata__")]

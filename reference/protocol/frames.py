@@ -1,0 +1,307 @@
+"""Frames: everything that client and server say to each other, as immutable values.
+
+One frame is one JSON object with a `type`, in one WebSocket text message; over HTTP the same values are a request's parameters
+and an answer's body. Bounds stand in the types, so a frame that was decoded is a frame that may be believed to be well formed;
+whether it may be said now is for `states` to tell.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from reference.protocol.events import Data, Event
+from reference.protocol.records import RunState
+
+PROTOCOL_VERSION = 1
+SUBPROTOCOL = "collab.v1.json"
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@+-]+$")]
+Token = Annotated[str, msgspec.Meta(max_length=8192)]
+TypeName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+
+Start = Literal["snapshot", "oldest", "head"]
+"""Where a session without a position begins: the newest snapshot and all after it, all that is kept, or only what is new."""
+Outcome = Literal["fresh", "resumed", "snapshot", "reset"]
+ResetReason = Literal["epoch", "expired", "ahead"]
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True):
+    """The base of every frame."""
+
+
+# What a client says over WebSocket.
+
+
+class Hello(Frame, frozen=True, tag="hello", kw_only=True):
+    """The first frame on a connection. A position (epoch and number) makes it a resume.
+
+    `client_id` names one life of one client: it must not be shared, or used again by a program that has forgotten what it sent.
+    `generation` counts that client's connections: of two, the server believes the higher.
+    """
+
+    protocol: int
+    client_id: Id
+    generation: Ordinal = 1
+    token: Token | None = None
+    session_id: Id | None = None
+    epoch: Id | None = None
+    after_sequence: Count | None = None
+    start: Start = "snapshot"
+
+    def __post_init__(self) -> None:
+        if (self.epoch is None) != (self.after_sequence is None):
+            raise ValueError("a position is an epoch and an afterSequence; send both or neither")
+
+
+class Publish(Frame, frozen=True, tag="publish", kw_only=True):
+    """One event to be sequenced.
+
+    `after` is the client's number before this one, when that is not `client_sequence - 1`: the numbers between were given up.
+    0 says that everything before this one is finished.
+    """
+
+    client_sequence: Ordinal
+    event_type: TypeName
+    data: Data
+    after: Count | None = None
+
+    def __post_init__(self) -> None:
+        _check_after(self.after, self.client_sequence)
+
+
+class Cursor(Frame, frozen=True, tag="cursor"):
+    """This user's cursor: only the latest counts, it is neither numbered nor stored."""
+
+    data: Data
+
+
+class Ack(Frame, frozen=True, tag="ack"):
+    """Everything up to this number has been handed to the application."""
+
+    sequence_number: Count
+
+
+class Ping(Frame, frozen=True, tag="ping"):
+    """`round_trip_ms` is what the ping before took by the client's own clock."""
+
+    nonce: Count
+    round_trip_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+class Auth(Frame, frozen=True, tag="auth"):
+    """A new token for the connection that stands."""
+
+    token: Token
+
+
+class Bye(Frame, frozen=True, tag="bye"):
+    """A clean leave: presence leaves at once."""
+
+
+# What a server says over WebSocket.
+
+
+class Limits(msgspec.Struct, frozen=True, rename="camel"):
+    """The server's limits that a client must keep."""
+
+    frame_bytes_max: int
+    unanswered_max: int
+    publishes_per_s: float
+
+
+class Retry(msgspec.Struct, frozen=True, rename="camel"):
+    """How the clients of a lost server should spread their first attempt: U(0, first_spread_ms)."""
+
+    first_spread_ms: Milliseconds
+
+
+class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
+    """The answer to hello. What follows begins after `after_sequence`; unless resumed, a snapshot at that number comes first
+    (or nothing, if a fresh session asked to start at the oldest event or at the head)."""
+
+    session_id: Id
+    epoch: Id
+    outcome: Outcome
+    reason: ResetReason | None = None
+    oldest: Count
+    head: Count
+    after_sequence: Count
+    last_client_sequence: Count
+    heartbeat_ms: Milliseconds
+    limits: Limits
+    retry: Retry
+    active_users: tuple[str, ...]
+    cursor_positions: dict[str, Data]
+    server_time: int
+
+
+class SnapshotFrame(Frame, frozen=True, tag="snapshot"):
+    sequence_number: Count
+    state: RunState
+
+
+class Events(Frame, frozen=True, tag="events"):
+    """Ascending, contiguous with everything before on this connection."""
+
+    events: tuple[Event, ...]
+
+
+class Presence(Frame, frozen=True, tag="presence", kw_only=True):
+    """Who is here. Either `full`, or what changed since the last one on this connection."""
+
+    full: tuple[str, ...] | None = None
+    joined: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    server_time: int
+
+
+class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):
+    """Where the cursors are. Either `full`, or the ones that moved since the last one on this connection."""
+
+    full: dict[str, Data] | None = None
+    moved: dict[str, Data] = {}
+    server_time: int
+
+
+class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):
+    """The publish is durable under this number. `duplicate`: it had been accepted before."""
+
+    client_sequence: Ordinal
+    sequence_number: Ordinal
+    duplicate: bool = False
+
+
+class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):
+    """The publish is refused, for good unless `retryable`."""
+
+    client_sequence: Ordinal
+    code: str
+    message: str
+    retryable: bool = False
+    retry_after_ms: Milliseconds | None = None
+
+
+class Heartbeat(Frame, frozen=True, tag="heartbeat"):
+    """Sent to a reader that has been given everything up to `head`: whoever has less has lost something."""
+
+    head: Count
+
+
+class Pong(Frame, frozen=True, tag="pong"):
+    nonce: Count
+    server_time: int
+
+
+class Expiring(Frame, frozen=True, tag="expiring"):
+    """The token's life ends in this many ms; after a grace the connection is closed."""
+
+    in_ms: Milliseconds
+
+
+class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):
+    """Come back after retryAfter + U(0, spread)."""
+
+    code: int
+    retry_after_ms: Milliseconds
+    spread_ms: Milliseconds
+
+
+class Error(Frame, frozen=True, tag="error", kw_only=True):
+    """Why the connection is about to be closed."""
+
+    code: int
+    message: str
+
+
+# What is said over HTTP.
+
+
+class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
+    """GET .../poll. Without epoch the current one is meant; with `client_id` the poll also keeps the user present."""
+
+    after_sequence: Count | None = None
+    epoch: Id | None = None
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=25_000)] = 0
+    client_id: Id | None = None
+    session_id: Id | None = None
+    generation: Ordinal = 1
+    start: Start = "snapshot"
+
+
+class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):
+    """What a poll brings: the same events, in the same form, as the WebSocket would. `has_more`: poll again at once."""
+
+    run_id: str
+    session_id: Id | None = None
+    epoch: Id
+    outcome: Outcome
+    reason: ResetReason | None = None
+    oldest: Count
+    head: Count
+    after_sequence: Count
+    last_client_sequence: Count
+    events: tuple[Event, ...]
+    has_more: bool = False
+    snapshot: SnapshotFrame | None = None
+    active_users: tuple[str, ...]
+    cursor_positions: dict[str, Data]
+    server_time: int
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One publish inside of a POST; the fields are those of `Publish`."""
+
+    client_sequence: Ordinal
+    event_type: TypeName
+    data: Data
+    after: Count | None = None
+
+    def __post_init__(self) -> None:
+        _check_after(self.after, self.client_sequence)
+
+    def as_frame(self) -> Publish:
+        """The same publish, for a WebSocket."""
+        return Publish(client_sequence=self.client_sequence, event_type=self.event_type, data=self.data, after=self.after)
+
+
+class PublishRequest(Frame, frozen=True, tag="publishMany", kw_only=True):
+    """POST .../publish."""
+
+    client_id: Id
+    generation: Ordinal = 1
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=64)] = ()
+    cursor: Data | None = None
+
+
+class PublishAnswer(Frame, frozen=True, tag="published"):
+    """One result for each message, in their order."""
+
+    results: tuple[Accepted | Rejected, ...]
+
+
+class RequestFailed(Frame, frozen=True, tag="requestFailed", kw_only=True):
+    """Said by the polling transport itself, never on the wire: a request ended without the server's answer to it.
+
+    `code` is the protocol's code if the server gave one, else None.
+    """
+
+    request: Literal["poll", "publishMany"]
+    code: int | None = None
+    message: str = ""
+    retry_after_ms: int | None = None
+
+
+ClientFrame = Hello | Publish | Cursor | Ack | Ping | Auth | Bye
+ServerFrame = (
+    Welcome | SnapshotFrame | Events | Presence | Cursors | Accepted | Rejected | Heartbeat | Pong | Expiring | Goaway | Error
+)
+RequestFrame = PollRequest | PublishRequest
+AnswerFrame = PollAnswer | PublishAnswer
+
+
+def _check_after(after: int | None, client_sequence: int) -> None:
+    if after is not None and after >= client_sequence:
+        raise ValueError("after must be below clientSequence")

@@ -1,0 +1,114 @@
+"""Connection health: round trips, delivery rate, and one word for how it goes.
+
+A round trip is measured by one clock, the client's, from a ping to its own pong. The score is the brief's:
+0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate, each in points from 0 to 100.
+"""
+
+import enum
+import math
+from collections import deque
+
+import msgspec
+
+from reference.protocol.timers import NS_PER_MS
+
+
+class Quality(enum.StrEnum):
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    UNHEALTHY = "UNHEALTHY"
+    UNKNOWN = "UNKNOWN"
+
+
+class Status(enum.StrEnum):
+    """What a person is shown."""
+
+    CONNECTED = "Connected"
+    RECONNECTED = "Reconnected"
+    DISCONNECTED = "Disconnected"
+    HTTP_POLLING = "HTTP Polling"
+
+
+class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
+    """Of the last 100 pings, in ms; all None before the first."""
+
+    samples: int = 0
+    mean_ms: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+
+
+class Health(msgspec.Struct, frozen=True, rename="camel"):
+    """One client's health at one moment.
+
+    delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
+    quality_score: 0 to 100, None without a round trip.
+    """
+
+    status: Status
+    transport: str | None
+    round_trip: RoundTrips
+    delivery_rate: float | None
+    reconnections: int
+    queued_messages: int
+    quality: Quality
+    quality_score: float | None
+
+
+_LATENCY_POINTS = ((50, 100), (100, 90), (200, 75), (500, 50), (1000, 25))
+_RECONNECTION_POINTS = ((0, 100), (1, 80), (2, 60), (5, 40), (10, 20))
+
+
+def quality_score(mean_ms: float, reconnections: int, delivery_rate: float) -> float:
+    """The brief's score, from 0 to 100."""
+    latency = next((points for limit, points in _LATENCY_POINTS if mean_ms <= limit), 10)
+    stability = next((points for limit, points in _RECONNECTION_POINTS if reconnections <= limit), 5)
+    return 0.4 * latency + 0.3 * stability + 0.3 * 100 * delivery_rate
+
+
+def quality_of(score: float | None) -> Quality:
+    if score is None:
+        return Quality.UNKNOWN
+    if score >= 80:
+        return Quality.HEALTHY
+    return Quality.DEGRADED if score >= 50 else Quality.UNHEALTHY
+
+
+def percentile(ascending: list[float], fraction: float) -> float:
+    """The value at `fraction` of a non-empty ascending list, interpolated between its two neighbours."""
+    place = fraction * (len(ascending) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(ascending) - 1)
+    return ascending[low] + (ascending[high] - ascending[low]) * (place - low)
+
+
+class HealthRecord:
+    """What a client remembers to judge its health by. Bounded by `samples_max`."""
+
+    def __init__(self, samples_max: int) -> None:
+        self._round_trips: deque[int] = deque(maxlen=samples_max)
+        self.accepted = 0
+        self.failed = 0
+        self.reconnections = 0
+
+    def round_trip(self, duration: int) -> None:
+        """A ping was answered after `duration` ns."""
+        self._round_trips.append(duration)
+
+    @property
+    def last_round_trip_ms(self) -> float | None:
+        return self._round_trips[-1] / NS_PER_MS if self._round_trips else None
+
+    def report(self, status: Status, transport: str | None, queued_messages: int) -> Health:
+        ascending = sorted(duration / NS_PER_MS for duration in self._round_trips)
+        trips, score, rate = RoundTrips(), None, None
+        if self.accepted + self.failed:
+            rate = self.accepted / (self.accepted + self.failed)
+        if ascending:
+            mean = math.fsum(ascending) / len(ascending)
+            trips = RoundTrips(
+                len(ascending), mean, percentile(ascending, 0.5), percentile(ascending, 0.95), percentile(ascending, 0.99)
+            )
+            score = quality_score(mean, self.reconnections, 1.0 if rate is None else rate)
+        return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality_of(score), score)

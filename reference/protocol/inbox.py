@@ -1,0 +1,66 @@
+"""The client's inbox: sequenced events to the application in order, each once.
+
+The position is the number of the last event handed over, in one epoch. The next number is delivered; anything at or below is a
+copy and is dropped; anything above is held and means that something between is missing, which only a reconnect with the position
+can bring. Two transports may feed one inbox at the same time, as they do while WebSocket is probed behind polling.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reference.protocol.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a batch. `gap`: a number between the position and the batch is missing."""
+
+    deliver: list[Event]
+    duplicates: int
+    gap: bool
+
+
+class Inbox:
+    """Order, duplicates and gaps of one client in one run."""
+
+    def __init__(self, held_max: int) -> None:
+        self._held_max = held_max
+        self._held: dict[int, Event] = {}
+        self.epoch: str | None = None
+        self.last = 0
+
+    @property
+    def held(self) -> int:
+        """How many events wait for one that is missing."""
+        return len(self._held)
+
+    def start_at(self, epoch: str, sequence_number: int) -> None:
+        """Take a new position: everything up to `sequence_number` in `epoch` is known by other means."""
+        if epoch != self.epoch:
+            self._held.clear()
+        self.epoch = epoch
+        self.last = sequence_number
+        self._held = {number: event for number, event in self._held.items() if number > sequence_number}
+
+    def receive(self, events: Iterable[Event]) -> Received:
+        """Sort a batch: what to hand over now, what was known, and whether something is missing."""
+        deliver: list[Event] = []
+        duplicates = 0
+        for event in events:
+            number = event.sequence_number
+            assert number is not None, "only sequenced events come in an events frame"
+            if number == self.last + 1:
+                self.last = number
+                deliver.append(event)
+                if self._held:
+                    self._release(deliver)
+            elif number <= self.last or number in self._held:
+                duplicates += 1
+            elif len(self._held) < self._held_max:
+                self._held[number] = event
+        return Received(deliver, duplicates, bool(self._held))
+
+    def _release(self, deliver: list[Event]) -> None:
+        while (event := self._held.pop(self.last + 1, None)) is not None:
+            self.last += 1
+            deliver.append(event)

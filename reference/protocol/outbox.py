@@ -1,0 +1,215 @@
+"""The client queue: publishes in the order in which they were made, kept until the server has answered.
+
+A message is *queued* until it is first sent, and only then is given its number; from then on it is *unanswered*, and a copy
+of it may be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves
+a hole that the next publish declares (`Publish.after`), for the server must never wait for a number that will not come.
+
+Nothing is sent twice on one connection unless the server asked for it: what is unanswered goes out again, in order, on the next
+connection, or after a retryable rejection. The server tells copies by their number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reference.protocol.config import OutboxPolicy
+from reference.protocol.errors import OutboxFull
+from reference.protocol.events import KEY_FIELD, Data
+from reference.protocol.frames import Message
+
+
+@dataclass(slots=True)
+class Queued:
+    """One message in the outbox. `ticket` is its name to the application; times in ns."""
+
+    ticket: int
+    event_type: str
+    data: Data
+    size_bytes: int
+    queued_at: int
+    client_sequence: int | None = None
+    in_flight: bool = False
+    tries: int = 0
+
+    @property
+    def conflation_key(self) -> tuple[str, object]:
+        field = KEY_FIELD.get(self.event_type)
+        return (self.event_type, self.data.get(field) if field else None)
+
+
+class Outbox:
+    """Bounded in messages and bytes; its owner bounds their age with `expire`."""
+
+    def __init__(self, messages_max: int, bytes_max: int, unanswered_max: int, policy: OutboxPolicy) -> None:
+        self._messages_max = messages_max
+        self._bytes_max = bytes_max
+        self._unanswered_max = unanswered_max
+        self._policy = policy
+        self._unanswered: dict[int, Queued] = {}  # by client_sequence, ascending
+        self._queue: dict[int, Queued] = {}  # by ticket, ascending
+        self._bytes = 0
+        self._next_ticket = 1
+        self._next_sequence = 1
+        self._last_accepted = 0
+
+    def __len__(self) -> int:
+        return len(self._unanswered) + len(self._queue)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._unanswered)
+
+    def add(self, event_type: str, data: Data, size_bytes: int, now: int) -> tuple[int, list[Queued]]:
+        """Queue one message; returns its ticket and what had to be dropped for it. Raises OutboxFull."""
+        message = Queued(self._next_ticket, event_type, data, size_bytes, now)
+        dropped = self._make_room(message)
+        self._next_ticket += 1
+        self._queue[message.ticket] = message
+        self._bytes += size_bytes
+        return message.ticket, dropped
+
+    def resume_numbering(self, last_client_sequence: int) -> None:
+        """The server knows this client id from an earlier life up to that number: number on from there."""
+        if self._next_sequence == 1:
+            self._next_sequence = last_client_sequence + 1
+            self._last_accepted = last_client_sequence
+
+    def new_epoch(self) -> None:
+        """The server lost its memory together with its history: it knows no number of ours."""
+        self._last_accepted = 0
+
+    def take_sendable(self, most: int | None = None) -> list[Message]:
+        """What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window."""
+        messages: list[Message] = []
+        before = 0
+        for sequence, message in self._unanswered.items():
+            if most is not None and len(messages) == most:
+                return messages
+            if not message.in_flight:
+                messages.append(self._send(sequence, message, before))
+            before = sequence
+        while self._queue and len(self._unanswered) < self._unanswered_max and (most is None or len(messages) < most):
+            message = self._queue.pop(next(iter(self._queue)))
+            sequence = self._next_sequence
+            self._next_sequence += 1
+            message.client_sequence = sequence
+            self._unanswered[sequence] = message
+            messages.append(self._send(sequence, message, before))
+            before = sequence
+        return messages
+
+    def connection_lost(self) -> None:
+        """Whatever was in flight may have arrived or not; it will be sent again."""
+        for message in self._unanswered.values():
+            message.in_flight = False
+
+    def accepted(self, client_sequence: int) -> Queued | None:
+        """The server has it. None if this was known, or given up."""
+        message = self._remove(client_sequence)
+        if message is not None:
+            self._last_accepted = max(self._last_accepted, client_sequence)
+        return message
+
+    def refused(self, client_sequence: int) -> Queued | None:
+        """The server will never take it. None if nobody waits for that answer any more."""
+        return self._remove(client_sequence)
+
+    def put_off(self, client_sequence: int, retry_limit: int) -> tuple[bool, Queued | None]:
+        """A retryable rejection of what is in flight: it and all after it are to be sent again.
+
+        Only the rejection of the oldest unanswered message counts as a try of it; the ones behind it fell with it. Returns
+        whether anything is to be sent again, and the message itself if its tries are used up: it is then removed.
+        """
+        message = self._unanswered.get(client_sequence)
+        if message is None or not message.in_flight:
+            return False, None
+        is_oldest = next(iter(self._unanswered)) == client_sequence
+        for sequence, later in self._unanswered.items():
+            if sequence >= client_sequence:
+                later.in_flight = False
+        if is_oldest:
+            message.tries += 1
+            if message.tries > retry_limit:
+                return True, self._remove(client_sequence)
+        return True, None
+
+    def tries_of_oldest(self) -> int:
+        """How often the oldest unanswered message has been put off."""
+        return next(iter(self._unanswered.values())).tries if self._unanswered else 0
+
+    def oldest_waiting_since(self) -> int | None:
+        """When the oldest message that is not in flight was queued, in ns."""
+        for message in self._waiting():
+            return message.queued_at
+        return None
+
+    def expire(self, queued_before: int) -> list[Queued]:
+        """Give up what was queued at or before that time and is not in flight now."""
+        expired = [message for message in self._waiting() if message.queued_at <= queued_before]
+        for message in expired:
+            self._drop(message)
+        return expired
+
+    def clear(self) -> list[Queued]:
+        """Give up everything, oldest first."""
+        everything = [*self._unanswered.values(), *self._queue.values()]
+        self._unanswered.clear()
+        self._queue.clear()
+        self._bytes = 0
+        return everything
+
+    def _send(self, sequence: int, message: Queued, before: int) -> Message:
+        message.in_flight = True
+        # The server knows that `sequence - 1` is settled if it follows in this very order, or was accepted.
+        follows = before == sequence - 1 or (before == 0 and self._last_accepted == sequence - 1)
+        return Message(
+            client_sequence=sequence, event_type=message.event_type, data=message.data, after=None if follows else before
+        )
+
+    def _waiting(self) -> Iterator[Queued]:
+        yield from (message for message in self._unanswered.values() if not message.in_flight)
+        yield from self._queue.values()
+
+    def _make_room(self, message: Queued) -> list[Queued]:
+        if message.size_bytes > self._bytes_max:
+            raise OutboxFull(f"a message of {message.size_bytes} bytes; the whole outbox holds {self._bytes_max}")
+        dropped: list[Queued] = []
+        while len(self) - len(dropped) >= self._messages_max or (
+            self._bytes - sum(old.size_bytes for old in dropped) + message.size_bytes > self._bytes_max
+        ):
+            victim = self._victim_for(message, dropped)
+            if victim is None:
+                raise OutboxFull(
+                    f"{len(self)} messages of {self._bytes} bytes wait; the limits are {self._messages_max} and "
+                    f"{self._bytes_max}. Wait for answers, or choose another outbox_policy"
+                )
+            dropped.append(victim)
+        for old in dropped:
+            self._drop(old)
+        return dropped
+
+    def _victim_for(self, message: Queued, dropped: list[Queued]) -> Queued | None:
+        """What the policy gives up for `message`: only ever something that was never sent."""
+        gone = {old.ticket for old in dropped}
+        for old in self._queue.values():
+            if old.ticket not in gone and (
+                self._policy == "drop_oldest" or (self._policy == "conflate" and old.conflation_key == message.conflation_key)
+            ):
+                return old
+        return None
+
+    def _drop(self, message: Queued) -> None:
+        if message.client_sequence is None:
+            del self._queue[message.ticket]
+            self._bytes -= message.size_bytes
+        else:
+            self._remove(message.client_sequence)
+
+    def _remove(self, client_sequence: int) -> Queued | None:
+        message = self._unanswered.pop(client_sequence, None)
+        if message is not None:
+            self._bytes -= message.size_bytes
+        return message

@@ -1,0 +1,74 @@
+"""What a client session tells its application, beside the events themselves.
+
+An application reads one stream: events in order, and between them the moments that it must know of. A sequenced event is
+never skipped without one of `SnapshotReceived` or `ResetReceived` in its place.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from reference.protocol.events import Event
+from reference.protocol.frames import ResetReason
+from reference.protocol.records import Snapshot
+from reference.protocol.states import ClientState
+
+
+class FailureCode(enum.StrEnum):
+    """Why a publish failed for good, when it was not the server that refused it (those carry its RejectCode)."""
+
+    EXPIRED = "expired"
+    DROPPED = "dropped"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotReceived:
+    """The state of the run at some number; the events after it follow. `reason` is None at the start of a session."""
+
+    epoch: str
+    snapshot: Snapshot
+    reason: ResetReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResetReceived:
+    """The history that this client knew is gone; forget it and start from this snapshot of the new one."""
+
+    epoch: str
+    snapshot: Snapshot
+    reason: ResetReason | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishAccepted:
+    """The publish with this ticket is durable under this number."""
+
+    ticket: int
+    sequence_number: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFailed:
+    """The publish with this ticket is given up. `may_have_arrived`: a copy was sent and never answered."""
+
+    ticket: int
+    code: str
+    message: str
+    may_have_arrived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    state: ClientState
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """Nothing more will come. `code` is a close code, or None if this side ended it."""
+
+    code: int | None
+    message: str
+
+
+Outcome = Event | SnapshotReceived | ResetReceived | PublishAccepted | PublishFailed | StateChanged | SessionEnded

@@ -1,0 +1,115 @@
+"""The polling lane: how a session goes on when no WebSocket gets through.
+
+One poll and one publish request may be under way at a time. Polls follow each other after the interval, or at once when the
+server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered. The
+session, its position, its outbox and its inbox are the same as over WebSocket: only the road is another.
+
+Every request carries the generation that the lane had when it was sent. If the server says that a request was superseded, and the
+session has opened something newer since, then it was superseded by ourselves.
+"""
+
+from reference.protocol import frames
+from reference.protocol.actions import Close, Open, Send
+from reference.protocol.backoff import Reconnector
+from reference.protocol.client_desk import Desk, Timer
+from reference.protocol.events import Data
+from reference.protocol.states import Transport
+from reference.protocol.timers import ns
+
+_TIMERS = (Timer.POLL, Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT)
+
+
+class PollingLane:
+    """What is under way over HTTP, and when the next request is due."""
+
+    def __init__(self, desk: Desk, client_id: str, reconnector: Reconnector) -> None:
+        self._desk = desk
+        self._client_id = client_id
+        self._reconnector = reconnector
+        self.connection_id: int | None = None
+        self.generation = 0
+        self._poll_generation: int | None = None  # of the request under way, None if there is none
+        self._publish_generation: int | None = None
+        self.has_arrived = False
+        """Whether the server has answered a poll on this lane."""
+
+    @property
+    def is_publishing(self) -> bool:
+        return self._publish_generation is not None
+
+    def open(self, connection_id: int, generation: int, token: str | None, first_poll_at: int) -> None:
+        """Begin, or begin again, on a connection of its own."""
+        self._desk.actions.append(Open(connection_id, Transport.POLLING, token))
+        self.connection_id = connection_id
+        self.generation = generation
+        self._desk.timers.set(Timer.POLL, first_poll_at)
+
+    def close(self) -> None:
+        """Stop; answers that are still under way are no longer waited for."""
+        if self.connection_id is not None:
+            self._desk.actions.append(Close((self.connection_id,), None, "polling has ended"))
+        self.connection_id = None
+        self.has_arrived = False
+        self._poll_generation = self._publish_generation = None
+        for timer in _TIMERS:
+            self._desk.timers.cancel(timer)
+
+    def poll(self, epoch: str | None, last: int, session_id: str | None, now: int) -> None:
+        config = self._desk.config
+        request = frames.PollRequest(
+            after_sequence=None if epoch is None else last,
+            epoch=epoch,
+            wait_ms=round(config.poll_wait_s * 1000),
+            client_id=self._client_id,
+            session_id=session_id,
+            generation=self.generation,
+            start=config.start,
+        )
+        self._poll_generation = self.generation
+        self._send(request, Timer.POLL_LIMIT, now + ns(config.poll_wait_s + config.request_timeout_s))
+
+    def publish(self, messages: tuple[frames.Message, ...], cursor: Data | None, now: int) -> None:
+        request = frames.PublishRequest(client_id=self._client_id, generation=self.generation, messages=messages, cursor=cursor)
+        self._publish_generation = self.generation
+        self._send(request, Timer.PUBLISH_LIMIT, now + ns(self._desk.config.request_timeout_s))
+
+    def poll_answered(self, has_more: bool, now: int) -> bool:
+        """An answer to the poll under way came. Returns False if there was none under way."""
+        if self._poll_generation is None:
+            return False
+        self._poll_generation = None
+        self._reconnector.steady()
+        self._desk.timers.cancel(Timer.POLL_LIMIT)
+        self._desk.timers.set(Timer.POLL, now if has_more else now + ns(self._desk.config.poll_interval_s))
+        return True
+
+    def publish_answered(self) -> bool:
+        """An answer to the publish request under way came. Returns False if there was none under way."""
+        if self._publish_generation is None:
+            return False
+        self._publish_generation = None
+        self._desk.timers.cancel(Timer.PUBLISH_LIMIT)
+        return True
+
+    def failed(self, request: str, retry_after_ms: int | None, now: int) -> tuple[int | None, int | None]:
+        """A request failed. Returns the generation that it had, and when to send again (None if the policy gives up)."""
+        self._reconnector.failed()
+        if retry_after_ms is not None:
+            self._reconnector.asked_to_wait(now, retry_after_ms)
+        at = self._reconnector.next_attempt_at(now)
+        if at is not None:
+            at = max(at, now + ns(self._desk.config.poll_interval_s))
+        if request == "poll":
+            generation, self._poll_generation = self._poll_generation, None
+            self._desk.timers.cancel(Timer.POLL_LIMIT)
+            if at is not None:
+                self._desk.timers.set(Timer.POLL, at)
+        else:
+            generation, self._publish_generation = self._publish_generation, None
+            self._desk.timers.cancel(Timer.PUBLISH_LIMIT)
+        return generation, at
+
+    def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:
+        assert self.connection_id is not None, "only an open lane has timers that send"
+        self._desk.actions.append(Send((self.connection_id,), request))
+        self._desk.timers.set(limit, limit_at)

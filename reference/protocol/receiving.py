@@ -1,0 +1,115 @@
+"""The receiving half of a client session: the inbox, snapshots and resets, what others know of us and we of them.
+
+Both transports end here. A snapshot moves the position forward, or into another history; it never moves it back in the same one,
+so it does no harm when the other transport has been faster.
+"""
+
+from collections.abc import Iterable
+
+from reference.protocol import frames
+from reference.protocol.client_desk import Desk, Timer
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.events import Event
+from reference.protocol.inbox import Inbox
+from reference.protocol.outcomes import ResetReceived, SnapshotReceived
+from reference.protocol.records import Snapshot
+from reference.protocol.roster import Roster
+from reference.protocol.timers import ns
+
+
+class Receiving:
+    """Owns the position, the roster, and the acknowledgements."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.inbox = Inbox(desk.config.inbox_held_max)
+        self.roster = Roster()
+        self._announced: frames.Welcome | None = None  # its snapshot is still to come
+        self._known_head = 0
+        self._acked = 0
+
+    def welcomed(self, welcome: frames.Welcome, now: int) -> None:
+        """A WebSocket begins to bring events, perhaps after a snapshot."""
+        outcomes = self.roster.full(welcome.active_users, welcome.cursor_positions, welcome.server_time)
+        self._desk.outcomes += outcomes
+        self._known_head = 0
+        if welcome.outcome == "resumed":
+            self.head_is(welcome.head, now)
+        elif welcome.outcome == "fresh" and self._desk.config.start != "snapshot":
+            self._start_at(welcome.epoch, welcome.after_sequence)
+            self.head_is(welcome.head, now)
+        else:
+            self._announced = welcome
+
+    def disconnected(self) -> None:
+        """The WebSocket is gone, and with it what it had announced."""
+        self._announced = None
+        for timer in (Timer.TAIL, Timer.ACK):
+            self._desk.timers.cancel(timer)
+
+    def snapshot(self, frame: frames.SnapshotFrame, now: int) -> None:
+        """The snapshot that a welcome announced. Raises RemoteError."""
+        announced, self._announced = self._announced, None
+        if announced is None:
+            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")
+        self._take_snapshot(announced, frame)
+        self.head_is(announced.head, now)
+
+    def events(self, events: Iterable[Event], now: int) -> bool:
+        """A batch over WebSocket. Returns whether an event is missing. Raises RemoteError."""
+        if self._announced is not None:
+            raise RemoteError(CloseCode.BAD_FRAME, "events before the snapshot that welcome announced")
+        received = self.inbox.receive(events)
+        self._desk.outcomes += received.deliver
+        if received.deliver:
+            self._desk.timers.cancel(Timer.TAIL)
+            self.head_is(self._known_head, now)
+        return received.gap
+
+    def poll(self, answer: frames.PollAnswer, *, takes_roster: bool) -> None:
+        """What a poll brought."""
+        if answer.snapshot is not None:
+            self._take_snapshot(answer, answer.snapshot)
+        elif answer.outcome == "fresh":
+            self._start_at(answer.epoch, answer.after_sequence)
+        if answer.epoch == self.inbox.epoch:  # else the answer is about a history that was left while it was on its way
+            self._desk.outcomes += self.inbox.receive(answer.events).deliver
+        if takes_roster:
+            users, cursors = answer.active_users, answer.cursor_positions
+            self._desk.outcomes += self.roster.full(users, cursors, answer.server_time)
+
+    def head_is(self, head: int, now: int) -> None:
+        """Events up to `head` exist. If they do not come, something has been lost on the way."""
+        self._known_head = max(self._known_head, head)
+        if self._known_head > self.inbox.last and Timer.TAIL not in self._desk.timers:
+            self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
+
+    def ack_due(self, now: int) -> bool:
+        """Whether to acknowledge at once; otherwise a timer sees to it."""
+        if self.inbox.last - self._acked >= self._desk.config.ack_events:
+            return True
+        if self.inbox.last > self._acked and Timer.ACK not in self._desk.timers:
+            self._desk.timers.set(Timer.ACK, now + ns(self._desk.config.ack_interval_s))
+        return False
+
+    def take_ack(self) -> frames.Ack:
+        self._desk.timers.cancel(Timer.ACK)
+        self._acked = self.inbox.last
+        return frames.Ack(self._acked)
+
+    def _start_at(self, epoch: str, sequence_number: int) -> None:
+        """Begin without a snapshot. A position in this epoch, brought by the other transport meanwhile, is kept."""
+        if epoch != self.inbox.epoch:
+            self.inbox.start_at(epoch, sequence_number)
+            self._acked = sequence_number
+
+    def _take_snapshot(self, announced: frames.Welcome | frames.PollAnswer, frame: frames.SnapshotFrame) -> None:
+        same_epoch = announced.epoch == self.inbox.epoch
+        was_ahead = announced.reason == "ahead" and self.inbox.last > announced.head
+        if same_epoch and not was_ahead and frame.sequence_number <= self.inbox.last:
+            return
+        snapshot = Snapshot(frame.sequence_number, frame.state)
+        self.inbox.start_at(announced.epoch, frame.sequence_number)
+        self._acked = frame.sequence_number
+        kind = ResetReceived if announced.outcome == "reset" else SnapshotReceived
+        self._desk.outcomes.append(kind(announced.epoch, snapshot, announced.reason))

@@ -1,0 +1,115 @@
+"""The sending half of a client session: the outbox, and what answers and rejections do to it.
+
+It does not know which transport carries its messages: it is asked for what can be sent now, and told what was answered, put off
+or lost. It is silent while a retryable rejection is being waited out.
+"""
+
+from reference.protocol import frames
+from reference.protocol.backoff import capped
+from reference.protocol.client_desk import Desk, Timer
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.errors import InvalidEvent
+from reference.protocol.events import Data, EventRegistry, check_data
+from reference.protocol.health import HealthRecord
+from reference.protocol.outbox import Outbox, Queued
+from reference.protocol.outcomes import FailureCode, PublishAccepted, PublishFailed
+from reference.protocol.timers import NS_PER_MS, ns
+
+_RETRY_CAP_S = 30.0
+
+
+class Sending:
+    """Owns the outbox and the cursor that waits."""
+
+    def __init__(self, desk: Desk, registry: EventRegistry, record: HealthRecord) -> None:
+        config = desk.config
+        self._desk = desk
+        self._registry = registry
+        self._record = record
+        self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
+        self._cursor: Data | None = None
+
+    def publish(self, event_type: str, data: Data, now: int) -> int:
+        """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
+        self._registry.check_publish(event_type, data)
+        ticket, dropped = self.outbox.add(event_type, data, encoded_bytes(data) + len(event_type), now)
+        for message in dropped:
+            self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer", False)
+        self.watch_age()
+        return ticket
+
+    def move_cursor(self, data: Data) -> None:
+        """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
+        check_data(data)
+        if encoded_bytes(data) > self._desk.config.outbox_bytes_max:
+            raise InvalidEvent(f"a cursor larger than outbox_bytes_max = {self._desk.config.outbox_bytes_max} bytes")
+        self._cursor = data
+
+    def take(self) -> tuple[tuple[frames.Message, ...], Data | None]:
+        """What can be sent now, in order, and the cursor if it has moved."""
+        if Timer.RESEND in self._desk.timers:
+            return (), None
+        messages = tuple(self.outbox.take_sendable())
+        cursor, self._cursor = self._cursor, None
+        self.watch_age()
+        return messages, cursor
+
+    def receive(self, result: frames.Accepted | frames.Rejected, now: int) -> None:
+        """The server's answer to one message, over either transport."""
+        number = result.client_sequence
+        if isinstance(result, frames.Accepted):
+            message = self.outbox.accepted(number)
+            if message is not None:
+                self._record.accepted += 1
+                self._desk.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate))
+        elif result.retryable:
+            self._put_off(result, now)
+        else:
+            message = self.outbox.refused(number)
+            if message is not None:
+                self._fail(message, result.code, result.message, False)
+        self.watch_age()
+
+    def wait_until(self, at: int) -> None:
+        """Send nothing before `at`."""
+        self._desk.timers.set(Timer.RESEND, at)
+
+    def connection_lost(self) -> None:
+        """What was in flight is to be sent again, on whatever comes next."""
+        self._desk.timers.cancel(Timer.RESEND)
+        self.outbox.connection_lost()
+        self.watch_age()
+
+    def expire(self, now: int) -> None:
+        """Give up what has waited for too long."""
+        for message in self.outbox.expire(now - ns(self._desk.config.outbox_age_max_s)):
+            self._fail(message, FailureCode.EXPIRED, "waited for a connection for too long")
+        self.watch_age()
+
+    def give_up(self, reason: str) -> None:
+        """The session ends: whatever is left fails visibly."""
+        for message in self.outbox.clear():
+            self._fail(message, FailureCode.CLOSED, reason)
+
+    def watch_age(self) -> None:
+        since = self.outbox.oldest_waiting_since()
+        if since is None:
+            self._desk.timers.cancel(Timer.EXPIRE)
+        else:
+            self._desk.timers.set(Timer.EXPIRE, since + ns(self._desk.config.outbox_age_max_s))
+
+    def _put_off(self, rejected: frames.Rejected, now: int) -> None:
+        again, failed = self.outbox.put_off(rejected.client_sequence, self._desk.config.retry_limit)
+        if failed is not None:
+            self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)", False)
+        if again:
+            tries = max(1, self.outbox.tries_of_oldest())
+            wait_s = capped(self._desk.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
+            self.wait_until(now + max(ns(wait_s), (rejected.retry_after_ms or 0) * NS_PER_MS))
+
+    def _fail(self, message: Queued, code: str, reason: str, may_have_arrived: bool | None = None) -> None:
+        """Unless the server refused it, a message that was ever sent may have arrived."""
+        self._record.failed += 1
+        if may_have_arrived is None:
+            may_have_arrived = message.client_sequence is not None
+        self._desk.outcomes.append(PublishFailed(message.ticket, code, reason, may_have_arrived))

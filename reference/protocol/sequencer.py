@@ -1,0 +1,267 @@
+"""The sequencer of one run: publishes in, numbered events out, every publish once.
+
+A client numbers its publishes; the sequencer takes them in that order and remembers its answers, so a copy gets the first answer
+again. What it numbers is *pending* until the store has it; only then may the acknowledgement leave. A final rejection is
+remembered like an acceptance, and leaves only after everything that the run took before it is durable: else a crash could make
+the server forget an earlier publish whose successor the client believes settled.
+
+    copy of what was answered     the same answer, marked as duplicate
+    copy of what is pending       the answer when it is there
+    the next number               taken, or finally rejected; either way the number is used up
+    a number after a hole         put off, unless the client says (`after`) that it gave the hole up
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import InvalidEvent, RejectCode
+from reference.protocol.events import Event, EventClass, EventRegistry
+from reference.protocol.frames import Accepted, Message, Publish, Rejected
+from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
+from reference.protocol.run_state import Fold
+from reference.protocol.timers import NS_PER_MS, NS_PER_S
+
+ANSWERS_KEPT = 64
+"""Answers remembered per client: no client may have more publishes unanswered."""
+_OVERLOAD_RETRY_MS = 1000
+
+Answer = Accepted | Rejected
+
+
+@dataclass(slots=True)
+class _Publisher:
+    """The dedupe memory of one client, and its allowance."""
+
+    user_id: str
+    last: int = 0
+    answers: dict[int, Answer] = field(default_factory=dict)
+    pending: dict[int, "_Pending"] = field(default_factory=dict)
+    allowance: float = 0.0
+    allowance_at: int | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A publish that has its answer, which waits for the store. `reply_to` are the connections that want it."""
+
+    publisher: _Publisher
+    answer: Answer
+    entry: LogEntry | None
+    reply_to: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that may leave now."""
+
+    connection_id: int
+    answer: Answer
+
+
+class Sequencer:
+    """Bounded by ServerConfig: clients per run, answers per client, pending events."""
+
+    def __init__(self, stored: StoredRun, config: ServerConfig, registry: EventRegistry) -> None:
+        self._run_id = stored.run_id
+        self._epoch = stored.epoch
+        self._config = config
+        self._registry = registry
+        self._publishers = {client.client_id: _restored(client) for client in stored.clients}
+        self._fold = Fold(stored.snapshot.state)
+        for event in stored.events:
+            number = event.sequence_number
+            if number is not None and number > stored.snapshot.sequence_number:
+                self._fold.apply(event.event_type, event.data)
+        self._head = stored.head  # of what is numbered; the log's head is what is durable
+        self._snapshot_at = stored.snapshot.sequence_number
+        self._snapshot_due: Snapshot | None = None
+        self._pending: deque[_Pending] = deque()
+        self._to_append: list[LogEntry] = []
+        self._replies: list[Reply] = []
+        self._events_pending = 0
+
+    @property
+    def events_pending(self) -> int:
+        """Events that are numbered and not yet durable."""
+        return self._events_pending
+
+    def user_of(self, client_id: str) -> str | None:
+        """The user that this client id is bound to, or None if it has never published."""
+        publisher = self._publishers.get(client_id)
+        return None if publisher is None else publisher.user_id
+
+    def last_of(self, client_id: str) -> int:
+        """The newest number of that client that was taken; 0 if none."""
+        publisher = self._publishers.get(client_id)
+        return 0 if publisher is None else publisher.last
+
+    def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+        """Take one publish. Its answer comes with `take_replies`, now or once the store has it."""
+        number = publish.client_sequence
+        publisher = self._publishers.get(client_id)
+        if publisher is None:
+            if len(self._publishers) >= self._config.clients_per_run_max:
+                reason = f"this run has {len(self._publishers)} clients that published; it takes no more"
+                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
+                return
+            publisher = self._publishers[client_id] = _Publisher(user_id)
+        if number <= publisher.last:
+            self._answer_again(publisher, number, connection_id)
+            return
+        put_off = self._put_off(publisher, publish, now)
+        if put_off is not None:
+            self._reply(connection_id, put_off)
+            return
+        self._take(publisher, client_id, publish, connection_id, now)
+
+    def take_append(self) -> Append | None:
+        """What has been numbered since the last call, to be made durable."""
+        if not self._to_append:
+            return None
+        entries, self._to_append = tuple(self._to_append), []
+        snapshot, self._snapshot_due = self._snapshot_due, None
+        oldest = max(0, min(entries[-1].sequence_number - self._config.events_kept_max, self._snapshot_at)) + 1
+        return Append(self._run_id, self._epoch, entries, snapshot, oldest)
+
+    def appended(self, through: int) -> None:
+        """Everything up to that sequence number is durable: the answers may leave."""
+        while self._pending:
+            entry = self._pending[0].entry
+            if entry is not None:
+                if entry.sequence_number > through:
+                    return
+                self._events_pending -= 1
+            self._settle(self._pending.popleft())
+
+    def take_replies(self) -> list[Reply]:
+        replies, self._replies = self._replies, []
+        return replies
+
+    def forget_connection(self, connection_id: int) -> None:
+        """Nobody waits on this connection any more."""
+        for pending in self._pending:
+            if connection_id in pending.reply_to:
+                pending.reply_to.remove(connection_id)
+
+    def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
+        pending = publisher.pending.get(number)
+        answer = publisher.answers.get(number)
+        if pending is not None:
+            pending.reply_to.append(connection_id)
+        elif isinstance(answer, Accepted):
+            self._reply(connection_id, _duplicate(answer))
+        elif answer is not None:
+            self._reply(connection_id, answer)
+        else:
+            reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
+            self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
+
+    def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
+        """A rejection that does not use the number up, if there is a reason for one."""
+        number = publish.client_sequence
+        follows = number - 1 if publish.after is None else publish.after
+        if publisher.last < follows:
+            return _rejected(number, RejectCode.OUT_OF_ORDER, f"publish {follows} comes first; the last one was {publisher.last}")
+        if len(publisher.pending) >= self._config.unanswered_max:
+            limit = self._config.unanswered_max
+            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{limit} publishes wait for their answers")
+        if self._events_pending >= self._config.appends_pending_max:
+            reason = f"{self._events_pending} events wait to be stored"
+            return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
+        wait_ms = self._spend_allowance(publisher, now)
+        if wait_ms:
+            reason = f"more than {self._config.publishes_per_s:g} publishes per second"
+            return _rejected(number, RejectCode.RATE, reason, wait_ms)
+        return None
+
+    def _spend_allowance(self, publisher: _Publisher, now: int) -> int:
+        """A token bucket. Returns 0 if the publish may pass, else how long to wait, in ms."""
+        rate, burst = self._config.publishes_per_s, float(self._config.publish_burst)
+        if publisher.allowance_at is None:
+            publisher.allowance = burst
+        else:
+            publisher.allowance = min(burst, publisher.allowance + (now - publisher.allowance_at) / NS_PER_S * rate)
+        publisher.allowance_at = now
+        if publisher.allowance < 1.0:
+            return max(1, round((1.0 - publisher.allowance) / rate * 1000))
+        publisher.allowance -= 1.0
+        return 0
+
+    def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+        number = publish.client_sequence
+        entry: LogEntry | None = None
+        answer: Answer | None = self._refusal(publish)
+        if answer is None:
+            self._head += 1
+            event = Event(
+                event_type=publish.event_type,
+                user_id=publisher.user_id,
+                timestamp=now // NS_PER_MS,
+                sequence_number=self._head,
+                data=publish.data,
+                is_critical=self._registry.class_of(publish.event_type) is EventClass.CRITICAL,
+            )
+            entry = LogEntry(event, client_id, number)
+            self._record(entry)
+            answer = Accepted(client_sequence=number, sequence_number=self._head)
+        publisher.last = number
+        pending = _Pending(publisher, answer, entry, [connection_id])
+        publisher.pending[number] = pending
+        if entry is None and not self._pending:
+            self._settle(pending)
+        else:
+            self._pending.append(pending)
+
+    def _refusal(self, publish: Publish | Message) -> Rejected | None:
+        """A final rejection, if there is a reason for one."""
+        number = publish.client_sequence
+        if self._registry.class_of(publish.event_type) is None:
+            return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
+        try:
+            self._registry.check_publish(publish.event_type, publish.data)
+        except InvalidEvent as error:
+            return _rejected(number, RejectCode.INVALID_EVENT, str(error))
+        entries_max, bytes_max = self._config.state_entries_max, self._config.state_bytes_max
+        if not self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max):
+            reason = f"the run's state is full: {self._fold.entries} entries, {self._fold.size_bytes} bytes"
+            return _rejected(number, RejectCode.STATE_FULL, reason)
+        return None
+
+    def _record(self, entry: LogEntry) -> None:
+        self._fold.apply(entry.event.event_type, entry.event.data)
+        self._to_append.append(entry)
+        self._events_pending += 1
+        if self._head - self._snapshot_at >= self._config.snapshot_interval_events:
+            self._snapshot_due = self._fold.snapshot(self._head)
+            self._snapshot_at = self._head
+
+    def _settle(self, pending: _Pending) -> None:
+        publisher, answer = pending.publisher, pending.answer
+        del publisher.pending[answer.client_sequence]
+        publisher.answers[answer.client_sequence] = answer
+        while len(publisher.answers) > ANSWERS_KEPT:
+            del publisher.answers[next(iter(publisher.answers))]
+        for index, connection_id in enumerate(pending.reply_to):
+            is_copy = index > 0 and isinstance(answer, Accepted)
+            self._reply(connection_id, _duplicate(answer) if is_copy and isinstance(answer, Accepted) else answer)
+
+    def _reply(self, connection_id: int, answer: Answer) -> None:
+        self._replies.append(Reply(connection_id, answer))
+
+
+def _rejected(number: int, code: RejectCode, message: str, retry_after_ms: int | None = None) -> Rejected:
+    return Rejected(
+        client_sequence=number, code=code, message=message, retryable=code.is_retryable, retry_after_ms=retry_after_ms
+    )
+
+
+def _duplicate(answer: Accepted) -> Accepted:
+    return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
+
+
+def _restored(client: StoredClient) -> _Publisher:
+    answers: dict[int, Answer] = {
+        number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
+    }
+    return _Publisher(client.user_id, client.last_client_sequence, answers)

@@ -1,0 +1,47 @@
+"""The server's half of one connection: who is at the other end, and what it may say now.
+
+A WebSocket says hello, is authenticated, and is then live; an HTTP request says one thing and gets one answer. `states` has the
+table; `run` decides what each frame does.
+"""
+
+from dataclasses import dataclass, field
+
+from reference.protocol import frames
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.membership import Session
+from reference.protocol.sequencer import Answer
+from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose token it was. `expires_at` is in ns on the server's clock, None for a token without an end."""
+
+    user_id: str
+    expires_at: int | None = None
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection to a run."""
+
+    connection_id: int
+    transport: Transport
+    state: ConnectionState
+    identity: Identity | None
+    new_session_id: str
+    """Drawn by the driver, for the session if it is a new one."""
+    hello: frames.Hello | None = None
+    session: Session | None = None
+    results: dict[int, Answer] = field(default_factory=dict)
+    """The answers to a publish request so far, by client sequence number."""
+    expected: tuple[int, ...] = ()
+    """The client sequence numbers of a publish request, in its order."""
+    poll: frames.PollRequest | None = None
+
+    def check(self, frame: frames.Frame) -> None:
+        """Raise RemoteError unless the peer may say this now."""
+        if type(frame) in SERVER_MAY_RECEIVE[self.state]:
+            return
+        name = type(frame).__name__.lower()
+        raise RemoteError(CloseCode.BAD_FRAME, f"{name} is not allowed while {self.state.value.replace('_', ' ')}")

@@ -1,0 +1,82 @@
+"""Named timers in one table, with one next deadline.
+
+A machine sets and cancels timers by name; its driver asks for `next_deadline()` and arms one alarm. Moving a timer to a later
+time, which is what traffic does all day, costs one dictionary write: the entry in the heap is left where it is and put right
+when it comes to the top. Timers that expire together fire in the order of their deadlines, then in the order in which they
+were set.
+"""
+
+import heapq
+from typing import Generic, TypeVar
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+K = TypeVar("K")
+
+
+def ns(seconds: float) -> int:
+    """Seconds as whole nanoseconds."""
+    return round(seconds * NS_PER_S)
+
+
+class Timers(Generic[K]):
+    """Deadlines by key, in ns. A key has at most one."""
+
+    def __init__(self) -> None:
+        self._deadlines: dict[K, tuple[int, int]] = {}
+        self._queued: dict[K, int] = {}  # the earliest heap entry of each key; never later than its deadline
+        self._heap: list[tuple[int, int, K]] = []
+        self._count = 0
+
+    def set(self, key: K, deadline: int) -> None:
+        """Let `key` expire at `deadline`, instead of whenever it would have."""
+        self._count += 1
+        self._deadlines[key] = (deadline, self._count)
+        queued = self._queued.get(key)
+        if queued is None or deadline < queued:
+            self._push(key, deadline, self._count)
+
+    def cancel(self, key: K) -> None:
+        self._deadlines.pop(key, None)
+
+    def deadline_of(self, key: K) -> int | None:
+        """When `key` expires, or None if it is not set."""
+        entry = self._deadlines.get(key)
+        return None if entry is None else entry[0]
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._deadlines
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def next_deadline(self) -> int | None:
+        """When the first timer expires, or None if none is set."""
+        while self._heap:
+            queued_at, count, key = self._heap[0]
+            current = self._deadlines.get(key)
+            if current == (queued_at, count):
+                return queued_at
+            heapq.heappop(self._heap)
+            if self._queued.get(key) == queued_at:
+                del self._queued[key]
+                if current is not None:
+                    self._push(key, *current)
+        return None
+
+    def pop_expired(self, now: int) -> K | None:
+        """Remove and return the first timer that has expired by `now`, or None. Call until None: firing one may set others."""
+        deadline = self.next_deadline()
+        if deadline is None or deadline > now:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        if self._queued.get(key) == deadline:
+            del self._queued[key]
+        del self._deadlines[key]
+        return key
+
+    def _push(self, key: K, deadline: int, count: int) -> None:
+        self._queued[key] = deadline
+        # The count is unique, so the heap never compares two keys.
+        heapq.heappush(self._heap, (deadline, count, key))
