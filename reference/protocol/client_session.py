@@ -24,6 +24,7 @@ from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
 from reference.protocol.health import Health, HealthRecord, Status
 from reference.protocol.outcomes import Outcome, SessionEnded, StateChanged
 from reference.protocol.polling import PollingLane
+from reference.protocol.pulse import Pulse
 from reference.protocol.receiving import Receiving
 from reference.protocol.sending import Sending
 from reference.protocol.states import (
@@ -34,9 +35,6 @@ from reference.protocol.states import (
     Transport,
 )
 from reference.protocol.timers import ns
-
-_OF_WEBSOCKET = (Timer.CONNECT, Timer.PING, Timer.PONG, Timer.STEADY)
-_PINGS_REMEMBERED_MAX = 8
 
 
 class ClientSession:
@@ -63,14 +61,13 @@ class ClientSession:
         self._timers = self._desk.timers
         self._sending = Sending(self._desk, registry, self._record)
         self._receiving = Receiving(self._desk)
+        self._pulse = Pulse(self._desk, self._record)
         self._reconnector = Reconnector(policy, draws, config.first_spread_s)
         polls = Reconnector(policy, draws, config.first_spread_s, purpose="poll_backoff")
         self._lane = PollingLane(self._desk, client_id, polls)
         self._websocket: int | None = None
         self._generation = 0  # of the newest connection; also its connection_id
         self._was_connected = False
-        self._pings: dict[int, int] = {}
-        self._next_nonce = 0
         self._failed_probes = 0
         self._probes_timed = 0
 
@@ -322,9 +319,9 @@ class ClientSession:
         self._desk.actions.append(RefreshToken())
 
     def _forget_websocket(self) -> None:
-        for timer in _OF_WEBSOCKET:
+        for timer in (Timer.CONNECT, Timer.STEADY):
             self._timers.cancel(timer)
-        self._pings.clear()
+        self._pulse.stopped()
         self._receiving.disconnected()
 
     def _stop_polling(self) -> None:
@@ -353,7 +350,7 @@ class ClientSession:
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
-        self._timers.cancel(Timer.PONG)  # any byte counts as life
+        self._pulse.heard()
         match frame:
             case frames.Welcome():
                 self._welcomed(frame, now)
@@ -399,15 +396,12 @@ class ClientSession:
         if welcome.outcome == "reset":
             self._sending.outbox.new_epoch()
         self._receiving.welcomed(welcome, now)
-        self._ping(now)
+        self._send(self._pulse.ping(now))
         self._send_waiting(now)
 
     def _receive_pong(self, pong: frames.Pong, now: int) -> None:
-        sent_at = self._pings.pop(pong.nonce, None)
-        if sent_at is None:
-            return
-        self._record.round_trip(now - sent_at)
-        if self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
+        is_answer = self._pulse.pong(pong.nonce, now)
+        if is_answer and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
             self._turn(ClientInput.PROVEN)
             self._stop_polling()
             self._timers.set(Timer.STEADY, now + ns(self.config.steady_after_s))
@@ -474,17 +468,6 @@ class ClientSession:
             if messages or cursor is not None:
                 self._lane.publish(messages, cursor, now)
 
-    def _ping(self, now: int) -> None:
-        nonce = self._next_nonce
-        self._next_nonce += 1
-        self._pings[nonce] = now
-        if len(self._pings) > _PINGS_REMEMBERED_MAX:
-            del self._pings[next(iter(self._pings))]
-        self._send(frames.Ping(nonce, self._record.last_round_trip_ms))
-        self._timers.set(Timer.PING, now + ns(self.config.ping_interval_s))
-        if Timer.PONG not in self._timers:
-            self._timers.set(Timer.PONG, now + ns(self.config.ping_timeout_s))
-
     # Timers.
 
     def _fire(self, timer: Timer, now: int) -> None:
@@ -495,7 +478,7 @@ class ClientSession:
                 self._turn(ClientInput.DUE)
                 self._connect(now)
             case Timer.PING:
-                self._ping(now)
+                self._send(self._pulse.ping(now))
             case Timer.PONG:
                 self._leave(CloseCode.HEARTBEAT_LOST, "nothing came back after a ping", now)
             case Timer.TAIL:

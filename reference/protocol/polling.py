@@ -1,8 +1,8 @@
 """The polling lane: how a session goes on when no WebSocket gets through.
 
 One poll and one publish request may be under way at a time. Polls follow each other after the interval, or at once when the
-server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered. The
-session, its position, its outbox and its inbox are the same as over WebSocket: only the road is another.
+server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered.
+The session, its position, its outbox and its inbox are the same as over WebSocket: only the road is another.
 
 Every request carries the generation that the lane had when it was sent. If the server says that a request was superseded, and the
 session has opened something newer since, then it was superseded by ourselves.

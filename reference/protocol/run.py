@@ -12,51 +12,26 @@ The driver's part, after each input: hand `events_to_append()` to the store, car
 reader that lags, whenever its socket takes more, send `next_batch(reader)` until it gives None.
 """
 
-import enum
 from typing import assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
+from reference.protocol.actions import Authenticate, Close, Deliver, ServerAction
+from reference.protocol.answers import snapshot_frame, welcome
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.event_log import EventLog, Place
-from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry, check_data
+from reference.protocol.events import DEFAULT_REGISTRY, Event, EventRegistry
 from reference.protocol.fan_out import FanOut
-from reference.protocol.membership import Membership, Session
-from reference.protocol.observations import Answered, FellBack, Joined, Left, Observation, RoundTripMeasured
-from reference.protocol.presence import Attendance
+from reference.protocol.gathering import Gathering
+from reference.protocol.membership import Session
+from reference.protocol.observations import Answered, Joined, Left, Observation, RoundTripMeasured
 from reference.protocol.records import Append, Snapshot, StoredRun
+from reference.protocol.requests import Requests
+from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, RunDesk, RunTimer, TimerKey
 from reference.protocol.sequencer import Sequencer
 from reference.protocol.server_session import Connection, Identity
 from reference.protocol.states import ConnectionState, Transport
-from reference.protocol.timers import NS_PER_MS, Timers, ns
-
-
-class RunTimer(enum.Enum):
-    """What a run waits for; each but the first three belongs to one connection, GRACE to one client."""
-
-    HEARTBEAT = "the readers have heard nothing for too long"
-    PRESENCE = "changes of presence have been gathered for long enough"
-    CURSORS = "moves of cursors have been gathered for long enough"
-    HELLO = "the first frame is to be here, and its token checked, by now"
-    SILENCE = "the client has said nothing for too long"
-    STALLED = "a reader takes nothing of what waits for it"
-    EXPIRING = "the client should get a new token"
-    EXPIRED = "the token and its grace are over"
-    LONG_POLL = "a poll is to be answered with nothing"
-    GRACE = "a user who went away is gone"
-
-
-_Key = tuple[RunTimer, int | str]
-_OF_CONNECTION = (
-    RunTimer.HELLO,
-    RunTimer.SILENCE,
-    RunTimer.STALLED,
-    RunTimer.EXPIRING,
-    RunTimer.EXPIRED,
-    RunTimer.LONG_POLL,
-)
-_RUN = 0  # the owner of the run's own timers
+from reference.protocol.timers import NS_PER_MS, ns
 
 
 class Run:
@@ -68,14 +43,12 @@ class Run:
         self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
         self._sequencer = Sequencer(stored, config, registry)
         self._fan_out = FanOut(self._log, config)
-        self._members = Membership()
-        self._attendance = Attendance()
+        self._desk = RunDesk(config)
+        self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
+        self._attendance = self._gathering.attendance
         self._connections: dict[int, Connection] = {}
-        self._timers: Timers[_Key] = Timers()
-        self._actions: list[ServerAction] = []
-        self._observations: list[Observation] = []
-        self._presence_sent_at = self._cursors_sent_at = now - ns(60)
-        self._set(RunTimer.HEARTBEAT, _RUN, now + ns(config.heartbeat_interval_s))
+        self._requests = Requests(self.run_id, self._desk, self._log, self._sequencer, self._gathering)
+        self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(config.heartbeat_interval_s))
 
     # Connections speak.
 
@@ -108,6 +81,7 @@ class Run:
             self._receive(connection, frame, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
+        self._close_losers(now)
         self._send_replies(now)
 
     def receive_nonsense(self, connection_id: int, error: RemoteError, now: int) -> None:
@@ -130,6 +104,7 @@ class Run:
                 self._renew(connection, identity, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
+        self._close_losers(now)
 
     # Readers take, or do not.
 
@@ -144,7 +119,7 @@ class Run:
             self._cancel(RunTimer.STALLED, connection_id)
             if seen != self._attendance.version:
                 for frame in self._attendance.full(now // NS_PER_MS):
-                    self._send((connection_id,), frame)
+                    self._desk.send((connection_id,), frame)
         return None
 
     def handle_refused(self, connection_id: int, batch: Deliver, now: int) -> None:
@@ -177,13 +152,13 @@ class Run:
         self._log.append(append.entries, append.snapshot)
         self._sequencer.appended(append.entries[-1].sequence_number)
         self._send_replies(now)
-        self._actions += self._fan_out.grow()
-        self._set(RunTimer.HEARTBEAT, _RUN, now + ns(self.config.heartbeat_interval_s))
+        self._desk.actions += self._fan_out.grow()
+        self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
             self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now)
-        for connection in [waiting for waiting in self._connections.values() if waiting.poll is not None]:
-            self._answer_poll(connection, now)
+        for connection, answer in self._requests.take_waiting(now):
+            self._answer(connection, answer, now)
 
     def handle_append_failed(self, now: int, message: str) -> None:
         """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""
@@ -195,7 +170,7 @@ class Run:
         """Ask every client to come back later, and close."""
         websockets = tuple(c.connection_id for c in self._connections.values() if c.state is ConnectionState.LIVE)
         goaway = frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
-        self._send(websockets, goaway)
+        self._desk.send(websockets, goaway)
         self.close(CloseCode.GOING_AWAY, "the server is going away", now, retry_after_ms=retry_after_ms)
 
     def close(self, code: CloseCode, message: str, now: int, *, retry_after_ms: int | None = None) -> None:
@@ -206,21 +181,21 @@ class Run:
     # Time passes.
 
     def next_deadline(self) -> int | None:
-        return self._timers.next_deadline()
+        return self._desk.timers.next_deadline()
 
     def handle_timeout(self, now: int) -> None:
         """Fire every timer that has expired by `now`."""
-        while (key := self._timers.pop_expired(now)) is not None:
+        while (key := self._desk.timers.pop_expired(now)) is not None:
             self._fire(key, now)
 
     # Output, drained.
 
     def take_actions(self) -> list[ServerAction]:
-        actions, self._actions = self._actions, []
+        actions, self._desk.actions = self._desk.actions, []
         return actions
 
     def take_observations(self) -> list[Observation]:
-        observations, self._observations = self._observations, []
+        observations, self._desk.observations = self._desk.observations, []
         return observations
 
     # What can be looked at.
@@ -253,7 +228,7 @@ class Run:
     @property
     def is_idle(self) -> bool:
         """Nobody is here, and nothing is on its way to the store: the run may be dropped from memory."""
-        return not self._connections and not len(self._members) and not self._sequencer.events_pending
+        return not self._connections and not len(self._gathering) and not self._sequencer.events_pending
 
     def lag_of(self, connection_id: int) -> int:
         """How many durable events a reader has not been given."""
@@ -276,25 +251,25 @@ class Run:
                 session = _session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
             case frames.Cursor(data=data):
-                self._move_cursor(_session_of(connection).user_id, data, now)
+                self._gathering.move_cursor(_session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 if number > self._log.head:
                     raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
                 session = _session_of(connection)
                 session.acknowledged = max(session.acknowledged, number)
             case frames.Ping(nonce=nonce, round_trip_ms=round_trip_ms):
-                self._send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
+                self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 if round_trip_ms is not None:
                     session_id = _session_of(connection).session_id
-                    self._observations.append(RoundTripMeasured(session_id, round_trip_ms))
+                    self._desk.observations.append(RoundTripMeasured(session_id, round_trip_ms))
             case frames.Auth(token=token):
-                self._actions.append(Authenticate(connection.connection_id, token))
+                self._desk.actions.append(Authenticate(connection.connection_id, token))
             case frames.Bye():
                 self._receive_bye(connection, now)
             case frames.PollRequest():
-                self._receive_poll(connection, frame, now)
+                self._answer(connection, self._requests.poll(connection, frame, now), now)
             case frames.PublishRequest():
-                self._receive_publish_request(connection, frame, now)
+                self._answer(connection, self._requests.publish(connection, frame, now), now)
             case _:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
@@ -306,20 +281,26 @@ class Run:
         if hello.token is None and connection.identity is not None:
             self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
         else:
-            self._actions.append(Authenticate(connection.connection_id, hello.token))
+            self._desk.actions.append(Authenticate(connection.connection_id, hello.token))
 
     def _receive_bye(self, connection: Connection, now: int) -> None:
         session = connection.session
         self._close(connection, 1000, "bye", now)
         if session is not None:
-            self._leave(session.client_id, now)
+            self._gathering.leave(session.client_id, now)
 
     def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
         hello = connection.hello
         assert hello is not None, "a connection is authenticated by its hello"
         connection.identity = identity
-        session = self._claim(
-            connection, hello.client_id, hello.session_id, hello.generation, identity.user_id, Transport.WEBSOCKET, now
+        session = connection.session = self._gathering.claim(
+            hello.client_id,
+            identity.user_id,
+            hello.session_id,
+            hello.generation,
+            Transport.WEBSOCKET,
+            connection.new_session_id,
+            now,
         )
         session.connection_id = connection.connection_id
         connection.state = ConnectionState.LIVE
@@ -328,7 +309,7 @@ class Run:
         self._watch_token(connection, identity, now)
         place = self._log.place(hello.epoch, hello.after_sequence, hello.start)
         self._welcome(connection, session, place, now)
-        self._observations.append(
+        self._desk.observations.append(
             Joined(
                 connection.connection_id,
                 session.session_id,
@@ -343,29 +324,9 @@ class Run:
 
     def _welcome(self, connection: Connection, session: Session, place: Place, now: int) -> None:
         reader = (connection.connection_id,)
-        config = self.config
-        self._send(
-            reader,
-            frames.Welcome(
-                session_id=session.session_id,
-                epoch=self._log.epoch,
-                outcome=place.outcome,
-                reason=place.reason,
-                oldest=self._log.oldest,
-                head=self._log.head,
-                after_sequence=place.after,
-                last_client_sequence=self._sequencer.last_of(session.client_id),
-                heartbeat_ms=round(config.heartbeat_interval_s * 1000),
-                limits=frames.Limits(config.frame_bytes_max, config.unanswered_max, config.publishes_per_s),
-                retry=frames.Retry(round(config.first_spread_s * 1000)),
-                active_users=self._attendance.users,
-                cursor_positions=self._attendance.cursors,
-                server_time=now // NS_PER_MS,
-            ),
-        )
-        if place.snapshot is not None:
-            snapshot = place.snapshot
-            self._send(reader, frames.SnapshotFrame(snapshot.sequence_number, snapshot.state))
+        last = self._sequencer.last_of(session.client_id)
+        self._desk.send(reader, welcome(session, place, self._log, self._attendance, last, self.config, now))
+        self._desk.send(reader, snapshot_frame(place))
         self._fan_out.add(connection.connection_id, place.after, self._attendance.version)
         self._watch_lag(connection.connection_id, now)
 
@@ -375,149 +336,28 @@ class Run:
         connection.identity = identity
         self._watch_token(connection, identity, now)
 
-    # Requests over HTTP.
-
-    def _receive_poll(self, connection: Connection, poll: frames.PollRequest, now: int) -> None:
-        connection.state = ConnectionState.ANSWERING
-        self._cancel(RunTimer.HELLO, connection.connection_id)
-        if poll.client_id is not None:
-            self._attend_by_polling(connection, poll, poll.client_id, now)
-        connection.poll = poll
-        place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
-        if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:
-            self._set(RunTimer.LONG_POLL, connection.connection_id, now + poll.wait_ms * NS_PER_MS)
-        else:
-            self._answer_poll(connection, now)
-
-    def _attend_by_polling(self, connection: Connection, poll: frames.PollRequest, client_id: str, now: int) -> None:
-        user_id = _identity_of(connection).user_id
-        session = self._members.get(client_id)
-        if session is not None and session.user_id != user_id:
-            raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
-        was_polling = session is not None and session.transport is Transport.POLLING
-        if session is not None and poll.generation < session.generation + (not was_polling):
-            return  # a WebSocket of the same session is newer: answer, and leave the session alone
-        session = self._claim(connection, client_id, poll.session_id, poll.generation, user_id, Transport.POLLING, now)
-        self._set(RunTimer.GRACE, client_id, now + ns(self.config.presence_grace_s) + poll.wait_ms * NS_PER_MS)
-        if not was_polling:
-            self._observations.append(FellBack(session.session_id, session.user_id))
-
-    def _answer_poll(self, connection: Connection, now: int) -> None:
-        poll = connection.poll
-        assert poll is not None, "there is a poll to answer"
-        place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
-        events = self._log.read(place.after, self.config.batch_events_max, self.config.batch_bytes_max)
-        snapshot = place.snapshot
-        answer = frames.PollAnswer(
-            run_id=self.run_id,
-            session_id=None if connection.session is None else connection.session.session_id,
-            epoch=self._log.epoch,
-            outcome=place.outcome,
-            reason=place.reason,
-            oldest=self._log.oldest,
-            head=self._log.head,
-            after_sequence=place.after,
-            last_client_sequence=0 if poll.client_id is None else self._sequencer.last_of(poll.client_id),
-            events=events,
-            has_more=place.after + len(events) < self._log.head,
-            snapshot=None if snapshot is None else frames.SnapshotFrame(snapshot.sequence_number, snapshot.state),
-            active_users=self._attendance.users,
-            cursor_positions=self._attendance.cursors,
-            server_time=now // NS_PER_MS,
-        )
-        self._answer(connection, answer, now)
-
-    def _receive_publish_request(self, connection: Connection, request: frames.PublishRequest, now: int) -> None:
-        connection.state = ConnectionState.ANSWERING
-        self._cancel(RunTimer.HELLO, connection.connection_id)
-        user_id = _identity_of(connection).user_id
-        self._check_owner(request.client_id, user_id)
-        session = self._members.get(request.client_id)
-        if session is not None and request.generation < session.generation:
-            raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
-        connection.expected = tuple(message.client_sequence for message in request.messages)
-        if len(set(connection.expected)) < len(connection.expected):
-            raise RemoteError(CloseCode.BAD_FRAME, "two messages of one request have the same clientSequence")
-        if request.cursor is not None:
-            self._move_cursor(user_id, request.cursor, now)
-        for message in request.messages:
-            self._sequencer.publish(request.client_id, user_id, message, connection.connection_id, now)
-        if not request.messages:
-            self._answer(connection, frames.PublishAnswer(()), now)
-
-    def _answer(self, connection: Connection, answer: frames.Frame, now: int) -> None:
-        self._send((connection.connection_id,), answer)
-        self._forget(connection, None, now)
-
-    # Sessions and presence.
-
-    def _claim(
-        self,
-        connection: Connection,
-        client_id: str,
-        session_id: str | None,
-        generation: int,
-        user_id: str,
-        transport: Transport,
-        now: int,
-    ) -> Session:
-        self._check_owner(client_id, user_id)
-        session, loser, is_new = self._members.claim(
-            client_id, user_id, session_id, generation, transport, connection.new_session_id
-        )
-        connection.session = session
-        self._cancel(RunTimer.GRACE, client_id)
-        if is_new and self._attendance.arrive(user_id):
-            self._presence_changed(now)
-        if loser is not None:
-            self._close(self._connections[loser], CloseCode.SUPERSEDED, "a newer connection took the session over", now)
-        return session
-
-    def _check_owner(self, client_id: str, user_id: str) -> None:
-        owner = self._sequencer.user_of(client_id)
-        if owner is not None and owner != user_id:
-            raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
-
-    def _leave(self, client_id: str, now: int) -> None:
-        session = self._members.drop(client_id)
-        self._cancel(RunTimer.GRACE, client_id)
-        if session is not None and self._attendance.leave(session.user_id):
-            self._presence_changed(now)
-
-    def _presence_changed(self, now: int) -> None:
-        self._gather(RunTimer.PRESENCE, self._presence_sent_at + ns(self.config.presence_interval_s), now)
-
-    def _move_cursor(self, user_id: str, at: Data, now: int) -> None:
-        try:
-            check_data(at)
-        except InvalidEvent as error:
-            raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
-        if self._attendance.is_present(user_id):
-            self._attendance.move_cursor(user_id, at)
-            self._gather(RunTimer.CURSORS, self._cursors_sent_at + ns(self.config.cursor_interval_s), now)
-
-    def _gather(self, timer: RunTimer, not_before: int, now: int) -> None:
-        if (timer, _RUN) not in self._timers:
-            self._set(timer, _RUN, max(now, not_before))
+    def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
+        """Answer a request and be done with it; None: it has to wait."""
+        if answer is not None:
+            self._desk.send((connection.connection_id,), answer)
+            self._forget(connection, None, now)
 
     # Timers.
 
-    def _fire(self, key: _Key, now: int) -> None:
+    def _fire(self, key: TimerKey, now: int) -> None:
         timer, owner = key
         if timer is RunTimer.GRACE:
-            self._leave(str(owner), now)
+            self._gathering.leave(str(owner), now)
             return
         connection = self._connections.get(owner) if isinstance(owner, int) else None
         match timer:
             case RunTimer.HEARTBEAT:
-                self._send(self._fan_out.current, frames.Heartbeat(self._log.head))
-                self._set(RunTimer.HEARTBEAT, _RUN, now + ns(self.config.heartbeat_interval_s))
+                self._desk.send(self._fan_out.current, frames.Heartbeat(self._log.head))
+                self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(self.config.heartbeat_interval_s))
             case RunTimer.PRESENCE:
-                self._presence_sent_at = now
-                self._send(self._fan_out.current, self._attendance.take_presence(now // NS_PER_MS))
+                self._gathering.tell_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
-                self._cursors_sent_at = now
-                self._send(self._fan_out.current, self._attendance.take_cursors(now // NS_PER_MS))
+                self._gathering.tell_cursors(self._fan_out.current, now)
             case _:
                 assert connection is not None, "a connection takes its timers with it"
                 self._fire_of_connection(timer, connection, now)
@@ -537,18 +377,18 @@ class Run:
                 expires_at = _identity_of(connection).expires_at
                 assert expires_at is not None, "only a token that expires is warned of"
                 in_ms = max(0, (expires_at - now) // NS_PER_MS)
-                self._send((connection.connection_id,), frames.Expiring(in_ms))
+                self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
             case RunTimer.EXPIRED:
                 self._close(connection, CloseCode.TOKEN, "the token has expired", now)
             case RunTimer.LONG_POLL:
-                self._answer_poll(connection, now)
+                self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
             case RunTimer.HEARTBEAT | RunTimer.PRESENCE | RunTimer.CURSORS | RunTimer.GRACE:
                 raise AssertionError(f"{timer} belongs to no connection")
             case _:
                 assert_never(timer)
 
     def _watch_lag(self, connection_id: int, now: int) -> None:
-        if (RunTimer.STALLED, connection_id) not in self._timers and self._fan_out.is_lagging(connection_id):
+        if (RunTimer.STALLED, connection_id) not in self._desk.timers and self._fan_out.is_lagging(connection_id):
             self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
 
     def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
@@ -570,24 +410,22 @@ class Run:
             answer = reply.answer
             if isinstance(answer, frames.Accepted) or not answer.retryable:
                 session_id = connection.session.session_id if connection.session else None
-                self._observations.append(Answered(session_id, isinstance(answer, frames.Accepted)))
+                self._desk.observations.append(Answered(session_id, isinstance(answer, frames.Accepted)))
             if connection.transport is Transport.WEBSOCKET:
-                self._send((reply.connection_id,), answer)
+                self._desk.send((reply.connection_id,), answer)
                 continue
-            connection.results[answer.client_sequence] = answer
-            if len(connection.results) == len(connection.expected):
-                results = tuple(connection.results[number] for number in connection.expected)
-                self._answer(connection, frames.PublishAnswer(results), now)
+            self._answer(connection, self._requests.settled(connection, answer), now)
 
-    def _send(self, connection_ids: tuple[int, ...], frame: frames.Frame | None) -> None:
-        if connection_ids and frame is not None:
-            self._actions.append(Send(connection_ids, frame))
+    def _close_losers(self, now: int) -> None:
+        for connection_id in self._gathering.take_losers():
+            reason = "a newer connection took the session over"
+            self._close(self._connections[connection_id], CloseCode.SUPERSEDED, reason, now)
 
     def _close(self, connection: Connection, code: int, message: str, now: int, *, retry_after_ms: int | None = None) -> None:
         target = (connection.connection_id,)
         if connection.transport is Transport.WEBSOCKET and code >= 4000:
-            self._send(target, frames.Error(code=code, message=message))
-        self._actions.append(Close(target, code, message, retry_after_ms))
+            self._desk.send(target, frames.Error(code=code, message=message))
+        self._desk.actions.append(Close(target, code, message, retry_after_ms))
         self._forget(connection, code, now)
 
     def _forget(self, connection: Connection, code: int | None, now: int) -> None:
@@ -596,21 +434,21 @@ class Run:
         if self._connections.pop(connection_id, None) is None:
             return
         self._fan_out.remove(connection_id)
+        self._requests.forget(connection_id)
         self._sequencer.forget_connection(connection_id)
-        for timer in _OF_CONNECTION:
+        for timer in OF_CONNECTION:
             self._cancel(timer, connection_id)
         session = connection.session
         if session is not None and connection.transport is Transport.WEBSOCKET:
-            self._observations.append(Left(connection_id, session.session_id, code))
+            self._desk.observations.append(Left(connection_id, session.session_id, code))
             if session.connection_id == connection_id:
-                session.connection_id = None
-                self._set(RunTimer.GRACE, session.client_id, now + ns(self.config.presence_grace_s))
+                self._gathering.disconnected(session, now)
 
     def _set(self, timer: RunTimer, owner: int | str, at: int) -> None:
-        self._timers.set((timer, owner), at)
+        self._desk.timers.set((timer, owner), at)
 
     def _cancel(self, timer: RunTimer, owner: int | str) -> None:
-        self._timers.cancel((timer, owner))
+        self._desk.timers.cancel((timer, owner))
 
 
 def _session_of(connection: Connection) -> Session:

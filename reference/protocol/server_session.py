@@ -37,7 +37,6 @@ class Connection:
     """The answers to a publish request so far, by client sequence number."""
     expected: tuple[int, ...] = ()
     """The client sequence numbers of a publish request, in its order."""
-    poll: frames.PollRequest | None = None
 
     def check(self, frame: frames.Frame) -> None:
         """Raise RemoteError unless the peer may say this now."""

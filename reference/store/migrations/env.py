@@ -1,0 +1,15 @@
+"""What alembic runs for every command: apply the migrations on the connection that the caller brings, in its
+transaction.
+"""
+
+from alembic import context
+
+from reference.store.tables import VERSION_TABLE, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,82 @@
+"""Where a run stands in a store, and whether a batch fits there.
+
+This is the one rule by which all stores accept or refuse, so that a fake cannot be kinder than the real
+thing:
+
+    a batch fits if  its epoch is the stored one,
+                     its entries are numbered head + 1, head + 2, ... without a gap,
+                     each client's own numbers in it rise, and lie above that client's last one,
+                     its snapshot, if there is one, is not ahead of the log that it would leave behind.
+
+Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`. `oldest` follows what
+the batch allows, but never beyond the event after the snapshot, so that snapshot and window always connect,
+whatever the batch says.
+"""
+
+from dataclasses import dataclass, field
+
+from reference.protocol.records import Append
+from reference.store.base import StoreConflict
+
+
+@dataclass(slots=True)
+class ClientPosition:
+    """One client in one run: its user, its newest stored number, and how many publishes were ever
+    accepted.
+    """
+
+    user_id: str
+    last_client_sequence: int = 0
+    accepted: int = 0
+
+
+@dataclass(slots=True)
+class Position:
+    """One run: the highest stored number, the lowest retained one (head + 1 if none is), and the number of
+    the snapshot.
+    """
+
+    run_id: str
+    epoch: str
+    head: int = 0
+    oldest: int = 1
+    snapshot_number: int = 0
+    clients: dict[str, ClientPosition] = field(default_factory=dict)
+
+    def conflict_with(self, batch: Append) -> StoreConflict | None:
+        """Why `batch` does not fit here, or None if it does. Changes nothing."""
+        if batch.epoch != self.epoch:
+            return StoreConflict(f"run {self.run_id}: the batch is of epoch {batch.epoch}, stored is {self.epoch}")
+        expected = self.head + 1
+        newest: dict[str, int] = {}
+        for entry in batch.entries:
+            number, client_id = entry.sequence_number, entry.client_id
+            if number != expected:
+                return StoreConflict(f"run {self.run_id}: the batch brings event {number} where {expected} must follow")
+            if client_id not in newest:
+                client = self.clients.get(client_id)
+                newest[client_id] = 0 if client is None else client.last_client_sequence
+            if entry.client_sequence <= newest[client_id]:
+                return StoreConflict(
+                    f"run {self.run_id}: publish {entry.client_sequence} of client {client_id} "
+                    f"comes after its publish {newest[client_id]}"
+                )
+            newest[client_id] = entry.client_sequence
+            expected += 1
+        if batch.snapshot is not None and batch.snapshot.sequence_number >= expected:
+            ahead = batch.snapshot.sequence_number
+            return StoreConflict(f"run {self.run_id}: the snapshot at {ahead} is ahead of the last event, {expected - 1}")
+        return None
+
+    def advance(self, batch: Append) -> None:
+        """Move to where the run stands once `batch`, which must fit, is stored. A client keeps the user that
+        it came with.
+        """
+        self.head += len(batch.entries)
+        for entry in batch.entries:
+            client = self.clients.setdefault(entry.client_id, ClientPosition(entry.event.user_id))
+            client.last_client_sequence = entry.client_sequence
+            client.accepted += 1
+        if batch.snapshot is not None:
+            self.snapshot_number = max(self.snapshot_number, batch.snapshot.sequence_number)
+        self.oldest = max(self.oldest, min(batch.oldest, self.snapshot_number + 1))

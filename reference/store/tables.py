@@ -1,0 +1,129 @@
+"""The tables, in types that SQLite and PostgreSQL both have.
+
+`persisted_collaboration_messages` and its three indexes are the brief's, column for column; its run_id points
+at `collaboration_runs`, which stands where the brief's host application has `ai_run`. The other tables hold
+what a log needs to survive a restart without repeating a number or storing a publish twice.
+
+    collaboration_runs       one row per run: its epoch, and where its retained window begins and ends
+    collaboration_snapshots  the newest snapshot of each run; made with the run, at number 0
+    collaboration_clients    one row per client in a run: its user, its newest number, how many were accepted
+    collaboration_answers    the last answers to each client: which number its publish was given
+
+`head` and `oldest` could be read off the messages, but are kept with the run: then one row per run answers
+where it stands, locks it against a second writer on PostgreSQL, and is right even when the window is empty.
+`oldest` is needed because rows are deleted late.
+
+A change here needs a new module in `migrations/versions` and SCHEMA_VERSION; a test compares the two.
+"""
+
+import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA_VERSION = "v12"
+"""The newest migration, which these tables are the result of."""
+VERSION_TABLE = "collaboration_schema_version"
+"""Alembic's own table, under a name that does not meet another application's in the same database."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MILLISECOND = datetime.timedelta(milliseconds=1)
+
+
+class Milliseconds(TypeDecorator[int]):
+    """A timestamp column that Python sees as integer ms since 1970, exactly. SQLite returns naive datetimes,
+    which are UTC.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> datetime.datetime | None:
+        return None if value is None else _EPOCH + value * _MILLISECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:
+        if value is None:
+            return None
+        moment: datetime.datetime = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+        return (moment - _EPOCH) // _MILLISECOND
+
+
+_UUID = Uuid(as_uuid=False)
+_JSON = JSON().with_variant(JSONB(), "postgresql")
+
+metadata = MetaData()
+
+runs = Table(
+    "collaboration_runs",
+    metadata,
+    Column("run_id", _UUID, primary_key=True),
+    Column("epoch", String, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("head", BigInteger, nullable=False),
+    Column("oldest", BigInteger, nullable=False),
+)
+
+
+def _run_id(*, primary_key: bool = False) -> Column[str]:
+    return Column("run_id", _UUID, ForeignKey(runs.c.run_id), primary_key=primary_key, nullable=False)
+
+
+messages = Table(
+    "persisted_collaboration_messages",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _run_id(),
+    Column("user_id", String, nullable=False),
+    Column("event_type", String, nullable=False),
+    Column("message_data", _JSON, nullable=False),
+    Column("timestamp", Milliseconds, nullable=False),
+    Column("sequence_number", BigInteger, nullable=False),
+    Column("is_critical", Boolean, nullable=False),
+    Index("idx_run_id_timestamp", "run_id", "timestamp"),
+    Index("idx_run_id_sequence", "run_id", "sequence_number", unique=True),
+    Index("idx_critical_messages", "run_id", "is_critical", "sequence_number"),
+)
+
+snapshots = Table(
+    "collaboration_snapshots",
+    metadata,
+    _run_id(primary_key=True),
+    Column("sequence_number", BigInteger, nullable=False),
+    Column("state", _JSON, nullable=False),
+)
+
+clients = Table(
+    "collaboration_clients",
+    metadata,
+    _run_id(primary_key=True),
+    Column("client_id", String, primary_key=True),
+    Column("user_id", String, nullable=False),
+    Column("last_client_sequence", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+answers = Table(
+    "collaboration_answers",
+    metadata,
+    _run_id(primary_key=True),
+    Column("client_id", String, primary_key=True),
+    Column("client_sequence", BigInteger, primary_key=True),
+    Column("sequence_number", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,146 @@
+"""The single writer: collects what waits, commits it together, tells everyone in order.
+
+    submit            puts a batch in the queue and returns at once; the queue is bounded
+    run               takes what waits (at least one batch, at most 256 entries), hands it to the store, calls
+                      `done` for each with the outcome
+    while it waits    more arrives, and becomes the next transaction: slower disk, larger groups
+
+There is one transaction at a time, so `done` is called in the order of `submit`, exactly once for each batch,
+whatever happens. A batch that was refused is followed by whatever else of its run was in the queue, which
+then does not fit either: each gets its own StoreConflict, and nothing is reordered.
+
+When `run` is cancelled, the group that is with the store is finished (shielded, for at most `commit_s_max`)
+and reported; what still waits is reported as StoreUnavailable, and was not handed to the store. A commit that
+takes longer than `commit_s_max` is reported as StoreUnavailable too, and may still arrive: the store lets it
+finish before it takes the next one.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.records import Append
+from reference.store.base import EventStore, StoreError, StoreOverloaded, StoreUnavailable
+
+Done = Callable[[Append, StoreError | None], None]
+"""Called in the trio thread with the batch and None (it is durable) or the reason why it is not confirmed."""
+
+
+class WriterStatistics(msgspec.Struct, frozen=True):
+    """What a GroupCommit has done so far; all counts are since it was made."""
+
+    appends_waiting: int
+    """Batches not yet reported, those with the store included."""
+    commits: int
+    entries_durable: int
+    appends_refused: int
+    """Batches reported with an error."""
+    commit_s_last: float
+    commit_s_sum: float
+    """Seconds from handing a group to the store until its outcome; the sum over all commits."""
+
+
+class GroupCommit:
+    """The one task that writes to `store`. Start `run` in a nursery; `submit` may be called before, and from
+    the trio thread only.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        entries_per_commit_max: int = 256,
+        appends_waiting_max: int = 4096,
+        commit_s_max: float = 30.0,
+    ) -> None:
+        for name, limit in (
+            ("entries_per_commit_max", entries_per_commit_max),
+            ("appends_waiting_max", appends_waiting_max),
+            ("commit_s_max", commit_s_max),
+        ):
+            if not limit > 0:
+                raise ConfigError(f"{name} must be above 0, but is {limit}")
+        self._store = store
+        self._entries_per_commit_max = entries_per_commit_max
+        self._appends_waiting_max = appends_waiting_max
+        self._commit_s_max = commit_s_max
+        self._waiting: deque[tuple[Append, Done]] = deque()
+        self._arrived = trio.Event()
+        self._has_stopped = False
+        self._commits = 0
+        self._entries_durable = 0
+        self._appends_refused = 0
+        self._commit_s_last = 0.0
+        self._commit_s_sum = 0.0
+
+    def submit(self, append: Append, done: Done) -> None:
+        """Queue `append`; `done` will be called once, after every earlier one. Never waits.
+
+        Raises StoreOverloaded if `appends_waiting_max` batches wait already, StoreUnavailable if the writer
+        has stopped; then `done` is not called.
+        """
+        if self._has_stopped:
+            raise StoreUnavailable("the writer has stopped; nothing more can be stored until the server starts again")
+        if len(self._waiting) >= self._appends_waiting_max:
+            raise StoreOverloaded(f"{len(self._waiting)} batches wait for the store, the limit; try again later")
+        self._waiting.append((append, done))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        try:
+            while True:
+                await self._arrived.wait()
+                # Everyone who is ready to submit gets a turn, and a writer that was cancelled takes nothing more.
+                await trio.lowlevel.checkpoint()
+                await self._commit(self._next_group())
+                if not self._waiting:
+                    self._arrived = trio.Event()
+        finally:
+            self._has_stopped = True
+            self._report([StoreUnavailable("the writer stopped before this was confirmed") for _ in self._waiting])
+
+    def statistics(self) -> WriterStatistics:
+        """What was done so far."""
+        return WriterStatistics(
+            appends_waiting=len(self._waiting),
+            commits=self._commits,
+            entries_durable=self._entries_durable,
+            appends_refused=self._appends_refused,
+            commit_s_last=self._commit_s_last,
+            commit_s_sum=self._commit_s_sum,
+        )
+
+    def _next_group(self) -> list[Append]:
+        group: list[Append] = []
+        entries = 0
+        for append, _ in self._waiting:
+            entries += len(append.entries)
+            if group and entries > self._entries_per_commit_max:
+                break
+            group.append(append)
+        return group
+
+    async def _commit(self, group: list[Append]) -> None:
+        started = trio.current_time()
+        reason = f"the store did not answer within {self._commit_s_max} s; it may still store this"
+        outcomes: list[StoreError | None] = [StoreUnavailable(reason) for _ in group]
+        with trio.CancelScope(shield=True, deadline=started + self._commit_s_max):
+            outcomes = await self._store.append(group)
+        self._commits += 1
+        self._commit_s_last = trio.current_time() - started
+        self._commit_s_sum += self._commit_s_last
+        self._report(outcomes)
+
+    def _report(self, outcomes: list[StoreError | None]) -> None:
+        # One by one, not as a group: `done` may submit, and may fail, and still no batch is forgotten.
+        for outcome in outcomes:
+            append, done = self._waiting.popleft()
+            if outcome is None:
+                self._entries_durable += len(append.entries)
+            else:
+                self._appends_refused += 1
+            done(append, outcome)
