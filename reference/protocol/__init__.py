@@ -1,8 +1,10 @@
 """The protocol: pure state machines, with no clock, no chance, no ids, no input or output of their own.
 
-Read in this order: `events` and `frames` (what is said), `states` (when it may be said), then one side at a time:
-`client_session` with `outbox`, `inbox`, `backoff`, `polling` and `health`; `run` with `server_session`, `sequencer`,
-`event_log`, `fan_out` and `presence`.
+Read in this order: `events` and `frames` (what is said), `states` (when it may be said), `actions` (what a driver is asked to do),
+then one side at a time:
+
+    client_session   sending (outbox), receiving (inbox, roster), links (backoff, polling, probes), pulse (health)
+    run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session
 
 Time is an integer of nanoseconds that the driver passes in as `now` and that never goes backwards; chance is a `Draws`
 that the driver hands over. Whoever drives a machine (trio, SimPy, Hypothesis) does the same after every input: sends what

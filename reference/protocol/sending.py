@@ -80,6 +80,12 @@ class Sending:
         self.outbox.connection_lost()
         self.watch_age()
 
+    def server_knows(self, last_client_sequence: int, *, is_reset: bool) -> None:
+        """What a connection begins with: the newest number of ours that the server has taken."""
+        self.outbox.resume_numbering(last_client_sequence)
+        if is_reset:
+            self.outbox.new_epoch()
+
     def expire(self, now: int) -> None:
         """Give up what has waited for too long."""
         for message in self.outbox.expire(now - ns(self._desk.config.outbox_age_max_s)):

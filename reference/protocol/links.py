@@ -1,0 +1,243 @@
+"""The links of a client session: what carries it now, and what happens when that is lost.
+
+One WebSocket, or the polling lane with a probe behind it; never more of either. `states` has the table of what follows what; this
+is the only module that moves along it. The parts of the session that live with a connection are told when it is gone: what was in
+flight is to be sent again, pings are forgotten, an announced snapshot will not come.
+
+Failures are counted from attempt to attempt, and forgotten only when a connection has been useful for a while: a socket that
+opens and dies is a failure, so a proxy that kills WebSockets after a second leads to polling like one that refuses them.
+"""
+
+from reference.protocol.actions import Close, Open, RefreshToken
+from reference.protocol.backoff import Draws, Reconnector, ReconnectPolicy
+from reference.protocol.client_desk import Desk, Timer
+from reference.protocol.errors import CloseCode, Reaction, reaction_to
+from reference.protocol.frames import Goaway, RequestFailed
+from reference.protocol.outcomes import SessionEnded, StateChanged
+from reference.protocol.polling import PollingLane
+from reference.protocol.probes import Probes
+from reference.protocol.pulse import Pulse
+from reference.protocol.receiving import Receiving
+from reference.protocol.sending import Sending
+from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
+from reference.protocol.timers import ns
+
+
+class Links:
+    """Owns the state of one client session and the connections that it opens."""
+
+    def __init__(
+        self,
+        client_id: str,
+        desk: Desk,
+        sending: Sending,
+        receiving: Receiving,
+        pulse: Pulse,
+        policy: ReconnectPolicy,
+        draws: Draws,
+        token: str | None,
+    ) -> None:
+        self.state = ClientState.NEW
+        self.session_id: str | None = None
+        self.websocket: int | None = None
+        self.token = token
+        self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s)
+        polls = Reconnector(policy, draws, desk.config.first_spread_s, purpose="poll_backoff")
+        self.lane = PollingLane(desk, client_id, polls)
+        self._probes = Probes(desk, draws)
+        self._desk = desk
+        self._timers = desk.timers
+        self._sending = sending
+        self._receiving = receiving
+        self._pulse = pulse
+        self._generation = 0  # of the newest connection, and its id
+
+    # A WebSocket comes up.
+
+    def start(self, now: int) -> None:
+        self._turn(ClientInput.START)
+        self._connect(now)
+
+    def due(self, now: int) -> None:
+        """It is time for the next attempt, or the next probe."""
+        self._turn(ClientInput.DUE)
+        self._connect(now)
+
+    def opened(self, now: int) -> None:
+        self._turn(ClientInput.OPENED)
+        self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
+
+    def welcomed(self, session_id: str, first_spread_s: float) -> None:
+        self._turn(ClientInput.WELCOMED)
+        self._timers.cancel(Timer.CONNECT)
+        self.session_id = session_id
+        self.reconnector.first_spread_s = first_spread_s
+        # What polling has under way may arrive or not; this connection carries it from now on.
+        self._sending.connection_lost()
+
+    def proven(self, now: int) -> None:
+        """A ping was answered: the WebSocket is useful, and polling ends."""
+        self._turn(ClientInput.PROVEN)
+        self._stop_polling()
+        self._timers.set(Timer.STEADY, now + ns(self._desk.config.steady_after_s))
+
+    def steady(self) -> None:
+        """It has been useful for long enough."""
+        self.reconnector.steady()
+        self._probes.forget_failures()
+
+    # A WebSocket goes down.
+
+    def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
+        """Our decision that the WebSocket is of no more use; the session goes on."""
+        assert self.websocket is not None, "there is a connection to leave"
+        self._desk.actions.append(Close((self.websocket,), code, message))
+        self.lost(None, message, now, is_failure=is_failure)
+
+    def sent_away(self, goaway: Goaway, now: int) -> None:
+        self.reconnector.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
+        self.leave(1000, "asked to go away", now, is_failure=False)
+
+    def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
+        """The WebSocket is gone, by whatever cause."""
+        was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
+        if self.state.has_websocket:
+            self._sending.connection_lost()
+        self._forget_websocket()
+        reaction = reaction_to(code)
+        if reaction is Reaction.STOP:
+            self.end(code, message)
+        elif reaction is Reaction.NEW_TOKEN:
+            self.want_token(code, message, now)
+        else:
+            if reaction is Reaction.NEW_SESSION:
+                self.session_id = None
+            if self.state.is_polling:
+                self._probe_failed(now)
+            else:
+                if is_failure and not was_steady:
+                    self.reconnector.failed()
+                self._wait_or_fall_back(now)
+
+    def _wait_or_fall_back(self, now: int) -> None:
+        limit = self._desk.config.fallback_after_failures
+        if limit is not None and self.reconnector.failures >= limit:
+            self._turn(ClientInput.EXHAUSTED)
+            self._open_lane(max(now, self.reconnector.not_before))
+            self._probes.schedule(now, self.reconnector.not_before)
+            return
+        at = self.reconnector.next_attempt_at(now)
+        if at is None:
+            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts")
+        else:
+            self._turn(ClientInput.LOST)
+            self._timers.set(Timer.RETRY, at)
+
+    def _probe_failed(self, now: int) -> None:
+        self._turn(ClientInput.LOST)
+        self._probes.failed()
+        # The server may have taken the probe for the session's newest connection; the lane is newer again.
+        self.lane.generation = self._new_connection_id()
+        self._probes.schedule(now, self.reconnector.not_before)
+
+    # The polling lane.
+
+    def replace_lane(self, first_poll_at: int) -> None:
+        """Give up what is under way over HTTP, and poll on a new connection."""
+        self.lane.close()
+        self._open_lane(first_poll_at)
+        if not self.state.has_websocket:
+            self._sending.connection_lost()
+
+    def lane_hangs(self, now: int) -> None:
+        """A request is not answered in time, or with nonsense."""
+        _, at = self.lane.failed("poll", None, now)
+        if at is None:
+            self.end(None, "the reconnect policy gave up on polling")
+        else:
+            self.replace_lane(at)
+
+    def request_failed(self, failed: RequestFailed, now: int) -> None:
+        """A request was refused, or its connection failed."""
+        generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
+        by_ourselves = failed.code == CloseCode.SUPERSEDED and generation is not None and generation < self._generation
+        reaction = Reaction.RESUME if by_ourselves else reaction_to(failed.code)
+        if reaction is Reaction.STOP:
+            self.end(failed.code, failed.message)
+        elif reaction is Reaction.NEW_TOKEN:
+            self.want_token(failed.code, failed.message, now)
+        elif at is None:
+            self.end(None, "the reconnect policy gave up on polling")
+        elif failed.request == "publishMany" and not self.state.has_websocket:
+            self._sending.connection_lost()
+            self._sending.wait_until(at)
+
+    # Tokens, and the end.
+
+    def want_token(self, code: int | None, message: str, now: int) -> None:
+        """The server takes this token no longer."""
+        if not self._desk.config.refreshes_token:
+            self.end(code, message)
+            return
+        self._drop_transports()
+        self._turn(ClientInput.TOKEN_WANTED)
+        self._timers.set(Timer.TOKEN, now + ns(self._desk.config.token_timeout_s))
+        self._desk.actions.append(RefreshToken())
+
+    def token_expires(self) -> None:
+        """The server warns that it will not take this token for long."""
+        if self._desk.config.refreshes_token:
+            self._desk.actions.append(RefreshToken())
+
+    def token_given(self, now: int) -> None:
+        """The application has supplied a token that was wanted."""
+        self._timers.cancel(Timer.TOKEN)
+        self._turn(ClientInput.TOKEN_GIVEN)
+        self._connect(now)
+
+    def end(self, code: int | None, message: str) -> None:
+        """The session is over; whatever is unanswered fails visibly."""
+        self._drop_transports()
+        self._sending.give_up(f"the session ended: {message}")
+        for timer in Timer:
+            self._timers.cancel(timer)
+        self._turn(ClientInput.END)
+        self._desk.outcomes.append(SessionEnded(code, message))
+
+    # Small things.
+
+    def _turn(self, event: ClientInput) -> None:
+        self.state = CLIENT_TRANSITIONS[self.state, event]
+        self._desk.outcomes.append(StateChanged(self.state))
+
+    def _connect(self, now: int) -> None:
+        self.websocket = self._new_connection_id()
+        self._desk.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
+        self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
+
+    def _open_lane(self, first_poll_at: int) -> None:
+        connection_id = self._new_connection_id()
+        self.lane.open(connection_id, connection_id, self.token, first_poll_at)
+
+    def _new_connection_id(self) -> int:
+        self._generation += 1
+        return self._generation
+
+    def _forget_websocket(self) -> None:
+        self.websocket = None
+        for timer in (Timer.CONNECT, Timer.STEADY):
+            self._timers.cancel(timer)
+        self._pulse.stopped()
+        self._receiving.disconnected()
+
+    def _stop_polling(self) -> None:
+        self.lane.close()
+        self._timers.cancel(Timer.PROBE)
+
+    def _drop_transports(self) -> None:
+        self._stop_polling()
+        if self.websocket is not None:
+            self._desk.actions.append(Close((self.websocket,), 1000, "leaving"))
+        self._timers.cancel(Timer.RETRY)
+        self._forget_websocket()
+        self._sending.connection_lost()
