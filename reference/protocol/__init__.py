@@ -1,7 +1,7 @@
 """The protocol: pure state machines, with no clock, no chance, no ids, no input or output of their own.
 
-Read in this order: `events` and `frames` (what is said), `states` (when it may be said), `actions` (what a driver is asked to do),
-then one side at a time:
+Read in this order: `events` and `frames` (what is said), `states` (when it may be said), `actions` (what a driver is asked to
+do), then one side at a time:
 
     client_session   sending (outbox), receiving (inbox, roster), links (backoff, polling, probes), pulse (health)
     run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session

@@ -20,6 +20,7 @@ class Timer(enum.Enum):
     TOKEN = "the application is to have supplied a token by now"
     TAIL = "events that must exist have not come"
     ACK = "acknowledge what was handed over"
+    CURSOR = "the cursor may be sent again"
     RESEND = "send again what the server put off"
     EXPIRE = "the oldest waiting message has become too old"
     POLL = "the next poll"

@@ -78,6 +78,26 @@ class ClientSession:
         self._sending.move_cursor(data)
         self._send_waiting(now)
 
+    def hold_events(self, now: int) -> None:
+        """The application does not read: take no more sequenced events until `release_events`.
+
+        The position stays where it is, so nothing is lost and nothing is kept; everything else goes on, answers to publishes
+        among it, so an application that publishes while it reads cannot lock itself out.
+        """
+        self._receiving.hold()
+
+    def release_events(self, now: int) -> None:
+        """The application reads again: go on from the position, by a resume if something was passed over."""
+        if not self._receiving.release(now):
+            return
+        if self.state.has_websocket:
+            self._links.leave(
+                CloseCode.GOING_AWAY, "events were passed over while the application did not read", now, is_failure=False
+            )
+        elif self.state.is_polling:
+            self._links.lane.poll_soon(now)
+        self._send_waiting(now)
+
     def close(self, now: int) -> None:
         """Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told."""
         if self.state is ClientState.CLOSED:
@@ -273,7 +293,7 @@ class ClientSession:
 
     def _receive_poll(self, answer: frames.PollAnswer, now: int) -> None:
         lane = self._links.lane
-        if not lane.poll_answered(answer.has_more, now):
+        if not lane.poll_answered(answer.has_more and not self._receiving.is_holding, now):
             return
         if not lane.has_arrived:
             lane.has_arrived = True
@@ -292,13 +312,13 @@ class ClientSession:
         """Send what waits, on whatever carries the session now."""
         lane = self._links.lane
         if self.state.has_websocket:
-            messages, cursor = self._sending.take()
+            messages, cursor = self._sending.take(now)
             for message in messages:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
         elif self.state.is_polling and lane.has_arrived and not lane.is_publishing:
-            messages, cursor = self._sending.take()
+            messages, cursor = self._sending.take(now)
             if messages or cursor is not None:
                 lane.publish(messages, cursor, now)
 
@@ -320,7 +340,7 @@ class ClientSession:
                 self._links.steady()
             case Timer.ACK:
                 self._send(self._receiving.take_ack())
-            case Timer.RESEND:
+            case Timer.RESEND | Timer.CURSOR:
                 pass  # what waited for it is sent after every timer
             case Timer.EXPIRE:
                 self._sending.expire(now)

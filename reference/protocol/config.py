@@ -63,6 +63,9 @@ class ClientConfig(_Config, frozen=True):
     """Tries of one message after retryable rejections (the brief's messageRetryLimit)."""
     retry_base_s: Seconds = 1.0
 
+    cursor_interval_s: SecondsOrZero = 0.05
+    """The cursor is sent at most this often; only its latest place counts."""
+
     inbox_held_max: Positive = 256
     ack_interval_s: Seconds = 1.0
     ack_events: Positive = 64

@@ -68,6 +68,11 @@ class PollingLane:
         self._poll_generation = self.generation
         self._send(request, Timer.POLL_LIMIT, now + ns(config.poll_wait_s + config.request_timeout_s))
 
+    def poll_soon(self, now: int) -> None:
+        """There is something to read that the last poll did not leave with us."""
+        if Timer.POLL in self._desk.timers:
+            self._desk.timers.set(Timer.POLL, now)
+
     def publish(self, messages: tuple[frames.Message, ...], cursor: Data | None, now: int) -> None:
         request = frames.PublishRequest(client_id=self._client_id, generation=self.generation, messages=messages, cursor=cursor)
         self._publish_generation = self.generation

@@ -27,6 +27,23 @@ class Receiving:
         self._announced: frames.Welcome | None = None  # its snapshot is still to come
         self._known_head = 0
         self._acked = 0
+        self._holding = False
+        self._passed_over = False  # events came while holding, and were not taken
+
+    def hold(self) -> None:
+        """Take no sequenced events until `release`."""
+        self._holding = True
+        self._desk.timers.cancel(Timer.TAIL)
+
+    def release(self, now: int) -> bool:
+        """Take events again. Returns whether something was passed over, which only a resume can bring."""
+        passed_over, self._holding, self._passed_over = self._passed_over, False, False
+        self.head_is(self._known_head, now)
+        return passed_over
+
+    @property
+    def is_holding(self) -> bool:
+        return self._holding
 
     def welcomed(self, welcome: frames.Welcome, now: int) -> None:
         """A WebSocket begins to bring events, perhaps after a snapshot."""
@@ -44,6 +61,7 @@ class Receiving:
     def disconnected(self) -> None:
         """The WebSocket is gone, and with it what it had announced."""
         self._announced = None
+        self._passed_over = False
         for timer in (Timer.TAIL, Timer.ACK):
             self._desk.timers.cancel(timer)
 
@@ -52,6 +70,9 @@ class Receiving:
         announced, self._announced = self._announced, None
         if announced is None:
             raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")
+        if self._holding:
+            self._passed_over = True
+            return
         self._take_snapshot(announced, frame)
         self.head_is(announced.head, now)
 
@@ -59,21 +80,22 @@ class Receiving:
         """A batch over WebSocket. Returns whether an event is missing. Raises RemoteError."""
         if self._announced is not None:
             raise RemoteError(CloseCode.BAD_FRAME, "events before the snapshot that welcome announced")
-        received = self.inbox.receive(events)
-        self._desk.outcomes += received.deliver
-        if received.deliver:
+        deliver, gap = self._take_events(events)
+        if deliver:
             self._desk.timers.cancel(Timer.TAIL)
             self.head_is(self._known_head, now)
-        return received.gap
+        return gap
 
     def poll(self, answer: frames.PollAnswer, *, takes_roster: bool) -> None:
         """What a poll brought."""
-        if answer.snapshot is not None:
+        if self._holding:
+            self._passed_over = True  # the next poll brings it again
+        elif answer.snapshot is not None:
             self._take_snapshot(answer, answer.snapshot)
         elif answer.outcome == "fresh":
             self._start_at(answer.epoch, answer.after_sequence)
         if answer.epoch == self.inbox.epoch:  # else the answer is about a history that was left while it was on its way
-            self._desk.outcomes += self.inbox.receive(answer.events).deliver
+            self._take_events(answer.events)
         if takes_roster:
             users, cursors = answer.active_users, answer.cursor_positions
             self._desk.outcomes += self.roster.full(users, cursors, answer.server_time)
@@ -81,7 +103,7 @@ class Receiving:
     def head_is(self, head: int, now: int) -> None:
         """Events up to `head` exist. If they do not come, something has been lost on the way."""
         self._known_head = max(self._known_head, head)
-        if self._known_head > self.inbox.last and Timer.TAIL not in self._desk.timers:
+        if self._known_head > self.inbox.last and not self._holding and Timer.TAIL not in self._desk.timers:
             self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
 
     def ack_due(self, now: int) -> bool:
@@ -96,6 +118,15 @@ class Receiving:
         self._desk.timers.cancel(Timer.ACK)
         self._acked = self.inbox.last
         return frames.Ack(self._acked)
+
+    def _take_events(self, events: Iterable[Event]) -> tuple[bool, bool]:
+        """Returns whether something was delivered, and whether something is missing."""
+        if self._holding:
+            self._passed_over = True
+            return False, False
+        received = self.inbox.receive(events)
+        self._desk.outcomes += received.deliver
+        return bool(received.deliver), received.gap
 
     def _start_at(self, epoch: str, sequence_number: int) -> None:
         """Begin without a snapshot. A position in this epoch, brought by the other transport meanwhile, is kept."""

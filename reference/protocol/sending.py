@@ -45,13 +45,16 @@ class Sending:
             raise InvalidEvent(f"a cursor larger than outbox_bytes_max = {self._desk.config.outbox_bytes_max} bytes")
         self._cursor = data
 
-    def take(self) -> tuple[tuple[frames.Message, ...], Data | None]:
-        """What can be sent now, in order, and the cursor if it has moved."""
+    def take(self, now: int) -> tuple[tuple[frames.Message, ...], Data | None]:
+        """What can be sent now, in order, and the cursor if it has moved and may be told again."""
         if Timer.RESEND in self._desk.timers:
             return (), None
         messages = tuple(self.outbox.take_sendable())
-        cursor, self._cursor = self._cursor, None
         self.watch_age()
+        if self._cursor is None or Timer.CURSOR in self._desk.timers:
+            return messages, None
+        cursor, self._cursor = self._cursor, None
+        self._desk.timers.set(Timer.CURSOR, now + ns(self._desk.config.cursor_interval_s))
         return messages, cursor
 
     def receive(self, result: frames.Accepted | frames.Rejected, now: int) -> None:

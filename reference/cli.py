@@ -1,0 +1,108 @@
+"""The command line. Each command lives where its work is done; here they only get their names and options.
+
+Exit codes: 0 all is well, 1 the work was done and a guarantee did not hold, 2 it could not be done as asked (one line says why).
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter, validators
+
+app = App(
+    name="steadywire",
+    help="Real-time connections that survive bad networks, and a laboratory to study and tune them offline.",
+    version=version("steadywire"),
+)
+
+Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
+
+
+@app.command
+def demo(
+    *,
+    clients: Annotated[int, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
+    seconds: Annotated[float, Parameter(validator=validators.Number(gte=5, lte=3600))] = 20.0,
+    seed: int = 1,
+    report: Path | None = None,
+    faults: Annotated[bool, Parameter(negative="--no-faults")] = True,
+) -> int:
+    """Run a real server and real clients, break their network in several ways, and check that nothing was lost.
+
+    Parameters
+    ----------
+    clients
+        How many clients take part.
+    seconds
+        How long they work, before all is given time to settle.
+    seed
+        The same seed gives the same fault schedule.
+    report
+        Write the figures to this JSON file.
+    faults
+        Break the network and kill the server; without, everything just works.
+    """
+    from reference.demo.command import demo_command
+
+    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, faults=faults)
+
+
+@app.command
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: Port = 8765,
+    store: str = "sqlite:///steadywire.sqlite3",
+    secret_file: Path | None = None,
+) -> int:
+    """Serve WebSocket and HTTP on one port until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    host
+        The address to listen on. Without a secret only loopback is allowed.
+    port
+        The port; 0 takes a free one.
+    store
+        Where events are kept: sqlite:///FILE, or memory: to lose them with the process.
+    secret_file
+        A file with the HS256 secret that signs the tokens. Without one, the token dev:NAME stands for the user NAME.
+    """
+    from reference.server.command import serve_command
+
+    return serve_command(host=host, port=port, store=store, secret_file=secret_file)
+
+
+@app.command
+def simulate(scenario: Path, *, seed: int | None = None, out: Path = Path("simulated")) -> int:
+    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+
+    Parameters
+    ----------
+    scenario
+        A TOML file; see docs/scenarios.
+    seed
+        Instead of the scenario's own seed.
+    out
+        The folder to write to; made if it is missing.
+    """
+    from simulation.command import simulate_command
+
+    return simulate_command(scenario, seed=seed, out=out)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Carry out a command line; returns the exit code."""
+    try:
+        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The console command `steadywire`."""
+    sys.exit(run())

@@ -1,0 +1,1 @@
+"""The server: the pure machines of `reference.protocol`, driven by trio, real sockets and a store."""

@@ -1,0 +1,185 @@
+"""FrontDoor: one port for HTTP/1.1 and WebSocket.
+
+Every connection begins as HTTP. The door reads a request's head and decides: an upgrade to WebSocket is
+offered to `on_upgrade`, which accepts it with a handler or raises HttpRefusal; all else is a call of the ASGI
+application. A connection may make any number of HTTP requests and then still upgrade; once it has, it is a
+WebSocket until it ends.
+
+`serve` is the whole life of one connection, and the wall around it. Nothing that a client sends and nothing
+that the application, the handler or a library raises leaves it, except cancellation: one connection's fault
+must never reach the nursery that holds all the others. What went wrong on our side is told to `on_problem`,
+with everything; the client is told a code and a sentence.
+
+When the server is stopped, connections are cancelled: whoever waits for an answer gets 503 with a time to
+come back, whoever holds a WebSocket gets the close code 1001; neither is made to guess from a reset.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from reference.protocol.errors import CloseCode
+from reference.server.wire.exchange import AsgiApp, Exchange
+from reference.server.wire.framing import INTERNAL_ERROR
+from reference.server.wire.http_wire import HttpWire
+from reference.server.wire.limits import DoorLimits, WebSocketLimits
+from reference.server.wire.push_stream import Address, PushStream
+from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.websocket import Accept, serve_websocket
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that went wrong on our side, for the log; never for a client."""
+
+    what: str
+    error: BaseException
+    peer: Address | None = None
+    request: str = ""
+    """Method and path; empty outside a request. Never the query or the headers, which may hold secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoorStatistics:
+    """What the door has done so far, and how many connections it holds now."""
+
+    connections: int
+    websockets: int
+    connections_total: int
+    requests_total: int
+    refusals_total: int
+    """Error answers made by the door itself, over-full included."""
+    problems_total: int
+
+
+OnUpgrade = Callable[[RequestHead], Accept]
+"""Decides about a WebSocket upgrade without waiting: returns Accept, or raises HttpRefusal."""
+OnProblem = Callable[[Problem], None]
+
+
+def ignore_problem(problem: Problem) -> None:
+    """An `on_problem` for those who do not want to know."""
+
+
+class FrontDoor:
+    """Serves connections: WebSocket through `on_upgrade`, HTTP through the ASGI application `app`."""
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        on_upgrade: OnUpgrade,
+        *,
+        limits: DoorLimits | None = None,
+        websocket_limits: WebSocketLimits | None = None,
+        on_problem: OnProblem = ignore_problem,
+    ) -> None:
+        self._app = app
+        self._on_upgrade = on_upgrade
+        self._limits = limits or DoorLimits()
+        self._websocket_limits = websocket_limits or WebSocketLimits()
+        self._on_problem = on_problem
+        self._connections = 0
+        self._websockets = 0
+        self._connections_total = 0
+        self._requests_total = 0
+        self._refusals_total = 0
+        self._problems_total = 0
+
+    def statistics(self) -> DoorStatistics:
+        return DoorStatistics(
+            connections=self._connections,
+            websockets=self._websockets,
+            connections_total=self._connections_total,
+            requests_total=self._requests_total,
+            refusals_total=self._refusals_total,
+            problems_total=self._problems_total,
+        )
+
+    async def serve(self, stream: PushStream) -> None:
+        """Serve one connection to its end and close `stream`. Raises nothing but cancellation."""
+        self._connections += 1
+        self._connections_total += 1
+        try:
+            if self._connections > self._limits.connections_max + self._limits.refusals_max:
+                stream.abort()
+            elif self._connections > self._limits.connections_max:
+                self._refusals_total += 1
+                await HttpWire(stream, self._limits).refuse(self._come_back("too many connections"))
+            else:
+                await self._converse(stream)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the client is gone, which is its right at any moment
+        except* Exception as group:
+            self._report(Problem("a connection failed", group, stream.peer))
+        finally:
+            self._connections -= 1
+            stream.close()
+
+    async def _converse(self, stream: PushStream) -> None:
+        wire = HttpWire(stream, self._limits)
+        idle_s = self._limits.head_timeout_s
+        try:
+            while await self._is_request_coming(wire, idle_s):
+                head = await self._read_head(wire)
+                if head is None:
+                    break
+                self._requests_total += 1
+                if head.wants_websocket:
+                    await self._upgrade(wire, head)
+                    return
+                report = self._reporter("the application failed", stream, head)
+                if not await Exchange(wire, head, self._limits).run(self._app, report):
+                    break
+                if not await wire.next_cycle():
+                    break
+                idle_s = self._limits.keep_alive_timeout_s
+            await wire.part()
+        except HttpRefusal as refusal:
+            self._refusals_total += 1
+            await wire.refuse(refusal)
+        except trio.Cancelled:
+            wire.farewell(self._come_back("the server is going down", CloseCode.GOING_AWAY))
+            raise
+
+    async def _is_request_coming(self, wire: HttpWire, idle_s: float) -> bool:
+        with trio.move_on_after(idle_s):
+            return await wire.wait_for_request()
+        return False
+
+    async def _read_head(self, wire: HttpWire) -> RequestHead | None:
+        with trio.move_on_after(self._limits.head_timeout_s):
+            return await wire.read_head()
+        raise HttpRefusal(408, CloseCode.TOO_SLOW, f"no complete head within {self._limits.head_timeout_s} s")
+
+    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> None:
+        key = head.websocket_key()
+        report = self._reporter("the WebSocket handler failed", wire.stream, head)
+        try:
+            accept = self._on_upgrade(head)
+        except HttpRefusal:
+            raise
+        except Exception as error:
+            report(error)
+            raise HttpRefusal(500, INTERNAL_ERROR, "internal error") from None
+        wire.stream.put_back(wire.unread)
+        self._websockets += 1
+        try:
+            await serve_websocket(wire.stream, head, key, accept, self._websocket_limits)
+        except Exception as error:
+            report(error)
+        finally:
+            self._websockets -= 1
+
+    def _come_back(self, why: str, code: CloseCode = CloseCode.OVERLOADED) -> HttpRefusal:
+        return HttpRefusal(503, code, why, retry_after_ms=self._limits.retry_after_ms)
+
+    def _reporter(self, what: str, stream: PushStream, head: RequestHead) -> Callable[[BaseException], None]:
+        return lambda error: self._report(Problem(what, error, stream.peer, f"{head.method} {head.path}"))
+
+    def _report(self, problem: Problem) -> None:
+        self._problems_total += 1
+        # A log that fails must not take connections with it; the count above is what remains.
+        with contextlib.suppress(Exception):
+            self._on_problem(problem)

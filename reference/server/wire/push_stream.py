@@ -1,0 +1,255 @@
+"""PushStream: a trio stream that can also be written to without waiting.
+
+A room of a thousand readers must not cost a thousand task switches for each event. So the server encodes a
+batch once and calls `push` on every reader's stream: an ordinary function that hands the bytes to the socket
+and returns. What is left to decide is what happens when the socket does not take them all. The rules:
+
+    push      if nothing is waiting, write now; what the socket did not take becomes the tail (at most one
+              message, and a view of the shared bytes, not a copy). Refused, with nothing written, while an
+              older tail or a send_all is still there.
+    flush     wait until the tail is out.
+    send_all  flush, then write. It has its turn before any later push, so whole messages never interleave.
+
+A message is therefore either not begun or owned by the stream. That holds under cancellation too: a
+`send_all` or `flush` that is cancelled leaves what is unsent as the tail, so the bytes on the wire are never
+torn in the middle of a frame. A `send_all` that is cancelled before its turn has written nothing.
+
+`push` never raises: a dead stream refuses like a full one, and `flush` tells which it is. The price is that
+the death of a connection is learnt by whoever reads from it or flushes it, never by the loop that serves
+everybody else.
+
+What an implementation provides is four small functions that never block and two that wait: `socket_stream`
+over the operating system, `memory_stream` for virtual time. Both pass trio's own conformance suite.
+"""
+
+import abc
+from dataclasses import dataclass
+
+import trio
+
+RECEIVE_BYTES_MAX = 64 * 1024
+"""The most that one `receive_some` returns, whatever the caller asks for, in bytes."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatistics:
+    """What went through one stream so far, in bytes; `tail_bytes` is what waits to be sent."""
+
+    bytes_in: int
+    bytes_out: int
+    tail_bytes: int
+
+
+class PushStream(trio.abc.HalfCloseableStream):
+    """A two-way byte stream with a non-blocking `push` beside trio's own methods."""
+
+    def __init__(self, peer: Address | None = None, local: Address | None = None) -> None:
+        self.peer = peer
+        """The other end's host and port; None where there is none, as in memory."""
+        self.local = local
+        self._tail: memoryview = memoryview(b"")
+        self._put_back = b""
+        self._turn = trio.StrictFIFOLock()  # who waits to write; push never waits, so it needs no turn
+        self._sending = False
+        self._is_broken = False
+        self._is_closed = False
+        self._is_eof_sent = False
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    # ---- what an implementation provides ----
+
+    @abc.abstractmethod
+    def _write_now(self, data: Buffer) -> int:
+        """Write what fits and return how many bytes that were; raises trio.BrokenResourceError."""
+
+    @abc.abstractmethod
+    def _read_now(self, bytes_max: int) -> bytes | None:
+        """Read what is there; None if nothing is, b"" at the end; raises trio.BrokenResourceError."""
+
+    @abc.abstractmethod
+    def _shut_down_writing(self) -> None:
+        """Tell the peer that nothing more comes."""
+
+    @abc.abstractmethod
+    def _close_now(self, *, by_force: bool) -> None:
+        """Close and wake whoever waits, with trio.ClosedResourceError; by force means that the peer sees a
+        reset.
+        """
+
+    @abc.abstractmethod
+    async def _wait_writable(self) -> None:
+        """Wait until `_write_now` may take something; a checkpoint."""
+
+    @abc.abstractmethod
+    async def _wait_readable(self) -> None:
+        """Wait until `_read_now` may return something; a checkpoint."""
+
+    # ---- writing without waiting ----
+
+    def push(self, data: bytes) -> bool:
+        """Hand one whole message over without waiting; never raises and never is a checkpoint.
+
+        True: the stream owns the bytes, sent or kept as the tail. False: nothing was written, because an
+        older tail or a `send_all` is in the way, or because the stream is dead, which `flush` tells.
+        """
+        if self._tail or self._sending or self._is_closed or self._is_broken or self._is_eof_sent:
+            return False
+        try:
+            written = self._write_now(data)
+        except trio.BrokenResourceError:
+            self._is_broken = True
+            return False
+        self._bytes_out += written
+        if written < len(data):
+            self._tail = memoryview(data)[written:]
+        return True
+
+    @property
+    def blocked(self) -> bool:
+        """Whether `push` would refuse now."""
+        return bool(self._tail) or self._sending or self._is_closed or self._is_broken or self._is_eof_sent
+
+    async def flush(self) -> None:
+        """Wait until the tail is out. Any task may call it, several at once too.
+
+        Raises trio.BrokenResourceError when the peer is gone and trio.ClosedResourceError when this side
+        closed the stream.
+        """
+        async with self._turn:
+            await self._write_tail()
+
+    # ---- trio's stream interface ----
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send `data` after whatever is waiting; cancelled when it has begun, it leaves the rest as the tail."""
+        with self._only_sender():
+            async with self._turn:
+                await self._write_tail()
+                # A copy, because the caller may reuse its buffer once a cancelled call has left it here.
+                self._tail = memoryview(bytes(data))
+                await self._write_tail()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        with self._only_sender():
+            async with self._turn:
+                await self._write_tail()
+                await self._wait_writable()
+                self._check_open()
+
+    async def send_eof(self) -> None:
+        """Send what is waiting, then close our half; the peer may go on sending. Calling it again does
+        nothing.
+        """
+        with self._only_sender():
+            async with self._turn:
+                if self._is_eof_sent and not self._is_closed:
+                    return
+                await self._write_tail()
+                self._is_eof_sent = True
+                self._shut_down_writing()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """At most `max_bytes` and never more than RECEIVE_BYTES_MAX; b"" when the peer has closed its half."""
+        bytes_max = RECEIVE_BYTES_MAX if max_bytes is None else max_bytes
+        if not isinstance(bytes_max, int):
+            raise TypeError("max_bytes must be an integer")
+        if bytes_max < 1:
+            raise ValueError("max_bytes must be at least 1")
+        bytes_max = min(bytes_max, RECEIVE_BYTES_MAX)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._is_closed:
+                raise trio.ClosedResourceError("this stream was closed")
+            data = self._read_again(bytes_max) if self._put_back else self._read_now(bytes_max)
+            if data == b"" and self._is_broken:
+                # The system tells of a reset once; a push has heard it, and what is left looks like an end.
+                raise trio.BrokenResourceError("the peer is gone")
+            if data is not None:
+                self._bytes_in += len(data)
+                # Shielded: bytes that have left the socket must reach the caller, cancelled or not.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return data
+            await self._wait_readable()
+
+    def put_back(self, data: bytes) -> None:
+        """Let the next `receive_some` return `data` first: bytes that were read but belong to the next
+        protocol.
+        """
+        self._bytes_in -= len(data)
+        self._put_back = data + self._put_back
+
+    def close(self) -> None:
+        """Close at once; what the operating system already has is still delivered, a tail is dropped."""
+        self._end(by_force=False)
+
+    async def aclose(self) -> None:
+        """`close` and a checkpoint; wait for `flush` first if the tail matters."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def abort(self) -> None:
+        """Close by force: drop everything that is unsent, here and in the kernel; the peer sees a reset."""
+        self._end(by_force=True)
+
+    def statistics(self) -> StreamStatistics:
+        return StreamStatistics(self._bytes_in, self._bytes_out, len(self._tail))
+
+    # ---- inside ----
+
+    async def _write_tail(self) -> None:
+        """The only loop that writes; between any two of its checkpoints the tail is exactly what is unsent."""
+        self._check_open()
+        while self._tail:
+            try:
+                written = self._write_now(self._tail)
+            except trio.BrokenResourceError:
+                self._is_broken = True
+                raise
+            self._bytes_out += written
+            self._tail = self._tail[written:]
+            if self._tail:
+                await self._wait_writable()
+                self._check_open()
+
+    def _read_again(self, bytes_max: int) -> bytes:
+        data, self._put_back = self._put_back[:bytes_max], self._put_back[bytes_max:]
+        return data
+
+    def _check_open(self) -> None:
+        if self._is_closed or self._is_eof_sent:
+            raise trio.ClosedResourceError("this stream was closed for writing")
+        if self._is_broken:
+            raise trio.BrokenResourceError("the peer is gone")
+
+    def _only_sender(self) -> "_OnlySender":
+        return _OnlySender(self)
+
+    def _end(self, *, by_force: bool) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._tail = memoryview(b"")
+            self._put_back = b""
+            self._close_now(by_force=by_force)
+
+
+class _OnlySender:
+    """Refuses a second send_all at the same time, which trio's interface asks for, and holds push back
+    meanwhile.
+    """
+
+    def __init__(self, stream: PushStream) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        if self._stream._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._stream._sending = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stream._sending = False

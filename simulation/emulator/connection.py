@@ -1,0 +1,264 @@
+"""One client's connection: two lanes between two streams, and what TCP does at both ends of them.
+
+                 syn lane (one packet)
+    client  ---------------------------------->  server
+    stream  -- read --> up lane --- write ---->  stream
+            <- write -- down lane <--- read ---
+
+Handshake. The client's connect() has succeeded before we know of it, so the round trip that it costs on a
+real path is charged afterwards: a packet crosses to the server, then we connect to it, then the answer
+crosses back, and only then the up lane opens. The first byte reaches the server three latencies after the
+connect, as it would on the real path. When the server cannot be reached, what crosses back is a reset. A
+client that goes away while an outage still keeps its packet from crossing has given up, and the server never
+hears of it; so a half-close at that moment counts as giving up.
+
+Ends. An end of stream crosses behind the bytes and half-closes the other side; after both, the connection is
+over. A reset by one end, noticed when we read from it or write to it, crosses like an end and then resets the
+other side.
+
+Faults. `cut` resets both ends at once. `silence` holds both lanes for ever: nothing more arrives at either
+end, senders find their buffers full after a while, and when both ends have gone away by themselves what is
+left of it is cleared up. Nothing reaches a silent connection any more: it cannot be cut either.
+"""
+
+import trio
+from trio.abc import HalfCloseableStream
+
+from simulation.draws import Draws
+from simulation.emulator.lane import Lane, Mark
+from simulation.emulator.statistics import Counters
+from simulation.emulator.streams import Connect, abort
+from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
+from simulation.faults import Path
+
+LINGER_S = 5.0
+"""How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
+
+
+class Conditions:
+    """How many faults of each kind lie on a line now; shared by all its connections."""
+
+    __slots__ = ("blocks", "outages", "refusals", "stalls")
+
+    def __init__(self) -> None:
+        self.outages = 0
+        self.stalls = 0
+        self.refusals = 0
+        self.blocks = 0
+
+
+class Connection:
+    """One connection, from its acceptance until both ends are gone; `run` is its whole life."""
+
+    def __init__(
+        self,
+        name: str,
+        client: HalfCloseableStream,
+        connect: Connect,
+        *,
+        path: Path,
+        draws: Draws,
+        conditions: Conditions,
+        counters: Counters,
+        buffer_bytes_max: int,
+    ) -> None:
+        def lane(direction: str) -> Lane:
+            return Lane(path, draws.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max)
+
+        self._client = client
+        self._server: HalfCloseableStream | None = None
+        self._connect = connect
+        self._conditions = conditions
+        self._counters = counters
+        self._syn, self._up, self._down = lane("syn"), lane("up"), lane("down")
+        self._watch = UpgradeWatch()
+        self._scope = trio.CancelScope()
+        self._server_reading = trio.CancelScope()
+        self._has_crossed = False
+        self._is_silent = False
+        self._is_forbidden = False
+        self._reads_open = 1
+        self._ends_delivered = 0
+        self._client_left = trio.Event()
+        self._up.hold()  # until the handshake is done
+        for _ in range(conditions.outages):
+            self.hold()
+        for _ in range(conditions.stalls):
+            self.stall()
+        self._syn.push(Mark.OPENED)
+
+    @property
+    def bytes_held(self) -> int:
+        return self._up.bytes_held + self._down.bytes_held
+
+    async def run(self) -> None:
+        """Carry bytes until both ends are gone. Network errors are events here, not exceptions."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read_client)
+                    nursery.start_soon(self._write_client)
+                    nursery.start_soon(self._write_server, nursery)
+        finally:
+            with trio.CancelScope(shield=True):  # a cancelled first close must not leave the second undone
+                for stream in self._streams():
+                    await trio.aclose_forcefully(stream)
+
+    # What the line does to it.
+
+    def hold(self) -> None:
+        for lane in (self._syn, self._up, self._down):
+            lane.hold()
+
+    def release(self) -> None:
+        for lane in (self._syn, self._up, self._down):
+            lane.release()
+
+    def stall(self) -> None:
+        self._down.stall()
+
+    def unstall(self) -> None:
+        self._down.unstall()
+
+    def cut(self) -> None:
+        """Reset both ends now."""
+        if not (self._is_silent or self._scope.cancel_called):
+            self._counters.connections_cut += 1
+            self._abort_both()
+
+    def cut_if_websocket(self) -> None:
+        if self._watch.is_upgraded:
+            self.cut()
+
+    def silence(self) -> None:
+        """Become half-open: silent for ever, both ways, and neither end is told."""
+        if self._is_silent or self._scope.cancel_called:
+            return
+        self._is_silent = True
+        self._counters.connections_silenced += 1
+        self.hold()
+        self._clear_up_if_both_left()
+
+    # What the ends do.
+
+    async def _read_client(self) -> None:
+        await self._read(self._client, self._up)
+        if not self._has_crossed and self._conditions.outages:
+            self._counters.connections_abandoned += 1
+            self._scope.cancel()
+
+    async def _read_server(self, server: HalfCloseableStream) -> None:
+        with self._server_reading:
+            await self._read(server, self._down)
+
+    async def _read(self, source: HalfCloseableStream, lane: Lane) -> None:
+        try:
+            while data := await source.receive_some(await lane.room()):
+                lane.push(Mark.BYTES, bytes(data))
+            lane.push(Mark.END)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            lane.push(Mark.RESET)
+        finally:
+            self._reads_open -= 1
+            self._clear_up_if_both_left()
+
+    async def _write_server(self, nursery: trio.Nursery) -> None:
+        await self._syn.next()
+        self._has_crossed = True
+        try:
+            server = self._server = await self._connect()
+        except OSError:
+            self._counters.connections_refused += 1
+            self._down.push(Mark.RESET)
+            return
+        self._counters.connections_established += 1
+        self._down.push(Mark.OPENED)
+        self._reads_open += 1
+        nursery.start_soon(self._read_server, server)
+        try:
+            await self._deliver_to_server(server)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._down.push(Mark.RESET)
+
+    async def _deliver_to_server(self, server: HalfCloseableStream) -> None:
+        while True:
+            segment = await self._up.next()
+            if segment.mark is Mark.RESET:
+                self._pass_reset_on()
+            elif self._is_forbidden:
+                if segment.mark is Mark.END:
+                    self._client_left.set()
+            elif segment.mark is Mark.END:
+                await self._send_to_server(server, self._watch.flush())
+                await server.send_eof()
+                self._end_delivered()
+            else:
+                data, is_forbidden = self._watch.feed(segment.data, is_blocking=self._conditions.blocks > 0)
+                await self._send_to_server(server, data)
+                if is_forbidden:
+                    await self._forbid_upgrade(server)
+
+    async def _send_to_server(self, server: HalfCloseableStream, data: bytes) -> None:
+        if data:
+            await server.send_all(data)
+            self._counters.bytes_to_server += len(data)
+
+    async def _forbid_upgrade(self, server: HalfCloseableStream) -> None:
+        self._is_forbidden = True
+        self._counters.upgrades_refused += 1
+        self._server_reading.cancel()
+        await trio.aclose_forcefully(server)
+        self._down.push(Mark.BYTES, FORBIDDEN_ANSWER)
+        self._down.push(Mark.END)
+
+    async def _write_client(self) -> None:
+        try:
+            await self._deliver_to_client()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._up.push(Mark.RESET)
+
+    async def _deliver_to_client(self) -> None:
+        while True:
+            segment = await self._down.next()
+            match segment.mark:
+                case Mark.OPENED:
+                    self._up.release()
+                case Mark.BYTES:
+                    await self._client.send_all(segment.data)
+                    self._counters.bytes_to_client += len(segment.data)
+                case Mark.END:
+                    await self._client.send_eof()
+                    await self._linger_if_forbidden()
+                    self._end_delivered()
+                case Mark.RESET:
+                    self._pass_reset_on()
+
+    async def _linger_if_forbidden(self) -> None:
+        if self._is_forbidden:
+            with trio.move_on_after(LINGER_S):
+                await self._client_left.wait()
+            self._scope.cancel()
+
+    # How it ends.
+
+    def _end_delivered(self) -> None:
+        self._ends_delivered += 1
+        if self._ends_delivered == 2:
+            self._scope.cancel()
+
+    def _pass_reset_on(self) -> None:
+        if self._server is not None:  # else nobody reset it: the server was never reached, and is counted as that
+            self._counters.connections_reset += 1
+        self._abort_both()
+
+    def _clear_up_if_both_left(self) -> None:
+        if self._is_silent and self._reads_open == 0:
+            self._scope.cancel()
+
+    def _abort_both(self) -> None:
+        self._scope.cancel()  # before the streams are closed under the tasks that use them
+        for stream in self._streams():
+            abort(stream)
+
+    def _streams(self) -> tuple[HalfCloseableStream, ...]:
+        return (self._client,) if self._server is None else (self._client, self._server)

@@ -1,0 +1,31 @@
+"""What can go wrong when an emulator is used; numbers that make no sense are ConfigErrors instead."""
+
+import math
+
+from reference.protocol.errors import ConfigError, LocalError
+from simulation.faults import Fault, Path
+
+
+class EmulatorError(LocalError):
+    """A client without a line, a name or a port that is taken, or an emulator that is closed."""
+
+
+def check_path(path: Path) -> None:
+    """ConfigError unless `path` is one that bytes can take."""
+    # msgspec checks what it decodes, but not a Struct that is built in Python.
+    _check_seconds("latency_s", path.latency_s)
+    _check_seconds("jitter_s", path.jitter_s)
+    bandwidth = path.bandwidth_bytes_per_s
+    if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
+        raise ConfigError(f"bandwidth_bytes_per_s must be a finite number above 0, or None, not {bandwidth!r}")
+
+
+def check_fault(fault: Fault) -> None:
+    """ConfigError unless the times of `fault` are finite and not negative."""
+    _check_seconds("at_s", fault.at_s)
+    _check_seconds("duration_s", getattr(fault, "duration_s", 0.0))
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"{name} must be a finite number of seconds, 0 or more, not {value!r}")

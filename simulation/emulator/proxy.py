@@ -1,0 +1,161 @@
+"""All lines to one server, and the schedule of faults on them.
+
+A schedule is run by one task over one sorted list of beginnings and ends, so that what happens at one instant
+happens in the order of the list, whatever the scheduler does. At the same instant faults go by their place in
+the sequence that was given, and a fault begins before it ends.
+
+Ends of the process's own: the emulator has one nursery, for the ports and all connections. Leaving the
+context closes the ports and drops every connection.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+import trio
+
+from reference.protocol.errors import ConfigError
+from simulation.draws import Draws
+from simulation.emulator.errors import EmulatorError, check_fault
+from simulation.emulator.line import BUFFER_BYTES_MAX, Line
+from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
+from simulation.emulator.streams import Connect, tcp_connector
+from simulation.emulator.verbs import FaultVerbs
+from simulation.faults import Fault, Path, ServerRestart
+
+
+class Emulator(FaultVerbs):
+    """All lines to one server; `open_emulator` makes it. Its verbs hit every line that there is then."""
+
+    def __init__(self, connect: Connect, nursery: trio.Nursery, *, seed: int, buffer_bytes_max: int) -> None:
+        self._connect = connect
+        self._nursery = nursery
+        self._draws = Draws(seed)
+        self._buffer_bytes_max = buffer_bytes_max
+        self._lines: dict[str, Line] = {}
+        self._journal = FaultJournal()
+        self._is_closed = False
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """All lines, in the order in which they were added."""
+        return tuple(self._lines.values())
+
+    def line(self, client: str) -> Line:
+        """The line of `client`. EmulatorError when it has none."""
+        try:
+            return self._lines[client]
+        except KeyError:
+            raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
+
+    async def add_line(self, client: str, path: Path, *, port: int = 0) -> Line:
+        """A line of its own for `client`, listening on 127.0.0.1 at `port`; 0 is any free port.
+
+        ConfigError when the path makes no sense; EmulatorError when the client has a line already, the port
+        is taken or the emulator is closed. Faults that have begun do not hit a line that is added later.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._is_closed:
+            raise EmulatorError("the emulator is closed")
+        if client in self._lines:
+            raise EmulatorError(f"client {client!r} has a line already")
+        line = Line(
+            client,
+            path,
+            self._connect,
+            self._draws,
+            buffer_bytes_max=self._buffer_bytes_max,
+            journal=self._journal,
+        )
+        line.listen(self._nursery, port)
+        self._lines[client] = line
+        return line
+
+    async def apply(self, fault: Fault) -> None:
+        await self._run([fault], starts_at=trio.current_time() - fault.at_s)
+
+    async def run_schedule(self, faults: Sequence[Fault]) -> None:
+        """Let each fault happen at its `at_s`, in seconds from now, on the lines of the clients it names.
+
+        Returns when all are over; when cancelled, the faults that have begun are ended. A server_restart is
+        left out, since it is the server's owner who does it. ConfigError for times that make no sense and
+        EmulatorError for clients without a line, both before anything has happened.
+        """
+        await self._run([f for f in faults if not isinstance(f, ServerRestart)], starts_at=trio.current_time())
+
+    def statistics(self) -> EmulatorStatistics:
+        """What happened so far."""
+        return EmulatorStatistics(lines=tuple(line.statistics() for line in self._lines.values()), faults=self._journal.entries)
+
+    def close(self) -> None:
+        """Give all ports back; `open_emulator` does it on leaving."""
+        self._is_closed = True
+        for line in self._lines.values():
+            line.close()
+
+    async def _run(self, faults: Sequence[Fault], *, starts_at: float) -> None:
+        for fault in faults:
+            check_fault(fault)
+            self._lines_hit_by(fault)
+        timeline: list[tuple[float, int, bool]] = []
+        for place, fault in enumerate(faults):
+            timeline += [(fault.at_s, place, False), (fault.end_s, place, True)]
+        begun: dict[int, list[Line]] = {}
+        try:
+            for at_s, place, is_end in sorted(timeline):
+                await trio.sleep_until(starts_at + at_s)
+                if is_end:
+                    _end(faults[place], begun.pop(place))
+                    continue
+                begun[place] = []
+                for line in self._lines_hit_by(faults[place]):
+                    line.begin(faults[place])
+                    begun[place].append(line)
+        finally:
+            for place, lines in begun.items():
+                _end(faults[place], lines)
+
+    def _lines_hit_by(self, fault: Fault) -> tuple[Line, ...]:
+        if not fault.clients:
+            return self.lines
+        return tuple(self.line(client) for client in dict.fromkeys(fault.clients))
+
+
+def _end(fault: Fault, lines: Iterable[Line]) -> None:
+    for line in lines:
+        line.end(fault)
+
+
+@contextlib.asynccontextmanager
+async def open_emulator(
+    upstream_host: str,
+    upstream_port: int,
+    *,
+    seed: int,
+    buffer_bytes_max: int = BUFFER_BYTES_MAX,
+    connect: Connect | None = None,
+) -> AsyncGenerator[Emulator, None]:
+    """An emulator in front of the server at `upstream_host`, `upstream_port`; the server may come and go.
+
+    seed: of all jitter. buffer_bytes_max: what one direction of one connection holds, in bytes. connect: how
+    to reach the server instead, for servers that are not on a socket. ConfigError for numbers that make no
+    sense.
+
+    An error of the body comes out as it is, not in an ExceptionGroup.
+    """
+    if not 1 <= upstream_port <= 65535:
+        raise ConfigError(f"upstream_port must be from 1 to 65535, not {upstream_port!r}")
+    if buffer_bytes_max < 1:
+        raise ConfigError(f"buffer_bytes_max must be at least 1, not {buffer_bytes_max!r}")
+    connect = tcp_connector(upstream_host, upstream_port) if connect is None else connect
+    error_of_body: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        emulator = Emulator(connect, nursery, seed=seed, buffer_bytes_max=buffer_bytes_max)
+        try:
+            yield emulator
+        except Exception as error:
+            error_of_body = error
+        finally:
+            emulator.close()
+            nursery.cancel_scope.cancel()
+    if error_of_body is not None:
+        raise error_of_body

@@ -1,0 +1,98 @@
+"""What an emulator has done, as frozen snapshots for reports, tests and notebooks.
+
+Connections that are refused while a port is shut are refused by the kernel and never seen here, so they are
+not counted.
+"""
+
+from dataclasses import asdict, dataclass
+
+import trio
+
+from simulation.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFault:
+    """A fault that hit a line, `at_s` seconds after the emulator was opened. `kind`: the fault's tag."""
+
+    at_s: float
+    kind: str
+    client: str
+
+
+class FaultJournal:
+    """The faults that have begun, in order, timed from its own making. An emulator's lines share one."""
+
+    def __init__(self) -> None:
+        self._opened_at = trio.current_time()
+        self._entries: list[AppliedFault] = []
+
+    def note(self, fault: Fault, client: str) -> None:
+        kind = str(type(fault).__struct_config__.tag)
+        self._entries.append(AppliedFault(trio.current_time() - self._opened_at, kind, client))
+
+    @property
+    def entries(self) -> tuple[AppliedFault, ...]:
+        return tuple(self._entries)
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counts of one line while they grow; their meaning is in LineStatistics."""
+
+    connections_opened: int = 0
+    connections_established: int = 0
+    connections_refused: int = 0
+    connections_abandoned: int = 0
+    connections_cut: int = 0
+    connections_silenced: int = 0
+    connections_reset: int = 0
+    upgrades_refused: int = 0
+    bytes_to_server: int = 0
+    bytes_to_client: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LineStatistics:
+    """One line since it was added.
+
+    connections_opened: taken from the client. connections_established: the server took it too.
+    connections_refused: the server could not be reached, so the client's connection was reset.
+    connections_abandoned: the client gave up before an outage let its connection through. connections_cut: by
+    a fault. connections_silenced: made half-open. connections_reset: one end reset it, and the other was
+    told. upgrades_refused: answered with 403 by the proxy. connections_open: now. bytes_to_server,
+    bytes_to_client: delivered. bytes_held: on the way, both directions.
+    """
+
+    client: str
+    port: int | None
+    connections_open: int
+    bytes_held: int
+    connections_opened: int
+    connections_established: int
+    connections_refused: int
+    connections_abandoned: int
+    connections_cut: int
+    connections_silenced: int
+    connections_reset: int
+    upgrades_refused: int
+    bytes_to_server: int
+    bytes_to_client: int
+
+    @classmethod
+    def of(cls, counters: Counters, *, client: str, port: int | None, connections_open: int, bytes_held: int) -> "LineStatistics":
+        return cls(
+            client=client,
+            port=port,
+            connections_open=connections_open,
+            bytes_held=bytes_held,
+            **asdict(counters),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorStatistics:
+    """All lines in the order in which they were added, and all faults in the order in which they began."""
+
+    lines: tuple[LineStatistics, ...]
+    faults: tuple[AppliedFault, ...]

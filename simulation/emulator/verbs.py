@@ -1,0 +1,41 @@
+"""The faults of simulation.faults as methods, the same for one line and for all lines of an emulator.
+
+A verb lasts as long as its fault: it returns when the fault is over, and cancelling it ends the fault early.
+Verbs that overlap compose: the line is up again when every outage on it is over.
+"""
+
+import abc
+
+from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall
+
+
+class FaultVerbs(abc.ABC):
+    """Faults by hand. Durations are in seconds; ConfigError when one is negative or not finite."""
+
+    @abc.abstractmethod
+    async def apply(self, fault: Fault) -> None:
+        """Let `fault` happen now, whatever its `at_s`, and return when it is over."""
+
+    async def outage(self, duration_s: float) -> None:
+        """Nothing passes and new connections hang; afterwards what was on the way is sent again."""
+        await self.apply(Outage(at_s=0, duration_s=duration_s))
+
+    async def stall(self, duration_s: float) -> None:
+        """What comes from the server is held back, then delivered all at once; the other direction flows."""
+        await self.apply(Stall(at_s=0, duration_s=duration_s))
+
+    async def reset(self) -> None:
+        """Cut every connection at once, with a reset to both ends; half-open ones stay silent."""
+        await self.apply(Reset(at_s=0))
+
+    async def half_open(self) -> None:
+        """Make every connection that stands silent for ever, both ways; new ones work."""
+        await self.apply(HalfOpen(at_s=0))
+
+    async def refuse(self, duration_s: float) -> None:
+        """Refuse new connections; the ones that stand are left alone."""
+        await self.apply(Refuse(at_s=0, duration_s=duration_s))
+
+    async def block_upgrade(self, duration_s: float) -> None:
+        """Cut the WebSockets that stand and answer 403 to every upgrade; other HTTP passes."""
+        await self.apply(BlockUpgrade(at_s=0, duration_s=duration_s))

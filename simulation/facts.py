@@ -1,0 +1,204 @@
+"""What a trace says, sorted once for everyone who judges or counts it.
+
+One walk through the records; after it the checkers and counts look at one client, one publish or one stored number at a time.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.states import ClientState
+from reference.protocol.timers import ns
+from simulation.faults import HalfOpen
+from simulation.trace import (
+    Accepted,
+    AnswerGiven,
+    ClientStarted,
+    Delivered,
+    EntryStored,
+    Failed,
+    FaultHappened,
+    FaultOver,
+    LogStored,
+    Published,
+    PublishRefused,
+    QueueSampled,
+    Record,
+    ResetTaken,
+    ServerKilled,
+    ServerStarted,
+    SessionJoined,
+    SessionLeft,
+    SessionOver,
+    SnapshotTaken,
+    StateTurned,
+    Trace,
+    TraceStarted,
+)
+
+Progress = Delivered | SnapshotTaken | ResetTaken
+"""A record that moves its client's position."""
+
+
+@dataclass(slots=True)
+class ClientFacts:
+    """One client. `records` are all of it, in order."""
+
+    name: str
+    client_id: str
+    user_id: str
+    started_at: int
+    records: list[ClientRecord] = field(default_factory=list)
+    published: dict[int, Published] = field(default_factory=dict)
+    accepted: dict[int, list[Accepted]] = field(default_factory=dict)
+    failed: dict[int, list[Failed]] = field(default_factory=dict)
+    refused: int = 0
+    """Publishes that were not even queued."""
+    epoch: str | None = None
+    """Where it is at the end, as `position`."""
+    position: int = 0
+    state: ClientState = ClientState.NEW
+    is_over: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Something carries its session at the end."""
+        return self.state.is_connected and not self.is_over
+
+    def progress(self) -> Iterator[Progress]:
+        return (record for record in self.records if isinstance(record, Delivered | SnapshotTaken | ResetTaken))
+
+    def turns(self) -> Iterator[StateTurned]:
+        return (record for record in self.records if isinstance(record, StateTurned))
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A stretch of time, in ns, in which a fault was at work on some clients; `clients` empty: on all."""
+
+    start: int
+    end: int
+    clients: tuple[str, ...]
+
+    def touches(self, client: str, start: int, end: int) -> bool:
+        return (not self.clients or client in self.clients) and self.start <= end and start <= self.end
+
+
+@dataclass(slots=True)
+class Facts:
+    """A whole trace."""
+
+    started: TraceStarted
+    clients: dict[str, ClientFacts] = field(default_factory=dict)
+    entries: dict[tuple[str, int], list[EntryStored]] = field(default_factory=dict)
+    log: LogStored | None = None
+    visible_at: dict[tuple[str | None, int], int] = field(default_factory=dict)
+    """When a number was first seen outside of the server, by anyone."""
+    troubles: list[Trouble] = field(default_factory=list)
+    kills: list[int] = field(default_factory=list)
+    starts: list[ServerStarted] = field(default_factory=list)
+    samples: list[QueueSampled] = field(default_factory=list)
+    sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
+    answers: list[AnswerGiven] = field(default_factory=list)
+    ended_at: int = 0
+
+    @property
+    def troubles_end(self) -> int:
+        """When the last fault had ended, in ns; 0 if there was none."""
+        return max((trouble.end for trouble in self.troubles), default=0)
+
+    def entry(self, epoch: str | None, number: int) -> EntryStored | None:
+        found = self.entries.get((epoch or "", number))
+        return found[0] if found else None
+
+    def is_retained(self, epoch: str | None, number: int) -> bool:
+        """Whether the stored log, as the trace has it, says what this number was."""
+        return self.log is not None and epoch == self.log.epoch and number >= self.log.oldest
+
+    def copies(self) -> Counter[str]:
+        """How often each publish stands in the stored log."""
+        ids = (entry.publish_id for found in self.entries.values() for entry in found)
+        return Counter(publish_id for publish_id in ids if publish_id is not None)
+
+
+def facts_of(trace: Trace) -> Facts:
+    """Sort a trace. Raises ConfigError if it does not begin with TraceStarted."""
+    records = iter(trace)
+    first = next(records, None)
+    if not isinstance(first, TraceStarted):
+        raise ConfigError("a trace begins with trace_started; this one does not")
+    facts = Facts(first)
+    under_way: dict[object, list[int]] = {}
+    for record in records:
+        _take(facts, record, under_way)
+    for fault, begun in under_way.items():  # never declared over: at work until the end
+        clients = getattr(fault, "clients", ())
+        facts.troubles += [Trouble(start, facts.ended_at, clients) for start in begun]
+    facts.troubles.sort(key=lambda trouble: (trouble.start, trouble.end))
+    return facts
+
+
+def _take(facts: Facts, record: Record, under_way: dict[object, list[int]]) -> None:
+    match record:
+        case EntryStored():
+            facts.entries.setdefault((record.epoch, record.sequence_number), []).append(record)
+            return
+        case LogStored():
+            facts.log = record
+        case FaultHappened(at=at, fault=fault):
+            if hasattr(fault, "duration_s"):
+                under_way.setdefault(fault, []).append(at)
+            else:
+                end = at + ns(facts.started.notice_bound_s) if isinstance(fault, HalfOpen) else at
+                facts.troubles.append(Trouble(at, end, fault.clients))
+        case FaultOver(at=at, fault=fault):
+            begun = under_way.get(fault, [])
+            facts.troubles.append(Trouble(begun.pop(0) if begun else at, at, fault.clients))
+            if not begun:
+                under_way.pop(fault, None)
+        case ServerStarted():
+            facts.starts.append(record)
+        case ServerKilled(at=at):
+            facts.kills.append(at)
+        case QueueSampled():
+            facts.samples.append(record)
+        case SessionJoined() | SessionLeft():
+            facts.sessions.append(record)
+        case AnswerGiven():
+            facts.answers.append(record)
+        case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):
+            facts.clients[name] = ClientFacts(name, client_id, user_id, at)
+        case TraceStarted():
+            raise ConfigError("a trace has one trace_started, at its beginning")
+        case _:
+            _take_of_client(facts, record)
+    facts.ended_at = max(facts.ended_at, record.at)
+
+
+def _take_of_client(facts: Facts, record: ClientRecord) -> None:
+    client = facts.clients.get(record.client)
+    if client is None:
+        raise ConfigError(f"the trace speaks of client {record.client!r}, which never started")
+    client.records.append(record)
+    match record:
+        case Delivered(epoch=epoch, sequence_number=number):
+            client.epoch, client.position = epoch, number
+            facts.visible_at.setdefault((epoch, number), record.at)
+        case SnapshotTaken(epoch=epoch, sequence_number=number) | ResetTaken(epoch=epoch, sequence_number=number):
+            client.epoch, client.position = epoch, number
+        case StateTurned(state=state):
+            client.state = state
+        case Accepted(ticket=ticket):
+            client.accepted.setdefault(ticket, []).append(record)
+            facts.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
+        case Failed(ticket=ticket):
+            client.failed.setdefault(ticket, []).append(record)
+        case Published(ticket=ticket):
+            client.published[ticket] = record
+        case PublishRefused():
+            client.refused += 1
+        case SessionOver():
+            client.is_over = True
+        case _:
+            pass

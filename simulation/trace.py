@@ -1,0 +1,398 @@
+"""The trace: what happened in one run, simulated or real, as one list of small frozen records.
+
+Everything that is judged, counted or plotted is read from a trace, and from nothing else. So the checkers need not know where
+a trace comes from: virtual time and a real afternoon are told in the same words. What a client's application saw is recorded
+by one function, `record_outcomes`, in both worlds; what its driver did by `record_actions`; what the server let its driver
+observe by `record_observations`; what the store holds at the end by `record_stored`.
+
+    who        records
+    the world  TraceStarted, FaultHappened, FaultOver, ServerStarted, ServerKilled, QueueSampled
+    a client   ClientStarted, Published, PublishRefused, CursorMoved (what it asked for)
+               Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
+               PresenceSeen, CursorSeen (latest values, beside the log)
+               AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
+    a server   SessionJoined, SessionLeft, AnswerGiven
+    the store  LogStored, EntryStored (at the end)
+
+`at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
+which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
+
+A publish is followed through the system by `data["publishId"]`, which whoever publishes puts there (`publish_data`). Without it
+the order is still judged, but latencies are unknown.
+"""
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path as FilePath
+from typing import Literal
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import Data
+from reference.protocol.frames import ResetReason
+from reference.protocol.records import RunState
+from reference.protocol.states import ClientState, Transport
+from simulation.faults import Fault
+
+FORMAT_VERSION = 1
+PUBLISH_ID = "publishId"
+"""The field of an event's data that names the publish that made it."""
+
+
+def publish_data(publish_id: str, **fields: object) -> Data:
+    """Data for an event that can be followed through a trace. `publish_id` must be unique in the run."""
+    return {PUBLISH_ID: publish_id, **fields}
+
+
+def publish_id_of(data: Data) -> str | None:
+    """The publish that made an event, or None if its data do not say."""
+    value = data.get(PUBLISH_ID)
+    return value if isinstance(value, str) else None
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", omit_defaults=True, gc=False):
+    at: int
+    """ns since the run began."""
+
+
+# The world.
+
+
+class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=False):
+    """The first record, with all that is needed to judge the others.
+
+    recovery_bound_s: G6, how long after the last fault everyone is live and at the head. tail_bound_s: G13, how long a live
+    connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
+    """
+
+    world: Literal["simulation", "real"]
+    seed: int
+    run_id: str
+    recovery_bound_s: float
+    tail_bound_s: float
+    notice_bound_s: float
+    format_version: int = FORMAT_VERSION
+
+
+class FaultHappened(_Record, frozen=True, tag="fault_happened", kw_only=True, gc=False):
+    fault: Fault
+
+
+class FaultOver(_Record, frozen=True, tag="fault_over", kw_only=True, gc=False):
+    """A fault that lasts has ended. For a server restart: the process was started again."""
+
+    fault: Fault
+
+
+class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc=False):
+    """A server process has loaded the run."""
+
+    epoch: str
+    head: int
+
+
+class ServerKilled(_Record, frozen=True, tag="server_killed", kw_only=True, gc=False):
+    pass
+
+
+class QueueSampled(_Record, frozen=True, tag="queue_sampled", kw_only=True, gc=False):
+    """How much something holds now, and the most that it may hold. `place`: a client's name, or "server"."""
+
+    place: str
+    queue: str
+    length: int
+    limit: int
+
+
+# A client: what it asked for.
+
+
+class ClientStarted(_Record, frozen=True, tag="client_started", kw_only=True, gc=False):
+    client: str
+    client_id: str
+    user_id: str
+
+
+class Published(_Record, frozen=True, tag="published", kw_only=True, gc=False):
+    """Queued under this ticket."""
+
+    client: str
+    ticket: int
+    event_type: str
+    data: Data
+
+    @property
+    def publish_id(self) -> str | None:
+        return publish_id_of(self.data)
+
+
+class PublishRefused(_Record, frozen=True, tag="publish_refused", kw_only=True, gc=False):
+    """The publish was not even queued; the application was told why (`error`: OutboxFull, InvalidEvent, SessionClosed)."""
+
+    client: str
+    event_type: str
+    error: str
+
+
+class CursorMoved(_Record, frozen=True, tag="cursor_moved", kw_only=True, gc=False):
+    client: str
+    data: Data
+
+
+# A client: what it was told.
+
+
+class Accepted(_Record, frozen=True, tag="accepted", kw_only=True, gc=False):
+    """`epoch`: of the history that the client was in."""
+
+    client: str
+    ticket: int
+    epoch: str | None
+    sequence_number: int
+    duplicate: bool = False
+
+
+class Failed(_Record, frozen=True, tag="failed", kw_only=True, gc=False):
+    """Given up, visibly."""
+
+    client: str
+    ticket: int
+    code: str
+    message: str
+    may_have_arrived: bool = False
+
+
+class Delivered(_Record, frozen=True, tag="delivered", kw_only=True, gc=False):
+    """A sequenced event was handed to the application."""
+
+    client: str
+    epoch: str | None
+    sequence_number: int
+    event_type: str
+    user_id: str
+    data: Data
+
+    @property
+    def publish_id(self) -> str | None:
+        return publish_id_of(self.data)
+
+
+class SnapshotTaken(_Record, frozen=True, tag="snapshot_taken", kw_only=True, gc=False):
+    """The application was given the state at that number in place of the events before it."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+    state: RunState
+    reason: ResetReason | None = None
+
+
+class ResetTaken(_Record, frozen=True, tag="reset_taken", kw_only=True, gc=False):
+    """The application was told that its history is gone."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+    state: RunState
+    reason: ResetReason | None = None
+
+
+class StateTurned(_Record, frozen=True, tag="state_turned", kw_only=True, gc=False):
+    client: str
+    state: ClientState
+
+
+class SessionOver(_Record, frozen=True, tag="session_over", kw_only=True, gc=False):
+    """Nothing more will come. `code` None: this side ended it."""
+
+    client: str
+    code: int | None
+    message: str
+
+
+class PresenceSeen(_Record, frozen=True, tag="presence_seen", kw_only=True, gc=False):
+    client: str
+    user_id: str
+    is_present: bool
+
+
+class CursorSeen(_Record, frozen=True, tag="cursor_seen", kw_only=True, gc=False):
+    client: str
+    user_id: str
+    data: Data
+
+
+# A client's driver.
+
+
+class AttemptMade(_Record, frozen=True, tag="attempt_made", kw_only=True, gc=False):
+    """A connection is being opened. `connection_id` is the client's own name for it. Opening a polling lane costs nothing
+    yet: its requests are told by RequestMade."""
+
+    client: str
+    connection_id: int
+    transport: Transport
+
+
+class RequestMade(_Record, frozen=True, tag="request_made", kw_only=True, gc=False):
+    """An HTTP request has left. `request`: "poll" or "publishMany"."""
+
+    client: str
+    connection_id: int
+    request: str
+
+
+class ConnectionLost(_Record, frozen=True, tag="connection_lost", kw_only=True, gc=False):
+    """The network or the server ended a connection, or an HTTP request failed (`request`)."""
+
+    client: str
+    connection_id: int
+    code: int | None = None
+    message: str = ""
+    request: str | None = None
+
+
+class ConnectionLeft(_Record, frozen=True, tag="connection_left", kw_only=True, gc=False):
+    """The client ended a connection itself. `code` None: it cut it."""
+
+    client: str
+    connection_id: int
+    code: int | None = None
+    message: str = ""
+
+
+class WaitAsked(_Record, frozen=True, tag="wait_asked", kw_only=True, gc=False):
+    """The server asked this client to stay away for so long (goaway, Retry-After)."""
+
+    client: str
+    retry_after_ms: int
+
+
+# A server.
+
+
+class SessionJoined(_Record, frozen=True, tag="session_joined", kw_only=True, gc=False):
+    """A session has a connection. `connection_id` is the server's own name for it."""
+
+    client_id: str
+    session_id: str
+    connection_id: int
+    outcome: str
+    replayed: int
+    is_return: bool
+
+
+class SessionLeft(_Record, frozen=True, tag="session_left", kw_only=True, gc=False):
+    """A session's connection has ended, at the server. `code` None: not by the server."""
+
+    session_id: str
+    connection_id: int
+    code: int | None = None
+
+
+class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=False):
+    """The server has settled a publish, or said again how. A retryable rejection settles nothing and is not recorded.
+
+    Either `sequence_number` (accepted) or `code` (refused for good) is set.
+    """
+
+    client_id: str
+    client_sequence: int
+    sequence_number: int | None = None
+    code: str | None = None
+    duplicate: bool = False
+
+
+# The store, at the end.
+
+
+class LogStored(_Record, frozen=True, tag="log_stored", kw_only=True, gc=False):
+    """What the store holds: entries from `oldest` to `head` (each an EntryStored before this), and the newest snapshot.
+
+    `is_whole`: entries that the store has dropped since are in the trace too, so that they begin at 1.
+    """
+
+    epoch: str
+    oldest: int
+    head: int
+    snapshot_number: int
+    snapshot_state: RunState
+    is_whole: bool
+
+
+class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=False):
+    """One event of the stored log. `client_id` and `client_sequence`: None where the store does not bring them back."""
+
+    epoch: str
+    sequence_number: int
+    event_type: str
+    user_id: str
+    data: Data
+    client_id: str | None = None
+    client_sequence: int | None = None
+
+    @property
+    def publish_id(self) -> str | None:
+        return publish_id_of(self.data)
+
+
+WorldRecord = TraceStarted | FaultHappened | FaultOver | ServerStarted | ServerKilled | QueueSampled
+AskedRecord = Published | PublishRefused | CursorMoved
+ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
+DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
+ServerRecord = SessionJoined | SessionLeft | AnswerGiven
+StoreRecord = LogStored | EntryStored
+ClientRecord = AskedRecord | ToldRecord | DriverRecord
+Record = WorldRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)
+
+
+class Trace:
+    """Records in the order in which things happened. Append-only; as long as the run is."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records: list[Record] = list(records)
+        self._epochs: dict[str, str | None] = {}
+        self.add = self._records.append
+        """Append one record."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def epoch_of(self, client: str) -> str | None:
+        """The history that this client was last seen in, as far as it was recorded here."""
+        return self._epochs.get(client)
+
+    def enter_epoch(self, client: str, epoch: str | None) -> None:
+        self._epochs[client] = epoch
+
+    def to_bytes(self) -> bytes:
+        """JSON lines. Equal traces give equal bytes."""
+        return _encoder.encode_lines(self._records)
+
+    def digest(self) -> str:
+        """A short name for exactly this trace, in hex."""
+        return blake2b(self.to_bytes(), digest_size=16).hexdigest()
+
+    def write(self, path: FilePath) -> None:
+        """Write JSON lines; raises OSError."""
+        path.write_bytes(self.to_bytes())
+
+    @classmethod
+    def read(cls, path: FilePath) -> "Trace":
+        """Read what `write` wrote; raises OSError, or ConfigError with the line that is no record."""
+        records: list[Record] = []
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                records.append(_decoder.decode(line))
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise ConfigError(f"{path}, line {number}: not a record of a trace: {error}") from None
+        if not records or not isinstance(records[0], TraceStarted) or records[0].format_version != FORMAT_VERSION:
+            raise ConfigError(f"{path}: a trace begins with trace_started, format version {FORMAT_VERSION}")
+        return cls(records)

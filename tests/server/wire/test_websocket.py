@@ -1,0 +1,403 @@
+"""ServerWebSocket: what a client sees, for each fault of trio-websocket that it guards against and each way to end."""
+
+import struct
+
+import pytest
+import trio
+import trio_websocket
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from reference.protocol.errors import CloseCode
+from reference.server.wire.framing import frame_text
+from reference.server.wire.limits import WebSocketLimits
+from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
+
+from .helpers import (
+    UPGRADE,
+    client_frame,
+    close_frame,
+    open_house,
+    read_close,
+    read_frame,
+    read_to_end,
+    read_until,
+    text,
+)
+
+LIMITS = WebSocketLimits(message_bytes_max=1000, message_fragments_max=8, close_timeout_s=5)
+
+
+class Guest:
+    """A handler that keeps its ServerWebSocket for the test and writes down how it ended."""
+
+    def __init__(self) -> None:
+        self.websocket: ServerWebSocket | None = None
+        self.messages: list[str] = []
+        self.end: WebSocketClosed | None = None
+        self.is_here = trio.Event()
+        self.has_ended = trio.Event()
+
+    async def __call__(self, websocket: ServerWebSocket) -> None:
+        self.websocket = websocket
+        self.is_here.set()
+        try:
+            while True:
+                self.messages.append(await websocket.receive())
+        except WebSocketClosed as end:
+            self.end = end
+            raise
+        finally:
+            self.has_ended.set()
+
+    async def arrived(self) -> ServerWebSocket:
+        await self.is_here.wait()
+        assert self.websocket is not None
+        return self.websocket
+
+
+async def test_messages_go_both_ways_with_trio_websocket_as_the_client(autojump_clock: MockClock) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+        client = await trio_websocket.wrap_client_stream(
+            nursery, house.knock(), "host", "/ws", subprotocols=["other", "collab.v1.json"]
+        )
+        assert client.subprotocol == "collab.v1.json"
+        for message in ("one", "é" * 499, ""):
+            await client.send_message(message)
+            assert await client.get_message() == message
+        with trio.fail_after(5):
+            await client.ping(b"are you there")
+            await client.aclose(4000, "done")
+        nursery.cancel_scope.cancel()
+    assert house.problems == []
+
+
+async def test_the_handler_learns_the_peers_code(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        await client.send_all(text("hello") + client_frame(0x8, struct.pack("!H", 4321) + b"bye"))
+        assert await read_close(client) == (4321, "bye")
+        assert await read_to_end(client) == b""
+        await guest.has_ended.wait()
+    assert guest.messages == ["hello"]
+    assert guest.end is not None
+    assert (guest.end.code, guest.end.reason, guest.end.by_peer) == (4321, "bye", True)
+
+
+@pytest.mark.parametrize("how", ["eof", "reset"])
+async def test_a_cut_is_an_end_without_a_code(how: str, autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        await guest.arrived()
+        if how == "eof":
+            await client.send_eof()
+            assert await read_to_end(client) == b"", "who ends without a close frame gets none"
+        else:
+            client.abort()
+        await guest.has_ended.wait()
+    assert guest.end is not None
+    assert guest.end.code is None
+    assert house.problems == []
+
+
+async def test_close_from_another_task_does_not_wait_and_the_client_sees_the_code(autojump_clock: MockClock) -> None:
+    """Fault 1: trio-websocket's aclose from a task other than its own can hang."""
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        websocket = await guest.arrived()
+        with trio.testing.assert_no_checkpoints():
+            websocket.close(CloseCode.SUPERSEDED, "a newer connection took over")
+            websocket.close(CloseCode.RATE, "only the first counts")
+            assert websocket.blocked
+            assert not websocket.push_text(frame_text(b"too late"))
+        assert await read_close(client) == (4101, "a newer connection took over")
+        await guest.has_ended.wait()
+        await client.send_all(close_frame(4101))
+        assert await read_to_end(client) == b""
+    assert guest.end is not None
+    assert (guest.end.code, guest.end.by_peer) == (4101, False)
+    assert house.problems == []
+
+
+async def test_pings_while_we_close_are_harmless(autojump_clock: MockClock) -> None:
+    """Fault 2: a ping that comes while we close raises LocalProtocolError in trio-websocket's reader."""
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        websocket = await guest.arrived()
+        websocket.close(CloseCode.GOING_AWAY)
+        for _ in range(20):
+            await client.send_all(client_frame(0x9, b"ping"))
+        assert await read_close(client) == (4001, "")
+        await client.send_all(client_frame(0x9, b"ping") + close_frame(4001))
+        assert await read_to_end(client) == b"", "nothing follows a close frame, and no pong either"
+    assert house.problems == []
+
+
+async def test_pings_before_we_close_are_answered_in_order(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.knock_websocket()
+        await client.send_all(client_frame(0x9, b"1") + text("between") + client_frame(0x9, b"2"))
+        frames = [await read_frame(client) for _ in range(3)]
+        assert sorted(frames) == [(0x1, b"between"), (0xA, b"1"), (0xA, b"2")]
+
+
+async def test_a_pong_that_is_cancelled_half_way_is_not_torn(autojump_clock: MockClock) -> None:
+    """Fault 3: a cancelled send leaves half a frame; ours is finished before the close frame."""
+    guest = Guest()
+    async with open_house(handler=guest, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket(capacity_bytes=200)
+        websocket = await guest.arrived()
+        await client.send_all(client_frame(0x9, b"a" * 100))
+        await client.send_all(client_frame(0x9, b"b" * 100))
+        await wait_all_tasks_blocked()
+        assert websocket.statistics().tail_bytes > 0, "the second pong is half out"
+        websocket.close(CloseCode.RATE)
+        await wait_all_tasks_blocked()
+        assert await read_frame(client) == (0xA, b"a" * 100)
+        assert await read_frame(client) == (0xA, b"b" * 100)
+        assert await read_close(client) == (4029, "")
+        await client.send_all(close_frame())
+        assert await read_to_end(client) == b""
+
+
+async def test_a_peer_that_sends_for_ever_is_closed_although_nobody_receives(autojump_clock: MockClock) -> None:
+    """Fault 4: with nobody in receive, trio-websocket's reader stands still; closing does not need it."""
+    returned = trio.Event()
+
+    async def deaf(websocket: ServerWebSocket) -> None:
+        await trio.sleep(1)
+        websocket.close(CloseCode.TOO_SLOW)
+        returned.set()
+
+    async with open_house(handler=deaf, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket(capacity_bytes=1000)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send_for_ever() -> None:
+                with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
+                    for _ in range(1000):
+                        await client.send_all(text("x" * 900))
+                    await client.send_all(close_frame())
+                    await client.send_all(b"x" * 2000)
+
+            assert await read_close(client) == (4008, "")
+            await returned.wait()
+    assert house.problems == []
+
+
+@pytest.mark.parametrize("message", [text("x" * 1001), text("é" * 501), client_frame(0x1, declared=2**60)])
+async def test_a_long_message_is_counted_in_bytes_and_closed_with_4413(message: bytes, autojump_clock: MockClock) -> None:
+    """Fault 5: trio-websocket counts characters, and closes with 1009."""
+    guest = Guest()
+    async with open_house(handler=guest, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket()
+        await client.send_all(text("é" * 500) + message)
+        assert await read_close(client) == (4413, "message longer than 1000 bytes")
+        await guest.has_ended.wait()
+    assert guest.messages == ["é" * 500], "what came before is still heard"
+
+
+async def test_empty_fragments_are_counted_too(autojump_clock: MockClock) -> None:
+    async with open_house(websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket()
+        await client.send_all(client_frame(0x1, fin=False) + client_frame(0x0, fin=False) * 8)
+        assert await read_close(client) == (4413, "message in more than 8 fragments")
+
+
+async def test_a_binary_message_is_closed_with_4400(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.knock_websocket()
+        await client.send_all(client_frame(0x2, b"{}"))
+        assert (await read_close(client))[0] == 4400
+        await client.send_all(close_frame())
+        assert await read_to_end(client) == b""
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        client_frame(0x3),
+        client_frame(0x0),
+        client_frame(0x1, b"\xff"),
+        b"\x81\x01x",
+    ],
+)
+async def test_what_is_not_websocket_is_closed_with_4400(rubbish: bytes, autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.knock_websocket()
+        await client.send_all(rubbish)
+        code, reason = await read_close(client)
+        assert code == 4400
+        assert reason.startswith("not WebSocket")
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(client)  # no close frame from us, so after the timeout we are cut off
+        assert house.problems == []
+
+
+async def test_a_close_frame_that_is_not_one_is_answered_with_4400(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = await house.knock_websocket()
+        await client.send_all(client_frame(0x8, b"1"))
+        assert (await read_close(client))[0] == 4400
+        assert await read_to_end(client) == b""
+
+
+async def test_bytes_right_behind_the_head_are_not_lost(autojump_clock: MockClock) -> None:
+    """Fault 6: trio-websocket drops what comes in the same piece as the request's head."""
+    async with open_house() as house:
+        client = house.knock()
+        await client.send_all(UPGRADE + text("early") + client_frame(0x9, b"p"))
+        await read_until(client, b"\r\n\r\n")
+        assert sorted([await read_frame(client), await read_frame(client)]) == [(0x1, b"early"), (0xA, b"p")]
+
+
+async def test_headers_that_are_not_ascii_are_harmless(autojump_clock: MockClock) -> None:
+    """Fault 7: trio-websocket decodes some headers as ASCII, or as IDNA, and dies of others."""
+    head = UPGRADE.replace(b"Host: x", b"Host: \xff\xfe\r\nSec-WebSocket-Protocol: \xe9, collab.v1.json")
+    head = head.replace(b"Connection: ", b"Sec-WebSocket-Extensions: \xfc\r\nConnection: ")
+    async with open_house() as house:
+        client = house.knock()
+        await client.send_all(head)
+        answer = await read_until(client, b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert b"collab.v1.json" in answer
+
+
+async def test_on_cancellation_the_client_sees_1001(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        await guest.arrived()
+        house.nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):  # this test runs in that nursery too
+            assert await read_close(client) == (1001, "")
+            await client.send_all(close_frame(1001))
+            assert await read_to_end(client) == b""
+
+
+async def test_a_peer_that_never_reads_is_cut_off_in_bounded_time(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket(capacity_bytes=500)
+        websocket = await guest.arrived()
+        pushed = [websocket.push_text(frame_text(b"x" * 400)) for _ in range(100)]
+        assert pushed == [True, True] + [False] * 98
+        assert websocket.blocked
+        assert websocket.statistics().tail_bytes <= 404
+        start = trio.current_time()
+        websocket.close(CloseCode.TOO_SLOW)
+        while house.door.statistics().connections:
+            await trio.sleep(0.1)
+        assert trio.current_time() - start <= 2 * LIMITS.close_timeout_s
+        with pytest.raises(trio.BrokenResourceError):
+            await read_to_end(client)
+
+
+async def test_a_blocked_reader_gets_the_rest_in_order(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket(capacity_bytes=500)
+        websocket = await guest.arrived()
+        assert websocket.push_text(frame_text(b"a" * 400))
+        assert websocket.push_text(frame_text(b"b" * 400))
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def catch_up() -> None:
+                await websocket.flush()
+                assert websocket.push_text(frame_text(b"c" * 90))
+
+            assert await read_frame(client) == (0x1, b"a" * 400)
+            assert await read_frame(client) == (0x1, b"b" * 400)
+            assert await read_frame(client) == (0x1, b"c" * 90)
+
+
+async def test_flush_and_receive_after_the_end_say_how_it_ended(autojump_clock: MockClock) -> None:
+    guest = Guest()
+    async with open_house(handler=guest) as house:
+        client = await house.knock_websocket()
+        websocket = await guest.arrived()
+        client.abort()
+        await guest.has_ended.wait()
+        for wait in (websocket.flush, websocket.receive):
+            with pytest.raises(WebSocketClosed) as caught:
+                await wait()
+            assert caught.value.code is None
+        websocket.close(4001)  # too late, and harmless
+
+
+async def test_a_handler_that_returns_closes_with_1000_and_one_that_raises_with_1011(autojump_clock: MockClock) -> None:
+    async def returns(websocket: ServerWebSocket) -> None:
+        pass
+
+    async def raises(websocket: ServerWebSocket) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(websocket.receive)
+            raise RuntimeError("secret")
+
+    async with open_house(handler=returns) as house:
+        assert await read_close(await house.knock_websocket()) == (1000, "")
+    async with open_house(handler=raises) as house:
+        client = await house.knock_websocket()
+        assert await read_close(client) == (1011, "")
+        await client.send_all(close_frame())
+        await read_to_end(client)
+        (problem,) = house.problems
+        assert problem.request == "GET /ws"
+        assert isinstance(problem.error, ExceptionGroup)
+
+
+async def test_a_handler_that_lets_the_end_through_in_a_group_has_not_failed(autojump_clock: MockClock) -> None:
+    async def handler(websocket: ServerWebSocket) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(websocket.receive)
+            await trio.sleep_forever()
+
+    async with open_house(handler=handler) as house:
+        client = await house.knock_websocket()
+        await client.send_all(close_frame())
+        await read_to_end(client)
+    assert house.problems == []
+
+
+async def test_a_handler_that_does_not_return_is_cancelled_after_the_timeout(autojump_clock: MockClock) -> None:
+    async def stubborn(websocket: ServerWebSocket) -> None:
+        websocket.close(4001)
+        await trio.sleep_forever()
+
+    async with open_house(handler=stubborn, websocket_limits=LIMITS) as house:
+        client = await house.knock_websocket()
+        assert await read_close(client) == (4001, "")
+        await client.send_all(close_frame())
+        await read_to_end(client)
+        assert trio.current_time() < 2 * LIMITS.close_timeout_s + 1
+
+
+async def test_a_peer_that_does_not_take_our_101_is_cut_off(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = house.knock(capacity_bytes=10)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, UPGRADE)
+        while house.door.statistics().connections:
+            await trio.sleep(0.5)
+        assert trio.current_time() < 20
+        assert house.problems == []
+
+
+async def test_a_peer_that_goes_during_the_handshake(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        client = house.knock(capacity_bytes=10)
+        with trio.move_on_after(0):
+            await client.send_all(UPGRADE)
+        while len(client._tail):
+            await client.flush()
+        await wait_all_tasks_blocked()
+        client.abort()
+        await wait_all_tasks_blocked()
+        assert house.door.statistics().connections == 0
+        assert house.problems == []
