@@ -273,6 +273,7 @@ class ClientSession:
             self._count_connection()
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
         self._sending.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
+        self._sending.keep_frames_below(welcome.limits.frame_bytes_max)
         self._receiving.welcomed(welcome, now)
         self._send(self._pulse.ping(now))
 
@@ -312,13 +313,13 @@ class ClientSession:
         """Send what waits, on whatever carries the session now."""
         lane = self._links.lane
         if self.state.has_websocket:
-            messages, cursor = self._sending.take(now)
+            messages, cursor = self._sending.take(now, as_one_body=False)
             for message in messages:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
         elif self.state.is_polling and lane.has_arrived and not lane.is_publishing:
-            messages, cursor = self._sending.take(now)
+            messages, cursor = self._sending.take(now, as_one_body=True)
             if messages or cursor is not None:
                 lane.publish(messages, cursor, now)
 

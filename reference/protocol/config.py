@@ -134,6 +134,11 @@ class ServerConfig(_Config, frozen=True):
                 f"{self.events_kept_max}: what is trimmed must be covered by a snapshot; lower the first"
             )
 
+    @property
+    def body_bytes_max(self) -> int:
+        """The largest body of a publish request: messages up to one frame's limit, a cursor of the same, and what is around them."""
+        return 2 * self.frame_bytes_max + 1024
+
 
 def recovery_bound_s(client: ClientConfig, wait_max_s: float, round_trip_max_s: float) -> float:
     """G6: how long after the last fault a client is live again and at the head, at the most, in seconds.

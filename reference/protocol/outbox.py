@@ -81,18 +81,29 @@ class Outbox:
         """The server lost its memory together with its history: it knows no number of ours."""
         self._last_accepted = 0
 
-    def take_sendable(self, most: int | None = None) -> list[Message]:
-        """What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window."""
+    def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
+        """What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window.
+
+        With `bytes_max` no more than fits into that many bytes, but at least one message.
+        """
         messages: list[Message] = []
+        room = bytes_max
         before = 0
         for sequence, message in self._unanswered.items():
-            if most is not None and len(messages) == most:
-                return messages
             if not message.in_flight:
+                if room is not None:
+                    room -= message.size_bytes
+                    if room < 0 and messages:
+                        return messages
                 messages.append(self._send(sequence, message, before))
             before = sequence
-        while self._queue and len(self._unanswered) < self._unanswered_max and (most is None or len(messages) < most):
-            message = self._queue.pop(next(iter(self._queue)))
+        while self._queue and len(self._unanswered) < self._unanswered_max:
+            message = next(iter(self._queue.values()))
+            if room is not None:
+                room -= message.size_bytes
+                if room < 0 and messages:
+                    return messages
+            del self._queue[message.ticket]
             sequence = self._next_sequence
             self._next_sequence += 1
             message.client_sequence = sequence
@@ -152,6 +163,13 @@ class Outbox:
         for message in expired:
             self._drop(message)
         return expired
+
+    def give_up_larger_than(self, bytes_max: int) -> list[Queued]:
+        """Give up what is larger than the server takes and is not in flight."""
+        too_large = [message for message in self._waiting() if message.size_bytes > bytes_max]
+        for message in too_large:
+            self._drop(message)
+        return too_large
 
     def clear(self) -> list[Queued]:
         """Give up everything, oldest first."""

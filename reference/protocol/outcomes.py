@@ -19,6 +19,7 @@ class FailureCode(enum.StrEnum):
     EXPIRED = "expired"
     DROPPED = "dropped"
     CLOSED = "closed"
+    TOO_BIG = "too_big"
 
 
 @dataclass(frozen=True, slots=True)

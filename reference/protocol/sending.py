@@ -7,7 +7,7 @@ or lost. It is silent while a retryable rejection is being waited out.
 from reference.protocol import frames
 from reference.protocol.backoff import capped
 from reference.protocol.client_desk import Desk, Timer
-from reference.protocol.codec import encoded_bytes
+from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
 from reference.protocol.errors import InvalidEvent
 from reference.protocol.events import Data, EventRegistry, check_data
 from reference.protocol.health import HealthRecord
@@ -16,6 +16,8 @@ from reference.protocol.outcomes import FailureCode, PublishAccepted, PublishFai
 from reference.protocol.timers import NS_PER_MS, ns
 
 _RETRY_CAP_S = 30.0
+_FRAME_OVERHEAD_BYTES = 160
+"""The most that a publish frame is larger than its type and its data."""
 
 
 class Sending:
@@ -28,11 +30,13 @@ class Sending:
         self._record = record
         self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
         self._cursor: Data | None = None
+        self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
         self._registry.check_publish(event_type, data)
-        ticket, dropped = self.outbox.add(event_type, data, encoded_bytes(data) + len(event_type), now)
+        size_bytes = self._frame_bytes(data) + len(event_type)
+        ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
         for message in dropped:
             self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer", False)
         self.watch_age()
@@ -41,15 +45,17 @@ class Sending:
     def move_cursor(self, data: Data) -> None:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
         check_data(data)
-        if encoded_bytes(data) > self._desk.config.outbox_bytes_max:
-            raise InvalidEvent(f"a cursor larger than outbox_bytes_max = {self._desk.config.outbox_bytes_max} bytes")
+        self._frame_bytes(data)
         self._cursor = data
 
-    def take(self, now: int) -> tuple[tuple[frames.Message, ...], Data | None]:
-        """What can be sent now, in order, and the cursor if it has moved and may be told again."""
+    def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
+        """What can be sent now, in order, and the cursor if it has moved and may be told again.
+
+        `as_one_body`: it all has to fit into one request.
+        """
         if Timer.RESEND in self._desk.timers:
             return (), None
-        messages = tuple(self.outbox.take_sendable())
+        messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
         self.watch_age()
         if self._cursor is None or Timer.CURSOR in self._desk.timers:
             return messages, None
@@ -106,6 +112,21 @@ class Sending:
             self._desk.timers.cancel(Timer.EXPIRE)
         else:
             self._desk.timers.set(Timer.EXPIRE, since + ns(self._desk.config.outbox_age_max_s))
+
+    def keep_frames_below(self, frame_bytes_max: int) -> None:
+        """The server has told its limit; what exceeds it and waits fails visibly."""
+        self._frame_bytes_max = frame_bytes_max
+        for message in self.outbox.give_up_larger_than(frame_bytes_max):
+            reason = f"its frame is larger than the {frame_bytes_max} bytes that this server takes"
+            self._fail(message, FailureCode.TOO_BIG, reason)
+
+    def _frame_bytes(self, data: Data) -> int:
+        """How large the frame around `data` may become. Raises InvalidEvent if no server would take it."""
+        size_bytes = encoded_bytes(data) + _FRAME_OVERHEAD_BYTES
+        if size_bytes > self._frame_bytes_max:
+            limit = self._frame_bytes_max
+            raise InvalidEvent(f"a frame of {size_bytes} bytes; the server takes {limit}. Send less, or a reference to it")
+        return size_bytes
 
     def _put_off(self, rejected: frames.Rejected, now: int) -> None:
         again, failed = self.outbox.put_off(rejected.client_sequence, self._desk.config.retry_limit)
