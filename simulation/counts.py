@@ -16,7 +16,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     delivered: handed to an application. duplicates: numbers that an application was given again; gaps: deliveries that skipped a
     number; out_of_order: deliveries below the highest before. lost: accepted publishes that are missing from the stored log, or
     from what a client was given that is live at the end. reconnections: times that a client was carried again.
-    fallbacks: times that polling took over; returns_to_websocket: times that it handed back. server_restarts: starts but the first.
+    fallbacks: times that polling took over; returns_to_websocket: times that it handed back. server_restarts: starts after the
+    first.
     """
 
     published: int

@@ -14,6 +14,7 @@ from simulation.faults import HalfOpen
 from simulation.trace import (
     Accepted,
     AnswerGiven,
+    ClientRecord,
     ClientStarted,
     Delivered,
     EntryStored,

@@ -136,7 +136,7 @@ class ServerConfig(_Config, frozen=True):
 
     @property
     def body_bytes_max(self) -> int:
-        """The largest body of a publish request: messages up to one frame's limit, a cursor of the same, and what is around them."""
+        """The largest body of a publish request: messages up to one frame's limit, a cursor likewise, and the rest."""
         return 2 * self.frame_bytes_max + 1024
 
 

@@ -40,7 +40,12 @@ class Door:
         """Let connections in. Call it on a door that is shut."""
         if self._is_closed:
             return
-        self._socket.listen(_BACKLOG_CONNECTIONS)
+        try:
+            # Accepted sockets inherit it, and only with it can the number be bound again while they live.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.listen(_BACKLOG_CONNECTIONS)
+        except OSError as error:
+            raise EmulatorError(f"cannot listen at port {self.port} on {HOST}: {error}") from error
         self._accepting = trio.CancelScope()
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))
         self._nursery.start_soon(self._accept, listener, self._accepting)
@@ -74,6 +79,8 @@ def _bound_socket(port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         bound.setblocking(False)
         bound.bind((HOST, port))
+        # While the door is shut nobody else may bind the number, not even with SO_REUSEADDR, as servers do.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except (OSError, OverflowError) as error:
         bound.close()
         raise EmulatorError(f"cannot have port {port} on {HOST}: {error}") from error

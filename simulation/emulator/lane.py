@@ -21,8 +21,8 @@ stop it, in whatever order the scheduler runs the tasks.
 
 The bytes in a lane, from the read until the far socket has taken them, are at most `bytes_max`; the reader
 waits for room. Like a TCP window this also bounds the throughput, at bytes_max per latency. With a bandwidth
-limit reads are at most one Ethernet segment, so that a slow line delivers a steady trickle and not one lump a
-minute.
+limit one read is at most what the bottleneck carries in a millisecond, or one Ethernet segment if that is more:
+a slow line delivers a steady trickle and not one lump a minute, and a fast one costs no more reads than it must.
 """
 
 import enum
@@ -36,7 +36,7 @@ from simulation.draws import EntityDraws
 from simulation.faults import Path
 
 READ_BYTES_MAX = 64 * 1024
-SEGMENT_BYTES_MAX = 1460
+ETHERNET_SEGMENT_BYTES = 1460
 _NEVER = math.inf
 
 
@@ -66,7 +66,7 @@ class Lane:
         self._path = path
         self._draws = draws
         self._bytes_max = bytes_max
-        self._read_bytes_max = READ_BYTES_MAX if path.bandwidth_bytes_per_s is None else SEGMENT_BYTES_MAX
+        self._read_bytes_max = _read_bytes_max(path)
         self._segments: deque[Segment] = deque()
         self._pushed_count = 0
         self._bytes_held = 0
@@ -170,3 +170,10 @@ class Lane:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _read_bytes_max(path: Path) -> int:
+    if path.bandwidth_bytes_per_s is None:
+        return READ_BYTES_MAX
+    bytes_per_millisecond = min(path.bandwidth_bytes_per_s / 1000, READ_BYTES_MAX)
+    return max(ETHERNET_SEGMENT_BYTES, int(bytes_per_millisecond))

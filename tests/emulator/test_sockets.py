@@ -12,7 +12,7 @@ import trio
 import trio.testing
 import trio_websocket
 
-from simulation.emulator import open_emulator
+from simulation.emulator import EmulatorError, open_emulator
 from simulation.faults import Path
 from tests.emulator.bench import receive_exactly, receive_to_end
 
@@ -164,9 +164,30 @@ async def test_nobody_can_take_a_port_that_refuses() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(line.refuse, 1000)
             await trio.testing.wait_all_tasks_blocked()
-            with socket.socket() as thief, pytest.raises(OSError, match="Address already in use"):
-                thief.bind(("127.0.0.1", line.port))
+            for reuse in (0, 1):
+                with socket.socket() as thief:
+                    thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+                    with pytest.raises(OSError, match="Address already in use"):
+                        thief.bind(("127.0.0.1", line.port))
+            with pytest.raises(EmulatorError, match="cannot have port"):
+                await emulator.add_line("bob", NEAR, port=line.port)
             nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_knocks_in_the_moment_of_shutting_does_no_harm() -> None:
+    async with open_server(echo) as port, open_emulator("127.0.0.1", port, seed=1) as emulator:
+        line = await emulator.add_line("ada", NEAR)
+        left, right = socket.socketpair()
+        with left, right:
+            for _ in range(20):  # this task and the accepting one wake in one instant, in either order
+                await trio.testing.wait_all_tasks_blocked()
+                with socket.create_connection(("127.0.0.1", line.port)):
+                    right.send(b"x")
+                    await trio.lowlevel.wait_readable(left)
+                    left.recv(1)
+                    with trio.move_on_after(0):
+                        await line.refuse(1000)
+        await connected(line.port)
 
 
 async def test_the_port_is_free_after_the_emulator_is_left() -> None:

@@ -27,9 +27,7 @@ class Wire(HalfCloseableStream):
         await self._sender.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        with self._sender._conflict_detector:
-            await trio.lowlevel.checkpoint()
-        self._sender.close()
+        await self._sender.aclose()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if not self._is_reset:

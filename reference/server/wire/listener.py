@@ -65,15 +65,11 @@ async def listen(
     """
     limits = limits or ListenLimits()
     sockets = await open_sockets(host, port, limits)
-    try:
-        async with trio.open_nursery() as nursery:
-            for listener in sockets:
-                nursery.start_soon(_accept_all, listener, serve, nursery, limits, on_problem)
-            task_status.started(Listening(tuple(listener.getsockname()[:2] for listener in sockets)))
-    finally:
+    listening = Listening(tuple(listener.getsockname()[:2] for listener in sockets))
+    async with trio.open_nursery() as nursery:
         for listener in sockets:
-            trio.lowlevel.notify_closing(listener)
-            listener.close()
+            nursery.start_soon(_accept_all, listener, serve, nursery, limits, on_problem)
+        task_status.started(listening)
 
 
 def connect_in_memory(nursery: trio.Nursery, serve: Serve, *, capacity_bytes: int | None = None) -> MemoryPushStream:
@@ -86,13 +82,15 @@ def connect_in_memory(nursery: trio.Nursery, serve: Serve, *, capacity_bytes: in
 async def open_sockets(host: str | None, port: int, limits: ListenLimits) -> list[socket.socket]:
     """Listening, non-blocking sockets for every address of `host`; raises ListenError."""
     where = f"{host or 'every address'}:{port}"
+    if not 0 <= port <= 65535:
+        raise ListenError(f"cannot listen on {where}: choose a port from 0 to 65535 (0 finds a free one)")
     try:
         found = await trio.socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
     except (socket.gaierror, UnicodeError, OverflowError) as error:
         raise ListenError(
-            f"cannot listen on {where}: {error}. Give a host name or address of this machine, and a port from 0 to 65535"
+            f"cannot listen on {where}: {error}. Give a host name or an address of this machine"
         ) from error
     # Name services may repeat an address; the order is theirs.
     addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
@@ -163,6 +161,14 @@ def _what_to_do(error: OSError, port: int) -> str:
 
 
 async def _accept_all(
+    listener: socket.socket, serve: Serve, nursery: trio.Nursery, limits: ListenLimits, on_problem: OnProblem
+) -> None:
+    # Closed as soon as we are cancelled, while connections are still saying goodbye: nobody new may queue up behind them.
+    with listener:
+        await _accept_until_cancelled(listener, serve, nursery, limits, on_problem)
+
+
+async def _accept_until_cancelled(
     listener: socket.socket, serve: Serve, nursery: trio.Nursery, limits: ListenLimits, on_problem: OnProblem
 ) -> None:
     while True:

@@ -158,6 +158,8 @@ def read_head(request: h11.Request, client: Address | None, server: Address | No
         client=client,
         server=server,
     )
+    if not head.http_version.startswith("1."):
+        raise HttpRefusal(505, CloseCode.VERSION, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
         # Two lengths that may differ are how requests are smuggled past a proxy (RFC 9112, section 6.3).
         raise HttpRefusal(400, CloseCode.BAD_FRAME, "Transfer-Encoding and Content-Length exclude each other")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
@@ -217,6 +218,12 @@ class House:
         await client.send_all(UPGRADE)
         assert (await read_until(client, b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         return client
+
+    async def wait_until_empty(self) -> None:
+        """Wait, in virtual time, until every connection has ended."""
+        await wait_all_tasks_blocked()  # those that were made just now must have begun
+        while self.door.statistics().connections:
+            await trio.sleep(0.1)
 
     async def ask(self, request: bytes) -> Answer:
         """Send raw bytes on a connection of their own and read one answer."""

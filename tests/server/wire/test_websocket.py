@@ -291,8 +291,7 @@ async def test_a_peer_that_never_reads_is_cut_off_in_bounded_time(autojump_clock
         assert websocket.statistics().tail_bytes <= 404
         start = trio.current_time()
         websocket.close(CloseCode.TOO_SLOW)
-        while house.door.statistics().connections:
-            await trio.sleep(0.1)
+        await house.wait_until_empty()
         assert trio.current_time() - start <= 2 * LIMITS.close_timeout_s
         with pytest.raises(trio.BrokenResourceError):
             await read_to_end(client)
@@ -383,8 +382,7 @@ async def test_a_peer_that_does_not_take_our_101_is_cut_off(autojump_clock: Mock
         client = house.knock(capacity_bytes=10)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send_all, UPGRADE)
-        while house.door.statistics().connections:
-            await trio.sleep(0.5)
+        await house.wait_until_empty()
         assert trio.current_time() < 20
         assert house.problems == []
 
