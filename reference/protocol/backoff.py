@@ -82,14 +82,22 @@ def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
         return cap_s
 
 
-class Reconnector:
-    """Counts failures and times attempts for one client."""
+class AskedWait:
+    """The time before which the server wants to hear nothing of this client, in ns; one for all its transports."""
 
-    def __init__(self, policy: ReconnectPolicy, draws: Draws, first_spread_s: float, purpose: str = "backoff") -> None:
+    def __init__(self) -> None:
+        self.not_before = 0
+
+
+class Reconnector:
+    """Counts failures and times attempts for one client on one transport."""
+
+    def __init__(
+        self, policy: ReconnectPolicy, draws: Draws, first_spread_s: float, asked: AskedWait, purpose: str = "backoff"
+    ) -> None:
         self.first_spread_s = first_spread_s
         self.failures = 0
-        self.not_before = 0
-        """The time that the server asked for, in ns; nothing may be tried earlier."""
+        self._asked = asked
         self._policy = policy
         self._draws = draws
         self._purpose = purpose
@@ -106,20 +114,39 @@ class Reconnector:
         self.failures = 0
         self._previous_s = 0.0
 
-    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int = 0) -> None:
-        """The server said: not before retry_after, then spread. Of several, the latest time stands."""
-        self.not_before = max(self.not_before, now + retry_after_ms * NS_PER_MS)
-        self._spread_asked_s = spread_ms / 1000
+    @property
+    def not_before(self) -> int:
+        """The time that the server asked for, in ns; nothing may be tried earlier."""
+        return self._asked.not_before
+
+    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
+        """The server said: not before retry_after, then spread if it named one. Of several, the latest time stands."""
+        self._asked.not_before = max(self.not_before, now + retry_after_ms * NS_PER_MS)
+        if spread_ms is not None:
+            self._spread_asked_s = spread_ms / 1000
+
+    def earliest(self, now: int) -> int:
+        """The first time at which anything may be tried, in ns: now, unless the server asked for a wait and a spread."""
+        at = max(now, self.not_before)
+        if self._spread_asked_s is not None:
+            at += ns(self._attempt().uniform(0.0, self._spread_asked_s))
+            self._spread_asked_s = None
+        return at
 
     def next_attempt_at(self, now: int) -> int | None:
-        """When to try next, in ns, or None if the policy has given up. Draws once."""
-        attempt = Attempt(self.failures, self._previous_s, self.first_spread_s, self._index, self._draws, self._purpose)
-        self._index += 1
-        if self._spread_asked_s is not None:  # the server's word replaces the policy for this attempt
-            wait_s, self._spread_asked_s = attempt.uniform(0.0, self._spread_asked_s), None
-            return max(now, self.not_before) + ns(wait_s)
-        wait = self._policy.wait_s(attempt)
+        """When to try next, in ns, or None if the policy has given up. Draws once.
+
+        A spread that the server named replaces the policy for this attempt; a mere wait comes before the policy's own, so that
+        clients that were refused together do not come back together.
+        """
+        if self._spread_asked_s is not None:
+            return self.earliest(now)
+        wait = self._policy.wait_s(self._attempt())
         if wait is None:
             return None
         self._previous_s = wait
-        return max(now + ns(wait), self.not_before)
+        return max(now, self.not_before) + ns(wait)
+
+    def _attempt(self) -> Attempt:
+        index, self._index = self._index, self._index + 1
+        return Attempt(self.failures, self._previous_s, self.first_spread_s, index, self._draws, self._purpose)

@@ -142,9 +142,17 @@ class ClientSession:
         if connection_id != self._links.websocket:
             return
         if retry_after_ms is not None:
-            self._links.reconnector.asked_to_wait(now, retry_after_ms)
+            self._links.asked_to_wait(now, retry_after_ms, None)
         self._links.lost(code, message or "the connection was lost", now)
         self._send_waiting(now)
+
+    def bytes_received(self, connection_id: int, now: int) -> None:
+        """Some bytes came, perhaps a part of a large frame: any byte counts as life."""
+        if connection_id == self._links.websocket:
+            self._pulse.heard()
+            self._receiving.bytes_came(now)
+        elif connection_id == self._links.lane.connection_id:
+            self._links.lane.bytes_came(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A frame has arrived whole. A frame that breaks the protocol ends its connection."""
@@ -254,7 +262,7 @@ class ClientSession:
             case frames.Accepted() | frames.Rejected():
                 self._sending.receive(frame, now)
             case frames.Heartbeat():
-                self._receiving.head_is(frame.head, now)
+                self._receiving.heartbeat(frame.head, now)
             case frames.Pong():
                 is_answer = self._pulse.pong(frame.nonce, now)
                 if is_answer and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
@@ -273,7 +281,7 @@ class ClientSession:
             self._count_connection()
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
         self._sending.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
-        self._sending.keep_frames_below(welcome.limits.frame_bytes_max)
+        self._sending.keep_limits(welcome.limits)
         self._receiving.welcomed(welcome, now)
         self._send(self._pulse.ping(now))
 
@@ -318,7 +326,7 @@ class ClientSession:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
-        elif self.state.is_polling and lane.has_arrived and not lane.is_publishing:
+        elif self.state.is_polling and lane.may_publish(now):
             messages, cursor = self._sending.take(now, as_one_body=True)
             if messages or cursor is not None:
                 lane.publish(messages, cursor, now)
@@ -336,13 +344,16 @@ class ClientSession:
             case Timer.PONG:
                 self._links.leave(CloseCode.HEARTBEAT_LOST, "nothing came back after a ping", now)
             case Timer.TAIL:
-                self._links.leave(CloseCode.GOING_AWAY, f"event {self.position[1] + 1} has not come", now)
+                if self._receiving.is_behind:
+                    self._links.leave(CloseCode.GOING_AWAY, f"event {self.position[1] + 1} has not come", now)
             case Timer.STEADY:
                 self._links.steady()
             case Timer.ACK:
                 self._send(self._receiving.take_ack())
-            case Timer.RESEND | Timer.CURSOR:
-                pass  # what waited for it is sent after every timer
+            case Timer.RESEND:
+                self._sending.resend()
+            case Timer.CURSOR:
+                pass  # what waits is sent after every timer
             case Timer.EXPIRE:
                 self._sending.expire(now)
             case Timer.POLL:

@@ -103,20 +103,28 @@ class ServerConfig(_Config, frozen=True):
     """Per run (the brief's MAX_PERSISTED_MESSAGES_PER_RUN)."""
     snapshot_interval_events: Positive = 500
     state_entries_max: Positive = 10_000
-    state_bytes_max: Positive = 4 * 1024 * 1024
+    state_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=6 * 1024 * 1024)] = 4 * 1024 * 1024
+    """A snapshot is one frame, and a client takes no frame above 8 MiB."""
     batch_events_max: Positive = 256
-    batch_bytes_max: Positive = 256 * 1024
+    batch_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     """Of events in one frame; a single event may exceed it."""
-    appends_pending_max: Positive = 1024
-    """Events of one run that are sequenced and not yet durable."""
+    appends_pending_max: Positive = 1000
+    """Events of one run that are sequenced and not yet durable; no more than are kept, so that none is trimmed unread."""
 
-    frame_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=16 * 1024 * 1024)] = 64 * 1024
+    frame_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1024 * 1024)] = 64 * 1024
     unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
     publishes_per_s: Annotated[float, msgspec.Meta(gt=0)] = 200.0
     publish_burst: Positive = 400
+    frames_per_s: Annotated[float, msgspec.Meta(gt=0)] = 1000.0
+    frame_burst: Positive = 2000
+    """Frames of any kind on one connection; above, it is closed with RATE."""
     clients_per_run_max: Positive = 10_000
     """Client ids that a run remembers for dedupe; none is ever forgotten within an epoch."""
+    clients_per_user_max: Positive = 1000
+    """Of those, how many one user may have."""
     connections_per_run_max: Positive = 10_000
+    sessions_per_run_max: Positive = 10_000
+    """Sessions that are connected, poll, or went away less than a grace ago."""
 
     presence_grace_s: SecondsOrZero = 30.0
     """A user whose connection was lost stays present for this long."""
@@ -128,6 +136,11 @@ class ServerConfig(_Config, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.appends_pending_max > self.events_kept_max:
+            raise ConfigError(
+                f"appends_pending_max = {self.appends_pending_max} exceeds events_kept_max = {self.events_kept_max}: "
+                "one append could trim what no reader has seen; lower the first"
+            )
         if self.snapshot_interval_events > self.events_kept_max:
             raise ConfigError(
                 f"snapshot_interval_events = {self.snapshot_interval_events} exceeds events_kept_max = "

@@ -75,7 +75,6 @@ class RejectCode(enum.StrEnum):
     TOO_MANY_UNANSWERED = "too_many_unanswered"
     RATE = "rate"
     OVERLOADED = "overloaded"
-    STORE_UNAVAILABLE = "store_unavailable"
 
     @property
     def is_retryable(self) -> bool:
@@ -88,7 +87,6 @@ _RETRYABLE = frozenset(
         RejectCode.TOO_MANY_UNANSWERED,
         RejectCode.RATE,
         RejectCode.OVERLOADED,
-        RejectCode.STORE_UNAVAILABLE,
     }
 )
 

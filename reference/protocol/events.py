@@ -106,6 +106,18 @@ class EventRegistry:
 DEFAULT_REGISTRY = EventRegistry()
 
 
+CURSOR_BYTES_MAX = 512
+"""The largest cursor, in bytes of JSON: everyone's cursors must fit into one welcome."""
+
+
+def check_cursor(data: Data) -> None:
+    """Raise InvalidEvent unless `data` can be a cursor."""
+    check_data(data)
+    size_bytes = len(msgspec.json.encode(data))
+    if size_bytes > CURSOR_BYTES_MAX:
+        raise InvalidEvent(f"a cursor of {size_bytes} bytes; the limit is {CURSOR_BYTES_MAX}")
+
+
 def check_data(value: object, depth: int = 0) -> None:
     """Raise InvalidEvent unless `value` survives JSON and every store unchanged.
 

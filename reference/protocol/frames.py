@@ -20,7 +20,8 @@ Token = Annotated[str, msgspec.Meta(max_length=8192)]
 TypeName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=86_400_000)]
+MILLISECONDS_MAX = 86_400_000
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)]
 
 Start = Literal["snapshot", "oldest", "head"]
 """Where a session without a position begins: the newest snapshot and all after it, all that is kept, or only what is new."""
@@ -105,7 +106,7 @@ class Bye(Frame, frozen=True, tag="bye"):
 
 
 class Limits(msgspec.Struct, frozen=True, rename="camel"):
-    """The server's limits that a client must keep."""
+    """The server's limits. A client keeps the first two; above the third its publishes are put off."""
 
     frame_bytes_max: int
     unanswered_max: int
@@ -147,6 +148,9 @@ class Events(Frame, frozen=True, tag="events"):
     """Ascending, contiguous with everything before on this connection."""
 
     events: tuple[Event, ...]
+
+    def __post_init__(self) -> None:
+        _check_contiguous(self.events)
 
 
 class Presence(Frame, frozen=True, tag="presence", kw_only=True):
@@ -250,6 +254,9 @@ class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):
     cursor_positions: dict[str, Data]
     server_time: int
 
+    def __post_init__(self) -> None:
+        _check_contiguous(self.events)
+
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One publish inside of a POST; the fields are those of `Publish`."""
@@ -300,6 +307,17 @@ ServerFrame = (
 )
 RequestFrame = PollRequest | PublishRequest
 AnswerFrame = PollAnswer | PublishAnswer
+
+
+def _check_contiguous(events: tuple[Event, ...]) -> None:
+    before = events[0].sequence_number if events else None
+    if events and (before is None or before < 1):
+        raise ValueError("an event without a sequence number among numbered ones")
+    for event in events[1:]:
+        assert before is not None, "checked above, and equal to a number ever since"
+        before += 1
+        if event.sequence_number != before:
+            raise ValueError(f"event {event.sequence_number} stands where {before} belongs")
 
 
 def _check_after(after: int | None, client_sequence: int) -> None:

@@ -8,7 +8,7 @@ a thousand arrivals cost each reader a few frames and not a thousand.
 from collections.abc import Callable
 
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
-from reference.protocol.events import Data, check_data
+from reference.protocol.events import Data, check_cursor
 from reference.protocol.membership import Membership, Session
 from reference.protocol.presence import Attendance
 from reference.protocol.run_desk import THE_RUN, RunDesk, RunTimer
@@ -47,6 +47,9 @@ class Gathering:
     ) -> Session:
         """Give the client's session to a new connection; `take_losers` tells which one lost it. Raises RemoteError."""
         self.check_owner(client_id, user_id)
+        sessions_max = self._desk.config.sessions_per_run_max
+        if len(self._members) >= sessions_max and self._members.get(client_id) is None:
+            raise RemoteError(CloseCode.OVERLOADED, f"this run has {sessions_max} sessions; it takes no more now")
         session, loser, is_new = self._members.claim(client_id, user_id, named_session_id, generation, transport, new_session_id)
         self._desk.timers.cancel((RunTimer.GRACE, client_id))
         if is_new and self.attendance.arrive(user_id):
@@ -86,7 +89,7 @@ class Gathering:
     def move_cursor(self, user_id: str, at: Data, now: int) -> None:
         """Raises RemoteError BAD_FRAME."""
         try:
-            check_data(at)
+            check_cursor(at)
         except InvalidEvent as error:
             raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
         if self.attendance.is_present(user_id):

@@ -36,8 +36,8 @@ class Inbox:
 
     def start_at(self, epoch: str, sequence_number: int) -> None:
         """Take a new position: everything up to `sequence_number` in `epoch` is known by other means."""
-        if epoch != self.epoch:
-            self._held.clear()
+        if epoch != self.epoch or sequence_number < self.last:
+            self._held.clear()  # what is held belongs to a history that is gone
         self.epoch = epoch
         self.last = sequence_number
         self._held = {number: event for number, event in self._held.items() if number > sequence_number}

@@ -9,7 +9,7 @@ opens and dies is a failure, so a proxy that kills WebSockets after a second lea
 """
 
 from reference.protocol.actions import Close, Open, RefreshToken
-from reference.protocol.backoff import Draws, Reconnector, ReconnectPolicy
+from reference.protocol.backoff import AskedWait, Draws, Reconnector, ReconnectPolicy
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.frames import Goaway, RequestFailed
@@ -41,8 +41,9 @@ class Links:
         self.session_id: str | None = None
         self.websocket: int | None = None
         self.token = token
-        self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s)
-        polls = Reconnector(policy, draws, desk.config.first_spread_s, purpose="poll_backoff")
+        asked = AskedWait()
+        self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s, asked)
+        polls = Reconnector(policy, draws, desk.config.first_spread_s, asked, purpose="poll_backoff")
         self.lane = PollingLane(desk, client_id, polls)
         self._probes = Probes(desk, draws)
         self._desk = desk
@@ -95,16 +96,30 @@ class Links:
         self.lost(None, message, now, is_failure=is_failure)
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
-        self.reconnector.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
+        self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
         self.leave(1000, "asked to go away", now, is_failure=False)
+
+    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
+        """The server wants to hear nothing before a time, on whatever transport."""
+        self.reconnector.asked_to_wait(now, retry_after_ms, spread_ms)
+        self._keep_waits()
+
+    def _keep_waits(self) -> None:
+        for timer in (Timer.RETRY, Timer.PROBE, Timer.POLL):
+            deadline = self._timers.deadline_of(timer)
+            if deadline is not None and deadline < self.reconnector.not_before:
+                self._timers.set(timer, self.reconnector.not_before)
 
     def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
+        is_newest = self.websocket == self._generation
         if self.state.has_websocket:
             self._sending.connection_lost()
         self._forget_websocket()
-        reaction = reaction_to(code)
+        if is_failure and not was_steady and not self.state.is_polling:
+            self.reconnector.failed()
+        reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
             self.end(code, message)
         elif reaction is Reaction.NEW_TOKEN:
@@ -115,22 +130,26 @@ class Links:
             if self.state.is_polling:
                 self._probe_failed(now)
             else:
-                if is_failure and not was_steady:
-                    self.reconnector.failed()
-                self._wait_or_fall_back(now)
+                self._wait_or_fall_back(ClientInput.LOST, now)
 
-    def _wait_or_fall_back(self, now: int) -> None:
+    def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
+        """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
+        return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
+
+    def _wait_or_fall_back(self, event: ClientInput, now: int) -> None:
         limit = self._desk.config.fallback_after_failures
         if limit is not None and self.reconnector.failures >= limit:
             self._turn(ClientInput.EXHAUSTED)
-            self._open_lane(max(now, self.reconnector.not_before))
-            self._probes.schedule(now, self.reconnector.not_before)
+            connection_id = self._new_connection_id()
+            earliest = self.reconnector.earliest(now)
+            self.lane.open(connection_id, connection_id, self.token, self.lane.first_poll_at(earliest))
+            self._probes.schedule(now, earliest)
             return
         at = self.reconnector.next_attempt_at(now)
         if at is None:
             self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts")
         else:
-            self._turn(ClientInput.LOST)
+            self._turn(event)
             self._timers.set(Timer.RETRY, at)
 
     def _probe_failed(self, now: int) -> None:
@@ -138,14 +157,19 @@ class Links:
         self._probes.failed()
         # The server may have taken the probe for the session's newest connection; the lane is newer again.
         self.lane.generation = self._new_connection_id()
-        self._probes.schedule(now, self.reconnector.not_before)
+        self._probes.schedule(now, self.reconnector.earliest(now))
 
     # The polling lane.
 
     def replace_lane(self, first_poll_at: int) -> None:
-        """Give up what is under way over HTTP, and poll on a new connection."""
+        """Give up what is under way over HTTP, and poll on a new connection.
+
+        Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
+        """
+        connection_id = self._new_connection_id()
+        generation = connection_id if self.websocket is None else self.lane.generation
         self.lane.close()
-        self._open_lane(first_poll_at)
+        self.lane.open(connection_id, generation, self.token, first_poll_at)
         if not self.state.has_websocket:
             self._sending.connection_lost()
 
@@ -160,8 +184,10 @@ class Links:
     def request_failed(self, failed: RequestFailed, now: int) -> None:
         """A request was refused, or its connection failed."""
         generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
-        by_ourselves = failed.code == CloseCode.SUPERSEDED and generation is not None and generation < self._generation
-        reaction = Reaction.RESUME if by_ourselves else reaction_to(failed.code)
+        self._keep_waits()
+        reaction = self._reaction(failed.code, generation == self._generation)
+        if reaction is Reaction.NEW_SESSION:
+            self.session_id = None
         if reaction is Reaction.STOP:
             self.end(failed.code, failed.message)
         elif reaction is Reaction.NEW_TOKEN:
@@ -192,8 +218,7 @@ class Links:
     def token_given(self, now: int) -> None:
         """The application has supplied a token that was wanted."""
         self._timers.cancel(Timer.TOKEN)
-        self._turn(ClientInput.TOKEN_GIVEN)
-        self._connect(now)
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now)
 
     def end(self, code: int | None, message: str) -> None:
         """The session is over; whatever is unanswered fails visibly."""
@@ -214,10 +239,6 @@ class Links:
         self.websocket = self._new_connection_id()
         self._desk.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
         self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
-
-    def _open_lane(self, first_poll_at: int) -> None:
-        connection_id = self._new_connection_id()
-        self.lane.open(connection_id, connection_id, self.token, first_poll_at)
 
     def _new_connection_id(self) -> int:
         self._generation += 1

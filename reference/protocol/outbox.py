@@ -31,9 +31,10 @@ class Queued:
     tries: int = 0
 
     @property
-    def conflation_key(self) -> tuple[str, object]:
+    def conflation_key(self) -> tuple[str, object] | None:
+        """What a newer message may replace this one for; None: nothing does, every one of its type counts."""
         field = KEY_FIELD.get(self.event_type)
-        return (self.event_type, self.data.get(field) if field else None)
+        return None if field is None else (self.event_type, self.data[field])
 
 
 class Outbox:
@@ -76,6 +77,10 @@ class Outbox:
         if self._next_sequence == 1:
             self._next_sequence = last_client_sequence + 1
             self._last_accepted = last_client_sequence
+
+    def keep_unanswered_below(self, unanswered_max: int) -> None:
+        """The server allows fewer than we would send."""
+        self._unanswered_max = min(self._unanswered_max, unanswered_max)
 
     def new_epoch(self) -> None:
         """The server lost its memory together with its history: it knows no number of ours."""
@@ -212,9 +217,10 @@ class Outbox:
     def _victim_for(self, message: Queued, dropped: list[Queued]) -> Queued | None:
         """What the policy gives up for `message`: only ever something that was never sent."""
         gone = {old.ticket for old in dropped}
+        key = message.conflation_key
         for old in self._queue.values():
             if old.ticket not in gone and (
-                self._policy == "drop_oldest" or (self._policy == "conflate" and old.conflation_key == message.conflation_key)
+                self._policy == "drop_oldest" or (self._policy == "conflate" and key is not None and old.conflation_key == key)
             ):
                 return old
         return None

@@ -33,9 +33,16 @@ class PollingLane:
         self.has_arrived = False
         """Whether the server has answered a poll on this lane."""
 
-    @property
-    def is_publishing(self) -> bool:
-        return self._publish_generation is not None
+    def may_publish(self, now: int) -> bool:
+        """Whether a publish request may leave: the server has answered a poll, and has not asked for a wait."""
+        return self.has_arrived and self._publish_generation is None and now >= self._reconnector.not_before
+
+    def first_poll_at(self, earliest: int) -> int:
+        """When a lane that opens at `earliest` may poll: at once, or after a wait if the last polls of this client failed."""
+        if not self._reconnector.failures:
+            return earliest
+        at = self._reconnector.next_attempt_at(earliest)
+        return earliest + ns(self._desk.config.poll_interval_s) if at is None else at
 
     def open(self, connection_id: int, generation: int, token: str | None, first_poll_at: int) -> None:
         """Begin, or begin again, on a connection of its own."""
@@ -100,7 +107,7 @@ class PollingLane:
         """A request failed. Returns the generation that it had, and when to send again (None if the policy gives up)."""
         self._reconnector.failed()
         if retry_after_ms is not None:
-            self._reconnector.asked_to_wait(now, retry_after_ms)
+            self._reconnector.asked_to_wait(now, retry_after_ms, None)
         at = self._reconnector.next_attempt_at(now)
         if at is not None:
             at = max(at, now + ns(self._desk.config.poll_interval_s))
@@ -113,6 +120,14 @@ class PollingLane:
             generation, self._publish_generation = self._publish_generation, None
             self._desk.timers.cancel(Timer.PUBLISH_LIMIT)
         return generation, at
+
+    def bytes_came(self, now: int) -> None:
+        """A large answer may be on its way: give it time."""
+        limit_at = now + ns(self._desk.config.request_timeout_s)
+        for timer in (Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT):
+            deadline = self._desk.timers.deadline_of(timer)
+            if deadline is not None and deadline < limit_at:
+                self._desk.timers.set(timer, limit_at)
 
     def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:
         assert self.connection_id is not None, "only an open lane has timers that send"

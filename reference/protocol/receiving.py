@@ -28,6 +28,7 @@ class Receiving:
         self._known_head = 0
         self._acked = 0
         self._holding = False
+        self._is_tail_certain = False  # a heartbeat came after all that was sent, and something was missing
         self._passed_over = False  # events came while holding, and were not taken
 
     def hold(self) -> None:
@@ -100,10 +101,26 @@ class Receiving:
             users, cursors = answer.active_users, answer.cursor_positions
             self._desk.outcomes += self.roster.full(users, cursors, answer.server_time)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether events are known to exist that have not come."""
+        return self._known_head > self.inbox.last and not self._holding
+
+    def heartbeat(self, head: int, now: int) -> None:
+        """Everything up to `head` was sent on this stream before: what is missing now will not come any more."""
+        self.head_is(head, now)
+        self._is_tail_certain = self.is_behind
+
+    def bytes_came(self, now: int) -> None:
+        """A large frame may be on its way: give it time, unless it is certain that the missing events are not in it."""
+        if Timer.TAIL in self._desk.timers and not self._is_tail_certain:
+            self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
+
     def head_is(self, head: int, now: int) -> None:
         """Events up to `head` exist. If they do not come, something has been lost on the way."""
         self._known_head = max(self._known_head, head)
-        if self._known_head > self.inbox.last and not self._holding and Timer.TAIL not in self._desk.timers:
+        if self.is_behind and Timer.TAIL not in self._desk.timers:
+            self._is_tail_certain = False
             self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
 
     def ack_due(self, now: int) -> bool:

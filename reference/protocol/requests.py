@@ -46,8 +46,11 @@ class Requests:
         user_id = self._begin(connection).user_id
         self._gathering.check_owner(request.client_id, user_id)
         session = self._gathering.session_of(request.client_id)
-        if session is not None and request.generation < session.generation:
-            raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
+        if session is not None:
+            if request.generation < session.generation:
+                raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
+            if request.generation > session.generation:
+                self._claim(connection, request.client_id, user_id, None, request.generation, 0, now)
         connection.expected = tuple(message.client_sequence for message in request.messages)
         if len(set(connection.expected)) < len(connection.expected):
             raise RemoteError(CloseCode.BAD_FRAME, "two messages of one request have the same clientSequence")
@@ -88,13 +91,26 @@ class Requests:
         was_polling = session is not None and session.transport is Transport.POLLING
         if session is not None and poll.generation < session.generation + (not was_polling):
             return
-        session = self._gathering.claim(
-            client_id, user_id, poll.session_id, poll.generation, Transport.POLLING, connection.new_session_id, now
+        self._claim(connection, client_id, user_id, poll.session_id, poll.generation, poll.wait_ms, now)
+
+    def _claim(
+        self,
+        connection: Connection,
+        client_id: str,
+        user_id: str,
+        session_id: str | None,
+        generation: int,
+        wait_ms: int,
+        now: int,
+    ) -> None:
+        known = self._gathering.session_of(client_id)
+        falls_back = known is None or known.transport is Transport.WEBSOCKET
+        session = connection.session = self._gathering.claim(
+            client_id, user_id, session_id, generation, Transport.POLLING, connection.new_session_id, now
         )
-        connection.session = session
-        self._gathering.stay(session, ns(self._desk.config.presence_grace_s) + poll.wait_ms * NS_PER_MS, now)
-        if not was_polling:
+        if falls_back:
             self._desk.observations.append(FellBack(session.session_id, session.user_id))
+        self._gathering.stay(session, ns(self._desk.config.presence_grace_s) + wait_ms * NS_PER_MS, now)
 
     def _poll_answer(self, connection: Connection, poll: frames.PollRequest, now: int) -> frames.PollAnswer:
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)

@@ -16,6 +16,7 @@ from typing import assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, Close, Deliver, ServerAction
+from reference.protocol.allowance import Allowance
 from reference.protocol.answers import snapshot_frame, welcome
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
@@ -58,7 +59,8 @@ class Run:
         """A WebSocket is open, or an HTTP request has come. An HTTP request is authenticated before it comes here."""
         is_websocket = transport is Transport.WEBSOCKET
         state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
-        connection = Connection(connection_id, transport, state, identity, new_session_id)
+        allowance = Allowance(self.config.frames_per_s, self.config.frame_burst)
+        connection = Connection(connection_id, transport, state, identity, allowance, new_session_id)
         self._connections[connection_id] = connection
         self._set(RunTimer.HELLO, connection_id, now + ns(self.config.hello_timeout_s))
         if len(self._connections) > self.config.connections_per_run_max:
@@ -77,7 +79,7 @@ class Run:
         if connection is None:
             return
         try:
-            connection.check(frame)
+            connection.check(frame, now)
             self._receive(connection, frame, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
@@ -132,6 +134,11 @@ class Run:
         self._fan_out.took_no_more_than(connection_id, batch, self._attendance.version)
         self._watch_lag(connection_id, now)
 
+    def bytes_taken(self, connection_id: int, now: int) -> None:
+        """A reader's socket has taken some bytes: it is slow, but it moves."""
+        if (RunTimer.STALLED, connection_id) in self._desk.timers:
+            self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
+
     def too_slow(self, connection_id: int, now: int) -> None:
         """What waits for this connection exceeds what its driver may keep."""
         connection = self._connections.get(connection_id)
@@ -167,7 +174,7 @@ class Run:
     # The operator speaks.
 
     def go_away(self, now: int, *, retry_after_ms: int, spread_ms: int) -> None:
-        """Ask every client to come back later, and close."""
+        """Ask every client to come back later, and close. Times in ms, at most a day."""
         websockets = tuple(c.connection_id for c in self._connections.values() if c.state is ConnectionState.LIVE)
         goaway = frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
         self._desk.send(websockets, goaway)
@@ -366,7 +373,7 @@ class Run:
         match timer:
             case RunTimer.HELLO:
                 limit = self.config.hello_timeout_s
-                self._close(connection, CloseCode.BAD_FRAME, f"no hello within {limit:g} s", now)
+                self._close(connection, CloseCode.HEARTBEAT_LOST, f"no hello within {limit:g} s", now)
             case RunTimer.SILENCE:
                 reason = f"nothing was heard from this client for {self.config.silence_max_s:g} s"
                 self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now)
@@ -376,7 +383,7 @@ class Run:
             case RunTimer.EXPIRING:
                 expires_at = _identity_of(connection).expires_at
                 assert expires_at is not None, "only a token that expires is warned of"
-                in_ms = max(0, (expires_at - now) // NS_PER_MS)
+                in_ms = min(max(0, (expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
                 self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
             case RunTimer.EXPIRED:
                 self._close(connection, CloseCode.TOKEN, "the token has expired", now)
@@ -395,9 +402,9 @@ class Run:
         for timer in (RunTimer.EXPIRING, RunTimer.EXPIRED):
             self._cancel(timer, connection.connection_id)
         if identity.expires_at is not None:
-            life = max(0, identity.expires_at - now)
-            warn_at = now + round(life * self.config.token_warning_fraction)
-            self._set(RunTimer.EXPIRING, connection.connection_id, warn_at)
+            born = now if identity.issued_at is None else identity.issued_at
+            warn_at = born + round((identity.expires_at - born) * self.config.token_warning_fraction)
+            self._set(RunTimer.EXPIRING, connection.connection_id, max(now, warn_at))
             self._set(RunTimer.EXPIRED, connection.connection_id, identity.expires_at + ns(self.config.token_grace_s))
 
     # Small things.

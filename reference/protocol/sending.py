@@ -8,8 +8,8 @@ from reference.protocol import frames
 from reference.protocol.backoff import capped
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
-from reference.protocol.errors import InvalidEvent
-from reference.protocol.events import Data, EventRegistry, check_data
+from reference.protocol.errors import InvalidEvent, RejectCode
+from reference.protocol.events import Data, EventRegistry, check_cursor
 from reference.protocol.health import HealthRecord
 from reference.protocol.outbox import Outbox, Queued
 from reference.protocol.outcomes import FailureCode, PublishAccepted, PublishFailed
@@ -29,7 +29,9 @@ class Sending:
         self._registry = registry
         self._record = record
         self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
-        self._cursor: Data | None = None
+        self._cursor: Data | None = None  # the latest
+        self._cursor_is_told = False
+        self._asked_until: int | None = None  # the server put a message off until then
         self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
@@ -44,9 +46,9 @@ class Sending:
 
     def move_cursor(self, data: Data) -> None:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
-        check_data(data)
-        self._frame_bytes(data)
+        check_cursor(data)
         self._cursor = data
+        self._cursor_is_told = False
 
     def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
         """What can be sent now, in order, and the cursor if it has moved and may be told again.
@@ -57,11 +59,13 @@ class Sending:
             return (), None
         messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
         self.watch_age()
-        if self._cursor is None or Timer.CURSOR in self._desk.timers:
+        if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._desk.timers:
             return messages, None
-        cursor, self._cursor = self._cursor, None
-        self._desk.timers.set(Timer.CURSOR, now + ns(self._desk.config.cursor_interval_s))
-        return messages, cursor
+        config = self._desk.config
+        interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s
+        self._desk.timers.set(Timer.CURSOR, now + ns(interval_s))
+        self._cursor_is_told = True
+        return messages, self._cursor
 
     def receive(self, result: frames.Accepted | frames.Rejected, now: int) -> None:
         """The server's answer to one message, over either transport."""
@@ -76,16 +80,24 @@ class Sending:
         else:
             message = self.outbox.refused(number)
             if message is not None:
-                self._fail(message, result.code, result.message, False)
+                self._fail(message, result.code, result.message, result.code == RejectCode.ANSWER_EXPIRED)
         self.watch_age()
+
+    def resend(self) -> None:
+        """The wait is over."""
+        self._asked_until = None
 
     def wait_until(self, at: int) -> None:
         """Send nothing before `at`."""
         self._desk.timers.set(Timer.RESEND, at)
 
     def connection_lost(self) -> None:
-        """What was in flight is to be sent again, on whatever comes next."""
+        """What was in flight is to be sent again, on whatever comes next; but not before the time that the server asked for."""
         self._desk.timers.cancel(Timer.RESEND)
+        self._desk.timers.cancel(Timer.CURSOR)
+        if self._asked_until is not None:
+            self.wait_until(self._asked_until)
+        self._cursor_is_told = False
         self.outbox.connection_lost()
         self.watch_age()
 
@@ -113,11 +125,12 @@ class Sending:
         else:
             self._desk.timers.set(Timer.EXPIRE, since + ns(self._desk.config.outbox_age_max_s))
 
-    def keep_frames_below(self, frame_bytes_max: int) -> None:
-        """The server has told its limit; what exceeds it and waits fails visibly."""
-        self._frame_bytes_max = frame_bytes_max
-        for message in self.outbox.give_up_larger_than(frame_bytes_max):
-            reason = f"its frame is larger than the {frame_bytes_max} bytes that this server takes"
+    def keep_limits(self, limits: frames.Limits) -> None:
+        """The server has told its limits; a message that waits and is too large for it fails visibly."""
+        self._frame_bytes_max = limits.frame_bytes_max
+        self.outbox.keep_unanswered_below(limits.unanswered_max)
+        for message in self.outbox.give_up_larger_than(limits.frame_bytes_max):
+            reason = f"its frame is larger than the {limits.frame_bytes_max} bytes that this server takes"
             self._fail(message, FailureCode.TOO_BIG, reason)
 
     def _frame_bytes(self, data: Data) -> int:
@@ -135,7 +148,11 @@ class Sending:
         if again:
             tries = max(1, self.outbox.tries_of_oldest())
             wait_s = capped(self._desk.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
-            self.wait_until(now + max(ns(wait_s), (rejected.retry_after_ms or 0) * NS_PER_MS))
+            at = now + ns(wait_s)
+            if rejected.retry_after_ms is not None:
+                self._asked_until = now + rejected.retry_after_ms * NS_PER_MS
+                at = max(at, self._asked_until)
+            self.wait_until(at)
 
     def _fail(self, message: Queued, code: str, reason: str, may_have_arrived: bool | None = None) -> None:
         """Unless the server refused it, a message that was ever sent may have arrived."""

@@ -11,16 +11,17 @@ the server forget an earlier publish whose successor the client believes settled
     a number after a hole         put off, unless the client says (`after`) that it gave the hole up
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from reference.protocol.allowance import Allowance
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Event, EventClass, EventRegistry
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
 from reference.protocol.run_state import Fold
-from reference.protocol.timers import NS_PER_MS, NS_PER_S
+from reference.protocol.timers import NS_PER_MS
 
 ANSWERS_KEPT = 64
 """Answers remembered per client: no client may have more publishes unanswered."""
@@ -34,11 +35,10 @@ class _Publisher:
     """The dedupe memory of one client, and its allowance."""
 
     user_id: str
+    allowance: Allowance
     last: int = 0
     answers: dict[int, Answer] = field(default_factory=dict)
     pending: dict[int, "_Pending"] = field(default_factory=dict)
-    allowance: float = 0.0
-    allowance_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -67,7 +67,8 @@ class Sequencer:
         self._epoch = stored.epoch
         self._config = config
         self._registry = registry
-        self._publishers = {client.client_id: _restored(client) for client in stored.clients}
+        self._publishers = {client.client_id: _restored(client, self._full_allowance()) for client in stored.clients}
+        self._clients_of = Counter(client.user_id for client in stored.clients)
         self._fold = Fold(stored.snapshot.state)
         for event in stored.events:
             number = event.sequence_number
@@ -105,7 +106,12 @@ class Sequencer:
                 reason = f"this run has {len(self._publishers)} clients that published; it takes no more"
                 self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
                 return
-            publisher = self._publishers[client_id] = _Publisher(user_id)
+            if self._clients_of[user_id] >= self._config.clients_per_user_max:
+                reason = f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
+                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
+                return
+            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_allowance())
+            self._clients_of[user_id] += 1
         if number <= publisher.last:
             self._answer_again(publisher, number, connection_id)
             return
@@ -148,7 +154,8 @@ class Sequencer:
         pending = publisher.pending.get(number)
         answer = publisher.answers.get(number)
         if pending is not None:
-            pending.reply_to.append(connection_id)
+            if connection_id not in pending.reply_to:
+                pending.reply_to.append(connection_id)
         elif isinstance(answer, Accepted):
             self._reply(connection_id, _duplicate(answer))
         elif answer is not None:
@@ -169,24 +176,14 @@ class Sequencer:
         if self._events_pending >= self._config.appends_pending_max:
             reason = f"{self._events_pending} events wait to be stored"
             return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
-        wait_ms = self._spend_allowance(publisher, now)
+        wait_ms = publisher.allowance.spend(now)
         if wait_ms:
             reason = f"more than {self._config.publishes_per_s:g} publishes per second"
             return _rejected(number, RejectCode.RATE, reason, wait_ms)
         return None
 
-    def _spend_allowance(self, publisher: _Publisher, now: int) -> int:
-        """A token bucket. Returns 0 if the publish may pass, else how long to wait, in ms."""
-        rate, burst = self._config.publishes_per_s, float(self._config.publish_burst)
-        if publisher.allowance_at is None:
-            publisher.allowance = burst
-        else:
-            publisher.allowance = min(burst, publisher.allowance + (now - publisher.allowance_at) / NS_PER_S * rate)
-        publisher.allowance_at = now
-        if publisher.allowance < 1.0:
-            return max(1, round((1.0 - publisher.allowance) / rate * 1000))
-        publisher.allowance -= 1.0
-        return 0
+    def _full_allowance(self) -> Allowance:
+        return Allowance(self._config.publishes_per_s, self._config.publish_burst)
 
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         number = publish.client_sequence
@@ -260,8 +257,8 @@ def _duplicate(answer: Accepted) -> Accepted:
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
 
 
-def _restored(client: StoredClient) -> _Publisher:
+def _restored(client: StoredClient, allowance: Allowance) -> _Publisher:
     answers: dict[int, Answer] = {
         number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
     }
-    return _Publisher(client.user_id, client.last_client_sequence, answers)
+    return _Publisher(client.user_id, allowance, client.last_client_sequence, answers)

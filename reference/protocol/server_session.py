@@ -7,18 +7,26 @@ table; `run` decides what each frame does.
 from dataclasses import dataclass, field
 
 from reference.protocol import frames
+from reference.protocol.allowance import Allowance
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.membership import Session
 from reference.protocol.sequencer import Answer
 from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Transport
 
+USER_ID_CHARACTERS_MAX = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose token it was. `expires_at` is in ns on the server's clock, None for a token without an end."""
+    """Whose token it was. Times are in ns on the server's clock; `expires_at` is None for a token without an end."""
 
     user_id: str
     expires_at: int | None = None
+    issued_at: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.user_id) <= USER_ID_CHARACTERS_MAX:
+            raise RemoteError(CloseCode.FORBIDDEN, f"a user id has 1 to {USER_ID_CHARACTERS_MAX} characters")
 
 
 @dataclass(slots=True)
@@ -29,6 +37,7 @@ class Connection:
     transport: Transport
     state: ConnectionState
     identity: Identity | None
+    allowance: Allowance
     new_session_id: str
     """Drawn by the driver, for the session if it is a new one."""
     hello: frames.Hello | None = None
@@ -38,8 +47,10 @@ class Connection:
     expected: tuple[int, ...] = ()
     """The client sequence numbers of a publish request, in its order."""
 
-    def check(self, frame: frames.Frame) -> None:
+    def check(self, frame: frames.Frame, now: int) -> None:
         """Raise RemoteError unless the peer may say this now."""
+        if self.allowance.spend(now):
+            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection")
         if type(frame) in SERVER_MAY_RECEIVE[self.state]:
             return
         name = type(frame).__name__.lower()

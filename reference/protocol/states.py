@@ -103,7 +103,9 @@ CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.PROBE_PROVING, _I.LOST): _C.POLLING,
     # A token that the server no longer takes, on either transport.
     **{(state, _I.TOKEN_WANTED): _C.REFRESHING for state in _C if state not in (_C.NEW, _C.WAITING, _C.REFRESHING, _C.CLOSED)},
-    (_C.REFRESHING, _I.TOKEN_GIVEN): _C.CONNECTING,
+    # The new token may be as bad as the old one, so it waits like any attempt.
+    (_C.REFRESHING, _I.TOKEN_GIVEN): _C.WAITING,
+    (_C.REFRESHING, _I.EXHAUSTED): _C.POLLING,
     # The end can come at any time, once.
     **{(state, _I.END): _C.CLOSED for state in _C if state is not _C.CLOSED},
 }

@@ -51,6 +51,17 @@ async def test_what_was_held_needs_the_bottleneck_again(autojump_clock: MockCloc
         assert trio.current_time() - began_at == pytest.approx(13.25, abs=EXACT)
 
 
+async def test_an_outage_empties_the_bottleneck(autojump_clock: MockClock) -> None:
+    async with open_bench(Path(latency_s=0.25, bandwidth_bytes_per_s=1000)) as bench:
+        client, server = await bench.connect()
+        began_at = trio.current_time()
+        await client.send_all(bytes(3000))
+        await trio.sleep(0.5)
+        await bench.line.outage(0.5)
+        await receive_exactly(server, 3000)
+        assert trio.current_time() - began_at == pytest.approx(1 + 3 + 0.25, abs=EXACT)
+
+
 async def test_what_arrives_at_the_very_instant_an_outage_begins_has_arrived(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
@@ -133,6 +144,34 @@ async def test_a_stall_holds_what_comes_from_the_server_only(autojump_clock: Moc
         assert trio.current_time() - began_at == pytest.approx(10.15, abs=EXACT)
 
 
+async def test_what_arrives_at_the_very_instant_a_stall_begins_has_arrived(autojump_clock: MockClock) -> None:
+    async with open_bench(PATH) as bench:
+        client, server = await bench.connect()
+        for _ in range(20):
+            await server.send_all(b"x")
+            await trio.sleep(0.25)
+            stall = Stall(at_s=0, duration_s=1)
+            bench.line.begin(stall)  # at once: a task for it would begin only after the byte's
+            with trio.fail_after(0.5):
+                assert await receive_exactly(client, 1) == b"x"
+            bench.line.end(stall)
+
+
+async def test_a_connection_dialled_in_a_stall_reaches_the_server_but_hears_nothing(autojump_clock: MockClock) -> None:
+    async with open_bench(PATH) as bench:
+        bench.nursery.start_soon(bench.line.stall, 10)
+        await wait_all_tasks_blocked()
+        client = bench.dial()
+        await client.send_all(b"hello")
+        server = await bench.server.accept()
+        await server.send_all(b"welcome")
+        assert trio.current_time() == pytest.approx(0.25, abs=EXACT)
+        assert await receive_exactly(client, 7) == b"welcome"
+        assert trio.current_time() == pytest.approx(10, abs=EXACT)
+        assert await receive_exactly(server, 5) == b"hello"
+        assert trio.current_time() == pytest.approx(10.25, abs=EXACT)
+
+
 async def test_a_stall_within_an_outage_and_beyond_it(autojump_clock: MockClock) -> None:
     async with open_bench(PATH) as bench:
         client, server = await bench.connect()
@@ -158,6 +197,15 @@ async def test_a_reset_cuts_both_ends_at_once_and_new_connections_work(autojump_
         assert bench.line.statistics().connections_cut == 1
         assert bench.line.statistics().connections_open == 0
         await bench.connect()
+
+
+async def test_a_connection_is_cut_only_once(autojump_clock: MockClock) -> None:
+    async with open_bench(PATH) as bench:
+        await bench.connect()
+        for fault in (Reset(at_s=0), Reset(at_s=0), HalfOpen(at_s=0)):
+            bench.line.begin(fault)
+        statistics = bench.line.statistics()
+        assert (statistics.connections_cut, statistics.connections_silenced) == (1, 0)
 
 
 async def test_a_reset_reaches_a_connection_that_hangs_in_its_handshake(autojump_clock: MockClock) -> None:

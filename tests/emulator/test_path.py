@@ -195,7 +195,10 @@ async def test_a_full_lane_stops_reading(autojump_clock: MockClock) -> None:
     async with open_bench(AT_ONCE, buffer_bytes_max=100) as bench:
         client, server = await bench.connect()
         bench.nursery.start_soon(bench.line.outage, 10)
-        await client.send_all(bytes(1000))
+        await client.send_all(bytes(60))
+        await trio.sleep(1)
+        assert bench.line.statistics().bytes_held == 60
+        await client.send_all(bytes(940))
         await trio.sleep(1)
         assert bench.line.statistics().bytes_held == 100
         assert await receive_exactly(server, 1000) == bytes(1000)

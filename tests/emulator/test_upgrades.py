@@ -80,6 +80,10 @@ def test_complete_requests_do_not_wait() -> None:
         assert watch.feed(request, is_blocking=True) == (request, False)
 
 
+def test_what_cannot_be_a_head_does_not_wait() -> None:
+    assert UpgradeWatch().feed(FRAME, is_blocking=True) == (FRAME, False)
+
+
 def test_a_body_does_not_wait_but_a_head_does() -> None:
     watch = UpgradeWatch()
     assert watch.feed(POST[:70], is_blocking=True) == (POST[:70], False)
@@ -129,6 +133,7 @@ async def test_a_blocked_upgrade_gets_a_403_after_a_round_trip_and_the_server_ne
         assert await receive_to_end(client) == FORBIDDEN_ANSWER
         assert trio.current_time() - asked_at == pytest.approx(0.5, abs=EXACT)
         assert await receive_to_end(server) == b""
+        assert trio.current_time() - asked_at == pytest.approx(0.5, abs=EXACT), "the proxy has hung up long ago"
         await client.aclose()
         await trio.sleep(1)
         statistics = bench.line.statistics()
