@@ -41,39 +41,39 @@ class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid
         return not self.clients or client in self.clients
 
 
-class Outage(_Fault, tag="outage"):
+class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
     """The line is down: nothing passes either way, new connections hang. Bytes in flight are sent again when it is back up."""
 
     duration_s: Seconds
 
 
-class Stall(_Fault, tag="stall"):
+class Stall(_Fault, frozen=True, kw_only=True, tag="stall"):
     """Bytes from the server are held back and then all delivered; the other direction flows."""
 
     duration_s: Seconds
 
 
-class Reset(_Fault, tag="reset"):
+class Reset(_Fault, frozen=True, kw_only=True, tag="reset"):
     """Every connection is cut at once; both ends notice. New connections work."""
 
 
-class HalfOpen(_Fault, tag="half_open"):
+class HalfOpen(_Fault, frozen=True, kw_only=True, tag="half_open"):
     """Every connection that stands at `at_s` goes silent for ever, in both directions, and neither end is told."""
 
 
-class Refuse(_Fault, tag="refuse"):
+class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
     """New connections are refused; the ones that stand are left alone."""
 
     duration_s: Seconds
 
 
-class BlockUpgrade(_Fault, tag="block_upgrade"):
+class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
     """A proxy that lets HTTP pass but answers 403 to every WebSocket upgrade, and cuts the WebSockets that stand at `at_s`."""
 
     duration_s: Seconds
 
 
-class ServerRestart(_Fault, tag="server_restart"):
+class ServerRestart(_Fault, frozen=True, kw_only=True, tag="server_restart"):
     """The server process is killed hard and started again after `duration_s`; it keeps what its store holds. Hits everyone."""
 
     duration_s: Seconds

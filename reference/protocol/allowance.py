@@ -1,5 +1,6 @@
 """How much a peer may do: a token bucket, in tokens per second with a burst."""
 
+from reference.protocol.frames import MILLISECONDS_MAX
 from reference.protocol.timers import NS_PER_S
 
 
@@ -18,6 +19,6 @@ class Allowance:
             self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
         self._at = now
         if self._left < 1.0:
-            return max(1, round((1.0 - self._left) / self._per_s * 1000))
+            return min(max(1, round((1.0 - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
         self._left -= 1.0
         return 0

@@ -28,6 +28,8 @@ class Queued:
     queued_at: int
     client_sequence: int | None = None
     in_flight: bool = False
+    copies_out: int = 0
+    """Copies that were sent and have had no answer: as long as there is one, it may have arrived."""
     tries: int = 0
 
     @property
@@ -131,7 +133,10 @@ class Outbox:
 
     def refused(self, client_sequence: int) -> Queued | None:
         """The server will never take it. None if nobody waits for that answer any more."""
-        return self._remove(client_sequence)
+        message = self._remove(client_sequence)
+        if message is not None:
+            message.copies_out -= 1
+        return message
 
     def put_off(self, client_sequence: int, retry_limit: int) -> tuple[bool, Queued | None]:
         """A retryable rejection of what is in flight: it and all after it are to be sent again.
@@ -140,7 +145,10 @@ class Outbox:
         whether anything is to be sent again, and the message itself if its tries are used up: it is then removed.
         """
         message = self._unanswered.get(client_sequence)
-        if message is None or not message.in_flight:
+        if message is None:
+            return False, None
+        message.copies_out -= 1
+        if not message.in_flight:
             return False, None
         is_oldest = next(iter(self._unanswered)) == client_sequence
         for sequence, later in self._unanswered.items():
@@ -186,6 +194,7 @@ class Outbox:
 
     def _send(self, sequence: int, message: Queued, before: int) -> Message:
         message.in_flight = True
+        message.copies_out += 1
         # The server knows that `sequence - 1` is settled if it follows in this very order, or was accepted.
         follows = before == sequence - 1 or (before == 0 and self._last_accepted == sequence - 1)
         return Message(

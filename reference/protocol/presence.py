@@ -14,7 +14,7 @@ class Attendance:
     def __init__(self) -> None:
         self._sessions: dict[str, int] = {}  # user -> how many of their sessions are present
         self._cursors: dict[str, Data] = {}
-        self._changed: dict[str, bool] = {}  # user -> was present when the last frame was sent
+        self._changed: dict[str, None] = {}  # users who came or went since the last frame
         self._moved: dict[str, None] = {}
         self.version = 0
 
@@ -34,7 +34,7 @@ class Attendance:
         count = self._sessions.get(user_id, 0)
         self._sessions[user_id] = count + 1
         if count == 0:
-            self._changed.setdefault(user_id, False)
+            self._changed[user_id] = None
         return bool(self._changed)
 
     def leave(self, user_id: str) -> bool:
@@ -44,7 +44,7 @@ class Attendance:
             del self._sessions[user_id]
             self._cursors.pop(user_id, None)
             self._moved.pop(user_id, None)
-            self._changed.setdefault(user_id, True)
+            self._changed[user_id] = None
         return bool(self._changed)
 
     def move_cursor(self, user_id: str, at: Data) -> None:
@@ -52,12 +52,15 @@ class Attendance:
         self._moved[user_id] = None
 
     def take_presence(self, server_time: int) -> Presence | None:
-        """What changed since the last frame, or None."""
-        joined = tuple(user for user, was_here in self._changed.items() if user in self._sessions and not was_here)
-        left = tuple(user for user, was_here in self._changed.items() if user not in self._sessions and was_here)
-        self._changed.clear()
-        if not joined and not left:
+        """Where everyone stands who came or went since the last frame, or None.
+
+        Whoever left and came back is told too: a reader that was welcomed in between does not know of them.
+        """
+        if not self._changed:
             return None
+        joined = tuple(user for user in self._changed if user in self._sessions)
+        left = tuple(user for user in self._changed if user not in self._sessions)
+        self._changed.clear()
         self.version += 1
         return Presence(joined=joined, left=left, server_time=server_time)
 

@@ -63,6 +63,7 @@ class Receiving:
         """The WebSocket is gone, and with it what it had announced."""
         self._announced = None
         self._passed_over = False
+        self._known_head = 0
         for timer in (Timer.TAIL, Timer.ACK):
             self._desk.timers.cancel(timer)
 

@@ -19,6 +19,9 @@ _RETRY_CAP_S = 30.0
 _FRAME_OVERHEAD_BYTES = 160
 """The most that a publish frame is larger than its type and its data."""
 
+_NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, RejectCode.STATE_FULL)
+"""Rejections that settle a publish: a copy of it gets the same one."""
+
 
 class Sending:
     """Owns the outbox and the cursor that waits."""
@@ -40,7 +43,7 @@ class Sending:
         size_bytes = self._frame_bytes(data) + len(event_type)
         ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
         for message in dropped:
-            self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer", False)
+            self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer")
         self.watch_age()
         return ticket
 
@@ -80,7 +83,7 @@ class Sending:
         else:
             message = self.outbox.refused(number)
             if message is not None:
-                self._fail(message, result.code, result.message, result.code == RejectCode.ANSWER_EXPIRED)
+                self._fail(message, result.code, result.message)
         self.watch_age()
 
     def resend(self) -> None:
@@ -144,7 +147,7 @@ class Sending:
     def _put_off(self, rejected: frames.Rejected, now: int) -> None:
         again, failed = self.outbox.put_off(rejected.client_sequence, self._desk.config.retry_limit)
         if failed is not None:
-            self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)", False)
+            self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)")
         if again:
             tries = max(1, self.outbox.tries_of_oldest())
             wait_s = capped(self._desk.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
@@ -154,9 +157,13 @@ class Sending:
                 at = max(at, self._asked_until)
             self.wait_until(at)
 
-    def _fail(self, message: Queued, code: str, reason: str, may_have_arrived: bool | None = None) -> None:
-        """Unless the server refused it, a message that was ever sent may have arrived."""
+    def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
-        if may_have_arrived is None:
-            may_have_arrived = message.client_sequence is not None
-        self._desk.outcomes.append(PublishFailed(message.ticket, code, reason, may_have_arrived))
+        self._desk.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
+
+
+def _may_have_arrived(message: Queued, code: str) -> bool:
+    """Whether a publish that is given up may yet stand in the log: a copy of it is out, and its number was not used up."""
+    if code == RejectCode.ANSWER_EXPIRED:
+        return True
+    return message.copies_out > 0 and code not in _NUMBER_USED_UP

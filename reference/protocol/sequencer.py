@@ -15,6 +15,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from reference.protocol.allowance import Allowance
+from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Event, EventClass, EventRegistry
@@ -219,6 +220,10 @@ class Sequencer:
             self._registry.check_publish(publish.event_type, publish.data)
         except InvalidEvent as error:
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
+        size_bytes = encoded_bytes(publish.data)
+        if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
+            reason = f"data of {size_bytes} bytes; the limit is {self._config.frame_bytes_max}"
+            return _rejected(number, RejectCode.INVALID_EVENT, reason)
         entries_max, bytes_max = self._config.state_entries_max, self._config.state_bytes_max
         if not self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max):
             reason = f"the run's state is full: {self._fold.entries} entries, {self._fold.size_bytes} bytes"
