@@ -246,24 +246,33 @@ def _sender_fifo(facts: Facts) -> Findings:
 
 
 def _takeover(facts: Facts) -> Findings:
-    """At the server: when a session joined on a new connection, it had left the old one. What the old one still carried after
-    that moment would show as a violation of order or once."""
-    joined: dict[str, int] = {}  # session -> its connection
+    """At the server: at the instant when a session joined on a new connection, it left the old one. What the old one still
+    carried after that would show as a violation of order or once.
+    """
+    owner: dict[str, int] = {}  # session -> its connection
+    to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
     kills = iter([*facts.kills, None])
     next_kill = next(kills)
     for record in facts.sessions:
         while next_kill is not None and record.at >= next_kill:
-            joined.clear()
+            owner.clear()
+            to_leave.clear()
             next_kill = next(kills)
         if isinstance(record, SessionJoined):
-            old = joined.get(record.session_id)
-            joined[record.session_id] = record.connection_id
+            old = owner.get(record.session_id)
+            owner[record.session_id] = record.connection_id
             if old is None:
                 yield None
             else:
-                yield f"{_when(record.at)} {record.client_id} joined on {record.connection_id} and was still on {old}"
-        elif joined.get(record.session_id) == record.connection_id:
-            del joined[record.session_id]
+                to_leave[old] = record
+            continue
+        heir = to_leave.pop(record.connection_id, None)
+        if heir is not None:
+            yield None if heir.at == record.at else _not_left(heir, record.connection_id)
+        if owner.get(record.session_id) == record.connection_id:
+            del owner[record.session_id]
+    for connection_id, heir in to_leave.items():
+        yield _not_left(heir, connection_id)
 
 
 def _manners(facts: Facts) -> Findings:
@@ -379,6 +388,10 @@ def _judge_attempt(client: str, what: str, at: int, not_before: int, final_code:
     if at < not_before:
         return f"{_when(at)} {client} {what}; the server had asked it to wait until {_s(not_before)}"
     return None
+
+
+def _not_left(heir: SessionJoined, old: int) -> str:
+    return f"{_when(heir.at)} {heir.client_id} joined on connection {heir.connection_id} and was still on {old}"
 
 
 def _s(at: int) -> str:

@@ -27,6 +27,7 @@ from simulation.trace import (
     QueueSampled,
     Record,
     ResetTaken,
+    RoundTripReported,
     ServerKilled,
     ServerStarted,
     SessionJoined,
@@ -101,6 +102,7 @@ class Facts:
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
+    round_trips: list[RoundTripReported] = field(default_factory=list)
     answers: list[AnswerGiven] = field(default_factory=list)
     ended_at: int = 0
 
@@ -166,6 +168,8 @@ def _take(facts: Facts, record: Record, under_way: dict[object, list[int]]) -> N
             facts.samples.append(record)
         case SessionJoined() | SessionLeft():
             facts.sessions.append(record)
+        case RoundTripReported():
+            facts.round_trips.append(record)
         case AnswerGiven():
             facts.answers.append(record)
         case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):

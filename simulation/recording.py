@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Literal, assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send, ServerAction
+from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Event
-from reference.protocol.observations import Joined, Left, Observation
+from reference.protocol.observations import Joined, Left, Observation, RoundTripMeasured
 from reference.protocol.outcomes import (
     Outcome,
     PublishAccepted,
@@ -37,6 +37,7 @@ from simulation.trace import (
     PresenceSeen,
     RequestMade,
     ResetTaken,
+    RoundTripReported,
     SessionJoined,
     SessionLeft,
     SessionOver,
@@ -207,6 +208,9 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
                     is_return=observation.is_return,
                 )
             )
+        elif isinstance(observation, RoundTripMeasured):
+            session_id, round_trip_ms = observation.session_id, observation.round_trip_ms
+            trace.add(RoundTripReported(at=now, session_id=session_id, round_trip_ms=round_trip_ms))
         elif isinstance(observation, Left):
             trace.add(
                 SessionLeft(
@@ -215,13 +219,11 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
             )
 
 
-def record_answers(trace: Trace, client_id: str, action: ServerAction, now: int) -> None:
-    """A server's action that goes to the one connection of `client_id`: the answers in it."""
-    if not isinstance(action, Send):
-        return
-    match action.frame:
+def record_answers(trace: Trace, client_id: str, frame: frames.Frame, now: int) -> None:
+    """A frame that the server sends to `client_id`: the answers to publishes in it."""
+    match frame:
         case frames.Accepted() | frames.Rejected():
-            _record_answer(trace, client_id, action.frame, now)
+            _record_answer(trace, client_id, frame, now)
         case frames.PublishAnswer(results=results):
             for result in results:
                 _record_answer(trace, client_id, result, now)

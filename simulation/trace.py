@@ -11,14 +11,14 @@ observe by `record_observations`; what the store holds at the end by `record_sto
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
-    a server   SessionJoined, SessionLeft, AnswerGiven
+    a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
     the store  LogStored, EntryStored (at the end)
 
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
 which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
 
-A publish is followed through the system by `data["publishId"]`, which whoever publishes puts there (`publish_data`). Without it
-the order is still judged, but latencies are unknown.
+A publish is followed by `data["publishId"]`, which whoever publishes puts there (`publish_data`); without it the order is still
+judged, but latencies are unknown.
 """
 
 from collections.abc import Iterable, Iterator
@@ -92,8 +92,7 @@ class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc
     head: int
 
 
-class ServerKilled(_Record, frozen=True, tag="server_killed", kw_only=True, gc=False):
-    pass
+class ServerKilled(_Record, frozen=True, tag="server_killed", kw_only=True, gc=False): ...
 
 
 class QueueSampled(_Record, frozen=True, tag="queue_sampled", kw_only=True, gc=False):
@@ -291,6 +290,13 @@ class SessionLeft(_Record, frozen=True, tag="session_left", kw_only=True, gc=Fal
     code: int | None = None
 
 
+class RoundTripReported(_Record, frozen=True, tag="round_trip_reported", kw_only=True, gc=False):
+    """A client has told how long its last ping took, by its own clock."""
+
+    session_id: str
+    round_trip_ms: float
+
+
 class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=False):
     """The server has settled a publish, or said again how. A retryable rejection settles nothing and is not recorded.
 
@@ -341,7 +347,7 @@ WorldRecord = TraceStarted | FaultHappened | FaultOver | ServerStarted | ServerK
 AskedRecord = Published | PublishRefused | CursorMoved
 ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
-ServerRecord = SessionJoined | SessionLeft | AnswerGiven
+ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
 StoreRecord = LogStored | EntryStored
 ClientRecord = AskedRecord | ToldRecord | DriverRecord
 Record = WorldRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord

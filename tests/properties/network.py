@@ -40,6 +40,11 @@ class Wire:
     up_is_silent: bool = False
     down_is_silent: bool = False
     """Half-open: nothing passes any more in this direction."""
+    up_is_stalled: bool = False
+    down_is_stalled: bool = False
+    """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step or the end of all faults does."""
+    swallows: int = 0
+    """Batches that the server's driver will lose though it said that they were taken: no network does it, but G13 is about it."""
     credit: int | None = None
     """Batches that the server's socket takes before it blocks; None: any number."""
 
@@ -68,6 +73,8 @@ class Request:
     lane: int
     frame: frames.RequestFrame
     client_waits: bool = True
+    is_stalled: bool = False
+    """As for a wire."""
     server_end: int | None = None
     answer: bytes | None = None
     failure: frames.RequestFailed | None = None

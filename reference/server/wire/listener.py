@@ -89,9 +89,7 @@ async def open_sockets(host: str | None, port: int, limits: ListenLimits) -> lis
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
     except (socket.gaierror, UnicodeError, OverflowError) as error:
-        raise ListenError(
-            f"cannot listen on {where}: {error}. Give a host name or an address of this machine"
-        ) from error
+        raise ListenError(f"cannot listen on {where}: {error}. Give a host name or an address of this machine") from error
     # Name services may repeat an address; the order is theirs.
     addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
     for tries_left in reversed(range(_PORT_TRIES_MAX)):

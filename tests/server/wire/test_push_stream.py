@@ -11,6 +11,7 @@ from trio.testing import check_half_closeable_stream, wait_all_tasks_blocked
 from reference.server.wire.memory_stream import memory_pair
 from reference.server.wire.push_stream import RECEIVE_BYTES_MAX, PushStream
 from reference.server.wire.socket_stream import SocketPushStream
+
 from .helpers import read_to_end, socket_pair
 
 BUFFER_BYTES = 8 * 1024
@@ -119,6 +120,23 @@ async def test_send_all_waits_for_the_tail(make: Make) -> None:
 
 
 @both
+async def test_push_is_refused_as_soon_as_a_send_all_has_begun(make: Make) -> None:
+    ours, theirs = make()
+    times_seen = 0
+    async with ours, theirs:
+        while times_seen == 0:  # trio runs tasks in any order, so now and then it is over before we look
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ours.send_all, b"pong")
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
+                    if ours.blocked:
+                        times_seen += 1
+                        assert ours.statistics().tail_bytes == 0, "it waits for its turn"
+                        assert not ours.push(b"x")
+            assert await theirs.receive_some() == b"pong"
+
+
+@both
 async def test_a_send_cancelled_before_its_turn_writes_nothing(make: Make) -> None:
     ours, theirs = make()
     assert ours.push(LARGE)
@@ -170,8 +188,7 @@ async def test_abort_resets_and_wakes_who_waits(make: Make) -> None:
         await wait_all_tasks_blocked()
         ours.abort()
     with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):
-        while await theirs.receive_some():
-            pass
+        await read_to_end(theirs)
     theirs.close()
 
 

@@ -1,0 +1,34 @@
+"""The client: a session of the protocol on trio, over WebSocket or, where that does not get through, over HTTP polling.
+
+    async with connect("http://127.0.0.1:8000", run_id, token=token) as client:
+        await client.publish("CHAT", {"text": "hello"})
+        async for outcome in client:
+            ...
+
+Read `client` for what an application can do and `connect` for how to begin; then `pump`, which drives the machine, and the two
+transports behind `links`. Every decision is the machine's (`reference.protocol.client_session`); what is here waits, sends and
+hands over.
+"""
+
+from reference.client.addresses import OpenStream, open_tcp_stream
+from reference.client.client import Client
+from reference.client.connect import CreateRunFailed, connect, create_run
+from reference.client.health_changes import HealthChanges
+from reference.client.mailbox import Delivery
+from reference.client.pump import Received, Tap
+from reference.client.tickets import PublishFailedError, Ticket
+
+__all__ = [
+    "Client",
+    "CreateRunFailed",
+    "Delivery",
+    "HealthChanges",
+    "OpenStream",
+    "PublishFailedError",
+    "Received",
+    "Tap",
+    "Ticket",
+    "connect",
+    "create_run",
+    "open_tcp_stream",
+]

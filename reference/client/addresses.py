@@ -1,0 +1,92 @@
+"""Where a server is, and how a stream to it is opened.
+
+One URL names a server for everything: http and ws mean the same, https and wss are the same over TLS. A path in it is kept in
+front of the protocol's own, for servers that live behind a reverse proxy.
+
+Both transports open their streams through one function, which an application may replace: with memory streams in tests, with
+another certificate store, or with a way through something in between.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import trio
+
+from reference.protocol.errors import ConfigError
+
+OpenStream = Callable[[str, int, bool], Awaitable[trio.abc.Stream]]
+"""(host, port, tls) -> a connected stream, TLS done if asked for. Raises OSError or trio.BrokenResourceError when there is none
+to be had. It has no time limit of its own: the session has one, and cancels."""
+
+_PORTS = {"http": (80, False), "ws": (80, False), "https": (443, True), "wss": (443, True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server, as its URL names it. `base_path` is empty or begins with a slash and does not end with one."""
+
+    host: str
+    port: int
+    tls: bool
+    base_path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Raises ConfigError, with what to write instead."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+            (host or "").encode("idna")
+        except ValueError as error:  # UnicodeError is one
+            raise ConfigError(f"url {url!r}: {error}") from None
+        if parts.scheme not in _PORTS or not host:
+            raise ConfigError(f"url {url!r}: write http://, https://, ws:// or wss:// and a host, as in http://127.0.0.1:8000")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ConfigError(f"url {url!r}: only scheme, host, port and path belong here; a token is passed as token=...")
+        default_port, tls = _PORTS[parts.scheme]
+        return cls(host, default_port if port is None else port, tls, quote(parts.path.rstrip("/"), safe="/%"))
+
+    @property
+    def host_header(self) -> str:
+        """What the server is called in a request: the port is left out when it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode("ascii")
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    def run_path(self, run_id: str, *, websocket: bool = False) -> str:
+        """The path of a run, below which its calls are."""
+        return f"{self.base_path}/{'ws' if websocket else 'api'}/runs/{quote(run_id, safe='')}"
+
+    def __str__(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host_header}{self.base_path}"
+
+
+async def open_tcp_stream(
+    host: str, port: int, tls: bool, *, tls_context: ssl.SSLContext | None = None
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    """A TCP connection, over TLS if asked for; `tls_context` instead of the system's certificates.
+
+    Raises OSError or trio.BrokenResourceError.
+    """
+    stream = await trio.open_tcp_stream(host, port)
+    if not tls:
+        return stream
+    secured = trio.SSLStream(stream, tls_context or ssl.create_default_context(), server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
+
+
+def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
+    """The header that carries a token. `check_token` has seen to it that it is ASCII."""
+    return [] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))]
+
+
+def check_token(token: str | None) -> None:
+    """Raise ConfigError unless the token can stand in a header."""
+    if token is not None and (not token or not all("!" <= character <= "~" for character in token)):
+        raise ConfigError("a token is at least one visible ASCII character, without spaces; the one given is not")

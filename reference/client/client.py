@@ -1,0 +1,138 @@
+"""The client: what an application does with a run, and sees of it.
+
+A `Client` comes from `connect` and is good for the length of that block. It may be used by any number of tasks of the same trio
+run. Publishing works from the first moment on, connected or not: events wait in the outbox and leave, in order, when there is a
+way.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from reference.client.health_changes import HealthChanges
+from reference.client.mailbox import Delivery, Mailbox
+from reference.client.pump import Pump
+from reference.client.tickets import Ticket
+from reference.protocol.client_session import ClientSession
+from reference.protocol.errors import SessionClosed
+from reference.protocol.events import Data, Event
+from reference.protocol.health import Health
+from reference.protocol.outcomes import SessionEnded
+from reference.protocol.states import ClientState
+
+
+class Client:
+    """One client in one run. As an async iterator it yields what is received: events in order, and the moments between them that
+    an application must know of (`reference.protocol.outcomes`); the last one is SessionEnded.
+
+    Several tasks that iterate share what comes: each outcome goes to one of them.
+    """
+
+    def __init__(self, run_id: str, session: ClientSession, pump: Pump, mailbox: Mailbox) -> None:
+        self.run_id = run_id
+        self._session = session
+        self._pump = pump
+        self._mailbox = mailbox
+        self._end: SessionEnded | None = None
+
+    # ---- speaking ----
+
+    async def publish(self, event_type: str, data: Data) -> int:
+        """Publish one event; returns its sequence number once it is durable, however often the connection is lost on the way.
+
+        Raises InvalidEvent, OutboxFull or SessionClosed (nothing was queued), or PublishFailedError (it was, and is given up).
+        Being cancelled does not withdraw the event.
+        """
+        return await self.publish_soon(event_type, data).accepted()
+
+    def publish_soon(self, event_type: str, data: Data) -> Ticket:
+        """Queue one event and return at once; `await ticket.accepted()` tells the rest.
+
+        Raises InvalidEvent, OutboxFull or SessionClosed; then nothing was queued.
+        """
+        return self._pump.publish(event_type, data)
+
+    def move_cursor(self, data: Data) -> None:
+        """Show this user's cursor to the others. Only the latest counts. Raises InvalidEvent or SessionClosed."""
+        self._pump.feed(self._session.move_cursor, data, self._pump.now())
+
+    # ---- listening ----
+
+    def __aiter__(self) -> "Client":
+        return self
+
+    async def __anext__(self) -> Delivery:
+        delivery = await self._mailbox.take()
+        if delivery is None:
+            raise StopAsyncIteration
+        self._pump.read_by_application()
+        return delivery
+
+    def events(self) -> "Events":
+        """Events only: what stands between them is left out. After a long absence numbers are skipped without a word; an
+        application that keeps a state of the run iterates the client itself."""
+        return Events(self)
+
+    # ---- looking ----
+
+    @property
+    def client_id(self) -> str:
+        return self._session.client_id
+
+    @property
+    def state(self) -> ClientState:
+        return self._session.state
+
+    @property
+    def position(self) -> tuple[str | None, int]:
+        """Epoch and number of the last event received. What is not read yet counts as received."""
+        return self._session.position
+
+    @property
+    def active_users(self) -> tuple[str, ...]:
+        """Who is in the run, sorted."""
+        return self._session.active_users
+
+    @property
+    def queued_messages(self) -> int:
+        """Publishes that are not settled."""
+        return self._session.queued_messages
+
+    @property
+    def health(self) -> Health:
+        """A frozen snapshot."""
+        return self._session.health()
+
+    def health_changes(self) -> HealthChanges:
+        """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
+        return HealthChanges(self._session.health, self._pump.wait_for_turn, lambda: self.state is ClientState.CLOSED)
+
+    async def wait_until(self, condition: "ClientState | Callable[[Client], bool]") -> None:
+        """Wait for a state, or until `condition(client)` is true; it is asked after each input, and must be quick.
+
+        Raises SessionClosed when the session has ended and it still is not.
+        """
+        await trio.lowlevel.checkpoint()
+        while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
+            if self.state is ClientState.CLOSED:
+                raise SessionClosed(f"the session with run {self.run_id} has ended before what was waited for")
+            await self._pump.wait_for_turn()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.client_id} of run {self.run_id}: {self.state.value}, position {self.position[1]}>"
+
+
+class Events:
+    """An async iterator over a client's events."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __aiter__(self) -> "Events":
+        return self
+
+    async def __anext__(self) -> Event:
+        async for delivery in self._client:
+            if isinstance(delivery, Event):
+                return delivery
+        raise StopAsyncIteration

@@ -1,0 +1,204 @@
+"""How a client begins and ends.
+
+connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
+leaving   at the end of the block, or when it raises: wait for open answers if so wished (`drain_s`), say `bye`, close.
+cancelled the connection is cut at once; the server notices, and lets the user's presence go after its grace.
+"""
+
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import trio
+
+from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
+from reference.client.client import Client
+from reference.client.draws import KeyedDraws
+from reference.client.http import HttpClient, RequestLost
+from reference.client.links import Link
+from reference.client.mailbox import Mailbox
+from reference.client.polling import PollingLink
+from reference.client.pump import Pump, Tap
+from reference.client.refusals import read_refusal
+from reference.client.websocket import WebSocketLink
+from reference.protocol.actions import Open
+from reference.protocol.backoff import Draws, FullJitter, ReconnectPolicy
+from reference.protocol.client_session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import ConfigError, LocalError, RemoteError, SessionClosed, SteadywireError
+from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
+from reference.protocol.states import Transport
+
+OUTCOMES_WAITING_MAX = 1024
+CREATE_RUN_S_MAX = 10.0
+
+RefreshToken = Callable[[], Awaitable[str]]
+
+
+class CreateRunFailed(SteadywireError):
+    """The server did not create the run; `code` is the protocol's, None if it was not the server who said no."""
+
+    def __init__(self, code: int | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    run_id: str,
+    *,
+    token: str | None = None,
+    client_id: str | None = None,
+    config: ClientConfig | None = None,
+    policy: ReconnectPolicy | None = None,
+    registry: EventRegistry = DEFAULT_REGISTRY,
+    seed: int | None = None,
+    draws: Draws | None = None,
+    refresh_token: RefreshToken | None = None,
+    open_stream: OpenStream = open_tcp_stream,
+    drain_s: float = 0.0,
+    outcomes_waiting_max: int = OUTCOMES_WAITING_MAX,
+    tap: Tap | None = None,
+) -> AsyncIterator[Client]:
+    """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
+
+    The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
+    left out. Waits repeat with a `seed`, or with `draws` of one's own. `refresh_token` is called when the server wants another
+    token; what it raises ends the block. `drain_s`: how long to wait for open answers when the block ends.
+    `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of everything that goes in and out of the
+    session.
+
+    Raises ConfigError for parameters that cannot work, LocalError outside of trio.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
+    address = Address.parse(url)
+    _check(run_id, token, outcomes_waiting_max, drain_s)
+    if seed is not None and draws is not None:
+        raise ConfigError("give a seed or draws, not both")
+    config = config or ClientConfig()
+    if config.refreshes_token and refresh_token is None:
+        raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
+    failure: BaseException | None = None
+    refreshing = _Refreshing(refresh_token)
+    async with trio.open_nursery() as nursery:
+        session = ClientSession(
+            client_id or secrets.token_hex(16),
+            config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
+            policy=policy or FullJitter(),
+            draws=draws or KeyedDraws(seed),
+            registry=registry,
+            token=token,
+        )
+
+        def make_link(action: Open, pump: Pump) -> Link:
+            kind = WebSocketLink if action.transport is Transport.WEBSOCKET else PollingLink
+            return kind(action.connection_id, address, run_id, action.token, open_stream, pump)
+
+        mailbox = Mailbox(outcomes_waiting_max)
+        pump = Pump(
+            session,
+            mailbox,
+            nursery=nursery,
+            make_link=make_link,
+            refresh_token=lambda: refreshing.start(nursery, pump),
+            tap=tap,
+        )
+        nursery.start_soon(pump.run_alarm)
+        client = Client(run_id, session, pump, mailbox)
+        pump.feed(session.start, pump.now())
+        try:
+            yield client
+        except BaseException as error:  # raised below as it is, not in a group of the nursery's
+            failure = error
+        try:
+            if failure is None and drain_s > 0:
+                await _drain(client, drain_s)
+        finally:
+            pump.feed(session.close, pump.now())
+        if not isinstance(failure, trio.Cancelled):
+            await pump.wait_for_links()
+        nursery.cancel_scope.cancel()
+    if refreshing.failure is not None:
+        raise refreshing.failure
+    if failure is not None:
+        raise failure
+
+
+async def create_run(
+    url: str, run_id: str | None = None, token: str | None = None, *, open_stream: OpenStream = open_tcp_stream
+) -> str:
+    """Create a run and return its id, which is drawn if left out. Creating one that exists changes nothing.
+
+    Raises CreateRunFailed, ConfigError, or LocalError outside of trio.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise LocalError("create_run() works under trio only: start the program with trio.run")
+    address = Address.parse(url)
+    run_id = str(uuid.uuid4()) if run_id is None else run_id
+    _check(run_id, token)
+    with trio.move_on_after(CREATE_RUN_S_MAX):
+        async with HttpClient(address, token, open_stream) as http:
+            try:
+                answer = await http.request("PUT", address.run_path(run_id), b"{}")
+            except (RequestLost, RemoteError) as error:
+                raise CreateRunFailed(None, str(error)) from None
+        if 200 <= answer.status < 300:
+            try:
+                return msgspec.json.decode(answer.body, type=_CreatedRun).run_id
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                raise CreateRunFailed(None, f"{address} answered with something that is not of this protocol") from None
+        refusal = read_refusal(answer.status, answer.headers, answer.body)
+        raise CreateRunFailed(refusal.code, f"{address} did not create run {run_id}: {refusal.message}")
+    raise CreateRunFailed(None, f"{address} did not answer within {CREATE_RUN_S_MAX:g} s")
+
+
+class _CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
+    """The server's answer; an id has several spellings, and this is the one that it uses."""
+
+    run_id: str
+
+
+class _Refreshing:
+    """Gets tokens from the application, one at a time."""
+
+    def __init__(self, refresh_token: RefreshToken | None) -> None:
+        self._refresh_token = refresh_token
+        self._is_running = False
+        self.failure: BaseException | None = None
+
+    def start(self, nursery: trio.Nursery, pump: Pump) -> None:
+        if not self._is_running:  # else the token that is on its way serves both
+            self._is_running = True
+            nursery.start_soon(self._run, nursery, pump)
+
+    async def _run(self, nursery: trio.Nursery, pump: Pump) -> None:
+        assert self._refresh_token is not None, "the session asks only if there is someone to ask"
+        try:
+            token = await self._refresh_token()
+            check_token(token)
+        except Exception as error:
+            self.failure = error
+            nursery.cancel_scope.cancel()
+            return
+        self._is_running = False
+        pump.feed(pump.session.handle_token, token, pump.now())
+
+
+async def _drain(client: Client, drain_s: float) -> None:
+    with trio.move_on_after(drain_s):
+        with suppress(SessionClosed):  # then everything is settled, one way or the other
+            await client.wait_until(lambda client: not client.queued_messages)
+
+
+def _check(run_id: str, token: str | None, outcomes_waiting_max: int = 1, drain_s: float = 0.0) -> None:
+    if not run_id:
+        raise ConfigError("run_id is empty; a run's id is a UUID")
+    if outcomes_waiting_max < 1:
+        raise ConfigError(f"outcomes_waiting_max = {outcomes_waiting_max}: must be >= 1")
+    if not 0 <= drain_s < float("inf"):
+        raise ConfigError(f"drain_s = {drain_s}: must be >= 0 and finite")
+    check_token(token)

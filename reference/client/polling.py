@@ -1,0 +1,86 @@
+"""The polling transport: the same session, one HTTP request at a time.
+
+Each frame that the session sends on a polling connection is a request of its own, and each brings one answer: a PollAnswer, a
+PublishAnswer, or RequestFailed in place of it. One poll and one publish may be under way at the same time. How often to ask, how
+long to wait for an answer and what to do when there is none, the session decides; when it gives up on a request it closes the
+whole connection, and what was under way is cancelled with it.
+"""
+
+import math
+from typing import Literal
+from urllib.parse import urlencode
+
+import msgspec
+import trio
+
+from reference.client.addresses import Address, OpenStream
+from reference.client.http import Answer, HttpClient, RequestLost
+from reference.client.links import Reports
+from reference.client.refusals import read_refusal
+from reference.protocol import codec, frames
+from reference.protocol.errors import RemoteError
+
+REQUESTS_MAX = 2
+
+
+class PollingLink:
+    """See the module and `links.Link`."""
+
+    def __init__(
+        self, connection_id: int, address: Address, run_id: str, token: str | None, open_stream: OpenStream, reports: Reports
+    ) -> None:
+        self._id = connection_id
+        self._path = address.run_path(run_id) + "/collaboration"
+        self._http = HttpClient(address, token, open_stream)
+        self._reports = reports
+        self._scope = trio.CancelScope()
+        self._under_way = 0
+        self._to_send, self._requests = trio.open_memory_channel[frames.Frame](math.inf)  # bounded by REQUESTS_MAX
+
+    def send(self, frame: frames.Frame) -> None:
+        self._under_way += 1
+        assert self._under_way <= REQUESTS_MAX, "the session has one poll and one publish under way"
+        self._to_send.send_nowait(frame)
+
+    def close(self, code: int | None, message: str) -> None:
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        with self._scope:
+            async with self._http, trio.open_nursery() as nursery:
+                async for request in self._requests:
+                    nursery.start_soon(self._exchange, request)
+
+    async def _exchange(self, request: frames.Frame) -> None:
+        assert isinstance(request, frames.PollRequest | frames.PublishRequest), "only requests are sent over HTTP"
+        try:
+            answer = _read_answer(request, await self._ask(request))
+        except RequestLost as error:
+            answer = _failed(request, str(error))
+        except RemoteError as error:
+            self._under_way -= 1
+            self._reports.nonsense(self._id, error)
+            return
+        self._under_way -= 1
+        await self._reports.arrived(self._id, answer)
+
+    async def _ask(self, request: frames.RequestFrame) -> Answer:
+        if isinstance(request, frames.PublishRequest):
+            return await self._http.request("POST", f"{self._path}/publish", codec.encode(request))
+        parameters = msgspec.to_builtins(request)
+        del parameters["type"]
+        return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}")
+
+
+def _read_answer(request: frames.RequestFrame, answer: Answer) -> frames.AnswerFrame | frames.RequestFailed:
+    if answer.status == 200:
+        return codec.decode_answer(request, answer.body)
+    refusal = read_refusal(answer.status, answer.headers, answer.body)
+    return _failed(request, refusal.message, refusal.code, refusal.retry_after_ms)
+
+
+def _failed(
+    request: frames.RequestFrame, message: str, code: int | None = None, retry_after_ms: int | None = None
+) -> frames.RequestFailed:
+    name: Literal["poll", "publishMany"] = "poll" if isinstance(request, frames.PollRequest) else "publishMany"
+    return frames.RequestFailed(request=name, code=code, message=message, retry_after_ms=retry_after_ms)

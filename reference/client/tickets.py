@@ -1,0 +1,74 @@
+"""Tickets: what an application holds for an event that it has published and that is not settled yet."""
+
+from dataclasses import dataclass
+
+import trio
+
+from reference.protocol.errors import SteadywireError
+from reference.protocol.outcomes import PublishAccepted, PublishFailed
+
+
+class PublishFailedError(SteadywireError):
+    """A publish failed for good.
+
+    `code`: a RejectCode if the server refused it, a FailureCode if this client gave it up. `may_have_arrived`: a copy was sent
+    and never answered, so the event may yet be in the log.
+    """
+
+    def __init__(self, code: str, message: str, *, may_have_arrived: bool) -> None:
+        doubt = "; it may have arrived" if may_have_arrived else ""
+        super().__init__(f"{message} [{code}]{doubt}")
+        self.code = code
+        self.message = message
+        self.may_have_arrived = may_have_arrived
+
+
+class Ticket:
+    """One published event, by its number in this client."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._settled = trio.Event()
+        self._result: PublishAccepted | PublishFailed | None = None
+
+    @property
+    def result(self) -> PublishAccepted | PublishFailed | None:
+        """How it ended; None while it has not."""
+        return self._result
+
+    async def accepted(self) -> int:
+        """Wait until the event is durable and return its sequence number; raises PublishFailedError.
+
+        May be called by any number of tasks, at any time, after the client's block too. To be cancelled here withdraws nothing.
+        """
+        await self._settled.wait()
+        result = self._result
+        if isinstance(result, PublishAccepted):
+            return result.sequence_number
+        assert result is not None, "the event is set together with the result"
+        raise PublishFailedError(result.code, result.message, may_have_arrived=result.may_have_arrived)
+
+    def settle(self, result: PublishAccepted | PublishFailed) -> None:
+        """For the client: it is accepted, or has failed. Once."""
+        assert self._result is None, "a ticket is settled once"
+        self._result = result
+        self._settled.set()
+
+    def __repr__(self) -> str:
+        return f"Ticket({self.number}, {'waiting' if self._result is None else self._result})"
+
+
+@dataclass(slots=True)
+class Tickets:
+    """The unsettled tickets of one client. Bounded by the outbox: what is not in it is settled."""
+
+    waiting: dict[int, Ticket]
+
+    def issue(self, number: int) -> Ticket:
+        ticket = self.waiting[number] = Ticket(number)
+        return ticket
+
+    def settle(self, result: PublishAccepted | PublishFailed) -> None:
+        ticket = self.waiting.pop(result.ticket, None)
+        if ticket is not None:
+            ticket.settle(result)

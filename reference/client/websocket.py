@@ -1,0 +1,239 @@
+"""The WebSocket transport: one connection, over trio-websocket on a stream of the application's choice.
+
+    run (one task)      connects, shakes hands, then writes what is to be sent; at the end says goodbye
+      reader (child)    reads messages for as long as there are any, so that nothing ever waits for it
+      trio-websocket    its own task: parses, answers pings, echoes a close
+
+trio-websocket 0.12 has faults, and this is where each is guarded:
+
+    aclose from another task can hang       only `run`'s own task calls it, and the link's scope ends it after CLOSING_S_MAX
+    a ping while we close raises in its     its task has a nursery of its own; what that raises ends this connection and
+    task, so does a strange answer          nothing else
+    a cancelled send tears a frame          a send is only ever cancelled together with the connection, which is then cut
+    ping() hangs                            never called: the protocol has frames for that
+    a stream that ends before the answer    `_Line` knows, and ends the wait
+    to the upgrade is waited for, for ever
+    the answer to an upgrade is unbounded   `_Line` counts it
+    messages are limited in characters      that bounds memory; the codec judges bytes
+
+Of what waits to be sent, a cursor is replaced by a newer one, as the protocol has it; all the rest is bounded by the machine,
+which has at most 64 publishes unanswered and leaves a connection on which nothing comes back.
+"""
+
+from collections import deque
+from typing import cast
+
+import trio
+import trio_websocket
+
+from reference.client.addresses import Address, OpenStream, bearer
+from reference.client.links import CLOSING_S_MAX, Reports
+from reference.client.refusals import Refusal, read_refusal
+from reference.protocol import codec, frames
+from reference.protocol.errors import CloseCode, RemoteError
+
+OUTGOING_FRAMES_MAX = 256
+"""Frames of one connection that wait to be sent: 64 publishes, and of each other kind far fewer than that."""
+UPGRADE_ANSWER_BYTES_MAX = 64 * 1024
+_READ_BYTES = 16 * 1024
+_CLOSE_REASON_BYTES_MAX = 123
+_NO_CODE = (1005, 1006)  # WebSocket's own words for a close without a code
+
+
+class WebSocketLink:
+    """See the module and `links.Link`."""
+
+    def __init__(
+        self, connection_id: int, address: Address, run_id: str, token: str | None, open_stream: OpenStream, reports: Reports
+    ) -> None:
+        self._id = connection_id
+        self._address = address
+        self._path = address.run_path(run_id, websocket=True) + "/collaboration"
+        self._token = token
+        self._open_stream = open_stream
+        self._reports = reports
+        self._scope = trio.CancelScope()
+        self._outgoing: deque[frames.Frame | None] = deque()  # None stands for the cursor
+        self._cursor: frames.Cursor | None = None
+        self._has_more = trio.Event()
+        self._is_open = False
+        self._closing: tuple[int, str] | None = None
+        self._is_told_to_close = False
+        self._end = Refusal(None, "the connection was lost", None)
+
+    # ---- for the pump ----
+
+    def send(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Cursor):
+            waits, self._cursor = self._cursor is not None, frame
+            if waits:
+                return
+            self._outgoing.append(None)
+        else:
+            self._outgoing.append(frame)
+        assert len(self._outgoing) <= OUTGOING_FRAMES_MAX, "the session bounds what it sends without an answer"
+        self._has_more.set()
+
+    def close(self, code: int | None, message: str) -> None:
+        self._is_told_to_close = True
+        if code is None or not self._is_open:
+            self._scope.cancel()
+        else:
+            self._closing = (code, message.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore"))
+            self._scope.deadline = trio.current_time() + CLOSING_S_MAX
+            self._has_more.set()
+
+    async def run(self) -> None:
+        with self._scope:
+            try:
+                stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._end = Refusal(None, f"no connection to {self._address}: {error.__cause__ or error}", None)
+            else:
+                await self._run_on(stream)
+        self._is_open = False
+        if not self._is_told_to_close:
+            self._reports.lost(self._id, self._end.code, self._end.message, self._end.retry_after_ms)
+
+    # ---- the connection's own task ----
+
+    async def _run_on(self, stream: trio.abc.Stream) -> None:
+        failure: Exception | None = None
+        try:
+            async with trio.open_nursery() as library:
+                try:
+                    await self._converse(library, _Line(stream))
+                except Exception as error:  # ours: raised below, so that the library's are known for what they are
+                    failure = error
+                library.cancel_scope.cancel()
+        except Exception as error:
+            # From trio-websocket's task: the answer to the upgrade, or one of its faults. It costs this connection only.
+            self._end = _end_of(error)
+        finally:
+            await trio.aclose_forcefully(stream)
+        if failure is not None:
+            raise failure
+
+    async def _converse(self, library: trio.Nursery, line: "_Line") -> None:
+        websocket = await self._shake_hands(library, line)
+        if websocket is None:
+            return
+        self._is_open = True
+        self._reports.opened(self._id)
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(self._read, websocket, tasks.cancel_scope)
+            await self._write(websocket)
+            if self._closing is not None:
+                tasks.cancel_scope.cancel()
+        if self._closing is not None:
+            await websocket.aclose(*self._closing)
+
+    async def _shake_hands(self, library: trio.Nursery, line: "_Line") -> trio_websocket.WebSocketConnection | None:
+        with line.handshake:
+            websocket = await trio_websocket.wrap_client_stream(
+                library,
+                cast("trio.SocketStream", line),  # any stream will do, its annotation says less than it takes
+                self._address.host_header,
+                self._path,
+                subprotocols=[frames.SUBPROTOCOL],
+                extra_headers=bearer(self._token),
+                max_message_size=codec.SERVER_FRAME_BYTES_MAX,
+                receive_buffer_size=_READ_BYTES,
+            )
+        if line.handshake.cancelled_caught:
+            self._end = Refusal(None, "the upgrade to WebSocket was not answered with one", None)
+            return None
+        line.is_open = True
+        if websocket.subprotocol != frames.SUBPROTOCOL:
+            self._end = Refusal(None, f"the server's WebSocket does not speak {frames.SUBPROTOCOL}", None)
+            return None
+        return websocket
+
+    async def _write(self, websocket: trio_websocket.WebSocketConnection) -> None:
+        """Send what there is to send; returns once told to close and all is sent, or when nothing can be sent any more."""
+        while True:
+            while self._outgoing:
+                frame = self._outgoing.popleft()
+                if frame is None:
+                    frame, self._cursor = self._cursor, None
+                assert frame is not None, "a cursor waits where its place is"
+                try:
+                    await websocket.send_message(codec.encode(frame).decode())
+                except trio_websocket.ConnectionClosed:
+                    return  # the reader learns why
+            if self._closing is not None:
+                return
+            self._has_more = trio.Event()
+            await self._has_more.wait()
+
+    async def _read(self, websocket: trio_websocket.WebSocketConnection, connection: trio.CancelScope) -> None:
+        while True:
+            try:
+                message = await websocket.get_message()
+            except trio_websocket.ConnectionClosed as closed:
+                reason = closed.reason
+                if reason is not None and reason.code not in _NO_CODE:
+                    self._end = Refusal(reason.code, reason.reason or f"closed with {reason.code}", None)
+                if self._closing is None:
+                    connection.cancel()
+                return
+            try:
+                if isinstance(message, bytes):
+                    raise RemoteError(CloseCode.BAD_FRAME, "a binary message; frames are text")
+                frame = codec.decode_server_frame(message)
+            except RemoteError as error:
+                self._reports.nonsense(self._id, error)
+                return
+            await self._reports.arrived(self._id, frame)
+
+
+class _Line(trio.abc.Stream):
+    """The stream as trio-websocket gets it; it knows what becomes of the handshake."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._answer_bytes = 0
+        self.is_open = False
+        self.handshake = trio.CancelScope()
+        """Around the handshake; cancelled when the stream ends before it is done."""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended()
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+            if not self.is_open:
+                self._answer_bytes += len(data)
+                if self._answer_bytes > UPGRADE_ANSWER_BYTES_MAX:
+                    raise trio.BrokenResourceError("the answer to the upgrade has no end")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended()
+            raise
+        if not data:
+            self._ended()
+        return data
+
+    async def aclose(self) -> None:
+        self._ended()
+        await self._stream.aclose()
+
+    def _ended(self) -> None:
+        if not self.is_open:
+            self.handshake.cancel()
+
+
+def _end_of(error: BaseException) -> Refusal:
+    """What an exception of trio-websocket's task says about the connection."""
+    if isinstance(error, BaseExceptionGroup):
+        return _end_of(error.exceptions[0])
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        return read_refusal(error.status_code, error.headers, error.body or b"")
+    return Refusal(None, f"the connection ended in an error: {error!r}", None)

@@ -1,0 +1,41 @@
+"""The protocol's parameters as the demo sets them.
+
+The defaults are made for days and for networks that are down for minutes. Here everything has to happen, be noticed and be healed
+within seconds, so what is waited for is shorter; nothing else differs. The report names all of them.
+"""
+
+from reference.protocol.backoff import FullJitter
+from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
+
+EVENTS_KEPT_MAX = 100_000
+"""The whole log of a demo is kept, so that all of it can be judged."""
+
+CLIENT = ClientConfig(
+    connect_timeout_s=2.0,
+    ping_interval_s=2.0,
+    ping_timeout_s=2.0,
+    steady_after_s=2.0,
+    first_spread_s=0.3,
+    tail_timeout_s=1.5,
+    fallback_after_failures=4,
+    poll_interval_s=1.0,
+    request_timeout_s=2.0,
+    probe_interval_s=1.5,
+    probe_interval_max_s=3.0,
+)
+SERVER = ServerConfig(
+    heartbeat_interval_s=3.0,
+    silence_max_s=8.0,
+    first_spread_s=0.3,
+    presence_grace_s=6.0,
+    cursor_interval_s=0.25,
+    events_kept_max=EVENTS_KEPT_MAX,
+)
+POLICY = FullJitter(base_s=0.3, factor=2.0, cap_s=2.0, floor_s=0.1)
+
+ROUND_TRIP_S_MAX = 0.5
+"""Of a request to a server that is well, on the slowest path here and on a machine with other things to do."""
+WAIT_S_MAX = POLICY.floor_s + POLICY.cap_s
+RECOVERY_BOUND_S = recovery_bound_s(CLIENT, WAIT_S_MAX, ROUND_TRIP_S_MAX)
+SETTLE_S_MAX = RECOVERY_BOUND_S + 2 * CLIENT.probe_interval_max_s
+"""Until everyone is at the head again, and then over WebSocket: two probes may be needed for that."""

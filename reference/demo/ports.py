@@ -1,0 +1,41 @@
+"""Ports for the server and for the clients' lines, which have to be found again after they were closed for a while.
+
+A port from the system's own choice will not do. While nobody listens on it, a client that tries to connect may be given that very
+number for its own end, and is then connected to itself: the port is taken, and the server cannot come back. So these are taken from
+below the range that systems choose from.
+"""
+
+import os
+import socket
+
+from reference.protocol.errors import LocalError
+
+FIRST, LAST = 20_000, 32_000
+"""Linux chooses from 32768 on, others from 49152."""
+
+
+class NoFreePort(LocalError):
+    """Too few ports of this machine are free."""
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports on 127.0.0.1 that nobody listens on now. Raises NoFreePort."""
+    first = os.getpid() * 211 % (LAST - FIRST)  # so that two demos do not look in the same place
+    found: list[int] = []
+    for step in range(LAST - FIRST):
+        port = FIRST + (first + step) % (LAST - FIRST)
+        if _is_free(port):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise NoFreePort(f"{count} free ports from {FIRST} to {LAST} are needed, {len(found)} were found; close what listens there")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

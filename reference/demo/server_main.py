@@ -1,0 +1,93 @@
+"""The server's process: the ordinary server, one run made for the demo, and a word to whoever started it.
+
+    python -m reference.demo.server_main --port 20007 --store sqlite:////tmp/demo.sqlite3 --run 01234567-89ab-cdef-0123-456789abcdef
+
+On standard output stand JSON lines: first `Listening`, once connections are accepted, then what the runs let observe, as records
+of a trace with `at` by this machine's monotonic clock. Logs go to standard error.
+
+It ends on SIGTERM, gracefully, and as soon as standard input ends: whoever started it holds the other end, so it cannot be left
+behind, however its parent dies.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+import msgspec
+import structlog
+import trio
+
+from reference.demo.parameters import SERVER
+from reference.protocol.errors import SteadywireError
+from reference.protocol.observations import Observation
+from reference.server.app import open_server
+from reference.server.settings import ServerSettings
+from reference.store import StoreUnavailable, open_store
+from simulation.recording import record_observations
+from simulation.trace import Trace
+
+CANNOT_START = 2
+
+
+class Listening(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
+    """Connections are accepted; the run is there, with this history."""
+
+    epoch: str
+    head: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m reference.demo.server_main", description="The demo's server process.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--run", required=True)
+    options = parser.parse_args(arguments)
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        trio.run(_serve, options.port, options.store, options.run)
+    except SteadywireError as error:
+        print(error, file=sys.stderr)
+        return CANNOT_START
+    return 0
+
+
+async def _serve(port: int, store_url: str, run_id: str) -> None:
+    settings = ServerSettings(port=port, store=store_url, protocol=SERVER, stop_timeout_s=3.0)
+    async with open_store(store_url) as store, open_server(settings, store=store, observe=_tell) as server:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            await server.create_run(run_id)
+            stored = await store.load_run(run_id)
+            if stored is None:
+                raise StoreUnavailable(f"the run {run_id} was made and is not in the store {store_url}")
+            _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+
+def _tell(observation: Observation) -> None:
+    trace = Trace()
+    record_observations(trace, [observation], time.monotonic_ns())
+    if len(trace):
+        _write(trace.to_bytes())
+
+
+def _write(line: bytes) -> None:
+    """At once and whole, so that nothing of it is lost when this process is killed."""
+    os.write(sys.stdout.fileno(), line)
+
+
+async def _wait_for_end_of_input(parent_is_there: trio.CancelScope) -> None:
+    stream = trio.lowlevel.FdStream(os.dup(sys.stdin.fileno()))
+    async with stream:
+        while await stream.receive_some():
+            pass
+    parent_is_there.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

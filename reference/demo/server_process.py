@@ -1,0 +1,158 @@
+"""The server as a process of its own: started, killed without a warning, started again on the same port and the same store.
+
+It runs in a session of its own, so Ctrl-C in a terminal reaches only us, and we decide. It is never left behind: it is killed when
+the block ends, however it ends; and should we be killed ourselves, the end of its standard input tells it (server_main).
+
+What it says on standard output is read line by line and handed on. Standard error goes to a file; its last lines are shown when the
+process ends without having been told to.
+"""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+
+from reference.demo.server_main import Listening
+from reference.protocol.errors import SteadywireError
+from simulation.trace import Record
+
+SERVER_COMMAND = (sys.executable, "-m", "reference.demo.server_main")
+START_S_MAX = 20.0
+"""Until a process that was started accepts connections."""
+STOP_S_MAX = 5.0
+"""Until a process that was asked to stop has stopped; then it is killed."""
+LINE_BYTES_MAX = 1024 * 1024
+STDERR_LINES_SHOWN = 12
+
+
+class ServerFailed(SteadywireError):
+    """The server process did not start, or ended by itself; the message says what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlace:
+    """Where a server listens and what it serves; the same for each of its lives."""
+
+    port: int
+    store: str
+    run_id: str
+    log: Path
+    """Gets its standard error."""
+
+
+class ServerProcess:
+    """One server through all its lives. Made by `open_server_process`."""
+
+    def __init__(
+        self, command: Sequence[str], place: ServerPlace, on_record: Callable[[Record], None], nursery: trio.Nursery
+    ) -> None:
+        self.place = place
+        self._arguments = [*command, "--port", str(place.port), "--store", place.store, "--run", place.run_id]
+        self._on_record = on_record
+        self._nursery = nursery
+        self._process: trio.Process | None = None
+        self.failure: ServerFailed | None = None
+        self._decoder: msgspec.json.Decoder[Listening | Record] = msgspec.json.Decoder(Listening | Record)
+
+    async def start(self) -> Listening:
+        """Start it, and wait until it accepts connections. Raises ServerFailed."""
+        assert self._process is None, "one life after the other"
+        with self.place.log.open("ab") as log:
+            process = self._process = await trio.lowlevel.open_process(
+                self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
+        try:
+            with trio.move_on_after(START_S_MAX):
+                return await self._nursery.start(self._live, process)
+            raise ServerFailed(self._last_words(f"the server process did not listen within {START_S_MAX:g} s"))
+        except ServerFailed as failure:
+            self.failure = failure
+            raise
+
+    async def kill(self) -> None:
+        """End it at once, without a warning; returns when it is gone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await process.wait()
+
+    async def stop(self) -> None:
+        """Ask it to stop, and wait until it has."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            with trio.move_on_after(STOP_S_MAX):
+                await process.wait()
+            process.kill()
+            await process.wait()
+
+    async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[Listening]") -> None:
+        """Listen to one life of it, to its end."""
+        is_listening = False
+        try:
+            async for message in self._messages(process):
+                if isinstance(message, Listening):
+                    is_listening = True
+                    task_status.started(message)
+                else:
+                    self._on_record(message)
+            await process.wait()
+            if process is self._process:  # nobody told it to end
+                raise ServerFailed(self._last_words(f"the server process ended by itself, with exit code {process.returncode}"))
+        except ServerFailed as failure:
+            if not is_listening:
+                raise  # to `start`
+            self.failure = failure
+            self._nursery.cancel_scope.cancel()
+
+    async def _messages(self, process: trio.Process) -> AsyncIterator[Listening | Record]:
+        assert process.stdout is not None, "it was asked for"
+        assert process.stdin is not None, "it was asked for"
+        async with process.stdin, process.stdout:
+            rest = b""
+            while chunk := await process.stdout.receive_some():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > LINE_BYTES_MAX:
+                    raise ServerFailed(f"the server process wrote a line of more than {LINE_BYTES_MAX} bytes")
+                for line in lines:
+                    yield self._decode(line)
+
+    def _decode(self, line: bytes) -> Listening | Record:
+        try:
+            return self._decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise ServerFailed(f"the server process wrote a line that is no record: {line[:200]!r} ({error})") from None
+
+    def _last_words(self, what: str) -> str:
+        lines = self.place.log.read_text(errors="replace").splitlines()[-STDERR_LINES_SHOWN:]
+        return "\n".join([f"{what}; it said:" if lines else f"{what}, and said nothing", *lines])
+
+
+@asynccontextmanager
+async def open_server_process(
+    place: ServerPlace, *, command: Sequence[str] = SERVER_COMMAND, on_record: Callable[[Record], None]
+) -> AsyncIterator[ServerProcess]:
+    """A server process, not started yet; it is gone when the block ends. What it lets observe is given to `on_record`.
+
+    Raises ServerFailed when it ends by itself, at any time, and what the block raises, as it is.
+    """
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        server = ServerProcess(command, place, on_record, nursery)
+        try:
+            yield server
+        except Exception as error:
+            failure = error
+        finally:
+            with trio.CancelScope(shield=True):
+                await server.kill()
+        nursery.cancel_scope.cancel()
+    if server.failure is not None:
+        raise server.failure
+    if failure is not None:
+        raise failure

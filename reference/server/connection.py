@@ -1,0 +1,71 @@
+"""One WebSocket connection: from the upgrade to a run, until either ends.
+
+What the protocol refuses is told in its own words: the upgrade is accepted, an `error` frame says why, and the close frame has
+the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours, and
+a server that is about to stop are told in HTTP.
+"""
+
+import re
+from functools import partial
+
+import trio
+
+from reference.protocol import codec, frames
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.admission import Admission
+from reference.server.live_run import LiveRun
+from reference.server.registry import RunRegistry, canonical_run_id
+from reference.server.wire.framing import frame_text
+from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
+
+_PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
+
+
+class Upgrades:
+    """Decides about upgrades, and serves what it has accepted."""
+
+    def __init__(self, runs: RunRegistry, admission: Admission, *, frame_bytes_max: int) -> None:
+        self._runs = runs
+        self._admission = admission
+        self._frame_bytes_max = frame_bytes_max
+
+    def on_upgrade(self, head: RequestHead) -> Accept:
+        """As front_door.OnUpgrade."""
+        match = _PATH.fullmatch(head.path)
+        if match is None:
+            raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
+        self._admission.check(head.header(b"origin"), head.header(b"host"))
+        subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
+        return Accept(partial(self._serve, match[1]), subprotocol)
+
+    async def _serve(self, run_id_text: str, websocket: ServerWebSocket) -> None:
+        try:
+            if websocket.subprotocol is None:
+                raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
+            run_id = canonical_run_id(run_id_text)
+            identity = self._admission.identify_upgrade(websocket.head, run_id)
+            live = await self._runs.open(run_id)
+        except RemoteError as error:
+            websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
+            websocket.close(error.code, error.message)
+            return
+        async with trio.open_nursery() as nursery:
+            connection_id = live.connect(websocket, nursery, identity)
+            try:
+                await self._converse(live, connection_id, websocket)
+            except WebSocketClosed:
+                pass
+            finally:
+                live.lost(connection_id)
+                nursery.cancel_scope.cancel()
+
+    async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
+        while True:
+            message = await websocket.receive()
+            try:
+                frame = codec.decode_client_frame(message, self._frame_bytes_max)
+            except RemoteError as error:
+                live.receive_nonsense(connection_id, error)
+            else:
+                live.receive(connection_id, frame)

@@ -1,0 +1,356 @@
+"""LiveRun: one run in memory, and the pump that drives its machine.
+
+After every input, whoever brings it, the same is done without waiting: hand what is to be stored to the single writer, carry out
+the actions in order, arm the one alarm. Inputs come from the tasks of the connections (frames), from the writer (`done`), and
+from the alarm's task, which is the only one that a run has of its own.
+
+At most one batch of a run is with the writer. What is published meanwhile becomes the next batch, so a busy run is stored,
+encoded and pushed in larger pieces, without a setting for it; the writer makes one transaction at a time anyhow, so nobody waits
+longer. And a fan-out that took a while is followed by as long a time for everybody else, in which more is published: a batch of
+fifty events costs a thousand readers hardly more than a batch of one. A run that is not busy never waits for this.
+
+A run ends, here in memory, when it has been idle for a while, or when it is not known what the store holds of it. Then it takes
+no more inputs, and whoever comes next has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
+
+import trio
+
+from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
+from reference.protocol.errors import RemoteError, SteadywireError
+from reference.protocol.frames import Frame, RequestFrame
+from reference.protocol.records import Append
+from reference.protocol.run import Run
+from reference.protocol.server_session import Identity
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_S, ns
+from reference.server.auth import Authenticator
+from reference.server.clock import ServerClock
+from reference.server.encoding import Encoder
+from reference.server.monitor import Monitor
+from reference.server.peers import Peer, RequestPeer, WebSocketPeer
+from reference.server.wire.framing import INTERNAL_ERROR
+from reference.server.wire.websocket import ServerWebSocket
+from reference.store import GroupCommit, StoreError
+
+GATHER_MAX_NS = 50_000_000
+"""The longest that a busy run gathers events before the next batch is stored."""
+
+OnFault = Callable[[str, BaseException], None]
+"""Told of a fault of ours: what failed, and the error."""
+
+
+class RunEnded(SteadywireError):
+    """The run is no longer live here; load it anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all live runs of one server share."""
+
+    clock: ServerClock
+    writer: GroupCommit
+    authenticator: Authenticator
+    monitor: Monitor
+    new_id: Callable[[], str]
+    next_connection_id: Callable[[], int]
+    on_fault: OnFault
+    control_frames_max: int
+    close_timeout_s: float
+    run_idle_s: float
+
+
+class LiveRun:
+    """All methods but `watch` return without waiting. `on_end` is called once, when the run is no longer live."""
+
+    def __init__(self, run: Run, shared: Surroundings, on_end: "Callable[[LiveRun], None]") -> None:
+        self.run = run
+        self._shared = shared
+        self._clock = shared.clock
+        self._on_end = on_end
+        self._encoder = Encoder()
+        self._peers: dict[int, Peer] = {}
+        self._under_way: Append | None = None
+        self._landed = trio.Event()
+        self._failure: StoreError | None = None
+        self._idle_ns = ns(shared.run_idle_s)
+        self._idle_since: int | None = self._clock.now()
+        self._gathering_until: int | None = None
+        self._alarm = trio.CancelScope()
+        self._armed_for = self._next_deadline()
+        self.ended = trio.Event()
+        """The run takes no more inputs."""
+        self.settled = trio.Event()
+        """The run has ended, and no batch of it is with the writer."""
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def idle_since(self) -> int | None:
+        """Since when nobody is here and nothing is on its way to the store, in ns; None while it is in use."""
+        return self._idle_since
+
+    @property
+    def lagging(self) -> int:
+        """Readers that have not been given everything."""
+        return sum(isinstance(peer, WebSocketPeer) and self.run.is_lagging(number) for number, peer in self._peers.items())
+
+    def touch(self) -> None:
+        """Somebody is about to use this run: it is not idle, or not for so long."""
+        if self._idle_since is not None:
+            self._idle_since = self._clock.now()
+
+    # Connections.
+
+    def connect(self, websocket: ServerWebSocket, nursery: trio.Nursery, identity: Identity | None) -> int:
+        """A WebSocket is open: returns its number, for `receive`, `receive_nonsense` and `lost`. Raises RunEnded.
+
+        `identity` is whose token came with the upgrade, None if none came.
+        """
+        peer = WebSocketPeer(
+            websocket,
+            nursery,
+            self._more_for,
+            connection_id=self._shared.next_connection_id(),
+            control_frames_max=self._shared.control_frames_max,
+            close_timeout_s=self._shared.close_timeout_s,
+        )
+        self._open(peer, Transport.WEBSOCKET, identity)
+        return peer.connection_id
+
+    def receive(self, connection_id: int, frame: Frame) -> None:
+        """A frame has arrived."""
+        self._shared.monitor.received()
+        self._feed(lambda: self.run.receive_frame(connection_id, frame, self._clock.now()))
+        self._catch_up(connection_id)
+
+    def receive_nonsense(self, connection_id: int, error: RemoteError) -> None:
+        """Something arrived that is no frame."""
+        self._shared.monitor.received(is_nonsense=True)
+        self._feed(lambda: self.run.receive_nonsense(connection_id, error, self._clock.now()))
+
+    def lost(self, connection_id: int) -> None:
+        """The connection is over, or its request is answered; harmless if the run knows already."""
+        if self._peers.pop(connection_id, None) is not None:
+            self._feed(lambda: self.run.connection_lost(connection_id, self._clock.now()))
+
+    def request(self, frame: RequestFrame, identity: Identity) -> RequestPeer:
+        """An HTTP request; wait for the peer's `settled`, or say `lost`. Raises RunEnded."""
+        peer = RequestPeer(self._shared.next_connection_id())
+        self._open(peer, Transport.POLLING, identity)
+        self.receive(peer.connection_id, frame)
+        return peer
+
+    # The end.
+
+    def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
+        """Ask every client to come back later, and close; what is sequenced is still stored (`stored`)."""
+        self._feed(lambda: self.run.go_away(self._clock.now(), retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+
+    def end(self) -> None:
+        """Take no more inputs. Peers that are left are closed."""
+        if self.ended.is_set():
+            return
+        self.ended.set()
+        self._alarm.cancel()
+        for peer in list(self._peers.values()):
+            peer.close(Close((peer.connection_id,), INTERNAL_ERROR, "internal error"))
+        self._peers.clear()
+        if self._under_way is None:
+            self.settled.set()
+        self._on_end(self)
+
+    async def stored(self) -> None:
+        """Wait until no batch is with the writer."""
+        while self._under_way is not None:
+            await self._landed.wait()
+
+    # Time.
+
+    async def watch(self) -> None:
+        """Wait for the machine's deadlines, one after the other, until the run has ended."""
+        while not self.ended.is_set():
+            self._armed_for = self._next_deadline()
+            self._alarm = trio.CancelScope(deadline=self._clock.trio_deadline(self._armed_for))
+            with self._alarm:
+                await trio.sleep_forever()
+            if not self.ended.is_set():
+                self._ring(self._clock.reached(self._armed_for))
+
+    def _ring(self, now: int) -> None:
+        if self._idle_since is not None and now >= self._idle_since + self._idle_ns:
+            self.end()
+        else:
+            self._feed(lambda: self.run.handle_timeout(now))
+
+    def _next_deadline(self) -> int:
+        deadline = self.run.next_deadline()
+        assert deadline is not None, "a run always waits for its next heartbeat"
+        if self._idle_since is not None:
+            deadline = min(deadline, self._idle_since + self._idle_ns)
+        if self._gathering_until is not None:
+            deadline = min(deadline, self._gathering_until)
+        return deadline
+
+    def _arm(self) -> None:
+        # An alarm that comes too early costs one look at the timers; putting it off with every frame would cost more.
+        deadline = self._next_deadline()
+        if deadline < self._armed_for:
+            self._armed_for = deadline
+            self._alarm.deadline = self._clock.trio_deadline(deadline)
+
+    # The pump.
+
+    def _feed(self, handle: Callable[[], None]) -> None:
+        if self.ended.is_set():
+            return
+        try:
+            handle()
+            self._pump()
+        except Exception as error:  # ours, whatever it is: it must cost this run only
+            self._shared.on_fault(f"run {self.run_id} failed and is loaded anew", error)
+            self.end()
+
+    def _pump(self) -> None:
+        run = self.run
+        while True:
+            if self._under_way is None and self._failure is None and not self._is_gathering():
+                append = run.events_to_append()
+                if append is not None:
+                    self._submit(append)
+            actions = run.take_actions()
+            if not actions:
+                break
+            for action in actions:
+                self._carry_out(action)
+        for observation in run.take_observations():
+            self._shared.monitor.observe(observation)
+        if self._failure is not None:
+            self.end()
+            return
+        if self._under_way is not None or not run.is_idle:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock.now()
+        self._arm()
+
+    def _carry_out(self, action: ServerAction) -> None:
+        match action:
+            case Deliver():
+                self._deliver(action)
+            case Send():
+                self._send(action)
+            case Close():
+                for number in action.connection_ids:
+                    peer = self._peers.pop(number, None)
+                    if peer is not None:
+                        peer.close(action)
+            case Authenticate(connection_id=number, token=token):
+                now = self._clock.now()
+                identity = self._shared.authenticator.identify(token, self.run_id, now)
+                self.run.handle_authenticated(number, identity, now)
+            case _:
+                assert_never(action)
+
+    def _deliver(self, batch: Deliver) -> None:
+        data = self._encoder.batch(batch)
+        now = self._clock.now()
+        taken = 0
+        for number in batch.connection_ids:
+            peer = self._peers.get(number)
+            if not isinstance(peer, WebSocketPeer):
+                continue
+            if peer.is_draining or not peer.push(data):
+                self.run.handle_refused(number, batch, now)
+                peer.drain()
+                continue
+            taken += 1
+            if peer.is_blocked:
+                self.run.handle_blocked(number, batch, now)
+                peer.drain()
+        self._shared.monitor.sent(taken * len(batch.frame.events))
+        done = self._clock.now()
+        self._gathering_until = done + min(done - now, GATHER_MAX_NS)
+
+    def _is_gathering(self) -> bool:
+        if self._gathering_until is not None and self._clock.now() >= self._gathering_until:
+            self._gathering_until = None
+        return self._gathering_until is not None
+
+    def _send(self, send: Send) -> None:
+        data = b""
+        overfull = []
+        for number in send.connection_ids:
+            peer = self._peers.get(number)
+            if isinstance(peer, RequestPeer):
+                peer.send(send.frame)
+                del self._peers[number]
+            elif peer is not None:
+                data = data or self._encoder.frame(send.frame)
+                if not peer.send(data):
+                    overfull.append(number)
+        self._shared.monitor.sent(len(send.connection_ids) - len(overfull))
+        for number in overfull:
+            self.run.too_slow(number, self._clock.now())
+
+    def _more_for(self, peer: WebSocketPeer) -> bytes | None:
+        """What a lagging reader is given next; None when it has everything, and is current from here on."""
+        batches: list[Deliver | None] = []
+        self._feed(lambda: batches.append(self.run.next_batch(peer.connection_id, self._clock.now())))
+        batch = batches[0] if batches else None
+        if batch is None:
+            return None
+        self._shared.monitor.sent(len(batch.frame.events))
+        return self._encoder.batch(batch)
+
+    def _catch_up(self, connection_id: int) -> None:
+        """Give a lagging reader what it takes without waiting; the rest is for its drain task."""
+        peer = self._peers.get(connection_id)
+        while isinstance(peer, WebSocketPeer) and self.run.is_lagging(connection_id):
+            if peer.is_blocked:
+                peer.drain()
+                return
+            data = self._more_for(peer)
+            if data is not None:
+                peer.push(data)
+
+    def _open(self, peer: Peer, transport: Transport, identity: Identity | None) -> None:
+        if self.ended.is_set():
+            raise RunEnded("this run is no longer in memory")
+        number = peer.connection_id
+        self._peers[number] = peer
+        new_id = self._shared.new_id()
+        self._feed(lambda: self.run.connection_opened(number, transport, identity, new_id, self._clock.now()))
+
+    # The store.
+
+    def _submit(self, append: Append) -> None:
+        self._under_way = append
+        self._landed = trio.Event()
+        try:
+            self._shared.writer.submit(append, partial(self._stored, self._clock.now()))
+        except StoreError as error:
+            self._under_way = None
+            self._landed.set()
+            self._fail(error)
+
+    def _stored(self, submitted_at: int, append: Append, error: StoreError | None) -> None:
+        self._under_way = None
+        self._landed.set()
+        self._shared.monitor.committed((self._clock.now() - submitted_at) / NS_PER_S, len(append.entries), error)
+        if self.ended.is_set():
+            self.settled.set()
+        elif error is None:
+            self._feed(lambda: self.run.handle_appended(append, self._clock.now()))
+        else:
+            self._feed(partial(self._fail, error))
+
+    def _fail(self, error: StoreError) -> None:
+        self._failure = error
+        self.run.handle_append_failed(self._clock.now(), str(error))

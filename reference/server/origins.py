@@ -1,0 +1,80 @@
+"""Which web pages may talk to this server.
+
+A browser lets any page open a WebSocket to anywhere, and says in the Origin header which page it was. Programs send no Origin and
+are judged by their token alone. Allowed are pages of this server itself, pages of this very machine, and those on the list.
+
+A server without a secret believes every token, so a page must not be able to pose as its own: by letting its own name point to
+127.0.0.1 it would be "of this server itself". Such a server therefore answers to names of loopback only, and to names without a
+dot, which no page on the internet has.
+"""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from reference.protocol.errors import CloseCode, ConfigError
+from reference.server.wire.request_head import HttpRefusal
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
+
+class OriginPolicy:
+    """`allowed` are origins, as browsers write them: scheme, host, and port if it is not the scheme's own."""
+
+    def __init__(self, allowed: tuple[str, ...], *, is_development: bool) -> None:
+        for origin in allowed:
+            check_origin(origin)
+        self._allowed = frozenset(origin.lower() for origin in allowed)
+        self._is_development = is_development
+
+    def check(self, origin: bytes | None, host: bytes | None) -> None:
+        """Raise HttpRefusal 403 unless a page of `origin`, if it is a page, may ask this of `host`."""
+        if self._is_development and not _is_own_name(_host_of(f"//{_text(host)}")):
+            message = "this development server answers to the names of its own machine only, such as 127.0.0.1 and localhost"
+            raise HttpRefusal(403, CloseCode.FORBIDDEN, message)
+        if origin is not None and not self.allows(_text(origin), _text(host)):
+            raise HttpRefusal(403, CloseCode.FORBIDDEN, "pages of this origin may not talk to this server")
+
+    def allows(self, origin: str, host: str) -> bool:
+        """Whether a page of that origin may talk to this server, which it called `host`."""
+        origin = origin.lower()
+        if origin in self._allowed:
+            return True
+        if _ORIGIN.fullmatch(origin) is None:
+            return False  # "null", for instance: a page from a file, or in a sandbox
+        if not self._is_development and origin.partition("//")[2] == host.lower():
+            return True
+        return is_loopback(_host_of(origin))
+
+
+def check_origin(origin: str) -> None:
+    """Raise ConfigError unless `origin` looks like one."""
+    if _ORIGIN.fullmatch(origin) is None:
+        raise ConfigError(
+            f"allowed origin {origin!r}: give scheme, host and port, like https://app.example.org or http://host:3000"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself is meant by `host`."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_own_name(host: str) -> bool:
+    return "." not in host.rstrip(".") or is_loopback(host)
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _text(header: bytes | None) -> str:
+    return (header or b"").decode("latin-1")

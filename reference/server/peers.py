@@ -1,0 +1,133 @@
+"""Peers: the two kinds of other end that a run can have, as its pump sees them.
+
+A WebSocket takes bytes without waiting as long as its socket does. When the socket has had enough, frames of control (answers,
+pongs, presence) wait in a bounded queue, and a task is started that drains it and then the log, batch by batch, until the reader
+has caught up; then the task ends. A reader that keeps up never has one.
+
+    push         straight to the socket; possible unless the peer is draining or its socket is full
+    send         push, or queue; False when the queue is full, which is the end of this connection
+    drain        flush, what is queued, what the log has (`next_batch` of the run), until there is nothing; then stop
+    close        after what was sent before, as far as the peer takes it in `close_timeout_s`
+
+Events do not queue here: a reader that lags has a cursor, and the log keeps what it has not read.
+
+A request over HTTP is a peer that gets one frame, or one error, and is done.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from reference.protocol.actions import Close
+from reference.protocol.frames import Frame
+from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
+
+MoreFor = Callable[["WebSocketPeer"], bytes | None]
+"""The next batch for a lagging reader, framed; None when it has everything. May `send` to it first."""
+
+
+class WebSocketPeer:
+    """A WebSocket as the reader of one run. Its drain task, when it has one, lives in `nursery`, the connection's own."""
+
+    def __init__(
+        self,
+        websocket: ServerWebSocket,
+        nursery: trio.Nursery,
+        more_for: MoreFor,
+        *,
+        connection_id: int,
+        control_frames_max: int,
+        close_timeout_s: float,
+    ) -> None:
+        self.connection_id = connection_id
+        self.push = websocket.push_text
+        self.is_draining = False
+        self._websocket = websocket
+        self._nursery = nursery
+        self._more_for = more_for
+        self._control: deque[bytes] = deque()
+        self._control_frames_max = control_frames_max
+        self._close_timeout_s = close_timeout_s
+        self._patience = trio.CancelScope()
+        self._closing: Close | None = None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the socket takes nothing more now, or a task is already waiting for it."""
+        return self.is_draining or self._websocket.blocked
+
+    def send(self, data: bytes) -> bool:
+        """Send one framed frame, now or when its turn comes. False: too many wait already, and it was dropped."""
+        if not self.is_draining and self.push(data):
+            if self._websocket.blocked:
+                self.drain()
+            return True
+        if len(self._control) >= self._control_frames_max:
+            return False
+        self._control.append(data)
+        self.drain()
+        return True
+
+    def drain(self) -> None:
+        """Let a task bring this peer up to date, unless one is at it."""
+        if not self.is_draining:
+            self.is_draining = True
+            self._patience = trio.CancelScope()
+            self._nursery.start_soon(self._drain)
+
+    def close(self, close: Close) -> None:
+        """Close once what was sent before is out, but not later than `close_timeout_s` from now."""
+        if close.code is None:
+            self._websocket.abort()
+        elif not self.is_draining:
+            self._websocket.close(close.code, close.message)
+        else:
+            self._closing = close
+            self._patience.deadline = trio.current_time() + self._close_timeout_s
+
+    async def _drain(self) -> None:
+        # A connection that ends meanwhile is told to the run by the task that reads from it.
+        with contextlib.suppress(WebSocketClosed):
+            with self._patience:
+                while True:
+                    await self._websocket.flush()
+                    data = self._next()
+                    if data is None:
+                        break
+                    while not self.push(data):
+                        await self._websocket.flush()
+            if self._closing is not None and self._closing.code is not None:
+                self._websocket.close(self._closing.code, self._closing.message)
+                return
+            # No checkpoint since the run said that there is nothing more: it pushes by itself from here on.
+            self.is_draining = False
+
+    def _next(self) -> bytes | None:
+        if not self._control:
+            batch = self._more_for(self)
+            if batch is not None:
+                return batch
+        return self._control.popleft() if self._control else None
+
+
+class RequestPeer:
+    """A request over HTTP: `settled` is set once there is an `answer`, or a `failure`."""
+
+    def __init__(self, connection_id: int) -> None:
+        self.connection_id = connection_id
+        self.settled = trio.Event()
+        self.answer: Frame | None = None
+        self.failure: Close | None = None
+
+    def send(self, frame: Frame) -> None:
+        self.answer = frame
+        self.settled.set()
+
+    def close(self, close: Close) -> None:
+        self.failure = close
+        self.settled.set()
+
+
+Peer = WebSocketPeer | RequestPeer

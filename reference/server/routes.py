@@ -1,0 +1,82 @@
+"""The addresses of the HTTP side, and what stands behind each.
+
+PUT  /api/runs/{runId}                         make a run
+GET  /api/runs/{runId}/collaboration/poll      what is new, for a client without a WebSocket
+POST /api/runs/{runId}/collaboration/publish   and what it has to say
+GET  /api/runs/{runId}/collaboration/replay    what is kept
+GET  /healthz  /readyz  /metrics               for whoever runs the server
+GET  /openapi.json                             all of this, for programs
+"""
+
+from litestar import Litestar, MediaType, Response, get, post, put
+from litestar.config.cors import CORSConfig
+from litestar.types import ControllerRouterHandler
+
+from reference.protocol import frames
+from reference.server.live_run import OnFault
+from reference.server.openapi import document
+from reference.server.operator_api import OperatorApi, Status
+from reference.server.problems import AnyRequest, exception_handlers
+from reference.server.replay import ReplayAnswer
+from reference.server.run_api import CreatedRun, RunApi
+
+_LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
+
+
+def http_app(runs: RunApi, operator: OperatorApi, *, allowed_origins: tuple[str, ...], on_fault: OnFault) -> Litestar:
+    """The ASGI application."""
+    return Litestar(
+        [*_run_routes(runs), *_operator_routes(operator)],
+        cors_config=CORSConfig(
+            allow_origins=list(allowed_origins),
+            allow_origin_regex=_LOOPBACK_ORIGINS,
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["retry-after"],
+        ),
+        exception_handlers=exception_handlers(on_fault),
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _run_routes(api: RunApi) -> list[ControllerRouterHandler]:
+    @put("/api/runs/{run_id:str}")
+    async def create(request: AnyRequest) -> Response[CreatedRun]:
+        created, is_new = await api.create(request)
+        return Response(created, status_code=201 if is_new else 200)
+
+    @get("/api/runs/{run_id:str}/collaboration/poll")
+    async def poll(request: AnyRequest) -> frames.PollAnswer:
+        return await api.poll(request)
+
+    @post("/api/runs/{run_id:str}/collaboration/publish", status_code=200)
+    async def publish(request: AnyRequest) -> frames.PublishAnswer:
+        return await api.publish(request)
+
+    @get("/api/runs/{run_id:str}/collaboration/replay")
+    async def replay(request: AnyRequest) -> ReplayAnswer:
+        return await api.replay(request)
+
+    return [create, poll, publish, replay]
+
+
+def _operator_routes(api: OperatorApi) -> list[ControllerRouterHandler]:
+    @get("/healthz")
+    async def healthz() -> Status:
+        return Status("alive")
+
+    @get("/readyz")
+    async def readyz() -> Status:
+        return await api.ready()
+
+    @get("/metrics")
+    async def metrics(request: AnyRequest) -> Response[bytes]:
+        text, content_type = api.metrics(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type})
+
+    @get("/openapi.json")
+    async def openapi() -> Response[bytes]:
+        return Response(document(), media_type=MediaType.JSON)
+
+    return [healthz, readyz, metrics, openapi]

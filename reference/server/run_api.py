@@ -1,0 +1,102 @@
+"""A run over HTTP: poll, publish, replay, and making one.
+
+A poll and a publish are connections to the run's machine that say one thing and get one answer; replay only looks. Who asks is
+found out before anything else: a request without a right token learns nothing, not even whether there is such a run.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from reference.protocol import codec, frames
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.server_session import Identity
+from reference.server.admission import Admission
+from reference.server.problems import AnyRequest, RequestRefused
+from reference.server.registry import RunRegistry
+from reference.server.replay import ReplayAnswer, ReplayRequest, replay
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_AT = re.compile(r"^(?P<what>.*) - at `\$\.(?P<name>\w+).*`$")
+
+
+class CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to PUT: the id in its one spelling."""
+
+    run_id: str
+
+
+class RunApi:
+    """What can be asked of runs over HTTP. Every method raises RemoteError, RequestRefused or HttpRefusal."""
+
+    def __init__(self, runs: RunRegistry, admission: Admission, *, body_bytes_max: int) -> None:
+        self._runs = runs
+        self._admission = admission
+        self._body_bytes_max = body_bytes_max
+
+    async def create(self, request: AnyRequest) -> tuple[CreatedRun, bool]:
+        """The run, and whether it is new."""
+        run_id, _ = self._admit(request)
+        is_new = await self._runs.create(run_id)
+        return CreatedRun(run_id), is_new
+
+    async def poll(self, request: AnyRequest) -> frames.PollAnswer:
+        run_id, identity = self._admit(request)
+        poll = _parameters(request, frames.PollRequest)
+        answer = await self._ask(request, run_id, poll, identity)
+        assert isinstance(answer, frames.PollAnswer)
+        return answer
+
+    async def publish(self, request: AnyRequest) -> frames.PublishAnswer:
+        run_id, identity = self._admit(request)
+        publish = codec.decode_publish_request(await request.body(), self._body_bytes_max)
+        answer = await self._ask(request, run_id, publish, identity)
+        assert isinstance(answer, frames.PublishAnswer)
+        return answer
+
+    async def replay(self, request: AnyRequest) -> ReplayAnswer:
+        run_id, _ = self._admit(request)
+        wanted = _parameters(request, ReplayRequest)
+        live = await self._runs.open(run_id)
+        return replay(live.run, wanted)
+
+    def _admit(self, request: AnyRequest) -> tuple[str, Identity]:
+        headers = dict(request.scope["headers"])
+        return self._admission.admit_request(headers, request.path_params["run_id"])
+
+    async def _ask(self, request: AnyRequest, run_id: str, frame: frames.RequestFrame, identity: Identity) -> frames.Frame:
+        live = await self._runs.open(run_id)
+        peer = live.request(frame, identity)
+        try:
+            if not peer.settled.is_set():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_cancel_when_gone, request, nursery.cancel_scope)
+                    await peer.settled.wait()
+                    nursery.cancel_scope.cancel()
+        finally:
+            live.lost(peer.connection_id)
+        if peer.failure is not None:
+            code = CloseCode.OVERLOADED if peer.failure.code is None else peer.failure.code
+            raise RequestRefused(code, peer.failure.message, peer.failure.retry_after_ms)
+        if peer.answer is None:
+            raise RequestRefused(CloseCode.TOO_SLOW, "the client went away before its answer came")
+        return peer.answer
+
+
+async def _cancel_when_gone(request: AnyRequest, scope: trio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _parameters(request: AnyRequest, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(dict(request.query_params.items()), kind, strict=False)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        at = _AT.match(message)
+        named = message if at is None else f"parameter {at['name']}: {at['what']}"
+        raise RemoteError(CloseCode.BAD_FRAME, named) from None

@@ -1,0 +1,186 @@
+"""A simulated client: the shipped session machine, and what stands around it on a client's machine.
+
+The pump is that of the trio shell. After every input: carry out the actions, hand over the outcomes (here: to the trace), arm the
+one alarm. Polling works as over a real HTTP client's pool: a request takes an idle connection if there is one, and opens another
+if not, so a publish does not wait behind a long poll.
+"""
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from reference.protocol import frames
+from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.client_session import ClientSession
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
+from reference.protocol.events import Data
+from reference.protocol.states import Transport
+from simulation.clock import Alarm
+from simulation.line import Line
+from simulation.network import REQUEST_HEAD_BYTES, Ending, HttpLink, ServerMachine, WebSocketLink, websocket_bytes
+from simulation.recording import record_actions, record_frame, record_loss, record_outcomes
+from simulation.trace import ClientStarted, CursorMoved, Published, PublishRefused, Trace
+
+CONNECTIONS_MAX = 64
+"""Of one client that either end still has, half-open ones that nobody has given up yet included."""
+_LEFT = Ending(None, "the client has left")
+
+
+class ClientHost:
+    """One client on its line."""
+
+    def __init__(self, session: ClientSession, line: Line, machine: ServerMachine, trace: Trace, send_buffer_bytes: int) -> None:
+        self.name = line.client
+        self.session = session
+        self._line = line
+        self._clock = line.clock
+        self._machine = machine
+        self._trace = trace
+        self._send_buffer_bytes = send_buffer_bytes
+        self._has_bottleneck = line.path.bandwidth_bytes_per_s is not None
+        self._websockets: dict[int, WebSocketLink] = {}
+        self._pools: dict[int, list[HttpLink]] = {}
+        self._pool_of: dict[HttpLink, int] = {}
+        self._alarm = Alarm(line.clock, session.next_deadline, self._ring)
+        self.frames = 0
+        """That have reached the session's machine."""
+
+    # The application speaks.
+
+    def start(self) -> None:
+        now = self._clock.now
+        self._trace.add(ClientStarted(at=now, client=self.name, client_id=self.session.client_id, user_id=self.name))
+        self.session.start(now)
+        self._pump()
+
+    def publish(self, event_type: str, data: Data) -> None:
+        now = self._clock.now
+        try:
+            ticket = self.session.publish(event_type, data, now)
+        except (InvalidEvent, OutboxFull, SessionClosed) as error:
+            refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
+            self._trace.add(refused)
+            return
+        self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
+        self._pump()
+
+    def move_cursor(self, data: Data) -> None:
+        now = self._clock.now
+        try:
+            self.session.move_cursor(data, now)
+        except SessionClosed:
+            return
+        self._trace.add(CursorMoved(at=now, client=self.name, data=data))
+        self._pump()
+
+    # The network speaks.
+
+    def connection_opened(self, connection_id: int) -> None:
+        self.session.connection_opened(connection_id, self._clock.now)
+        self._pump()
+
+    def connection_ended(self, connection_id: int, ending: Ending) -> None:
+        del self._websockets[connection_id]
+        now = self._clock.now
+        record_loss(
+            self._trace,
+            self.name,
+            connection_id,
+            now,
+            code=ending.code,
+            message=ending.message,
+            retry_after_ms=ending.retry_after_ms,
+        )
+        self.session.connection_lost(
+            connection_id, ending.code, now, message=ending.message, retry_after_ms=ending.retry_after_ms
+        )
+        self._pump()
+
+    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
+        now = self._clock.now
+        self.frames += 1
+        record_frame(self._trace, self.name, connection_id, frame, now)
+        self.session.receive_frame(connection_id, frame, now)
+        self._pump()
+
+    def request_answered(self, link: HttpLink, answer: frames.Frame) -> None:
+        self.frame_arrived(self._pool_of[link], answer)
+
+    def http_ended(self, link: HttpLink, failure: frames.RequestFailed | None) -> None:
+        connection_id = self._pool_of.pop(link)
+        self._pools[connection_id].remove(link)
+        if failure is not None:
+            self.frame_arrived(connection_id, failure)
+
+    # What can be looked at.
+
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """What it holds now: a name, how much, and the limit."""
+        config = self.session.config
+        yield "outbox", self.session.queued_messages, config.outbox_messages_max
+        yield "connections", self._line.links, CONNECTIONS_MAX
+
+    # The pump.
+
+    def _ring(self) -> None:
+        self.session.handle_timeout(self._clock.now)
+        self._pump()
+
+    def _pump(self) -> None:
+        session, now = self.session, self._clock.now
+        actions = session.take_actions()
+        if actions:
+            record_actions(self._trace, self.name, actions, now)
+            for action in actions:
+                self._carry_out(action)
+        outcomes = session.take_outcomes()
+        if outcomes:
+            record_outcomes(self._trace, self.name, outcomes, now, epoch=session.position[0])
+        self._alarm.arm()
+
+    def _carry_out(self, action: ClientAction) -> None:
+        match action:
+            case Send(connection_ids=connection_ids, frame=frame):
+                for connection_id in connection_ids:
+                    self._send(connection_id, frame)
+            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET):
+                self._websockets[connection_id] = WebSocketLink(
+                    self._line, self, connection_id, self._machine, self._send_buffer_bytes
+                )
+            case Open(connection_id=connection_id):
+                self._pools[connection_id] = []
+            case Close(connection_ids=connection_ids, code=code, message=message):
+                for connection_id in connection_ids:
+                    self._close(connection_id, Ending(code, message))
+            case RefreshToken():
+                self.session.handle_token("token", self._clock.now)
+            case _:
+                assert_never(action)
+
+    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+        # Without a bottleneck nobody asks for the size of what a client sends.
+        size_bytes = encoded_bytes(frame) if self._has_bottleneck else 0
+        if isinstance(frame, frames.PollRequest | frames.PublishRequest):
+            self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
+            return
+        link = self._websockets.get(connection_id)
+        if link is not None:
+            link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True))
+
+    def _idle_link(self, connection_id: int) -> HttpLink:
+        pool = self._pools[connection_id]
+        for link in pool:
+            if link.request is None:
+                return link
+        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes)
+        pool.append(link)
+        self._pool_of[link] = connection_id
+        return link
+
+    def _close(self, connection_id: int, ending: Ending) -> None:
+        websocket = self._websockets.pop(connection_id, None)
+        if websocket is not None:
+            websocket.client_leaves(ending)
+        for link in self._pools.pop(connection_id, ()):
+            del self._pool_of[link]
+            link.client_leaves(_LEFT)

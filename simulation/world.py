@@ -1,0 +1,183 @@
+"""A world: a scenario brought to life in virtual time, run to its end, and what came of it.
+
+    result = run(scenario)                     # or run(scenario, seed=7, replication=3)
+    result.verdicts, result.counts, result.trace
+
+Everything that happens is a function of the scenario, the seed and the replication. Nothing here depends on the order of a set,
+on the wall clock or on another run, so equal arguments give byte-equal traces in any process.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from uuid import UUID
+
+from reference.protocol.client_session import ClientSession
+from reference.protocol.timers import ns
+from simulation.checkers import Verdict, check_facts
+from simulation.client_host import ClientHost
+from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
+from simulation.counts import Counts, count
+from simulation.draws import Draws
+from simulation.facts import Facts, facts_of
+from simulation.faults import Fault, ServerRestart
+from simulation.line import Line
+from simulation.recording import record_stored, start_trace
+from simulation.scenario import Group, Scenario
+from simulation.server_host import ServerHost
+from simulation.store import SimulatedStore
+from simulation.trace import FaultHappened, FaultOver, QueueSampled, Trace
+from simulation.workload import Work
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run. What is derived from its trace is worked out when it is first asked for."""
+
+    scenario: Scenario
+    replication: int
+    trace: Trace
+    steps: int
+    """Frames that reached a protocol machine, on either side."""
+
+    @cached_property
+    def facts(self) -> Facts:
+        return facts_of(self.trace)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Verdict]:
+        return check_facts(self.facts)
+
+    @cached_property
+    def counts(self) -> Counts:
+        return count(self.facts)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether no guarantee was violated. One that was not exercised is not."""
+        return not any(verdict.violated for verdict in self.verdicts.values())
+
+
+def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) -> Result:
+    """Run a scenario to its end. `seed`: in place of the scenario's own. Raises ConfigError for a seed that is no seed."""
+    scenario = scenario.replace() if seed is None else scenario.replace(seed=seed)
+    world = World(scenario, replication)
+    world.run()
+    return Result(scenario, replication, world.trace, world.frames)
+
+
+class World:
+    """See the module. `run` can be called once."""
+
+    def __init__(self, scenario: Scenario, replication: int = 0) -> None:
+        self.scenario = scenario
+        self.clock = clock = Clock()
+        self._draws = draws = Draws(scenario.seed, replication)
+        run_id = str(UUID(bytes=_id_bytes(scenario.seed, replication, "run")))
+        self.trace = start_trace(
+            world="simulation",
+            seed=scenario.seed,
+            run_id=run_id,
+            client=scenario.client.config,
+            server=scenario.server.config,
+            wait_max_s=scenario.client.policy.wait_max_s,
+            round_trip_max_s=scenario.round_trip_max_s,
+        )
+        epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
+        self.store = SimulatedStore(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
+        self.server = ServerHost(clock, self.store, scenario.server.config, self.trace)
+        self.lines: dict[str, Line] = {}
+        self.clients: dict[str, ClientHost] = {}
+        self._last_sampled: dict[tuple[str, str], int] = {}
+        self._restarts_under_way = 0
+        for group in scenario.groups:
+            for name in group.client_names:
+                self._add_client(name, group)
+
+    @property
+    def frames(self) -> int:
+        """Frames that reached a protocol machine, on either side."""
+        return self.server.frames + sum(client.frames for client in self.clients.values())
+
+    def run(self) -> None:
+        """From the first client's arrival to the end, when the store is read out."""
+        self.server.start()
+        for fault in self.scenario.resolved_faults:
+            Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
+        for group in self.scenario.groups:
+            for name in group.client_names:
+                arrives_at = ns(group.arrive_within_s * self._draws.of(name).uniform("arrival", 0))
+                Call(self.clock, arrives_at, ARRIVAL, self._arrive, name)
+        self._sample_later()
+        self.clock.run(until=max(1, ns(self.scenario.end_s)))
+        record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
+
+    def _add_client(self, name: str, group: Group) -> None:
+        scenario = self.scenario
+        line = Line(self.clock, name, group.path, self._draws)
+        session = ClientSession(
+            name, config=scenario.client.config, policy=scenario.client.policy.build(), draws=self._draws.of(name)
+        )
+        self.lines[name] = line
+        self.clients[name] = ClientHost(session, line, self.server, self.trace, scenario.server.send_buffer_bytes)
+
+    def _arrive(self, call: Call) -> None:
+        name = call.argument
+        client = self.clients[name]
+        client.start()
+        Work(self.clock, client, self.scenario.workload, self._draws.of(name), ns(self.scenario.horizon_s)).start()
+
+    # Faults.
+
+    def _begin_fault(self, call: Call) -> None:
+        fault: Fault = call.argument
+        self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
+        if isinstance(fault, ServerRestart):
+            self._restarts_under_way += 1
+            if self._restarts_under_way == 1:
+                self.server.kill()
+                for line in self.lines.values():
+                    line.server_died()
+        else:
+            for line in self._hit_by(fault):
+                line.begin(fault)
+        if hasattr(fault, "duration_s"):
+            Call(self.clock, ns(fault.end_s), FAULT, self._end_fault, fault)
+
+    def _end_fault(self, call: Call) -> None:
+        fault: Fault = call.argument
+        if isinstance(fault, ServerRestart):
+            self._restarts_under_way -= 1
+            if self._restarts_under_way == 0:
+                self.server.start()
+        else:
+            for line in self._hit_by(fault):
+                line.end(fault)
+        self.trace.add(FaultOver(at=self.clock.now, fault=fault))
+
+    def _hit_by(self, fault: Fault) -> list[Line]:
+        return [line for name, line in self.lines.items() if fault.hits(name)]
+
+    # Samples.
+
+    def _sample_later(self) -> None:
+        Call(self.clock, self.clock.now + ns(self.scenario.sample_interval_s), ALARM, self._sample)
+
+    def _sample(self, _: Call) -> None:
+        """A length is recorded when it is another than at the last look."""
+        if self.server.process is not None:
+            for queue, length, limit in self.server.process.queues():
+                self._note("server", queue, length, limit)
+        for name, client in self.clients.items():
+            for queue, length, limit in client.queues():
+                self._note(name, queue, length, limit)
+        self._sample_later()
+
+    def _note(self, place: str, queue: str, length: int, limit: int) -> None:
+        if self._last_sampled.get((place, queue), 0) != length:
+            self._last_sampled[place, queue] = length
+            self.trace.add(QueueSampled(at=self.clock.now, place=place, queue=queue, length=length, limit=limit))
+
+
+def _id_bytes(seed: int, replication: int, purpose: str) -> bytes:
+    return blake2b(f"{seed}/{replication}/{purpose}".encode(), digest_size=16).digest()

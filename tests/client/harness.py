@@ -1,0 +1,428 @@
+"""A small server for the client's tests: the real run machine, behind trio-websocket and a minimal HTTP/1.1, over memory streams.
+
+`Server.open_stream` is what the client under test is given. It hands out one end of a pair of memory streams and serves the
+other. A `Wire` is the client's end: it counts bytes both ways, and can be cut, silenced or refused at any of them.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import h11
+import msgspec
+import trio
+import trio.testing
+import trio_websocket
+
+from reference.protocol import codec, frames
+from reference.protocol.actions import Authenticate, Close, Deliver, Send
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
+from reference.protocol.records import RunState, Snapshot, StoredRun
+from reference.protocol.run import Run
+from reference.protocol.server_session import Identity
+from reference.protocol.states import Transport
+
+RUN_ID = "6b1f7f3e-5f3e-4c0e-9d0c-0d7c5a8f1a11"
+URL = "http://server:8000"
+UNANSWERED_MAX = 64
+HANGS_AFTER_S = 7200
+QUEUE_FRAMES_MAX = 4  # per connection, beyond which the reader lags
+_EPOCH_NS = 1_700_000_000 * 10**9
+
+Handle = Callable[["Wire"], None]
+Refuse = Callable[[str], tuple[int, dict[str, str], bytes] | None]
+
+
+class Wire(trio.abc.Stream):
+    """The client's end of one connection."""
+
+    def __init__(self, stream: trio.abc.Stream, number: int) -> None:
+        self._stream = stream
+        self.number = number
+        self.bytes_in = self.bytes_out = 0
+        self.cut_after_in: int | None = None
+        self.cut_after_out: int | None = None
+        self.is_cut = False
+        self.is_closed = False
+        self._cut_scope = trio.CancelScope()
+        self._silent = False
+
+    def cut(self) -> None:
+        """Reset: both ends notice at once."""
+        self.is_cut = True
+        self._cut_scope.cancel()
+
+    def silence(self) -> None:
+        """Half-open: nothing passes any more, and nobody is told."""
+        self._silent = True
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._check()
+        if self._silent:
+            await trio.lowlevel.checkpoint()
+            return
+        data = bytes(data)
+        if self.cut_after_out is not None and self.bytes_out + len(data) > self.cut_after_out:
+            data = data[: self.cut_after_out - self.bytes_out]
+            self.cut()
+        self.bytes_out += len(data)
+        with trio.CancelScope(shield=self.is_cut):
+            try:
+                await self._stream.send_all(data)
+            finally:
+                if self.is_cut:
+                    await trio.aclose_forcefully(self._stream)
+        self._check()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data: bytes | bytearray = b""
+        room = None if self.cut_after_in is None else self.cut_after_in - self.bytes_in
+        if room is not None and room <= 0:
+            self.cut()
+            await trio.aclose_forcefully(self._stream)
+        self._check()
+        with trio.CancelScope() as self._cut_scope:
+            data = await self._stream.receive_some(max_bytes if room is None else min(room, max_bytes or room))
+            while self._silent:
+                await trio.sleep_forever()
+        if self.is_cut:
+            await trio.aclose_forcefully(self._stream)
+        self._check()
+        self.bytes_in += len(data)
+        return data
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        self._cut_scope.cancel()
+        await self._stream.aclose()
+
+    def _check(self) -> None:
+        if self.is_closed:
+            raise trio.ClosedResourceError
+        if self.is_cut:
+            raise trio.BrokenResourceError("cut by the test")
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One connection to the run: what is to be sent on it."""
+
+    wake: trio.Event = field(default_factory=trio.Event)
+    control: deque[bytes] = field(default_factory=deque)
+    closing: Close | None = None
+
+    def poke(self) -> None:
+        self.wake.set()
+
+
+class Server:
+    """One run, with a store that takes `append_s` for each batch."""
+
+    def __init__(
+        self, nursery: trio.Nursery, config: ServerConfig | None = None, *, append_s: float = 0.0, capacity: bool = False
+    ) -> None:
+        self._nursery = nursery
+        self._append_s = append_s
+        self._has_capacity = capacity
+        stored = StoredRun(RUN_ID, "e" * 32, 0, Snapshot(0, RunState()), (), ())
+        self.config = config or ServerConfig(publishes_per_s=1e6, publish_burst=1_000_000)
+        self.run = Run(stored, config=self.config, now=self.now())
+        self._alarm = trio.CancelScope()
+        self._peers: dict[int, _Peer] = {}
+        self._next_id = 1
+        self._published = 0
+        self._stored = trio.lowlevel.ParkingLot()
+        self._to_append, self._appending = trio.open_memory_channel[Any](1024)
+        self.tokens: dict[str | None, Identity | RemoteError] = {None: Identity("ada"), "t1": Identity("ada")}
+        self.wires: list[Wire] = []
+        self.requests: list[tuple[str, str]] = []  # (method, target) as they came
+        self.on_connect: Callable[[Wire], Awaitable[None]] | None = None
+        self.refuse: Refuse = lambda target: None
+        self.is_down = False
+        nursery.start_soon(_watch_for_hanging)
+        nursery.start_soon(self._run_alarm)
+        nursery.start_soon(self._run_store)
+
+    def now(self) -> int:
+        return _EPOCH_NS + round(trio.current_time() * 10**9)
+
+    async def open_stream(self, host: str, port: int, tls: bool) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        if self.is_down:
+            raise ConnectionRefusedError("refused by the test")
+        near, far = trio.testing.lockstep_stream_pair() if self._has_capacity else trio.testing.memory_stream_pair()
+        wire = Wire(near, len(self.wires) + 1)
+        self.wires.append(wire)
+        if self.on_connect is not None:
+            await self.on_connect(wire)
+        self._nursery.start_soon(self._serve, far)
+        return wire
+
+    async def publish(self, count: int = 1, *, user: str = "bob") -> None:
+        """Somebody else publishes; returns when all of it is durable."""
+        head = self.run.head
+        for published in range(0, count, UNANSWERED_MAX):
+            batch = min(UNANSWERED_MAX, count - published)
+            numbers = range(self._published + 1, self._published + batch + 1)
+            self._published += batch
+            messages = tuple(frames.Message(client_sequence=n, event_type="CHAT", data={"n": n}) for n in numbers)
+            connection_id = self._new_id()
+            self.run.connection_opened(connection_id, Transport.POLLING, Identity(user), "s" * 32, self.now())
+            self.run.receive_frame(connection_id, frames.PublishRequest(client_id=user, messages=messages), self.now())
+            self.turn()
+            while self.run.head < head + published + batch:
+                await self._stored.park()
+
+    def turn(self) -> None:
+        while (append := self.run.events_to_append()) is not None:
+            self._to_append.send_nowait(append)
+        for action in self.run.take_actions():
+            self._do(action)
+        self.run.take_observations()
+        deadline = self.run.next_deadline()
+        self._alarm.deadline = float("inf") if deadline is None else (deadline - _EPOCH_NS) / 10**9
+
+    # ---- inside ----
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _do(self, action: Any) -> None:
+        match action:
+            case Send(connection_ids=connection_ids, frame=frame):
+                encoded = codec.encode(frame)
+                for peer in self._of(connection_ids):
+                    peer.control.append(encoded)
+                    peer.poke()
+            case Deliver(connection_ids=connection_ids, frame=frame):
+                encoded = codec.encode(frame)
+                for connection_id in connection_ids:
+                    peer = self._peers[connection_id]
+                    if len(peer.control) >= QUEUE_FRAMES_MAX:
+                        self.run.handle_refused(connection_id, action, self.now())
+                    else:
+                        peer.control.append(encoded)
+                        peer.poke()
+            case Close(connection_ids=connection_ids):
+                for peer in self._of(connection_ids):
+                    peer.closing = action
+                    peer.poke()
+            case Authenticate(connection_id=connection_id, token=token):
+                identity = self.tokens.get(token, RemoteError(CloseCode.TOKEN, "no such token"))
+                self.run.handle_authenticated(connection_id, identity, self.now())
+                self.turn()
+
+    def _of(self, connection_ids: tuple[int, ...]) -> list[_Peer]:
+        return [self._peers[connection_id] for connection_id in connection_ids if connection_id in self._peers]
+
+    async def _run_alarm(self) -> None:
+        while True:
+            with self._alarm:
+                await trio.sleep_forever()
+            self._alarm = trio.CancelScope()
+            self.run.handle_timeout(self.now())
+            self.turn()
+
+    async def _run_store(self) -> None:
+        async for append in self._appending:
+            await trio.sleep(self._append_s)
+            self.run.handle_appended(append, self.now())
+            self.turn()
+            self._stored.unpark_all()
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        connection = h11.Connection(h11.SERVER)
+        try:
+            while (request := await _next_request(connection, stream)) is not None:
+                target = request.target.decode()
+                self.requests.append((request.method.decode(), target))
+                headers = {name.decode(): value for name, value in request.headers}
+                refusal = self.refuse(target)
+                if refusal is not None:
+                    await _answer(connection, stream, *refusal)
+                elif target.startswith("/ws/"):
+                    await self._serve_websocket(stream, request, headers)
+                    return
+                else:
+                    body = await _body(connection, stream)
+                    await _answer(connection, stream, *await self._call(request.method, target, headers, body))
+                if connection.our_state is not h11.DONE:
+                    break
+                connection.start_next_cycle()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+            pass
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    def _identify(self, headers: dict[str, bytes]) -> Identity | None:
+        header = headers.get("authorization")
+        token = None if header is None else header.decode().removeprefix("Bearer ")
+        identity = self.tokens.get(token)
+        return identity if isinstance(identity, Identity) else None
+
+    async def _call(
+        self, method: bytes, target: str, headers: dict[str, bytes], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        identity = self._identify(headers)
+        if identity is None:
+            return problem(401, CloseCode.TOKEN, "no such token")
+        parts = urlsplit(target)
+        if method == b"PUT":
+            return 201, {}, msgspec.json.encode({"runId": parts.path.rpartition("/")[2]})
+        query = {name: values[0] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+        if parts.path.endswith("/poll"):
+            request: frames.Frame = msgspec.convert(query, frames.PollRequest, strict=False)
+        else:
+            request = codec.decode_publish_request(body, 2**20)
+        connection_id = self._new_id()
+        peer = self._peers[connection_id] = _Peer()
+        try:
+            self.run.connection_opened(connection_id, Transport.POLLING, identity, f"{connection_id:032}", self.now())
+            self.run.receive_frame(connection_id, request, self.now())
+            self.turn()
+            await peer.wake.wait()
+        finally:
+            del self._peers[connection_id]
+            self.run.connection_lost(connection_id, self.now())
+        if peer.closing is not None:
+            assert peer.closing.code is not None
+            return problem(409, peer.closing.code, peer.closing.message)
+        return 200, {}, peer.control[0]
+
+    async def _serve_websocket(self, stream: trio.abc.Stream, head: h11.Request, headers: dict[str, bytes]) -> None:
+        identity = self._identify(headers)
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await trio_websocket.wrap_server_stream(nursery, _Again(stream, head))
+                if identity is None and "authorization" in headers:
+                    status, extra, body = problem(401, CloseCode.TOKEN, "no such token")
+                    await request.reject(status, extra_headers=_encoded(extra), body=body)
+                    return
+                websocket = await request.accept(subprotocol=frames.SUBPROTOCOL)
+                await self._converse(nursery, websocket, identity)
+                nursery.cancel_scope.cancel()
+        except* (trio_websocket.ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async def _converse(
+        self, nursery: trio.Nursery, websocket: trio_websocket.WebSocketConnection, identity: Identity | None
+    ) -> None:
+        connection_id = self._new_id()
+        peer = self._peers[connection_id] = _Peer()
+        self.run.connection_opened(connection_id, Transport.WEBSOCKET, identity, f"{connection_id:032}", self.now())
+        self.turn()
+        nursery.start_soon(self._read, websocket, connection_id)
+        try:
+            while True:
+                batch = None if peer.control else self.run.next_batch(connection_id, self.now())
+                self.turn()
+                if peer.control:
+                    await websocket.send_message(peer.control.popleft().decode())
+                elif batch is not None:
+                    await websocket.send_message(codec.encode(batch.frame).decode())
+                elif peer.closing is not None:
+                    code = peer.closing.code or 1006
+                    await websocket.aclose(code, peer.closing.message.encode()[:120].decode(errors="ignore"))
+                    return
+                else:
+                    peer.wake = trio.Event()
+                    await peer.wake.wait()
+        finally:
+            del self._peers[connection_id]
+            self.run.connection_lost(connection_id, self.now())
+            self.turn()
+
+    async def _read(self, websocket: trio_websocket.WebSocketConnection, connection_id: int) -> None:
+        while True:
+            message = await websocket.get_message()
+            try:
+                frame = codec.decode_client_frame(message, self.config.frame_bytes_max)
+            except RemoteError as error:
+                self.run.receive_nonsense(connection_id, error, self.now())
+            else:
+                self.run.receive_frame(connection_id, frame, self.now())
+            self.turn()
+
+
+class _Again(trio.abc.Stream):
+    """The stream of an upgrade, from its request on: the head is there to be read a second time."""
+
+    def __init__(self, stream: trio.abc.Stream, head: h11.Request) -> None:
+        self._stream = stream
+        lines = [b"GET " + head.target + b" HTTP/1.1", *(name + b": " + value for name, value in head.headers.raw_items())]
+        self._head = b"\r\n".join(lines) + b"\r\n\r\n"
+
+    async def send_all(self, data: Any) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self._head:
+            await trio.lowlevel.checkpoint()
+            head, self._head = self._head, b""
+            return head
+        return await self._stream.receive_some(max_bytes)
+
+
+def problem(status: int, code: int, message: str, retry_after_s: int | None = None) -> tuple[int, dict[str, str], bytes]:
+    """An answer as our server gives it when it refuses."""
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return status, headers, codec.encode(HttpProblem(code, message))
+
+
+async def _watch_for_hanging() -> None:
+    await trio.sleep(HANGS_AFTER_S)
+    raise AssertionError(f"the test has not ended after {HANGS_AFTER_S} s of virtual time")
+
+
+async def _next_request(connection: h11.Connection, stream: trio.abc.Stream) -> h11.Request | None:
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(64 * 1024)))
+        elif isinstance(event, h11.Request):
+            return event
+        else:
+            return None
+
+
+async def _body(connection: h11.Connection, stream: trio.abc.Stream) -> bytes:
+    body = b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(64 * 1024)))
+        elif isinstance(event, h11.Data):
+            body += event.data
+        else:
+            return body
+
+
+async def _answer(connection: h11.Connection, stream: trio.abc.Stream, status: int, headers: dict[str, str], body: bytes) -> None:
+    if connection.their_state is h11.SEND_BODY:
+        await _body(connection, stream)
+    head = h11.Response(status_code=status, headers=[*_encoded(headers), (b"Content-Length", str(len(body)).encode())])
+    data = connection.send(head) or b""
+    data += connection.send(h11.Data(data=body)) or b""
+    data += connection.send(h11.EndOfMessage()) or b""
+    await stream.send_all(data)
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+__all__ = ["RUN_ID", "URL", "Server", "Wire", "partial", "problem"]
