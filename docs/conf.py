@@ -24,8 +24,6 @@ myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 4
 exclude_patterns = ["_build", "_generated"]
 
-suppress_warnings = ["toc.empty_glob"]  # pages that are matched by a pattern may be missing, those that are named may not
-
 # Notebooks are stored without outputs; they are executed here, and one that fails, fails the build.
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True

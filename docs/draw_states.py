@@ -16,6 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -36,10 +37,10 @@ PLACES: dict[ClientState, Place] = {
     ClientState.PROBE_CONNECTING: (1.5, 3.6),
     ClientState.PROBE_GREETING: (2.5, 3.6),
     ClientState.PROBE_PROVING: (3.5, 3.6),
-    ClientState.REFRESHING: (0.0, 2.4),
+    ClientState.REFRESHING: (4.9, 1.2),
     ClientState.CLOSED: (4.9, 2.4),
 }
-ANYWHERE: dict[ClientInput, Place] = {ClientInput.TOKEN_WANTED: (0.0, 3.6), ClientInput.END: (4.9, 3.6)}
+ANYWHERE: dict[ClientInput, Place] = {ClientInput.TOKEN_WANTED: (4.9, 0.0), ClientInput.END: (4.9, 3.6)}
 """Inputs that are possible nearly everywhere, and the place of the box that stands for all the states they start from."""
 
 WIDTH, HEIGHT = 0.62, 0.46  # of a box, in columns and rows
@@ -51,12 +52,13 @@ INK, ARROW, QUIET = "#1f2933", "#52606d", "#7b8794"
 WEBSOCKET, POLLING, NOTHING = "#d9f0e3", "#fdebc8", "#eef1f4"
 
 
-def bundles() -> dict[tuple[ClientInput, ClientState], list[ClientState]]:
-    """The transitions that are drawn one by one: (input, target) -> the states it starts from."""
-    found: dict[tuple[ClientInput, ClientState], list[ClientState]] = defaultdict(list)
-    for (state, event), target in CLIENT_TRANSITIONS.items():
-        if event not in ANYWHERE:
-            found[event, target].append(state)
+def bundles() -> dict[tuple[ClientInput, ClientState], dict[ClientState, Line]]:
+    """The transitions that are drawn one by one: (input, target) -> an arrow from each state it starts from."""
+    shown = {(state, event): target for (state, event), target in CLIENT_TRANSITIONS.items() if event not in ANYWHERE}
+    ways = {(state, target) for (state, _), target in shown.items()}
+    found: dict[tuple[ClientInput, ClientState], dict[ClientState, Line]] = defaultdict(dict)
+    for (state, event), target in shown.items():
+        found[event, target][state] = _line(PLACES[state], PLACES[target], goes_back=(target, state) in ways)
     return dict(found)
 
 
@@ -77,14 +79,13 @@ def draw() -> Figure:
     axes.axis("off")
     for state, place in PLACES.items():
         _box(axes, place, _name(state), _colour(state))
-    drawn = {(start, target) for (_, target), starts in bundles().items() for start in starts}
-    for (event, target), starts in bundles().items():
-        lines = [_line(PLACES[start], PLACES[target], goes_back=(target, start) in drawn) for start in starts]
-        for line in lines:
+    for (event, _), lines in bundles().items():
+        for line in lines.values():
             _arrow(axes, line)
-        if len(lines) > BUNDLE_MIN:
-            lines = [(_centre([start for start, _ in lines]), _centre([end for _, end in lines]))]
-        for line in lines:
+        named = list(lines.values())
+        if len(named) > BUNDLE_MIN:
+            named = [(_centre([start for start, _ in named]), _centre([end for _, end in named]))]
+        for line in named:
             _label(axes, line, _name(event))
     for event, place in ANYWHERE.items():
         text, target = everywhere(event)
@@ -120,7 +121,7 @@ def _colour(state: ClientState) -> str:
     return WEBSOCKET if state.has_websocket else NOTHING
 
 
-def _box(axes, place, text, colour, *, small=False):
+def _box(axes: Axes, place: Place, text: str, colour: str, *, small: bool = False) -> None:
     x, y = place
     shape = FancyBboxPatch(
         (x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=0.09", fc=colour, ec=INK,
@@ -151,11 +152,11 @@ def _edge(box: Place, inside: Place, direction: Place) -> Place:
     return box[0] + inside[0] + direction[0] * way, box[1] + inside[1] + direction[1] * way
 
 
-def _arrow(axes, line):
+def _arrow(axes: Axes, line: Line) -> None:
     axes.add_patch(FancyArrowPatch(*line, arrowstyle="-|>", mutation_scale=13, color=ARROW, lw=1.1, zorder=2))
 
 
-def _label(axes, line, text):
+def _label(axes: Axes, line: Line, text: str) -> None:
     """In the middle of the line, or just above it if it lies flat."""
     x, y = _centre(list(line))
     lift = 0.12 if line[0][1] == line[1][1] else 0.0
@@ -163,7 +164,7 @@ def _label(axes, line, text):
               bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none"} if not lift else None)  # fmt: skip
 
 
-def _legend(axes, place, colour, text):
+def _legend(axes: Axes, place: Place, colour: str, text: str) -> None:
     x, y = place
     axes.add_patch(FancyBboxPatch((x, y - 0.06), 0.14, 0.12, boxstyle="round,pad=0,rounding_size=0.03", fc=colour, ec=QUIET))
     axes.text(x + 0.2, y, text, va="center", fontsize=9, color=INK)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
-from simulation.faults import HalfOpen
+from simulation.faults import Fault, HalfOpen
 from simulation.trace import (
     Accepted,
     AnswerGiven,
@@ -77,8 +77,9 @@ class ClientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A stretch of time, in ns, in which a fault was at work on some clients; `clients` empty: on all."""
+    """A stretch of time, in ns, in which a fault was at work on some clients; `clients` empty: on all. `kind`: the fault's tag."""
 
+    kind: str
     start: int
     end: int
     clients: tuple[str, ...]
@@ -102,6 +103,8 @@ class Facts:
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
+    session_owners: dict[str, str] = field(default_factory=dict)
+    """Which client id a session is of."""
     round_trips: list[RoundTripReported] = field(default_factory=list)
     answers: list[AnswerGiven] = field(default_factory=list)
     ended_at: int = 0
@@ -132,17 +135,20 @@ def facts_of(trace: Trace) -> Facts:
     if not isinstance(first, TraceStarted):
         raise ConfigError("a trace begins with trace_started; this one does not")
     facts = Facts(first)
-    under_way: dict[object, list[int]] = {}
+    under_way: dict[Fault, list[int]] = {}
     for record in records:
         _take(facts, record, under_way)
     for fault, begun in under_way.items():  # never declared over: at work until the end
-        clients = getattr(fault, "clients", ())
-        facts.troubles += [Trouble(start, facts.ended_at, clients) for start in begun]
+        facts.troubles += [Trouble(_kind(fault), start, facts.ended_at, fault.clients) for start in begun]
     facts.troubles.sort(key=lambda trouble: (trouble.start, trouble.end))
     return facts
 
 
-def _take(facts: Facts, record: Record, under_way: dict[object, list[int]]) -> None:
+def _kind(fault: Fault) -> str:
+    return str(fault.__struct_config__.tag)
+
+
+def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> None:
     match record:
         case EntryStored():
             facts.entries.setdefault((record.epoch, record.sequence_number), []).append(record)
@@ -154,10 +160,10 @@ def _take(facts: Facts, record: Record, under_way: dict[object, list[int]]) -> N
                 under_way.setdefault(fault, []).append(at)
             else:
                 end = at + ns(facts.started.notice_bound_s) if isinstance(fault, HalfOpen) else at
-                facts.troubles.append(Trouble(at, end, fault.clients))
+                facts.troubles.append(Trouble(_kind(fault), at, end, fault.clients))
         case FaultOver(at=at, fault=fault):
             begun = under_way.get(fault, [])
-            facts.troubles.append(Trouble(begun.pop(0) if begun else at, at, fault.clients))
+            facts.troubles.append(Trouble(_kind(fault), begun.pop(0) if begun else at, at, fault.clients))
             if not begun:
                 under_way.pop(fault, None)
         case ServerStarted():
@@ -166,7 +172,10 @@ def _take(facts: Facts, record: Record, under_way: dict[object, list[int]]) -> N
             facts.kills.append(at)
         case QueueSampled():
             facts.samples.append(record)
-        case SessionJoined() | SessionLeft():
+        case SessionJoined():
+            facts.sessions.append(record)
+            facts.session_owners[record.session_id] = record.client_id
+        case SessionLeft():
             facts.sessions.append(record)
         case RoundTripReported():
             facts.round_trips.append(record)

@@ -31,6 +31,24 @@ def recovered_at(client: ClientFacts, since: int, epoch: str, head: int) -> int 
     return back_at
 
 
+def interruptions(client: ClientFacts, ended_at: int) -> Iterator[tuple[int, int, bool]]:
+    """The stretches, after it was first connected, in which nothing carried this client: start and end in ns, and whether it
+    came back (else the trace, or the session, ended first)."""
+    lost_at: int | None = None
+    was_connected = False
+    for turn in client.turns():
+        if turn.state.is_connected:
+            if lost_at is not None:
+                yield lost_at, turn.at, True
+            lost_at, was_connected = None, True
+        elif was_connected and lost_at is None:
+            if turn.state is ClientState.CLOSED:
+                return
+            lost_at = turn.at
+    if lost_at is not None:
+        yield lost_at, ended_at, False
+
+
 class _Sum:
     """The state of a run, folded anew: not the protocol's own fold, so that the two check each other."""
 

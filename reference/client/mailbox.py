@@ -70,6 +70,7 @@ class Mailbox:
             self._emptied.unpark_all()
         return delivery
 
-    async def wait_for_room(self) -> None:
-        while not self.room:
+    async def wait_for_room(self, least: int) -> None:
+        """Until there is room for `least` more; at most `outcomes_max` can be asked for."""
+        while self.room < least:
             await self._emptied.park()

@@ -81,6 +81,7 @@ class Pump:
         self._turned = trio.lowlevel.ParkingLot()
         self._link_ended = trio.lowlevel.ParkingLot()
         self._holds = False
+        self._worth_waiting_for = max(1, mailbox.outcomes_max // 4)
         config = session.config
         self._patience_s = min(PATIENCE_S_MAX, config.tail_timeout_s / 2, config.ping_timeout_s / 2)
 
@@ -127,7 +128,7 @@ class Pump:
     async def arrived(self, connection_id: int, frame: frames.Frame) -> None:
         match frame:
             case frames.Events(events=events):
-                while (room := await self._room()) is not None and room < len(events):
+                while (room := await self._room(len(events))) is not None and room < len(events):
                     self._receive(connection_id, frames.Events(events[:room]))
                     events = events[room:]
                 self._receive(connection_id, frames.Events(events))
@@ -168,11 +169,16 @@ class Pump:
             self._tap(now, Received(connection_id, frame))
         self.feed(self.session.receive_frame, connection_id, frame, now)
 
-    async def _room(self) -> int | None:
-        """How many events there is room for, at least one; None: any number, for the session holds."""
-        if not self._holds and not self._mailbox.room:
+    async def _room(self, wanted: int = 1) -> int | None:
+        """How many events there is room for, at least one; None: any number, for the session holds.
+
+        It is worth some patience to get room for all that is wanted, or a good part of the mailbox: a reader that is a little too
+        slow would otherwise be served event by event.
+        """
+        least = min(wanted, self._worth_waiting_for)
+        if not self._holds and self._mailbox.room < least:
             with trio.move_on_after(self._patience_s):
-                await self._mailbox.wait_for_room()
+                await self._mailbox.wait_for_room(least)
             if not self._holds and not self._mailbox.room:
                 self._holds = True
                 self.feed(self.session.hold_events, self.now())

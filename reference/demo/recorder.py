@@ -24,7 +24,15 @@ from reference.protocol.outcomes import PublishAccepted, PublishFailed, Snapshot
 from reference.protocol.records import StoredRun
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
-from simulation.recording import record_actions, record_answers, record_frame, record_loss, record_outcomes, record_stored, start_trace
+from simulation.recording import (
+    record_actions,
+    record_answers,
+    record_frame,
+    record_loss,
+    record_outcomes,
+    record_stored,
+    start_trace,
+)
 from simulation.trace import (
     ClientStarted,
     CursorMoved,
@@ -34,7 +42,6 @@ from simulation.trace import (
     Record,
     SessionJoined,
     SessionLeft,
-    Trace,
 )
 
 PINGS_REMEMBERED_MAX = 8
@@ -160,7 +167,7 @@ class Recorder:
         match what:
             case Received(connection_id=connection_id, frame=frame):
                 record_frame(self.trace, name, connection_id, frame, at)
-                record_answers(self.trace, name, Send((connection_id,), frame), at)
+                record_answers(self.trace, name, frame, at)
                 if isinstance(frame, frames.Pong) and (sent_at := pings.pop((connection_id, frame.nonce), None)) is not None:
                     self.round_trips_ms.append((at - sent_at) / NS_PER_MS)
             case Lost(connection_id=connection_id, code=code, message=message, retry_after_ms=retry_after_ms):

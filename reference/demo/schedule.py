@@ -37,7 +37,31 @@ FLAGS_MAX = 4000
 BLOCK_S_MIN, BLOCK_S_MAX = 4.3, 8.0
 """The first is enough for four attempts to fail and the longest waits between them (parameters)."""
 
-_NAMES = "ada bela cleo dora emil faye gus hana ivan june kofi lena milo nora omar pia quinn rosa sam tara".split()
+DOWN_S = (0.8, 2.0)
+"""How long the server is down, from and to."""
+
+_NAMES = (
+    "ada",
+    "bela",
+    "cleo",
+    "dora",
+    "emil",
+    "faye",
+    "gus",
+    "hana",
+    "ivan",
+    "june",
+    "kofi",
+    "lena",
+    "milo",
+    "nora",
+    "omar",
+    "pia",
+    "quinn",
+    "rosa",
+    "sam",
+    "tara",
+)
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -149,7 +173,7 @@ def _kills(seconds: float, draws: EntityDraws) -> Iterator[Fault]:
     count = max(1, round(seconds / 12))
     for number in range(count):
         place = 0.3 + 0.5 * (number + 0.5 * draws.uniform("kill", number)) / count
-        yield ServerRestart(at_s=_ms(place * seconds), duration_s=_ms(_between(draws, "down", number, 0.2, 0.8)))
+        yield ServerRestart(at_s=_ms(place * seconds), duration_s=_ms(_between(draws, "down", number, *DOWN_S)))
 
 
 class _Kind(msgspec.Struct, frozen=True):

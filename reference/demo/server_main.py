@@ -1,8 +1,8 @@
 """The server's process: the ordinary server, one run made for the demo, and a word to whoever started it.
 
-    python -m reference.demo.server_main --port 20007 --store sqlite:////tmp/demo.sqlite3 --run 01234567-89ab-cdef-0123-456789abcdef
+    python -m reference.demo.server_main --port 20007 --store sqlite:////tmp/demo.sqlite3 --run 01234567-...
 
-On standard output stand JSON lines: first `Listening`, once connections are accepted, then what the runs let observe, as records
+It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines: first `Listening`, once connections are accepted, then what the runs let observe, as records
 of a trace with `at` by this machine's monotonic clock. Logs go to standard error.
 
 It ends on SIGTERM, gracefully, and as soon as standard input ends: whoever started it holds the other end, so it cannot be left
@@ -28,7 +28,9 @@ from reference.store import StoreUnavailable, open_store
 from simulation.recording import record_observations
 from simulation.trace import Trace
 
+START = b"start\n"
 CANNOT_START = 2
+STOP_TIMEOUT_S = 3.0
 
 
 class Listening(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
@@ -55,18 +57,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _serve(port: int, store_url: str, run_id: str) -> None:
-    settings = ServerSettings(port=port, store=store_url, protocol=SERVER, stop_timeout_s=3.0)
-    async with open_store(store_url) as store, open_server(settings, store=store, observe=_tell) as server:
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            await server.create_run(run_id)
-            stored = await store.load_run(run_id)
-            if stored is None:
-                raise StoreUnavailable(f"the run {run_id} was made and is not in the store {store_url}")
-            _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
-                await anext(signals)
-                nursery.cancel_scope.cancel()
+    settings = ServerSettings(port=port, store=store_url, protocol=SERVER, stop_timeout_s=STOP_TIMEOUT_S)
+    async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
+        if not await parent.receive_some():
+            return  # nobody needs this process any more
+        async with open_store(store_url) as store, open_server(settings, store=store, observe=_tell) as server:
+            with trio.open_signal_receiver(signal.SIGTERM) as signals:
+                await server.create_run(run_id)
+                stored = await store.load_run(run_id)
+                if stored is None:
+                    raise StoreUnavailable(f"the run {run_id} was made and is not in the store {store_url}")
+                _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_wait_for_end, parent, nursery.cancel_scope)
+                    await anext(signals)
+                    nursery.cancel_scope.cancel()
 
 
 def _tell(observation: Observation) -> None:
@@ -81,12 +86,10 @@ def _write(line: bytes) -> None:
     os.write(sys.stdout.fileno(), line)
 
 
-async def _wait_for_end_of_input(parent_is_there: trio.CancelScope) -> None:
-    stream = trio.lowlevel.FdStream(os.dup(sys.stdin.fileno()))
-    async with stream:
-        while await stream.receive_some():
-            pass
-    parent_is_there.cancel()
+async def _wait_for_end(parent: trio.abc.ReceiveStream, serving: trio.CancelScope) -> None:
+    while await parent.receive_some():
+        pass
+    serving.cancel()
 
 
 if __name__ == "__main__":

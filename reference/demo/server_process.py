@@ -1,23 +1,27 @@
 """The server as a process of its own: started, killed without a warning, started again on the same port and the same store.
 
-It runs in a session of its own, so Ctrl-C in a terminal reaches only us, and we decide. It is never left behind: it is killed when
-the block ends, however it ends; and should we be killed ourselves, the end of its standard input tells it (server_main).
+It runs in a session of its own, so Ctrl-C in a terminal reaches only us, and we decide. It is never left behind: it is killed
+when the block ends, however it ends; and should we be killed ourselves, the end of its standard input tells it (server_main).
 
-What it says on standard output is read line by line and handed on. Standard error goes to a file; its last lines are shown when the
-process ends without having been told to.
+A process takes about a second to load its code, several on a busy machine, and a server that is down for longer than planned is
+another fault than the planned one. So the next process can be prepared before the present one is killed; it is told to start by a
+word on its standard input.
+
+What it says on standard output is read line by line and handed on. Standard error goes to a file; its last lines are shown when
+the process ends without having been told to.
 """
 
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import trio
 
-from reference.demo.server_main import Listening
+from reference.demo.server_main import START, Listening
 from reference.protocol.errors import SteadywireError
 from simulation.trace import Record
 
@@ -56,16 +60,27 @@ class ServerProcess:
         self._on_record = on_record
         self._nursery = nursery
         self._process: trio.Process | None = None
+        self._spare: trio.Process | None = None
         self.failure: ServerFailed | None = None
         self._decoder: msgspec.json.Decoder[Listening | Record] = msgspec.json.Decoder(Listening | Record)
+
+    async def prepare(self) -> None:
+        """Have the next process load its code already; it touches neither port nor store before `start`."""
+        if self._spare is None:
+            with self.place.log.open("ab") as log:
+                self._spare = await trio.lowlevel.open_process(
+                    self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                )
 
     async def start(self) -> Listening:
         """Start it, and wait until it accepts connections. Raises ServerFailed."""
         assert self._process is None, "one life after the other"
-        with self.place.log.open("ab") as log:
-            process = self._process = await trio.lowlevel.open_process(
-                self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-            )
+        await self.prepare()
+        process, self._process, self._spare = self._spare, self._spare, None
+        assert process is not None, "it has just been prepared"
+        assert process.stdin is not None, "it was asked for"
+        with suppress(trio.BrokenResourceError):  # then it is dead, and `_live` finds out why
+            await process.stdin.send_all(START)
         try:
             with trio.move_on_after(START_S_MAX):
                 return await self._nursery.start(self._live, process)
@@ -77,9 +92,7 @@ class ServerProcess:
     async def kill(self) -> None:
         """End it at once, without a warning; returns when it is gone."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            await process.wait()
+        await _kill(process)
 
     async def stop(self) -> None:
         """Ask it to stop, and wait until it has."""
@@ -88,8 +101,13 @@ class ServerProcess:
             process.terminate()
             with trio.move_on_after(STOP_S_MAX):
                 await process.wait()
-            process.kill()
-            await process.wait()
+            await _kill(process)
+
+    async def clear(self) -> None:
+        """End everything at once."""
+        spare, self._spare = self._spare, None
+        await self.kill()
+        await _kill(spare)
 
     async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[Listening]") -> None:
         """Listen to one life of it, to its end."""
@@ -133,6 +151,12 @@ class ServerProcess:
         return "\n".join([f"{what}; it said:" if lines else f"{what}, and said nothing", *lines])
 
 
+async def _kill(process: trio.Process | None) -> None:
+    if process is not None:
+        process.kill()
+        await process.wait()
+
+
 @asynccontextmanager
 async def open_server_process(
     place: ServerPlace, *, command: Sequence[str] = SERVER_COMMAND, on_record: Callable[[Record], None]
@@ -150,7 +174,7 @@ async def open_server_process(
             failure = error
         finally:
             with trio.CancelScope(shield=True):
-                await server.kill()
+                await server.clear()
         nursery.cancel_scope.cancel()
     if server.failure is not None:
         raise server.failure

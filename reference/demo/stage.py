@@ -34,6 +34,8 @@ LOOK_INTERVAL_S = 0.2
 REST_S = 0.5
 """How long everything must have been at rest."""
 LEAVE_S_MAX = 3.0
+PREPARE_S = 3.0
+"""How long before the server is killed its successor begins to load its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,9 @@ async def _perform(stage: _Stage) -> tuple[float | None, tuple[str, ...]]:
 async def _let_happen(stage: _Stage, fault: Fault) -> None:
     """One fault, at its time, from its beginning to its end."""
     recorder = stage.recorder
+    if isinstance(fault, ServerRestart):
+        await trio.sleep(max(0.0, fault.at_s - PREPARE_S - recorder.now_s))
+        await stage.server.prepare()
     await trio.sleep(max(0.0, fault.at_s - recorder.now_s))
     recorder.add(lambda at: FaultHappened(at=at, fault=fault))
     stage.under_way.append(fault)

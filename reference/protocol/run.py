@@ -309,6 +309,7 @@ class Run:
             connection.new_session_id,
             now,
         )
+        self._close_losers(now)  # the old owner is out before the new one is in
         session.connection_id = connection.connection_id
         connection.state = ConnectionState.LIVE
         self._cancel(RunTimer.HELLO, connection.connection_id)

@@ -237,7 +237,7 @@ def _assemble(
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     app = http_app(
         RunApi(runs, admission, body_bytes_max=settings.door.body_bytes_max),
-        OperatorApi(store, monitor, admission),
+        OperatorApi(store, monitor, admission, log_fault),
         allowed_origins=settings.allowed_origins,
         on_fault=log_fault,
     )

@@ -40,8 +40,10 @@ from reference.store import GroupCommit, StoreError
 GATHER_MAX_NS = 50_000_000
 """The longest that a busy run gathers events before the next batch is stored."""
 
+STORE_FAILED = "what was sent last is not confirmed; come back"
+
 OnFault = Callable[[str, BaseException], None]
-"""Told of a fault of ours: what failed, and the error."""
+"""Told, for the log, what failed and how."""
 
 
 class RunEnded(SteadywireError):
@@ -353,4 +355,6 @@ class LiveRun:
 
     def _fail(self, error: StoreError) -> None:
         self._failure = error
-        self.run.handle_append_failed(self._clock.now(), str(error))
+        # The details name files and hosts: they are for the log, not for clients.
+        self._shared.on_fault(f"run {self.run_id}: the store did not confirm, the run is loaded anew", error)
+        self.run.handle_append_failed(self._clock.now(), STORE_FAILED)

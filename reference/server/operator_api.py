@@ -5,6 +5,7 @@ import trio
 
 from reference.protocol.errors import CloseCode
 from reference.server.admission import Admission
+from reference.server.live_run import OnFault
 from reference.server.monitor import Monitor
 from reference.server.problems import RequestRefused
 from reference.store import EventStore, StoreError
@@ -22,10 +23,11 @@ class Status(msgspec.Struct, frozen=True):
 class OperatorApi:
     """For probes and for Prometheus."""
 
-    def __init__(self, store: EventStore, monitor: Monitor, admission: Admission) -> None:
+    def __init__(self, store: EventStore, monitor: Monitor, admission: Admission, on_fault: OnFault) -> None:
         self._store = store
         self._monitor = monitor
         self._admission = admission
+        self._on_fault = on_fault
 
     async def ready(self) -> Status:
         """Raises RequestRefused while the server should be sent nobody."""
@@ -35,7 +37,8 @@ class OperatorApi:
             try:
                 await self._store.check()
             except StoreError as error:
-                raise RequestRefused(CloseCode.OVERLOADED, f"the store failed: {error}") from error
+                self._on_fault("not ready: the store cannot be written", error)
+                raise RequestRefused(CloseCode.OVERLOADED, "the store cannot be written; the log says why") from error
         if limit.cancelled_caught:
             raise RequestRefused(CloseCode.OVERLOADED, f"the store did not answer within {READY_TIMEOUT_S:g} s")
         return Status("ready")

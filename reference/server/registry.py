@@ -69,7 +69,7 @@ class RunRegistry:
         try:
             return await self._store.create_run(run_id, self._shared.new_id())
         except StoreUnavailable as error:
-            raise _unavailable(error) from error
+            raise self._unavailable(f"run {run_id} could not be made", error) from error
 
     async def open(self, run_id: str) -> LiveRun:
         """The live run; use it before the next checkpoint, since after it the run may have ended.
@@ -112,7 +112,7 @@ class RunRegistry:
         except RemoteError as error:
             loading.error = error
         except StoreUnavailable as error:
-            loading.error = _unavailable(error)
+            loading.error = self._unavailable(f"run {run_id} could not be loaded", error)
         except Exception as error:
             self._shared.on_fault(f"run {run_id} could not be loaded", error)
             loading.error = RemoteError(CloseCode.OVERLOADED, "the run cannot be loaded")
@@ -134,6 +134,6 @@ class RunRegistry:
             raise RemoteError(CloseCode.OVERLOADED, f"this server has {limit} runs in use, its limit; try again later")
         min(idle, key=lambda live: live.idle_since or 0).end()
 
-
-def _unavailable(error: StoreUnavailable) -> RemoteError:
-    return RemoteError(CloseCode.OVERLOADED, f"the store failed: {error}")
+    def _unavailable(self, what: str, error: StoreUnavailable) -> RemoteError:
+        self._shared.on_fault(what, error)
+        return RemoteError(CloseCode.OVERLOADED, "the store is not available; come back later")

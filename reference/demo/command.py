@@ -1,0 +1,133 @@
+"""`steadywire demo`: from the words of a command line to a run, and from its outcome to an exit code.
+
+0    every guarantee that was exercised held, and none that should have been exercised was left out
+1    one did not hold, was left out, or not everyone came to rest; the trace is kept, and it is said where
+2    it could not be done as asked: one line says why
+130  Ctrl-C: everything was ended, nothing is left behind
+"""
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import trio
+from rich.console import Console
+
+from reference.demo.live import LiveWatcher
+from reference.demo.plain import PlainWatcher
+from reference.demo.report import Report, report_on
+from reference.demo.schedule import Plan, plan_demo
+from reference.demo.server_process import SERVER_COMMAND
+from reference.demo.stage import Played, play
+from reference.demo.summary import parameters_line, print_line, print_summary
+from reference.demo.watching import Watcher
+from reference.protocol.errors import ConfigError, SteadywireError
+
+PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
+
+
+def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool) -> int:
+    """Run a demo, show it, judge it; returns the exit code."""
+    return run_demo(clients=clients, seconds=seconds, seed=seed, report=report, faults=faults)
+
+
+def run_demo(
+    *,
+    clients: int,
+    seconds: float,
+    seed: int,
+    report: Path | None,
+    faults: bool,
+    console: Console | None = None,
+    server_command: Sequence[str] = SERVER_COMMAND,
+) -> int:
+    """As `demo_command`, with another place to write to and another server, for whoever tests the demo itself."""
+    console = console or Console()
+    directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
+    keep = False
+    try:
+        plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
+        if report is not None:
+            _check_writable(report)
+        _print_beginning(plan, console)
+        played = _play(plan, directory, console, server_command)
+        if played is None:
+            print_line(console, "interrupted; the server and the clients are gone")
+            return INTERRUPTED
+        judged = report_on(played)
+        print_summary(judged, console)
+        keep = not judged.passed
+        if keep:
+            _keep(played, directory, console)
+        if report is not None:
+            _write(judged, report)
+    except SteadywireError as error:
+        Console(stderr=True).print(f"steadywire demo: {error}", markup=False, highlight=False, soft_wrap=True)
+        return CANNOT
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    return PASSED if judged.passed else FAILED
+
+
+def _play(plan: Plan, directory: Path, console: Console, server_command: Sequence[str]) -> Played | None:
+    """The run; None if it was interrupted."""
+    if console.is_terminal:
+        live = LiveWatcher(console)
+        showing: AbstractContextManager[object] = live
+        watcher: Watcher = live
+    else:
+        showing, watcher = nullcontext(), PlainWatcher(lambda line: print_line(console, line))
+    with showing:
+        return trio.run(_play_unless_interrupted, plan, watcher, directory, server_command)
+
+
+async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path, server_command: Sequence[str]) -> Played | None:
+    played: Played | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_signal() -> None:
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_for_signal)
+            failure: SteadywireError | None = None
+            try:
+                played = await play(plan, watcher, directory, server_command=server_command)
+            except SteadywireError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return played
+
+
+def _print_beginning(plan: Plan, console: Console) -> None:
+    faults = f"{len(plan.faults)} faults" if plan.faults else "no faults"
+    print_line(console, f"{len(plan.clients)} clients, {plan.seconds:g} s, seed {plan.seed}: {faults}; {parameters_line()}")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise ConfigError unless a file can be written there; what stands in it stays."""
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"the report {path} cannot be written: {error.strerror}; name another file") from None
+
+
+def _write(report: Report, path: Path) -> None:
+    try:
+        report.write(path)
+    except OSError as error:
+        raise ConfigError(f"the report {path} could not be written: {error.strerror}") from None
+
+
+def _keep(played: Played, directory: Path, console: Console) -> None:
+    trace = directory / "trace.jsonl"
+    played.trace.write(trace)
+    print_line(console, f"kept for a closer look: {trace}, and the server's log and store beside it")

@@ -1,0 +1,201 @@
+"""The figures of a demo, as one JSON object.
+
+    what was asked       seed, clients, seconds, schedule (all faults), parameters
+    what happened        counts, round trips, recovery times, how long everything took to come to rest
+    what became of it    guarantees: true (held), false (violated), null (this run did not exercise it); and verdicts with the words
+
+A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. A recovery is the time from
+the moment at which nothing carries a client any more, until something carries it again and it has been given everything that anyone
+had seen at that moment.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reference.demo.parameters import CLIENT, POLICY, RECOVERY_BOUND_S, SERVER, SETTLE_S_MAX
+from reference.demo.stage import Played
+from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.health import percentile
+from reference.protocol.timers import NS_PER_S
+from simulation.checkers import Status, Verdict, check_facts
+from simulation.counts import Counts, count
+from simulation.facts import ClientFacts, Facts, facts_of
+from simulation.faults import Fault
+from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
+
+
+class RoundTrips(msgspec.Struct, frozen=True):
+    """In ms; None without a ping that was answered."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """In seconds; None if no connection was lost."""
+
+    p50: float | None
+    p99: float | None
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """One guarantee: its sentence, and how it went. `checked`: how many things were looked at."""
+
+    sentence: str
+    status: Status
+    checked: int
+    violated: int
+    violations: tuple[str, ...]
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How client and server were set, and how long recovery and rest may take, in seconds."""
+
+    client: ClientConfig
+    server: ServerConfig
+    reconnect_policy: dict[str, float]
+    recovery_bound_s: float
+    settle_s_max: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module. The counts are those of simulation.counts.
+
+    settled_s: how long everyone took to come to rest after the work, None if not within the limit; late: who did not, in words.
+    """
+
+    seed: int
+    clients: int
+    seconds: float
+    published: int
+    accepted: int
+    failed: int
+    refused: int
+    unsettled: int
+    delivered: int
+    snapshots: int
+    resets: int
+    duplicates: int
+    gaps: int
+    out_of_order: int
+    lost: int
+    reconnections: int
+    fallbacks: int
+    returns_to_websocket: int
+    server_restarts: int
+    round_trip_ms: RoundTrips
+    delivery_rate: float | None
+    recovery_s: Recovery
+    settled_s: float | None
+    late: tuple[str, ...]
+    passed: bool
+    shortcomings: tuple[str, ...]
+    """Why it has not passed, a sentence each."""
+    guarantees: dict[str, bool | None]
+    verdicts: dict[str, Judgement]
+    schedule: tuple[Fault, ...]
+    parameters: Parameters
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON. Raises OSError."""
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
+
+def report_on(played: Played) -> Report:
+    """Judge a run."""
+    facts = facts_of(played.trace)
+    verdicts, counts, plan = check_facts(facts), count(facts), played.plan
+    trips, recoveries = sorted(played.round_trips_ms), sorted(recoveries_s(facts))
+    settled = counts.accepted + counts.failed
+    shortcomings = tuple(_shortcomings(played, verdicts, counts))
+    return Report(
+        seed=plan.seed,
+        clients=len(plan.clients),
+        seconds=plan.seconds,
+        **_shared(counts),
+        round_trip_ms=RoundTrips(*(_percentile(trips, fraction) for fraction in (0.5, 0.95, 0.99))),
+        delivery_rate=counts.accepted / settled if settled else None,
+        recovery_s=Recovery(*(_percentile(recoveries, fraction) for fraction in (0.5, 0.99))),
+        settled_s=played.settled_s,
+        late=played.late,
+        passed=not shortcomings,
+        shortcomings=shortcomings,
+        guarantees={name: None if verdict.status == "not exercised" else verdict.ok for name, verdict in verdicts.items()},
+        verdicts={
+            name: Judgement(verdict.sentence, verdict.status, verdict.checked, verdict.violated, verdict.violations)
+            for name, verdict in verdicts.items()
+        },
+        schedule=plan.faults,
+        parameters=Parameters(CLIENT, SERVER, msgspec.to_builtins(POLICY), RECOVERY_BOUND_S, SETTLE_S_MAX),
+    )
+
+
+def recoveries_s(facts: Facts) -> Iterator[float]:
+    """Every time that a client was cut off, until it was back; in seconds."""
+    epoch = None if facts.log is None else facts.log.epoch
+    seen = sorted((at, number) for (seen_epoch, number), at in facts.visible_at.items() if seen_epoch == epoch)
+    times, heads, head = [at for at, _ in seen], [], 0
+    for _, number in seen:
+        head = max(head, number)
+        heads.append(head)
+    for client in facts.clients.values():
+        yield from _recoveries_of(client, times, heads)
+
+
+def _recoveries_of(client: ClientFacts, times: Sequence[int], heads: Sequence[int]) -> Iterator[float]:
+    lost_at: int | None = None
+    was_carried, position, wanted = False, 0, 0
+    for record in client.records:
+        match record:
+            case StateTurned(at=at, state=state):
+                if was_carried and not state.is_connected and lost_at is None:
+                    lost_at = at
+                if not was_carried and state.is_connected:
+                    known = bisect_right(times, at)
+                    wanted = heads[known - 1] if known else 0
+                was_carried = state.is_connected
+            case Delivered(sequence_number=number) | SnapshotTaken(sequence_number=number) | ResetTaken(sequence_number=number):
+                position = number
+            case _:
+                continue
+        if lost_at is not None and was_carried and position >= wanted:
+            yield (record.at - lost_at) / NS_PER_S
+            lost_at = None
+
+
+WITHOUT_FAULTS = {"G6": "there was no fault to recover from", "G11": "the server was not killed"}
+"""What a demo without faults cannot exercise, and why."""
+
+
+def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) -> Iterator[str]:
+    has_faults = bool(played.plan.faults)
+    for name, verdict in verdicts.items():
+        if verdict.status == "violated":
+            yield f"{name} did not hold: {verdict.sentence}"
+        elif verdict.status == "not exercised" and (has_faults or name not in WITHOUT_FAULTS):
+            yield f"{name} was not exercised, and should have been: {verdict.sentence}"
+    if played.settled_s is None:
+        yield f"not everyone had come to rest {SETTLE_S_MAX:.1f} s after the work: {'; '.join(played.late)}"
+    if has_faults:
+        for what, happened in (
+            ("was reconnected", counts.reconnections),
+            ("fell back to HTTP polling", counts.fallbacks),
+            ("returned to WebSocket", counts.returns_to_websocket),
+        ):
+            if not happened:
+                yield f"nobody {what}, so this run has not shown it"
+        if counts.server_restarts != len(played.plan.kills):
+            yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
+
+
+def _percentile(ascending: list[float], fraction: float) -> float | None:
+    return round(percentile(ascending, fraction), 3) if ascending else None
+
+
+def _shared(counts: Counts) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(counts).items() if name in Report.__struct_fields__}

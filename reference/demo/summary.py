@@ -1,0 +1,97 @@
+"""What is said at the end: what was done to the network, the counts, and each guarantee with its sentence."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.text import Text
+
+from reference.demo.parameters import CLIENT, POLICY, RECOVERY_BOUND_S, SERVER
+from reference.demo.report import WITHOUT_FAULTS, Judgement, Report
+from simulation.faults import Fault
+
+VIOLATIONS_SHOWN = 5
+
+_NOUNS = {
+    "reset": ("reset", "resets"),
+    "half_open": ("half-open line", "half-open lines"),
+    "outage": ("outage", "outages"),
+    "stall": ("stall", "stalls"),
+    "refuse": ("refusal of new connections", "refusals of new connections"),
+    "block_upgrade": ("ban on WebSocket", "bans on WebSocket"),
+    "server_restart": ("hard kill of the server", "hard kills of the server"),
+}
+_MARKS = {"held": ("ok", "green"), "violated": ("NOT held", "bold red"), "not exercised": ("not exercised", "yellow")}
+
+
+def parameters_line() -> str:
+    """What differs from the defaults, in one sentence."""
+    return (
+        f"shorter times than the defaults: connect {CLIENT.connect_timeout_s:g} s, ping every {CLIENT.ping_interval_s:g} s with "
+        f"{CLIENT.ping_timeout_s:g} s to answer, back-off {POLICY.floor_s:g} s + U(0, {POLICY.base_s:g} s * {POLICY.factor:g}**k), at "
+        f"most {POLICY.cap_s:g} s, polling every {CLIENT.poll_interval_s:g} s after {CLIENT.fallback_after_failures} failures, "
+        f"WebSocket probed after {CLIENT.probe_interval_s:g} s, heartbeat {SERVER.heartbeat_interval_s:g} s"
+    )
+
+
+def print_summary(report: Report, console: Console) -> None:
+    """Print it."""
+    print_line(console, "")
+    print_line(console, f"The network: {_what_was_done(report.schedule)}.")
+    print_line(
+        console,
+        f"The clients: {report.clients}; {report.reconnections} reconnections, {report.fallbacks} fallbacks to HTTP polling, "
+        f"{report.returns_to_websocket} returns to WebSocket; {report.server_restarts} restarts of the server.",
+    )
+    print_line(
+        console,
+        f"The events: {report.published} published, {report.accepted} accepted, {report.failed} failed; "
+        f"{report.delivered} delivered, {report.duplicates} twice, {report.gaps} gaps, {report.out_of_order} out of order, "
+        f"{report.lost} lost.",
+    )
+    print_line(console, f"The times: {_times(report)}.")
+    print_line(console, "")
+    for name, verdict in report.verdicts.items():
+        _print_guarantee(console, name, verdict, has_faults=bool(report.schedule))
+    print_line(console, "")
+    if report.passed:
+        exercised = [verdict for verdict in report.verdicts.values() if verdict.status == "held"]
+        print_line(console, f"All {len(exercised)} guarantees that this run exercised held.", "bold green")
+    for shortcoming in report.shortcomings:
+        print_line(console, shortcoming, "bold red")
+
+
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """One line as it is: long ones are left to the terminal to wrap, so that they can be copied and searched."""
+    console.print(Text(line, style=style), soft_wrap=True, highlight=False)
+
+
+def _print_guarantee(console: Console, name: str, verdict: Judgement, *, has_faults: bool) -> None:
+    mark, style = _MARKS[verdict.status]
+    reason = (
+        f" ({WITHOUT_FAULTS[name]})" if verdict.status == "not exercised" and not has_faults and name in WITHOUT_FAULTS else ""
+    )
+    line = Text.assemble((f"{name:>4}  "), (f"{mark:<13}", style), f"  {verdict.sentence}{reason}")
+    console.print(line, soft_wrap=True, highlight=False)
+    for violation in verdict.violations[:VIOLATIONS_SHOWN]:
+        print_line(console, f"        {violation}", "red")
+    if verdict.violated > VIOLATIONS_SHOWN:
+        print_line(console, f"        ... and {verdict.violated - VIOLATIONS_SHOWN} more", "red")
+
+
+def _what_was_done(schedule: tuple[Fault, ...]) -> str:
+    if not schedule:
+        return "nothing was done to it"
+    counted = Counter(str(type(fault).__struct_config__.tag) for fault in schedule)
+    return ", ".join(f"{counted[tag]} {nouns[counted[tag] > 1]}" for tag, nouns in _NOUNS.items() if counted[tag])
+
+
+def _times(report: Report) -> str:
+    trips, recovery = report.round_trip_ms, report.recovery_s
+    parts = []
+    if trips.p50 is not None:
+        parts.append(f"round trip p50 {trips.p50:.0f}, p95 {trips.p95:.0f}, p99 {trips.p99:.0f} ms")
+    if recovery.p50 is not None:
+        parts.append(f"cut off for p50 {recovery.p50:.1f}, p99 {recovery.p99:.1f} s")
+    if report.settled_s is not None:
+        parts.append(f"at rest {report.settled_s:.1f} s after the work, {RECOVERY_BOUND_S:.1f} s allowed for recovery")
+    return "; ".join(parts) or "none measured"

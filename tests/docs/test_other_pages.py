@@ -1,0 +1,46 @@
+"""The pages beside the protocol: what they name exists, and nothing is left out."""
+
+import re
+
+from reference.protocol.config import recovery_bound_s
+from simulation.checkers import CHECKERS
+from tests.docs import document
+
+GUARANTEES = (document.ROOT / "docs" / "guarantees.md").read_text()
+GLOSSARY = (document.ROOT / "docs" / "glossary.md").read_text()
+
+WORDS = """
+run, event, sequence number, epoch, head, oldest, session, connection, transport, cursor, outbox, inbox, gap, replay,
+snapshot, fan-out, presence, backoff, jitter, fallback, heartbeat, half-open, round trip, delivery rate, reconnect
+storm, path, impairment, fault, workload, scenario, replication, trace, checker, warm-up, confidence interval, common
+random numbers
+"""
+"""The words of this project, which must not mean two things."""
+
+
+def test_every_guarantee_stands_there_with_its_checker_and_its_tests() -> None:
+    parts = re.split(r"^## (G\d+) .*$", GUARANTEES, flags=re.MULTILINE)[1:]
+    found = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(found) == list(CHECKERS)
+    for guarantee, part in found.items():
+        assert f"`test_{guarantee.lower()}_*`" in part
+        assert f"checker {guarantee}" in part
+        assert "- Rests on: " in part
+        assert "- Does not promise: " in part
+        assert len(re.findall(r"^\*\*[^*]+\.\*\*$", part, re.MULTILINE)) == 1, f"{guarantee} has one sentence in bold"
+
+
+def test_what_the_guarantees_rest_on_exists() -> None:
+    clauses = {f"{section}.{clause}" for section, clause in document.clauses()}
+    assert set(re.findall(r"\b\d{1,2}\.\d{1,2}\b", GUARANTEES)) - clauses == set()
+    protocol = document.ROOT / "reference" / "protocol"
+    for line in re.findall(r"- Rests on: (.*?)(?=\n- )", GUARANTEES, re.DOTALL):
+        for name in re.findall(r"`([a-z_]+)(?:\.\w+)?`", line):
+            assert (protocol / f"{name}.py").exists() or (document.ROOT / "reference" / name).is_dir(), name
+    assert recovery_bound_s.__name__ in GUARANTEES
+
+
+def test_the_glossary_has_every_word() -> None:
+    defined = re.findall(r"^([a-z][a-z -]*)\n  \S", GLOSSARY, re.MULTILINE)
+    assert len(defined) == len(set(defined))
+    assert {word.strip() for word in WORDS.replace("\n", " ").split(",")} - set(defined) == set()

@@ -1,0 +1,55 @@
+"""The disk under the real server: the shipped MemoryStore, with the time that a commit takes, and a power that can fail.
+
+As the simulated store it draws, when the server is killed in the middle of a commit, whether the disk has it.
+"""
+
+from collections.abc import Sequence
+
+import trio
+
+from reference.protocol.records import Append, LogEntry, StoredRun
+from reference.store import MemoryStore, StoreError, StoreUnavailable
+from simulation.draws import EntityDraws
+
+
+class Disk:
+    """An EventStore that survives the servers that use it, one after the other."""
+
+    def __init__(self, commit_time_s: float, draws: EntityDraws) -> None:
+        self.memory = MemoryStore()
+        self.entries: list[LogEntry] = []
+        """Every entry that ever became durable, as the simulated store keeps them too."""
+        self._commit_time_s = commit_time_s
+        self._draws = draws
+        self._commits = 0
+        self._power_failed = trio.Event()
+
+    def crash(self) -> None:
+        """The server is killed; a commit under way ends now, this way or that."""
+        self._power_failed.set()
+        self._power_failed = trio.Event()
+
+    async def create_run(self, run_id: str, epoch: str) -> bool:
+        return await self.memory.create_run(run_id, epoch)
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        return await self.memory.load_run(run_id)
+
+    async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
+        self._commits += 1
+        commit, power_failed = self._commits, self._power_failed
+        with trio.move_on_after(self._commit_time_s):
+            await power_failed.wait()
+        if power_failed.is_set() and self._draws.uniform("crash", commit) >= 0.5:
+            return [StoreUnavailable("the power failed") for _ in batches]
+        outcomes = await self.memory.append(batches)
+        for batch, error in zip(batches, outcomes, strict=True):
+            if error is None:
+                self.entries += batch.entries
+        return outcomes
+
+    async def check(self) -> None:
+        await self.memory.check()
+
+    async def aclose(self) -> None:
+        await self.memory.aclose()

@@ -1,0 +1,65 @@
+"""What goes into both worlds: the scenario's own draws, looked at without running anything.
+
+The simulated users of `simulation.workload` are drawn once more, on a clock on which nothing else happens: what they do does not
+depend on what happens to them. Ids are those of the simulator.
+"""
+
+from dataclasses import dataclass, field
+
+from reference.protocol.events import CURSOR_MOVE, Data
+from reference.protocol.timers import ns
+from simulation.clock import ARRIVAL, Call, Clock
+from simulation.draws import Draws
+from simulation.faults import Path
+from simulation.scenario import Scenario
+from simulation.workload import Work
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One call of a simulated user; `event_type` CURSOR_MOVE moves the cursor, all else is published. `at` in ns."""
+
+    at: int
+    event_type: str
+    data: Data
+
+
+@dataclass
+class Part:
+    """What one client brings with it. `arrives_at` in ns."""
+
+    name: str
+    path: Path
+    arrives_at: int
+    deeds: list[Deed] = field(default_factory=list)
+
+
+class _Rehearsal:
+    """Stands where a client's host stands, and writes down what it is told to do."""
+
+    def __init__(self, clock: Clock, part: Part) -> None:
+        self.name = part.name
+        self._clock = clock
+        self._part = part
+
+    def publish(self, event_type: str, data: Data) -> None:
+        self._part.deeds.append(Deed(self._clock.now, event_type, data))
+
+    def move_cursor(self, data: Data) -> None:
+        self._part.deeds.append(Deed(self._clock.now, CURSOR_MOVE, data))
+
+
+def parts_of(scenario: Scenario) -> list[Part]:
+    """Everyone's part in the scenario."""
+    draws = Draws(scenario.seed)
+    clock = Clock()
+    parts = []
+    for group in scenario.groups:
+        for name in group.client_names:
+            arrives_at = ns(group.arrive_within_s * draws.of(name).uniform("arrival", 0))
+            part = Part(name, group.path, arrives_at)
+            work = Work(clock, _Rehearsal(clock, part), scenario.workload, draws.of(name), ns(scenario.horizon_s))
+            Call(clock, arrives_at, ARRIVAL, lambda _, work=work: work.start())
+            parts.append(part)
+    clock.run(until=ns(scenario.horizon_s) + 1)
+    return parts

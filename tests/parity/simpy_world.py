@@ -1,0 +1,29 @@
+"""The scenario in SimPy: the simulator as it is shipped, listened to."""
+
+from reference.protocol import frames
+from simulation.scenario import Scenario
+from simulation.world import World
+
+from .transcript import Direction, FrameSeen, Transcript
+
+WORLD = "SimPy"
+
+
+def play(scenario: Scenario) -> Transcript:
+    """Run `scenario` to its end."""
+    heard: list[tuple[int, FrameSeen]] = []
+
+    def listen(client: str, now: int, direction: Direction, connection_id: int, frame: frames.Frame) -> None:
+        heard.append((len(world.trace), FrameSeen(now, client, direction, connection_id, frame)))
+
+    world = World(scenario, listen=listen)
+    world.run()
+    transcript = Transcript(WORLD)
+    records = list(world.trace)
+    taken = 0
+    for position, seen in heard:  # each frame stands where it was when the trace had so many records
+        transcript.entries += records[taken:position]
+        transcript.entries.append(seen)
+        taken = position
+    transcript.entries += records[taken:]
+    return transcript

@@ -1,0 +1,288 @@
+"""The scenario on trio: the shipped server and the shipped clients, over memory streams, in virtual time.
+
+    client shell -- memory stream -- emulator's line -- memory stream -- server shell -- disk
+
+Real handshakes of trio-websocket, real requests of httpcore, the emulator's real lanes; only sockets and the wall clock are
+missing. Under trio's MockClock time stands still while anything is left to do.
+
+A server restart kills the process as a power failure does: the operating system resets its connections (here: the ends that the
+emulator holds are aborted), nothing that it would have liked to say is heard, a commit under way arrives or not as the disk's
+draw has it, and until the next process is there a SYN is answered by a reset. A refusal is a kernel's answer to a SYN as well, and
+memory streams have no kernel; so that fault is answered here, at the moment when a SYN would arrive, and not by the line.
+"""
+
+from collections import defaultdict
+from functools import partial
+
+import structlog.testing
+import trio
+import trio.testing
+
+from reference.client import Client, Lost, Received, connect
+from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
+from reference.protocol.events import CURSOR_MOVE
+from reference.protocol.observations import Observation
+from reference.protocol.outcomes import Outcome
+from reference.protocol.timers import NS_PER_S, ns
+from reference.server.app import Server, open_server
+from reference.server.settings import ServerSettings
+from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
+from simulation.draws import Draws
+from simulation.emulator import Line
+from simulation.faults import Fault, Refuse, ServerRestart
+from simulation.recording import record_actions, record_frame, record_loss, record_observations, record_outcomes, record_stored
+from simulation.scenario import Scenario
+from simulation.server_host import ORIGIN
+from simulation.trace import (
+    ClientStarted,
+    CursorMoved,
+    FaultHappened,
+    FaultOver,
+    Published,
+    PublishRefused,
+    ServerKilled,
+    ServerStarted,
+    Trace,
+)
+
+from .disk import Disk
+from .inputs import Part, parts_of
+from .transcript import FrameSeen, Transcript
+
+WORLD = "trio"
+_RUN_IDLE_S = 86_400.0
+"""The simulated server never puts an idle run away, so this one does not either."""
+
+
+class WorldFailed(Exception):
+    """The server logged a fault of its own."""
+
+
+def play(scenario: Scenario, run_id: str, epoch: str) -> Transcript:
+    """Run `scenario` to its end. Raises WorldFailed."""
+    with structlog.testing.capture_logs() as logs:
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        transcript = trio.run(_World(scenario, run_id, epoch).play, clock=clock)
+    if logs:
+        raise WorldFailed(f"the server logged {logs}")
+    return transcript
+
+
+class _World:
+    def __init__(self, scenario: Scenario, run_id: str, epoch: str) -> None:
+        self._scenario = scenario
+        self._run_id = run_id
+        self._epoch = epoch
+        self._draws = Draws(scenario.seed)
+        self._trace = _Tape()
+        self._refusals: dict[str, int] = defaultdict(int)
+        self._restarts_under_way = 0
+        self._server: Server | None = None
+        self._server_ended = trio.Event()
+        self._streams: list[MemoryPushStream] = []
+        self._sessions = 0
+
+    async def play(self) -> Transcript:
+        scenario = self._scenario
+        parts = parts_of(scenario)
+        self._disk = Disk(scenario.server.commit_time_s, self._draws.of("store"))
+        await self._disk.create_run(self._run_id, self._epoch)
+        self._lines = {
+            part.name: Line(part.name, part.path, partial(self._connect, part.name), self._draws) for part in parts
+        }
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._start_server()
+            for fault in scenario.resolved_faults:
+                nursery.start_soon(self._happen, fault)
+            for part in parts:
+                nursery.start_soon(self._be_client, part)
+            await trio.sleep_until(ns(scenario.end_s) / NS_PER_S)
+            self._trace.is_over = True
+            nursery.cancel_scope.cancel()
+        stored = await self._disk.load_run(self._run_id)
+        assert stored is not None
+        self._trace.is_over = False
+        record_stored(self._trace, stored, ns(scenario.end_s), self._disk.entries)
+        return Transcript(WORLD, self._trace.entries)
+
+    def _now(self) -> int:
+        return round(trio.current_time() * NS_PER_S)
+
+    # The server.
+
+    async def _start_server(self) -> None:
+        self._server_ended = trio.Event()
+        stored = await self._disk.load_run(self._run_id)
+        assert stored is not None
+        self._server = await self._nursery.start(self._be_server)
+        self._trace.add(ServerStarted(at=self._now(), epoch=stored.epoch, head=stored.head))
+
+    async def _be_server(self, task_status: "trio.TaskStatus[Server]") -> None:
+        def observe(observation: Observation) -> None:
+            if self._server is server:
+                record_observations(self._trace, [observation], self._now())
+
+        async with open_server(
+            ServerSettings(protocol=self._scenario.server.config, run_idle_s=_RUN_IDLE_S),
+            store=self._disk,
+            origin_ns=ORIGIN + self._now(),
+            new_id=self._new_id,
+            listening=False,
+            observe=observe,
+        ) as server:
+            task_status.started(server)
+            await trio.sleep_forever()
+        self._server_ended.set()
+
+    def _new_id(self) -> str:
+        self._sessions += 1
+        return f"session-{self._sessions}"
+
+    async def _kill_server(self) -> None:
+        assert self._server is not None
+        self._trace.add(ServerKilled(at=self._now()))
+        server, self._server = self._server, None
+        for stream in self._streams:
+            stream.abort()
+        self._streams.clear()
+        self._disk.crash()
+        server.cut()
+        await self._server_ended.wait()
+
+    # The network.
+
+    async def _open_stream(self, client: str, host: str, port: int, tls: bool) -> MemoryPushStream:
+        near, far = memory_pair()
+        self._nursery.start_soon(self._lines[client].serve, far)
+        return near
+
+    async def _connect(self, client: str) -> MemoryPushStream:
+        """The SYN of `client` has arrived."""
+        if self._server is None or self._refusals[client]:
+            raise ConnectionRefusedError
+        stream = self._server.connect()
+        self._streams.append(stream)
+        return stream
+
+    async def _happen(self, fault: Fault) -> None:
+        await trio.sleep_until(ns(fault.at_s) / NS_PER_S)
+        self._trace.add(FaultHappened(at=self._now(), fault=fault))
+        await self._begin(fault)
+        if hasattr(fault, "duration_s"):
+            await trio.sleep_until(ns(fault.end_s) / NS_PER_S)
+            await self._end(fault)
+            self._trace.add(FaultOver(at=self._now(), fault=fault))
+
+    async def _begin(self, fault: Fault) -> None:
+        if isinstance(fault, ServerRestart):
+            self._restarts_under_way += 1
+            if self._restarts_under_way == 1:
+                await self._kill_server()
+            return
+        for client, line in self._lines.items():
+            if fault.hits(client):
+                if isinstance(fault, Refuse):
+                    self._refusals[client] += 1
+                else:
+                    line.begin(fault)
+
+    async def _end(self, fault: Fault) -> None:
+        if isinstance(fault, ServerRestart):
+            self._restarts_under_way -= 1
+            if self._restarts_under_way == 0:
+                await self._start_server()
+            return
+        for client, line in self._lines.items():
+            if fault.hits(client):
+                if isinstance(fault, Refuse):
+                    self._refusals[client] -= 1
+                else:
+                    line.end(fault)
+
+    # A client.
+
+    async def _be_client(self, part: Part) -> None:
+        await trio.sleep_until(part.arrives_at / NS_PER_S)
+        name = part.name
+        self._trace.add(ClientStarted(at=self._now(), client=name, client_id=name, user_id=name))
+        async with connect(
+            "http://server",
+            self._run_id,
+            token=f"dev:{name}",
+            client_id=name,
+            config=self._scenario.client.config,
+            policy=self._scenario.client.policy.build(),
+            draws=self._draws.of(name),
+            open_stream=partial(self._open_stream, name),
+            tap=partial(self._hear, name),
+        ) as client:
+            self._nursery.start_soon(_read_all, client)
+            await self._work(client, part)
+            await trio.sleep_forever()
+
+    async def _work(self, client: Client, part: Part) -> None:
+        name = part.name
+        for deed in part.deeds:
+            await trio.sleep_until(deed.at / NS_PER_S)
+            place = len(self._trace.entries)  # the simulator notes what was asked for before what came of it
+            try:
+                if deed.event_type == CURSOR_MOVE:
+                    client.move_cursor(deed.data)
+                    record = CursorMoved(at=self._now(), client=name, data=deed.data)
+                else:
+                    ticket = client.publish_soon(deed.event_type, deed.data).number
+                    record = Published(
+                        at=self._now(), client=name, ticket=ticket, event_type=deed.event_type, data=deed.data
+                    )
+            except (InvalidEvent, OutboxFull, SessionClosed) as error:
+                if deed.event_type == CURSOR_MOVE:
+                    continue
+                record = PublishRefused(
+                    at=self._now(), client=name, event_type=deed.event_type, error=type(error).__name__
+                )
+            self._trace.entries.insert(place, record)
+
+    def _hear(self, client: str, now: int, what: Received | Lost | ClientAction | Outcome) -> None:
+        match what:
+            case Received(connection_id=connection_id, frame=frame):
+                self._trace.add(FrameSeen(now, client, "received", connection_id, frame))
+                record_frame(self._trace, client, connection_id, frame, now)
+            case Lost():
+                record_loss(
+                    self._trace,
+                    client,
+                    what.connection_id,
+                    now,
+                    code=what.code,
+                    message=what.message,
+                    retry_after_ms=what.retry_after_ms,
+                )
+            case Send(connection_ids=connection_ids, frame=frame):
+                record_actions(self._trace, client, [what], now)
+                for connection_id in connection_ids:
+                    self._trace.add(FrameSeen(now, client, "sent", connection_id, frame))
+            case Open() | Close() | RefreshToken():
+                record_actions(self._trace, client, [what], now)
+            case _:
+                record_outcomes(self._trace, client, [what], now)
+
+
+class _Tape(Trace):
+    """A trace that takes frames between its records, and can be stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list = []
+        self.is_over = False
+        self.add = self._add
+
+    def _add(self, entry) -> None:
+        if not self.is_over:
+            self.entries.append(entry)
+
+
+async def _read_all(client: Client) -> None:
+    async for _ in client:
+        pass

@@ -1,0 +1,173 @@
+"""What a client may do wrong over WebSocket: it gets the protocol's code, and the next one in the room notices nothing."""
+
+import json
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from .visitors import OTHER_RUN, RUN, Visitor, open_house, request_bytes
+from .wire.helpers import client_frame, read_answer, read_close, read_until
+
+HELLO: dict[str, Any] = {"type": "hello", "protocol": 1, "clientId": "mallory", "token": "dev:mallory"}
+
+BEFORE_WELCOME = [
+    ("not JSON", "nonsense", 4400),
+    ("no object", "[]", 4400),
+    ("no type", "{}", 4400),
+    ("an unknown type", '{"type":"hallo"}', 4400),
+    ("a server's frame", '{"type":"heartbeat","head":1}', 4400),
+    ("publish before hello", '{"type":"publish","clientSequence":1,"eventType":"CHAT","data":{}}', 4400),
+    ("nested too deeply", '{"type":"cursor","data":' + '{"a":' * 5000 + "1" + "}" * 5001, 4400),
+    ("another version", json.dumps(HELLO | {"protocol": 2}), 4406),
+    ("a client id with a blank", json.dumps(HELLO | {"clientId": "a b"}), 4400),
+    ("half a position", json.dumps(HELLO | {"afterSequence": 3}), 4400),
+    ("no token", json.dumps({key: value for key, value in HELLO.items() if key != "token"}), 4401),
+    ("a wrong token", json.dumps(HELLO | {"token": "x"}), 4401),
+    ("too big", json.dumps(HELLO | {"token": "x" * 70_000}), 4413),
+]
+AFTER_WELCOME = [
+    ("hello again", json.dumps(HELLO), 4400),
+    ("an ack of what does not exist", '{"type":"ack","sequenceNumber":9}', 4400),
+    ("a publish without a number", '{"type":"publish","eventType":"CHAT","data":{}}', 4400),
+    ("data that is no object", '{"type":"publish","clientSequence":1,"eventType":"CHAT","data":[]}', 4400),
+    ("another user's token", '{"type":"auth","token":"dev:bob"}', 4403),
+    ("a cursor with a NUL", '{"type":"cursor","data":{"a":"\\u0000"}}', 4400),
+]
+REJECTED = [
+    ("an unknown type", {"eventType": "NONSENSE"}, "unknown_event_type", False),
+    ("a graft without a position", {"eventType": "GRAFT", "data": {}}, "invalid_event", False),
+    ("presence", {"eventType": "USER_JOIN"}, "invalid_event", False),
+    ("a number after a hole", {"clientSequence": 5}, "out_of_order", True),
+]
+
+
+async def close_of(visitor: Visitor) -> tuple[int | None, int | None]:
+    """The code in the error frame, and in the close."""
+    code, _ = await visitor.closed()
+    errors = [frame["code"] for frame in visitor.heard if frame["type"] == "error"]
+    return (errors[0] if errors else None), code
+
+
+@pytest.mark.parametrize(("what", "message", "code"), BEFORE_WELCOME)
+async def test_a_bad_beginning_ends_that_connection_only(what: str, message: str, code: int, autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("bob") as bob:
+        async with house.visit() as visitor:
+            await visitor.socket.send_message(message)
+            assert await close_of(visitor) == (None if code == 4413 else code, code)
+        assert (await bob.publish(1))["type"] == "accepted"
+
+
+@pytest.mark.parametrize(("what", "message", "code"), AFTER_WELCOME)
+async def test_a_bad_frame_later_ends_that_connection_only(what: str, message: str, code: int, autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("bob") as bob:
+        async with house.guest("mallory") as visitor:
+            await visitor.socket.send_message(message)
+            assert await close_of(visitor) == (code, code)
+        assert (await bob.publish(1))["type"] == "accepted"
+
+
+@pytest.mark.parametrize(("what", "fields", "code", "retryable"), REJECTED)
+async def test_a_bad_event_is_rejected_and_the_connection_stays(
+    what: str, fields: dict[str, Any], code: str, retryable: bool, autojump_clock: MockClock
+) -> None:
+    async with open_house() as house, house.guest("mallory") as visitor:
+        number = fields.get("clientSequence", 1)
+        answer = await visitor.publish(number, **fields)
+        assert (answer["type"], answer["code"], answer.get("retryable", False)) == ("rejected", code, retryable)
+        following = 1 if retryable else 2
+        assert (await visitor.publish(following))["type"] == "accepted"
+
+
+async def test_an_unknown_run_is_told_in_words_and_closed(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("bob") as bob:
+        for run_id in (OTHER_RUN, "nonsense", RUN + "0"):
+            async with house.visit(run_id) as visitor:
+                assert await close_of(visitor) == (4404, 4404)
+        assert (await bob.publish(1))["type"] == "accepted"
+
+
+async def test_without_the_subprotocol_the_version_is_wrong(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        for subprotocols in ((), ("collab.v2.json",)):
+            async with house.visit(subprotocols=subprotocols) as visitor:
+                assert await close_of(visitor) == (4406, 4406)
+
+
+async def test_a_bad_authorization_header_is_told_at_once(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        for value in ("Basic YTpi", "Bearer", "Bearer nonsense"):
+            async with house.visit(headers=[("Authorization", value)]) as visitor:
+                assert await close_of(visitor) == (4401, 4401)
+
+
+async def test_a_token_in_the_upgrade_needs_none_in_hello(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.visit(headers=[("Authorization", "Bearer dev:alice")]) as visitor:
+        await visitor.say("hello", protocol=1, clientId="c")
+        assert (await visitor.hear("welcome"))["activeUsers"] == ["alice"]
+
+
+async def test_binary_messages_and_a_broken_frame_end_one_connection(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("bob") as bob:
+        async with house.visit() as visitor:
+            await visitor.socket.send_message(b"{}")
+            assert (await visitor.closed())[0] == 4400
+        stream = house.server.connect()
+        await stream.send_all(_upgrade(f"/ws/runs/{RUN}/collaboration"))
+        await read_until(stream, b"\r\n\r\n")
+        await stream.send_all(client_frame(0x1, b"\xff\xfe"))
+        assert (await read_close(stream))[0] == 4400
+        assert (await bob.publish(1))["type"] == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "code"),
+    [
+        ("/ws/elsewhere", "", 404, 4404),
+        (f"/ws/runs/{RUN}/collaboration", "Origin: https://evil.example\r\n", 403, 4403),
+        (f"/ws/runs/{RUN}/collaboration", "Origin: null\r\n", 403, 4403),
+    ],
+)
+async def test_what_is_no_client_of_this_protocol_is_refused_in_http(
+    path: str, headers: str, status: int, code: int, autojump_clock: MockClock
+) -> None:
+    async with open_house() as house:
+        stream = house.server.connect()
+        await stream.send_all(_upgrade(path, headers))
+        answer = await read_answer(stream)
+        assert (answer.status, answer.problem["code"]) == (status, code)
+
+
+async def test_a_development_server_does_not_answer_to_a_name_of_the_internet(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        stream = house.server.connect()
+        request = request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:alice")
+        await stream.send_all(request.replace(b"Host: 127.0.0.1", b"Host: evil.example:8765"))
+        answer = await read_answer(stream)
+        assert (answer.status, answer.problem["code"]) == (403, 4403)
+
+
+async def test_more_publishes_than_allowed_are_put_off_not_lost(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        for number in range(1, 601):
+            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+        answers = []
+        while len(answers) < 600:
+            frame = await alice.next()
+            if frame["type"] in ("accepted", "rejected"):
+                answers.append(frame)
+        rates = [answer for answer in answers if answer.get("code") == "rate"]
+        assert rates
+        assert all(answer["retryable"] and answer["retryAfterMs"] > 0 for answer in rates)
+        await trio.sleep(1)
+        taken = max(answer["clientSequence"] for answer in answers if answer["type"] == "accepted")
+        assert (await alice.publish(taken + 1))["type"] == "accepted"
+
+
+def _upgrade(path: str, headers: str = "") -> bytes:
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{headers}"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Protocol: collab.v1.json\r\n\r\n"
+    ).encode()

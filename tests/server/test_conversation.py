@@ -1,0 +1,182 @@
+"""Conversations over WebSocket, in virtual time: two clients, a resume, a late joiner, a takeover, and the clock."""
+
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.config import ServerConfig
+
+from .visitors import ORIGIN_NS, RUN, open_house
+
+
+async def test_what_one_publishes_both_hear(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        accepted = await alice.publish(1, "hi")
+        assert accepted == {"type": "accepted", "clientSequence": 1, "sequenceNumber": 1}
+        for visitor in (alice, bob):
+            (event,) = await visitor.events(1)
+            assert event == {
+                "eventType": "CHAT",
+                "userId": "alice",
+                "timestamp": ORIGIN_NS // 1_000_000,
+                "sequenceNumber": 1,
+                "data": {"text": "hi"},
+                "isCritical": False,
+            }
+
+
+async def test_welcome_says_where_the_reader_stands(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        await alice.publish(1)
+        async with house.visit() as visitor:
+            welcome = await visitor.hello("bob")
+            assert welcome["outcome"] == "fresh"
+            assert (welcome["head"], welcome["afterSequence"]) == (1, 0)
+            assert welcome["activeUsers"] == ["alice", "bob"]
+            assert welcome["serverTime"] == ORIGIN_NS // 1_000_000
+            assert (await visitor.next())["type"] == "snapshot"
+            assert await visitor.events(1)
+
+
+async def test_a_resume_brings_exactly_what_was_missed(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        async with house.visit() as visitor:
+            welcome = await visitor.hello("bob")
+            await alice.publish(1)
+            await visitor.events(1)
+        for number in (2, 3, 4):
+            await alice.publish(number)
+        async with house.visit() as visitor:
+            session = {"sessionId": welcome["sessionId"], "epoch": welcome["epoch"], "afterSequence": 1, "generation": 2}
+            again = await visitor.hello("bob", **session)
+            assert (again["outcome"], again["sessionId"]) == ("resumed", welcome["sessionId"])
+            await visitor.events(3)
+            assert visitor.numbers_heard() == [2, 3, 4]
+            assert "snapshot" not in [frame["type"] for frame in visitor.heard]
+            await alice.publish(5)
+            await visitor.events(4)
+            assert visitor.numbers_heard() == [2, 3, 4, 5]
+
+
+async def test_a_late_joiner_gets_the_snapshot_and_what_follows(autojump_clock: MockClock) -> None:
+    config = ServerConfig(events_kept_max=20, snapshot_interval_events=10, appends_pending_max=20)
+    async with open_house(protocol=config) as house, house.guest("alice") as alice:
+        for number in range(1, 46):
+            await alice.publish(number, eventType="GRAFT", data={"position": f"p{number % 7}", "n": number})
+        async with house.guest("bob") as bob:
+            snapshot = await bob.hear("snapshot")
+            assert snapshot["sequenceNumber"] == 40
+            assert {data["n"] for data in snapshot["state"]["grafts"].values()} == set(range(34, 41))
+            await bob.events(5)
+            assert bob.numbers_heard() == [41, 42, 43, 44, 45]
+
+
+async def test_an_older_position_than_what_is_kept_gets_a_snapshot_and_says_so(autojump_clock: MockClock) -> None:
+    config = ServerConfig(events_kept_max=20, snapshot_interval_events=10, appends_pending_max=20)
+    async with open_house(protocol=config) as house, house.guest("alice") as alice:
+        welcome = alice.heard[0]
+        for number in range(1, 400):
+            await alice.publish(number)
+        async with house.visit() as visitor:
+            again = await visitor.hello("bob", epoch=welcome["epoch"], afterSequence=3)
+            assert (again["outcome"], again["reason"]) == ("snapshot", "expired")
+
+
+async def test_the_newer_connection_takes_the_session_over(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as old:
+        async with house.visit() as new:
+            await new.hello("alice", generation=2)
+            assert (await old.hear("error"))["code"] == 4101
+            assert (await old.closed())[0] == 4101
+            assert (await new.publish(1))["sequenceNumber"] == 1
+        async with house.visit() as late:
+            await late.say("hello", protocol=1, clientId="alice", token="dev:alice", generation=1)
+            assert (await late.closed())[0] == 4101
+
+
+async def test_a_repeated_publish_gets_the_first_answer_again(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        async with house.guest("alice") as alice:
+            first = await alice.publish(1, "once")
+        async with house.guest("alice", generation=2) as alice:
+            again = await alice.publish(1, "once")
+            assert again == first | {"duplicate": True}
+            assert (await alice.publish(2))["sequenceNumber"] == 2
+
+
+async def test_a_quiet_run_hears_heartbeats_on_time(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        await alice.publish(1)
+        started = trio.current_time()
+        for beat in (1, 2):
+            assert (await alice.hear("heartbeat"))["head"] == 1
+            assert abs(trio.current_time() - started - 15.0 * beat) < 0.01
+
+
+async def test_a_client_that_says_nothing_is_left(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        started = trio.current_time()
+        assert (await alice.closed())[0] == 4003
+        assert abs(trio.current_time() - started - 35.0) < 0.01
+
+
+async def test_who_never_says_hello_is_left(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.visit() as visitor:
+        started = trio.current_time()
+        assert (await visitor.closed())[0] == 4003
+        assert abs(trio.current_time() - started - 10.0) < 0.01
+
+
+async def test_presence_outlives_a_cut_and_ends_with_a_bye(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        async with house.guest("bob"):
+            assert (await alice.hear("presence"))["joined"] == ["alice"]
+            assert (await alice.hear("presence"))["joined"] == ["bob"]
+        cut_at = trio.current_time()
+        await trio.sleep(20)
+        await alice.say("ping", nonce=1)
+        assert (await alice.hear("presence"))["left"] == ["bob"]
+        assert trio.current_time() - cut_at >= 30.0
+        async with house.guest("carol") as carol:
+            assert (await alice.hear("presence"))["joined"] == ["carol"]
+            await carol.say("bye")
+            assert (await carol.closed())[0] == 1000
+            assert (await alice.hear("presence"))["left"] == ["carol"]
+
+
+async def test_cursors_reach_the_others_as_latest_values(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        for x in range(50):
+            await alice.say("cursor", data={"x": x})
+        last = {}
+        while last != {"alice": {"x": 49}}:
+            last = (await bob.hear("cursors"))["moved"]
+        frames = [frame for frame in bob.heard if frame["type"] == "cursors"]
+        assert len(frames) < 5
+        assert bob.numbers_heard() == []
+
+
+async def test_pong_comes_to_who_pinged_only_and_the_round_trip_is_counted(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        await alice.say("ping", nonce=7, roundTripMs=120.0)
+        assert (await alice.hear("pong"))["nonce"] == 7
+        await bob.say("ping", nonce=8)
+        assert (await bob.hear("pong"))["nonce"] == 8
+        text = (await house.ask("GET", "/metrics")).body.decode()
+        assert 'latency_seconds_bucket{le="0.2"} 1.0' in text
+        assert 'latency_seconds_bucket{le="0.1"} 0.0' in text
+
+
+async def test_two_runs_do_not_hear_each_other(autojump_clock: MockClock) -> None:
+    other = "11111111-2222-3333-4444-555555555555"
+    async with open_house(runs=(RUN, other)) as house, house.guest("alice") as alice, house.guest("alice", other) as elsewhere:
+        await alice.publish(1, "here")
+        await elsewhere.publish(1, "there")
+        assert [event["data"]["text"] for event in await alice.events(1)] == ["here"]
+        assert [event["data"]["text"] for event in await elsewhere.events(1)] == ["there"]
+
+
+async def test_a_run_id_in_capitals_is_the_same_run(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice", RUN.upper()) as alice, house.guest("bob") as bob:
+        await alice.publish(1)
+        assert await bob.events(1)
+        assert house.server.statistics().runs_loaded == 1

@@ -1,0 +1,82 @@
+"""Runs come into memory and leave it."""
+
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.config import ServerConfig
+from reference.server.app import open_server
+from reference.server.settings import ServerSettings
+from reference.store import MemoryStore
+
+from .visitors import ORIGIN_NS, OTHER_RUN, RUN, House, open_house
+
+NO_GRACE = ServerConfig(presence_grace_s=0)
+
+
+async def test_a_run_without_anybody_leaves_memory_and_comes_back_whole(autojump_clock: MockClock) -> None:
+    async with open_house(run_idle_s=60, protocol=NO_GRACE) as house:
+        async with house.guest("alice") as alice:
+            await alice.publish(1)
+            epoch = alice.heard[0]["epoch"]
+        await trio.sleep(59)
+        assert house.server.statistics().runs_loaded == 1
+        await trio.sleep(2)
+        assert house.server.statistics().runs_loaded == 0
+        async with house.guest("alice", generation=2, epoch=epoch, afterSequence=0) as alice:
+            assert alice.heard[0]["outcome"] == "resumed"
+            assert alice.heard[0]["epoch"] == epoch
+            assert (await alice.publish(1))["duplicate"] is True
+            await alice.events(1)
+
+
+async def test_a_run_that_is_asked_stays(autojump_clock: MockClock) -> None:
+    async with open_house(run_idle_s=60) as house:
+        for _ in range(5):
+            await house.poll()
+            await trio.sleep(50)
+            assert house.server.statistics().runs_loaded == 1
+
+
+async def test_a_run_with_somebody_stays(autojump_clock: MockClock) -> None:
+    async with open_house(run_idle_s=5) as house, house.guest("alice"):
+        await trio.sleep(20)
+        assert house.server.statistics().runs_loaded == 1
+
+
+async def test_beyond_the_limit_the_idlest_run_makes_room(autojump_clock: MockClock) -> None:
+    async with open_house(runs=(RUN, OTHER_RUN), loaded_runs_max=1, protocol=NO_GRACE) as house:
+        await house.poll(run_id=RUN)
+        await house.poll(run_id=OTHER_RUN)
+        assert house.server.statistics().runs_loaded == 1
+
+
+async def test_beyond_the_limit_runs_in_use_stay_and_the_new_one_is_put_off(autojump_clock: MockClock) -> None:
+    async with open_house(runs=(RUN, OTHER_RUN), loaded_runs_max=1) as house, house.guest("alice") as alice:
+        answer = await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
+        assert (answer.status, answer.problem["code"]) == (503, 4030)
+        async with house.visit(OTHER_RUN) as visitor:
+            assert (await visitor.closed())[0] == 4030
+        assert (await alice.publish(1))["type"] == "accepted"
+
+
+async def test_epochs_and_session_ids_are_drawn_from_what_is_given(autojump_clock: MockClock) -> None:
+    names = iter(f"id-{number}" for number in range(100))
+    settings = ServerSettings()
+    async with open_server(
+        settings, store=MemoryStore(), new_id=lambda: next(names), origin_ns=ORIGIN_NS, listening=False
+    ) as server:
+        await server.create_run(RUN)
+        async with House(server).guest("alice") as alice:
+            welcome = alice.heard[0]
+            assert (welcome["epoch"], welcome["sessionId"]) == ("id-0", "id-1")
+
+
+async def test_a_clean_restart_keeps_epoch_numbers_and_answers(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with open_house(store=store) as house, house.guest("alice") as alice:
+        await alice.publish(1)
+        epoch = alice.heard[0]["epoch"]
+    async with open_house(store=store) as house, house.guest("alice", epoch=epoch, afterSequence=1) as alice:
+        assert alice.heard[0]["outcome"] == "resumed"
+        assert (await alice.publish(1))["duplicate"] is True
+        assert (await alice.publish(2))["sequenceNumber"] == 2

@@ -1,0 +1,133 @@
+"""A server that stops: nobody new, everybody told, everything accepted stored, and an end within its bound."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reference.server.app import open_server, serve
+from reference.server.settings import ServerSettings
+from reference.store import open_store
+
+from .test_store_failures import MoodyStore
+from .visitors import RUN, open_house, request_bytes, visitor_on
+from .wire.helpers import read_answer
+
+
+async def test_everybody_is_asked_to_come_back_later_and_not_all_at_once(autojump_clock: MockClock) -> None:
+    async with open_house(go_away_retry_after_s=2, go_away_spread_s=8) as house, house.guest("alice") as alice:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.server.stop)
+            code, _ = await alice.closed()
+        goaway = next(frame for frame in alice.heard if frame["type"] == "goaway")
+        assert (code, goaway) == (4001, {"type": "goaway", "code": 4001, "retryAfterMs": 2000, "spreadMs": 8000})
+
+
+async def test_a_waiting_poll_is_told_when_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_house(go_away_retry_after_s=2) as house:
+        stream = house.server.connect()
+        await stream.send_all(
+            request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=25000", token="dev:alice")
+        )
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.server.stop)
+            answer = await read_answer(stream)
+            await stream.aclose()
+        assert (answer.status, answer.problem["code"], answer.problem["retryAfterMs"]) == (503, 4001, 2000)
+        assert answer.headers["retry-after"] == "2"
+
+
+async def test_nobody_new_is_let_in(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        waiting = house.server.connect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.server.stop)
+            await trio.sleep(0.1)
+            await waiting.send_all(request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:alice"))
+            answer = await read_answer(waiting)
+            assert (answer.status, answer.problem["code"]) == (503, 4001)
+            await waiting.send_all(request_bytes("GET", "/readyz"))
+            assert (await read_answer(waiting)).status == 503
+            await waiting.aclose()
+
+
+async def test_what_is_sequenced_is_stored_before_the_end(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house, house.guest("alice") as alice:
+        store.may_append = trio.Event()
+        for number in range(1, 11):
+            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.server.stop)
+            await trio.sleep(1)
+            store.may_append.set()
+    stored = await store.load_run(RUN)
+    assert stored is not None
+    assert stored.head == 10
+
+
+async def test_a_client_that_does_not_go_is_cut_in_time(autojump_clock: MockClock) -> None:
+    async with open_house(stop_timeout_s=4) as house, house.guest("alice"):
+        started = trio.current_time()
+        await house.server.stop()
+        assert trio.current_time() - started <= 4.01
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with open_house():
+            raise ZeroDivisionError
+
+
+async def test_cancelling_ends_a_server_at_once(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(5) as scope:
+        async with open_house() as house, house.guest("alice"):
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() < 5.1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_a_server_that_keeps_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "events.sqlite3"
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, ServerSettings(port=0, store=str(path)))
+        await server.create_run(RUN)
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        async with visitor_on(stream) as alice:
+            await alice.hello("alice")
+            await alice.publish(1)
+            os.kill(os.getpid(), number)
+            assert (await alice.closed())[0] == 4001
+    async with open_store(str(path)) as store:
+        stored = await store.load_run(RUN)
+        assert stored is not None
+        assert stored.head == 1
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve, ServerSettings(port=0, store="memory:", stop_timeout_s=3600))
+        await server.create_run(RUN)
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        await stream.send_all(request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll?waitMs=1", token="dev:alice"))
+        await read_answer(stream)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with trio.move_on_after(0.2) as scope:  # the connection that is kept alive holds it up
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stream.receive_some()
+        await trio.aclose_forcefully(stream)
+
+
+async def test_the_port_is_free_again(tmp_path: Path) -> None:
+    async with open_server(ServerSettings(port=0, store="memory:")) as server:
+        port = server.port
+    async with open_server(ServerSettings(port=port, store="memory:")) as server:
+        assert server.port == port

@@ -1,0 +1,185 @@
+"""A store that fails in the middle: everyone is sent away with 4030, and what was accepted is still there when they come back."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.records import Append, StoredRun
+from reference.server.app import Server, open_server
+from reference.server.metrics import FAILURES
+from reference.server.settings import ServerSettings
+from reference.store import MemoryStore, StoreError, StoreUnavailable
+
+from .visitors import RUN, Visitor, open_house, visitor_on
+
+
+class MoodyStore(MemoryStore):
+    """A store whose disk can be full, or too slow to tell whether it wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_full = False
+        self.stores_but_does_not_tell = False
+        self.loads = 0
+        self.load_s = 0.0
+        self.may_append = trio.Event()
+        self.may_append.set()
+
+    async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
+        await self.may_append.wait()
+        if self.is_full:
+            return [StoreUnavailable("the disk is full; make room") for _ in batches]
+        outcomes = await super().append(batches)
+        if self.stores_but_does_not_tell:
+            return [StoreUnavailable("no answer; it may be stored") for _ in batches]
+        return outcomes
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        self.loads += 1
+        await trio.sleep(self.load_s)
+        if self.is_full:
+            raise StoreUnavailable("the disk is full; make room")
+        return await super().load_run(run_id)
+
+
+async def test_a_full_disk_sends_everyone_away_and_recovery_needs_nobody(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house:
+        async with house.guest("alice") as alice, house.guest("bob") as bob:
+            await alice.publish(1, "before")
+            store.is_full = True
+            await alice.say("publish", clientSequence=2, eventType="CHAT", data={"text": "lost?"})
+            for visitor in (alice, bob):
+                assert (await visitor.closed())[0] == 4030
+                assert visitor.numbers_heard() == [1]
+        assert house.server.monitor.metrics.value(FAILURES, reason="store") == 1
+        async with house.visit() as visitor:
+            await visitor.say("hello", protocol=1, clientId="alice", token="dev:alice")
+            assert (await visitor.closed())[0] == 4030
+        answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll")
+        assert (answer.status, answer.problem["code"]) == (503, 4030)
+        assert "the disk is full" not in answer.problem["message"]  # that is for the log
+        store.is_full = False
+        async with house.guest("alice", generation=3) as alice:
+            assert await alice.publish(2) == {"type": "accepted", "clientSequence": 2, "sequenceNumber": 2}
+
+
+async def test_what_was_stored_without_an_answer_is_not_stored_twice(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house:
+        async with house.guest("alice") as alice:
+            store.stores_but_does_not_tell = True
+            await alice.say("publish", clientSequence=1, eventType="CHAT", data={})
+            assert (await alice.closed())[0] == 4030
+            store.stores_but_does_not_tell = False
+        async with house.guest("alice", generation=2) as alice:
+            assert alice.heard[0]["lastClientSequence"] == 1
+            answer = await alice.publish(1)
+            assert answer == {"type": "accepted", "clientSequence": 1, "sequenceNumber": 1, "duplicate": True}
+
+
+async def test_a_publish_over_http_whose_commit_fails_is_told(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house:
+        await house.poll()
+        store.is_full = True
+        body = b'{"clientId":"c","messages":[{"clientSequence":1,"eventType":"CHAT","data":{}}]}'
+        answer = await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", body)
+        assert (answer.status, answer.problem["code"]) == (503, 4030)
+
+
+async def test_many_who_come_at_once_wait_for_one_load(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    store.load_s = 1.0
+    async with open_house(store=store) as house:
+
+        async def come(name: str) -> None:
+            async with house.guest(name) as visitor:
+                assert visitor.heard
+
+        async with trio.open_nursery() as nursery:
+            for index in range(50):
+                nursery.start_soon(come, f"guest-{index}")
+        assert store.loads == 1
+
+
+async def test_a_client_that_leaves_during_a_load_takes_nothing_from_the_others(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    store.load_s = 1.0
+    async with open_house(store=store) as house, trio.open_nursery() as nursery:
+
+        async def come(name: str) -> None:
+            async with house.guest(name):
+                pass
+
+        with trio.move_on_after(0.5):
+            async with trio.open_nursery() as impatient:
+                impatient.start_soon(come, "impatient")
+                await trio.sleep(0.1)
+                nursery.start_soon(come, "patient")
+                await trio.sleep_forever()
+        assert store.loads == 1
+
+
+async def test_nothing_is_shown_before_it_is_durable(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        store.may_append = trio.Event()
+        await alice.say("publish", clientSequence=1, eventType="CHAT", data={})
+        await trio.sleep(5)
+        with trio.move_on_after(5):
+            await bob.hear("events")
+        assert not alice.events_heard()
+        assert not bob.events_heard()
+        assert (await house.poll("afterSequence=0"))["head"] == 0
+        store.may_append.set()
+        assert (await alice.hear("accepted"))["sequenceNumber"] == 1
+        assert await bob.events(1)
+
+
+async def test_what_is_published_during_a_commit_is_stored_and_sent_as_one_batch(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with open_house(store=store) as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        store.may_append = trio.Event()
+        for number in range(1, 51):
+            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+        await trio.sleep(1)
+        store.may_append.set()
+        await bob.events(50)
+        batches = [len(frame["events"]) for frame in bob.heard if frame["type"] == "events"]
+        assert batches == [1, 49]
+
+
+async def test_a_database_that_refuses_to_write_and_then_writes_again(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+
+    def execute(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute(statement)
+
+    async with open_server(ServerSettings(port=0, store=str(path))) as server:
+        await server.create_run(RUN)
+        async with socket_guest(server, "alice") as alice:
+            assert (await alice.publish(1))["type"] == "accepted"
+            refuse = "BEGIN SELECT RAISE(ABORT, 'attempt to write a readonly database'); END"
+            execute(f"CREATE TRIGGER refuse BEFORE INSERT ON persisted_collaboration_messages {refuse}")
+            await alice.say("publish", clientSequence=2, eventType="CHAT", data={})
+            code, reason = await alice.closed()
+            assert code == 4030
+            assert str(path) not in str(reason)
+        execute("DROP TRIGGER refuse")
+        async with socket_guest(server, "alice", generation=2) as alice:
+            assert (await alice.publish(2))["sequenceNumber"] == 2
+
+
+@asynccontextmanager
+async def socket_guest(server: Server, name: str, **fields: Any) -> AsyncIterator[Visitor]:
+    stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+    async with visitor_on(stream) as visitor:
+        await visitor.hello(name, **fields)
+        yield visitor

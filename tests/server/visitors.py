@@ -1,0 +1,183 @@
+"""What the tests of the server share: visitors, who speak the protocol by hand, and a server for them in virtual time."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+import trio_websocket
+
+from reference.protocol.frames import SUBPROTOCOL
+from reference.server.app import Server, open_server
+from reference.server.settings import ServerSettings
+from reference.server.wire.memory_stream import MemoryPushStream
+from reference.store import EventStore, MemoryStore
+
+from .wire.helpers import Answer, read_answer
+
+RUN = "01234567-89ab-cdef-0123-456789abcdef"
+OTHER_RUN = "11111111-2222-3333-4444-555555555555"
+ORIGIN_NS = 1_700_000_000_000_000_000
+"""The time at which virtual servers start, in ns."""
+
+Message = dict[str, Any]
+
+
+@dataclass
+class Visitor:
+    """A client that does only what a test tells it. Frames that it was not asked about are kept in `heard`."""
+
+    socket: trio_websocket.WebSocketConnection
+    heard: list[Message] = field(default_factory=list)
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.socket.send_message(json.dumps({"type": kind, **fields}))
+
+    async def hear(self, kind: str) -> Message:
+        """The next frame of that kind; frames of other kinds are passed over."""
+        while True:
+            frame = await self.next()
+            if frame["type"] == kind:
+                return frame
+
+    async def next(self) -> Message:
+        frame = json.loads(await self.socket.get_message())
+        assert isinstance(frame, dict)
+        self.heard.append(frame)
+        return frame
+
+    async def hello(self, name: str, **fields: Any) -> Message:
+        """Greet as that client of the user of the same name; the welcome."""
+        await self.say("hello", **{"protocol": 1, "clientId": name, "token": f"dev:{name}"} | fields)
+        return await self.hear("welcome")
+
+    async def publish(self, number: int, text: str = "", **fields: Any) -> Message:
+        """Publish a CHAT; the answer."""
+        await self.say("publish", **{"clientSequence": number, "eventType": "CHAT", "data": {"text": text}} | fields)
+        while True:
+            frame = await self.next()
+            if frame["type"] in ("accepted", "rejected") and frame["clientSequence"] == number:
+                return frame
+
+    async def events(self, count: int) -> list[Message]:
+        """The next events, at least that many; those that came while something else was awaited are first."""
+        events = self.events_heard()
+        while len(events) < count:
+            await self.next()
+            events = self.events_heard()
+        return events
+
+    def events_heard(self) -> list[Message]:
+        return [event for frame in self.heard if frame["type"] == "events" for event in frame["events"]]
+
+    def numbers_heard(self) -> list[int]:
+        return [event["sequenceNumber"] for event in self.events_heard()]
+
+    async def closed(self) -> tuple[int | None, str | None]:
+        """Code and reason, once the server has closed."""
+        try:
+            while True:
+                await self.next()
+        except trio_websocket.ConnectionClosed as closed:
+            return (None, None) if closed.reason is None else (closed.reason.code, closed.reason.reason)
+
+
+@dataclass
+class House:
+    """A server in memory, and ways to visit it."""
+
+    server: Server
+
+    @asynccontextmanager
+    async def visit(
+        self,
+        run_id: str = RUN,
+        *,
+        capacity_bytes: int | None = None,
+        subprotocols: tuple[str, ...] = (SUBPROTOCOL,),
+        headers: list[tuple[str, str]] | None = None,
+    ) -> AsyncIterator[Visitor]:
+        """A visitor whose WebSocket is open; it is cut at the end, without a word."""
+        stream = self.server.connect(capacity_bytes=capacity_bytes)
+        async with visitor_on(stream, run_id, subprotocols=subprotocols, headers=headers) as visitor:
+            yield visitor
+
+    @asynccontextmanager
+    async def guest(self, name: str, run_id: str = RUN, **fields: Any) -> AsyncIterator[Visitor]:
+        """A visitor who has been welcomed."""
+        async with self.visit(run_id) as visitor:
+            await visitor.hello(name, **fields)
+            yield visitor
+
+    async def ask(
+        self, method: str, path: str, body: bytes = b"", *, token: str | None = "dev:alice", headers: str = ""
+    ) -> Answer:
+        """One HTTP request on a connection of its own; `headers` are whole lines."""
+        stream = self.server.connect()
+        await stream.send_all(request_bytes(method, path, body, token=token, headers=headers))
+        answer = await read_answer(stream)
+        await stream.aclose()
+        return answer
+
+    async def poll(self, query: str = "", *, run_id: str = RUN, token: str | None = "dev:alice") -> Message:
+        """The body of a successful poll."""
+        answer = await self.ask("GET", f"/api/runs/{run_id}/collaboration/poll?{query}", token=token)
+        assert answer.status == 200, answer
+        return answer.problem
+
+    async def post(
+        self, messages: list[Message], *, client_id: str = "alice", token: str = "dev:alice", **fields: Any
+    ) -> Message:
+        """The body of a successful publish over HTTP."""
+        body = json.dumps({"clientId": client_id, "messages": messages, **fields}).encode()
+        answer = await self.ask("POST", f"/api/runs/{RUN}/collaboration/publish", body, token=token)
+        assert answer.status == 200, answer
+        return answer.problem
+
+
+def request_bytes(method: str, path: str, body: bytes = b"", *, token: str | None = None, headers: str = "") -> bytes:
+    lines = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n{headers}"
+    if token is not None:
+        lines += f"Authorization: Bearer {token}\r\n"
+    return (lines + "\r\n").encode() + body
+
+
+@asynccontextmanager
+async def visitor_on(
+    stream: trio.abc.Stream,
+    run_id: str = RUN,
+    *,
+    subprotocols: tuple[str, ...] = (SUBPROTOCOL,),
+    headers: list[tuple[str, str]] | None = None,
+) -> AsyncIterator[Visitor]:
+    """A visitor over any stream."""
+    async with trio.open_nursery() as nursery:
+        socket = await trio_websocket.wrap_client_stream(
+            nursery,
+            stream,
+            "127.0.0.1",
+            f"/ws/runs/{run_id}/collaboration",
+            subprotocols=list(subprotocols),
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers or []],
+        )
+        try:
+            yield Visitor(socket)
+        finally:
+            if isinstance(stream, MemoryPushStream):
+                stream.abort()
+            else:
+                await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_house(*, store: EventStore | None = None, runs: tuple[str, ...] = (RUN,), **settings: Any) -> AsyncIterator[House]:
+    """A server without a socket, with its runs made."""
+    store = store or MemoryStore()
+    options = ServerSettings(**settings)
+    async with open_server(options, store=store, origin_ns=ORIGIN_NS, listening=False) as server:
+        for run_id in runs:
+            await server.create_run(run_id)
+        yield House(server)
