@@ -77,7 +77,7 @@ class ClientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A stretch of time, in ns, in which a fault was at work on some clients; `clients` empty: on all. `kind`: the fault's tag."""
+    """A stretch of time, in ns, in which a fault (`kind`: its tag) was at work on some clients; `clients` empty: on all."""
 
     kind: str
     start: int

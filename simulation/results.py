@@ -254,8 +254,8 @@ def round_trips(facts: Facts) -> pd.DataFrame:
 def summary(facts: Facts) -> pd.DataFrame:
     """One row.
 
-    delivery_rate: accepted / (accepted + failed for good). delivered_share: of all messages, those that were delivered, or covered
-    by a snapshot; undelivered: how many were neither. Quantiles are of what was delivered, so read them beside that share.
+    delivery_rate: accepted / (accepted + failed for good). delivered_share: of all messages, those that were delivered, or
+    covered by a snapshot; undelivered: how many were neither. Quantiles are of what was delivered: read them beside that share.
     """
     counts = count(facts)
     all_messages = messages(facts)

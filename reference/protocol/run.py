@@ -106,7 +106,6 @@ class Run:
                 self._renew(connection, identity, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
-        self._close_losers(now)
 
     # Readers take, or do not.
 

@@ -19,7 +19,7 @@ from .wire.helpers import Answer, read_answer
 
 PUBLISHERS = 4
 KILLS = 2
-ACCEPTED_BETWEEN_KILLS = 150
+ACCEPTED_BETWEEN_KILLS = 50
 _SERVE = "import sys; from reference.server.command import serve_command; sys.exit(serve_command(port=int(sys.argv[1]), store=sys.argv[2]))"
 
 
