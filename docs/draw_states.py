@@ -112,7 +112,8 @@ def save(path: Path) -> None:
 
 
 def _name(thing: ClientState | ClientInput) -> str:
-    return thing.value.replace("_", " ")
+    word: str = thing.value
+    return word.replace("_", " ")
 
 
 def _colour(state: ClientState) -> str:

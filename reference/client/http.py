@@ -7,7 +7,7 @@ closing a stream here is by force and cannot wait for a peer that is gone.
 An answer is bounded where its bytes come in: after a request was written, a stream yields at most ANSWER_BYTES_MAX.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,14 @@ class Answer:
 class HttpClient:
     """Requests to one server, on at most two connections that are kept for the next. An async context manager."""
 
-    def __init__(self, address: Address, token: str | None, open_stream: OpenStream) -> None:
+    def __init__(
+        self, address: Address, token: str | None, open_stream: OpenStream, bytes_came: Callable[[], None] = lambda: None
+    ) -> None:
+        """`bytes_came` is told of every piece that arrives."""
         self._address = address
         self._headers = [(b"Host", address.host_header.encode("ascii")), (b"Accept", b"application/json"), *bearer(token)]
         self._pool = httpcore.AsyncConnectionPool(
-            max_connections=_CONNECTIONS_MAX, network_backend=_Backend(address, open_stream)
+            max_connections=_CONNECTIONS_MAX, network_backend=_Backend(address, open_stream, bytes_came)
         )
 
     async def __aenter__(self) -> "HttpClient":
@@ -88,9 +91,10 @@ class _TooBig(httpcore.ReadError):
 class _Backend(httpcore.AsyncNetworkBackend):
     """Connections to one server, whatever httpcore believes its name to be."""
 
-    def __init__(self, address: Address, open_stream: OpenStream) -> None:
+    def __init__(self, address: Address, open_stream: OpenStream, bytes_came: Callable[[], None]) -> None:
         self._address = address
         self._open_stream = open_stream
+        self._bytes_came = bytes_came
 
     async def connect_tcp(
         self,
@@ -104,12 +108,13 @@ class _Backend(httpcore.AsyncNetworkBackend):
             stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ConnectError(str(error.__cause__ or error)) from error
-        return _Stream(stream)
+        return _Stream(stream, self._bytes_came)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, bytes_came: Callable[[], None]) -> None:
         self._stream = stream
+        self._bytes_came = bytes_came
         self._answer_bytes = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -117,6 +122,8 @@ class _Stream(httpcore.AsyncNetworkStream):
             data = bytes(await self._stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ReadError(str(error)) from error
+        if data:
+            self._bytes_came()
         self._answer_bytes += len(data)
         if self._answer_bytes > ANSWER_BYTES_MAX:
             raise _TooBig

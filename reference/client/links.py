@@ -41,6 +41,10 @@ class Reports(Protocol):
         """The WebSocket could not be opened or has ended, by the peer's close code or without one."""
         ...
 
+    def bytes_came(self, connection_id: int) -> None:
+        """Some bytes have arrived, perhaps a part of a large frame: the line is alive."""
+        ...
+
     async def arrived(self, connection_id: int, frame: Frame) -> None:
         """A frame, or an answer. Waits while the application has no room, and so slows the server down."""
         ...

@@ -7,6 +7,7 @@ whole connection, and what was under way is cancelled with it.
 """
 
 import math
+from functools import partial
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -31,7 +32,7 @@ class PollingLink:
     ) -> None:
         self._id = connection_id
         self._path = address.run_path(run_id) + "/collaboration"
-        self._http = HttpClient(address, token, open_stream)
+        self._http = HttpClient(address, token, open_stream, partial(reports.bytes_came, connection_id))
         self._reports = reports
         self._scope = trio.CancelScope()
         self._under_way = 0

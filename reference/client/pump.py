@@ -39,6 +39,7 @@ from reference.protocol.outcomes import Outcome, PublishAccepted, PublishFailed,
 from reference.protocol.timers import NS_PER_S
 
 PATIENCE_S_MAX = 1.0
+_BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast line need not tell it of every piece
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +53,17 @@ class Received:
     frame: frames.Frame
 
 
-Tap = Callable[[int, Received | ClientAction | Outcome], None]
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A connection could not be opened, or has ended; `code` is the peer's close code, None if there was none."""
+
+    connection_id: int
+    code: int | None
+    message: str
+    retry_after_ms: int | None
+
+
+Tap = Callable[[int, Received | Lost | ClientAction | Outcome], None]
 """Told of everything that passes through the pump, in order, with the time in ns."""
 
 
@@ -81,6 +92,7 @@ class Pump:
         self._turned = trio.lowlevel.ParkingLot()
         self._link_ended = trio.lowlevel.ParkingLot()
         self._holds = False
+        self._bytes_fed_at = -NS_PER_S
         self._worth_waiting_for = max(1, mailbox.outcomes_max // 4)
         config = session.config
         self._patience_s = min(PATIENCE_S_MAX, config.tail_timeout_s / 2, config.ping_timeout_s / 2)
@@ -123,7 +135,15 @@ class Pump:
 
     def lost(self, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
         now = self.now()
+        if self._tap is not None:
+            self._tap(now, Lost(connection_id, code, message, retry_after_ms))
         self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
+
+    def bytes_came(self, connection_id: int) -> None:
+        now = self.now()
+        if now - self._bytes_fed_at >= _BYTES_FED_EVERY_NS:
+            self._bytes_fed_at = now
+            self.feed(self.session.bytes_received, connection_id, now)
 
     async def arrived(self, connection_id: int, frame: frames.Frame) -> None:
         match frame:

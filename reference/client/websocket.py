@@ -21,6 +21,8 @@ which has at most 64 publishes unanswered and leaves a connection on which nothi
 """
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import trio
@@ -102,7 +104,7 @@ class WebSocketLink:
         try:
             async with trio.open_nursery() as library:
                 try:
-                    await self._converse(library, _Line(stream))
+                    await self._converse(library, _Line(stream, partial(self._reports.bytes_came, self._id)))
                 except Exception as error:  # ours: raised below, so that the library's are known for what they are
                     failure = error
                 library.cancel_scope.cancel()
@@ -190,8 +192,9 @@ class WebSocketLink:
 class _Line(trio.abc.Stream):
     """The stream as trio-websocket gets it; it knows what becomes of the handshake."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, bytes_came: Callable[[], None]) -> None:
         self._stream = stream
+        self._bytes_came = bytes_came
         self._answer_bytes = 0
         self.is_open = False
         self.handshake = trio.CancelScope()
@@ -217,7 +220,9 @@ class _Line(trio.abc.Stream):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._ended()
             raise
-        if not data:
+        if data:
+            self._bytes_came()
+        else:
             self._ended()
         return data
 

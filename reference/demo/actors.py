@@ -1,7 +1,7 @@
 """A client of the demo: it joins over its own line, works through its plan, reads what comes, and leaves when all is over.
 
-It is an ordinary application. It publishes without waiting for answers, so its work goes on while its network does not; it goes on
-reading all the time; and it knows nothing about the faults.
+It is an ordinary application. It publishes without waiting for answers, so its work goes on while its network does not; it reads
+all the time; and it knows nothing about the faults.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from reference.protocol.errors import SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from simulation.draws import Draws
 
-SAMPLE_INTERVAL_S = 0.25
+SAMPLE_INTERVAL_S = 0.5
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from reference.demo.report import Report, report_on
 from reference.demo.schedule import Plan, plan_demo
 from reference.demo.server_process import SERVER_COMMAND
 from reference.demo.stage import Played, play
-from reference.demo.summary import parameters_line, print_line, print_summary
+from reference.demo.summary import print_beginning, print_line, print_summary
 from reference.demo.watching import Watcher
 from reference.protocol.errors import ConfigError, SteadywireError
 
@@ -52,7 +52,7 @@ def run_demo(
         plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
         if report is not None:
             _check_writable(report)
-        _print_beginning(plan, console)
+        print_beginning(plan, console)
         played = _play(plan, directory, console, server_command)
         if played is None:
             print_line(console, "interrupted; the server and the clients are gone")
@@ -104,11 +104,6 @@ async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path
     if failure is not None:
         raise failure
     return played
-
-
-def _print_beginning(plan: Plan, console: Console) -> None:
-    faults = f"{len(plan.faults)} faults" if plan.faults else "no faults"
-    print_line(console, f"{len(plan.clients)} clients, {plan.seconds:g} s, seed {plan.seed}: {faults}; {parameters_line()}")
 
 
 def _check_writable(path: Path) -> None:

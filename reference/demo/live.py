@@ -9,6 +9,7 @@ When the terminal is too low for all rows, those that fit are shown, and one lin
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,13 +20,17 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.demo.plain import KINDS, kind_of
-from reference.demo.watching import Act, Row, Scene
+from reference.demo.watching import Row, Scene
 from reference.protocol.states import ClientState
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 
 NEWS_SHOWN = 6
-LINES_BESIDE_ROWS = NEWS_SHOWN + 7
-FRAMES_PER_S = 10
+LINES_BESIDE = 7
+"""Of the screen, beside rows and news: header, headings, empty lines, and the one where the cursor stands."""
+ROOMY_LINES, ROOMY_COLUMNS = 30, 100
+"""On a smaller screen there are fewer news, and narrower columns."""
+MUCH_BEHIND_EVENTS, MUCH_QUEUED_EVENTS = 25, 5
+"""More than that is coloured."""
 
 _STATE_WORDS = {
     ClientState.NEW: ("new", "dim"),
@@ -35,8 +40,8 @@ _STATE_WORDS = {
     ClientState.LIVE: ("live", "bold green"),
     ClientState.WAITING: ("waiting", "red"),
     ClientState.POLLING: ("polling", "magenta"),
-    ClientState.PROBE_CONNECTING: ("polling, probing", "magenta"),
-    ClientState.PROBE_GREETING: ("polling, probing", "magenta"),
+    ClientState.PROBE_CONNECTING: ("probing", "magenta"),
+    ClientState.PROBE_GREETING: ("probing", "magenta"),
     ClientState.PROBE_PROVING: ("returning", "green"),
     ClientState.REFRESHING: ("token", "yellow"),
     ClientState.CLOSED: ("ended", "dim"),
@@ -48,7 +53,6 @@ _FAULT_WORDS = {
     HalfOpen: "half-open",
     Refuse: "refused",
     BlockUpgrade: "no WebSocket",
-    ServerRestart: "server down",
 }
 
 
@@ -58,7 +62,7 @@ class LiveWatcher:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._news: deque[tuple[float, str]] = deque(maxlen=NEWS_SHOWN)
-        self._live = Live(console=console, refresh_per_second=FRAMES_PER_S, auto_refresh=False)
+        self._live = Live(console=console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -69,83 +73,78 @@ class LiveWatcher:
 
     def say(self, at_s: float, sentence: str) -> None:
         self._news.append((at_s, sentence))
-        if len(self._news) == 1:
-            self._live.update(self._said(), refresh=True)
+        if len(self._news) == 1:  # there is no scene yet
+            self._live.update(self._told(NEWS_SHOWN), refresh=True)
 
     def show(self, scene: Scene) -> None:
-        rows_max = max(3, self._console.size.height - LINES_BESIDE_ROWS)
-        self._live.update(Group(_header(scene), Text(), _table(scene, rows_max), Text(), self._said()), refresh=True)
+        width, height = self._console.size
+        news = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
+        rows_max = max(3, height - news - LINES_BESIDE)
+        picture = Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), self._told(news))
+        self._live.update(picture, refresh=True)
 
-    def _said(self) -> Text:
-        lines = [
-            Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence, no_wrap=True, overflow="ellipsis")
-            for at_s, sentence in self._news
-        ]
+    def _told(self, count: int) -> Text:
+        lines = (Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence) for at_s, sentence in list(self._news)[-count:])
         return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
 
-def _header(scene: Scene) -> Table:
-    done = min(1.0, scene.at_s / scene.seconds)
-    server = ("up", "bold green") if scene.server_is_up else ("KILLED", "bold red")
-    everyone = sorted({_FAULT_WORDS[type(fault)] for fault in scene.faults if not fault.clients and scene.act is Act.WORK})
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(
+def _header(scene: Scene, width: int) -> Group:
+    progress = Table.grid(padding=(0, 2))
+    progress.add_row(
         Text.assemble(("steadywire demo", "bold"), f"  {scene.act.value}"),
-        ProgressBar(total=1.0, completed=done, width=24),
+        ProgressBar(total=scene.seconds, completed=min(scene.at_s, scene.seconds), width=max(6, min(24, width - 66))),
         Text(f"{min(scene.at_s, scene.seconds):.0f} of {scene.seconds:g} s"),
-        Text.assemble("server ", server),
-        Text(", ".join(everyone), style="red"),
+        Text("server up", style="green") if scene.server_is_up else Text("SERVER KILLED", style="bold red"),
+        _words(fault for fault in scene.faults if not fault.clients),
     )
-    kinds = Counter(kind_of(row) for row in scene.rows)
-    clients = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-    lines = Table.grid()
-    lines.add_row(grid)
-    lines.add_row(
-        Text(f"published {scene.published}   accepted {scene.accepted}   delivered {scene.delivered}   {clients}", style="dim")
-    )
-    return lines
+    figures = f"published {scene.published}  accepted {scene.accepted}  delivered {scene.delivered}  {_counted(scene.rows)}"
+    return Group(progress, Text(figures, style="dim", no_wrap=True, overflow="ellipsis"))
 
 
-def _table(scene: Scene, rows_max: int) -> Group:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("client")
-    table.add_column("path", justify="right")
-    table.add_column("state", min_width=16)
-    table.add_column("transport", min_width=9)
-    for name in ("position", "queued", "round trip", "reconnections"):
-        table.add_column(name, justify="right")
-    table.add_column("its network now", min_width=24)
+def _table(scene: Scene, rows_max: int, width: int) -> Group:
+    is_wide = width >= ROOMY_COLUMNS
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="dim")
+    table.add_column("client", no_wrap=True)
+    if is_wide:
+        table.add_column("path", justify="right", no_wrap=True)
+    table.add_column("state", min_width=10, no_wrap=True)
+    table.add_column("transport", min_width=9, no_wrap=True)
+    for name in ("position", "queued", "round trip" if is_wide else "rtt", "reconnects"):
+        table.add_column(name, justify="right", min_width=max(6, len(name)), no_wrap=True)
+    table.add_column("network now", min_width=12, no_wrap=True)
     shown = scene.rows if len(scene.rows) <= rows_max else scene.rows[: rows_max - 1]
     for row in shown:
-        table.add_row(*_cells(row, scene))
-    rest = Counter(kind_of(row) for row in scene.rows[len(shown) :])
-    if not rest:
-        return Group(table)
-    counted = ", ".join(f"{rest[kind]} {kind}" for kind in KINDS if rest[kind])
-    return Group(table, Text(f"and {len(scene.rows) - len(shown)} more: {counted}", style="dim"))
+        client, path, *cells = _cells(row, scene)
+        table.add_row(client, *([path] if is_wide else []), *cells)
+    rest = scene.rows[len(shown) :]
+    return Group(table, Text(f"and {len(rest)} more: {_counted(rest)}", style="dim")) if rest else Group(table)
 
 
 def _cells(row: Row, scene: Scene) -> tuple[Text, ...]:
+    path = Text(f"{row.path.latency_s * 1000:.0f} ms", style="dim")
+    trouble = _words(fault for fault in scene.faults if row.name in fault.clients)
     if row.state is None:
-        return Text(row.name, style="dim"), Text(_path(row), style="dim"), Text("comes later", style="dim")
+        return Text(row.name, style="dim"), path, Text("later", style="dim"), *(Text() for _ in range(5)), trouble
     word, style = _STATE_WORDS[row.state]
-    behind = scene.head - row.position
     return (
         Text(row.name),
-        Text(_path(row), style="dim"),
+        path,
         Text(word, style=style),
         Text(row.transport or "-", style="" if row.transport else "dim"),
-        Text(str(row.position), style="yellow" if behind > 25 else ""),
-        Text(str(row.queued), style="yellow" if row.queued > 5 else ""),
+        Text(str(row.position), style="yellow" if scene.head - row.position > MUCH_BEHIND_EVENTS else ""),
+        Text(str(row.queued), style="yellow" if row.queued > MUCH_QUEUED_EVENTS else ""),
         Text("-" if row.round_trip_ms is None else f"{row.round_trip_ms:.0f} ms"),
         Text(str(row.reconnections)),
-        Text(_troubles(row.name, scene.faults), style="red"),
+        trouble,
     )
 
 
-def _path(row: Row) -> str:
-    return f"{row.path.latency_s * 1000:.0f} ms"
+def _words(faults: Iterable[Fault]) -> Text:
+    """What these faults do to a network. That the server is down is shown elsewhere."""
+    words = sorted({_FAULT_WORDS[type(fault)] for fault in faults if not isinstance(fault, ServerRestart)})
+    return Text(", ".join(words), style="red", no_wrap=True, overflow="ellipsis")
 
 
-def _troubles(name: str, faults: tuple[Fault, ...]) -> str:
-    return ", ".join(sorted({_FAULT_WORDS[type(fault)] for fault in faults if name in fault.clients}))
+def _counted(rows: Sequence[Row]) -> str:
+    kinds = Counter(kind_of(row) for row in rows)
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])

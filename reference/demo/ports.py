@@ -1,8 +1,8 @@
 """Ports for the server and for the clients' lines, which have to be found again after they were closed for a while.
 
-A port from the system's own choice will not do. While nobody listens on it, a client that tries to connect may be given that very
-number for its own end, and is then connected to itself: the port is taken, and the server cannot come back. So these are taken from
-below the range that systems choose from.
+A port from the system's own choice will not do. While nobody listens on it, a client that tries to connect may be given that
+very number for its own end, and is then connected to itself: the port is taken, and the server cannot come back. So these are
+taken from below the range that systems choose from.
 """
 
 import os

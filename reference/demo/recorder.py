@@ -1,8 +1,8 @@
 """The clients' own records, as one trace.
 
-Two kinds of witness speak. What an application reads from its client (events, snapshots, presence) is recorded when it reads it, so
-everything that stands between the network and the application is judged too. What it is told otherwise (answers to its publishes,
-changes of state) and what its connections do is recorded from the client's tap, in the order in which the session says it.
+Two kinds of witness speak. What an application reads from its client (events, snapshots, presence) is recorded when it reads
+it, so everything that stands between the network and the application is judged too. What it is told otherwise (answers to its
+publishes, changes of state) and what its connections do is recorded from the client's tap, in the order in which it happens.
 
 A trace begins when the work begins. When everything is at rest it ends: what a client does when it leaves is no part of it.
 """

@@ -2,11 +2,11 @@
 
     what was asked       seed, clients, seconds, schedule (all faults), parameters
     what happened        counts, round trips, recovery times, how long everything took to come to rest
-    what became of it    guarantees: true (held), false (violated), null (this run did not exercise it); and verdicts with the words
+    what became of it    guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
 
-A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. A recovery is the time from
-the moment at which nothing carries a client any more, until something carries it again and it has been given everything that anyone
-had seen at that moment.
+A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. A recovery is the time
+from the moment at which nothing carries a client any more, until something carries it again and it has been given everything that
+anyone had seen when that began.
 """
 
 from bisect import bisect_right

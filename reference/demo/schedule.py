@@ -27,11 +27,11 @@ from simulation.trace import publish_data
 
 CLIENTS_MIN, CLIENTS_MAX = 2, 200
 SECONDS_MIN, SECONDS_MAX = 5.0, 3600.0
-PUBLISHES_PER_S_MAX = 2.5
+PUBLISHES_PER_S_MAX = 1.5
 """Of one client."""
-DELIVERIES_PER_S_MAX = 1500.0
+DELIVERIES_PER_S_MAX = 800.0
 """Of all clients together: all of them run in one process, and it is their records that are judged."""
-CURSORS_PER_S_MAX = 2.0
+CURSORS_PER_S_MAX = 1.0
 FLAGS_MAX = 4000
 """In one run. Flags are never folded away, and the state of a run is bounded."""
 BLOCK_S_MIN, BLOCK_S_MAX = 4.3, 8.0
@@ -137,7 +137,7 @@ def _publishes(name: str, clients: int, begin_s: float, end_s: float, draws: Ent
 
 
 def _cursors(clients: int, begin_s: float, end_s: float, draws: EntityDraws) -> Iterator[Move]:
-    per_s = min(CURSORS_PER_S_MAX, 2 * DELIVERIES_PER_S_MAX / clients**2)
+    per_s = min(CURSORS_PER_S_MAX, DELIVERIES_PER_S_MAX / clients**2)
     for index, at_s in enumerate(_times("cursor", per_s, begin_s, end_s, draws)):
         yield Move(at_s, CURSOR_MOVE, {"line": int(40 * draws.uniform("line", index)), "column": index % 80})
 

@@ -2,8 +2,9 @@
 
     python -m reference.demo.server_main --port 20007 --store sqlite:////tmp/demo.sqlite3 --run 01234567-...
 
-It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines: first `Listening`, once connections are accepted, then what the runs let observe, as records
-of a trace with `at` by this machine's monotonic clock. Logs go to standard error.
+It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines:
+first `Listening`, once connections are accepted, then what the runs let observe, as records of a trace whose `at` is by this
+machine's monotonic clock. Logs go to standard error.
 
 It ends on SIGTERM, gracefully, and as soon as standard input ends: whoever started it holds the other end, so it cannot be left
 behind, however its parent dies.
@@ -13,6 +14,7 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 import time
 
 import msgspec
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _serve(port: int, store_url: str, run_id: str) -> None:
     settings = ServerSettings(port=port, store=store_url, protocol=SERVER, stop_timeout_s=STOP_TIMEOUT_S)
+    await _load_all_code()
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
         if not await parent.receive_some():
             return  # nobody needs this process any more
@@ -72,6 +75,13 @@ async def _serve(port: int, store_url: str, run_id: str) -> None:
                     nursery.start_soon(_wait_for_end, parent, nursery.cancel_scope)
                     await anext(signals)
                     nursery.cancel_scope.cancel()
+
+
+async def _load_all_code() -> None:
+    """Use a store once: database and migrations load their code only then, which takes longer than all the rest of a start."""
+    with tempfile.TemporaryDirectory(prefix="steadywire-demo-") as directory:
+        async with open_store(f"sqlite:///{directory}/unused.sqlite3"):
+            pass
 
 
 def _tell(observation: Observation) -> None:

@@ -83,7 +83,8 @@ class ServerProcess:
             await process.stdin.send_all(START)
         try:
             with trio.move_on_after(START_S_MAX):
-                return await self._nursery.start(self._live, process)
+                listening: Listening = await self._nursery.start(self._live, process)
+                return listening
             raise ServerFailed(self._last_words(f"the server process did not listen within {START_S_MAX:g} s"))
         except ServerFailed as failure:
             self.failure = failure

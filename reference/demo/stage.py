@@ -1,9 +1,9 @@
 """One run of a demo, put together: server, emulator, clients, faults, and whoever watches.
 
-From the outside in, and ended the other way: the server's process outlives the emulator, which outlives the clients. The run has four
-acts. The server starts. The clients work, and the faults come. Then the network is left in peace, and everyone has a bounded time to
-come back, get rid of what waits, and reach the head over WebSocket. Then the record ends, the clients leave, the server is asked to
-stop, and what its store holds is read from the file.
+From the outside in, and ended the other way: the server's process outlives the emulator, which outlives the clients. The run has
+four acts. The server starts. The clients work, and the faults come. Then the network is left in peace, and everyone has a bounded
+time to come back, get rid of what waits, and reach the head over WebSocket. Then the record ends, the clients leave, the server
+is asked to stop, and what its store holds is read from the file.
 """
 
 from collections import deque
@@ -34,6 +34,8 @@ LOOK_INTERVAL_S = 0.2
 REST_S = 0.5
 """How long everything must have been at rest."""
 LEAVE_S_MAX = 3.0
+SHOWN_S_MIN = 1.0
+"""How long a fault is shown that is over in a moment."""
 PREPARE_S = 3.0
 """How long before the server is killed its successor begins to load its code."""
 
@@ -60,7 +62,6 @@ class _Stage:
     actors: list[Actor] = field(default_factory=list)
     act: Act = Act.WORK
     server_is_up: bool = True
-    under_way: list[Fault] = field(default_factory=list)
     is_over: trio.Event = field(default_factory=trio.Event)
 
 
@@ -92,7 +93,7 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
 
 
 async def _perform(stage: _Stage) -> tuple[float | None, tuple[str, ...]]:
-    """Work, and come to rest. Returns how long the rest took to come, None if the limit was passed, and who was late, in words."""
+    """Work, and come to rest. Returns how long that took, None if the limit was passed, and who was late, in words."""
     recorder, settled_s = stage.recorder, None
     async with trio.open_nursery() as watching:
         watching.start_soon(_look, stage)
@@ -101,8 +102,10 @@ async def _perform(stage: _Stage) -> tuple[float | None, tuple[str, ...]]:
             for actor in stage.actors:
                 playing.start_soon(actor.perform, stage.server.place.run_id, recorder, draws, stage.is_over)
             async with trio.open_nursery() as faults:
+                faults.start_soon(_kill_server, stage, stage.plan.kills)
                 for fault in stage.plan.faults:
-                    faults.start_soon(_let_happen, stage, fault)
+                    if not isinstance(fault, ServerRestart):
+                        faults.start_soon(_let_happen, stage, fault)
                 await trio.sleep(stage.plan.seconds)
             stage.act, begun_s = Act.SETTLE, recorder.now_s
             stage.watcher.say(begun_s, "the work is done and nothing disturbs the network any more: everyone has to come to rest")
@@ -112,6 +115,7 @@ async def _perform(stage: _Stage) -> tuple[float | None, tuple[str, ...]]:
             late = tuple(_unrest(stage))
             recorder.end()
             stage.act = Act.END
+            stage.watcher.show(_scene(stage))
             stage.is_over.set()
             playing.cancel_scope.deadline = trio.current_time() + LEAVE_S_MAX
         watching.cancel_scope.cancel()
@@ -119,32 +123,37 @@ async def _perform(stage: _Stage) -> tuple[float | None, tuple[str, ...]]:
 
 
 async def _let_happen(stage: _Stage, fault: Fault) -> None:
-    """One fault, at its time, from its beginning to its end."""
-    recorder = stage.recorder
-    if isinstance(fault, ServerRestart):
-        await trio.sleep(max(0.0, fault.at_s - PREPARE_S - recorder.now_s))
+    """One fault of the network, at its time, from its beginning to its end."""
+    await _begin(stage, fault)
+    await stage.emulator.apply(fault)
+    _end(stage, fault)
+
+
+async def _kill_server(stage: _Stage, kills: Sequence[ServerRestart]) -> None:
+    """Kill the server, each time with its successor ready to start, and start it again."""
+    for kill in kills:
+        await trio.sleep(max(0.0, kill.at_s - PREPARE_S - stage.recorder.now_s))
         await stage.server.prepare()
-    await trio.sleep(max(0.0, fault.at_s - recorder.now_s))
-    recorder.add(lambda at: FaultHappened(at=at, fault=fault))
-    stage.under_way.append(fault)
-    stage.watcher.say(recorder.now_s, describe(fault))
-    if isinstance(fault, ServerRestart):
-        await _restart(stage, fault)
-    else:
-        await stage.emulator.apply(fault)
-    stage.under_way.remove(fault)
+        await _begin(stage, kill)
+        stage.server_is_up = False
+        await stage.server.kill()
+        stage.recorder.add(lambda at: ServerKilled(at=at))
+        await trio.sleep(kill.duration_s)
+        listening = await stage.server.start()
+        _server_started(stage, listening)
+        stage.watcher.say(stage.recorder.now_s, f"the server is back, with {listening.head} events from its store")
+        _end(stage, kill)
+
+
+async def _begin(stage: _Stage, fault: Fault) -> None:
+    await trio.sleep(max(0.0, fault.at_s - stage.recorder.now_s))
+    stage.recorder.add(lambda at: FaultHappened(at=at, fault=fault))
+    stage.watcher.say(stage.recorder.now_s, describe(fault))
+
+
+def _end(stage: _Stage, fault: Fault) -> None:
     if fault.end_s > fault.at_s:
-        recorder.add(lambda at: FaultOver(at=at, fault=fault))
-
-
-async def _restart(stage: _Stage, fault: ServerRestart) -> None:
-    stage.server_is_up = False
-    await stage.server.kill()
-    stage.recorder.add(lambda at: ServerKilled(at=at))
-    await trio.sleep(fault.duration_s)
-    listening = await stage.server.start()
-    _server_started(stage, listening)
-    stage.watcher.say(stage.recorder.now_s, f"the server is back, with {listening.head} events from its store")
+        stage.recorder.add(lambda at: FaultOver(at=at, fault=fault))
 
 
 def _server_started(stage: _Stage, listening: Listening) -> None:
@@ -195,8 +204,8 @@ async def _read_store(place: ServerPlace) -> StoredRun:
 
 
 async def _look(stage: _Stage) -> None:
-    """Show the scene, several times a second, until cancelled."""
-    while True:
+    """Show the scene, several times a second; the last one is the one at rest, before the clients leave."""
+    while stage.act is not Act.END:
         for sentence in _moves(stage.recorder.turns):
             stage.watcher.say(stage.recorder.now_s, sentence)
         stage.watcher.show(_scene(stage))
@@ -204,13 +213,13 @@ async def _look(stage: _Stage) -> None:
 
 
 def _scene(stage: _Stage) -> Scene:
-    recorder = stage.recorder
+    recorder, now_s = stage.recorder, stage.recorder.now_s
     return Scene(
         act=stage.act,
-        at_s=recorder.now_s,
+        at_s=now_s,
         seconds=stage.plan.seconds,
         server_is_up=stage.server_is_up,
-        faults=tuple(stage.under_way),
+        faults=tuple(fault for fault in stage.plan.faults if fault.at_s <= now_s <= max(fault.end_s, fault.at_s + SHOWN_S_MIN)),
         published=recorder.counts["published"],
         accepted=recorder.counts["accepted"],
         delivered=recorder.counts["delivered"],

@@ -3,10 +3,12 @@
 from collections import Counter
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from reference.demo.parameters import CLIENT, POLICY, RECOVERY_BOUND_S, SERVER
 from reference.demo.report import WITHOUT_FAULTS, Judgement, Report
+from reference.demo.schedule import Plan
 from simulation.faults import Fault
 
 VIOLATIONS_SHOWN = 5
@@ -23,14 +25,23 @@ _NOUNS = {
 _MARKS = {"held": ("ok", "green"), "violated": ("NOT held", "bold red"), "not exercised": ("not exercised", "yellow")}
 
 
-def parameters_line() -> str:
-    """What differs from the defaults, in one sentence."""
-    return (
-        f"shorter times than the defaults: connect {CLIENT.connect_timeout_s:g} s, ping every {CLIENT.ping_interval_s:g} s with "
-        f"{CLIENT.ping_timeout_s:g} s to answer, back-off {POLICY.floor_s:g} s + U(0, {POLICY.base_s:g} s * {POLICY.factor:g}**k), at "
-        f"most {POLICY.cap_s:g} s, polling every {CLIENT.poll_interval_s:g} s after {CLIENT.fallback_after_failures} failures, "
-        f"WebSocket probed after {CLIENT.probe_interval_s:g} s, heartbeat {SERVER.heartbeat_interval_s:g} s"
+def print_beginning(plan: Plan, console: Console) -> None:
+    """Print what is going to happen, and with which parameters."""
+    faults = f"{len(plan.faults)} faults on the way" if plan.faults else "no faults"
+    print_line(
+        console, f"steadywire demo: {len(plan.clients)} clients, {plan.seconds:g} s of work, seed {plan.seed}, {faults}", "bold"
     )
+    client, server, retry = CLIENT, SERVER, POLICY
+    print_line(
+        console,
+        "Times are shorter than the defaults, so that all of this fits into seconds: "
+        f"connect within {client.connect_timeout_s:g} s, ping every {client.ping_interval_s:g} s, dead after "
+        f"{client.ping_timeout_s:g} s without an answer; retry after {retry.floor_s:g} s + U(0, min({retry.cap_s:g} s, "
+        f"{retry.base_s:g} s * {retry.factor:g}^k)), after {client.fallback_after_failures} failures poll every "
+        f"{client.poll_interval_s:g} s and probe WebSocket, first after {client.probe_interval_s:g} s; heartbeat every "
+        f"{server.heartbeat_interval_s:g} s, presence kept for {server.presence_grace_s:g} s.",
+    )
+    print_line(console, "")
 
 
 def print_summary(report: Report, console: Console) -> None:
@@ -61,21 +72,24 @@ def print_summary(report: Report, console: Console) -> None:
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:
-    """One line as it is: long ones are left to the terminal to wrap, so that they can be copied and searched."""
-    console.print(Text(line, style=style), soft_wrap=True, highlight=False)
+    """Print one line. A terminal gets it in lines of its own width; anything else as it is, so that it can be searched."""
+    console.print(Text(line, style=style), soft_wrap=not console.is_terminal, highlight=False)
 
 
 def _print_guarantee(console: Console, name: str, verdict: Judgement, *, has_faults: bool) -> None:
     mark, style = _MARKS[verdict.status]
-    reason = (
-        f" ({WITHOUT_FAULTS[name]})" if verdict.status == "not exercised" and not has_faults and name in WITHOUT_FAULTS else ""
-    )
-    line = Text.assemble((f"{name:>4}  "), (f"{mark:<13}", style), f"  {verdict.sentence}{reason}")
-    console.print(line, soft_wrap=True, highlight=False)
+    is_excused = verdict.status == "not exercised" and not has_faults and name in WITHOUT_FAULTS
+    sentence = f"{verdict.sentence} ({WITHOUT_FAULTS[name]})" if is_excused else verdict.sentence
+    if console.is_terminal:
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(Text(f"{name:>4}"), Text(f"{mark:<13}", style=style), Text(sentence))
+        console.print(row)
+    else:
+        print_line(console, f"{name:>4}  {mark:<13}  {sentence}")
     for violation in verdict.violations[:VIOLATIONS_SHOWN]:
-        print_line(console, f"        {violation}", "red")
+        print_line(console, f"      {violation}", "red")
     if verdict.violated > VIOLATIONS_SHOWN:
-        print_line(console, f"        ... and {verdict.violated - VIOLATIONS_SHOWN} more", "red")
+        print_line(console, f"      ... and {verdict.violated - VIOLATIONS_SHOWN} more", "red")
 
 
 def _what_was_done(schedule: tuple[Fault, ...]) -> str:

@@ -149,8 +149,7 @@ class ClientSession:
     def bytes_received(self, connection_id: int, now: int) -> None:
         """Some bytes came, perhaps a part of a large frame: any byte counts as life."""
         if connection_id == self._links.websocket:
-            self._pulse.heard()
-            self._receiving.bytes_came(now)
+            self._heard(now)
         elif connection_id == self._links.lane.connection_id:
             self._links.lane.bytes_came(now)
 
@@ -241,10 +240,14 @@ class ClientSession:
 
     # Frames on the WebSocket.
 
+    def _heard(self, now: int) -> None:
+        self._pulse.heard()
+        self._receiving.bytes_came(now)
+
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
-        self._pulse.heard()
+        self._heard(now)
         match frame:
             case frames.Welcome():
                 self._welcomed(frame, now)

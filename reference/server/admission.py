@@ -41,6 +41,11 @@ class Admission:
             wait_ms = self._retry_after_ms
             raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
 
+    def check_still_open(self) -> None:
+        """Raise RemoteError if the server began to stop while a run was being loaded."""
+        if self._is_going_away:
+            raise RemoteError(CloseCode.GOING_AWAY, "the server is going away")
+
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """Whose token came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
         token = bearer_token(head.header(b"authorization"))

@@ -12,6 +12,7 @@ the other way, and is bounded by `stop_timeout_s`:
     the rest is cut
 """
 
+import contextlib
 import itertools
 import secrets
 import signal
@@ -23,6 +24,7 @@ import structlog
 import trio
 
 from reference.protocol.events import EventRegistry
+from reference.protocol.observations import Observation
 from reference.server import metrics
 from reference.server.admission import Admission
 from reference.server.auth import Authenticator, authenticator_for
@@ -52,7 +54,7 @@ class ServerStatistics:
     connections: int
     """Open connections of both kinds, at the door."""
     websockets: int
-    """WebSocket connections of sessions."""
+    """WebSocket connections to runs."""
     runs_loaded: int
     appends_waiting: int
     """Batches that are not durable yet."""
@@ -104,7 +106,7 @@ class Server:
     def statistics(self) -> ServerStatistics:
         return ServerStatistics(
             connections=self._parts.door.statistics().connections,
-            websockets=self.monitor.active,
+            websockets=sum(live.websockets for live in self._parts.runs.runs),
             runs_loaded=len(self._parts.runs),
             appends_waiting=self._parts.writer.statistics().appends_waiting,
         )
@@ -172,12 +174,14 @@ async def open_server(
     authenticator: Authenticator | None = None,
     origin_ns: int | None = None,
     new_id: Callable[[], str] = new_secret_id,
+    observe: Callable[[Observation], None] | None = None,
     listening: bool = True,
 ) -> AsyncIterator[Server]:
     """A running server; it is stopped gracefully at the end of the block.
 
     `store` and `authenticator` stand in for those that `settings` name; such a store is not closed. `origin_ns` is the time at
-    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids. With `listening` False no socket is
+    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is told, at once, of whatever
+    the runs let observe, and must not raise. With `listening` False no socket is
     opened, and `Server.connect` is the only way in. Raises ConfigError, StoreUnavailable, ListenError.
     """
     settings = settings or ServerSettings()
@@ -186,7 +190,7 @@ async def open_server(
     failure: Exception | None = None
     async with opening as events:
         async with trio.open_nursery() as nursery:
-            server = _assemble(settings, events, authenticator, ServerClock(origin_ns), new_id, nursery)
+            server = _assemble(settings, events, authenticator, ServerClock(origin_ns), new_id, observe, nursery)
             try:
                 if listening:
                     await server.listen()
@@ -206,9 +210,16 @@ def _assemble(
     authenticator: Authenticator,
     clock: ServerClock,
     new_id: Callable[[], str],
+    observe: Callable[[Observation], None] | None,
     nursery: trio.Nursery,
 ) -> Server:
     monitor = Monitor()
+
+    def tell(observation: Observation) -> None:
+        monitor.observe(observation)
+        if observe is not None:
+            observe(observation)
+
     writer = GroupCommit(store)
     nursery.start_soon(writer.run)
     shared = Surroundings(
@@ -216,6 +227,7 @@ def _assemble(
         writer=writer,
         authenticator=authenticator,
         monitor=monitor,
+        observe=tell,
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
         on_fault=log_fault,
@@ -231,6 +243,7 @@ def _assemble(
         events=EventRegistry(settings.event_types),
         loaded_runs_max=settings.loaded_runs_max,
     )
+    monitor.metrics.show(metrics.ACTIVE, lambda: sum(live.websockets for live in runs.runs))
     monitor.metrics.show(metrics.RUNS, lambda: len(runs))
     monitor.metrics.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.secret is None)
@@ -270,9 +283,15 @@ async def _cut_at_next(signals: AsyncIterator[int], server: Server) -> None:
 
 def log_problem(problem: Problem) -> None:
     """Write down what went wrong at the byte level."""
-    log.error(problem.what, peer=problem.peer, request=problem.request, exc_info=problem.error)
+    _log(problem.what, problem.error, peer=problem.peer, request=problem.request)
 
 
 def log_fault(what: str, error: BaseException) -> None:
-    """Write down a fault of ours."""
-    log.error(what, exc_info=error)
+    """Write down a fault of ours, or of the store."""
+    _log(what, error)
+
+
+def _log(what: str, error: BaseException, **context: object) -> None:
+    # A log that fails, on a full disk say, must take neither a connection nor a run with it.
+    with contextlib.suppress(Exception):
+        log.error(what, **context, exc_info=error)

@@ -14,12 +14,11 @@ from typing import Any, Final, Protocol
 import jwt
 
 from reference.protocol.errors import CloseCode, ConfigError, RemoteError
-from reference.protocol.server_session import Identity
+from reference.protocol.server_session import USER_ID_CHARACTERS_MAX, Identity
 from reference.protocol.timers import ns
 
 SECRET_BYTES_MIN = 32
 """As many as HS256's hash has (RFC 7518, section 3.2)."""
-USER_CHARACTERS_MAX = 128
 TOKEN_CHARACTERS_MAX = 8192
 ROLES: Final = ("member", "admin")
 """A member may enter the runs that its token lists, or all if it lists none; an admin may enter every run."""
@@ -35,7 +34,8 @@ class Authenticator(Protocol):
 class TokenAuthenticator:
     """JSON Web Tokens signed with HS256 and one secret.
 
-    Claims: `sub` (the user) and `exp` (seconds since 1970) are required; `nbf` is kept; `runs` lists the runs that the holder may
+    Claims: `sub` (the user) and `exp` (seconds since 1970) are required; `nbf` is kept; `iat` is when
+    its life began, of which a client is warned near the end; `runs` lists the runs that the holder may
     enter; `role` is one of ROLES, member without it.
     """
 
@@ -52,6 +52,7 @@ class TokenAuthenticator:
             user_id = _user(claims.get("sub"))
             expires_at = _time(claims, "exp")
             not_before = _time(claims, "nbf") if "nbf" in claims else 0
+            issued_at = _time(claims, "iat") if "iat" in claims else None
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             return RemoteError(CloseCode.TOKEN, f"this token is not accepted: {error}")
         if now >= expires_at:
@@ -60,7 +61,7 @@ class TokenAuthenticator:
             return RemoteError(CloseCode.TOKEN, "the token is not valid yet")
         if not _may_enter(claims, run_id):
             return RemoteError(CloseCode.FORBIDDEN, "this token does not allow this run")
-        return Identity(user_id, expires_at)
+        return Identity(user_id, expires_at, issued_at)
 
     def _claims(self, token: str) -> dict[str, Any]:
         if len(token) > TOKEN_CHARACTERS_MAX:
@@ -112,8 +113,8 @@ def bearer_token(header: bytes | None) -> str | None:
 
 
 def _user(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= USER_CHARACTERS_MAX or not value.isprintable():
-        raise ValueError(f"its user must be 1 to {USER_CHARACTERS_MAX} printable characters")
+    if not isinstance(value, str) or not 0 < len(value) <= USER_ID_CHARACTERS_MAX or not value.isprintable():
+        raise ValueError(f"its user must be 1 to {USER_ID_CHARACTERS_MAX} printable characters")
     return value
 
 

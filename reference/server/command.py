@@ -4,6 +4,7 @@
 2   it could not start: a setting that cannot work, a port in use, a store that cannot be written
 """
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def serve_command(
     one, every token dev:<user> is believed, and only loopback is listened on.
     """
     _log_to_stderr()
+    _allow_many_connections()
     try:
         secret = None if secret_file is None else read_secret(Path(secret_file))
         settings = ServerSettings(host=host, port=port, store=store, secret=secret, allowed_origins=tuple(allowed_origins))
@@ -61,6 +63,17 @@ async def _serve_and_tell(settings: ServerSettings) -> None:
             print(f"steadywire listens on {server.url} (store {settings.store}; tokens {tokens})", flush=True)
     if failure is not None:
         raise failure
+
+
+def _allow_many_connections() -> None:
+    """Each connection is a file descriptor, and the usual limit is 1024; a process may raise it as far as it is allowed."""
+    try:
+        import resource
+    except ImportError:
+        return  # no Unix, no such limit
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is, and the door says when it is reached
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_to_stderr() -> None:

@@ -46,6 +46,7 @@ class Upgrades:
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
             live = await self._runs.open(run_id)
+            self._admission.check_still_open()
         except RemoteError as error:
             websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
             websocket.close(error.code, error.message)

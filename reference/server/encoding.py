@@ -12,29 +12,31 @@ from reference.protocol.actions import Deliver
 from reference.protocol.frames import Frame, SnapshotFrame
 from reference.server.wire.framing import frame_text
 
-KEPT_MAX = 8
-"""Framed batches and snapshots kept per run."""
+BATCHES_KEPT_MAX = 4
+"""Framed batches kept per run, beside the newest snapshot."""
 
 
 class Encoder:
     """The bytes of one loaded run's frames; a run's epoch does not change while it is loaded."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._batches: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._snapshot: tuple[int, bytes] | None = None
 
     def batch(self, batch: Deliver) -> bytes:
-        return self._numbered((batch.first, batch.last), batch.frame)
+        """The bytes of a batch of events."""
+        key = (batch.first, batch.last)
+        data = self._batches.get(key)
+        if data is None:
+            data = self._batches[key] = frame_text(codec.encode(batch.frame))
+            if len(self._batches) > BATCHES_KEPT_MAX:
+                self._batches.popitem(last=False)
+        return data
 
     def frame(self, frame: Frame) -> bytes:
-        if isinstance(frame, SnapshotFrame):
-            # No batch ends before it begins, so the keys of batches and snapshots cannot meet.
-            return self._numbered((frame.sequence_number, -1), frame)
-        return frame_text(codec.encode(frame))
-
-    def _numbered(self, key: tuple[int, int], frame: Frame) -> bytes:
-        data = self._kept.get(key)
-        if data is None:
-            data = self._kept[key] = frame_text(codec.encode(frame))
-            if len(self._kept) > KEPT_MAX:
-                self._kept.popitem(last=False)
-        return data
+        """The bytes of any other frame."""
+        if not isinstance(frame, SnapshotFrame):
+            return frame_text(codec.encode(frame))
+        if self._snapshot is None or self._snapshot[0] != frame.sequence_number:
+            self._snapshot = (frame.sequence_number, frame_text(codec.encode(frame)))
+        return self._snapshot[1]

@@ -23,6 +23,7 @@ import trio
 from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
 from reference.protocol.errors import RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
+from reference.protocol.observations import Observation
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
@@ -58,6 +59,7 @@ class Surroundings:
     writer: GroupCommit
     authenticator: Authenticator
     monitor: Monitor
+    observe: Callable[[Observation], None]
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault
@@ -99,6 +101,11 @@ class LiveRun:
         return self._idle_since
 
     @property
+    def websockets(self) -> int:
+        """WebSocket connections, those included that have not said hello."""
+        return sum(isinstance(peer, WebSocketPeer) for peer in self._peers.values())
+
+    @property
     def lagging(self) -> int:
         """Readers that have not been given everything."""
         return sum(isinstance(peer, WebSocketPeer) and self.run.is_lagging(number) for number, peer in self._peers.items())
@@ -118,7 +125,7 @@ class LiveRun:
         peer = WebSocketPeer(
             websocket,
             nursery,
-            self._more_for,
+            self,
             connection_id=self._shared.next_connection_id(),
             control_frames_max=self._shared.control_frames_max,
             close_timeout_s=self._shared.close_timeout_s,
@@ -148,6 +155,22 @@ class LiveRun:
         self._open(peer, Transport.POLLING, identity)
         self.receive(peer.connection_id, frame)
         return peer
+
+    # What the drain task of a peer asks for.
+
+    def more_for(self, peer: WebSocketPeer) -> bytes | None:
+        """What a lagging reader is given next; None when it has everything, and is current from here on."""
+        batches: list[Deliver | None] = []
+        self._feed(lambda: batches.append(self.run.next_batch(peer.connection_id, self._clock.now())))
+        batch = batches[0] if batches else None
+        if batch is None:
+            return None
+        self._shared.monitor.sent(len(batch.frame.events))
+        return self._encoder.batch(batch)
+
+    def moves(self, peer: WebSocketPeer) -> None:
+        """A lagging reader is slow, but it takes bytes."""
+        self._feed(lambda: self.run.bytes_taken(peer.connection_id, self._clock.now()))
 
     # The end.
 
@@ -232,7 +255,7 @@ class LiveRun:
             for action in actions:
                 self._carry_out(action)
         for observation in run.take_observations():
-            self._shared.monitor.observe(observation)
+            self._shared.observe(observation)
         if self._failure is not None:
             self.end()
             return
@@ -301,16 +324,6 @@ class LiveRun:
         for number in overfull:
             self.run.too_slow(number, self._clock.now())
 
-    def _more_for(self, peer: WebSocketPeer) -> bytes | None:
-        """What a lagging reader is given next; None when it has everything, and is current from here on."""
-        batches: list[Deliver | None] = []
-        self._feed(lambda: batches.append(self.run.next_batch(peer.connection_id, self._clock.now())))
-        batch = batches[0] if batches else None
-        if batch is None:
-            return None
-        self._shared.monitor.sent(len(batch.frame.events))
-        return self._encoder.batch(batch)
-
     def _catch_up(self, connection_id: int) -> None:
         """Give a lagging reader what it takes without waiting; the rest is for its drain task."""
         peer = self._peers.get(connection_id)
@@ -318,7 +331,7 @@ class LiveRun:
             if peer.is_blocked:
                 peer.drain()
                 return
-            data = self._more_for(peer)
+            data = self.more_for(peer)
             if data is not None:
                 peer.push(data)
 

@@ -71,7 +71,7 @@ COMMIT = Metric(
     buckets=_COMMIT_BUCKETS_S,
 )
 EVENTS_STORED = Metric("counter", "orchestrator_store_events_total", "Events made durable")
-ACTIVE = Metric("gauge", "orchestrator_websocket_connections_active", "WebSocket connections of sessions that stand now")
+ACTIVE = Metric("gauge", "orchestrator_websocket_connections_active", "WebSocket connections that stand now")
 RUNS = Metric("gauge", "orchestrator_runs_loaded", "Runs in memory")
 LAGGING = Metric("gauge", "orchestrator_websocket_readers_lagging", "Readers that have not been given every event")
 

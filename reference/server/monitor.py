@@ -27,25 +27,16 @@ class Monitor:
         self._resumes = counter(metrics.RESUMES)
         self._commit = histogram(metrics.COMMIT)
         self._events_stored = counter(metrics.EVENTS_STORED)
-        self._active = 0
-        self.metrics.show(metrics.ACTIVE, lambda: self._active)
-
-    @property
-    def active(self) -> int:
-        """WebSocket connections of sessions that stand now."""
-        return self._active
 
     def observe(self, observation: Observation) -> None:
         """Something that a run let observe."""
         match observation:
             case Joined(outcome=outcome, is_return=is_return):
-                self._active += 1
                 self._connections.inc()
                 self._resumes.labels(outcome).inc()
                 if is_return:
                     self._reconnections.inc()
             case Left(code=code):
-                self._active -= 1
                 self._disconnections.labels("none" if code is None else str(code)).inc()
             case FellBack():
                 self._fallbacks.inc()

@@ -6,7 +6,8 @@ has caught up; then the task ends. A reader that keeps up never has one.
 
     push         straight to the socket; possible unless the peer is draining or its socket is full
     send         push, or queue; False when the queue is full, which is the end of this connection
-    drain        flush, what is queued, what the log has (`next_batch` of the run), until there is nothing; then stop
+    drain        flush; then in rounds, until there is nothing: the frames that are queued as the round begins, and one batch of
+                 the log, so that neither can keep the other waiting for ever
     close        after what was sent before, as far as the peer takes it in `close_timeout_s`
 
 Events do not queue here: a reader that lags has a cursor, and the log keeps what it has not read.
@@ -16,7 +17,7 @@ A request over HTTP is a peer that gets one frame, or one error, and is done.
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -24,8 +25,18 @@ from reference.protocol.actions import Close
 from reference.protocol.frames import Frame
 from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
 
-MoreFor = Callable[["WebSocketPeer"], bytes | None]
-"""The next batch for a lagging reader, framed; None when it has everything. May `send` to it first."""
+PROGRESS_S = 1.0
+"""How often a flush that takes long looks whether bytes have left meanwhile."""
+
+
+class Source(Protocol):
+    """Where a peer's batches come from: its run."""
+
+    def more_for(self, peer: "WebSocketPeer") -> bytes | None:
+        """The next batch for a lagging reader, framed; None when it has everything. May `send` to it first."""
+
+    def moves(self, peer: "WebSocketPeer") -> None:
+        """The socket of a lagging reader has taken some bytes of what it was given."""
 
 
 class WebSocketPeer:
@@ -35,7 +46,7 @@ class WebSocketPeer:
         self,
         websocket: ServerWebSocket,
         nursery: trio.Nursery,
-        more_for: MoreFor,
+        source: Source,
         *,
         connection_id: int,
         control_frames_max: int,
@@ -46,10 +57,12 @@ class WebSocketPeer:
         self.is_draining = False
         self._websocket = websocket
         self._nursery = nursery
-        self._more_for = more_for
+        self._source = source
         self._control: deque[bytes] = deque()
         self._control_frames_max = control_frames_max
         self._close_timeout_s = close_timeout_s
+        self._before_batch: int | None = None
+        """How many of the queued frames go before the next batch; None: all that are there when the drain begins."""
         self._patience = trio.CancelScope()
         self._closing: Close | None = None
 
@@ -74,6 +87,7 @@ class WebSocketPeer:
         """Let a task bring this peer up to date, unless one is at it."""
         if not self.is_draining:
             self.is_draining = True
+            self._before_batch = None
             self._patience = trio.CancelScope()
             self._nursery.start_soon(self._drain)
 
@@ -92,24 +106,41 @@ class WebSocketPeer:
         with contextlib.suppress(WebSocketClosed):
             with self._patience:
                 while True:
-                    await self._websocket.flush()
+                    await self._flush()
                     data = self._next()
                     if data is None:
                         break
                     while not self.push(data):
-                        await self._websocket.flush()
+                        await self._flush()
             if self._closing is not None and self._closing.code is not None:
                 self._websocket.close(self._closing.code, self._closing.message)
                 return
             # No checkpoint since the run said that there is nothing more: it pushes by itself from here on.
             self.is_draining = False
 
+    async def _flush(self) -> None:
+        """Wait until nothing waits to be sent. A large frame on a slow line is told to move as long as it does."""
+        while True:
+            bytes_out = self._websocket.statistics().bytes_out
+            with trio.move_on_after(PROGRESS_S) as limit:
+                await self._websocket.flush()
+            if not limit.cancelled_caught:
+                return
+            if self._websocket.statistics().bytes_out > bytes_out:
+                self._source.moves(self)
+
     def _next(self) -> bytes | None:
-        if not self._control:
-            batch = self._more_for(self)
+        if self._before_batch is None:
+            self._before_batch = len(self._control)
+        if not self._before_batch:
+            batch = self._source.more_for(self)
+            self._before_batch = len(self._control)
             if batch is not None:
                 return batch
-        return self._control.popleft() if self._control else None
+        if not self._control:
+            return None
+        self._before_batch -= 1
+        return self._control.popleft()
 
 
 class RequestPeer:

@@ -102,7 +102,6 @@ class RunRegistry:
             former = self._settling.get(run_id)
             if former is not None:
                 await former.settled.wait()
-                del self._settling[run_id]
             stored = await self._store.load_run(run_id)
             if stored is None:
                 raise RemoteError(CloseCode.NO_SUCH_RUN, f"there is no run {run_id}")
@@ -124,6 +123,11 @@ class RunRegistry:
         del self._live[live.run_id]
         if not live.settled.is_set():
             self._settling[live.run_id] = live
+            self._nursery.start_soon(self._forget_when_settled, live)
+
+    async def _forget_when_settled(self, live: LiveRun) -> None:
+        await live.settled.wait()
+        del self._settling[live.run_id]
 
     def _make_room(self) -> None:
         if len(self._live) + len(self._loading) < self._loaded_runs_max:

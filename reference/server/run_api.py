@@ -69,6 +69,7 @@ class RunApi:
 
     async def _ask(self, request: AnyRequest, run_id: str, frame: frames.RequestFrame, identity: Identity) -> frames.Frame:
         live = await self._runs.open(run_id)
+        self._admission.check_still_open()
         peer = live.request(frame, identity)
         try:
             if not peer.settled.is_set():

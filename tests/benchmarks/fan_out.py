@@ -3,8 +3,8 @@
     .venv/bin/python -m tests.benchmarks.fan_out [--readers 1000] [--seconds 5] [--store memory:]
 
 A server listens on 127.0.0.1. Its readers are bare sockets in a process of their own, which say hello and then only count bytes;
-one publisher, in another, keeps as many publishes unanswered as it may. Every event reaches every reader, so deliveries = events x
-readers. Then the same bytes, in pieces of the same size, are pushed to as many sockets by the wire layer alone: the difference is
+one publisher, in another, keeps as many publishes unanswered as it may. Every event reaches every reader, so deliveries are
+events x readers. Then the same bytes, in pieces of the same size, are pushed to as many sockets by the wire layer alone: the difference is
 the price of reading, sequencing, storing, encoding and bookkeeping.
 """
 
@@ -100,7 +100,7 @@ async def server_rate(readers: int, seconds: float, store: str) -> tuple[float, 
     async with open_server(settings) as server:
         await server.create_run(RUN)
         with process(read_for_nothing, server.port, readers):
-            while server.statistics().websockets < readers:
+            while server.statistics().websockets < readers:  # noqa: ASYNC110 - a benchmark may look again and again
                 await trio.sleep(0.05)
             with process(publish_for_ever, server.port) as publisher:
                 await trio.sleep(WARM_UP_S)

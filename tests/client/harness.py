@@ -7,7 +7,6 @@ other. A `Wire` is the client's end: it counts bytes both ways, and can be cut, 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,7 +32,6 @@ HANGS_AFTER_S = 7200
 QUEUE_FRAMES_MAX = 4  # per connection, beyond which the reader lags
 _EPOCH_NS = 1_700_000_000 * 10**9
 
-Handle = Callable[["Wire"], None]
 Refuse = Callable[[str], tuple[int, dict[str, str], bytes] | None]
 
 
@@ -423,6 +421,3 @@ async def _answer(connection: h11.Connection, stream: trio.abc.Stream, status: i
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
-__all__ = ["RUN_ID", "URL", "Server", "Wire", "partial", "problem"]

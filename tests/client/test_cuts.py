@@ -1,4 +1,4 @@
-"""A connection that is cut, at every byte of its life, in both directions: nothing is lost, nothing comes twice."""
+"""A connection that is cut, anywhere in its life, in both directions: nothing is lost, nothing comes twice."""
 
 from functools import partial
 
@@ -31,10 +31,8 @@ async def talk(join: Connect, server: Server) -> list[int]:
     return numbers
 
 
-@pytest.mark.parametrize("stride", [31, pytest.param(1, marks=pytest.mark.slow)])
-async def test_the_first_connection_is_cut_after_each_byte(
-    join: Connect, server: Server, nursery: trio.Nursery, stride: int
-) -> None:
+@pytest.mark.parametrize("stride", [31, pytest.param(5, marks=pytest.mark.slow)])
+async def test_the_first_connection_is_cut_anywhere(join: Connect, server: Server, nursery: trio.Nursery, stride: int) -> None:
     await talk(join, server)
     assert len(server.wires) == 1
     lengths = {"cut_after_in": server.wires[0].bytes_in, "cut_after_out": server.wires[0].bytes_out}

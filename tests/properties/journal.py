@@ -200,7 +200,7 @@ class Journal:
 
     # The end.
 
-    def finish(self, views: Iterable[View], epoch: str) -> None:
+    def finish(self, views: Iterable[View]) -> None:
         """Judge what can only be judged when all is over."""
         for view in views:
             for ticket in view.asked:

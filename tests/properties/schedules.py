@@ -1,12 +1,13 @@
 """Schedules: drawn worlds, drawn steps, and the calm after them in which everything must come right."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
+from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
-from reference.protocol.timers import ns
+from reference.protocol.timers import NS_PER_S, ns
 
 from . import steps
 from .hostile_link import WAIT_MAX_S, Setup, World
@@ -14,6 +15,8 @@ from .journal import Broken
 
 GO_AWAY_MAX_S = 4.0
 """The longest wait that a schedule's `GoAway` asks for, spread included."""
+AFTERWARDS_S = 4.0
+"""How long a settled world is watched, lest it comes undone."""
 
 
 @st.composite
@@ -163,7 +166,28 @@ def play(setup: Setup, schedule: Sequence[steps.Step], *, judge_end: bool = True
 
 def settle(world: World) -> None:
     """Faults stop: whatever is dead stays dead, but all that is new works. Then judge G6 and the rest."""
-    journal = world.journal
+    _stop_faults(world)
+    journal, client, server = world.journal, world.setup.client, world.setup.server
+    bound_s = recovery_bound_s(client, WAIT_MAX_S + GO_AWAY_MAX_S, 0.1)
+    slack_s = client.poll_interval_s + client.poll_wait_s + 1.0
+    if not _calm_until(world, bound_s - slack_s, _is_connected):
+        assert world.run is not None
+        head_then = world.run.head
+        world.calm(slack_s)
+        for session in _present(world):
+            epoch, last = session.position
+            if not session.state.is_connected or epoch != world.run.epoch or last < head_then:
+                where = f"{session.client_id} is {session.state.value} at {session.position}"
+                journal.note("G6", f"{where} {bound_s:g} s after the last fault; the run is at {(world.run.epoch, head_then)}")
+    # What may take longer: a probe behind polling, retries of publishes, the grace of those who went away.
+    longer_s = 2 * client.probe_interval_max_s + bound_s + 20.0 + server.presence_grace_s + server.silence_max_s
+    _calm_until(world, longer_s, _is_settled)
+    world.calm(AFTERWARDS_S)
+    _judge_rest(world)
+    journal.finish(host.view for host in world.hosts)
+
+
+def _stop_faults(world: World) -> None:
     if world.run is None:
         world.restart()
     for host in world.hosts:
@@ -178,37 +202,51 @@ def settle(world: World) -> None:
         request.is_stalled = False
     world.ring()
     world.pump_server()
-    client, server = world.setup.client, world.setup.server
-    slack_s = client.poll_interval_s + client.poll_wait_s + 1.0
-    bound_s = recovery_bound_s(client, WAIT_MAX_S + GO_AWAY_MAX_S, 0.1)
-    world.calm(max(0.0, bound_s - slack_s))
+
+
+def _calm_until(world: World, most_s: float, is_reached: Callable[[World], bool]) -> bool:
+    """A calm of at most `most_s`, second by second. Returns whether it was cut short."""
+    until = world.now + ns(most_s)
+    while world.now < until:
+        world.calm(min(1.0, (until - world.now) / NS_PER_S))
+        if is_reached(world):
+            return True
+    return False
+
+
+def _present(world: World) -> list[ClientSession]:
+    return [host.session for host in world.hosts if not host.is_gone]
+
+
+def _is_connected(world: World) -> bool:
+    """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.run is not None
-    head_then = world.run.head
-    world.calm(slack_s)
-    present = [host for host in world.hosts if not host.is_gone]
-    for host in present:
-        session = host.session
-        _, last = session.position
-        if not session.state.is_connected or session.position[0] != world.run.epoch or last < head_then:
-            journal.note(
-                "G6",
-                f"{session.client_id} is {session.state.value} at {session.position} {bound_s:g} s after the last fault; "
-                f"the run is at {(world.run.epoch, head_then)}",
-            )
-    # What may take longer: a probe behind polling, retries of publishes, the grace of those who went away.
-    world.calm(2 * client.probe_interval_max_s + bound_s + 20.0 + server.presence_grace_s + server.silence_max_s)
+    place = (world.run.epoch, world.run.head)
+    return all(session.state.is_connected and session.position == place for session in _present(world))
+
+
+def _is_settled(world: World) -> bool:
+    """Nothing is left to come right."""
     assert world.run is not None
-    for host in present:
-        session = host.session
+    sessions = _present(world)
+    users = tuple(sorted({host.user for host in world.hosts if not host.is_gone}))
+    quiet = not world.appends and all(session.queued_messages == 0 for session in sessions)
+    alike = all(session.active_users == users for session in sessions) and world.run.active_users == users
+    return quiet and alike and _is_connected(world) and all(session.state.value == "live" for session in sessions)
+
+
+def _judge_rest(world: World) -> None:
+    run, journal = world.run, world.journal
+    assert run is not None
+    for session in _present(world):
         if session.state.value != "live":
             journal.note("G6", f"{session.client_id} has not come back to WebSocket: it is {session.state.value}")
-        if session.position != (world.run.epoch, world.run.head):
-            journal.note("G6", f"{session.client_id} rests at {session.position}; the head is {world.run.head}")
-        if session.active_users != world.run.active_users:
-            journal.note("G12", f"{session.client_id} sees {session.active_users}; present are {world.run.active_users}")
-        if session._receiving.roster._cursors != world.run._attendance.cursors:
+        if session.position != (run.epoch, run.head):
+            journal.note("G6", f"{session.client_id} rests at {session.position}; the head is {run.head}")
+        if session.active_users != run.active_users:
+            journal.note("G12", f"{session.client_id} sees {session.active_users}; present are {run.active_users}")
+        if session._receiving.roster._cursors != run._attendance.cursors:
             journal.note("G12", f"{session.client_id} sees other cursors than the server does")
-    if world.run.active_users != tuple(sorted({host.user for host in present})):
-        journal.note("G12", f"the server sees {world.run.active_users} long after all but {present} left")
-    journal.finish((host.view for host in world.hosts), world.run.epoch)
-    assert world.now >= ns(bound_s)
+    users = tuple(sorted({host.user for host in world.hosts if not host.is_gone}))
+    if run.active_users != users:
+        journal.note("G12", f"the server sees {run.active_users} long after; present are {users}")

@@ -20,7 +20,12 @@ from .wire.helpers import Answer, read_answer
 PUBLISHERS = 4
 KILLS = 2
 ACCEPTED_BETWEEN_KILLS = 50
-_SERVE = "import sys; from reference.server.command import serve_command; sys.exit(serve_command(port=int(sys.argv[1]), store=sys.argv[2]))"
+_SERVE = """
+import sys
+from reference.server.command import serve_command
+
+sys.exit(serve_command(port=int(sys.argv[1]), store=sys.argv[2]))
+"""
 
 
 @dataclass
@@ -103,7 +108,7 @@ async def attend(port: int, publisher: Publisher, enough: trio.Event, wanted: in
 @asynccontextmanager
 async def serving(port: int, store: Path) -> AsyncIterator[tuple[subprocess.Popen[bytes], int]]:
     """A server process that accepts connections, and its port; stopped gracefully if it still lives."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment, and nothing else runs in this test then
         [sys.executable, "-c", _SERVE, str(port), str(store)],
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},

@@ -12,26 +12,30 @@ from reference.server.metrics import DISCONNECTIONS, LAGGING
 from .visitors import House, Visitor, open_house
 
 
-async def lagging(house: House) -> float:
+def lagging(house: House) -> float:
     return house.server.monitor.metrics.value(LAGGING)
 
 
 async def test_a_reader_that_stops_reading_lags_and_catches_up_in_order(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
-        async with house.visit(capacity_bytes=4096) as slow:
-            await slow.hello("slow")
-            for number in range(1, 301):
-                await alice.publish(number, "x" * 200)
-            await bob.events(300)
-            assert bob.numbers_heard() == list(range(1, 301))
-            assert await lagging(house) == 1
-            await slow.events(300)
-            assert slow.numbers_heard() == list(range(1, 301))
-            await trio.sleep(0.1)
-            assert await lagging(house) == 0
-            await alice.publish(301)
-            await slow.events(301)
-            assert slow.numbers_heard()[-1] == 301
+    async with (
+        open_house() as house,
+        house.guest("alice") as alice,
+        house.guest("bob") as bob,
+        house.visit(capacity_bytes=4096) as slow,
+    ):
+        await slow.hello("slow")
+        for number in range(1, 301):
+            await alice.publish(number, "x" * 200)
+        await bob.events(300)
+        assert bob.numbers_heard() == list(range(1, 301))
+        assert lagging(house) == 1
+        await slow.events(300)
+        assert slow.numbers_heard() == list(range(1, 301))
+        await trio.sleep(0.1)
+        assert lagging(house) == 0
+        await alice.publish(301)
+        await slow.events(301)
+        assert slow.numbers_heard()[-1] == 301
 
 
 async def test_a_reader_that_lagged_is_told_who_is_here_now(autojump_clock: MockClock) -> None:

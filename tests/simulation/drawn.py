@@ -75,7 +75,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         server=ServerPart(
             config=server,
             commit_time_s=draw(st.sampled_from([0.0, 0.002, 0.5])),
-            send_buffer_bytes=draw(st.sampled_from([1, 1000, 256 * 1024])),
+            send_buffer_bytes=draw(st.sampled_from([500, 4000, 256 * 1024])),
         ),
         client=ClientPart(config=config, policy=FullJitterPolicy(cap_s=draw(st.sampled_from([1.0, 5.0])))),
     )

@@ -1,0 +1,88 @@
+"""What programs read about a server: its OpenAPI document and its metrics."""
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
+
+from reference.protocol.errors import CloseCode
+from reference.server.metrics import METRICS
+from reference.server.openapi import OPERATIONS, document
+from reference.server.problems import STATUSES
+
+from .visitors import RUN, open_house
+
+BRIEF = (
+    "orchestrator_websocket_connections_total",
+    "orchestrator_websocket_disconnections_total",
+    "orchestrator_websocket_reconnections_total",
+    "orchestrator_websocket_messages_in_total",
+    "orchestrator_websocket_messages_out_total",
+    "orchestrator_websocket_message_failures_total",
+    "orchestrator_websocket_message_latency_seconds",
+    "orchestrator_websocket_fallback_http_total",
+)
+
+
+async def test_every_address_of_the_document_answers(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        served = msgspec.json.decode((await house.ask("GET", "/openapi.json", token=None)).body)
+        assert served["openapi"] == "3.1.0"
+        for path, operations in served["paths"].items():
+            for method in operations:
+                body = b'{"clientId":"c","messages":[]}' if method == "post" else b""
+                answer = await house.ask(method.upper(), path.replace("{runId}", RUN), body)
+                assert answer.status in (200, 201), (method, path)
+                assert str(answer.status) in operations[method]["responses"]
+
+
+def test_every_reference_in_the_document_leads_somewhere() -> None:
+    text = document().decode()
+    components = msgspec.json.decode(text)["components"]["schemas"]
+    references = {piece.partition('"')[0] for piece in text.split('"$ref":"#/components/schemas/')[1:]}
+    assert references <= set(components)
+    assert {"PollAnswer", "PublishRequest", "PublishAnswer", "ReplayAnswer", "HttpProblem", "Event"} <= references
+
+
+def test_the_parameters_are_those_of_the_frames() -> None:
+    paths = msgspec.json.decode(document())["paths"]
+    poll = paths["/api/runs/{runId}/collaboration/poll"]["get"]["parameters"]
+    names = [parameter["name"] for parameter in poll]
+    assert names == ["runId", "afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start"]
+    wait = next(parameter for parameter in poll if parameter["name"] == "waitMs")
+    assert wait["schema"]["maximum"] == 25_000
+
+
+def test_every_code_has_a_status() -> None:
+    assert set(CloseCode) <= set(STATUSES)
+    assert all(400 <= status < 600 for status in STATUSES.values())
+    assert {operation.method for operation in OPERATIONS} == {"get", "put", "post"}
+
+
+async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        async with house.guest("alice") as alice:
+            await alice.publish(1)
+            await alice.say("ping", nonce=1, roundTripMs=3.5)
+            await alice.hear("pong")
+        async with house.guest("alice", generation=2, sessionId=alice.heard[0]["sessionId"]):
+            text = (await house.ask("GET", "/metrics", token=None)).body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    names = {name + "_total" if family.type == "counter" else name for name, family in families.items()}
+    assert names == {metric.name for metric in METRICS}
+    assert set(BRIEF) <= names
+    values = {(sample.name, *sorted(sample.labels.items())): sample.value for f in families.values() for sample in f.samples}
+    assert values["orchestrator_websocket_connections_total",] == 2
+    assert values["orchestrator_websocket_reconnections_total",] == 1
+    assert values["orchestrator_websocket_connections_active",] == 1
+    assert values["orchestrator_websocket_disconnections_total", ("code", "none")] == 1
+    assert values["orchestrator_websocket_resumes_total", ("outcome", "fresh")] == 2
+    assert values["orchestrator_websocket_resumes_total", ("outcome", "reset")] == 0
+    assert values["orchestrator_websocket_message_latency_seconds_count",] == 1
+    assert values["orchestrator_store_events_total",] == 1
+    assert values["orchestrator_runs_loaded",] == 1
+
+
+async def test_two_servers_do_not_count_into_each_other(autojump_clock: MockClock) -> None:
+    async with open_house() as one, open_house() as two, one.guest("alice"):
+        assert b"connections_active 1.0" in (await one.ask("GET", "/metrics")).body
+        assert b"connections_active 0.0" in (await two.ask("GET", "/metrics")).body

@@ -1,0 +1,67 @@
+"""The pump's own promises: time, and a fault of ours that costs one run only."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.run import Run
+from reference.server.clock import ServerClock
+
+from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
+
+
+async def test_a_fault_in_one_run_costs_that_run_only(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive = Run.receive_frame
+
+    def explode(run: Run, connection_id: int, frame: Any, now: int) -> None:
+        if run.run_id == OTHER_RUN and type(frame).__name__ == "Ping":
+            raise RuntimeError("a fault of ours")
+        receive(run, connection_id, frame, now)
+
+    monkeypatch.setattr(Run, "receive_frame", explode)
+    async with open_house(runs=(RUN, OTHER_RUN)) as house, house.guest("alice") as alice:
+        async with house.guest("mallory", OTHER_RUN) as mallory:
+            await mallory.publish(1)
+            await mallory.say("ping", nonce=1)
+            assert (await mallory.closed())[0] == 1011
+        assert (await alice.publish(1))["type"] == "accepted"
+        async with house.guest("mallory", OTHER_RUN, generation=2) as mallory:
+            assert (await mallory.publish(1))["duplicate"] is True
+
+
+async def test_a_fault_while_a_poll_waits_is_answered_with_500(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(run: Run, now: int) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with open_house() as house:
+        await house.poll()
+        monkeypatch.setattr(Run, "handle_timeout", explode)
+        answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll?afterSequence=0&waitMs=20000")
+        assert (answer.status, answer.problem) == (500, {"code": 1011, "message": "internal error"})
+
+
+async def test_the_clock_follows_trios_and_never_goes_back(autojump_clock: MockClock) -> None:
+    clock = ServerClock(ORIGIN_NS)
+    assert clock.now() == ORIGIN_NS
+    await trio.sleep(1.5)
+    assert clock.now() == ORIGIN_NS + 1_500_000_000
+    assert clock.reached(ORIGIN_NS + 1_500_000_001) == ORIGIN_NS + 1_500_000_001
+    assert clock.now() == ORIGIN_NS + 1_500_000_001
+
+
+async def test_an_alarm_is_never_too_early_for_its_deadline(autojump_clock: MockClock) -> None:
+    clock = ServerClock(ORIGIN_NS)
+    for offset in range(1, 2000, 7):
+        at = ORIGIN_NS + offset * 333_333_333 + offset
+        with trio.CancelScope(deadline=clock.trio_deadline(at)):
+            await trio.sleep_forever()
+        assert clock.reached(at) >= at
+        assert clock.now() - at < 1000
+
+
+async def test_a_wall_clock_that_is_not_given_is_read(autojump_clock: MockClock) -> None:
+    assert ServerClock().now() > ORIGIN_NS
