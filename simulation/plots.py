@@ -3,7 +3,6 @@
 A figure is made without pyplot, so it needs no display and leaves nothing open. `save` writes it as PNG.
 """
 
-from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simulation.results import Frames
 
@@ -48,7 +47,8 @@ def latency_and_delivery(frames: Frames, title: str) -> Figure:
     _draw_carriers(carriers, states, end_s)
     for axes in (latency, delivery):
         for fault in _rows(faults):
-            axes.axvspan(fault["start_s"], max(fault["end_s"], fault["start_s"] + end_s / 600), color=RED, alpha=0.09, lw=0)
+            shown_until_s = max(fault["end_s"], fault["start_s"] + end_s / 600)
+            axes.axvspan(fault["start_s"], shown_until_s, color=RED, alpha=0.09, lw=0, zorder=0)
     for axes in (strip, latency, delivery, carriers):
         axes.set_xlim(0, end_s)
         axes.spines[["top", "right"]].set_visible(False)
@@ -80,7 +80,8 @@ def _draw_latency(axes: "Axes", messages: pd.DataFrame) -> None:
     delivered = messages[messages["is_delivered"]]
     if len(delivered):
         shown = delivered.iloc[:: max(1, len(delivered) // POINTS_MAX)]
-        axes.plot(shown["published_s"], shown["latency_s"], ".", ms=2.2, color=BLUE, alpha=0.12, mew=0, rasterized=True)
+        alpha = float(np.clip(4000 / len(shown), 0.12, 0.6))
+        axes.plot(shown["published_s"], shown["latency_s"], ".", ms=2.4, color=BLUE, alpha=alpha, mew=0, rasterized=True)
         per_second = delivered.groupby(np.floor(delivered["published_s"]))["latency_s"]
         middle, high = per_second.median(), per_second.quantile(0.95)
         axes.plot(high.index + 0.5, high, color=ORANGE, lw=1.4, label="95th percentile of each second")
@@ -98,8 +99,8 @@ def _draw_delivery(axes: "Axes", messages: pd.DataFrame, end_s: float) -> None:
     edges = np.arange(0, np.ceil(end_s) + 1)
     published, _ = np.histogram(messages["published_s"], edges)
     delivered, _ = np.histogram(messages["delivered_s"].dropna(), edges)
-    axes.stairs(delivered, edges, color=GREEN, fill=True, alpha=0.6, lw=0, label="delivered")
-    axes.stairs(published, edges, color=GREY, lw=1.3, label="published, times readers")
+    axes.stairs(delivered, edges, color=GREEN, fill=True, alpha=0.6, lw=0, label="delivered", zorder=2)
+    axes.stairs(published, edges, color=GREY, lw=1.3, label="published, times readers", zorder=3)
     axes.set_ylim(0, max(1.0, float(max(published.max(), delivered.max()))) * 1.25)
     axes.set_ylabel("messages\nper second")
     axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2)
@@ -123,9 +124,9 @@ def _draw_carriers(axes: "Axes", states: pd.DataFrame, end_s: float) -> None:
     stacked = [np.append(layer[shown], layer[shown][-1] if shown.any() else 0) for layer in layers]
     labels = ("WebSocket", "HTTP polling", "nothing")
     axes.stackplot(where, *stacked, labels=labels, colors=(BLUE, ORANGE, RED), alpha=0.6, step="post", lw=0)
-    total = max(1, int(sum(layer.max() for layer in stacked[:1])), states["client"].nunique())
+    total = max(1, states["client"].nunique())
     axes.set_ylim(0, total * 1.45)
-    axes.set_yticks(_whole_ticks(total))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.set_ylabel("clients carried by")
     axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=3)
 
@@ -156,8 +157,3 @@ def _seconds(value: float, _: object = None) -> str:
     if value < 1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3g} s"
-
-
-def _whole_ticks(total: int) -> Sequence[int]:
-    step = max(1, round(total / 3))
-    return range(0, total + 1, step)

@@ -8,6 +8,7 @@ An answer is bounded where its bytes come in: after a request was written, a str
 """
 
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ from reference.protocol.errors import CloseCode, RemoteError
 ANSWER_BYTES_MAX = SERVER_FRAME_BYTES_MAX + 64 * 1024
 """The largest answer with its head, in bytes."""
 _CONNECTIONS_MAX = 2  # one poll and one publish may be under way at the same time
+
+
+_bytes_came: ContextVar[Callable[[], None]] = ContextVar("bytes_came")
+"""Of the request that this task is making; httpcore reads for it in the same task."""
 
 
 class RequestLost(Exception):
@@ -37,14 +42,11 @@ class Answer:
 class HttpClient:
     """Requests to one server, on at most two connections that are kept for the next. An async context manager."""
 
-    def __init__(
-        self, address: Address, token: str | None, open_stream: OpenStream, bytes_came: Callable[[], None] = lambda: None
-    ) -> None:
-        """`bytes_came` is told of every piece that arrives."""
+    def __init__(self, address: Address, token: str | None, open_stream: OpenStream) -> None:
         self._address = address
         self._headers = [(b"Host", address.host_header.encode("ascii")), (b"Accept", b"application/json"), *bearer(token)]
         self._pool = httpcore.AsyncConnectionPool(
-            max_connections=_CONNECTIONS_MAX, network_backend=_Backend(address, open_stream, bytes_came)
+            max_connections=_CONNECTIONS_MAX, network_backend=_Backend(address, open_stream)
         )
 
     async def __aenter__(self) -> "HttpClient":
@@ -53,8 +55,14 @@ class HttpClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._pool.aclose()
 
-    async def request(self, method: str, target: str, body: bytes | None = None) -> Answer:
-        """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG."""
+    async def request(
+        self, method: str, target: str, body: bytes | None = None, *, bytes_came: Callable[[], None] = lambda: None
+    ) -> Answer:
+        """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG.
+
+        `bytes_came` is told of every piece of the answer. To be awaited in a task of its own.
+        """
+        _bytes_came.set(bytes_came)
         url = httpcore.URL(scheme=b"http", host=b"server", port=80, target=target.encode("ascii"))
         headers, content = self._headers, None
         if body is not None:
@@ -91,10 +99,9 @@ class _TooBig(httpcore.ReadError):
 class _Backend(httpcore.AsyncNetworkBackend):
     """Connections to one server, whatever httpcore believes its name to be."""
 
-    def __init__(self, address: Address, open_stream: OpenStream, bytes_came: Callable[[], None]) -> None:
+    def __init__(self, address: Address, open_stream: OpenStream) -> None:
         self._address = address
         self._open_stream = open_stream
-        self._bytes_came = bytes_came
 
     async def connect_tcp(
         self,
@@ -108,13 +115,12 @@ class _Backend(httpcore.AsyncNetworkBackend):
             stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ConnectError(str(error.__cause__ or error)) from error
-        return _Stream(stream, self._bytes_came)
+        return _Stream(stream)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: trio.abc.Stream, bytes_came: Callable[[], None]) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._bytes_came = bytes_came
         self._answer_bytes = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -123,7 +129,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise httpcore.ReadError(str(error)) from error
         if data:
-            self._bytes_came()
+            _bytes_came.get()()
         self._answer_bytes += len(data)
         if self._answer_bytes > ANSWER_BYTES_MAX:
             raise _TooBig

@@ -8,7 +8,7 @@ of its own (`run`) and has ended, with its stream closed, when that returns.
 from typing import Protocol
 
 from reference.protocol.errors import RemoteError
-from reference.protocol.frames import Frame
+from reference.protocol.frames import Frame, RequestKind
 
 CLOSING_S_MAX = 2.0
 """How long a link that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is cut."""
@@ -41,8 +41,8 @@ class Reports(Protocol):
         """The WebSocket could not be opened or has ended, by the peer's close code or without one."""
         ...
 
-    def bytes_came(self, connection_id: int) -> None:
-        """Some bytes have arrived, perhaps a part of a large frame: the line is alive."""
+    def bytes_came(self, connection_id: int, request: RequestKind | None = None) -> None:
+        """Some bytes have arrived, perhaps a part of a large frame or of the answer to that request: the line is alive."""
         ...
 
     async def arrived(self, connection_id: int, frame: Frame) -> None:

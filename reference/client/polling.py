@@ -32,7 +32,7 @@ class PollingLink:
     ) -> None:
         self._id = connection_id
         self._path = address.run_path(run_id) + "/collaboration"
-        self._http = HttpClient(address, token, open_stream, partial(reports.bytes_came, connection_id))
+        self._http = HttpClient(address, token, open_stream)
         self._reports = reports
         self._scope = trio.CancelScope()
         self._under_way = 0
@@ -67,10 +67,12 @@ class PollingLink:
 
     async def _ask(self, request: frames.RequestFrame) -> Answer:
         if isinstance(request, frames.PublishRequest):
-            return await self._http.request("POST", f"{self._path}/publish", codec.encode(request))
+            came = partial(self._reports.bytes_came, self._id, "publishMany")
+            return await self._http.request("POST", f"{self._path}/publish", codec.encode(request), bytes_came=came)
         parameters = msgspec.to_builtins(request)
         del parameters["type"]
-        return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}")
+        came = partial(self._reports.bytes_came, self._id, "poll")
+        return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}", bytes_came=came)
 
 
 def _read_answer(request: frames.RequestFrame, answer: Answer) -> frames.AnswerFrame | frames.RequestFailed:

@@ -92,7 +92,7 @@ class Pump:
         self._turned = trio.lowlevel.ParkingLot()
         self._link_ended = trio.lowlevel.ParkingLot()
         self._holds = False
-        self._bytes_fed_at = -NS_PER_S
+        self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
         self._worth_waiting_for = max(1, mailbox.outcomes_max // 4)
         config = session.config
         self._patience_s = min(PATIENCE_S_MAX, config.tail_timeout_s / 2, config.ping_timeout_s / 2)
@@ -139,11 +139,11 @@ class Pump:
             self._tap(now, Lost(connection_id, code, message, retry_after_ms))
         self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
 
-    def bytes_came(self, connection_id: int) -> None:
+    def bytes_came(self, connection_id: int, request: frames.RequestKind | None = None) -> None:
         now = self.now()
-        if now - self._bytes_fed_at >= _BYTES_FED_EVERY_NS:
-            self._bytes_fed_at = now
-            self.feed(self.session.bytes_received, connection_id, now)
+        if now - self._bytes_fed_at.get(request, -NS_PER_S) >= _BYTES_FED_EVERY_NS:
+            self._bytes_fed_at[request] = now
+            self.feed(self.session.bytes_received, connection_id, now, request=request)
 
     async def arrived(self, connection_id: int, frame: frames.Frame) -> None:
         match frame:

@@ -29,6 +29,7 @@ SERVER = ServerConfig(
     first_spread_s=0.3,
     presence_grace_s=6.0,
     cursor_interval_s=0.25,
+    snapshot_interval_events=100,
     events_kept_max=EVENTS_KEPT_MAX,
 )
 POLICY = FullJitter(base_s=0.3, factor=2.0, cap_s=2.0, floor_s=0.1)

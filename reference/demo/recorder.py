@@ -16,6 +16,7 @@ import trio
 
 from reference.client import Client, Delivery, Lost, Received, Tap
 from reference.demo.parameters import CLIENT, ROUND_TRIP_S_MAX, SERVER, WAIT_S_MAX
+from reference.demo.server_main import Listening
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.errors import LocalError
@@ -40,6 +41,7 @@ from simulation.trace import (
     PublishRefused,
     QueueSampled,
     Record,
+    ServerStarted,
     SessionJoined,
     SessionLeft,
 )
@@ -68,10 +70,14 @@ class Recorder:
         """The number of the last event that each application has read."""
         self.turns: deque[tuple[str, ClientState, ClientState]] = deque(maxlen=10_000)
         """Changes of state that nobody has looked at yet: client, before, after."""
-        self._origin = round(trio.current_time() * NS_PER_S)
-        self._origin_elsewhere = time.monotonic_ns()  # the same moment, by the clock that all processes share
         self._states: dict[str, ClientState] = {}
         self._is_over = False
+        self.begin()
+
+    def begin(self) -> None:
+        """The trace begins now. To be called before there is anything to record."""
+        self._origin = round(trio.current_time() * NS_PER_S)
+        self._origin_elsewhere = time.monotonic_ns()  # the same moment, by the clock that all processes share
 
     @property
     def now(self) -> int:
@@ -91,6 +97,10 @@ class Recorder:
         """Record something that happens now: `make` is given the time."""
         if not self._is_over:
             self.trace.add(make(self.now))
+
+    def server_started(self, listening: Listening) -> None:
+        """A server process accepts connections."""
+        self.add(lambda at: ServerStarted(at=at, epoch=listening.epoch, head=listening.head))
 
     def add_from_server(self, record: Record) -> None:
         """Record what the server's process observed; its times are by the clock that all processes share."""

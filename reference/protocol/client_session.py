@@ -127,7 +127,7 @@ class ClientSession:
         hello = frames.Hello(
             protocol=frames.PROTOCOL_VERSION,
             client_id=self.client_id,
-            generation=connection_id,
+            generation=self._links.websocket_generation,
             session_id=self.session_id,
             epoch=epoch,
             after_sequence=None if epoch is None else last,
@@ -146,12 +146,12 @@ class ClientSession:
         self._links.lost(code, message or "the connection was lost", now)
         self._send_waiting(now)
 
-    def bytes_received(self, connection_id: int, now: int) -> None:
-        """Some bytes came, perhaps a part of a large frame: any byte counts as life."""
+    def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
+        """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling lane: of whose answer."""
         if connection_id == self._links.websocket:
             self._heard(now)
-        elif connection_id == self._links.lane.connection_id:
-            self._links.lane.bytes_came(now)
+        elif connection_id == self._links.lane.connection_id and request is not None:
+            self._links.lane.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A frame has arrived whole. A frame that breaks the protocol ends its connection."""

@@ -141,6 +141,11 @@ class ServerConfig(_Config, frozen=True):
                 f"appends_pending_max = {self.appends_pending_max} exceeds events_kept_max = {self.events_kept_max}: "
                 "one append could trim what no reader has seen; lower the first"
             )
+        if self.frames_per_s < 2 * self.publishes_per_s or self.frame_burst < 2 * self.publish_burst:
+            raise ConfigError(
+                "frames_per_s and frame_burst must be at least twice publishes_per_s and publish_burst: a client that is put "
+                "off for publishing too fast must not be closed for it; raise the first two"
+            )
         if self.snapshot_interval_events > self.events_kept_max:
             raise ConfigError(
                 f"snapshot_interval_events = {self.snapshot_interval_events} exceeds events_kept_max = "

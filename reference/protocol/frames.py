@@ -289,13 +289,16 @@ class PublishAnswer(Frame, frozen=True, tag="published"):
     results: tuple[Accepted | Rejected, ...]
 
 
+RequestKind = Literal["poll", "publishMany"]
+
+
 class RequestFailed(Frame, frozen=True, tag="requestFailed", kw_only=True):
     """Said by the polling transport itself, never on the wire: a request ended without the server's answer to it.
 
     `code` is the protocol's code if the server gave one, else None.
     """
 
-    request: Literal["poll", "publishMany"]
+    request: RequestKind
     code: int | None = None
     message: str = ""
     retry_after_ms: int | None = None

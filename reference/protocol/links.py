@@ -40,6 +40,7 @@ class Links:
         self.state = ClientState.NEW
         self.session_id: str | None = None
         self.websocket: int | None = None
+        self.websocket_generation = 0
         self.token = token
         asked = AskedWait()
         self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s, asked)
@@ -51,7 +52,8 @@ class Links:
         self._sending = sending
         self._receiving = receiving
         self._pulse = pulse
-        self._generation = 0  # of the newest connection, and its id
+        self._last_connection_id = 0
+        self._generation = 0  # the highest that a connection of ours has had
 
     # A WebSocket comes up.
 
@@ -105,15 +107,19 @@ class Links:
         self._keep_waits()
 
     def _keep_waits(self) -> None:
-        for timer in (Timer.RETRY, Timer.PROBE, Timer.POLL):
+        not_before = self.reconnector.not_before
+        for timer in (Timer.RETRY, Timer.POLL):
             deadline = self._timers.deadline_of(timer)
-            if deadline is not None and deadline < self.reconnector.not_before:
-                self._timers.set(timer, self.reconnector.not_before)
+            if deadline is not None and deadline < not_before:
+                self._timers.set(timer, not_before)
+        probe_at = self._timers.deadline_of(Timer.PROBE)
+        if probe_at is not None and probe_at < not_before:
+            self._probes.schedule(not_before, not_before)  # spread anew: many clients were told the same time
 
     def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
-        is_newest = self.websocket == self._generation
+        is_newest = self.websocket_generation == self._generation
         if self.state.has_websocket:
             self._sending.connection_lost()
         self._forget_websocket()
@@ -140,9 +146,9 @@ class Links:
         limit = self._desk.config.fallback_after_failures
         if limit is not None and self.reconnector.failures >= limit:
             self._turn(ClientInput.EXHAUSTED)
-            connection_id = self._new_connection_id()
             earliest = self.reconnector.earliest(now)
-            self.lane.open(connection_id, connection_id, self.token, self.lane.first_poll_at(earliest))
+            first_poll_at = self.lane.first_poll_at(earliest)
+            self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
             self._probes.schedule(now, earliest)
             return
         at = self.reconnector.next_attempt_at(now)
@@ -156,7 +162,7 @@ class Links:
         self._turn(ClientInput.LOST)
         self._probes.failed()
         # The server may have taken the probe for the session's newest connection; the lane is newer again.
-        self.lane.generation = self._new_connection_id()
+        self.lane.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
     # The polling lane.
@@ -166,10 +172,9 @@ class Links:
 
         Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
         """
-        connection_id = self._new_connection_id()
-        generation = connection_id if self.websocket is None else self.lane.generation
+        generation = self._new_generation() if self.websocket is None else self.lane.generation
         self.lane.close()
-        self.lane.open(connection_id, generation, self.token, first_poll_at)
+        self.lane.open(self._new_connection_id(), generation, self.token, first_poll_at)
         if not self.state.has_websocket:
             self._sending.connection_lost()
 
@@ -237,10 +242,15 @@ class Links:
 
     def _connect(self, now: int) -> None:
         self.websocket = self._new_connection_id()
+        self.websocket_generation = self._new_generation()
         self._desk.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
         self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
 
     def _new_connection_id(self) -> int:
+        self._last_connection_id += 1
+        return self._last_connection_id
+
+    def _new_generation(self) -> int:
         self._generation += 1
         return self._generation
 

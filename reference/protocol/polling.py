@@ -121,13 +121,13 @@ class PollingLane:
             self._desk.timers.cancel(Timer.PUBLISH_LIMIT)
         return generation, at
 
-    def bytes_came(self, now: int) -> None:
+    def bytes_came(self, request: frames.RequestKind, now: int) -> None:
         """A large answer may be on its way: give it time."""
+        timer = Timer.POLL_LIMIT if request == "poll" else Timer.PUBLISH_LIMIT
         limit_at = now + ns(self._desk.config.request_timeout_s)
-        for timer in (Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT):
-            deadline = self._desk.timers.deadline_of(timer)
-            if deadline is not None and deadline < limit_at:
-                self._desk.timers.set(timer, limit_at)
+        deadline = self._desk.timers.deadline_of(timer)
+        if deadline is not None and deadline < limit_at:
+            self._desk.timers.set(timer, limit_at)
 
     def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:
         assert self.connection_id is not None, "only an open lane has timers that send"

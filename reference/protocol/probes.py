@@ -21,7 +21,7 @@ class Probes:
         self._failed = 0
 
     def schedule(self, now: int, not_before: int) -> None:
-        """Time the next probe; times in ns."""
+        """Time the next probe; never before `not_before`. Times in ns."""
         config = self._desk.config
         wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
         spread = config.probe_jitter * (2 * self._draws.uniform("probe", self._index) - 1)

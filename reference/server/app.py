@@ -12,15 +12,12 @@ the other way, and is bounded by `stop_timeout_s`:
     the rest is cut
 """
 
-import contextlib
 import itertools
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 
-import structlog
 import trio
 
 from reference.protocol.events import EventRegistry
@@ -30,140 +27,26 @@ from reference.server.admission import Admission
 from reference.server.auth import Authenticator, authenticator_for
 from reference.server.clock import ServerClock
 from reference.server.connection import Upgrades
+from reference.server.exchanges import Exchanges
 from reference.server.live_run import Surroundings
+from reference.server.logs import log_fault, log_problem
 from reference.server.monitor import Monitor
 from reference.server.operator_api import OperatorApi
 from reference.server.origins import OriginPolicy
 from reference.server.registry import RunRegistry
 from reference.server.routes import http_app
 from reference.server.run_api import RunApi
+from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
-from reference.server.wire.front_door import FrontDoor, Problem
-from reference.server.wire.listener import Listening, connect_in_memory, listen
-from reference.server.wire.memory_stream import MemoryPushStream
-from reference.server.wire.push_stream import Address, PushStream
+from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
 
-log = structlog.get_logger("steadywire.server")
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatistics:
-    """What the server holds now."""
-
-    connections: int
-    """Open connections of both kinds, at the door."""
-    websockets: int
-    """WebSocket connections to runs."""
-    runs_loaded: int
-    appends_waiting: int
-    """Batches that are not durable yet."""
+__all__ = ["Server", "ServerStatistics", "new_secret_id", "open_server", "serve"]
 
 
 def new_secret_id() -> str:
     """128 random bits that nobody can guess, for epochs and session ids."""
     return secrets.token_hex(16)
-
-
-class Server:
-    """A running server. Made by `open_server`."""
-
-    def __init__(self, settings: ServerSettings, parts: "_Parts", nursery: trio.Nursery) -> None:
-        self.settings = settings
-        self.monitor = parts.monitor
-        self._parts = parts
-        self._nursery = nursery
-        self._listening: Listening | None = None
-        self._listener = trio.CancelScope()
-        self._open = 0
-        self._changed = trio.lowlevel.ParkingLot()
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it listens; empty if it does not."""
-        return () if self._listening is None else self._listening.addresses
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        assert self._listening is not None, "this server was opened without listening"
-        return self._listening.port
-
-    @property
-    def url(self) -> str:
-        """Its address, for clients on this machine."""
-        host = self.addresses[0][0]
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-    def connect(self, *, capacity_bytes: int | None = None) -> MemoryPushStream:
-        """The client's end of a new connection that needs no socket; each direction holds `capacity_bytes` un-read bytes."""
-        return connect_in_memory(self._nursery, self._serve, capacity_bytes=capacity_bytes)
-
-    async def create_run(self, run_id: str) -> bool:
-        """Make a run, as PUT /api/runs/{runId} does; False if it was there. Raises RemoteError."""
-        return await self._parts.runs.create(run_id)
-
-    def statistics(self) -> ServerStatistics:
-        return ServerStatistics(
-            connections=self._parts.door.statistics().connections,
-            websockets=sum(live.websockets for live in self._parts.runs.runs),
-            runs_loaded=len(self._parts.runs),
-            appends_waiting=self._parts.writer.statistics().appends_waiting,
-        )
-
-    async def stop(self) -> None:
-        """Let nobody new in, send everybody away, store what is accepted; at most `stop_timeout_s` in all."""
-        self._listener.cancel()
-        self._parts.admission.close()
-        settings = self.settings
-        retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(settings.go_away_spread_s * 1000)
-        with trio.move_on_after(settings.stop_timeout_s):
-            for live in self._parts.runs.runs:
-                live.go_away(retry_after_ms, spread_ms)
-            await self._parts.runs.stored()
-            while self._open:
-                await self._changed.park()
-
-    def cut(self) -> None:
-        """End at once: every connection is cut, and what is not yet with the store is not accepted."""
-        self._nursery.cancel_scope.cancel()
-
-    async def listen(self) -> None:
-        """Begin to accept connections. Raises ListenError."""
-        settings = self.settings
-        self._listening = await self._nursery.start(self._listen, settings)
-
-    async def _listen(self, settings: ServerSettings, task_status: "trio.TaskStatus[Listening]") -> None:
-        with self._listener:
-            await listen(
-                settings.host,
-                settings.port,
-                self._take,
-                limits=settings.listening,
-                on_problem=log_problem,
-                task_status=task_status,
-            )
-
-    async def _take(self, stream: PushStream) -> None:
-        """Serve a connection in a task of the server's own: it may outlive the listener."""
-        self._nursery.start_soon(self._serve, stream)
-
-    async def _serve(self, stream: PushStream) -> None:
-        self._open += 1
-        try:
-            await self._parts.door.serve(stream)
-        finally:
-            self._open -= 1
-            self._changed.unpark_all()
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    monitor: Monitor
-    writer: GroupCommit
-    runs: RunRegistry
-    admission: Admission
-    door: FrontDoor
 
 
 @asynccontextmanager
@@ -248,20 +131,22 @@ def _assemble(
     monitor.metrics.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.secret is None)
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
-    app = http_app(
-        RunApi(runs, admission, body_bytes_max=settings.door.body_bytes_max),
-        OperatorApi(store, monitor, admission, log_fault),
-        allowed_origins=settings.allowed_origins,
-        on_fault=log_fault,
+    exchanges = Exchanges(
+        http_app(
+            RunApi(runs, admission, body_bytes_max=settings.door.body_bytes_max),
+            OperatorApi(store, monitor, admission, log_fault),
+            allowed_origins=settings.allowed_origins,
+            on_fault=log_fault,
+        )
     )
     door = FrontDoor(
-        app,
+        exchanges,
         Upgrades(runs, admission, frame_bytes_max=settings.protocol.frame_bytes_max).on_upgrade,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
         on_problem=log_problem,
     )
-    return Server(settings, _Parts(monitor, writer, runs, admission, door), nursery)
+    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door), nursery)
 
 
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -279,19 +164,3 @@ async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Serve
 async def _cut_at_next(signals: AsyncIterator[int], server: Server) -> None:
     await anext(signals)
     server.cut()
-
-
-def log_problem(problem: Problem) -> None:
-    """Write down what went wrong at the byte level."""
-    _log(problem.what, problem.error, peer=problem.peer, request=problem.request)
-
-
-def log_fault(what: str, error: BaseException) -> None:
-    """Write down a fault of ours, or of the store."""
-    _log(what, error)
-
-
-def _log(what: str, error: BaseException, **context: object) -> None:
-    # A log that fails, on a full disk say, must take neither a connection nor a run with it.
-    with contextlib.suppress(Exception):
-        log.error(what, **context, exc_info=error)

@@ -4,8 +4,8 @@
 
 A server listens on 127.0.0.1. Its readers are bare sockets in a process of their own, which say hello and then only count bytes;
 one publisher, in another, keeps as many publishes unanswered as it may. Every event reaches every reader, so deliveries are
-events x readers. Then the same bytes, in pieces of the same size, are pushed to as many sockets by the wire layer alone: the difference is
-the price of reading, sequencing, storing, encoding and bookkeeping.
+events x readers. Then the same bytes, in pieces of the same size, are pushed to as many sockets by the wire layer alone: the
+difference is the price of reading, sequencing, storing, encoding and bookkeeping.
 """
 
 import argparse
@@ -64,11 +64,11 @@ def read_for_nothing(port: int, readers: int, greet: bool, pipe: Connection) -> 
     buffer = bytearray(256 * 1024)
     while sockets.get_map():
         for key, _ in sockets.select():
-            sock = key.fileobj
-            assert isinstance(sock, socket.socket)
-            if not sock.recv_into(buffer):
-                sockets.unregister(sock)
-                sock.close()
+            reader = key.fileobj
+            assert isinstance(reader, socket.socket)
+            if not reader.recv_into(buffer):
+                sockets.unregister(reader)
+                reader.close()
 
 
 def publish_for_ever(port: int, readers: int, greet: bool, pipe: Connection) -> None:
@@ -95,7 +95,14 @@ def publish_for_ever(port: int, readers: int, greet: bool, pipe: Connection) -> 
 
 async def server_rate(readers: int, seconds: float, store: str) -> tuple[float, float, int]:
     """Deliveries a second of the whole server, events in a batch, and bytes of one event as delivered."""
-    config = ServerConfig(publishes_per_s=1e6, publish_burst=1_000_000, silence_max_s=3600, heartbeat_interval_s=3600)
+    config = ServerConfig(
+        publishes_per_s=1e6,
+        publish_burst=1_000_000,
+        frames_per_s=1e7,
+        frame_burst=10_000_000,
+        silence_max_s=3600,
+        heartbeat_interval_s=3600,
+    )
     settings = ServerSettings(port=0, store=store, protocol=config, stop_timeout_s=0.1)
     async with open_server(settings) as server:
         await server.create_run(RUN)

@@ -130,7 +130,9 @@ class Server:
         self._append_s = append_s
         self._has_capacity = capacity
         stored = StoredRun(RUN_ID, "e" * 32, 0, Snapshot(0, RunState()), (), ())
-        self.config = config or ServerConfig(publishes_per_s=1e6, publish_burst=1_000_000)
+        self.config = config or ServerConfig(
+            publishes_per_s=1e6, publish_burst=1_000_000, frames_per_s=1e7, frame_burst=10_000_000
+        )
         self.run = Run(stored, config=self.config, now=self.now())
         self._alarm = trio.CancelScope()
         self._peers: dict[int, _Peer] = {}

@@ -69,7 +69,13 @@ async def test_publishing_inside_of_the_reading_loop_cannot_lock_itself_out(join
 
 async def test_a_reader_left_too_far_behind_gets_a_snapshot(join: Connect, nursery: trio.Nursery) -> None:
     config = ServerConfig(
-        events_kept_max=100, snapshot_interval_events=50, appends_pending_max=100, publishes_per_s=1e6, publish_burst=10_000
+        events_kept_max=100,
+        snapshot_interval_events=50,
+        appends_pending_max=100,
+        publishes_per_s=1e6,
+        publish_burst=10_000,
+        frames_per_s=1e7,
+        frame_burst=100_000,
     )
     server = Server(nursery, config)
     async with join(outcomes_waiting_max=WAITING_MAX, open_stream=server.open_stream) as client:

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from .visitors import OTHER_RUN, RUN, Visitor, open_house, request_bytes
+from .visitors import OTHER_RUN, RUN, Message, Visitor, open_house, request_bytes
 from .wire.helpers import client_frame, read_answer, read_close, read_until
 
 HELLO: dict[str, Any] = {"type": "hello", "protocol": 1, "clientId": "mallory", "token": "dev:mallory"}
@@ -152,7 +152,7 @@ async def test_more_publishes_than_allowed_are_put_off_not_lost(autojump_clock: 
     async with open_house() as house, house.guest("alice") as alice:
         for number in range(1, 601):
             await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
-        answers = []
+        answers: list[Message] = []
         while len(answers) < 600:
             frame = await alice.next()
             if frame["type"] in ("accepted", "rejected"):

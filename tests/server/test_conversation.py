@@ -5,7 +5,7 @@ from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
 
-from .visitors import ORIGIN_NS, RUN, open_house
+from .visitors import ORIGIN_NS, RUN, Message, open_house
 
 
 async def test_what_one_publishes_both_hear(autojump_clock: MockClock) -> None:
@@ -147,7 +147,7 @@ async def test_cursors_reach_the_others_as_latest_values(autojump_clock: MockClo
     async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
         for x in range(50):
             await alice.say("cursor", data={"x": x})
-        last = {}
+        last: Message = {}
         while last != {"alice": {"x": 49}}:
             last = (await bob.hear("cursors"))["moved"]
         frames = [frame for frame in bob.heard if frame["type"] == "cursors"]

@@ -10,11 +10,12 @@ from trio.testing import MockClock
 
 from reference.server.app import open_server, serve
 from reference.server.settings import ServerSettings
+from reference.server.wire.limits import WebSocketLimits
 from reference.store import open_store
 
 from .test_store_failures import MoodyStore
 from .visitors import RUN, open_house, request_bytes, visitor_on
-from .wire.helpers import read_answer
+from .wire.helpers import UPGRADE, read_answer, read_close, read_until
 
 
 async def test_everybody_is_asked_to_come_back_later_and_not_all_at_once(autojump_clock: MockClock) -> None:
@@ -44,7 +45,7 @@ async def test_a_waiting_poll_is_told_when_to_come_back(autojump_clock: MockCloc
 async def test_nobody_new_is_let_in(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         waiting = house.server.connect()
-        async with trio.open_nursery() as nursery:
+        async with house.guest("alice"), trio.open_nursery() as nursery:
             nursery.start_soon(house.server.stop)
             await trio.sleep(0.1)
             await waiting.send_all(request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll", token="dev:alice"))
@@ -111,19 +112,27 @@ async def test_a_signal_stops_a_server_that_keeps_what_it_has(tmp_path: Path, nu
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:
+    settings = ServerSettings(port=0, store="memory:", stop_timeout_s=3600, websocket=WebSocketLimits(close_timeout_s=3600))
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, ServerSettings(port=0, store="memory:", stop_timeout_s=3600))
+        server = await nursery.start(serve, settings)
         await server.create_run(RUN)
         stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-        await stream.send_all(request_bytes("GET", f"/api/runs/{RUN}/collaboration/poll?waitMs=1", token="dev:alice"))
+        await stream.send_all(UPGRADE.replace(b"/ws", f"/ws/runs/{RUN}/collaboration".encode()))
+        await read_until(stream, b"\r\n\r\n")  # and from here on it does not answer, not even to the close
+        os.kill(os.getpid(), signal.SIGTERM)
+        await read_close(stream)
+        os.kill(os.getpid(), signal.SIGTERM)
+    await trio.aclose_forcefully(stream)
+
+
+async def test_an_idle_connection_does_not_hold_up_the_end(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        stream = house.server.connect()
+        await stream.send_all(request_bytes("GET", "/healthz"))
         await read_answer(stream)
-        os.kill(os.getpid(), signal.SIGTERM)
-        with trio.move_on_after(0.2) as scope:  # the connection that is kept alive holds it up
-            await trio.sleep_forever()
-        assert scope.cancelled_caught
-        os.kill(os.getpid(), signal.SIGTERM)
-        await stream.receive_some()
-        await trio.aclose_forcefully(stream)
+        started = trio.current_time()
+        await house.server.stop()
+        assert trio.current_time() == started
 
 
 async def test_the_port_is_free_again(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The client without `async`: the same session, in a background thread, with calls that wait.
+
+    with connect_blocking("http://127.0.0.1:8000", run_id, token=token) as client:
+        client.publish("CHAT", {"text": "hello"})
+        client.health, client.received()
+
+For notebooks, scripts and the interactive prompt. The session lives in a `TrioPortal`, so it goes on between the cells of a
+notebook: it pings, reconnects, receives. Nobody needs to listen: what is received is read at once and kept, the newest
+`received_max`, to be looked at when one likes. Several clients, and servers, can share one portal.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Self, TypeVar
+
+import trio
+
+from reference.client.client import Client
+from reference.client.connect import connect
+from reference.client.mailbox import Delivery
+from reference.client.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
+from reference.client.tickets import Ticket
+from reference.protocol.errors import ConfigError, LocalError
+from reference.protocol.events import Data, Event
+from reference.protocol.health import Health
+from reference.protocol.states import ClientState
+
+__all__ = ["BlockingClient", "PortalTimeout", "Running", "TrioPortal", "connect_blocking"]
+
+RECEIVED_MAX = 10_000
+
+T = TypeVar("T")
+
+
+def connect_blocking(
+    url: str, run_id: str, *, portal: TrioPortal | None = None, received_max: int = RECEIVED_MAX, **options: Any
+) -> "BlockingClient":
+    """A client in the run `run_id` of the server at `url`, until it is closed.
+
+    `portal`: where it lives; without one it has its own. `received_max`: how many of the newest deliveries are kept.
+    `options`: those of `reference.client.connect`. Returns at once, whether the server can be reached or not; raises ConfigError.
+    """
+    if received_max < 1:
+        raise ConfigError(f"received_max = {received_max}: must be >= 1")
+    received: deque[Delivery] = deque(maxlen=received_max)
+    home = TrioPortal() if portal is None else portal
+    try:
+        client = home.enter(_reading(connect(url, run_id, **options), received))
+    except BaseException:
+        if portal is None:
+            home.close()
+        raise
+    return BlockingClient(client, home, received, owns_portal=portal is None)
+
+
+class BlockingClient:
+    """A `Client` whose methods wait. Made by `connect_blocking`; usable from any thread but the portal's own.
+
+    Every wait has a limit, `timeout_s`, and raises PortalTimeout when it has passed. Everything else raises what `Client` does.
+    """
+
+    def __init__(self, client: Client, portal: TrioPortal, received: "deque[Delivery]", *, owns_portal: bool) -> None:
+        self._client = client
+        self._portal = portal
+        self._received = received
+        self._owns_portal = owns_portal
+        self._is_closed = False
+
+    # ---- speaking ----
+
+    def publish(self, event_type: str, data: Data, *, timeout_s: float = CALL_S_MAX) -> int:
+        """Publish one event and wait until it is durable; returns its sequence number.
+
+        Raises PortalTimeout after `timeout_s`: the event is still queued then, and will be sent.
+        """
+        return self._portal.call(self._client.publish, event_type, data, timeout_s=timeout_s)
+
+    def publish_soon(self, event_type: str, data: Data) -> Ticket:
+        """Queue one event. Its ticket's `result` tells what became of it; `accepted` waits for that."""
+        return self._portal.call(self._client.publish_soon, event_type, data)
+
+    def accepted(self, ticket: Ticket, *, timeout_s: float = CALL_S_MAX) -> int:
+        """Wait until a queued event is durable; returns its sequence number, raises PublishFailedError."""
+        return self._portal.call(ticket.accepted, timeout_s=timeout_s)
+
+    def move_cursor(self, data: Data) -> None:
+        self._portal.call(self._client.move_cursor, data)
+
+    # ---- listening ----
+
+    def received(self) -> tuple[Delivery, ...]:
+        """Everything received so far, in order: events, and what stands between them. Of a long session, the newest."""
+        return self._look(lambda: tuple(self._received))
+
+    def events(self) -> tuple[Event, ...]:
+        """The sequenced events among it."""
+        return tuple(item for item in self.received() if isinstance(item, Event) and item.sequence_number is not None)
+
+    # ---- looking ----
+
+    @property
+    def client_id(self) -> str:
+        return self._client.client_id
+
+    @property
+    def state(self) -> ClientState:
+        return self._look(lambda: self._client.state)
+
+    @property
+    def position(self) -> tuple[str | None, int]:
+        """Epoch and number of the last event received."""
+        return self._look(lambda: self._client.position)
+
+    @property
+    def active_users(self) -> tuple[str, ...]:
+        return self._look(lambda: self._client.active_users)
+
+    @property
+    def queued_messages(self) -> int:
+        return self._look(lambda: self._client.queued_messages)
+
+    @property
+    def health(self) -> Health:
+        """A frozen snapshot."""
+        return self._look(lambda: self._client.health)
+
+    def wait_until(self, condition: ClientState | Callable[[Client], bool], *, timeout_s: float = CALL_S_MAX) -> None:
+        """Wait for a state, or until `condition(client)` is true; it is asked in the portal's thread, and must be quick."""
+        self._portal.call(self._client.wait_until, condition, timeout_s=timeout_s)
+
+    # ---- the end ----
+
+    def close(self) -> None:
+        """Leave the run. What was received can be looked at still. A second time does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            if not self._portal.is_closed:
+                self._portal.leave(self._client)
+        finally:
+            if self._owns_portal:
+                self._portal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Blocking{self._look(lambda: repr(self._client))[1:]}"
+
+    def _look(self, at: Callable[[], T]) -> T:
+        if not self._portal.is_closed:
+            with suppress(LocalError):  # it was closed in this moment
+                return self._portal.call(at)
+        return at()  # nothing runs any more, so nobody can be disturbed
+
+
+@asynccontextmanager
+async def _reading(connecting: AbstractAsyncContextManager[Client], received: "deque[Delivery]") -> AsyncIterator[Client]:
+    """The client, and a task that reads whatever comes."""
+
+    async def read(client: Client) -> None:
+        async for delivery in client:
+            received.append(delivery)
+
+    async with connecting as client, trio.open_nursery() as nursery:
+        nursery.start_soon(read, client)
+        yield client
+        nursery.cancel_scope.cancel()

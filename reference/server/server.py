@@ -1,0 +1,135 @@
+"""Server: what a running server can be asked, and how it stops."""
+
+from dataclasses import dataclass
+
+import trio
+
+from reference.server.admission import Admission
+from reference.server.exchanges import Exchanges
+from reference.server.logs import log_problem
+from reference.server.monitor import Monitor
+from reference.server.registry import RunRegistry
+from reference.server.settings import ServerSettings
+from reference.server.wire.front_door import FrontDoor
+from reference.server.wire.listener import Listening, connect_in_memory, listen
+from reference.server.wire.memory_stream import MemoryPushStream
+from reference.server.wire.push_stream import Address, PushStream
+from reference.store import GroupCommit
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """What the server holds now."""
+
+    connections: int
+    """Open connections of both kinds, at the door."""
+    websockets: int
+    """WebSocket connections to runs."""
+    runs_loaded: int
+    appends_waiting: int
+    """Batches that are not durable yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is made of, for `Server` alone."""
+
+    monitor: Monitor
+    writer: GroupCommit
+    runs: RunRegistry
+    admission: Admission
+    exchanges: Exchanges
+    door: FrontDoor
+
+
+class Server:
+    """A running server. Made by `open_server`."""
+
+    def __init__(self, settings: ServerSettings, parts: "Parts", nursery: trio.Nursery) -> None:
+        self.settings = settings
+        self.monitor = parts.monitor
+        self._parts = parts
+        self._nursery = nursery
+        self._listening: Listening | None = None
+        self._listener = trio.CancelScope()
+        self._parted = trio.lowlevel.ParkingLot()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens; empty if it does not."""
+        return () if self._listening is None else self._listening.addresses
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._listening is not None, "this server was opened without listening"
+        return self._listening.port
+
+    @property
+    def url(self) -> str:
+        """Its address, for clients on this machine."""
+        host = self.addresses[0][0]
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def connect(self, *, capacity_bytes: int | None = None) -> MemoryPushStream:
+        """The client's end of a new connection that needs no socket; each direction holds `capacity_bytes` un-read bytes."""
+        return connect_in_memory(self._nursery, self._serve, capacity_bytes=capacity_bytes)
+
+    async def create_run(self, run_id: str) -> bool:
+        """Make a run, as PUT /api/runs/{runId} does; False if it was there. Raises RemoteError."""
+        return await self._parts.runs.create(run_id)
+
+    def statistics(self) -> ServerStatistics:
+        return ServerStatistics(
+            connections=self._parts.door.statistics().connections,
+            websockets=sum(live.websockets for live in self._parts.runs.runs),
+            runs_loaded=len(self._parts.runs),
+            appends_waiting=self._parts.writer.statistics().appends_waiting,
+        )
+
+    async def stop(self) -> None:
+        """Let nobody new in, send everybody away, store what is accepted; at most `stop_timeout_s` in all.
+
+        Connections over which nothing is going on are not waited for.
+        """
+        self._listener.cancel()
+        self._parts.admission.close()
+        settings = self.settings
+        retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(settings.go_away_spread_s * 1000)
+        with trio.move_on_after(settings.stop_timeout_s):
+            for live in self._parts.runs.runs:
+                live.go_away(retry_after_ms, spread_ms)
+            await self._parts.runs.stored()
+            await self._parts.exchanges.none_left()
+            while self._parts.door.statistics().websockets:
+                await self._parted.park()
+
+    def cut(self) -> None:
+        """End at once: every connection is cut, and what is not yet with the store is not accepted."""
+        self._nursery.cancel_scope.cancel()
+
+    async def listen(self) -> None:
+        """Begin to accept connections. Raises ListenError."""
+        settings = self.settings
+        self._listening = await self._nursery.start(self._listen, settings)
+
+    async def _listen(self, settings: ServerSettings, task_status: "trio.TaskStatus[Listening]") -> None:
+        with self._listener:
+            await listen(
+                settings.host,
+                settings.port,
+                self._take,
+                limits=settings.listening,
+                on_problem=log_problem,
+                task_status=task_status,
+            )
+
+    async def _take(self, stream: PushStream) -> None:
+        """Serve a connection in a task of the server's own: it may outlive the listener."""
+        self._nursery.start_soon(self._serve, stream)
+
+    async def _serve(self, stream: PushStream) -> None:
+        try:
+            await self._parts.door.serve(stream)
+        finally:
+            self._parted.unpark_all()
