@@ -15,7 +15,7 @@ from reference.client.client import Client
 from reference.client.connect import CreateRunFailed, connect, create_run
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
-from reference.client.pump import Lost, Received, Tap
+from reference.client.pump import Lost, Queued, Received, Tap
 from reference.client.tickets import PublishFailedError, Ticket
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Lost",
     "OpenStream",
     "PublishFailedError",
+    "Queued",
     "Received",
     "Tap",
     "Ticket",

@@ -63,7 +63,16 @@ class Lost:
     retry_after_ms: int | None
 
 
-Tap = Callable[[int, Received | Lost | ClientAction | Outcome], None]
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The application has published: the event is in the outbox under this ticket."""
+
+    ticket: int
+    event_type: str
+    data: Data
+
+
+Tap = Callable[[int, Received | Lost | Queued | ClientAction | Outcome], None]
 """Told of everything that passes through the pump, in order, with the time in ns."""
 
 
@@ -110,7 +119,10 @@ class Pump:
 
     def publish(self, event_type: str, data: Data) -> Ticket:
         """The one input whose answer may come with it: the ticket is there before the outcomes are handed over."""
-        ticket = self.tickets.issue(self.session.publish(event_type, data, self.now()))
+        now = self.now()
+        ticket = self.tickets.issue(self.session.publish(event_type, data, now))
+        if self._tap is not None:
+            self._tap(now, Queued(ticket.number, event_type, data))
         self._turn()
         return ticket
 

@@ -8,6 +8,7 @@
 
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,26 +31,22 @@ PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
 def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool) -> int:
-    """Run a demo, show it, judge it; returns the exit code."""
-    return run_demo(clients=clients, seconds=seconds, seed=seed, report=report, faults=faults)
+    """Plan a demo, carry it out, show it, judge it; returns the exit code."""
+    try:
+        plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
+    except ConfigError as error:
+        return _cannot(error)
+    return run_demo(plan, report=report)
 
 
 def run_demo(
-    *,
-    clients: int,
-    seconds: float,
-    seed: int,
-    report: Path | None,
-    faults: bool,
-    console: Console | None = None,
-    server_command: Sequence[str] = SERVER_COMMAND,
+    plan: Plan, *, report: Path | None = None, console: Console | None = None, server_command: Sequence[str] = SERVER_COMMAND
 ) -> int:
-    """As `demo_command`, with another place to write to and another server, for whoever tests the demo itself."""
+    """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
     console = console or Console()
     directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
     keep = False
     try:
-        plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
         if report is not None:
             _check_writable(report)
         print_beginning(plan, console)
@@ -65,12 +62,16 @@ def run_demo(
         if report is not None:
             _write(judged, report)
     except SteadywireError as error:
-        Console(stderr=True).print(f"steadywire demo: {error}", markup=False, highlight=False, soft_wrap=True)
-        return CANNOT
+        return _cannot(error)
     finally:
         if not keep:
             shutil.rmtree(directory, ignore_errors=True)
     return PASSED if judged.passed else FAILED
+
+
+def _cannot(error: SteadywireError) -> int:
+    print(f"steadywire demo: {error}", file=sys.stderr)
+    return CANNOT
 
 
 def _play(plan: Plan, directory: Path, console: Console, server_command: Sequence[str]) -> Played | None:
