@@ -88,9 +88,11 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
         trace.enter_epoch(client, entered)
     for outcome in outcomes:
         match outcome:
-            case Event(sequence_number=None):
-                _record_latest_value(trace, client, outcome, now)
-            case Event(sequence_number=int(number)):
+            case Event():
+                number = outcome.sequence_number
+                if number is None:
+                    _record_latest_value(trace, client, outcome, now)
+                    continue
                 trace.add(
                     Delivered(
                         at=now,

@@ -171,3 +171,4 @@ async def _reading(connecting: AbstractAsyncContextManager[Client], received: "d
         nursery.start_soon(read, client)
         yield client
         nursery.cancel_scope.cancel()
+    await read(client)  # what came while it was closing, to the end

@@ -144,7 +144,8 @@ class TrioPortal:
 
         Raises what it raises, and PortalTimeout; then, or when this thread is interrupted, it is cancelled.
         """
-        task = self.start(function, *arguments)
+        task: Running[T] = Running(_name_of(function), self)
+        self._start(task, function, arguments)
         try:
             return task.wait(timeout_s)
         except BaseException:

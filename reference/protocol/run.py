@@ -15,22 +15,21 @@ reader that lags, whenever its socket takes more, send `next_batch(reader)` unti
 from typing import assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import Authenticate, Close, Deliver, ServerAction
+from reference.protocol.actions import Close, Deliver, ServerAction
+from reference.protocol.admission import Admission
 from reference.protocol.allowance import Allowance
-from reference.protocol.answers import snapshot_frame, welcome
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.event_log import EventLog, Place
+from reference.protocol.event_log import EventLog
 from reference.protocol.events import DEFAULT_REGISTRY, Event, EventRegistry
 from reference.protocol.fan_out import FanOut
 from reference.protocol.gathering import Gathering
-from reference.protocol.membership import Session
-from reference.protocol.observations import Answered, Joined, Left, Observation, RoundTripMeasured
+from reference.protocol.observations import Answered, Left, Observation, RoundTripMeasured
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.requests import Requests
 from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, RunDesk, RunTimer, TimerKey
 from reference.protocol.sequencer import Sequencer
-from reference.protocol.server_session import Connection, Identity
+from reference.protocol.server_session import Connection, Identity, session_of
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -48,7 +47,9 @@ class Run:
         self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
         self._attendance = self._gathering.attendance
         self._connections: dict[int, Connection] = {}
-        self._requests = Requests(self.run_id, self._desk, self._log, self._sequencer, self._gathering)
+        parts = (self._desk, self._log, self._sequencer, self._gathering)
+        self._admission = Admission(*parts, self._fan_out, self._close_losers)
+        self._requests = Requests(self.run_id, *parts)
         self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(config.heartbeat_interval_s))
 
     # Connections speak.
@@ -100,10 +101,7 @@ class Run:
         try:
             if isinstance(identity, RemoteError):
                 raise identity
-            if connection.state is ConnectionState.AUTHENTICATING:
-                self._greet(connection, identity, now)
-            else:
-                self._renew(connection, identity, now)
+            self._admission.authenticated(connection, identity, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
 
@@ -252,24 +250,24 @@ class Run:
             self._set(RunTimer.SILENCE, connection.connection_id, now + ns(self.config.silence_max_s))
         match frame:
             case frames.Hello():
-                self._receive_hello(connection, frame, now)
+                self._admission.hello(connection, frame, now)
             case frames.Publish():
-                session = _session_of(connection)
+                session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
             case frames.Cursor(data=data):
-                self._gathering.move_cursor(_session_of(connection).user_id, data, now)
+                self._gathering.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 if number > self._log.head:
                     raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
-                session = _session_of(connection)
+                session = session_of(connection)
                 session.acknowledged = max(session.acknowledged, number)
             case frames.Ping(nonce=nonce, round_trip_ms=round_trip_ms):
                 self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 if round_trip_ms is not None:
-                    session_id = _session_of(connection).session_id
+                    session_id = session_of(connection).session_id
                     self._desk.observations.append(RoundTripMeasured(session_id, round_trip_ms))
             case frames.Auth(token=token):
-                self._desk.actions.append(Authenticate(connection.connection_id, token))
+                self._admission.ask_whose(connection, token)
             case frames.Bye():
                 self._receive_bye(connection, now)
             case frames.PollRequest():
@@ -279,69 +277,11 @@ class Run:
             case _:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
-    def _receive_hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
-        if hello.protocol != frames.PROTOCOL_VERSION:
-            raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
-        connection.hello = hello
-        connection.state = ConnectionState.AUTHENTICATING
-        if hello.token is None and connection.identity is not None:
-            self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
-        else:
-            self._desk.actions.append(Authenticate(connection.connection_id, hello.token))
-
     def _receive_bye(self, connection: Connection, now: int) -> None:
         session = connection.session
         self._close(connection, 1000, "bye", now)
         if session is not None:
             self._gathering.leave(session.client_id, now)
-
-    def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
-        hello = connection.hello
-        assert hello is not None, "a connection is authenticated by its hello"
-        connection.identity = identity
-        session = connection.session = self._gathering.claim(
-            hello.client_id,
-            identity.user_id,
-            hello.session_id,
-            hello.generation,
-            Transport.WEBSOCKET,
-            connection.new_session_id,
-            now,
-        )
-        self._close_losers(now)  # the old owner is out before the new one is in
-        session.connection_id = connection.connection_id
-        connection.state = ConnectionState.LIVE
-        self._cancel(RunTimer.HELLO, connection.connection_id)
-        self._set(RunTimer.SILENCE, connection.connection_id, now + ns(self.config.silence_max_s))
-        self._watch_token(connection, identity, now)
-        place = self._log.place(hello.epoch, hello.after_sequence, hello.start)
-        self._welcome(connection, session, place, now)
-        self._desk.observations.append(
-            Joined(
-                connection.connection_id,
-                session.session_id,
-                session.client_id,
-                session.user_id,
-                Transport.WEBSOCKET,
-                place.outcome,
-                hello.session_id is not None,
-                self._log.head - place.after,
-            )
-        )
-
-    def _welcome(self, connection: Connection, session: Session, place: Place, now: int) -> None:
-        reader = (connection.connection_id,)
-        last = self._sequencer.last_of(session.client_id)
-        self._desk.send(reader, welcome(session, place, self._log, self._attendance, last, self.config, now))
-        self._desk.send(reader, snapshot_frame(place))
-        self._fan_out.add(connection.connection_id, place.after, self._attendance.version)
-        self._watch_lag(connection.connection_id, now)
-
-    def _renew(self, connection: Connection, identity: Identity, now: int) -> None:
-        if identity.user_id != _session_of(connection).user_id:
-            raise RemoteError(CloseCode.FORBIDDEN, "the new token belongs to another user")
-        connection.identity = identity
-        self._watch_token(connection, identity, now)
 
     def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
         """Answer a request and be done with it; None: it has to wait."""
@@ -398,15 +338,6 @@ class Run:
         if (RunTimer.STALLED, connection_id) not in self._desk.timers and self._fan_out.is_lagging(connection_id):
             self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
 
-    def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
-        for timer in (RunTimer.EXPIRING, RunTimer.EXPIRED):
-            self._cancel(timer, connection.connection_id)
-        if identity.expires_at is not None:
-            born = now if identity.issued_at is None else identity.issued_at
-            warn_at = born + round((identity.expires_at - born) * self.config.token_warning_fraction)
-            self._set(RunTimer.EXPIRING, connection.connection_id, max(now, warn_at))
-            self._set(RunTimer.EXPIRED, connection.connection_id, identity.expires_at + ns(self.config.token_grace_s))
-
     # Small things.
 
     def _send_replies(self, now: int) -> None:
@@ -456,11 +387,6 @@ class Run:
 
     def _cancel(self, timer: RunTimer, owner: int | str) -> None:
         self._desk.timers.cancel((timer, owner))
-
-
-def _session_of(connection: Connection) -> Session:
-    assert connection.session is not None, "a live connection has a session"
-    return connection.session
 
 
 def _identity_of(connection: Connection) -> Identity:

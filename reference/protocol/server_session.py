@@ -55,3 +55,9 @@ class Connection:
             return
         name = type(frame).__name__.lower()
         raise RemoteError(CloseCode.BAD_FRAME, f"{name} is not allowed while {self.state.value.replace('_', ' ')}")
+
+
+def session_of(connection: Connection) -> Session:
+    """The session of a live connection."""
+    assert connection.session is not None, "a live connection has a session"
+    return connection.session

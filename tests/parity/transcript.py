@@ -26,6 +26,7 @@ from reference.protocol.timers import NS_PER_S
 from simulation.trace import (
     AnswerGiven,
     ConnectionLost,
+    DriverRecord,
     QueueSampled,
     Record,
     ServerKilled,
@@ -87,6 +88,7 @@ def lines_of(entries: Iterable[Record | FrameSeen]) -> dict[str, list[Line]]:
             names.forget()
         place = _place_of(entry)
         places.setdefault(place, []).append(_line_of(entry, names))
+    places["the server"] = sorted(places.get("the server", []))
     return places
 
 
@@ -109,7 +111,7 @@ class _ServerNames:
 def _place_of(entry: Record | FrameSeen) -> str:
     client = getattr(entry, "client", None)
     if isinstance(client, str):
-        return client
+        return f"{client}'s connections" if isinstance(entry, DriverRecord) else client
     kind = _kind_of(entry)
     if kind.startswith("session_") or kind == "round_trip_reported":
         return "the server"

@@ -18,12 +18,13 @@ import structlog.testing
 import trio
 import trio.testing
 
-from reference.client import Client, Lost, Received, connect
+from reference.client import Client, Lost, Queued, Received, connect
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.observations import Observation
 from reference.protocol.outcomes import Outcome
+from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
@@ -223,32 +224,28 @@ class _World:
             await trio.sleep_forever()
 
     async def _work(self, client: Client, part: Part) -> None:
-        name = part.name
         for deed in part.deeds:
             await trio.sleep_until(deed.at / NS_PER_S)
-            place = len(self._trace.entries)  # the simulator notes what was asked for before what came of it
-            try:
-                if deed.event_type == CURSOR_MOVE:
+            if deed.event_type == CURSOR_MOVE:
+                if client.state is not ClientState.CLOSED:
+                    self._trace.add(CursorMoved(at=self._now(), client=part.name, data=deed.data))
                     client.move_cursor(deed.data)
-                    record = CursorMoved(at=self._now(), client=name, data=deed.data)
-                else:
-                    ticket = client.publish_soon(deed.event_type, deed.data).number
-                    record = Published(
-                        at=self._now(), client=name, ticket=ticket, event_type=deed.event_type, data=deed.data
-                    )
+                continue
+            try:
+                client.publish_soon(deed.event_type, deed.data)
             except (InvalidEvent, OutboxFull, SessionClosed) as error:
-                if deed.event_type == CURSOR_MOVE:
-                    continue
-                record = PublishRefused(
-                    at=self._now(), client=name, event_type=deed.event_type, error=type(error).__name__
+                refused = PublishRefused(
+                    at=self._now(), client=part.name, event_type=deed.event_type, error=type(error).__name__
                 )
-            self._trace.entries.insert(place, record)
+                self._trace.add(refused)
 
-    def _hear(self, client: str, now: int, what: Received | Lost | ClientAction | Outcome) -> None:
+    def _hear(self, client: str, now: int, what: Received | Lost | Queued | ClientAction | Outcome) -> None:
         match what:
             case Received(connection_id=connection_id, frame=frame):
                 self._trace.add(FrameSeen(now, client, "received", connection_id, frame))
                 record_frame(self._trace, client, connection_id, frame, now)
+            case Queued(ticket=ticket, event_type=event_type, data=data):
+                self._trace.add(Published(at=now, client=client, ticket=ticket, event_type=event_type, data=data))
             case Lost():
                 record_loss(
                     self._trace,

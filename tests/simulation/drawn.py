@@ -60,9 +60,12 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         presence_grace_s=draw(st.sampled_from([0.0, 30.0])),
         appends_pending_max=draw(st.sampled_from([2, events_kept_max])),
     )
-    # More work than a window of one, or a store with room for two, can carry would still be waiting at the end.
+    # More work than a window of one, a store with room for two, a thin line or a small buffer can carry would still be on its
+    # way at the end.
+    send_buffer_bytes = draw(st.sampled_from([4000, 256 * 1024]))
     is_narrow = config.unanswered_max < 64 or server.appends_pending_max == 2
-    rate = 0.1 if is_narrow else draw(st.sampled_from([0.1, 1.0, 5.0]))
+    is_thin = send_buffer_bytes == 4000 or group.path.bandwidth_bytes_per_s is not None
+    rate = draw(st.sampled_from([0.1] if is_narrow else [0.1, 1.0] if is_thin else [0.1, 1.0, 5.0]))
     return Scenario(
         name="drawn",
         seed=draw(st.integers(0, 1000)),
@@ -75,7 +78,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         server=ServerPart(
             config=server,
             commit_time_s=draw(st.sampled_from([0.0, 0.002, 0.5])),
-            send_buffer_bytes=draw(st.sampled_from([500, 4000, 256 * 1024])),
+            send_buffer_bytes=send_buffer_bytes,
         ),
         client=ClientPart(config=config, policy=FullJitterPolicy(cap_s=draw(st.sampled_from([1.0, 5.0])))),
     )

@@ -1,0 +1,117 @@
+"""How a WebSocket gets into a run: hello, its token, a place in the log, welcome.
+
+A token may come with the upgrade, with hello, or later in place of an older one; who it names is found out by the driver. A
+connection is warned before its token ends, and closed a grace after it has.
+"""
+
+from collections.abc import Callable
+
+from reference.protocol import frames
+from reference.protocol.actions import Authenticate
+from reference.protocol.answers import snapshot_frame, welcome
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.event_log import EventLog, Place
+from reference.protocol.fan_out import FanOut
+from reference.protocol.gathering import Gathering
+from reference.protocol.membership import Session
+from reference.protocol.observations import Joined
+from reference.protocol.run_desk import RunDesk, RunTimer
+from reference.protocol.sequencer import Sequencer
+from reference.protocol.server_session import Connection, Identity, session_of
+from reference.protocol.states import ConnectionState, Transport
+from reference.protocol.timers import ns
+
+
+class Admission:
+    """Lets connections in. `close_losers` closes whoever loses a session by that, before the new owner is welcomed."""
+
+    def __init__(
+        self,
+        desk: RunDesk,
+        log: EventLog,
+        sequencer: Sequencer,
+        gathering: Gathering,
+        fan_out: FanOut,
+        close_losers: Callable[[int], None],
+    ) -> None:
+        self._desk = desk
+        self._log = log
+        self._sequencer = sequencer
+        self._gathering = gathering
+        self._fan_out = fan_out
+        self._close_losers = close_losers
+
+    def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
+        """Raises RemoteError."""
+        if hello.protocol != frames.PROTOCOL_VERSION:
+            raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+        connection.hello = hello
+        connection.state = ConnectionState.AUTHENTICATING
+        if hello.token is None and connection.identity is not None:
+            self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
+        else:
+            self.ask_whose(connection, hello.token)
+
+    def ask_whose(self, connection: Connection, token: str | None) -> None:
+        self._desk.actions.append(Authenticate(connection.connection_id, token))
+
+    def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:
+        """The driver has found out whose token it is. Raises RemoteError."""
+        if connection.state is ConnectionState.AUTHENTICATING:
+            self._greet(connection, identity, now)
+        else:
+            if identity.user_id != session_of(connection).user_id:
+                raise RemoteError(CloseCode.FORBIDDEN, "the new token belongs to another user")
+            self._watch_token(connection, identity, now)
+
+    def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
+        hello = connection.hello
+        assert hello is not None, "a connection is authenticated by its hello"
+        session = connection.session = self._gathering.claim(
+            hello.client_id,
+            identity.user_id,
+            hello.session_id,
+            hello.generation,
+            Transport.WEBSOCKET,
+            connection.new_session_id,
+            now,
+        )
+        self._close_losers(now)
+        number = session.connection_id = connection.connection_id
+        connection.state = ConnectionState.LIVE
+        self._desk.timers.cancel((RunTimer.HELLO, number))
+        self._desk.timers.set((RunTimer.SILENCE, number), now + ns(self._desk.config.silence_max_s))
+        self._watch_token(connection, identity, now)
+        place = self._log.place(hello.epoch, hello.after_sequence, hello.start)
+        self._welcome(connection, session, place, now)
+        self._desk.observations.append(
+            Joined(
+                number,
+                session.session_id,
+                session.client_id,
+                session.user_id,
+                Transport.WEBSOCKET,
+                place.outcome,
+                hello.session_id is not None,
+                self._log.head - place.after,
+            )
+        )
+
+    def _welcome(self, connection: Connection, session: Session, place: Place, now: int) -> None:
+        number, attendance = connection.connection_id, self._gathering.attendance
+        last = self._sequencer.last_of(session.client_id)
+        self._desk.send((number,), welcome(session, place, self._log, attendance, last, self._desk.config, now))
+        self._desk.send((number,), snapshot_frame(place))
+        self._fan_out.add(number, place.after, attendance.version)
+        self._desk.timers.set((RunTimer.STALLED, number), now + ns(self._desk.config.slow_reader_timeout_s))
+
+    def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
+        connection.identity = identity
+        number, timers = connection.connection_id, self._desk.timers
+        timers.cancel((RunTimer.EXPIRING, number))
+        timers.cancel((RunTimer.EXPIRED, number))
+        if identity.expires_at is not None:
+            born = now if identity.issued_at is None else identity.issued_at
+            warn_at = born + round((identity.expires_at - born) * self._desk.config.token_warning_fraction)
+            timers.set((RunTimer.EXPIRING, number), max(now, warn_at))
+            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._desk.config.token_grace_s))

@@ -1,0 +1,130 @@
+"""The plan of a demo is a pure function of its arguments, and keeps what the module promises."""
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.demo.schedule import (
+    BLOCK_S_MIN,
+    CLIENTS_MAX,
+    CLIENTS_MIN,
+    DELIVERIES_PER_S_MAX,
+    FLAGS_MAX,
+    SECONDS_MIN,
+    Plan,
+    plan_demo,
+)
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import CURSOR_MOVE, DEFAULT_REGISTRY, FLAG
+from simulation.emulator.errors import check_fault, check_path
+from simulation.faults import BlockUpgrade, ServerRestart
+from simulation.trace import publish_id_of
+
+plans = st.builds(
+    plan_demo,
+    clients=st.integers(CLIENTS_MIN, 40),
+    seconds=st.floats(SECONDS_MIN, 60),
+    seed=st.integers(0, 2**63),
+    faults=st.booleans(),
+)
+
+
+@given(
+    clients=st.integers(CLIENTS_MIN, 30),
+    seconds=st.floats(SECONDS_MIN, 40),
+    seed=st.integers(-(2**63), 2**63),
+    faults=st.booleans(),
+)
+def test_equal_seeds_give_equal_plans(clients: int, seconds: float, seed: int, faults: bool) -> None:
+    first, second = (plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults) for _ in range(2))
+    assert msgspec.json.encode(first) == msgspec.json.encode(second)
+
+
+def test_a_plan_does_not_depend_on_the_process() -> None:
+    """Nothing in it may come from the order of a set or a dict, which differs with PYTHONHASHSEED."""
+    program = (
+        "import hashlib, msgspec; from reference.demo.schedule import plan_demo; "
+        "print(hashlib.sha256(msgspec.json.encode(plan_demo(clients=20, seconds=20, seed=7, faults=True))).hexdigest())"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+@given(seed=st.integers(0, 2**63))
+def test_faults_do_not_change_the_work(seed: int) -> None:
+    with_faults, without = (plan_demo(clients=6, seconds=8, seed=seed, faults=faults) for faults in (True, False))
+    assert with_faults.clients == without.clients
+    assert without.faults == ()
+
+
+@given(plan=plans)
+def test_every_fault_is_over_when_the_work_is(plan: Plan) -> None:
+    names = {client.name for client in plan.clients}
+    assert [fault.at_s for fault in plan.faults] == sorted(fault.at_s for fault in plan.faults)
+    for fault in plan.faults:
+        check_fault(fault)
+        assert 0 < fault.at_s <= fault.end_s <= plan.seconds
+        assert names.issuperset(fault.clients)
+
+
+@given(plan=plans)
+def test_a_demo_with_faults_has_every_kind(plan: Plan) -> None:
+    kinds = {type(fault).__struct_config__.tag for fault in plan.faults}
+    assert kinds in (
+        set(),
+        {"reset", "half_open", "outage", "stall", "refuse", "block_upgrade", "server_restart"},
+    )
+    if plan.faults:
+        assert plan.kills == tuple(fault for fault in plan.faults if isinstance(fault, ServerRestart)) != ()
+
+
+@given(plan=plans)
+def test_one_blocked_client_is_left_alone_long_enough_to_fall_back(plan: Plan) -> None:
+    blocks = [fault for fault in plan.faults if isinstance(fault, BlockUpgrade)]
+    for block in blocks:
+        assert block.duration_s >= BLOCK_S_MIN
+        assert any(
+            all(isinstance(fault, BlockUpgrade) or name not in fault.clients for fault in plan.faults) for name in block.clients
+        )
+
+
+@given(plan=plans)
+def test_the_work_is_what_a_server_accepts_and_nobody_comes_twice(plan: Plan) -> None:
+    names = [client.name for client in plan.clients]
+    assert len(set(names)) == len(names)
+    publish_ids = []
+    for client in plan.clients:
+        check_path(client.path)
+        assert [move.at_s for move in client.moves] == sorted(move.at_s for move in client.moves)
+        for move in client.moves:
+            assert client.joins_at_s <= move.at_s <= plan.seconds
+            if move.event_type != CURSOR_MOVE:
+                DEFAULT_REGISTRY.check_publish(move.event_type, move.data)
+                publish_ids.append(publish_id_of(move.data))
+    assert len(set(publish_ids)) == len(publish_ids) > 0
+    assert None not in publish_ids
+
+
+def test_the_largest_demo_stays_within_its_limits() -> None:
+    plan = plan_demo(clients=CLIENTS_MAX, seconds=600, seed=1, faults=True)
+    publishes = [move for client in plan.clients for move in client.moves if move.event_type != CURSOR_MOVE]
+    assert len(publishes) * CLIENTS_MAX <= DELIVERIES_PER_S_MAX * plan.seconds
+    assert sum(move.event_type == FLAG for move in publishes) <= FLAGS_MAX
+
+
+@pytest.mark.parametrize(
+    ("clients", "seconds", "what"),
+    [(1, 20.0, "clients = 1"), (201, 20.0, "clients = 201"), (20, 4.9, "seconds = 4.9"), (20, float("nan"), "seconds = nan")],
+)
+def test_numbers_that_make_no_demo_are_refused(clients: int, seconds: float, what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        plan_demo(clients=clients, seconds=seconds, seed=1, faults=True)
