@@ -21,7 +21,7 @@ ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
 class Clock(simpy.Environment):
     """The time of one simulated world, in ns."""
 
-    now: int  # type: ignore[assignment]  # ints go in, so ints come out
+    now: int  # ints go in, so ints come out
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)

@@ -37,7 +37,7 @@ class Result:
     scenario: Scenario
     replication: int
     trace: Trace
-    steps: int
+    frames: int
     """Frames that reached a protocol machine, on either side."""
 
     @cached_property
@@ -60,16 +60,13 @@ class Result:
 
 def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) -> Result:
     """Run a scenario to its end. `seed`: in place of the scenario's own. Raises ConfigError for a seed that is no seed."""
-    scenario = scenario.replace() if seed is None else scenario.replace(seed=seed)
-    world = World(scenario, replication)
-    world.run()
-    return Result(scenario, replication, world.trace, world.frames)
+    return World(scenario.replace() if seed is None else scenario.replace(seed=seed), replication).run()
 
 
 class World:
-    """See the module. `run` can be called once."""
+    """See the module. `run` can be called once. `store_type`: what keeps the log, for whoever wants to see a worse one fail."""
 
-    def __init__(self, scenario: Scenario, replication: int = 0) -> None:
+    def __init__(self, scenario: Scenario, replication: int = 0, *, store_type: type[SimulatedStore] = SimulatedStore) -> None:
         self.scenario = scenario
         self.clock = clock = Clock()
         self._draws = draws = Draws(scenario.seed, replication)
@@ -84,7 +81,7 @@ class World:
             round_trip_max_s=scenario.round_trip_max_s,
         )
         epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
-        self.store = SimulatedStore(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
+        self.store = store_type(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
         self.server = ServerHost(clock, self.store, scenario.server.config, self.trace)
         self.lines: dict[str, Line] = {}
         self.clients: dict[str, ClientHost] = {}
@@ -99,7 +96,7 @@ class World:
         """Frames that reached a protocol machine, on either side."""
         return self.server.frames + sum(client.frames for client in self.clients.values())
 
-    def run(self) -> None:
+    def run(self) -> Result:
         """From the first client's arrival to the end, when the store is read out."""
         self.server.start()
         for fault in self.scenario.resolved_faults:
@@ -111,6 +108,7 @@ class World:
         self._sample_later()
         self.clock.run(until=max(1, ns(self.scenario.end_s)))
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
+        return Result(self.scenario, self._draws.replication, self.trace, self.frames)
 
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario

@@ -123,6 +123,7 @@ class ClientSession:
         if connection_id != self._links.websocket:
             return
         self._links.opened(now)
+        self._receiving.greeted()
         epoch, last = self.position
         hello = frames.Hello(
             protocol=frames.PROTOCOL_VERSION,
@@ -312,7 +313,7 @@ class ClientSession:
             self._count_connection()
         self._links.session_id = answer.session_id or self._links.session_id
         self._sending.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
-        self._receiving.poll(answer, takes_roster=not self.state.has_websocket)
+        self._receiving.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)
 
     # Sending.
 

@@ -60,11 +60,10 @@ class Membership:
             return session, None, True
         if session.user_id != user_id:
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
-        if named_session_id not in (None, session.session_id):
-            raise RemoteError(CloseCode.SUPERSEDED, "another session has taken this client id over")
         if generation < session.generation:
             raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
         loser, session.connection_id = session.connection_id, None
+        session.session_id = named_session_id or session.session_id
         session.generation = generation
         session.transport = transport
         return session, loser, False

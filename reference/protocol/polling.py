@@ -28,6 +28,8 @@ class PollingLane:
         self._reconnector = reconnector
         self.connection_id: int | None = None
         self.generation = 0
+        self.asked_in_epoch: str | None = None
+        """Our epoch when the last poll was sent."""
         self._poll_generation: int | None = None  # of the request under way, None if there is none
         self._publish_generation: int | None = None
         self.has_arrived = False
@@ -72,6 +74,7 @@ class PollingLane:
             generation=self.generation,
             start=config.start,
         )
+        self.asked_in_epoch = epoch
         self._poll_generation = self.generation
         self._send(request, Timer.POLL_LIMIT, now + ns(config.poll_wait_s + config.request_timeout_s))
 

@@ -25,6 +25,7 @@ class Receiving:
         self.inbox = Inbox(desk.config.inbox_held_max)
         self.roster = Roster()
         self._announced: frames.Welcome | None = None  # its snapshot is still to come
+        self._stream_epochs: tuple[str | None, ...] = ()  # the histories that the WebSocket may speak of
         self._known_head = 0
         self._acked = 0
         self._holding = False
@@ -46,8 +47,14 @@ class Receiving:
     def is_holding(self) -> bool:
         return self._holding
 
+    def greeted(self) -> None:
+        """A WebSocket is about to be told our position."""
+        self._stream_epochs = (self.inbox.epoch,)
+
     def welcomed(self, welcome: frames.Welcome, now: int) -> None:
-        """A WebSocket begins to bring events, perhaps after a snapshot."""
+        """A WebSocket begins to bring events, perhaps after a snapshot. Raises RemoteError."""
+        self._check_history()
+        self._stream_epochs = (self.inbox.epoch, welcome.epoch) if welcome.outcome != "resumed" else (welcome.epoch,)
         outcomes = self.roster.full(welcome.active_users, welcome.cursor_positions, welcome.server_time)
         self._desk.outcomes += outcomes
         self._known_head = 0
@@ -55,6 +62,7 @@ class Receiving:
             self.head_is(welcome.head, now)
         elif welcome.outcome == "fresh" and self._desk.config.start != "snapshot":
             self._start_at(welcome.epoch, welcome.after_sequence)
+            self._stream_epochs = (welcome.epoch,)
             self.head_is(welcome.head, now)
         else:
             self._announced = welcome
@@ -69,6 +77,7 @@ class Receiving:
 
     def snapshot(self, frame: frames.SnapshotFrame, now: int) -> None:
         """The snapshot that a welcome announced. Raises RemoteError."""
+        self._check_history()
         announced, self._announced = self._announced, None
         if announced is None:
             raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")
@@ -76,20 +85,24 @@ class Receiving:
             self._passed_over = True
             return
         self._take_snapshot(announced, frame)
+        self._stream_epochs = (announced.epoch,)
         self.head_is(announced.head, now)
 
     def events(self, events: Iterable[Event], now: int) -> bool:
         """A batch over WebSocket. Returns whether an event is missing. Raises RemoteError."""
         if self._announced is not None:
             raise RemoteError(CloseCode.BAD_FRAME, "events before the snapshot that welcome announced")
+        self._check_history()
         deliver, gap = self._take_events(events)
         if deliver:
             self._desk.timers.cancel(Timer.TAIL)
             self.head_is(self._known_head, now)
         return gap
 
-    def poll(self, answer: frames.PollAnswer, *, takes_roster: bool) -> None:
-        """What a poll brought."""
+    def poll(self, answer: frames.PollAnswer, *, asked_in: str | None, takes_roster: bool) -> None:
+        """What a poll brought that was sent when `asked_in` was our epoch."""
+        if self.inbox.epoch not in (asked_in, answer.epoch):
+            return  # the WebSocket has taken us into another history while the answer was on its way
         if self._holding:
             self._passed_over = True  # the next poll brings it again
         elif answer.snapshot is not None:
@@ -136,6 +149,11 @@ class Receiving:
         self._desk.timers.cancel(Timer.ACK)
         self._acked = self.inbox.last
         return frames.Ack(self._acked)
+
+    def _check_history(self) -> None:
+        """Polling may have taken us into another history than the one that the WebSocket was asked for."""
+        if self.inbox.epoch not in self._stream_epochs:
+            raise RemoteError(CloseCode.GOING_AWAY, "this connection speaks of a history that was left")
 
     def _take_events(self, events: Iterable[Event]) -> tuple[bool, bool]:
         """Returns whether something was delivered, and whether something is missing."""

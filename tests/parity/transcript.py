@@ -25,13 +25,18 @@ from reference.protocol import frames
 from reference.protocol.timers import NS_PER_S
 from simulation.trace import (
     AnswerGiven,
+    AskedRecord,
+    ClientStarted,
     ConnectionLost,
     DriverRecord,
     QueueSampled,
     Record,
     ServerKilled,
+    ServerRecord,
     SessionJoined,
     SessionLeft,
+    StoreRecord,
+    ToldRecord,
     TraceStarted,
 )
 
@@ -109,13 +114,18 @@ class _ServerNames:
 
 
 def _place_of(entry: Record | FrameSeen) -> str:
-    client = getattr(entry, "client", None)
-    if isinstance(client, str):
-        return f"{client}'s connections" if isinstance(entry, DriverRecord) else client
     kind = _kind_of(entry)
-    if kind.startswith("session_") or kind == "round_trip_reported":
-        return "the server"
-    return "the store" if kind in ("entry_stored", "log_stored") else "the world"
+    if isinstance(entry, FrameSeen):
+        return f"{entry.client} {'says' if entry.direction == 'sent' else 'hears'}"
+    if isinstance(entry, ClientStarted | AskedRecord):
+        return f"{entry.client} says"
+    if isinstance(entry, ToldRecord):
+        return f"{entry.client} hears"
+    if isinstance(entry, DriverRecord):
+        return f"{entry.client}'s connections"
+    if isinstance(entry, StoreRecord):
+        return "the store"
+    return "the server" if isinstance(entry, ServerRecord) else "the world"
 
 
 def _kind_of(entry: Record | FrameSeen) -> str:

@@ -77,6 +77,8 @@ class Host:
     is_gone: bool = False
     not_before: int = 0
     """The server asked this client not to come back earlier."""
+    failures: int = 0
+    """WebSockets in a row that died under it before they were live."""
 
 
 class World:
@@ -157,8 +159,19 @@ class World:
         if session.state is ClientState.CLOSED and not host.is_gone:
             self.journal.note("G6", f"{session.client_id} has ended by itself: {host.view.ended}")
             host.is_gone = True
+        self._check_roads(host)
         self.journal.position_is(host.view, *session.position)
         check_client(session, self.journal.note)
+
+    def _check_roads(self, host: Host) -> None:
+        """One WebSocket, or one lane with a probe behind it; and polling when WebSocket has failed often enough."""
+        state, limit = host.session.state, self.setup.client.fallback_after_failures
+        if len(host.wires) > 1 or (state is ClientState.LIVE and host.lane is not None):
+            self.journal.note("G7", f"{host.session.client_id} is {state.value} with {len(host.wires)} wires and lane {host.lane}")
+        if state is ClientState.LIVE or state.is_polling:
+            host.failures = 0
+        elif limit is not None and host.failures >= limit and state is not ClientState.CLOSED:
+            self.journal.note("G6", f"{host.session.client_id} is {state.value} after {host.failures} failures, and not polling")
 
     def _open(self, host: Host, connection_id: int, transport: Transport) -> None:
         if self.now < host.not_before and transport is Transport.WEBSOCKET:
@@ -181,6 +194,10 @@ class World:
             return
         wire = host.wires[connection_id]
         assert wire.client_stands, f"{type(frame).__name__} on a connection that the session has left"
+        if isinstance(frame, frames.Publish):
+            if frame.client_sequence in wire.publishes:
+                self.journal.note("G10", f"publish {frame.client_sequence} is sent twice on one living connection")
+            wire.publishes.add(frame.client_sequence)
         wire.up.append(codec.encode(frame))
 
     def _close(self, host: Host, connection_id: int, code: int | None, message: str) -> None:
@@ -401,6 +418,8 @@ class World:
                 frame = codec.decode_server_frame(item)
                 if wire.client_stands:
                     self._expect(host, frame)
+                if isinstance(frame, frames.Rejected) and frame.retryable:
+                    wire.publishes.clear()
                 session.receive_frame(wire.client_end, frame, self.now)
         self.pump(host)
 
@@ -444,6 +463,7 @@ class World:
 
     def _lose(self, host: Host, wire: Wire, code: int | None, message: str, retry_after_ms: int | None) -> None:
         wire.client_stands = False
+        host.failures += host.session.state is not ClientState.LIVE
         del host.wires[wire.client_end]
         wire.up.append(End())
         if retry_after_ms is not None:

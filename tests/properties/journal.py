@@ -142,6 +142,8 @@ class Journal:
             case PublishFailed():
                 self._settled(view, outcome.ticket)
                 view.failed[outcome.ticket] = outcome
+                if outcome.code == "out_of_order":
+                    self.note("G8", f"{view.client} could not make the run take publish {outcome.ticket}: {outcome.message}")
             case SessionEnded():
                 view.ended = outcome
                 for ticket in view.asked:

@@ -45,6 +45,8 @@ class Wire:
     """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step or the end of all faults does."""
     swallows: int = 0
     """Batches that the server's driver will lose though it said that they were taken: no network does it, but G13 is about it."""
+    publishes: set[int] = field(default_factory=set)
+    """What the client has published on it and was not asked to send again."""
     credit: int | None = None
     """Batches that the server's socket takes before it blocks; None: any number."""
 

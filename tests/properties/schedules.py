@@ -95,6 +95,20 @@ _publishes = st.builds(
     key=st.integers(0, 2),
 )
 _calm = st.builds(steps.Calm, ms=st.sampled_from([5, 20, 600, 3000]))
+_open_by_hand = st.builds(
+    lambda opening, wire, count: [
+        steps.Answer(opening, "open"),
+        steps.Down(wire, 1),
+        steps.Up(wire, 1),
+        steps.CheckToken(),
+        steps.Down(wire, count),
+    ],
+    opening=_few,
+    wire=_few,
+    count=st.integers(1, 3),
+)
+_late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=_few)
+_fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=_few)
 _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     # How often, among all of them, and what.
     "calm": (12, _calm),
@@ -105,6 +119,9 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "stall": (5, st.builds(steps.Stall, wire=_few, direction=st.sampled_from(["up", "down"]), stalls=st.booleans())),
     "stall http": (5, st.builds(steps.StallHttp, request=_few, stalls=st.sampled_from([True, True, False]))),
     "copy": (2, st.builds(steps.Copy, request=_few)),
+    "open by hand": (4, _open_by_hand),
+    "late answer": (3, _late_answer),
+    "fall back": (3, _fall_back),
     "store": (6, st.builds(steps.Store, count=st.integers(1, 3))),
     "check token": (2, st.builds(steps.CheckToken)),
     "next alarm": (4, st.builds(steps.NextAlarm, late_ms=st.sampled_from([0, 0, 1, 300]))),

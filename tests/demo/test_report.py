@@ -1,0 +1,157 @@
+"""Figures and verdicts of traces that are written by hand."""
+
+from reference.demo.report import Report, recoveries_s, report_on
+from reference.demo.schedule import Plan, plan_demo
+from reference.demo.stage import Played
+from reference.protocol.records import RunState
+from reference.protocol.states import ClientState
+from reference.protocol.timers import NS_PER_S
+from simulation.counts import Counts
+from simulation.facts import facts_of
+from simulation.trace import (
+    ClientStarted,
+    Delivered,
+    LogStored,
+    Record,
+    ServerStarted,
+    StateTurned,
+    Trace,
+    TraceStarted,
+)
+
+EPOCH = "e"
+STARTED = TraceStarted(
+    at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5
+)
+
+
+def at(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
+
+
+def begins(client: str) -> Record:
+    return ClientStarted(at=0, client=client, client_id=client, user_id=client)
+
+
+def turns(client: str, seconds: float, state: ClientState) -> Record:
+    return StateTurned(at=at(seconds), client=client, state=state)
+
+
+def is_given(client: str, seconds: float, number: int) -> Record:
+    return Delivered(
+        at=at(seconds), client=client, epoch=EPOCH, sequence_number=number, event_type="FLAG", user_id="ada", data={}
+    )
+
+
+def is_stored(head: int) -> Record:
+    state = RunState()
+    return LogStored(
+        at=at(60), epoch=EPOCH, oldest=1, head=head, snapshot_number=0, snapshot_state=state, is_whole=True
+    )
+
+
+def recoveries(*records: Record) -> list[float]:
+    return list(recoveries_s(facts_of(Trace([STARTED, *records]))))
+
+
+def test_a_recovery_lasts_until_everything_that_was_seen_meanwhile_has_come() -> None:
+    assert recoveries(
+        begins("ada"),
+        begins("bela"),
+        turns("ada", 0, ClientState.LIVE),
+        is_given("bela", 1, 1),
+        is_given("ada", 1, 1),
+        turns("ada", 2, ClientState.WAITING),
+        is_given("bela", 3, 2),
+        is_given("bela", 3, 3),
+        turns("ada", 4, ClientState.PROVING),
+        is_given("bela", 4.1, 4),  # too late to count
+        is_given("ada", 4.5, 2),
+        is_given("ada", 5, 3),
+        is_given("ada", 6, 4),
+        is_stored(4),
+    ) == [3.0]
+
+
+def test_a_recovery_without_anything_to_catch_up_ends_with_the_connection() -> None:
+    assert recoveries(
+        begins("ada"),
+        turns("ada", 0, ClientState.LIVE),
+        turns("ada", 2, ClientState.WAITING),
+        turns("ada", 3, ClientState.CONNECTING),
+        turns("ada", 4, ClientState.POLLING),
+        is_stored(0),
+    ) == [2.0]
+
+
+def test_a_second_loss_before_the_first_is_healed_prolongs_it() -> None:
+    assert recoveries(
+        begins("ada"),
+        begins("bela"),
+        turns("ada", 0, ClientState.LIVE),
+        turns("ada", 1, ClientState.WAITING),
+        is_given("bela", 1, 1),
+        turns("ada", 2, ClientState.PROVING),
+        turns("ada", 3, ClientState.WAITING),
+        turns("ada", 4, ClientState.PROVING),
+        is_given("ada", 5, 1),
+        is_stored(1),
+    ) == [4.0]
+
+
+def test_joining_and_changing_the_transport_are_no_recoveries() -> None:
+    assert (
+        recoveries(
+            begins("ada"),
+            turns("ada", 1, ClientState.CONNECTING),
+            turns("ada", 2, ClientState.POLLING),
+            turns("ada", 3, ClientState.PROBE_PROVING),
+            turns("ada", 4, ClientState.LIVE),
+            is_stored(0),
+        )
+        == []
+    )
+
+
+def test_a_report_has_every_count() -> None:
+    assert set(Counts.__struct_fields__) <= set(Report.__struct_fields__)
+
+
+def a_run_in_which_nothing_happened(plan: Plan, *, settled_s: float | None) -> Played:
+    trace = Trace([STARTED, ServerStarted(at=0, epoch=EPOCH, head=0), is_stored(0)])
+    return Played(plan, trace, (), settled_s, () if settled_s is not None else ("ada is waiting",))
+
+
+def test_what_was_not_exercised_is_no_success() -> None:
+    plan = plan_demo(clients=2, seconds=5, seed=1, faults=True)
+    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    assert not report.passed
+    assert report.guarantees["G1"] is None
+    assert any(shortcoming.startswith("G1 was not exercised, and should have been") for shortcoming in report.shortcomings)
+    assert "nobody fell back to HTTP polling, so this run has not shown it" in report.shortcomings
+    assert "the server was started again 0 times, not 1 times as planned" in report.shortcomings
+
+
+def test_without_faults_only_what_needs_them_may_be_left_out() -> None:
+    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
+    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    named = {shortcoming.split()[0] for shortcoming in report.shortcomings}
+    assert "G1" in named
+    assert named.isdisjoint({"G6", "G11", "nobody", "the"})
+
+
+def test_who_does_not_come_to_rest_is_named() -> None:
+    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
+    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=None))
+    assert any(
+        shortcoming.startswith("not everyone had come to rest") and "ada is waiting" in shortcoming
+        for shortcoming in report.shortcomings
+    )
+
+
+def test_figures_without_samples_are_null() -> None:
+    plan = plan_demo(clients=2, seconds=5, seed=1, faults=False)
+    report = report_on(a_run_in_which_nothing_happened(plan, settled_s=0.0))
+    assert report.round_trip_ms.p99 is None
+    assert report.recovery_s.p50 is None
+    assert report.delivery_rate is None
