@@ -74,18 +74,23 @@ class LiveWatcher:
     def say(self, at_s: float, sentence: str) -> None:
         self._news.append((at_s, sentence))
         if len(self._news) == 1:  # there is no scene yet
-            self._live.update(self._told(NEWS_SHOWN), refresh=True)
+            self._live.update(_told(self._news), refresh=True)
 
     def show(self, scene: Scene) -> None:
         width, height = self._console.size
-        news = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
-        rows_max = max(3, height - news - LINES_BESIDE)
-        picture = Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), self._told(news))
-        self._live.update(picture, refresh=True)
+        self._live.update(picture(scene, self._news, width=width, height=height), refresh=True)
 
-    def _told(self, count: int) -> Text:
-        lines = (Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence) for at_s, sentence in list(self._news)[-count:])
-        return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+def picture(scene: Scene, news: Iterable[tuple[float, str]], *, width: int, height: int) -> Group:
+    """A scene and the last of the news, for a screen of that many columns and lines."""
+    news_max = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
+    rows_max = max(3, height - news_max - LINES_BESIDE)
+    return Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), _told(list(news)[-news_max:]))
+
+
+def _told(news: Iterable[tuple[float, str]]) -> Text:
+    lines = (Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence) for at_s, sentence in news)
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 
 
 def _header(scene: Scene, width: int) -> Group:
@@ -104,7 +109,7 @@ def _header(scene: Scene, width: int) -> Group:
 def _table(scene: Scene, rows_max: int, width: int) -> Group:
     is_wide = width >= ROOMY_COLUMNS
     table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="dim")
-    table.add_column("client", no_wrap=True)
+    table.add_column("client", min_width=8, no_wrap=True)
     if is_wide:
         table.add_column("path", justify="right", no_wrap=True)
     table.add_column("state", min_width=10, no_wrap=True)

@@ -64,6 +64,11 @@ class ServerProcess:
         self.failure: ServerFailed | None = None
         self._decoder: msgspec.json.Decoder[Listening | Record] = msgspec.json.Decoder(Listening | Record)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that serves now."""
+        return None if self._process is None else self._process.pid
+
     async def prepare(self) -> None:
         """Have the next process load its code already; it touches neither port nor store before `start`."""
         if self._spare is None:

@@ -20,9 +20,7 @@ from simulation.trace import (
 )
 
 EPOCH = "e"
-STARTED = TraceStarted(
-    at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5
-)
+STARTED = TraceStarted(at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5)
 
 
 def at(seconds: float) -> int:
@@ -45,9 +43,7 @@ def is_given(client: str, seconds: float, number: int) -> Record:
 
 def is_stored(head: int) -> Record:
     state = RunState()
-    return LogStored(
-        at=at(60), epoch=EPOCH, oldest=1, head=head, snapshot_number=0, snapshot_state=state, is_whole=True
-    )
+    return LogStored(at=at(60), epoch=EPOCH, oldest=1, head=head, snapshot_number=0, snapshot_state=state, is_whole=True)
 
 
 def recoveries(*records: Record) -> list[float]:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from reference.demo.live import LiveWatcher
+from reference.demo.live import LiveWatcher, picture
 from reference.demo.plain import PlainWatcher
 from reference.demo.watching import Act, Row, Scene, describe, enumerate_names
 from reference.protocol.states import ClientState
@@ -20,24 +20,22 @@ def scene(*faults: Fault, rows: tuple[Row, ...] = (), at_s: float = 7.0, server_
     return Scene(Act.WORK, at_s, 20.0, server_is_up, faults, 240, 230, 4000, 120, rows)
 
 
-def picture(of: Scene, *, width: int = 120, height: int = 40) -> str:
+def shown(of: Scene, *, width: int = 120, height: int = 40) -> str:
     file = io.StringIO()
-    console = Console(file=file, width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
-    with LiveWatcher(console) as watcher:
-        watcher.say(6.5, "ada: fallen back to HTTP polling")
-        watcher.show(of)
-    return file.getvalue().split("6.5 s")[-2]  # the picture between the first sentence and its last appearance
+    console = Console(file=file, width=width, height=height, color_system=None)
+    console.print(picture(of, [(6.5, "ada: fallen back to HTTP polling")], width=width, height=height))
+    return file.getvalue()
 
 
 def test_a_picture_shows_every_client_and_what_is_done_to_it() -> None:
-    shown = picture(
+    text = shown(
         scene(
             BlockUpgrade(at_s=6, duration_s=4, clients=("ada",)),
             Reset(at_s=7),
             rows=(row("ada", ClientState.POLLING, "polling"), row("bela"), row("cleo", None)),
         )
     )
-    lines = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "polling" in lines["ada"]
     assert "no WebSocket" in lines["ada"]
     assert "live" in lines["bela"]
@@ -49,23 +47,37 @@ def test_a_picture_shows_every_client_and_what_is_done_to_it() -> None:
 
 
 def test_a_server_that_is_down_is_seen() -> None:
-    assert "SERVER KILLED" in picture(scene(ServerRestart(at_s=6, duration_s=2), rows=(row("ada"),), server_is_up=False))
+    assert "SERVER KILLED" in shown(scene(ServerRestart(at_s=6, duration_s=2), rows=(row("ada"),), server_is_up=False))
 
 
 @pytest.mark.parametrize("state", list(ClientState))
 def test_every_state_has_a_word(state: ClientState) -> None:
-    assert "ada" in picture(scene(rows=(row("ada", state),)))
+    assert "ada" in shown(scene(rows=(row("ada", state),)))
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 15), (200, 60)])
 def test_a_picture_fits_its_screen(width: int, height: int) -> None:
     names = [f"user-{number}" for number in range(100)]
-    shown = picture(scene(Outage(at_s=6, duration_s=4), rows=tuple(row(name) for name in names)), width=width, height=height)
-    lines = shown.splitlines()
-    assert len(lines) <= height + 1
-    assert all(len(line) <= width for line in lines if "\x1b" not in line)
-    hidden = sum(name not in shown.split() for name in names)
-    assert f"and {hidden} more: {hidden} on WebSocket" in shown
+    text = shown(scene(Outage(at_s=6, duration_s=4), rows=tuple(row(name) for name in names)), width=width, height=height)
+    lines = text.splitlines()
+    assert len(lines) < height
+    assert all(len(line) <= width for line in lines)
+    hidden = sum(name not in text.split() for name in names)
+    assert f"and {hidden} more: {hidden} on WebSocket" in text
+    assert "fallen back" in lines[-1]
+
+
+def test_the_table_changes_in_place_and_the_last_one_stays() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=100, height=30, force_terminal=True, color_system=None)
+    with LiveWatcher(console) as watcher:
+        watcher.say(0.0, "starting a server")
+        watcher.show(scene(rows=(row("ada"),)))
+        watcher.show(scene(rows=(row("bela"),)))
+    before, after = file.getvalue().rsplit("\x1b[1A", maxsplit=1)
+    assert "ada" in before
+    assert "bela" in after
+    assert "starting a server" in after
 
 
 def test_lines_tell_what_happens_and_now_and_then_how_it_stands() -> None:

@@ -1,0 +1,118 @@
+"""Scenarios: what is written reads back, and what is wrong is named with its place."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import ConfigError
+from simulation.faults import Outage, Reset
+from simulation.scenario import ClientPart, Group, Scenario, load_scenario, parse_scenario
+from simulation.world import run
+from tests.simulation.drawn import scenarios
+from tests.simulation.worlds import everything
+
+LIBRARY = sorted((Path(__file__).parents[2] / "docs" / "scenarios").glob("*.toml"))
+SMALLEST = "version = 1\nname = 'a'\ngroups = [{ name = 'q' }]\n"
+
+
+@given(scenario=scenarios())
+def test_toml_and_back(scenario: Scenario) -> None:
+    text = scenario.to_toml()
+    assert parse_scenario(text) == scenario
+    assert parse_scenario(text).to_toml() == text
+
+
+def test_a_parameter_that_is_none_has_a_word() -> None:
+    scenario = Scenario(
+        name="x", groups=(Group(name="g"),), client=ClientPart(config=ClientConfig(fallback_after_failures=None))
+    )
+    assert 'fallback_after_failures = "never"' in scenario.to_toml()
+    assert parse_scenario(scenario.to_toml()).client.config.fallback_after_failures is None
+
+
+def test_odd_text_survives() -> None:
+    scenario = Scenario(name="x", about='tab\t "quotes" \\ new\nline \x7f \x01 é 漢', groups=(Group(name="g"),))
+    assert parse_scenario(scenario.to_toml()).about == scenario.about
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version = 1\n[[", "not TOML"),
+        ("name = 'a'", "needs `version = 1`"),
+        ("version = 2", "this one has 2"),
+        ("version = 1\nname = 'a'", "missing required field `groups`"),
+        ("version = 1\nname = 'a'\ngroups = []", r"length >= 1 - at `\$.groups`"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', client = 3 }]", r"unknown field `client` - at `\$.groups\[0\]`"),
+        ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", r"at `\$.name`"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q' }, { name = 'q' }]", "two clients the same name"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 99999 }, { name = 'r', clients = 9999 }]", "limit is 100000"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = -1 } }]", r"groups\[0\].path.latency_s"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = nan } }]", "nan is not a finite number"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { jitter_s = inf } }]", "inf is not a finite number"),
+        (f"{SMALLEST}seed = -1", r"at `\$.seed`"),
+        (f"{SMALLEST}horizon_s = 0", r"at `\$.horizon_s`"),
+        (f"{SMALLEST}client = 3", r"at `\$.client`"),
+        (f"{SMALLEST}[workload]\ngraft_per_s = -1", r"at `\$.workload.graft_per_s`"),
+        (f"{SMALLEST}[workload]\ngrafts = 1", "unknown field `grafts`"),
+        (f"{SMALLEST}[client.config]\nping_interval_s = 0", r"at `\$.client.config.ping_interval_s`"),
+        (f"{SMALLEST}[client.policy]\ncap_s = 0.1", "needs base_s > 0, cap_s >= base_s"),
+        (f"{SMALLEST}[client.policy]\nkind = 'no_such'", r"at `\$.client.policy.kind`"),
+        (f"{SMALLEST}[server.config]\nsnapshot_interval_events = 5000", r"exceeds events_kept_max.*at `\$.server.config`"),
+        (f"{SMALLEST}[server]\nsend_buffer_bytes = 0", r"at `\$.server.send_buffer_bytes`"),
+        (f"{SMALLEST}[[faults]]\nkind = 'outag'\nat_s = 1", r"'outag' - at `\$.faults\[0\].kind`"),
+        (f"{SMALLEST}[[faults]]\nkind = 'outage'\nat_s = 1", "missing required field `duration_s`"),
+        (f"{SMALLEST}[[faults]]\nkind = 'reset'\nat_s = 1\nclients = ['z']", r"faults\[0\].clients names 'z'"),
+        (f"{SMALLEST}[[faults]]\nkind = 'server_restart'\nat_s = 1\nduration_s = 1\nclients = ['q']", "hits everyone"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_scenario(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the scenario .*No such file"):
+        load_scenario(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="cannot read the scenario"):
+        load_scenario(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_scenario(tmp_path / "latin.toml")
+    (tmp_path / "bad.toml").write_text("version = 1\n[[")
+    with pytest.raises(ConfigError, match="bad.toml: not TOML"):
+        load_scenario(tmp_path / "bad.toml")
+
+
+def test_a_variation_is_checked() -> None:
+    with pytest.raises(ConfigError, match=r"at `\$.horizon_s`"):
+        everything(horizon_s=-1.0)
+
+
+def test_a_fault_may_name_a_group() -> None:
+    scenario = Scenario(
+        name="x",
+        groups=(Group(name="g", clients=2), Group(name="h")),
+        faults=(Outage(at_s=5, duration_s=1, clients=("g-1", "g")), Reset(at_s=2, clients=("h",))),
+    )
+    reset, outage = scenario.resolved_faults
+    assert reset.clients == ("h-0",)
+    assert outage.clients == ("g-1", "g-0")
+
+
+def test_equal_scenarios_have_one_digest() -> None:
+    assert everything().digest() == everything(seed=1).digest()
+    assert everything().digest() != everything(seed=2).digest()
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=[path.stem for path in LIBRARY])
+def test_the_scenarios_of_the_docs_hold(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert len(scenario.about) > 80
+    result = run(scenario)
+    assert result.is_ok, [str(verdict) for verdict in result.verdicts.values() if verdict.violated]
+    assert result.counts.unsettled == 0
