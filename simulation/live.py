@@ -1,8 +1,8 @@
 """Real sessions as a trace, and the same again in the simulator.
 
-    recording = Recording(scenario, run_id)             # in trio, when the run begins
+    recording = Recording(scenario, run_id)
+    open_server(..., observe=recording.observe)         # the server tells it who speaks for whom
     connect(..., tap=recording.tap_of("ada-0"))         # each client tells it everything
-    open_server(..., observe=recording.observe)         # and so does the server
     await recording.apply(emulator, Outage(...))        # faults go through it
     recording.end(await store.load_run(run_id))
 
@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.errors import ConfigError
+from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Data
 from reference.protocol.frames import Frame
 from reference.protocol.observations import Observation
@@ -78,7 +78,7 @@ class _Lost(Protocol):
 
 
 class Recording:
-    """The trace of a run on real sockets while it grows. Made in trio's thread and used there; its time begins when it is made.
+    """The trace of a run on real sockets while it grows; used in trio's thread only. Its time begins with the first client.
 
     `scenario` says who takes part and with which parameters; its workload and its faults are not used.
     """
@@ -93,26 +93,39 @@ class Recording:
             wait_max_s=scenario.client.policy.wait_max_s,
             round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
         )
-        self._origin = round(trio.current_time() * NS_PER_S)
+        self._all_clients = ", ".join(scenario.client_names)
+        self._expected = list(scenario.client_names)
+        self._origin: int | None = None
         self._is_over = False
 
     def tap_of(self, client: str) -> Callable[[int, Any], None]:
-        """The client of that name begins now, and its id is its name; the result is for the `tap` of its connection."""
+        """The client of that name begins now, and its id is its name; the result is for the `tap` of its connection.
+
+        Raises ConfigError if the scenario has no such client, or it has begun already.
+        """
+        if client not in self._expected:
+            raise ConfigError(f"{client!r} is not, or no longer, expected; the scenario's clients are {self._all_clients}")
+        self._expected.remove(client)
+        if self._origin is None:
+            self._origin = round(trio.current_time() * NS_PER_S)
         self.trace.add(ClientStarted(at=self._now(), client=client, client_id=client, user_id=client))
 
         def tap(now: int, what: object) -> None:
             if not self._is_over:
-                self._tapped(client, what, now - self._origin)
+                self._tapped(client, what, self._since_origin(now))
 
         return tap
 
     def observe(self, observation: Observation) -> None:
         """For the server's `observe`."""
-        if not self._is_over:
+        if self._origin is not None and not self._is_over:
             record_observations(self.trace, [observation], self._now())
 
     async def apply(self, emulator: Emulator, fault: Fault) -> None:
-        """Let a fault happen now, whatever its `at_s`, and return when it is over; cancelled, it is over at once."""
+        """Let a fault happen now, whatever its `at_s`, and return when it is over; cancelled, it is over at once.
+
+        Raises LocalError before the first client has begun, ConfigError and EmulatorError as the emulator does.
+        """
         begun = self._now()
         fault = msgspec.structs.replace(fault, at_s=begun / NS_PER_S)
         self.trace.add(FaultHappened(at=begun, fault=fault))
@@ -129,7 +142,12 @@ class Recording:
             record_stored(self.trace, stored, self._now())
 
     def _now(self) -> int:
-        return round(trio.current_time() * NS_PER_S) - self._origin
+        return self._since_origin(round(trio.current_time() * NS_PER_S))
+
+    def _since_origin(self, now: int) -> int:
+        if self._origin is None:
+            raise LocalError("nothing has begun: the recording's time begins with its first client")
+        return now - self._origin
 
     def _tapped(self, client: str, what: Any, at: int) -> None:
         match what:

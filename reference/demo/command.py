@@ -76,7 +76,7 @@ def _cannot(error: SteadywireError) -> int:
 
 def _play(plan: Plan, directory: Path, console: Console, server_command: Sequence[str]) -> Played | None:
     """The run; None if it was interrupted."""
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         live = LiveWatcher(console)
         showing: AbstractContextManager[object] = live
         watcher: Watcher = live

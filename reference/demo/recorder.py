@@ -104,7 +104,7 @@ class Recorder:
 
     def add_from_server(self, record: Record) -> None:
         """Record what the server's process observed; its times are by the clock that all processes share."""
-        if not self._is_over and isinstance(record, SessionJoined | SessionLeft):
+        if not self._is_over and isinstance(record, SessionJoined | SessionLeft | QueueSampled):
             self.trace.add(msgspec.structs.replace(record, at=record.at - self._origin_elsewhere))
 
     def end(self) -> None:

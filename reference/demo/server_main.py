@@ -25,14 +25,16 @@ from reference.demo.parameters import SERVER
 from reference.protocol.errors import SteadywireError
 from reference.protocol.observations import Observation
 from reference.server.app import open_server
+from reference.server.server import Server
 from reference.server.settings import ServerSettings
 from reference.store import StoreUnavailable, open_store
 from simulation.recording import record_observations
-from simulation.trace import Trace
+from simulation.trace import QueueSampled, Trace
 
 START = b"start\n"
 CANNOT_START = 2
 STOP_TIMEOUT_S = 3.0
+SAMPLE_INTERVAL_S = 1.0
 
 
 class Listening(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
@@ -73,8 +75,21 @@ async def _serve(port: int, store_url: str, run_id: str) -> None:
                 _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wait_for_end, parent, nursery.cancel_scope)
+                    nursery.start_soon(_sample, server)
                     await anext(signals)
                     nursery.cancel_scope.cancel()
+
+
+async def _sample(server: Server) -> None:
+    """Tell how full the server is, now and then."""
+    while True:
+        now, holds = time.monotonic_ns(), server.statistics()
+        for queue, length, limit in (
+            ("connections", holds.connections, server.settings.door.connections_max),
+            ("runs in memory", holds.runs_loaded, server.settings.loaded_runs_max),
+        ):
+            _write(Trace([QueueSampled(at=now, place="server", queue=queue, length=length, limit=limit)]).to_bytes())
+        await trio.sleep(SAMPLE_INTERVAL_S)
 
 
 async def _load_all_code() -> None:

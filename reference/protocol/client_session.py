@@ -97,6 +97,7 @@ class ClientSession:
         elif self.state.is_polling:
             self._links.lane.poll_soon(now)
         self._send_waiting(now)
+        self.handle_timeout(now)
 
     def close(self, now: int) -> None:
         """Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told."""
@@ -146,6 +147,7 @@ class ClientSession:
             self._links.asked_to_wait(now, retry_after_ms, None)
         self._links.lost(code, message or "the connection was lost", now)
         self._send_waiting(now)
+        self.handle_timeout(now)
 
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
         """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling lane: of whose answer."""
@@ -162,6 +164,7 @@ class ClientSession:
             elif connection_id == self._links.lane.connection_id:
                 self._receive_answer(frame, now)
             self._send_waiting(now)
+            self.handle_timeout(now)
         except RemoteError as error:
             self.receive_nonsense(connection_id, error, now)
 
@@ -172,6 +175,7 @@ class ClientSession:
         elif connection_id == self._links.lane.connection_id:
             self._links.lane_hangs(now)
         self._send_waiting(now)
+        self.handle_timeout(now)
 
     # Time passes.
 

@@ -73,6 +73,7 @@ class Run:
         connection = self._connections.get(connection_id)
         if connection is not None:
             self._forget(connection, None, now)
+            self.handle_timeout(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A frame has arrived whole. A frame that breaks the protocol ends its connection, and no other."""
@@ -86,6 +87,7 @@ class Run:
             self._close(connection, error.code, error.message, now)
         self._close_losers(now)
         self._send_replies(now)
+        self.handle_timeout(now)
 
     def receive_nonsense(self, connection_id: int, error: RemoteError, now: int) -> None:
         """Something arrived that is no frame."""
@@ -104,6 +106,7 @@ class Run:
             self._admission.authenticated(connection, identity, now)
         except RemoteError as error:
             self._close(connection, error.code, error.message, now)
+        self.handle_timeout(now)
 
     # Readers take, or do not.
 
@@ -163,6 +166,7 @@ class Run:
             self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now)
         for connection, answer in self._requests.take_waiting(now):
             self._answer(connection, answer, now)
+        self.handle_timeout(now)
 
     def handle_append_failed(self, now: int, message: str) -> None:
         """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""

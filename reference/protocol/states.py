@@ -20,8 +20,8 @@ Who may say what depends on it: `CLIENT_MAY_RECEIVE` and `SERVER_MAY_RECEIVE` li
 missing is the other side's mistake: the connection is closed with BAD_FRAME. An input that is missing in a transition table is
 our own mistake: it raises.
 
-Ties: frames of a connection that the session has left are ignored, whatever they say; a timer and a frame at the same instant
-happen in the order in which the driver feeds them, and drivers feed frames first.
+Ties: frames of a connection that the session has left are ignored, whatever they say. A timer that falls due with an input fires
+with it, after it: what is to happen at once does not wait for the driver's alarm, and happens alike in every world.
 """
 
 import enum

@@ -63,9 +63,9 @@ async def open_server(
     """A running server; it is stopped gracefully at the end of the block.
 
     `store` and `authenticator` stand in for those that `settings` name; such a store is not closed. `origin_ns` is the time at
-    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is told, at once, of whatever
-    the runs let observe, and must not raise. With `listening` False no socket is
-    opened, and `Server.connect` is the only way in. Raises ConfigError, StoreUnavailable, ListenError.
+    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is told at once of
+    whatever the runs let observe, and must not raise. With `listening` False no socket is opened, and `Server.connect` is the
+    only way in. Raises ConfigError, StoreUnavailable, ListenError.
     """
     settings = settings or ServerSettings()
     authenticator = authenticator or authenticator_for(settings.secret)
@@ -150,17 +150,8 @@ def _assemble(
 
 
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends it at once. In the main thread only. Raises as `open_server`."""
+    """Serve until SIGTERM or SIGINT, then stop. In the main thread only. Raises as `open_server`."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_server(settings) as server:
             task_status.started(server)
             await anext(signals)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cut_at_next, signals, server)
-                await server.stop()
-                nursery.cancel_scope.cancel()
-
-
-async def _cut_at_next(signals: AsyncIterator[int], server: Server) -> None:
-    await anext(signals)
-    server.cut()

@@ -104,10 +104,6 @@ class Server:
             while self._parts.door.statistics().websockets:
                 await self._parted.park()
 
-    def cut(self) -> None:
-        """End at once: every connection is cut, and what is not yet with the store is not accepted."""
-        self._nursery.cancel_scope.cancel()
-
     async def listen(self) -> None:
         """Begin to accept connections. Raises ListenError."""
         settings = self.settings

@@ -82,6 +82,7 @@ class _World:
         self._server: Server | None = None
         self._server_ended = trio.Event()
         self._streams: list[MemoryPushStream] = []
+        self._clients: dict[str, Client] = {}
         self._sessions = 0
 
     async def play(self) -> Transcript:
@@ -219,6 +220,7 @@ class _World:
             open_stream=partial(self._open_stream, name),
             tap=partial(self._hear, name),
         ) as client:
+            self._clients[name] = client
             self._nursery.start_soon(_read_all, client)
             await self._work(client, part)
             await trio.sleep_forever()
@@ -263,7 +265,8 @@ class _World:
             case Open() | Close() | RefreshToken():
                 record_actions(self._trace, client, [what], now)
             case _:
-                record_outcomes(self._trace, client, [what], now)
+                epoch = self._clients[client].position[0] if client in self._clients else None
+                record_outcomes(self._trace, client, [what], now, epoch=epoch)
 
 
 class _Tape(Trace):

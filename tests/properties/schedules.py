@@ -43,7 +43,7 @@ def client_configs(draw: st.DrawFn) -> ClientConfig:
         unanswered_max=unanswered_max,
         retry_limit=draw(st.sampled_from([3, 0, 1])),
         retry_base_s=0.5,
-        inbox_held_max=2,
+        inbox_held_max=draw(st.sampled_from([1, 2])),
         ack_interval_s=0.5,
         ack_events=draw(st.integers(1, 3)),
         round_trip_samples_max=3,
@@ -86,6 +86,7 @@ def setups(draw: st.DrawFn) -> Setup:
     )
 
 
+NEWEST = -1
 _few = st.integers(0, 4)
 _sights = st.sampled_from(["now", "later", "never"])
 _publishes = st.builds(
@@ -108,6 +109,29 @@ _open_by_hand = st.builds(
     count=st.integers(1, 3),
 )
 _late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=_few)
+_late_hello = st.builds(
+    lambda ms: [
+        steps.Answer(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Cut(NEWEST, "now", "later"),
+        steps.Stall(NEWEST, "up", True),
+        steps.Calm(ms),
+        steps.Up(NEWEST, 3),
+    ],
+    ms=st.sampled_from([5, 600, 3000]),
+)
+_flap = [
+    steps.Answer(NEWEST, "open"),
+    steps.Down(NEWEST, 1),
+    steps.Cut(NEWEST, "now", "now"),
+    steps.NextAlarm(0),
+] * 3
+_lost_batch = st.builds(
+    lambda wire, lost, seen: [steps.Swallow(wire, 1), *lost, steps.Calm(5), steps.Choke(wire, 1), *seen, steps.Calm(5), steps.Choke(wire, 0)],
+    wire=_few,
+    lost=st.lists(_publishes, min_size=1, max_size=2),
+    seen=st.lists(_publishes, min_size=1, max_size=6),
+)
 _fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=_few)
 _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     # How often, among all of them, and what.
@@ -122,6 +146,9 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "open by hand": (4, _open_by_hand),
     "late answer": (3, _late_answer),
     "fall back": (3, _fall_back),
+    "late hello": (3, _late_hello),
+    "flap": (2, st.just(_flap)),
+    "lost batch": (4, _lost_batch),
     "store": (6, st.builds(steps.Store, count=st.integers(1, 3))),
     "check token": (2, st.builds(steps.CheckToken)),
     "next alarm": (4, st.builds(steps.NextAlarm, late_ms=st.sampled_from([0, 0, 1, 300]))),
@@ -144,7 +171,6 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "store fails": (2, st.builds(steps.StoreFails, stored=st.integers(0, 2))),
     "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
     "choke": (4, st.builds(steps.Choke, wire=_few, credit=st.integers(0, 2))),
-    "swallow": (2, st.builds(steps.Swallow, wire=_few, batches=st.integers(1, 3))),
     "too slow": (1, st.builds(steps.TooSlow, wire=_few)),
     "go away": (
         1,

@@ -10,12 +10,11 @@ from trio.testing import MockClock
 
 from reference.server.app import open_server, serve
 from reference.server.settings import ServerSettings
-from reference.server.wire.limits import WebSocketLimits
 from reference.store import open_store
 
 from .test_store_failures import MoodyStore
 from .visitors import RUN, open_house, request_bytes, visitor_on
-from .wire.helpers import UPGRADE, read_answer, read_close, read_until
+from .wire.helpers import read_answer
 
 
 async def test_everybody_is_asked_to_come_back_later_and_not_all_at_once(autojump_clock: MockClock) -> None:
@@ -109,20 +108,6 @@ async def test_a_signal_stops_a_server_that_keeps_what_it_has(tmp_path: Path, nu
         stored = await store.load_run(RUN)
         assert stored is not None
         assert stored.head == 1
-
-
-async def test_a_second_signal_ends_it_at_once() -> None:
-    settings = ServerSettings(port=0, store="memory:", stop_timeout_s=3600, websocket=WebSocketLimits(close_timeout_s=3600))
-    async with trio.open_nursery() as nursery:
-        server = await nursery.start(serve, settings)
-        await server.create_run(RUN)
-        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-        await stream.send_all(UPGRADE.replace(b"/ws", f"/ws/runs/{RUN}/collaboration".encode()))
-        await read_until(stream, b"\r\n\r\n")  # and from here on it does not answer, not even to the close
-        os.kill(os.getpid(), signal.SIGTERM)
-        await read_close(stream)
-        os.kill(os.getpid(), signal.SIGTERM)
-    await trio.aclose_forcefully(stream)
 
 
 async def test_an_idle_connection_does_not_hold_up_the_end(autojump_clock: MockClock) -> None:

@@ -156,7 +156,7 @@ async def visitor_on(
     async with trio.open_nursery() as nursery:
         socket = await trio_websocket.wrap_client_stream(
             nursery,
-            stream,  # type: ignore[arg-type] - any stream will do, whatever its annotation says
+            stream,  # type: ignore[arg-type]
             "127.0.0.1",
             f"/ws/runs/{run_id}/collaboration",
             subprotocols=list(subprotocols),
