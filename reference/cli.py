@@ -87,9 +87,9 @@ def simulate(scenario: Path, *, seed: int | None = None, out: Path = Path("simul
     out
         The folder to write to; made if it is missing.
     """
-    from simulation.command import simulate_command
+    from simulation.command import simulate as simulate_scenario
 
-    return simulate_command(scenario, seed=seed, out=out)
+    return simulate_scenario(scenario, seed, out)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -5,14 +5,15 @@ pyplot; a notebook shows them as the value of a cell.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from reference.protocol.errors import ConfigError
-from simulation.plots import BLUE, GREY, ORANGE, RED
+from simulation.plots import BLUE, ORANGE, RED
 from simulation.results import Frames
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
 REAL, SIMULATED = "real sockets", "simulated"
 """The names of the two worlds."""
-_STYLES = {
+_STYLES: dict[str, dict[str, Any]] = {
     REAL: {"color": BLUE, "marker": "o", "ms": 4.6, "mew": 0, "alpha": 0.55, "lw": 2.6, "ls": "-"},
     SIMULATED: {"color": ORANGE, "marker": "x", "ms": 4.6, "mew": 1.4, "alpha": 1.0, "lw": 1.5, "ls": (0, (4, 1.5))},
 }
-MARGIN_S = 0.5
 
 
 def waiting(publishes: pd.DataFrame, sender: str) -> pd.DataFrame:
@@ -55,43 +55,37 @@ def side_by_side(worlds: Mapping[str, Frames], rows: tuple[str, ...]) -> pd.Data
 
 
 def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
-    """One client's line was cut, in several worlds: when it knew, what waited, and how late every message was.
+    """One client's line was cut, in one world or several: when it knew, what waited, and how late every message was.
 
-    `worlds`: frames by the name of their world, REAL and SIMULATED; the first one's faults are shaded.
+    `worlds`: frames by the name of their world, REAL or SIMULATED; the first one's faults are shaded.
     """
     first = next(iter(worlds.values()))
     messages = first["messages"]
     others = sorted(set(messages["reader"]) - {client})
-    figure = Figure(figsize=(10.5, 9.2), layout="constrained")
-    rows = figure.subplots(4, 1, sharex=True, height_ratios=[0.55, 1.5, 2, 2])
-    _draw_interruptions(rows[0], worlds, client)
-    for world, frames in worlds.items():
-        style = _STYLES[world]
-        queue = waiting(frames["publishes"], client)
-        rows[1].step(queue["time_s"], queue["waiting"], where="post", color=style["color"], lw=style["lw"], ls=style["ls"])
-        for axes, senders, readers in ((rows[2], [client], others), (rows[3], others, [client])):
-            of_these = frames["messages"].query("sender in @senders and reader in @readers")
-            line = {name: style[name] for name in ("color", "marker", "ms", "mew", "alpha")}
-            axes.plot(of_these["published_s"], of_these["latency_s"], ls="", label=world, **line)
-    rows[1].set_ylabel("events without\nan answer (number)")
-    rows[1].set_title(f"{client}'s outbox", loc="left")
     everyone = ", ".join(others)
+    figure = Figure(figsize=(10.5, 9.4), layout="constrained")
+    knows, outbox, sent, received = figure.subplots(4, 1, sharex=True, height_ratios=[0.55, 1.5, 2, 2])
+    _draw_interruptions(knows, worlds, client)
+    _draw_waiting(outbox, worlds, client)
+    _draw_latencies(sent, worlds, [client], others)
+    _draw_latencies(received, worlds, others, [client])
     for axes, title in (
-        (rows[2], f"{client} → {everyone}: events wait in {client}'s outbox"),
-        (rows[3], f"{everyone} → {client}: events wait in the server's log"),
+        (knows, f"{client} knows that it is disconnected"),
+        (outbox, f"{client}'s outbox"),
+        (sent, f"{client} to {everyone}: events wait in {client}'s outbox"),
+        (received, f"{everyone} to {client}: events wait in the server's log"),
     ):
-        axes.set_ylabel("latency from publish\nto delivery (s)")
-        axes.set_title(title, loc="left")
-        axes.legend(loc="upper right", frameon=False)
-    for axes in rows[1:]:
-        axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    _shade_faults(rows, first["faults"])
-    last_s = float(np.nanmax([messages["published_s"].max(), messages["delivered_s"].max()]))
-    rows[3].set_xlim(-0.02 * last_s, last_s + MARGIN_S)
-    rows[3].set_xlabel("time of publish since the first client began (s)")
-    for axes in rows:
-        axes.title.set_fontsize(10.5)
+        axes.set_title(title, loc="left", fontsize=10.5)
         axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", lw=0.6)
+        axes.set_axisbelow(True)
+        _shade(axes, first["faults"])
+    _name_faults(outbox, first["faults"])
+    last_s = float(np.nanmax([messages["published_s"].max(), messages["delivered_s"].max()]))
+    received.set_xlim(-0.02 * last_s, 1.03 * last_s)
+    received.set_xlabel("time since the first client began (s); messages stand at the time of their publish")
+    handles = [Line2D([], [], label=world, **_STYLES[world]) for world in worlds]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(worlds), frameon=False)
     return figure
 
 
@@ -102,19 +96,32 @@ def _draw_interruptions(axes: "Axes", worlds: Mapping[str, Frames], client: str)
         axes.barh(-place, gone["duration_s"], left=gone["start_s"], height=0.62, color=_STYLES[world]["color"], lw=0)
     axes.set_yticks([-place for place in range(len(worlds))], list(worlds))
     axes.set_ylim(0.6 - len(worlds), 0.6)
-    axes.set_ylabel("world")
-    axes.set_title(f"{client} knows that nothing carries it", loc="left")
     axes.tick_params(left=False)
 
 
-def _shade_faults(rows: "np.ndarray", faults: pd.DataFrame) -> None:
-    for fault in faults.to_dict("records"):
-        for axes in rows:
-            axes.axvspan(fault["start_s"], fault["end_s"], color=RED, alpha=0.09, lw=0, zorder=0)
-        name = str(fault["kind"]).replace("_", " ")
-        x = (fault["start_s"] + fault["end_s"]) / 2
-        rows[1].annotate(name, (x, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", color=RED, fontsize=10)
-    for axes in rows:
-        axes.grid(axis="y", color="#dddddd", lw=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=GREY, labelcolor="black")
+def _draw_waiting(axes: "Axes", worlds: Mapping[str, Frames], client: str) -> None:
+    for world, frames in worlds.items():
+        queue, style = waiting(frames["publishes"], client), _STYLES[world]
+        axes.step(queue["time_s"], queue["waiting"], where="post", color=style["color"], lw=style["lw"], ls=style["ls"])
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
+    axes.set_ylabel("events without\nan answer (number)")
+
+
+def _draw_latencies(axes: "Axes", worlds: Mapping[str, Frames], senders: list[str], readers: list[str]) -> None:
+    for world, frames in worlds.items():
+        messages, style = frames["messages"], {**_STYLES[world], "ls": ""}
+        shown = messages[messages["sender"].isin(senders) & messages["reader"].isin(readers)]
+        axes.plot(shown["published_s"], shown["latency_s"], **style)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.set_ylabel("latency from publish\nto delivery (s)")
+
+
+def _shade(axes: "Axes", faults: pd.DataFrame) -> None:
+    for start_s, end_s in zip(faults["start_s"], faults["end_s"], strict=True):
+        axes.axvspan(start_s, end_s, color=RED, alpha=0.09, lw=0, zorder=0)
+
+
+def _name_faults(axes: "Axes", faults: pd.DataFrame) -> None:
+    for kind, start_s, end_s in zip(faults["kind"], faults["start_s"], faults["end_s"], strict=True):
+        text = f" {kind.replace('_', ' ')}, {end_s - start_s:.1f} s"
+        axes.annotate(text, (start_s, 0.96), xycoords=("data", "axes fraction"), ha="left", va="top", color=RED, fontsize=10)

@@ -16,7 +16,7 @@ from reference.protocol.errors import SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from simulation.draws import Draws
 
-SAMPLE_INTERVAL_S = 0.5
+SAMPLE_INTERVAL_S = 1.0
 
 
 @dataclass(slots=True)

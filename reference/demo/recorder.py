@@ -70,6 +70,7 @@ class Recorder:
         """The number of the last event that each application has read."""
         self.turns: deque[tuple[str, ClientState, ClientState]] = deque(maxlen=10_000)
         """Changes of state that nobody has looked at yet: client, before, after."""
+        self._accepted = 0
         self._states: dict[str, ClientState] = {}
         self._is_over = False
         self.begin()
@@ -90,8 +91,8 @@ class Recorder:
 
     @property
     def head(self) -> int:
-        """The highest number that any application has seen."""
-        return max(self.positions.values(), default=0)
+        """The highest number that any application has seen, of an event or of an answer."""
+        return max([self._accepted, *self.positions.values()])
 
     def add(self, make: Callable[[int], Record]) -> None:
         """Record something that happens now: `make` is given the time."""
@@ -186,8 +187,9 @@ class Recorder:
                 self.turns.append((name, self._states[name], state))
                 self._states[name] = state
                 record_outcomes(self.trace, name, [what], at)
-            case PublishAccepted():
+            case PublishAccepted(sequence_number=number):
                 self.counts["accepted"] += 1
+                self._accepted = max(self._accepted, number)
                 record_outcomes(self.trace, name, [what], at)
             case PublishFailed():
                 self.counts["failed"] += 1

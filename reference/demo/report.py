@@ -28,8 +28,8 @@ from simulation.faults import Fault
 from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
 
 
-class RoundTrips(msgspec.Struct, frozen=True):
-    """In ms; None without a ping that was answered."""
+class Milliseconds(msgspec.Struct, frozen=True):
+    """Percentiles; None without a sample."""
 
     p50: float | None
     p95: float | None
@@ -66,6 +66,8 @@ class Parameters(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. The counts are those of simulation.counts.
 
+    process_delay_ms: how late the demo's own process was in doing what it wanted to do at a time. Where that is much, the machine
+    could not keep up, and times say more about it than about anything else.
     settled_s: how long everyone took to come to rest after the work, None if not within the limit; late: who did not, in words.
     """
 
@@ -88,7 +90,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     returns_to_websocket: int
     server_restarts: int
-    round_trip_ms: RoundTrips
+    round_trip_ms: Milliseconds
+    process_delay_ms: Milliseconds
     delivery_rate: float | None
     recovery_s: Recovery
     settled_s: float | None
@@ -110,7 +113,7 @@ def report_on(played: Played) -> Report:
     """Judge a run."""
     facts = facts_of(played.trace)
     verdicts, counts, plan = check_facts(facts), count(facts), played.plan
-    trips, recoveries = sorted(played.round_trips_ms), sorted(recoveries_s(facts))
+    recoveries = sorted(recoveries_s(facts))
     settled = counts.accepted + counts.failed
     shortcomings = tuple(_shortcomings(played, verdicts, counts))
     return Report(
@@ -118,7 +121,8 @@ def report_on(played: Played) -> Report:
         clients=len(plan.clients),
         seconds=plan.seconds,
         **_shared(counts),
-        round_trip_ms=RoundTrips(*(_percentile(trips, fraction) for fraction in (0.5, 0.95, 0.99))),
+        round_trip_ms=_milliseconds(played.round_trips_ms),
+        process_delay_ms=_milliseconds(played.delays_ms),
         delivery_rate=counts.accepted / settled if settled else None,
         recovery_s=Recovery(*(_percentile(recoveries, fraction) for fraction in (0.5, 0.99))),
         settled_s=played.settled_s,
@@ -191,6 +195,11 @@ def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) 
                 yield f"nobody {what}, so this run has not shown it"
         if counts.server_restarts != len(played.plan.kills):
             yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
+
+
+def _milliseconds(samples: Sequence[float]) -> Milliseconds:
+    ascending = sorted(samples)
+    return Milliseconds(*(_percentile(ascending, fraction) for fraction in (0.5, 0.95, 0.99)))
 
 
 def _percentile(ascending: list[float], fraction: float) -> float | None:

@@ -143,9 +143,10 @@ def _cursors(clients: int, begin_s: float, end_s: float, draws: EntityDraws) -> 
 
 
 def _times(purpose: str, per_s: float, begin_s: float, end_s: float, draws: EntityDraws) -> Iterator[float]:
-    """One at a random moment of each interval."""
-    for index in range(int((end_s - begin_s) * per_s)):
-        yield _ms(begin_s + (index + draws.uniform(purpose, index)) / per_s)
+    """One at a random moment of each interval; how many there are is rounded up or down, so that the mean is right."""
+    count = int((end_s - begin_s) * per_s + draws.uniform(f"{purpose} count", 0))
+    for index in range(count):
+        yield _ms(begin_s + (index + draws.uniform(purpose, index)) * (end_s - begin_s) / count)
 
 
 # The faults.

@@ -7,7 +7,7 @@ is asked to stop, and what its store holds is read from the file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -29,7 +29,9 @@ from simulation.draws import Draws
 from simulation.emulator import open_emulator
 from simulation.trace import Trace
 
-LOOK_INTERVAL_S = 0.2
+LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT = 0.2, 0.005
+"""How often the scene is shown; less often when there is much to look at."""
+PULSE_INTERVAL_S = 0.05
 LEAVE_S_MAX = 3.0
 """How long the clients may take to leave; then their connections are cut."""
 
@@ -38,13 +40,15 @@ LEAVE_S_MAX = 3.0
 class Played:
     """What came out of a run.
 
-    round_trips_ms: of every ping that was answered. settled_s: how long everyone took to come to rest after the work, None if not
+    round_trips_ms: of every ping that was answered. delays_ms: how late this process was in doing what it wanted to do at a time,
+    which shows whether the machine could keep up. settled_s: how long everyone took to come to rest after the work, None if not
     within the limit; late: who was not at rest then, a sentence for each.
     """
 
     plan: Plan
     trace: Trace
     round_trips_ms: tuple[float, ...]
+    delays_ms: tuple[float, ...]
     settled_s: float | None
     late: tuple[str, ...]
 
@@ -69,7 +73,7 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
             settled_s, late = await stage.perform()
         await server.stop()
     recorder.stored(await _read_store(place))
-    return Played(plan, recorder.trace, tuple(recorder.round_trips_ms), settled_s, late)
+    return Played(plan, recorder.trace, tuple(recorder.round_trips_ms), tuple(stage.delays_ms), settled_s, late)
 
 
 @dataclass(slots=True)
@@ -81,12 +85,14 @@ class _Stage:
     troubles: Troubles
     watcher: Watcher
     act: Act = Act.WORK
+    delays_ms: list[float] = field(default_factory=list)
 
     async def perform(self) -> tuple[float | None, tuple[str, ...]]:
         """Work, come to rest, leave. Returns how long the rest took to come, and who was late, as in Played."""
         draws, recorder, is_over = Draws(self.plan.seed), self.recorder, trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
+            nursery.start_soon(self._feel_pulse)
             for actor in self.actors:
                 nursery.start_soon(actor.perform, self.run_id, recorder, draws, is_over)
             async with trio.open_nursery() as work:
@@ -112,7 +118,14 @@ class _Stage:
             for sentence in moves(self.recorder):
                 self.watcher.say(self.recorder.now_s, sentence)
             self._show()
-            await trio.sleep(LOOK_INTERVAL_S)
+            await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.actors)))
+
+    async def _feel_pulse(self) -> None:
+        """Find out how late this process is."""
+        while self.act is not Act.END:
+            due = trio.current_time() + PULSE_INTERVAL_S
+            await trio.sleep_until(due)
+            self.delays_ms.append((trio.current_time() - due) * 1000)
 
     def _show(self) -> None:
         is_up = self.troubles.server_is_up

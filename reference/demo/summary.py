@@ -12,6 +12,8 @@ from reference.demo.schedule import Plan
 from simulation.faults import Fault
 
 VIOLATIONS_SHOWN = 5
+DELAY_MS_MAX = 250.0
+"""Above that the machine is said to be too slow."""
 
 _NOUNS = {
     "reset": ("reset", "resets"),
@@ -69,6 +71,14 @@ def print_summary(report: Report, console: Console) -> None:
         print_line(console, f"All {len(exercised)} guarantees that this run exercised held.", "bold green")
     for shortcoming in report.shortcomings:
         print_line(console, shortcoming, "bold red")
+    delay = report.process_delay_ms
+    if delay.p95 is not None and delay.p95 > DELAY_MS_MAX:
+        print_line(
+            console,
+            f"This machine could not keep up: in 5 % of the cases the demo itself was late by more than {delay.p95:.0f} ms. "
+            "Give it fewer --clients, or less else to do.",
+            "yellow",
+        )
 
 
 def print_line(console: Console, line: str, style: str = "") -> None:

@@ -92,6 +92,8 @@ class Server:
 
         Connections over which nothing is going on are not waited for.
         """
+        if self._nursery.cancel_scope.cancel_called:
+            return  # it was cut
         self._listener.cancel()
         self._parts.admission.close()
         settings = self.settings
@@ -103,6 +105,12 @@ class Server:
             await self._parts.exchanges.none_left()
             while self._parts.door.statistics().websockets:
                 await self._parted.park()
+
+    def cut(self) -> None:
+        """End at once, as nearly as a crash can be had within one process: nobody is told, and what is not with the store is
+        lost. The block of `open_server` is cancelled.
+        """
+        self._nursery.cancel_scope.cancel()
 
     async def listen(self) -> None:
         """Begin to accept connections. Raises ListenError."""

@@ -115,7 +115,7 @@ def test_a_report_has_every_count() -> None:
 
 def a_run_in_which_nothing_happened(plan: Plan, *, settled_s: float | None) -> Played:
     trace = Trace([STARTED, ServerStarted(at=0, epoch=EPOCH, head=0), is_stored(0)])
-    return Played(plan, trace, (), settled_s, () if settled_s is not None else ("ada is waiting",))
+    return Played(plan, trace, (), (), settled_s, () if settled_s is not None else ("ada is waiting",))
 
 
 def test_what_was_not_exercised_is_no_success() -> None:

@@ -80,6 +80,7 @@ class _World:
         self._refusals: dict[str, int] = defaultdict(int)
         self._restarts_under_way = 0
         self._server: Server | None = None
+        self._server_life = trio.CancelScope()
         self._server_ended = trio.Event()
         self._streams: list[MemoryPushStream] = []
         self._clients: dict[str, Client] = {}
@@ -126,16 +127,17 @@ class _World:
             if self._server is server:
                 record_observations(self._trace, [observation], self._now())
 
-        async with open_server(
-            ServerSettings(protocol=self._scenario.server.config, run_idle_s=_RUN_IDLE_S),
-            store=self._disk,
-            origin_ns=ORIGIN + self._now(),
-            new_id=self._new_id,
-            listening=False,
-            observe=observe,
-        ) as server:
-            task_status.started(server)
-            await trio.sleep_forever()
+        with trio.CancelScope() as self._server_life:
+            async with open_server(
+                ServerSettings(protocol=self._scenario.server.config, run_idle_s=_RUN_IDLE_S),
+                store=self._disk,
+                origin_ns=ORIGIN + self._now(),
+                new_id=self._new_id,
+                listening=False,
+                observe=observe,
+            ) as server:
+                task_status.started(server)
+                await trio.sleep_forever()
         self._server_ended.set()
 
     def _new_id(self) -> str:
@@ -145,12 +147,12 @@ class _World:
     async def _kill_server(self) -> None:
         assert self._server is not None
         self._trace.add(ServerKilled(at=self._now()))
-        server, self._server = self._server, None
+        self._server = None
         for stream in self._streams:
             stream.abort()
         self._streams.clear()
         self._disk.crash()
-        server.cut()
+        self._server_life.cancel()
         await self._server_ended.wait()
 
     # The network.

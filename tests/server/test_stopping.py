@@ -13,7 +13,7 @@ from reference.server.settings import ServerSettings
 from reference.store import open_store
 
 from .test_store_failures import MoodyStore
-from .visitors import RUN, open_house, request_bytes, visitor_on
+from .visitors import RUN, House, Message, open_house, request_bytes, visitor_on
 from .wire.helpers import read_answer
 
 
@@ -90,6 +90,24 @@ async def test_cancelling_ends_a_server_at_once(autojump_clock: MockClock) -> No
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() < 5.1
+
+
+async def test_a_server_that_is_cut_tells_nobody(autojump_clock: MockClock) -> None:
+    heard: list[Message] = []
+    async with trio.open_nursery() as nursery:
+
+        async def be_server(task_status: "trio.TaskStatus[House]") -> None:
+            async with open_house() as house:
+                task_status.started(house)
+                await trio.sleep_forever()
+
+        house = await nursery.start(be_server)
+        async with house.guest("alice") as alice:
+            house.server.cut()
+            await alice.closed()
+            heard = alice.heard
+    assert trio.current_time() < 1
+    assert "goaway" not in [frame["type"] for frame in heard]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

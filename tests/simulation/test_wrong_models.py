@@ -7,7 +7,7 @@ import pytest
 
 from reference.protocol.client_session import ClientSession
 from reference.protocol.records import Append, StoredRun
-from simulation.faults import Outage, Reset, ServerRestart
+from simulation.faults import Reset, ServerRestart, Stall
 from simulation.scenario import Scenario
 from simulation.store import SimulatedStore
 from simulation.world import Result, World
@@ -17,20 +17,19 @@ from tests.simulation.worlds import everything
 class AcknowledgesBeforeStoring(SimulatedStore):
     """Says that a batch is durable as soon as it has it, and writes it when the next one comes."""
 
+    _waiting: tuple[Append, ...] = ()
+
     def commit(self, append: Append, on_durable: Callable[[Append], None]) -> None:
-        self._waiting: list[Append]
-        if not hasattr(self, "_waiting"):
-            self._waiting = []
-        self._waiting.append(append)
+        self._waiting = (*self._waiting, append)
         if len(self._waiting) > 3:
-            self._keep(self._waiting.pop(0))
-        super_commit = super().commit
-        empty = msgspec.structs.replace(append, entries=())
-        super_commit(empty, lambda _: on_durable(append))
+            self._keep(self._waiting[0])
+            self._waiting = self._waiting[1:]
+        nothing = msgspec.structs.replace(append, entries=())
+        super().commit(nothing, lambda _: on_durable(append))
 
     def crash(self) -> None:
         super().crash()
-        self._waiting = []
+        self._waiting = ()
 
 
 class ForgetsWhoSaidWhat(SimulatedStore):
@@ -56,8 +55,8 @@ def test_acknowledging_before_storing_is_found() -> None:
 
 
 def test_forgetting_the_dedupe_memory_is_found() -> None:
-    # Answers are lost on the line at the moment of the kill, so the clients send again what is stored already.
-    scenario = everything(faults=(Outage(at_s=18, duration_s=4), ServerRestart(at_s=20, duration_s=1)))
+    # Answers are held back and then lost with their connections, so the clients send again what is stored already.
+    scenario = everything(faults=(Stall(at_s=17, duration_s=4), Reset(at_s=19.9), ServerRestart(at_s=20, duration_s=1)))
     assert "G3" in violated(run_with(ForgetsWhoSaidWhat, scenario))
 
 

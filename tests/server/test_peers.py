@@ -1,0 +1,80 @@
+"""The drain task's manners: neither lane keeps the other waiting, and a slow line is not a dead one."""
+
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.observations import Joined, Left, Observation
+from reference.server.app import open_server
+from reference.server.settings import ServerSettings
+from reference.store import MemoryStore
+
+from .visitors import ORIGIN_NS, RUN, House, open_house, visitor_on
+
+
+async def test_answers_do_not_keep_events_waiting(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("bob") as bob, house.visit(capacity_bytes=300) as slow:
+        await slow.hello("slow")
+        async with trio.open_nursery() as nursery:
+
+            async def ping_for_ever() -> None:
+                for nonce in range(10_000):
+                    await slow.say("ping", nonce=nonce)
+                    await trio.sleep(0.01)
+
+            nursery.start_soon(ping_for_ever)
+            for number in range(1, 21):
+                await bob.publish(number)
+            while len(slow.events_heard()) < 20:
+                await slow.next()
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        assert slow.numbers_heard() == list(range(1, 21))
+        pongs = [frame for frame in slow.heard if frame["type"] == "pong"]
+        assert pongs
+
+
+async def test_a_large_snapshot_on_a_slow_line_arrives(autojump_clock: MockClock) -> None:
+    config = ServerConfig(slow_reader_timeout_s=5, silence_max_s=3600, snapshot_interval_events=10, events_kept_max=1000)
+    async with open_house(protocol=config) as house, house.guest("alice") as alice:
+        for number in range(1, 31):
+            await alice.publish(number, eventType="GRAFT", data={"position": f"p{number}", "x": "x" * 20_000})
+        stream = house.server.connect(capacity_bytes=4096)
+        slow_line = _Slow(stream)
+        async with visitor_on(slow_line) as slow:
+            await slow.hello("slow")
+            snapshot = await slow.hear("snapshot")
+            assert len(snapshot["state"]["grafts"]) == 30
+            assert trio.current_time() > 60
+
+
+class _Slow(trio.abc.Stream):
+    """A line on which 4096 bytes take half a second."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep(0.5)
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_whoever_opens_a_server_may_observe(autojump_clock: MockClock) -> None:
+    seen: list[Observation] = []
+    async with open_server(
+        ServerSettings(), store=MemoryStore(), origin_ns=ORIGIN_NS, observe=seen.append, listening=False
+    ) as server:
+        await server.create_run(RUN)
+        async with House(server).guest("alice"):
+            pass
+        await trio.sleep(1)
+    assert [type(observation) for observation in seen] == [Joined, Left]

@@ -1,0 +1,93 @@
+"""`simulate`: what it writes, what it prints, and its exit codes."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simulation.command import BAD_INPUT, HELD, VIOLATED, simulate
+from simulation.results import BUILDERS
+from simulation.scenario import load_scenario
+from simulation.trace import Trace
+from tests.simulation.worlds import everything
+
+SMALL = """
+version = 1
+name = "small"
+horizon_s = 5
+settle_s = 3
+groups = [{ name = "c", clients = 2 }]
+"""
+# A line so thin that nobody can be back at the head within the bound.
+HOPELESS = """
+version = 1
+name = "hopeless"
+horizon_s = 10
+groups = [{ name = "c", clients = 2, path = { bandwidth_bytes_per_s = 400 } }]
+workload = { graft_per_s = 20 }
+faults = [{ kind = "reset", at_s = 5 }]
+"""
+
+
+def write(directory: Path, text: str) -> Path:
+    path = directory / "scenario.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_it_writes_everything_and_says_that_all_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(write(tmp_path, everything().to_toml()), None, tmp_path / "out") == HELD
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"scenario.toml", "trace.jsonl", "latency_and_delivery.png", *(f"{name}.parquet" for name in BUILDERS)}
+    assert load_scenario(tmp_path / "out" / "scenario.toml") == everything()
+    Trace.read(tmp_path / "out" / "trace.jsonl")
+    printed = capsys.readouterr().out
+    assert "G13 held" in printed
+    assert "0 duplicates, 0 gaps, 0 out of order, 0 lost" in printed
+    assert "\x1b" not in printed  # no colours when nobody looks at a terminal
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    scenario = write(tmp_path, SMALL)
+    for name in ("one", "two"):
+        assert simulate(scenario, 3, tmp_path / name) == HELD
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_the_seed_is_used_and_kept(tmp_path: Path) -> None:
+    assert simulate(write(tmp_path, SMALL), 42, tmp_path / "out") == HELD
+    assert load_scenario(tmp_path / "out" / "scenario.toml").seed == 42
+
+
+def test_a_violated_guarantee_is_named_and_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(write(tmp_path, HOPELESS), None, tmp_path / "out") == VIOLATED
+    assert "G6 violated" in capsys.readouterr().out
+    assert pd.read_parquet(tmp_path / "out" / "summary.parquet")["undelivered"].iloc[0] > 0
+
+
+@pytest.mark.parametrize("text", ["version = 1\n[[", "version = 1", SMALL + "horizon = 3", SMALL + "[server]\nconfig = 3"])
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(write(tmp_path, text), None, tmp_path / "out") == BAD_INPUT
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert output.err.startswith("steadywire simulate: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_and_a_bad_seed_are_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path / "none.toml", None, tmp_path / "out") == BAD_INPUT
+    assert simulate(write(tmp_path, SMALL), -1, tmp_path / "out") == BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_directory_that_cannot_be_written_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = write(tmp_path, SMALL)
+    assert simulate(scenario, None, scenario) == BAD_INPUT  # a file
+    assert simulate(scenario, None, scenario / "below") == BAD_INPUT
+    (tmp_path / "out" / "trace.jsonl").mkdir(parents=True)
+    assert simulate(scenario, None, tmp_path / "out") == BAD_INPUT
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 3
+    assert errors.count("cannot write the results") == 3
