@@ -95,8 +95,9 @@ def simulate(scenario: Path, *, seed: int | None = None, out: Path = Path("simul
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     try:
-        result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        print(f"steadywire: {' '.join(str(error).split())} Try --help.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

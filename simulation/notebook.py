@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.health import Health
 from simulation.plots import BLUE, ORANGE, RED
 from simulation.results import Frames
 
@@ -52,6 +53,24 @@ def side_by_side(worlds: Mapping[str, Frames], rows: tuple[str, ...]) -> pd.Data
     if unknown:
         raise ConfigError(f"no summary has {', '.join(unknown)}; there are {', '.join(table.index)}")
     return table.loc[list(rows)]
+
+
+def health_table(healths: Mapping[str, Health]) -> pd.DataFrame:
+    """What each client says about its connection, one column per client."""
+    return pd.DataFrame(
+        {
+            client: {
+                "status": str(health.status),
+                "transport": health.transport or "none",
+                "round trip, median (ms)": _number(health.round_trip.p50_ms),
+                "delivery rate": _number(health.delivery_rate),
+                "queued messages": _number(health.queued_messages),
+                "reconnections": _number(health.reconnections),
+                "quality": f"{health.quality} ({_number(health.quality_score)})",
+            }
+            for client, health in healths.items()
+        }
+    )
 
 
 def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
@@ -125,3 +144,7 @@ def _name_faults(axes: "Axes", faults: pd.DataFrame) -> None:
     for kind, start_s, end_s in zip(faults["kind"], faults["start_s"], faults["end_s"], strict=True):
         text = f" {kind.replace('_', ' ')}, {end_s - start_s:.1f} s"
         axes.annotate(text, (start_s, 0.96), xycoords=("data", "axes fraction"), ha="left", va="top", color=RED, fontsize=10)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"

@@ -128,19 +128,21 @@ async def test_who_never_says_hello_is_left(autojump_clock: MockClock) -> None:
 
 async def test_presence_outlives_a_cut_and_ends_with_a_bye(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice") as alice:
+        await alice.until_present("alice")
         async with house.guest("bob"):
-            assert (await alice.hear("presence"))["joined"] == ["alice"]
-            assert (await alice.hear("presence"))["joined"] == ["bob"]
+            await alice.until_present("alice", "bob")
         cut_at = trio.current_time()
         await trio.sleep(20)
         await alice.say("ping", nonce=1)
-        assert (await alice.hear("presence"))["left"] == ["bob"]
+        await alice.until_present("alice")
         assert trio.current_time() - cut_at >= 30.0
         async with house.guest("carol") as carol:
-            assert (await alice.hear("presence"))["joined"] == ["carol"]
+            await alice.until_present("alice", "carol")
             await carol.say("bye")
             assert (await carol.closed())[0] == 1000
-            assert (await alice.hear("presence"))["left"] == ["carol"]
+            left_at = trio.current_time()
+            await alice.until_present("alice")
+            assert trio.current_time() - left_at < 1.0
 
 
 async def test_cursors_reach_the_others_as_latest_values(autojump_clock: MockClock) -> None:

@@ -88,8 +88,7 @@ async def test_a_polling_client_is_present_and_counted_as_fallen_back(autojump_c
     async with open_house() as house, house.guest("bob") as bob:
         answer = await house.poll("clientId=alice&afterSequence=0")
         assert answer["sessionId"]
-        while (await bob.hear("presence"))["joined"] != ["alice"]:
-            pass
+        await bob.until_present("alice", "bob")
         assert house.server.monitor.metrics.value(FALLBACKS) == 1
 
 

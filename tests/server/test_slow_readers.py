@@ -41,14 +41,13 @@ async def test_a_reader_that_stops_reading_lags_and_catches_up_in_order(autojump
 async def test_a_reader_that_lagged_is_told_who_is_here_now(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("alice") as alice, house.visit(capacity_bytes=2048) as slow:
         await slow.hello("slow")
-        await slow.hear("presence")
+        await slow.until_present("alice", "slow")
         for number in range(1, 51):
             await alice.publish(number, "x" * 200)
         async with house.guest("bob"):
             await trio.sleep(1)
             await slow.events(50)
-            while "bob" not in (await slow.hear("presence")).get("full", ()):
-                pass
+            await slow.until_present("alice", "bob", "slow")
 
 
 async def test_a_reader_that_takes_nothing_is_left_after_a_while(autojump_clock: MockClock) -> None:

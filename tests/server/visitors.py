@@ -75,6 +75,22 @@ class Visitor:
     def numbers_heard(self) -> list[int]:
         return [event["sequenceNumber"] for event in self.events_heard()]
 
+    async def until_present(self, *users: str) -> None:
+        """Until exactly these users are here, as far as this one has been told."""
+        while self.present() != sorted(users):
+            await self.next()
+
+    def present(self) -> list[str]:
+        users: set[str] = set()
+        for frame in self.heard:
+            if frame["type"] == "welcome":
+                users = set(frame["activeUsers"])
+            elif frame["type"] == "presence":
+                users = set(frame["full"]) if "full" in frame else users
+                users |= set(frame.get("joined", ()))
+                users -= set(frame.get("left", ()))
+        return sorted(users)
+
     async def closed(self) -> tuple[int | None, str | None]:
         """Code and reason, once the server has closed."""
         try:

@@ -72,7 +72,11 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         horizon_s=HORIZON_S,
         groups=(group,),
         workload=Workload(
-            graft_per_s=rate, prune_per_s=rate / 2, flag_per_s=rate / 5, chat_per_s=rate, cursor_per_s=draw(st.sampled_from([0, 2]))
+            graft_per_s=rate,
+            prune_per_s=rate / 2,
+            flag_per_s=rate / 5,
+            chat_per_s=rate,
+            cursor_per_s=draw(st.sampled_from([0, 2])),
         ),
         faults=tuple(draw(st.lists(faults(group.client_names), max_size=5))),
         server=ServerPart(

@@ -12,7 +12,9 @@ from simulation.world import World, run
 from tests.simulation.worlds import everything, everything_result
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = "from simulation.world import run; from tests.simulation.worlds import everything; print(run(everything()).trace.digest())"
+SCRIPT = (
+    "from simulation.world import run; from tests.simulation.worlds import everything; print(run(everything()).trace.digest())"
+)
 
 
 def test_two_runs_in_one_process_are_byte_equal() -> None:

@@ -25,9 +25,7 @@ def test_toml_and_back(scenario: Scenario) -> None:
 
 
 def test_a_parameter_that_is_none_has_a_word() -> None:
-    scenario = Scenario(
-        name="x", groups=(Group(name="g"),), client=ClientPart(config=ClientConfig(fallback_after_failures=None))
-    )
+    scenario = Scenario(name="x", groups=(Group(name="g"),), client=ClientPart(config=ClientConfig(fallback_after_failures=None)))
     assert 'fallback_after_failures = "never"' in scenario.to_toml()
     assert parse_scenario(scenario.to_toml()).client.config.fallback_after_failures is None
 
@@ -48,7 +46,10 @@ def test_odd_text_survives() -> None:
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', client = 3 }]", r"unknown field `client` - at `\$.groups\[0\]`"),
         ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", r"at `\$.name`"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q' }, { name = 'q' }]", "two clients the same name"),
-        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 99999 }, { name = 'r', clients = 9999 }]", "limit is 100000"),
+        (
+            "version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 99999 }, { name = 'r', clients = 9999 }]",
+            "limit is 100000",
+        ),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = -1 } }]", r"groups\[0\].path.latency_s"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = nan } }]", "nan is not a finite number"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { jitter_s = inf } }]", "inf is not a finite number"),
