@@ -1,6 +1,8 @@
-"""Profiles of Hypothesis: `fast` is the default, `thorough` is chosen with `--hypothesis-profile thorough`."""
+"""Profiles of Hypothesis (`fast` is the default, `thorough` is chosen with `--hypothesis-profile thorough`), and what CI adds:
+no test may be skipped there."""
 
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,3 +25,20 @@ settings.register_profile(
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fast")
+
+
+COVERED = "covered by another part of the same run"
+"""The one reason with which a test may be skipped where everything must run (CI=true)."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if COVERED not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"skipped where everything must run: {reason}"
+    return report
