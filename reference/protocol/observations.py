@@ -8,7 +8,7 @@ from reference.protocol.states import Transport
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A session has a connection. `is_return`: the client had been in this run before, by its own word or by our memory."""
+    """A session has a connection. `is_return`: the client had been welcomed before, by its own word."""
 
     connection_id: int
     session_id: str

@@ -49,6 +49,7 @@ from simulation.trace import (
 
 from .disk import Disk
 from .inputs import Part, parts_of
+from .schedules import scheduled
 from .transcript import FrameSeen, Transcript
 
 WORLD = "trio"
@@ -60,9 +61,9 @@ class WorldFailed(Exception):
     """The server logged a fault of its own."""
 
 
-def play(scenario: Scenario, run_id: str, epoch: str) -> Transcript:
-    """Run `scenario` to its end. Raises WorldFailed."""
-    with structlog.testing.capture_logs() as logs:
+def play(scenario: Scenario, run_id: str, epoch: str, *, schedule: int = 0) -> Transcript:
+    """Run `scenario` to its end, ties settled by `schedule`. Raises WorldFailed."""
+    with structlog.testing.capture_logs() as logs, scheduled(schedule):
         clock = trio.testing.MockClock(autojump_threshold=0)
         transcript = trio.run(_World(scenario, run_id, epoch).play, clock=clock)
     if logs:

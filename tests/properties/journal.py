@@ -142,7 +142,8 @@ class Journal:
             case PublishFailed():
                 self._settled(view, outcome.ticket)
                 view.failed[outcome.ticket] = outcome
-                if outcome.code == "out_of_order":
+                # A run that lost its history has to be told where a client's numbers go on; that may cost the tries of one publish.
+                if outcome.code == "out_of_order" and len(self._histories) == 1:
                     self.note("G8", f"{view.client} could not make the run take publish {outcome.ticket}: {outcome.message}")
             case SessionEnded():
                 view.ended = outcome
