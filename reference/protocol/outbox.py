@@ -138,11 +138,14 @@ class Outbox:
             message.copies_out -= 1
         return message
 
-    def put_off(self, client_sequence: int, retry_limit: int) -> tuple[bool, Queued | None]:
+    def put_off(self, client_sequence: int, retry_limit: int, *, as_out_of_order: bool) -> tuple[bool, Queued | None]:
         """A retryable rejection of what is in flight: it and all after it are to be sent again.
 
         Only the rejection of the oldest unanswered message counts as a try of it; the ones behind it fell with it. Returns
         whether anything is to be sent again, and the message itself if its tries are used up: it is then removed.
+
+        `as_out_of_order`: the server misses what came before. If that is what it had accepted, it has lost its memory since; the
+        next copy says that nothing before it is to come, and this one was no try.
         """
         message = self._unanswered.get(client_sequence)
         if message is None:
@@ -154,7 +157,9 @@ class Outbox:
         for sequence, later in self._unanswered.items():
             if sequence >= client_sequence:
                 later.in_flight = False
-        if is_oldest:
+        if is_oldest and as_out_of_order and self._last_accepted:
+            self._last_accepted = 0
+        elif is_oldest:
             message.tries += 1
             if message.tries > retry_limit:
                 return True, self._remove(client_sequence)

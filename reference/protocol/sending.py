@@ -145,7 +145,11 @@ class Sending:
         return size_bytes
 
     def _put_off(self, rejected: frames.Rejected, now: int) -> None:
-        again, failed = self.outbox.put_off(rejected.client_sequence, self._desk.config.retry_limit)
+        again, failed = self.outbox.put_off(
+            rejected.client_sequence,
+            self._desk.config.retry_limit,
+            as_out_of_order=rejected.code == RejectCode.OUT_OF_ORDER,
+        )
         if failed is not None:
             self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)")
         if again:
