@@ -7,8 +7,7 @@ A checker is one small function over `Facts`. It says what it looked at (`checke
 held, it was not exercised, and a report must not sell the one as the other. Violations are sentences with times and names, the
 first `VIOLATIONS_KEPT` of them.
 
-What a trace cannot show stands in each checker's docstring. The checkers do not trust each other: a fault of the system usually
-fails several.
+What a trace cannot show stands in each checker's docstring.
 """
 
 from collections.abc import Callable, Iterator
@@ -246,9 +245,8 @@ def _sender_fifo(facts: Facts) -> Findings:
 
 
 def _takeover(facts: Facts) -> Findings:
-    """At the server: at the instant when a session joined on a new connection, it left the old one. What the old one still
-    carried after that would show as a violation of order or once.
-    """
+    """At the server, at the instant when a session joined on a new connection: it left the old one. What the old one still
+    carried after that would show as a violation of order or once."""
     owner: dict[str, int] = {}  # session -> its connection
     to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
     kills = iter([*facts.kills, None])

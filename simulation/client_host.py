@@ -5,8 +5,8 @@ one alarm. Polling works as over a real HTTP client's pool: a request takes an i
 if not, so a publish does not wait behind a long poll.
 """
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Iterator
+from typing import Literal, assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
@@ -17,10 +17,20 @@ from reference.protocol.events import Data
 from reference.protocol.states import Transport
 from simulation.clock import Alarm
 from simulation.line import Line
-from simulation.network import REQUEST_HEAD_BYTES, Ending, HttpLink, ServerMachine, WebSocketLink, websocket_bytes
+from simulation.network import (
+    REQUEST_HEAD_BYTES,
+    Ending,
+    HttpLink,
+    ServerMachine,
+    WebSocketLink,
+    request_kind,
+    websocket_bytes,
+)
 from simulation.recording import record_actions, record_frame, record_loss, record_outcomes
 from simulation.trace import ClientStarted, CursorMoved, Published, PublishRefused, Trace
 
+Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
+"""Told of every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
 CONNECTIONS_MAX = 64
 """Of one client that either end still has, half-open ones that nobody has given up yet included."""
 _LEFT = Ending(None, "the client has left")
@@ -29,7 +39,15 @@ _LEFT = Ending(None, "the client has left")
 class ClientHost:
     """One client on its line."""
 
-    def __init__(self, session: ClientSession, line: Line, machine: ServerMachine, trace: Trace, send_buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        session: ClientSession,
+        line: Line,
+        machine: ServerMachine,
+        trace: Trace,
+        send_buffer_bytes: int,
+        listen: Listen | None = None,
+    ) -> None:
         self.name = line.client
         self.session = session
         self._line = line
@@ -37,6 +55,7 @@ class ClientHost:
         self._machine = machine
         self._trace = trace
         self._send_buffer_bytes = send_buffer_bytes
+        self._listen = listen
         self._has_bottleneck = line.path.bandwidth_bytes_per_s is not None
         self._websockets: dict[int, WebSocketLink] = {}
         self._pools: dict[int, list[HttpLink]] = {}
@@ -99,9 +118,21 @@ class ClientHost:
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
         now = self._clock.now
         self.frames += 1
+        if self._listen is not None:
+            self._listen(self.name, now, "received", connection_id, frame)
         record_frame(self._trace, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
         self._pump()
+
+    def bytes_arrived(self, connection_id: int) -> None:
+        self.session.bytes_received(connection_id, self._clock.now)
+        self._pump()
+
+    def bytes_of_answer_arrived(self, link: HttpLink) -> None:
+        if link.request is not None:
+            request = request_kind(link.request)
+            self.session.bytes_received(self._pool_of[link], self._clock.now, request=request)
+            self._pump()
 
     def request_answered(self, link: HttpLink, answer: frames.Frame) -> None:
         self.frame_arrived(self._pool_of[link], answer)
@@ -158,6 +189,8 @@ class ClientHost:
                 assert_never(action)
 
     def _send(self, connection_id: int, frame: frames.Frame) -> None:
+        if self._listen is not None:
+            self._listen(self.name, self._clock.now, "sent", connection_id, frame)
         # Without a bottleneck nobody asks for the size of what a client sends.
         size_bytes = encoded_bytes(frame) if self._has_bottleneck else 0
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):

@@ -16,7 +16,8 @@ Two things can stop a lane, and they differ in what happens to what is on the wa
             undone.
 
 What has arrived at an instant is not stopped by a hold or stall at that same instant. A lane is the emulator's lane in virtual
-time, with whole frames in place of what one read gave.
+time, with whole frames in place of what one read gave. Of a frame that takes longer than a second to come in, the far end notices
+once per second that it is coming.
 """
 
 from collections import deque
@@ -28,6 +29,7 @@ from simulation.clock import ARRIVAL, Call, Clock
 from simulation.draws import EntityDraws
 from simulation.faults import Path
 
+PROGRESS = NS_PER_S
 _LOST = -1  # on the way when the line went down; arrives when it has been sent again
 
 
@@ -48,6 +50,7 @@ class Lane:
         "_last_arrives_at",
         "_latency",
         "_ns_per_byte",
+        "_progressed",
         "_pushed",
         "_stalled_since",
         "_stalls",
@@ -56,8 +59,10 @@ class Lane:
         "bytes_held",
     )
 
-    def __init__(self, clock: Clock, path: Path, draws: EntityDraws) -> None:
+    def __init__(self, clock: Clock, path: Path, draws: EntityDraws, progressed: Callable[[], None] | None = None) -> None:
+        """`progressed` is called when another second's worth of one large frame has come in."""
         self._clock = clock
+        self._progressed = progressed
         self._draws = draws
         self._latency = ns(path.latency_s)
         self._jitter = ns(path.jitter_s)
@@ -141,7 +146,12 @@ class Lane:
         at = self._things[0][0]
         if at == _LOST or (self._stalls and at > self._stalled_since):
             return
-        at = max(at, self._clock.now)
+        now = self._clock.now
+        at = max(at, now)
+        if self._progressed is not None and self._ns_per_byte:
+            begins_at = at - round(self._things[0][1] * self._ns_per_byte)
+            if at - max(begins_at, now) > PROGRESS:
+                at = max(begins_at, now) + PROGRESS
         if self._waking_at is None or at < self._waking_at:
             self._waking_at = at
             Call(self._clock, at, ARRIVAL, self._wake)
@@ -153,9 +163,16 @@ class Lane:
         self._waking_at = None
         while self._things:
             at, size, _, function, argument = self._things[0]
-            if at == _LOST or at > now or (self._stalls and at > self._stalled_since):
+            if at == _LOST or (self._stalls and at > self._stalled_since):
+                break
+            if at > now:
+                self._note_progress(at - round(size * self._ns_per_byte), now)
                 break
             self._things.popleft()
             self.bytes_held -= size
             function(argument)
         self._wake_at_first()
+
+    def _note_progress(self, begins_at: int, now: int) -> None:
+        if self._progressed is not None and now - begins_at >= PROGRESS:
+            self._progressed()

@@ -61,7 +61,12 @@ class ClientEnd(Protocol):
 
     def connection_ended(self, connection_id: int, ending: Ending) -> None: ...
 
+    def bytes_arrived(self, connection_id: int) -> None:
+        """Another part of a large frame."""
+
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
+
+    def bytes_of_answer_arrived(self, link: "HttpLink") -> None: ...
 
     def request_answered(self, link: "HttpLink", answer: frames.Frame) -> None: ...
 
@@ -105,7 +110,7 @@ class Link(abc.ABC):
         self._number = line.add(self)
         name = f"{line.client}/{self._number}"
         self._up = Lane(line.clock, line.path, line.draws.of(f"{name}/up"))
-        self._down = Lane(line.clock, line.path, line.draws.of(f"{name}/down"))
+        self._down = Lane(line.clock, line.path, line.draws.of(f"{name}/down"), self._part_at_client)
         self._has_crossed = False
         self._client_is_gone = False
         self._is_silent = False
@@ -200,6 +205,15 @@ class Link(abc.ABC):
     def _frame_at_client(self, frame: frames.Frame) -> None: ...
 
     @abc.abstractmethod
+    def _part_at_client(self) -> None:
+        """Another part of a large frame, after a second."""
+
+    def _tell_server_of_room(self) -> None:
+        """Bytes have left the send buffer; a server that waits for room wants to know."""
+        if self._is_waited_for and self._server is not None and self.server_id is not None:
+            self._server.bytes_taken(self.server_id)
+
+    @abc.abstractmethod
     def _tell_client_of_end(self, ending: Ending) -> None: ...
 
     def _end_at_server(self, _: Ending) -> None:
@@ -232,10 +246,11 @@ class WebSocketLink(Link):
 
     def __init__(self, line: Line, client: ClientEnd, connection_id: int, machine: ServerMachine, send_buffer_bytes: int) -> None:
         self._connection_id = connection_id
+        self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
         super().__init__(line, client, machine, send_buffer_bytes)
 
     def cut_if_websocket(self) -> None:
-        if self.server_id is not None:
+        if self._is_upgraded:
             self.cut()
 
     def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
@@ -246,11 +261,11 @@ class WebSocketLink(Link):
             self._up.push(self._upgrade_at_server, None, UPGRADE_BYTES)
 
     def _upgrade_at_server(self, _: None) -> None:
-        if self._server is None:
-            return
         if self.line.blocks:
             self.server_leaves(FORBIDDEN)
-        else:
+            return
+        self._is_upgraded = True
+        if self._server is not None:
             self._server.websocket_opened(self)
             self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES)
 
@@ -262,9 +277,13 @@ class WebSocketLink(Link):
         if self._server is not None and self.server_id is not None:
             self._server.frame_arrived(self.server_id, frame)
 
+    def _part_at_client(self) -> None:
+        self._tell_server_of_room()
+        if not self._client_is_gone:
+            self._client.bytes_arrived(self._connection_id)
+
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self._is_waited_for and self._server is not None and self.server_id is not None:
-            self._server.bytes_taken(self.server_id)
+        self._tell_server_of_room()
         if not self._client_is_gone:
             self._client.frame_arrived(self._connection_id, frame)
 
@@ -309,6 +328,10 @@ class HttpLink(Link):
         self._down.push(self._frame_at_client, frame, size_bytes)
         self._clear_up()
 
+    def _part_at_client(self) -> None:
+        if not self._client_is_gone:
+            self._client.bytes_of_answer_arrived(self)
+
     def _frame_at_client(self, frame: frames.Frame) -> None:
         self.request = None
         if not self._client_is_gone:
@@ -322,8 +345,12 @@ class HttpLink(Link):
 def failed(request: frames.RequestFrame, ending: Ending) -> frames.RequestFailed:
     """What the polling transport says of a request that got no answer, or an error."""
     return frames.RequestFailed(
-        request="poll" if isinstance(request, frames.PollRequest) else "publishMany",
+        request=request_kind(request),
         code=ending.code,
         message=ending.message,
         retry_after_ms=ending.retry_after_ms,
     )
+
+
+def request_kind(request: frames.RequestFrame) -> frames.RequestKind:
+    return "poll" if isinstance(request, frames.PollRequest) else "publishMany"

@@ -2,14 +2,12 @@
 
 The pump is that of the trio shell. After every input: hand what is to be stored to the store (one batch at a time), carry out the
 actions in order, arm the one alarm. A batch of events is measured once and pushed to every reader; a reader whose send buffer is
-full gets nothing, which the run is told, and is served from its cursor when there is room again. Frames of control wait for room
-in a bounded queue.
+full gets nothing, which the run is told, and is served from its cursor when there is room again (`peer`).
 
 The host is the machine, which lasts; the process on it can be killed. A kill takes everything but the store: every connection is
 reset, new ones are refused while no process runs, and what had not been committed is gone.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -23,32 +21,13 @@ from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from simulation.clock import Alarm, Clock
 from simulation.network import ANSWER_HEAD_BYTES, Ending, HttpLink, WebSocketLink, failed, websocket_bytes
+from simulation.peer import CONTROL_FRAMES_MAX, Peer
 from simulation.recording import record_answers, record_observations
 from simulation.store import SimulatedStore
 from simulation.trace import ServerKilled, ServerStarted, Trace
 
 ORIGIN = 1_767_225_600 * 1_000_000_000
 """What the server's clock shows at the beginning of a run: 2026-01-01, in ns since 1970."""
-CONTROL_FRAMES_MAX = 256
-"""Of one connection, waiting for room in its send buffer; as in the trio shell."""
-
-
-class _Peer:
-    """A WebSocket as the run's reader. Events do not queue here: a reader that lags has a cursor."""
-
-    __slots__ = ("link", "waiting")
-
-    def __init__(self, link: WebSocketLink) -> None:
-        self.link = link
-        self.waiting: deque[tuple[frames.Frame, int]] = deque()
-
-    def is_blocked(self) -> bool:
-        return bool(self.waiting) or self.link.is_blocked()
-
-    def send_waiting(self) -> None:
-        """Give the link what it has room for."""
-        while not self.link.is_blocked() and self.waiting:
-            self.link.send_to_client(*self.waiting.popleft())
 
 
 class ServerHost:
@@ -83,27 +62,32 @@ class ServerHost:
 
 
 class Process:
-    """One server process with one run, from its start until it is killed."""
+    """One server process, from its start until it is killed. It loads its run when somebody first asks for it, and keeps it."""
 
     def __init__(self, host: ServerHost) -> None:
         self.is_over = False
         self._host = host
         self._clock = host.clock
         self._trace = host.trace
-        stored = host.store.load()
-        self._run = Run(stored, config=host.config, now=self._now())
+        self._loaded: Run | None = None
         self._alarm = Alarm(host.clock, self._next_deadline, self._ring)
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._requests: dict[int, HttpLink] = {}
         self._under_way: Append | None = None
+        stored = host.store.load()
         self._trace.add(ServerStarted(at=self._clock.now, epoch=stored.epoch, head=stored.head))
-        self._pump()
+
+    @property
+    def _run(self) -> Run:
+        if self._loaded is None:
+            self._loaded = Run(self._host.store.load(), config=self._host.config, now=self._now())
+        return self._loaded
 
     # The network speaks.
 
     def websocket_opened(self, link: WebSocketLink) -> None:
         connection_id = link.server_id = self._host.next_connection_id()
-        self._peers[connection_id] = _Peer(link)
+        self._peers[connection_id] = Peer(connection_id, link, self.more_for)
         self._opened(connection_id, Transport.WEBSOCKET, link.line.client)
         self._pump()
 
@@ -127,23 +111,30 @@ class Process:
         self._pump()
 
     def bytes_taken(self, connection_id: int) -> None:
-        """Something has arrived at a client whose send buffer was full."""
+        """Some bytes have arrived at a client whose send buffer was full."""
         peer = self._peers.get(connection_id)
         if peer is not None:
             self._run.bytes_taken(connection_id, self._now())
-            peer.send_waiting()
             self._pump()
-            self._catch_up(connection_id)
+            peer.drain_now()
+
+    def more_for(self, peer: Peer) -> tuple[frames.Frame, int] | None:
+        """What a lagging reader is given next, and its size; None when it has everything, and is current from here on."""
+        batch = self._run.next_batch(peer.connection_id, self._now())
+        self._pump()
+        return None if batch is None else (batch.frame, _size(batch.frame))
 
     # What can be looked at.
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
         """What it holds now: a name, how much, and the limit."""
+        if self._loaded is None:
+            return
         config = self._run.config
         yield "log window", self._run.head - self._run.oldest + 1, config.events_kept_max
         yield "connections", self._run.connections, config.connections_per_run_max
         yield "commit under way", 0 if self._under_way is None else len(self._under_way.entries), config.appends_pending_max
-        waiting = max((len(peer.waiting) for peer in self._peers.values()), default=0)
+        waiting = max((peer.waiting for peer in self._peers.values()), default=0)
         yield "control frames of one connection", waiting, CONTROL_FRAMES_MAX
 
     # The pump.
@@ -152,7 +143,7 @@ class Process:
         return ORIGIN + self._clock.now
 
     def _next_deadline(self) -> int | None:
-        deadline = None if self.is_over else self._run.next_deadline()
+        deadline = None if self.is_over or self._loaded is None else self._loaded.next_deadline()
         return None if deadline is None else deadline - ORIGIN
 
     def _ring(self) -> None:
@@ -210,10 +201,12 @@ class Process:
                 continue
             if peer.is_blocked():
                 self._run.handle_refused(connection_id, batch, self._now())
+                peer.drain()
                 continue
             peer.link.send_to_client(batch.frame, size_bytes)
-            if peer.link.is_blocked():
+            if peer.is_blocked():
                 self._run.handle_blocked(connection_id, batch, self._now())
+                peer.drain()
 
     def _send(self, connection_ids: tuple[int, ...], frame: frames.Frame) -> None:
         size_bytes = _size(frame)
@@ -226,31 +219,27 @@ class Process:
                     request.answer(frame, ANSWER_HEAD_BYTES + size_bytes)
                 continue
             record_answers(self._trace, peer.link.line.client, frame, self._clock.now)
-            if not peer.is_blocked():
-                peer.link.send_to_client(frame, size_bytes)
-            elif len(peer.waiting) < CONTROL_FRAMES_MAX:
-                peer.waiting.append((frame, size_bytes))
-            else:
+            if not peer.send(frame, size_bytes):
                 self._run.too_slow(connection_id, self._now())
 
     def _close(self, connection_id: int, ending: Ending) -> None:
         peer = self._peers.pop(connection_id, None)
         if peer is not None:
-            for frame, size_bytes in peer.waiting:
-                peer.link.send_to_client(frame, size_bytes)
-            peer.link.server_leaves(ending)
+            peer.close(ending)
         request = self._requests.pop(connection_id, None)
         if request is not None and request.request is not None:
             request.answer(failed(request.request, ending), ANSWER_HEAD_BYTES)
 
     def _catch_up(self, connection_id: int) -> None:
-        """Give a lagging reader what it has room for; `bytes_taken` goes on with the rest."""
+        """Give a lagging reader what it takes now; its drain goes on with the rest."""
         peer = self._peers.get(connection_id)
-        while peer is not None and self._run.is_lagging(connection_id) and not peer.is_blocked():
-            batch = self._run.next_batch(connection_id, self._now())
-            if batch is not None:
-                peer.link.send_to_client(batch.frame, _size(batch.frame))
-            self._pump()
+        while peer is not None and self._run.is_lagging(connection_id):
+            if peer.is_blocked():
+                peer.drain()
+                return
+            more = self.more_for(peer)
+            if more is not None:
+                peer.link.send_to_client(*more)
             peer = self._peers.get(connection_id)
 
 

@@ -1,9 +1,7 @@
 """The trace: what happened in one run, simulated or real, as one list of small frozen records.
 
-Everything that is judged, counted or plotted is read from a trace, and from nothing else. So the checkers need not know where
-a trace comes from: virtual time and a real afternoon are told in the same words. What a client's application saw is recorded
-by one function, `record_outcomes`, in both worlds; what its driver did by `record_actions`; what the server let its driver
-observe by `record_observations`; what the store holds at the end by `record_stored`.
+Everything that is judged, counted or plotted is read from a trace, and from nothing else: virtual time and a real afternoon are
+told in the same words. `recording` has the functions that write it, the same in both worlds.
 
     who        records
     the world  TraceStarted, FaultHappened, FaultOver, ServerStarted, ServerKilled, QueueSampled
@@ -226,8 +224,7 @@ class CursorSeen(_Record, frozen=True, tag="cursor_seen", kw_only=True, gc=False
 
 
 class AttemptMade(_Record, frozen=True, tag="attempt_made", kw_only=True, gc=False):
-    """A connection is being opened. `connection_id` is the client's own name for it. Opening a polling lane costs nothing
-    yet: its requests are told by RequestMade."""
+    """A connection is being opened; the id is the client's own name for it. A polling lane costs nothing before its requests."""
 
     client: str
     connection_id: int
@@ -315,9 +312,7 @@ class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=Fal
 
 class LogStored(_Record, frozen=True, tag="log_stored", kw_only=True, gc=False):
     """What the store holds: entries from `oldest` to `head` (each an EntryStored before this), and the newest snapshot.
-
-    `is_whole`: entries that the store has dropped since are in the trace too, so that they begin at 1.
-    """
+    `is_whole`: entries that the store has dropped since are in the trace too, so that they begin at 1."""
 
     epoch: str
     oldest: int

@@ -15,7 +15,7 @@ from uuid import UUID
 from reference.protocol.client_session import ClientSession
 from reference.protocol.timers import ns
 from simulation.checkers import Verdict, check_facts
-from simulation.client_host import ClientHost
+from simulation.client_host import ClientHost, Listen
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
 from simulation.counts import Counts, count
 from simulation.draws import Draws
@@ -64,9 +64,19 @@ def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) ->
 
 
 class World:
-    """See the module. `run` can be called once. `store_type`: what keeps the log, for whoever wants to see a worse one fail."""
+    """See the module. `run` can be called once.
 
-    def __init__(self, scenario: Scenario, replication: int = 0, *, store_type: type[SimulatedStore] = SimulatedStore) -> None:
+    `store_type`: what keeps the log, for whoever wants to see a worse one fail. `listen`: is told of every frame of every client.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        replication: int = 0,
+        *,
+        store_type: type[SimulatedStore] = SimulatedStore,
+        listen: Listen | None = None,
+    ) -> None:
         self.scenario = scenario
         self.clock = clock = Clock()
         self._draws = draws = Draws(scenario.seed, replication)
@@ -83,6 +93,7 @@ class World:
         epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
         self.store = store_type(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
         self.server = ServerHost(clock, self.store, scenario.server.config, self.trace)
+        self._listen = listen
         self.lines: dict[str, Line] = {}
         self.clients: dict[str, ClientHost] = {}
         self._last_sampled: dict[tuple[str, str], int] = {}
@@ -117,7 +128,7 @@ class World:
             name, config=scenario.client.config, policy=scenario.client.policy.build(), draws=self._draws.of(name)
         )
         self.lines[name] = line
-        self.clients[name] = ClientHost(session, line, self.server, self.trace, scenario.server.send_buffer_bytes)
+        self.clients[name] = ClientHost(session, line, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen)
 
     def _arrive(self, call: Call) -> None:
         name = call.argument

@@ -10,7 +10,7 @@ An answer is bounded where its bytes come in: after a request was written, a str
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import httpcore
 import trio
@@ -118,6 +118,13 @@ class _Backend(httpcore.AsyncNetworkBackend):
         return _Stream(stream)
 
 
+@runtime_checkable
+class _Readable(Protocol):
+    """A stream of the application's own that can tell whether `receive_some` would return at once."""
+
+    def is_readable(self) -> bool: ...
+
+
 class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -152,6 +159,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         stream = self._stream
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
-        if info == "is_readable" and isinstance(stream, trio.SocketStream):
+        if info != "is_readable":
+            return None
+        if isinstance(stream, trio.SocketStream):
             return stream.socket.is_readable()
-        return None
+        return stream.is_readable() if isinstance(stream, _Readable) else None

@@ -108,10 +108,13 @@ async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path
 
 
 def _check_writable(path: Path) -> None:
-    """Raise ConfigError unless a file can be written there; what stands in it stays."""
+    """Raise ConfigError unless a file can be written there; what is there, or is not, stays as it is."""
+    was_there = path.exists()
     try:
         with path.open("ab"):
             pass
+        if not was_there:
+            path.unlink()
     except OSError as error:
         raise ConfigError(f"the report {path} cannot be written: {error.strerror}; name another file") from None
 

@@ -21,7 +21,7 @@ from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.errors import LocalError
 from reference.protocol.events import Data, Event
-from reference.protocol.outcomes import PublishAccepted, PublishFailed, SnapshotReceived, StateChanged
+from reference.protocol.outcomes import PublishAccepted, PublishFailed, ResetReceived, SnapshotReceived, StateChanged
 from reference.protocol.records import StoredRun
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
@@ -198,6 +198,8 @@ class Recorder:
                 while len(pings) >= PINGS_REMEMBERED_MAX:
                     del pings[next(iter(pings))]
                 pings[connection_id, nonce] = at
+            case ResetReceived(snapshot=snapshot):
+                self._accepted = snapshot.sequence_number  # numbers of a history that is gone say nothing about the head
             case SnapshotReceived(epoch=epoch) if self.trace.epoch_of(name) is None:
                 self.trace.enter_epoch(name, epoch)  # answers may come before the application has read its snapshot
             case Open() | Send() | Close():

@@ -24,7 +24,7 @@ from reference.protocol.timers import NS_PER_S
 from simulation.checkers import Status, Verdict, check_facts
 from simulation.counts import Counts, count
 from simulation.facts import ClientFacts, Facts, facts_of
-from simulation.faults import Fault
+from simulation.faults import BlockUpgrade, Fault, HalfOpen, Reset, ServerRestart
 from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
 
 
@@ -185,16 +185,15 @@ def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) 
             yield f"{name} was not exercised, and should have been: {verdict.sentence}"
     if played.settled_s is None:
         yield f"not everyone had come to rest {SETTLE_S_MAX:.1f} s after the work: {'; '.join(played.late)}"
-    if has_faults:
-        for what, happened in (
-            ("was reconnected", counts.reconnections),
-            ("fell back to HTTP polling", counts.fallbacks),
-            ("returned to WebSocket", counts.returns_to_websocket),
-        ):
-            if not happened:
-                yield f"nobody {what}, so this run has not shown it"
-        if counts.server_restarts != len(played.plan.kills):
-            yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
+    for what, happened, needs in (
+        ("was reconnected", counts.reconnections, (Reset, HalfOpen, BlockUpgrade, ServerRestart)),
+        ("fell back to HTTP polling", counts.fallbacks, (BlockUpgrade,)),
+        ("returned to WebSocket", counts.returns_to_websocket, (BlockUpgrade,)),
+    ):
+        if not happened and any(isinstance(fault, needs) for fault in played.plan.faults):
+            yield f"nobody {what}, so this run has not shown it"
+    if counts.server_restarts != len(played.plan.kills):
+        yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
 
 
 def _milliseconds(samples: Sequence[float]) -> Milliseconds:

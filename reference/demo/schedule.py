@@ -114,10 +114,10 @@ def _plan_client(name: str, index: int, clients: int, seconds: float, draws: Ent
     latency_s, jitter_s = _between(draws, "latency", 0, 0.005, 0.06), _between(draws, "jitter", 0, 0.0, 0.01)
     bandwidth = 250_000.0 if draws.uniform("is slow", 0) < 0.2 else None
     is_late = index > 0 and index % 6 == 5
-    joins_at_s = _between(draws, "join", 0, 0.4, 0.6) * seconds if is_late else _between(draws, "join", 0, 0.0, 0.3)
+    joins_at_s = _ms(_between(draws, "join", 0, 0.4, 0.6) * seconds if is_late else _between(draws, "join", 0, 0.0, 0.3))
     moves = [*_publishes(name, clients, joins_at_s, seconds, draws), *_cursors(clients, joins_at_s, seconds, draws)]
     return ClientPlan(
-        name, Path(_ms(latency_s), _ms(jitter_s), bandwidth), _ms(joins_at_s), tuple(sorted(moves, key=lambda move: move.at_s))
+        name, Path(_ms(latency_s), _ms(jitter_s), bandwidth), joins_at_s, tuple(sorted(moves, key=lambda move: move.at_s))
     )
 
 
@@ -146,7 +146,8 @@ def _times(purpose: str, per_s: float, begin_s: float, end_s: float, draws: Enti
     """One at a random moment of each interval; how many there are is rounded up or down, so that the mean is right."""
     count = int((end_s - begin_s) * per_s + draws.uniform(f"{purpose} count", 0))
     for index in range(count):
-        yield _ms(begin_s + (index + draws.uniform(purpose, index)) * (end_s - begin_s) / count)
+        at_s = _ms(begin_s + (index + draws.uniform(purpose, index)) * (end_s - begin_s) / count)
+        yield min(max(begin_s, at_s), end_s)
 
 
 # The faults.
@@ -157,7 +158,7 @@ def _faults(names: list[str], seconds: float, draws: EntityDraws) -> Iterator[Fa
     block_s = max(BLOCK_S_MIN, min(0.4 * seconds, BLOCK_S_MAX))
     blocks = max(1, round(seconds / 40))
     for number in range(blocks):
-        at_s = min((0.15 + 0.75 * number / blocks) * seconds, seconds - block_s)
+        at_s = min((0.15 + 0.75 * number / blocks) * seconds, seconds - block_s - 0.001)
         yield BlockUpgrade(at_s=_ms(at_s), clients=blocked, duration_s=_ms(block_s))
     yield from _kills(seconds, draws)
     yield Reset(at_s=_ms(seconds * _between(draws, "storm", 0, 0.8, 0.9)))

@@ -245,7 +245,8 @@ class LiveRun:
     def _pump(self) -> None:
         run = self.run
         while True:
-            if self._under_way is None and self._failure is None and not self._is_gathering():
+            is_gathering = self._is_gathering()  # asked first: a time that is over must not stay the next deadline
+            if self._under_way is None and self._failure is None and not is_gathering:
                 append = run.events_to_append()
                 if append is not None:
                     self._submit(append)

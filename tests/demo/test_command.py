@@ -48,6 +48,15 @@ def test_a_report_that_is_a_folder_is_told_in_one_line(tmp_path: Path, capsys: p
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_demo_that_does_not_begin_leaves_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LAST", ports.FIRST + 1)
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    old.write_text("kept")
+    assert [cli.run(["demo", "--report", str(path)]) for path in (old, new)] == [2, 2]
+    assert old.read_text() == "kept"
+    assert not new.exists()
+
+
 def test_no_free_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

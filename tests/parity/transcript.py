@@ -114,7 +114,6 @@ class _ServerNames:
 
 
 def _place_of(entry: Record | FrameSeen) -> str:
-    kind = _kind_of(entry)
     if isinstance(entry, FrameSeen):
         return f"{entry.client} {'says' if entry.direction == 'sent' else 'hears'}"
     if isinstance(entry, ClientStarted | AskedRecord):
@@ -126,10 +125,6 @@ def _place_of(entry: Record | FrameSeen) -> str:
     if isinstance(entry, StoreRecord):
         return "the store"
     return "the server" if isinstance(entry, ServerRecord) else "the world"
-
-
-def _kind_of(entry: Record | FrameSeen) -> str:
-    return "frame" if isinstance(entry, FrameSeen) else str(type(entry).__struct_config__.tag)
 
 
 def _line_of(entry: Record | FrameSeen, names: _ServerNames) -> Line:

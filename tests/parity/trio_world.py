@@ -7,10 +7,12 @@ missing. Under trio's MockClock time stands still while anything is left to do.
 
 A server restart kills the process as a power failure does: the operating system resets its connections (here: the ends that the
 emulator holds are aborted), nothing that it would have liked to say is heard, a commit under way arrives or not as the disk's
-draw has it, and until the next process is there a SYN is answered by a reset. A refusal is a kernel's answer to a SYN as well, and
-memory streams have no kernel; so that fault is answered here, at the moment when a SYN would arrive, and not by the line.
+draw has it, and until the next process is there a SYN is answered by a reset. A refusal is a kernel's answer to a SYN as well,
+and memory streams have no kernel; so that fault is answered here, at the moment when a SYN would arrive, and not by the line.
 """
 
+import heapq
+import itertools
 from collections import defaultdict
 from functools import partial
 
@@ -65,15 +67,17 @@ def play(scenario: Scenario, run_id: str, epoch: str, *, schedule: int = 0) -> T
     """Run `scenario` to its end, ties settled by `schedule`. Raises WorldFailed."""
     with structlog.testing.capture_logs() as logs, scheduled(schedule):
         clock = trio.testing.MockClock(autojump_threshold=0)
-        transcript = trio.run(_World(scenario, run_id, epoch).play, clock=clock)
+        world = _World(scenario, run_id, epoch, logs)
+        transcript = trio.run(world.play, clock=clock)
     if logs:
         raise WorldFailed(f"the server logged {logs}")
     return transcript
 
 
 class _World:
-    def __init__(self, scenario: Scenario, run_id: str, epoch: str) -> None:
+    def __init__(self, scenario: Scenario, run_id: str, epoch: str, logs: list) -> None:
         self._scenario = scenario
+        self._logs = logs
         self._run_id = run_id
         self._epoch = epoch
         self._draws = Draws(scenario.seed)
@@ -92,14 +96,11 @@ class _World:
         parts = parts_of(scenario)
         self._disk = Disk(scenario.server.commit_time_s, self._draws.of("store"))
         await self._disk.create_run(self._run_id, self._epoch)
-        self._lines = {
-            part.name: Line(part.name, part.path, partial(self._connect, part.name), self._draws) for part in parts
-        }
+        self._lines = {part.name: Line(part.name, part.path, partial(self._connect, part.name), self._draws) for part in parts}
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._start_server()
-            for fault in scenario.resolved_faults:
-                nursery.start_soon(self._happen, fault)
+            nursery.start_soon(self._let_faults_happen)
             for part in parts:
                 nursery.start_soon(self._be_client, part)
             await trio.sleep_until(ns(scenario.end_s) / NS_PER_S)
@@ -147,6 +148,8 @@ class _World:
 
     async def _kill_server(self) -> None:
         assert self._server is not None
+        if self._logs:
+            raise WorldFailed(f"the server logged {self._logs}")
         self._trace.add(ServerKilled(at=self._now()))
         self._server = None
         for stream in self._streams:
@@ -155,6 +158,7 @@ class _World:
         self._disk.crash()
         self._server_life.cancel()
         await self._server_ended.wait()
+        self._logs.clear()  # a process that is killed has no last words
 
     # The network.
 
@@ -171,14 +175,21 @@ class _World:
         self._streams.append(stream)
         return stream
 
-    async def _happen(self, fault: Fault) -> None:
-        await trio.sleep_until(ns(fault.at_s) / NS_PER_S)
-        self._trace.add(FaultHappened(at=self._now(), fault=fault))
-        await self._begin(fault)
-        if hasattr(fault, "duration_s"):
-            await trio.sleep_until(ns(fault.end_s) / NS_PER_S)
-            await self._end(fault)
-            self._trace.add(FaultOver(at=self._now(), fault=fault))
+    async def _let_faults_happen(self) -> None:
+        """One after the other; those of one instant in the order in which the simulator has them in its queue."""
+        queue = [(ns(fault.at_s), number, fault, False) for number, fault in enumerate(self._scenario.resolved_faults)]
+        numbers = itertools.count(len(queue))
+        while queue:
+            at, _, fault, is_over = heapq.heappop(queue)
+            await trio.sleep_until(at / NS_PER_S)
+            if is_over:
+                await self._end(fault)
+                self._trace.add(FaultOver(at=self._now(), fault=fault))
+                continue
+            self._trace.add(FaultHappened(at=self._now(), fault=fault))
+            await self._begin(fault)
+            if hasattr(fault, "duration_s"):
+                heapq.heappush(queue, (ns(fault.end_s), next(numbers), fault, True))
 
     async def _begin(self, fault: Fault) -> None:
         if isinstance(fault, ServerRestart):
@@ -239,9 +250,7 @@ class _World:
             try:
                 client.publish_soon(deed.event_type, deed.data)
             except (InvalidEvent, OutboxFull, SessionClosed) as error:
-                refused = PublishRefused(
-                    at=self._now(), client=part.name, event_type=deed.event_type, error=type(error).__name__
-                )
+                refused = PublishRefused(at=self._now(), client=part.name, event_type=deed.event_type, error=type(error).__name__)
                 self._trace.add(refused)
 
     def _hear(self, client: str, now: int, what: Received | Lost | Queued | ClientAction | Outcome) -> None:

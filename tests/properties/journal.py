@@ -19,7 +19,7 @@ from reference.protocol.outcomes import (
 )
 from reference.protocol.records import Append, RunState
 
-from .model import History, fold_naively
+from .model import ANSWERS_KEPT, History, fold_naively
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ class Journal:
     def _answered(self, client: str, answer: frames.Accepted | frames.Rejected, epoch: str) -> None:
         key = (epoch, client, answer.client_sequence)
         if isinstance(answer, frames.Rejected):
+            if answer.code == "answer_expired":
+                self._check_forgotten(key)
             if answer.retryable or answer.code in ("answer_expired", "too_many_clients"):
                 return
             self._refused.add(key)
@@ -123,6 +125,13 @@ class Journal:
             entry = history.entries[answer.sequence_number - 1]
             if (entry.client_id, entry.client_sequence) != (client, answer.client_sequence):
                 self.note("G3", f"publish {key} was accepted as {answer.sequence_number}, which is another one")
+
+    def _check_forgotten(self, key: tuple[str, str, int]) -> None:
+        """The run has said that it no longer has the answer to this publish."""
+        epoch, client, number = key
+        kept = [entry.client_sequence for entry in self._histories[epoch].entries if entry.client_id == client][-ANSWERS_KEPT:]
+        if number in kept:
+            self.note("G4", f"publish {key} is in the log, and its answer was forgotten")
 
     # The clients' applications.
 

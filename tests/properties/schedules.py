@@ -78,7 +78,7 @@ def server_configs(draw: st.DrawFn) -> ServerConfig:
 def setups(draw: st.DrawFn) -> Setup:
     """A world to begin with: one to three clients, two of which may be tabs of one user."""
     return Setup(
-        users=draw(st.sampled_from([("ann", "ben"), ("ann",), ("ann", "ann"), ("ann", "ben", "ann")])),
+        users=draw(st.sampled_from([("ann", "ben"), ("ann",), ("ann", "ann"), ("ann", "ann"), ("ann", "ben", "ann")])),
         client=draw(client_configs()),
         server=draw(server_configs()),
         chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
@@ -98,6 +98,7 @@ _publishes = st.builds(
 _calm = st.builds(steps.Calm, ms=st.sampled_from([5, 20, 600, 3000]))
 _open_by_hand = st.builds(
     lambda opening, wire, count: [
+        steps.UntilOpening(4),
         steps.Answer(opening, "open"),
         steps.Down(wire, 1),
         steps.Up(wire, 1),
@@ -110,7 +111,9 @@ _open_by_hand = st.builds(
 )
 _late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=_few)
 _late_hello = st.builds(
-    lambda ms: [
+    lambda wire, ms: [
+        steps.Cut(wire, "now", "now"),
+        steps.UntilOpening(8),
         steps.Answer(NEWEST, "open"),
         steps.Down(NEWEST, 1),
         steps.Cut(NEWEST, "now", "later"),
@@ -118,16 +121,26 @@ _late_hello = st.builds(
         steps.Calm(ms),
         steps.Up(NEWEST, 3),
     ],
+    wire=_few,
     ms=st.sampled_from([5, 600, 3000]),
 )
 _flap = [
+    steps.UntilOpening(8),
     steps.Answer(NEWEST, "open"),
     steps.Down(NEWEST, 1),
     steps.Cut(NEWEST, "now", "now"),
-    steps.NextAlarm(0),
 ] * 3
 _lost_batch = st.builds(
-    lambda wire, lost, seen: [steps.Swallow(wire, 1), *lost, steps.Calm(5), steps.Choke(wire, 1), *seen, steps.Calm(5), steps.Choke(wire, 0)],
+    lambda wire, lost, seen: [
+        steps.Swallow(wire, 1),
+        steps.Choke(wire, 1),
+        *lost,
+        steps.Calm(5),
+        *seen,
+        steps.Calm(5),
+        steps.Choke(wire, 0),
+        steps.Calm(5),
+    ],
     wire=_few,
     lost=st.lists(_publishes, min_size=1, max_size=2),
     seen=st.lists(_publishes, min_size=1, max_size=6),
@@ -163,7 +176,7 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "cursor": (2, st.builds(steps.MoveCursor, client=_few, at=st.integers(0, 3))),
     "hold": (2, st.builds(steps.Hold, client=_few, holds=st.booleans())),
     "join": (1, st.builds(steps.Join, user=_few)),
-    "leave": (1, st.builds(steps.Leave, client=_few)),
+    "leave": (2, st.builds(steps.Leave, client=_few)),
     "cut": (8, st.builds(steps.Cut, wire=_few, client_sees=_sights, server_sees=_sights)),
     "block": (4, st.builds(steps.Block, client=_few, blocked=st.sampled_from([True, True, False]))),
     "crash": (3, st.builds(steps.Crash, stored=st.integers(0, 2), restarts=st.sampled_from([True, True, False]))),

@@ -404,6 +404,18 @@ class NextAlarm:
 
 
 @dataclass(frozen=True)
+class UntilOpening:
+    """Nothing arrives until some client wishes to open a WebSocket, for a few alarms at most."""
+
+    alarms: int
+
+    def do(self, world: World) -> None:
+        for _ in range(self.alarms):
+            if not any(wire.is_opening for wire in world.wires):
+                NextAlarm(0).do(world)
+
+
+@dataclass(frozen=True)
 class Calm:
     """Everything goes as it should for a while."""
 
@@ -440,6 +452,7 @@ Step = (
     | CheckToken
     | Wait
     | NextAlarm
+    | UntilOpening
     | Calm
 )
 

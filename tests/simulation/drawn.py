@@ -6,11 +6,11 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart, Workload
 
-HORIZON_S = 40.0
+HORIZON_S = 20.0
 CLIENTS_MAX = 4
 
-_times = st.integers(0, 400).map(lambda tenths: tenths / 10)
-_durations = st.integers(0, 300).map(lambda tenths: tenths / 10)
+_times = st.integers(0, 200).map(lambda tenths: tenths / 10)
+_durations = st.integers(0, 250).map(lambda tenths: tenths / 10)
 
 
 @st.composite
@@ -64,7 +64,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     # way at the end.
     send_buffer_bytes = draw(st.sampled_from([4000, 256 * 1024]))
     is_narrow = config.unanswered_max < 64 or server.appends_pending_max == 2
-    is_thin = send_buffer_bytes == 4000 or group.path.bandwidth_bytes_per_s is not None
+    commit_time_s = draw(st.sampled_from([0.0, 0.002, 0.5]))
+    is_slow_store = commit_time_s == 0.5 and server.appends_pending_max <= 20
+    is_thin = send_buffer_bytes == 4000 or group.path.bandwidth_bytes_per_s is not None or is_slow_store
     rate = draw(st.sampled_from([0.1] if is_narrow else [0.1, 1.0] if is_thin else [0.1, 1.0, 5.0]))
     return Scenario(
         name="drawn",
@@ -81,7 +83,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         faults=tuple(draw(st.lists(faults(group.client_names), max_size=5))),
         server=ServerPart(
             config=server,
-            commit_time_s=draw(st.sampled_from([0.0, 0.002, 0.5])),
+            commit_time_s=commit_time_s,
             send_buffer_bytes=send_buffer_bytes,
         ),
         client=ClientPart(config=config, policy=FullJitterPolicy(cap_s=draw(st.sampled_from([1.0, 5.0])))),

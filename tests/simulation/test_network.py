@@ -11,11 +11,12 @@ from simulation.clock import ARRIVAL, Call, Clock
 from simulation.draws import Draws
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.lane import Lane
-from simulation.scenario import ClientPart, FullJitterPolicy, Scenario, ServerPart, Workload
-from simulation.server_host import CONTROL_FRAMES_MAX
+from simulation.peer import CONTROL_FRAMES_MAX
+from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart, Workload
 from simulation.trace import (
     Accepted,
     AttemptMade,
+    ConnectionLeft,
     ConnectionLost,
     Delivered,
     Published,
@@ -23,6 +24,7 @@ from simulation.trace import (
     RequestMade,
     SessionJoined,
     SessionLeft,
+    SnapshotTaken,
     StateTurned,
     Trace,
 )
@@ -258,3 +260,61 @@ def test_no_connection_is_left_behind() -> None:
     world = World(scenario)
     world.run()
     assert [line.links for line in world.lines.values()] == [1, 1, 1]
+
+
+def test_a_large_frame_is_noticed_every_second_while_it_comes_in() -> None:
+    clock = Clock()
+    noticed: list[float] = []
+    lane = Lane(
+        clock,
+        Path(latency_s=0.5, bandwidth_bytes_per_s=100.0),
+        Draws(1).of("lane"),
+        lambda: noticed.append(clock.now / NS_PER_S),
+    )
+    seen: list[float] = []
+    for size_bytes in (350, 90, 210):
+        lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size_bytes)
+    clock.run(ns(20))
+    assert seen == [4.0, 4.9, 7.0]
+    assert noticed == [1.5, 2.5, 3.5, 5.9, 6.9]
+
+
+def test_a_snapshot_that_takes_longer_than_the_ping_timeout_arrives() -> None:
+    scenario = Scenario(
+        name="x",
+        horizon_s=40.0,
+        settle_s=40.0,
+        groups=(
+            Group(name="busy", clients=3),
+            Group(name="thin", path=Path(bandwidth_bytes_per_s=1500.0), arrive_within_s=38.0),
+        ),
+        workload=Workload(graft_per_s=0, prune_per_s=0, flag_per_s=1.0, chat_per_s=0, cursor_per_s=0),
+        server=ServerPart(config=ServerConfig(snapshot_interval_events=10)),
+        client=ClientPart(config=ClientConfig(ping_timeout_s=1.5)),
+        seed=22,
+    )
+    trace = run(scenario).trace
+    joined, taken = times(trace, SessionJoined, client_id="thin-0"), times(trace, SnapshotTaken, client="thin-0")
+    assert taken[0] - joined[0] > 2.0
+    assert not [record for record in trace if isinstance(record, ConnectionLost | ConnectionLeft)]
+
+
+def test_every_frame_of_a_client_can_be_listened_to() -> None:
+    heard: list[tuple[str, int, str, int, str]] = []
+    world = World(
+        quiet(), listen=lambda client, now, way, number, frame: heard.append((client, now, way, number, type(frame).__name__))
+    )
+    world.run()
+    assert heard[:5] == [
+        ("c-0", ns(0.4), "sent", 1, "Hello"),
+        ("c-0", ns(0.6), "received", 1, "Welcome"),
+        ("c-0", ns(0.6), "sent", 1, "Ping"),
+        ("c-0", ns(0.6), "received", 1, "SnapshotFrame"),
+        ("c-0", heard[4][1], "received", 1, "Presence"),
+    ]
+
+
+def test_a_blocked_upgrade_cuts_a_websocket_whose_server_has_died_unheard() -> None:
+    faults = (Stall(at_s=2.0, duration_s=20.0), ServerRestart(at_s=3.0, duration_s=1.0), BlockUpgrade(at_s=5.0, duration_s=1.0))
+    trace = run(quiet(*faults)).trace
+    assert times(trace, ConnectionLost)[0] == 5.0

@@ -2,8 +2,8 @@
 
 With trio's MockClock nothing may wait for a real socket, or the clock cannot jump. A pair of these behaves
 like a TCP connection of known size: each direction holds at most `capacity_bytes` that the reader has not
-read, so a reader that is slow, or never reads, blocks its writer at an exact byte. `abort` is a reset: the
-other side loses what it has not read.
+read, so a reader that is slow, or never reads, blocks its writer at an exact byte. `abort` is a reset as Linux
+has it: the other side may still read what has arrived, then it learns of the reset.
 """
 
 import trio
@@ -52,14 +52,19 @@ class MemoryPushStream(PushStream):
         return len(taken)
 
     def _read_now(self, bytes_max: int) -> bytes | None:
-        if self._incoming.is_reset:
-            raise trio.BrokenResourceError("the other end was aborted")
         if not self._incoming.unread:
+            if self._incoming.is_reset:
+                raise trio.BrokenResourceError("the other end was aborted")
             return b"" if self._incoming.is_finished else None
         data = bytes(self._incoming.unread[:bytes_max])
         del self._incoming.unread[:bytes_max]
         self._incoming.changed.unpark_all()
         return data
+
+    def is_readable(self) -> bool:
+        """Whether `receive_some` would return or raise at once, as a socket's poll tells."""
+        incoming = self._incoming
+        return bool(self._put_back or incoming.unread) or incoming.is_finished or incoming.is_reset or self._is_closed
 
     def _shut_down_writing(self) -> None:
         self._outgoing.is_finished = True
@@ -69,9 +74,8 @@ class MemoryPushStream(PushStream):
         # Like TCP, closing with un-read bytes resets the connection: the peer must learn that they were never
         # looked at.
         if by_force or self._incoming.unread:
-            for pipe in (self._outgoing, self._incoming):
-                pipe.is_reset = True
-                pipe.unread.clear()
+            self._outgoing.is_reset = self._incoming.is_reset = True
+            self._incoming.unread.clear()
         self._outgoing.is_finished = True
         self._incoming.is_refused = True
         self._outgoing.changed.unpark_all()

@@ -193,6 +193,17 @@ async def test_abort_resets_and_wakes_who_waits(make: Make) -> None:
 
 
 @both
+async def test_what_has_arrived_before_a_reset_can_still_be_read(make: Make) -> None:
+    ours, theirs = make()
+    ours.push(b"last words")
+    ours.abort()
+    assert await theirs.receive_some() == b"last words"
+    with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):
+        await theirs.receive_some()
+    theirs.close()
+
+
+@both
 async def test_put_back_comes_first_and_a_receive_is_bounded(make: Make) -> None:
     ours, theirs = make()
     async with ours, theirs:

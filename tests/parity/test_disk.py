@@ -1,0 +1,48 @@
+"""The server over a disk that takes its time: what the parity of kills and commits rests on."""
+
+import trio
+from trio.testing import MockClock
+
+from simulation.draws import Draws
+from tests.server.visitors import RUN, open_house
+
+from .disk import Disk
+
+CHECKPOINTS = 300
+
+
+def disk(*, commit_time_s: float = 5.0) -> Disk:
+    return Disk(commit_time_s, Draws(3).of("store"))
+
+
+async def test_a_server_sleeps_while_its_disk_commits(autojump_clock: MockClock) -> None:
+    """Its alarm once stayed in the past during every commit that followed a fan-out, and virtual time stood still for ever."""
+    async with open_house(store=disk()) as house, house.guest("alice") as alice:
+        for number in (1, 2):
+            await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+        await alice.events(1)
+        assert trio.current_time() == 5.0
+        for _ in range(CHECKPOINTS):  # the second is with the disk now, the first has just been fanned out
+            await trio.lowlevel.checkpoint()
+        assert trio.lowlevel.current_statistics().tasks_runnable == 0
+        await alice.events(2)
+        assert trio.current_time() == 10.0
+
+
+async def test_a_crash_settles_the_commit_under_way(autojump_clock: MockClock) -> None:
+    """By the draws of the simulated store: the first commit of seed 3 is kept, the second is not."""
+    store = disk()
+    async with open_house(store=store) as house, house.guest("alice") as alice:
+        await alice.say("publish", clientSequence=1, eventType="CHAT", data={})
+        await trio.sleep(1.0)
+        store.crash()
+        await alice.events(1)
+        assert trio.current_time() == 1.0
+        await alice.say("publish", clientSequence=2, eventType="CHAT", data={})
+        await trio.sleep(1.0)
+        store.crash()
+        await alice.closed()
+        assert trio.current_time() == 2.0
+    stored = await store.load_run(RUN)
+    assert stored is not None
+    assert stored.head == len(store.entries) == 1
