@@ -274,7 +274,7 @@ def _takeover(facts: Facts) -> Findings:
 
 
 def _manners(facts: Facts) -> Findings:
-    """Every attempt and request against the time that the server had asked for, and against a code that ends everything."""
+    """Every attempt and request against the time that the server had asked for, if any, and a code that ends everything."""
     for client in facts.clients.values():
         not_before, final_code = 0, None
         for record in client.records:

@@ -179,6 +179,8 @@ class WebSocketLink:
                 if self._closing is None:
                     connection.cancel()
                 return
+            if self._is_told_to_close:
+                continue  # too late: nothing is reported any more, but nothing shall be left lying either
             try:
                 if isinstance(message, bytes):
                     raise RemoteError(CloseCode.BAD_FRAME, "a binary message; frames are text")

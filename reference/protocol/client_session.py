@@ -357,7 +357,8 @@ class ClientSession:
             case Timer.STEADY:
                 self._links.steady()
             case Timer.ACK:
-                self._send(self._receiving.take_ack())
+                if self._receiving.may_ack:
+                    self._send(self._receiving.take_ack())
             case Timer.RESEND:
                 self._sending.resend()
             case Timer.CURSOR:

@@ -15,6 +15,7 @@ from reference.protocol.frames import Start
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+PerSecond = Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000_000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 OutboxPolicy = Literal["reject_new", "drop_oldest", "conflate"]
@@ -113,9 +114,9 @@ class ServerConfig(_Config, frozen=True):
 
     frame_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=1024 * 1024)] = 64 * 1024
     unanswered_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
-    publishes_per_s: Annotated[float, msgspec.Meta(gt=0)] = 200.0
+    publishes_per_s: PerSecond = 200.0
     publish_burst: Positive = 400
-    frames_per_s: Annotated[float, msgspec.Meta(gt=0)] = 1000.0
+    frames_per_s: PerSecond = 1000.0
     frame_burst: Positive = 2000
     """Frames of any kind on one connection; above, it is closed with RATE."""
     clients_per_run_max: Positive = 10_000
@@ -172,6 +173,10 @@ def recovery_bound_s(client: ClientConfig, wait_max_s: float, round_trip_max_s: 
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
+    if hint is bool and not isinstance(value, bool):
+        raise ConfigError(f"{name} = {value!r}: must be true or false")
+    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+        raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(typing.get_args(hint))}")
     for option in _constrained(hint):
         metas = [meta for meta in option.__metadata__ if isinstance(meta, msgspec.Meta)]
         if value is None or not metas:

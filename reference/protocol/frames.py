@@ -15,7 +15,7 @@ from reference.protocol.records import RunState
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "collab.v1.json"
 
-Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@+-]+$")]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@+-]+$(?!\n)")]
 Token = Annotated[str, msgspec.Meta(max_length=8192)]
 TypeName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

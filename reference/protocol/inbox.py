@@ -46,6 +46,7 @@ class Inbox:
         """Sort a batch: what to hand over now, what was known, and whether something is missing."""
         deliver: list[Event] = []
         duplicates = 0
+        self._release(deliver)
         for event in events:
             number = event.sequence_number
             assert number is not None, "only sequenced events come in an events frame"
@@ -53,6 +54,7 @@ class Inbox:
                 self.last = number
                 deliver.append(event)
                 if self._held:
+                    self._held.pop(number, None)  # a position that was moved may stand right before what is held
                     self._release(deliver)
             elif number <= self.last or number in self._held:
                 duplicates += 1

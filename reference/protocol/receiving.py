@@ -139,11 +139,18 @@ class Receiving:
 
     def ack_due(self, now: int) -> bool:
         """Whether to acknowledge at once; otherwise a timer sees to it."""
+        if not self.may_ack:
+            return False
         if self.inbox.last - self._acked >= self._desk.config.ack_events:
             return True
         if self.inbox.last > self._acked and Timer.ACK not in self._desk.timers:
             self._desk.timers.set(Timer.ACK, now + ns(self._desk.config.ack_interval_s))
         return False
+
+    @property
+    def may_ack(self) -> bool:
+        """Whether our position is one that the WebSocket's server knows; while a snapshot is passed over it is not."""
+        return self._stream_epochs == (self.inbox.epoch,)
 
     def take_ack(self) -> frames.Ack:
         self._desk.timers.cancel(Timer.ACK)

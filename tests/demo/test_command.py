@@ -1,5 +1,6 @@
 """What the command says and returns when it cannot do what it was asked, and that Ctrl-C leaves nothing behind."""
 
+import os
 import re
 import signal
 import socket
@@ -78,19 +79,20 @@ def test_free_ports_are_free_and_different() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_everything() -> None:
-    with _demo_at_work() as (process, port):
+def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    with _demo_at_work(tmp_path) as (process, port):
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130
         assert "interrupted" in out
         assert "Traceback" not in out
         assert not _is_listening(port)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_a_demo_that_is_killed_leaves_no_server_behind() -> None:
-    with _demo_at_work() as (process, port):
+def test_a_demo_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
+    with _demo_at_work(tmp_path) as (process, port):
         process.kill()
         process.wait(PATIENCE_S)
         deadline = time.monotonic() + PATIENCE_S
@@ -99,10 +101,14 @@ def test_a_demo_that_is_killed_leaves_no_server_behind() -> None:
 
 
 @contextmanager
-def _demo_at_work() -> Iterator[tuple["subprocess.Popen[str]", int]]:
+def _demo_at_work(files: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """A demo in a process of its own, and the port of its server."""
     process = subprocess.Popen(
-        [*COMMAND, "--clients", "2", "--no-faults"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "--clients", "2", "--no-faults"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(files)},
     )
     port = None
     try:

@@ -11,9 +11,9 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import Scenario
+from simulation.scenario import FullJitterPolicy, Scenario
 
-from .play import QUICK, play_both, scenario_of
+from .play import PATIENT, QUICK, play_both, scenario_of
 
 FEW = 4
 EXAMPLES_MAX = settings.default.max_examples if settings.default.max_examples > 50 else FEW
@@ -45,8 +45,9 @@ def scenarios(draw: st.DrawFn, *kinds: type, polls: bool) -> Scenario:
         probe_interval_s=draw(st.sampled_from([2.0, 5.0])),
         start=draw(st.sampled_from(["snapshot", "oldest", "head"])),
     )
+    policy = PATIENT if polls else FullJitterPolicy()
     faults = draw(st.lists(_faults(*kinds), min_size=1, max_size=4, unique_by=lambda fault: fault.at_s))
-    return scenario_of(*faults, seed=draw(st.integers(0, 1000)), horizon_s=HORIZON_S, settle_s=10.0, config=config)
+    return scenario_of(*faults, seed=draw(st.integers(0, 1000)), horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=policy)
 
 
 @settings(max_examples=EXAMPLES_MAX)

@@ -167,7 +167,9 @@ class World:
         """One WebSocket, or one lane with a probe behind it; and polling when WebSocket has failed often enough."""
         state, limit = host.session.state, self.setup.client.fallback_after_failures
         if len(host.wires) > 1 or (state is ClientState.LIVE and host.lane is not None):
-            self.journal.note("G7", f"{host.session.client_id} is {state.value} with {len(host.wires)} wires and lane {host.lane}")
+            self.journal.note(
+                "G7", f"{host.session.client_id} is {state.value} with {len(host.wires)} wires and lane {host.lane}"
+            )
         if state is ClientState.LIVE or state.is_polling:
             host.failures = 0
         elif limit is not None and host.failures >= limit and state is not ClientState.CLOSED:

@@ -167,9 +167,7 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "next alarm": (4, st.builds(steps.NextAlarm, late_ms=st.sampled_from([0, 0, 1, 300]))),
     "wait": (
         4,
-        st.builds(
-            steps.Wait, ms=st.sampled_from([1, 100, 1000, 5000]), alarms=st.sampled_from(["exact", "late", "not yet"])
-        ),
+        st.builds(steps.Wait, ms=st.sampled_from([1, 100, 1000, 5000]), alarms=st.sampled_from(["exact", "late", "not yet"])),
     ),
     "publish": (4, _publishes),
     "publish many": (8, st.lists(_publishes, min_size=2, max_size=8)),

@@ -229,12 +229,12 @@ class StallHttp:
 
 @dataclass(frozen=True)
 class Copy:
-    """A proxy sends a request again: a copy of it will arrive too, in its own time."""
+    """A proxy sends a poll again, as it may with a GET: a copy of it will arrive too, in its own time."""
 
     request: int
 
     def do(self, world: World) -> None:
-        request = pick([r for r in world.requests if r.client_waits], self.request)
+        request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
             world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
 

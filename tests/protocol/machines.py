@@ -4,11 +4,12 @@
 not notice anything. Both drain their machine on the way, so what a test finds in the trays is what its own input has caused.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import Close, Open, Send
+from reference.protocol.actions import ClientAction, Close, Open, Send, ServerAction
 from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig
@@ -167,7 +168,7 @@ def _greet(client: Client, state: ClientState, snapshot_is_due: bool) -> None:
     if not snapshot_is_due:
         session.receive_frame(websocket, EXAMPLES[frames.SnapshotFrame], now)
     if state is ClientState.LIVE:
-        (nonce,) = (action.frame.nonce for action in session.take_actions() if _sends(action, frames.Ping))
+        (nonce,) = (frame.nonce for frame in sent(session.take_actions(), websocket) if isinstance(frame, frames.Ping))
         session.receive_frame(websocket, frames.Pong(nonce, server_time=0), now)
 
 
@@ -176,7 +177,7 @@ def _poll_until_probe(client: Client) -> None:
     session = client.session
     for _ in range(100):
         for action in session.take_actions():
-            if _sends(action, frames.PollRequest):
+            if isinstance(action, Send):
                 session.receive_frame(action.connection_ids[0], EXAMPLES[frames.PollAnswer], client.now)
             elif isinstance(action, Open) and action.transport is Transport.WEBSOCKET:
                 client.websocket = action.connection_id
@@ -189,16 +190,12 @@ def _poll_until_probe(client: Client) -> None:
     raise AssertionError("the probe did not come")
 
 
-def _sends(action: Any, kind: type[frames.Frame]) -> bool:
-    return isinstance(action, Send) and isinstance(action.frame, kind)
-
-
-def closes(actions: list[Any]) -> list[tuple[int, int | None]]:
+def closes(actions: Sequence[ClientAction | ServerAction]) -> list[tuple[int, int | None]]:
     """Which connections are closed, with which code."""
     return [(number, action.code) for action in actions if isinstance(action, Close) for number in action.connection_ids]
 
 
-def sent(actions: list[Any], connection_id: int) -> list[frames.Frame]:
+def sent(actions: Sequence[ClientAction | ServerAction], connection_id: int) -> list[frames.Frame]:
     """The frames sent on one connection, in order."""
     return [action.frame for action in actions if isinstance(action, Send) and connection_id in action.connection_ids]
 

@@ -1,0 +1,102 @@
+"""Parameter sets: the defaults are the brief's constants, and each bad value gives one error that names it."""
+
+import math
+import typing
+from typing import Any
+
+import msgspec
+import pytest
+
+from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
+from reference.protocol.errors import ConfigError
+
+CONFIGS = (ClientConfig, ServerConfig)
+
+
+def bounded_fields() -> list[Any]:
+    """Every field of both sets that has bounds, with those bounds."""
+    found = []
+    for config in CONFIGS:
+        for name, hint in typing.get_type_hints(config, include_extras=True).items():
+            for option in (hint, *typing.get_args(hint)):
+                found += [
+                    pytest.param(config, name, meta, option.__origin__, id=f"{config.__name__}-{name}")
+                    for meta in getattr(option, "__metadata__", ())
+                    if isinstance(meta, msgspec.Meta)
+                ]
+    return found
+
+
+def test_the_defaults_of_a_client_are_the_briefs() -> None:
+    config = ClientConfig()
+    assert (config.connect_timeout_s, config.ping_interval_s, config.steady_after_s) == (10, 10, 10)
+    assert (config.fallback_after_failures, config.poll_interval_s) == (5, 2)
+    assert (config.probe_interval_s, config.probe_interval_max_s, config.probe_jitter) == (15, 300, 0.25)
+    assert (config.outbox_messages_max, config.outbox_bytes_max, config.outbox_age_max_s) == (1000, 1024 * 1024, 600)
+    assert (config.unanswered_max, config.retry_limit, config.inbox_held_max) == (64, 3, 256)
+    assert (config.ack_interval_s, config.ack_events, config.round_trip_samples_max) == (1, 64, 100)
+    assert (config.outbox_policy, config.start, config.tail_timeout_s) == ("reject_new", "snapshot", 2)
+
+
+def test_the_defaults_of_a_server_are_the_briefs() -> None:
+    config = ServerConfig()
+    assert (config.hello_timeout_s, config.heartbeat_interval_s, config.events_kept_max) == (10, 15, 1000)
+    assert (config.unanswered_max, config.frame_bytes_max) == (64, 64 * 1024)
+    assert (config.token_warning_fraction, config.token_grace_s) == (0.8, 30)
+
+
+@pytest.mark.parametrize(("config", "name", "meta", "kind"), bounded_fields())
+def test_each_bad_value_gives_one_error_that_names_it(config: type, name: str, meta: msgspec.Meta, kind: type) -> None:
+    step = 1 if kind is int else 1e-6
+    beyond: list[Any] = ["5", True, [], math.nan]
+    beyond += [] if meta.gt is None else [meta.gt, meta.gt - 1]
+    beyond += [] if meta.ge is None else [meta.ge - step, -math.inf]
+    beyond += [] if meta.le is None else [meta.le + step * max(1, abs(meta.le))]
+    beyond += [1.5] if kind is int else [math.inf]
+    for value in beyond:
+        with pytest.raises(ConfigError, match=rf"^{name} = .*(must be|needs a)"):
+            config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda: ClientConfig(outbox_messages_max=63), "outbox_messages_max = 63 is below unanswered_max = 64"),
+        (lambda: ClientConfig(probe_interval_max_s=14), "probe_interval_max_s is below probe_interval_s"),
+        (lambda: ServerConfig(appends_pending_max=1001), "appends_pending_max = 1001 exceeds events_kept_max = 1000"),
+        (lambda: ServerConfig(snapshot_interval_events=1001), "snapshot_interval_events = 1001 exceeds"),
+        (lambda: ServerConfig(frames_per_s=399), "frames_per_s and frame_burst must be at least twice"),
+        (lambda: ServerConfig(frame_burst=799), "frames_per_s and frame_burst must be at least twice"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(build: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build()
+
+
+@pytest.mark.parametrize(("field", "value"), [("outbox_policy", "keep_all"), ("start", "middle"), ("refreshes_token", "no")])
+def test_a_choice_that_does_not_exist_is_refused(field: str, value: Any) -> None:
+    with pytest.raises((ConfigError, msgspec.ValidationError), match=field):
+        ClientConfig(**{field: value})
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_parameter_set_is_a_value(config: type) -> None:
+    one = config()
+    assert one == config()
+    assert msgspec.json.decode(msgspec.json.encode(one), type=config) == one
+    with pytest.raises(AttributeError):
+        one.unanswered_max = 1
+    with pytest.raises(ConfigError, match="unanswered_max"):
+        msgspec.structs.replace(one, unanswered_max=65)
+    with pytest.raises(msgspec.ValidationError, match="speed"):
+        msgspec.json.decode(b'{"speed":1}', type=config)
+
+
+def test_fallback_can_be_switched_off() -> None:
+    assert ClientConfig(fallback_after_failures=None).fallback_after_failures is None
+
+
+def test_the_recovery_bound_grows_with_what_it_covers() -> None:
+    config = ClientConfig()
+    assert recovery_bound_s(config, 30.25, 0.1) == pytest.approx(20 + 20 + 22 + 60.5 + 2 + 1)

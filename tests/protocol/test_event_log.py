@@ -1,0 +1,99 @@
+"""The log of a run: which events can be read, how many at a time, and where a reader goes on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.event_log import EventLog, Place
+from reference.protocol.records import LogEntry, RunState, Snapshot
+
+from .machines import EPOCH, chat
+
+NO_LIMIT = 10**9
+
+
+def log_of(head: int, *, snapshot_at: int = 0, kept_max: int = NO_LIMIT) -> EventLog:
+    events = [chat(number) for number in range(1, head + 1)]
+    return EventLog(EPOCH, head, Snapshot(snapshot_at, RunState()), events, kept_max)
+
+
+def entries(first: int, count: int) -> list[LogEntry]:
+    return [LogEntry(chat(number), "client-1", number) for number in range(first, first + count)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=8), st.integers(1, 500))
+def test_the_window_keeps_enough_and_everything_after_the_snapshot(batches: list[tuple[int, bool]], kept_max: int) -> None:
+    log = EventLog(EPOCH, 0, Snapshot(0, RunState()), (), kept_max)
+    for count, has_snapshot in batches:
+        log.append(entries(log.head + 1, count), Snapshot(log.head + count, RunState()) if has_snapshot else None)
+        assert log.oldest == max(0, min(log.head - kept_max, log.snapshot.sequence_number)) + 1
+        assert log.snapshot.sequence_number >= log.oldest - 1, "the snapshot covers what was trimmed"
+        everything = log.read(log.oldest - 1, NO_LIMIT, NO_LIMIT)
+        assert [event.sequence_number for event in everything] == list(range(log.oldest, log.head + 1))
+        assert log.holds(log.oldest - 1)
+        assert not log.holds(log.oldest - 2)
+
+
+@given(st.integers(0, 12), st.integers(1, 12), st.integers(1, 1500))
+def test_a_read_keeps_both_limits_but_brings_something(after: int, events_max: int, bytes_max: int) -> None:
+    log = log_of(12)
+    brought = log.read(after, events_max, bytes_max)
+    assert [event.sequence_number for event in brought] == list(range(after + 1, after + 1 + len(brought)))
+    assert len(brought) <= events_max
+    assert bool(brought) is (after < log.head)
+    sizes = [encoded_bytes(event) for event in brought]
+    assert len(brought) <= 1 or sum(sizes) <= bytes_max
+    if brought and len(brought) < events_max and after + len(brought) < log.head:
+        assert sum(sizes) + encoded_bytes(chat(after + len(brought) + 1)) > bytes_max, "no more would have fitted"
+
+
+def test_a_read_is_exact_to_the_byte() -> None:
+    size = sum(encoded_bytes(chat(number)) for number in (1, 2, 3))
+    assert len(log_of(5).read(0, 5, size)) == 3
+    assert len(log_of(5).read(0, 5, size - 1)) == 2
+
+
+def test_a_reader_outside_of_the_window_is_our_own_mistake() -> None:
+    log = log_of(10, snapshot_at=8, kept_max=5)
+    for after in (4, 11):
+        with pytest.raises(AssertionError, match="fell out of the window"):
+            log.read(after, 1, 1)
+
+
+SNAPSHOT = Snapshot(8, RunState())
+
+
+@pytest.mark.parametrize(
+    ("epoch", "after", "start", "place"),
+    [
+        (None, None, "snapshot", Place("fresh", None, 8, SNAPSHOT)),
+        (None, None, "oldest", Place("fresh", None, 5, None)),
+        (None, None, "head", Place("fresh", None, 10, None)),
+        (EPOCH, 10, "snapshot", Place("resumed", None, 10, None)),
+        (EPOCH, 5, "head", Place("resumed", None, 5, None)),
+        (EPOCH, 4, "snapshot", Place("snapshot", "expired", 8, SNAPSHOT)),
+        (EPOCH, 0, "oldest", Place("snapshot", "expired", 8, SNAPSHOT)),
+        (EPOCH, 11, "snapshot", Place("reset", "ahead", 8, SNAPSHOT)),
+        ("epoch-2", 7, "snapshot", Place("reset", "epoch", 8, SNAPSHOT)),
+        ("epoch-2", 99, "snapshot", Place("reset", "epoch", 8, SNAPSHOT)),
+        (None, 7, "snapshot", Place("resumed", None, 7, None)),
+    ],
+)
+def test_where_a_reader_goes_on(epoch: str | None, after: int | None, start: str, place: Place) -> None:
+    log = log_of(10, snapshot_at=8, kept_max=5)
+    assert log.oldest == 6
+    assert log.place(epoch, after, start) == place  # type: ignore[arg-type]
+
+
+def test_a_log_without_events_places_everyone_at_its_head() -> None:
+    log = EventLog(EPOCH, 7, Snapshot(7, RunState()), (), 1000)
+    assert (log.oldest, log.head) == (8, 7)
+    assert log.place(EPOCH, 7, "snapshot").outcome == "resumed"
+    assert log.place(EPOCH, 6, "snapshot").outcome == "snapshot"
+    assert log.read(7, 1, 1) == ()
+
+
+def test_a_log_has_no_gaps() -> None:
+    with pytest.raises(AssertionError, match="no gaps"):
+        log_of(3).append(entries(5, 1), None)

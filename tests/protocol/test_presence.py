@@ -1,0 +1,94 @@
+"""Presence counts sessions, not connections or users, and tells where everyone stands, not every step of the way."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.protocol.frames import Cursors, Presence
+from reference.protocol.presence import Attendance
+from reference.protocol.roster import Roster
+
+
+def test_a_user_with_two_tabs_stays_until_the_second_has_left() -> None:
+    attendance = Attendance()
+    assert attendance.arrive("ann")
+    attendance.take_presence(0)
+    assert not attendance.arrive("ann"), "nobody needs to know of a second tab"
+    assert not attendance.leave("ann")
+    assert attendance.users == ("ann",)
+    assert attendance.leave("ann")
+    assert attendance.take_presence(5) == Presence(left=("ann",), server_time=5)
+    assert not attendance.users
+    assert attendance.take_presence(6) is None
+
+
+def test_whoever_left_and_came_back_is_told_as_here() -> None:
+    attendance = Attendance()
+    attendance.arrive("ann")
+    attendance.take_presence(0)
+    attendance.leave("ann")
+    attendance.arrive("ann")
+    assert attendance.take_presence(1) == Presence(joined=("ann",), server_time=1)
+
+
+def test_whoever_came_and_left_at_once_is_told_as_gone() -> None:
+    attendance = Attendance()
+    attendance.arrive("ann")
+    attendance.leave("ann")
+    assert attendance.take_presence(1) == Presence(left=("ann",), server_time=1)
+
+
+def test_only_the_latest_place_of_a_cursor_is_told_and_it_leaves_with_its_user() -> None:
+    attendance = Attendance()
+    for user in ("ann", "bob"):
+        attendance.arrive(user)
+        attendance.move_cursor(user, {"x": 1})
+    attendance.move_cursor("ann", {"x": 2})
+    attendance.leave("bob")
+    assert attendance.take_cursors(3) == Cursors(moved={"ann": {"x": 2}}, server_time=3)
+    assert attendance.take_cursors(4) is None
+    assert attendance.cursors == {"ann": {"x": 2}}
+
+
+def test_the_version_counts_the_frames_that_were_sent() -> None:
+    attendance = Attendance()
+    assert attendance.take_presence(0) is None
+    assert attendance.version == 0
+    attendance.arrive("ann")
+    attendance.move_cursor("ann", {})
+    attendance.take_presence(0)
+    attendance.take_cursors(0)
+    assert attendance.version == 2
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("arrive", "leave", "move", "tell", "welcome")), st.sampled_from(("ann", "bob", "cat"))),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_every_roster_agrees_with_the_attendance_once_it_was_told(steps: list[tuple[str, str]]) -> None:
+    attendance = Attendance()
+    sessions = dict.fromkeys(("ann", "bob", "cat"), 0)
+    early, late = Roster(), Roster()
+    for at, (step, user) in enumerate([*steps, ("tell", "ann")]):
+        if step == "arrive":
+            attendance.arrive(user)
+            sessions[user] += 1
+        elif step == "leave" and sessions[user]:
+            attendance.leave(user)
+            sessions[user] -= 1
+        elif step == "move" and attendance.is_present(user):
+            attendance.move_cursor(user, {"x": at})
+        elif step == "welcome":  # one reader is welcomed anew, perhaps between a change and its telling
+            late.full(attendance.users, attendance.cursors, at)
+        elif step == "tell":
+            presence, cursors = attendance.take_presence(at), attendance.take_cursors(at)
+            for roster in (early, late):
+                if presence is not None:
+                    roster.presence(presence)
+                if cursors is not None:
+                    roster.cursors(cursors)
+            assert early.users == late.users == attendance.users
+        assert attendance.users == tuple(user for user, count in sessions.items() if count)
+        assert set(attendance.cursors) <= set(attendance.users)

@@ -1,0 +1,85 @@
+"""G5: a snapshot at any number, plus what follows, is the fold of everything; and the limits of the state."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.events import Event
+from reference.protocol.records import RunState, Snapshot
+from reference.protocol.run_state import Fold, fold
+
+NAMES = st.sampled_from(("a", "b", "é", 'quo"te'))
+PAYLOADS = st.one_of(
+    st.builds(lambda at, n: ("GRAFT", {"position": at, "n": n}), NAMES, st.integers(0, 3)),
+    st.builds(lambda at: ("PRUNE", {"step": at}), NAMES),
+    st.builds(lambda n: ("FLAG", {"n": n}), st.integers(0, 3)),
+    st.builds(lambda n: ("CHAT", {"n": n}), st.integers(0, 3)),
+)
+START = Snapshot(0, RunState())
+
+
+def numbered(payloads: list[tuple[str, dict[str, Any]]], after: int = 0) -> tuple[Event, ...]:
+    return tuple(
+        Event(event_type, "ann", 0, number, data, event_type != "CHAT")
+        for number, (event_type, data) in enumerate(payloads, after + 1)
+    )
+
+
+@given(st.lists(PAYLOADS, max_size=25), st.integers(0, 25))
+def test_a_snapshot_and_the_rest_are_the_fold_of_all(payloads: list[tuple[str, dict[str, Any]]], at: int) -> None:
+    events = numbered(payloads)
+    at = min(at, len(events))
+    snapshot = fold(START, events[:at])
+    assert snapshot.sequence_number == at
+    assert fold(snapshot, events[at:]) == fold(START, events)
+
+
+@given(st.lists(PAYLOADS, max_size=25))
+def test_the_fold_is_what_it_says(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    state = fold(START, numbered(payloads)).state
+    assert state.grafts == {data["position"]: data for kind, data in payloads if kind == "GRAFT"}
+    assert state.prunes == tuple(sorted({data["step"] for kind, data in payloads if kind == "PRUNE"}))
+    assert state.flags == tuple(data for kind, data in payloads if kind == "FLAG")
+
+
+@given(st.lists(PAYLOADS, max_size=25))
+def test_the_size_that_is_counted_is_that_of_the_json_nearly(payloads: list[tuple[str, dict[str, Any]]]) -> None:
+    state = Fold(RunState())
+    for event_type, data in payloads:
+        state.apply(event_type, data)
+    frozen = state.state()
+    assert state.entries == len(frozen.grafts) + len(frozen.prunes) + len(frozen.flags)
+    assert abs(state.size_bytes - encoded_bytes(frozen)) <= 4 + 4 * state.entries
+
+
+def test_a_frozen_state_does_not_follow_the_fold() -> None:
+    state = Fold(RunState())
+    state.apply("GRAFT", {"position": "a"})
+    frozen = state.state()
+    state.apply("GRAFT", {"position": "b"})
+    assert list(frozen.grafts) == ["a"]
+
+
+def test_a_full_state_takes_what_needs_no_new_entry() -> None:
+    state = Fold(RunState())
+    state.apply("GRAFT", {"position": "a"})
+    state.apply("PRUNE", {"step": "a"})
+
+    def room(event_type: str, data: dict[str, Any], bytes_max: int = 10_000) -> bool:
+        return state.has_room(event_type, data, 2, bytes_max)
+
+    assert room("GRAFT", {"position": "a", "n": 2})
+    assert room("PRUNE", {"step": "a"})
+    assert room("CHAT", {})
+    assert not room("GRAFT", {"position": "b"})
+    assert not room("PRUNE", {"step": "b"})
+    assert not room("FLAG", {})
+    assert not room("GRAFT", {"position": "a", "n": 2}, bytes_max=state.size_bytes)
+
+
+def test_a_fold_takes_every_event_in_order() -> None:
+    with pytest.raises(AssertionError, match="in order"):
+        fold(START, numbered([("CHAT", {})], after=1))

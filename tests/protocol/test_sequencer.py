@@ -1,0 +1,236 @@
+"""The sequencer: every publish once, one answer for all its copies, and none before what it rests on is durable."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import RejectCode
+from reference.protocol.events import DEFAULT_REGISTRY
+from reference.protocol.frames import Accepted, Publish, Rejected
+from reference.protocol.records import Append, StoredClient
+from reference.protocol.sequencer import ANSWERS_KEPT, Reply, Sequencer
+
+from .machines import seconds, stored_run
+
+
+def sequencer(stored: dict[str, Any] | None = None, **limits: Any) -> Sequencer:
+    return Sequencer(stored_run(**(stored or {})), ServerConfig(**limits), DEFAULT_REGISTRY)
+
+
+def chat(number: int, after: int | None = None) -> Publish:
+    return Publish(client_sequence=number, event_type="CHAT", data={"n": number}, after=after)
+
+
+def say(run: Sequencer, publish: Publish, client: str = "c1", connection: int = 1, now: int = 0) -> list[Reply]:
+    run.publish(client, f"user of {client}", publish, connection, now)
+    return run.take_replies()
+
+
+def store(run: Sequencer) -> list[Reply]:
+    """Make everything durable; what may be said then."""
+    append = run.take_append()
+    if append is not None:
+        run.appended(append.entries[-1].sequence_number)
+    return run.take_replies()
+
+
+def code_of(replies: list[Reply]) -> tuple[str, bool]:
+    (reply,) = replies
+    assert isinstance(reply.answer, Rejected)
+    return reply.answer.code, reply.answer.retryable
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), st.sampled_from(("c1", "c2")), st.integers(1, 8)),
+        st.tuples(st.just("invalid"), st.sampled_from(("c1", "c2")), st.integers(1, 8)),
+        st.tuples(st.just("hand out"), st.just(""), st.just(0)),
+        st.tuples(st.just("durable"), st.just(""), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_every_publish_is_numbered_once_and_all_its_copies_get_one_answer(steps: list[tuple[str, str, int]]) -> None:
+    run = sequencer()
+    handed_out: list[Append] = []
+    durable = 0
+    answers: dict[tuple[str, int], Accepted | Rejected] = {}
+    clients = {1: "c1", 2: "c2"}
+    numbered: list[tuple[str, int]] = []
+    taken = {"c1": 0, "c2": 0}
+    for step, client, number in steps:
+        if step == "hand out":
+            append = run.take_append()
+            if append is not None:
+                handed_out.append(append)
+                numbered += [(entry.client_id, entry.client_sequence) for entry in append.entries]
+                assert append.entries[-1].sequence_number == len(numbered)
+        elif step == "durable" and handed_out:
+            durable = handed_out.pop(0).entries[-1].sequence_number
+            run.appended(durable)
+        elif step in ("say", "invalid"):
+            if number == taken[client] + 1:
+                taken[client] = number
+            kind = "CHAT" if step == "say" else "GRAFT"  # without a position
+            publish = Publish(client_sequence=number, event_type=kind, data={})
+            run.publish(client, f"user of {client}", publish, int(client[1]), 0)
+            assert run.last_of(client) == taken[client]
+        for reply in run.take_replies():
+            answer = reply.answer
+            if isinstance(answer, Rejected) and answer.retryable:
+                assert answer.code == RejectCode.OUT_OF_ORDER
+                assert answer.client_sequence > taken[clients[reply.connection_id]] + 1
+                continue
+            first = answers.setdefault((clients[reply.connection_id], answer.client_sequence), answer)
+            if isinstance(answer, Accepted):
+                assert isinstance(first, Accepted)
+                assert answer.sequence_number == first.sequence_number <= durable
+                assert answer.duplicate is (first is not answer)
+            else:
+                assert answer == first
+    assert len(set(numbered)) == len(numbered), "nothing is numbered twice"
+    for client in ("c1", "c2"):
+        own = [number for name, number in numbered if name == client]
+        assert own == sorted(own), "a client's publishes keep their order"
+
+
+def test_the_answer_waits_for_the_store_and_a_copy_of_what_waits_is_answered_with_it() -> None:
+    run = sequencer()
+    assert say(run, chat(1), connection=1) == []
+    assert say(run, chat(1), connection=2) == []
+    assert say(run, chat(1), connection=2) == []
+    assert run.events_pending == 1
+    first = Accepted(client_sequence=1, sequence_number=1)
+    again = Accepted(client_sequence=1, sequence_number=1, duplicate=True)
+    assert store(run) == [Reply(1, first), Reply(2, again)]
+    assert say(run, chat(1), connection=3) == [Reply(3, again)]
+    assert run.events_pending == 0
+    assert run.take_append() is None
+
+
+def test_a_rejection_waits_for_what_the_run_took_before_it() -> None:
+    run = sequencer()
+    nonsense = Publish(client_sequence=1, event_type="DANCE", data={})
+    assert code_of(say(run, nonsense, "c2")) == (RejectCode.UNKNOWN_EVENT_TYPE, False)
+    say(run, chat(1))
+    assert say(run, Publish(client_sequence=2, event_type="DANCE", data={})) == []
+    assert say(run, chat(3)) == []
+    assert [type(reply.answer) for reply in store(run)] == [Accepted, Rejected, Accepted]
+
+
+def test_what_is_partly_durable_is_partly_answered() -> None:
+    run = sequencer()
+    for number in (1, 2):
+        say(run, chat(number))
+    assert run.take_append() is not None
+    say(run, chat(3))
+    assert run.take_append() is not None
+    run.appended(2)
+    assert [reply.answer.client_sequence for reply in run.take_replies()] == [1, 2]
+    run.appended(3)
+    assert [reply.answer.client_sequence for reply in run.take_replies()] == [3]
+
+
+def test_a_hole_is_waited_for_unless_it_was_given_up() -> None:
+    run = sequencer()
+    say(run, chat(1))
+    assert code_of(say(run, chat(4))) == (RejectCode.OUT_OF_ORDER, True)
+    assert code_of(say(run, chat(4, after=2))) == (RejectCode.OUT_OF_ORDER, True)
+    assert say(run, chat(4, after=1)) == []
+    store(run)
+    assert code_of(say(run, chat(3))) == (RejectCode.ANSWER_EXPIRED, False), "a late copy of what was given up does nothing"
+    assert say(run, chat(9, after=0)) == []
+    assert run.last_of("c1") == 9
+
+
+def test_only_the_newest_answers_are_kept() -> None:
+    run = sequencer()
+    for number in range(1, ANSWERS_KEPT + 2):
+        say(run, chat(number))
+        store(run)
+    assert code_of(say(run, chat(1))) == (RejectCode.ANSWER_EXPIRED, False)
+    (reply,) = say(run, chat(2))
+    assert reply.answer == Accepted(client_sequence=2, sequence_number=2, duplicate=True)
+
+
+def test_a_restarted_server_remembers() -> None:
+    memory = StoredClient("c1", "user of c1", 7, ((6, 11), (7, 12)))
+    run = sequencer({"head": 12, "clients": (memory,), "snapshot": stored_run().snapshot, "events": ()})
+    assert (run.user_of("c1"), run.user_of("c2")) == ("user of c1", None)
+    (reply,) = say(run, chat(7))
+    assert reply.answer == Accepted(client_sequence=7, sequence_number=12, duplicate=True)
+    say(run, chat(8))
+    assert [reply.answer for reply in store(run)] == [Accepted(client_sequence=8, sequence_number=13)]
+
+
+def test_a_connection_that_is_gone_gets_no_answer() -> None:
+    run = sequencer()
+    say(run, chat(1), connection=1)
+    run.forget_connection(1)
+    assert store(run) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "said_before", "code"),
+    [
+        ({"unanswered_max": 2}, 2, RejectCode.TOO_MANY_UNANSWERED),
+        ({"appends_pending_max": 3}, 3, RejectCode.OVERLOADED),
+        ({"publish_burst": 2, "publishes_per_s": 1}, 2, RejectCode.RATE),
+    ],
+)
+def test_a_limit_puts_off_and_uses_no_number_up(limits: dict[str, Any], said_before: int, code: RejectCode) -> None:
+    run = sequencer(**limits)
+    for number in range(1, said_before + 1):
+        assert say(run, chat(number)) == []
+    assert code_of(say(run, chat(said_before + 1))) == (code, True)
+    assert run.last_of("c1") == said_before
+    store(run)
+    assert say(run, chat(said_before + 1), now=seconds(1)) == []
+
+
+def test_too_fast_a_client_is_told_how_long_to_wait() -> None:
+    run = sequencer(publish_burst=1, publishes_per_s=4)
+    say(run, chat(1))
+    (reply,) = say(run, chat(2))
+    assert isinstance(reply.answer, Rejected)
+    assert reply.answer.retry_after_ms == 250
+    assert say(run, chat(2), now=seconds(0.25)) == []
+    assert say(run, chat(1), client="c2") == [], "each client has an allowance of its own"
+
+
+@pytest.mark.parametrize(("limits", "user"), [({"clients_per_run_max": 1}, "bob"), ({"clients_per_user_max": 1}, "ann")])
+def test_a_run_remembers_only_so_many_clients(limits: dict[str, Any], user: str) -> None:
+    run = sequencer(**limits)
+    run.publish("c1", "ann", chat(1), 1, 0)
+    run.publish("c2", user, chat(1), 2, 0)
+    assert code_of(run.take_replies()) == (RejectCode.TOO_MANY_CLIENTS, False)
+    assert run.last_of("c2") == 0
+    run.publish("c1", "ann", chat(2), 1, 0)
+    assert run.take_replies() == []
+
+
+def test_a_full_state_rejects_for_good_and_goes_on() -> None:
+    run = sequencer(state_entries_max=1)
+    say(run, Publish(client_sequence=1, event_type="FLAG", data={}))
+    store(run)
+    assert code_of(say(run, Publish(client_sequence=2, event_type="FLAG", data={}))) == (RejectCode.STATE_FULL, False)
+    assert say(run, chat(3)) == []
+
+
+def test_a_snapshot_falls_due_in_the_batch_that_reaches_it_and_covers_what_is_trimmed() -> None:
+    run = sequencer(snapshot_interval_events=3, events_kept_max=4, appends_pending_max=4)
+    oldest, snapshots = [], []
+    for number in range(1, 10):
+        say(run, chat(number))
+        append = run.take_append()
+        assert append is not None
+        run.appended(number)
+        oldest.append(append.oldest)
+        snapshots.append(append.snapshot and append.snapshot.sequence_number)
+    assert snapshots == [None, None, 3, None, None, 6, None, None, 9]
+    assert oldest == [1, 1, 1, 1, 2, 3, 4, 5, 6]

@@ -1,0 +1,68 @@
+"""Timers against a model that looks at all of them each time."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference.protocol.timers import Timers, ns
+
+KEYS = "abcd"
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.sampled_from(KEYS), st.integers(0, 12)),
+        st.tuples(st.just("cancel"), st.sampled_from(KEYS), st.just(0)),
+        st.tuples(st.just("pop"), st.just(""), st.integers(0, 12)),
+    ),
+    max_size=40,
+)
+
+
+class NaiveTimers:
+    """The first by deadline, then by when it was set."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[int, int]] = {}
+
+    def first(self) -> str | None:
+        return min(self.entries, key=self.entries.__getitem__, default=None)
+
+    def pop(self, now: int) -> str | None:
+        key = self.first()
+        if key is None or self.entries[key][0] > now:
+            return None
+        del self.entries[key]
+        return key
+
+
+@given(STEPS)
+def test_timers_fire_like_the_model(steps: list[tuple[str, str, int]]) -> None:
+    timers: Timers[str] = Timers()
+    model = NaiveTimers()
+    for count, (step, key, at) in enumerate(steps):
+        if step == "set":
+            timers.set(key, at)
+            model.entries[key] = (at, count)
+        elif step == "cancel":
+            timers.cancel(key)
+            model.entries.pop(key, None)
+        else:
+            assert timers.pop_expired(at) == model.pop(at)
+        first = model.first()
+        assert timers.next_deadline() == (None if first is None else model.entries[first][0])
+        assert len(timers) == len(model.entries)
+        for name in KEYS:
+            assert (name in timers) == (name in model.entries)
+            assert timers.deadline_of(name) == model.entries.get(name, (None,))[0]
+
+
+def test_a_timer_that_is_moved_to_a_later_time_all_day_keeps_one_place_in_the_heap() -> None:
+    timers: Timers[str] = Timers()
+    for at in range(10_000):
+        timers.set("silence", at)
+    assert len(timers._heap) == 1  # what makes it cheap cannot be seen from outside
+    assert timers.next_deadline() == 9_999
+
+
+def test_seconds_become_whole_nanoseconds() -> None:
+    assert ns(0.25) == 250_000_000
+    assert ns(1e-9) == 1
+    assert isinstance(ns(10.0), int)
