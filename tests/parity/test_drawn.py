@@ -7,7 +7,7 @@ and SimPy must tell what trio tells under one of a few schedules.
 """
 
 import msgspec
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
@@ -57,6 +57,16 @@ def test_drawn_faults_on_websockets(scenario: Scenario) -> None:
 
 
 @settings(max_examples=EXAMPLES_MAX)
+@example(  # what still came on a probe that the client had left was reported by the shell, and not by the simulator
+    scenario_of(
+        Refuse(at_s=0.1, duration_s=1.736),
+        seed=44,
+        horizon_s=HORIZON_S,
+        settle_s=10.0,
+        config=msgspec.structs.replace(QUICK, fallback_after_failures=1, probe_interval_s=2.0, start="oldest"),
+        policy=PATIENT,
+    )
+)
 @given(scenarios(Reset, HalfOpen, Refuse, BlockUpgrade, ServerRestart, polls=True))
 def test_drawn_faults_on_clients_that_fall_back(scenario: Scenario) -> None:
     simulated, _ = play_both(scenario, schedules_max=16)
