@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 
 from reference.protocol.timers import Timers, ns
 
-KEYS = "abcd"
+KEYS = "abc"
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("set"), st.sampled_from(KEYS), st.integers(0, 12)),
+        st.tuples(st.just("set"), st.sampled_from(KEYS), st.integers(0, 7)),
         st.tuples(st.just("cancel"), st.sampled_from(KEYS), st.just(0)),
-        st.tuples(st.just("pop"), st.just(""), st.integers(0, 12)),
+        st.tuples(st.just("pop"), st.just(""), st.integers(0, 7)),
     ),
+    min_size=15,
     max_size=40,
 )
 
