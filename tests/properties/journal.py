@@ -1,7 +1,7 @@
 """The checkers: they watch what passes, and write down which guarantee was broken.
 
-Each check stands where its fact becomes visible: what a server may say is judged when it is said, what an application was told when
-it is told. `Journal.broken` is empty as long as every guarantee holds.
+Each check stands where its fact becomes visible: what a server may say is judged when it is said, what an application was told
+when it is told. `Journal.broken` is empty as long as every guarantee holds.
 """
 
 from collections.abc import Iterable
@@ -151,7 +151,7 @@ class Journal:
             case PublishFailed():
                 self._settled(view, outcome.ticket)
                 view.failed[outcome.ticket] = outcome
-                # A run that lost its history has to be told where a client's numbers go on; that may cost the tries of one publish.
+                # A run that lost its history must be told where a client's numbers go on; that may cost one publish its tries.
                 if outcome.code == "out_of_order" and len(self._histories) == 1:
                     self.note("G8", f"{view.client} could not make the run take publish {outcome.ticket}: {outcome.message}")
             case SessionEnded():

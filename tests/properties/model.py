@@ -1,8 +1,8 @@
 """What is true: the durable history of a run in every epoch, kept in the most obvious way.
 
-Nothing here is shared with the machines. A history is the list of all entries that the store ever took in one epoch, none of them
-trimmed; beside each stands the state of the run after it, folded by a few naive lines. The checkers compare what clients were told
-with it.
+Nothing here is shared with the machines. A history is the list of all entries that the store ever took in one epoch, none of
+them trimmed; beside each stands the state of the run after it, folded by a few naive lines. The checkers compare what clients
+were told with it.
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,9 @@
 """Wires and requests: what lies between the hosts, and everything that TCP can do to it.
 
-A wire is one WebSocket: two queues of messages, first in first out, and two ends that learn of its fate at different times. An end
-that was told nothing believes that the wire stands. What one end sent before it gave the wire up may still arrive at the other, long
-after newer wires were opened. A request is one HTTP exchange; it may arrive late, twice told lost, or after its client has gone.
+A wire is one WebSocket: two queues of messages, first in first out, and two ends that learn of its fate at different times. An
+end that was told nothing believes that the wire stands. What one end sent before it gave the wire up may still arrive at the
+other, long after newer wires were opened. A request is one HTTP exchange; it may arrive late, after it was told lost, or after
+its client has gone.
 """
 
 from collections import deque
@@ -42,9 +43,9 @@ class Wire:
     """Half-open: nothing passes any more in this direction."""
     up_is_stalled: bool = False
     down_is_stalled: bool = False
-    """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step or the end of all faults does."""
+    """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step does."""
     swallows: int = 0
-    """Batches that the server's driver will lose though it said that they were taken: no network does it, but G13 is about it."""
+    """Batches that the server's driver will lose though it calls them taken: no network does it, but G13 is about it."""
     publishes: set[int] = field(default_factory=set)
     """What the client has published on it and was not asked to send again."""
     credit: int | None = None

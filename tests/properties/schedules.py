@@ -5,7 +5,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.timers import NS_PER_S, ns
 
@@ -225,14 +224,16 @@ def settle(world: World) -> None:
     bound_s = recovery_bound_s(client, WAIT_MAX_S + GO_AWAY_MAX_S, 0.1)
     slack_s = client.poll_interval_s + client.poll_wait_s + 1.0
     if not _calm_until(world, bound_s - slack_s, _is_connected):
-        assert world.run is not None
-        head_then = world.run.head
+        assert world.server.run is not None
+        head_then = world.server.run.head
         world.calm(slack_s)
-        for session in _present(world):
+        for session in [host.session for host in world.present]:
             epoch, last = session.position
-            if not session.state.is_connected or epoch != world.run.epoch or last < head_then:
+            if not session.state.is_connected or epoch != world.server.run.epoch or last < head_then:
                 where = f"{session.client_id} is {session.state.value} at {session.position}"
-                journal.note("G6", f"{where} {bound_s:g} s after the last fault; the run is at {(world.run.epoch, head_then)}")
+                journal.note(
+                    "G6", f"{where} {bound_s:g} s after the last fault; the run is at {(world.server.run.epoch, head_then)}"
+                )
     # What may take longer: a probe behind polling, retries of publishes, the grace of those who went away.
     longer_s = 2 * client.probe_interval_max_s + bound_s + 20.0 + server.presence_grace_s + server.silence_max_s
     _calm_until(world, longer_s, _is_settled)
@@ -242,12 +243,12 @@ def settle(world: World) -> None:
 
 
 def _stop_faults(world: World) -> None:
-    if world.run is None:
-        world.restart()
+    if world.server.run is None:
+        world.server.restart()
     for host in world.hosts:
         host.blocked = False
         host.session.release_events(world.now)
-        world.pump(host)
+        host.pump()
     for wire in world.wires:
         wire.credit = None
         wire.up_is_stalled = wire.down_is_stalled = False
@@ -255,7 +256,7 @@ def _stop_faults(world: World) -> None:
     for request in world.requests:
         request.is_stalled = False
     world.ring()
-    world.pump_server()
+    world.server.pump()
 
 
 def _calm_until(world: World, most_s: float, is_reached: Callable[[World], bool]) -> bool:
@@ -268,31 +269,27 @@ def _calm_until(world: World, most_s: float, is_reached: Callable[[World], bool]
     return False
 
 
-def _present(world: World) -> list[ClientSession]:
-    return [host.session for host in world.hosts if not host.is_gone]
-
-
 def _is_connected(world: World) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
-    assert world.run is not None
-    place = (world.run.epoch, world.run.head)
-    return all(session.state.is_connected and session.position == place for session in _present(world))
+    assert world.server.run is not None
+    place = (world.server.run.epoch, world.server.run.head)
+    return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: World) -> bool:
     """Nothing is left to come right."""
-    assert world.run is not None
-    sessions = _present(world)
-    users = tuple(sorted({host.user for host in world.hosts if not host.is_gone}))
-    quiet = not world.appends and all(session.queued_messages == 0 for session in sessions)
-    alike = all(session.active_users == users for session in sessions) and world.run.active_users == users
+    assert world.server.run is not None
+    sessions = [host.session for host in world.present]
+    users = tuple(sorted({host.user for host in world.present}))
+    quiet = not world.server.appends and all(session.queued_messages == 0 for session in sessions)
+    alike = all(session.active_users == users for session in sessions) and world.server.run.active_users == users
     return quiet and alike and _is_connected(world) and all(session.state.value == "live" for session in sessions)
 
 
 def _judge_rest(world: World) -> None:
-    run, journal = world.run, world.journal
+    run, journal = world.server.run, world.journal
     assert run is not None
-    for session in _present(world):
+    for session in [host.session for host in world.present]:
         if session.state.value != "live":
             journal.note("G6", f"{session.client_id} has not come back to WebSocket: it is {session.state.value}")
         if session.position != (run.epoch, run.head):
@@ -301,6 +298,6 @@ def _judge_rest(world: World) -> None:
             journal.note("G12", f"{session.client_id} sees {session.active_users}; present are {run.active_users}")
         if session._receiving.roster._cursors != run._attendance.cursors:
             journal.note("G12", f"{session.client_id} sees other cursors than the server does")
-    users = tuple(sorted({host.user for host in world.hosts if not host.is_gone}))
+    users = tuple(sorted({host.user for host in world.present}))
     if run.active_users != users:
         journal.note("G12", f"the server sees {run.active_users} long after; present are {users}")

@@ -113,5 +113,5 @@ def test_a_publish_that_may_have_arrived_is_not_said_to_be_lost() -> None:
         step.do(world)
     settle(world)
     assert world.journal.broken == []
-    assert world.run is not None
-    assert world.run.head == 1, "the late copy was taken"
+    assert world.server.run is not None
+    assert world.server.run.head == 1, "the late copy was taken"

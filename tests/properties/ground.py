@@ -1,0 +1,57 @@
+"""What the two ends of the hostile link share: the settings, the time, the wires and requests between them, and the journal."""
+
+from dataclasses import dataclass, field
+
+from reference.protocol.backoff import FullJitter
+from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.events import EventRegistry
+
+from .journal import Journal
+from .model import StoreModel
+from .network import Request, Wire
+
+SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
+POLICY = FullJitter(base_s=0.5, cap_s=2.0)
+WAIT_MAX_S = POLICY.floor_s + POLICY.cap_s
+SERVER_KNOWS = EventRegistry(("CHAT",))
+CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
+"""Clients of a newer version publish a type that this server refuses for good."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from."""
+
+    users: tuple[str, ...] = ("ann", "ben")
+    client: ClientConfig = field(default_factory=ClientConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+    chance: tuple[float, ...] = (0.0,)
+    token_in_hello: bool = False
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Chance for the machines, out of what Hypothesis drew."""
+
+    chance: tuple[float, ...]
+
+    def uniform(self, purpose: str, index: int) -> float:
+        return self.chance[(len(purpose) + index) % len(self.chance)]
+
+
+class Ground:
+    """See the module. `now` is in ns on the clients' clock; the server's is ahead of it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.now = 0
+        self.store = StoreModel()
+        self.journal = Journal(self.store.histories)
+        self.wires: list[Wire] = []
+        self.requests: list[Request] = []
+        self.users: list[str] = []
+        """The user of each client, by the client's index."""
+
+    @property
+    def server_now(self) -> int:
+        return self.now + SERVER_CLOCK_AHEAD

@@ -1,0 +1,63 @@
+"""How time passes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reference.protocol.timers import NS_PER_MS
+
+from .hostile_link import World
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Time passes and nothing arrives. Alarms ring exactly on time, or all of them late, or not yet."""
+
+    ms: int
+    alarms: Literal["exact", "late", "not yet"]
+
+    def do(self, world: World) -> None:
+        until = world.now + self.ms * NS_PER_MS
+        while self.alarms == "exact":
+            alarm = world.next_alarm()
+            if alarm is None or alarm > until:
+                break
+            world.now = max(world.now, alarm)
+            world.ring()
+        world.now = until
+        if self.alarms != "not yet":
+            world.ring()
+
+
+@dataclass(frozen=True)
+class NextAlarm:
+    """Time passes until exactly the next alarm, which rings a little late."""
+
+    late_ms: int
+
+    def do(self, world: World) -> None:
+        alarm = world.next_alarm()
+        if alarm is not None:
+            world.now = max(world.now, alarm + self.late_ms * NS_PER_MS)
+            world.ring()
+
+
+@dataclass(frozen=True)
+class UntilOpening:
+    """Nothing arrives until some client wishes to open a WebSocket, for a few alarms at most."""
+
+    alarms: int
+
+    def do(self, world: World) -> None:
+        for _ in range(self.alarms):
+            if not any(wire.is_opening for wire in world.wires):
+                NextAlarm(0).do(world)
+
+
+@dataclass(frozen=True)
+class Calm:
+    """Everything goes as it should for a while."""
+
+    ms: int
+
+    def do(self, world: World) -> None:
+        world.calm(self.ms / 1000)
