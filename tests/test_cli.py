@@ -18,9 +18,7 @@ from reference.cli import run
         (["serve", "--host", "0.0.0.0", "--store", "memory:"], "--secret-file"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_clear_line_and_exit_code_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
