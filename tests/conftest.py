@@ -11,7 +11,7 @@ _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
     "fast",
-    max_examples=50,
+    max_examples=35,
     deadline=None,
     print_blob=True,
     derandomize=os.environ.get("CI") == "true",

@@ -95,7 +95,7 @@ async def loaded(store: MemoryStore | SqlStore, run_id: str) -> StoredRun:
 def test_both_stores_always_say_the_same(tmp_path_factory) -> None:
     url = URL.create("sqlite", database=str(Path(tmp_path_factory.mktemp("equal")) / "equal.sqlite3"))
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(steps)
     def check(script: list) -> None:
         trio.run(compare, url, script)
