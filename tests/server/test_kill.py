@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import trio
 import trio_websocket
 
@@ -66,6 +67,7 @@ class Publisher:
     epoch: str = ""
 
 
+@pytest.mark.slow
 async def test_nothing_accepted_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
     store = tmp_path / "events.sqlite3"
     publishers = [Publisher(f"p{index}") for index in range(PUBLISHERS)]

@@ -3,6 +3,7 @@
 import tracemalloc
 from contextlib import AsyncExitStack
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -99,6 +100,7 @@ async def test_who_pings_and_never_reads_is_left_when_its_answers_pile_up(autoju
         assert (await bob.publish(1))["type"] == "accepted"
 
 
+@pytest.mark.slow
 async def test_slow_readers_cost_no_memory_for_what_they_have_not_read(autojump_clock: MockClock) -> None:
     config = ServerConfig(events_kept_max=50, snapshot_interval_events=10, appends_pending_max=50)
     readers, events, event_bytes = 30, 500, 4000  # 60 MB, if each had a queue

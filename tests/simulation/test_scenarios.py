@@ -14,7 +14,6 @@ from tests.simulation.drawn import scenarios
 from tests.simulation.worlds import everything
 
 LIBRARY = sorted((Path(__file__).parents[2] / "docs" / "scenarios").glob("*.toml"))
-LARGE = ("server_restart",)
 SMALLEST = "version = 1\nname = 'a'\ngroups = [{ name = 'q' }]\n"
 
 
@@ -110,9 +109,10 @@ def test_equal_scenarios_have_one_digest() -> None:
     assert everything().digest() != everything(seed=2).digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.slow if path.stem in LARGE else (), id=path.stem) for path in LIBRARY],
+    [pytest.param(path, id=path.stem) for path in LIBRARY],
 )
 def test_the_scenarios_of_the_docs_hold(path: Path) -> None:
     scenario = load_scenario(path)

@@ -47,6 +47,7 @@ def test_it_writes_everything_and_says_that_all_held(tmp_path: Path, capsys: pyt
     assert "\x1b" not in printed  # no colours when nobody looks at a terminal
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     scenario = write(tmp_path, SMALL)
     for name in ("one", "two"):
