@@ -68,7 +68,7 @@ class TokenAuthenticator:
             raise ValueError(f"it has more than {TOKEN_CHARACTERS_MAX} characters")
         # Times are judged by the server's own clock, which in a test is not the wall clock.
         mine = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["sub", "exp"]}
-        claims: dict[str, Any] = jwt.decode(token, self._secret, algorithms=["HS256"], options=mine)  # type: ignore[arg-type]
+        claims: dict[str, Any] = jwt.decode(token, self._secret, algorithms=["HS256"], options=mine)  # type: ignore[arg-type]  # its TypedDict lacks keys it takes
         return claims
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import choose_encoder
 
 # A time series beside every counter that says when it was made: it doubles the number of series and tells nothing.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library ships it untyped
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class _Positive:
     """Refuses limits that are not above zero: no limit here has a meaning at 0, and 'unlimited' is no limit."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
+        for field in fields(self):  # type: ignore[arg-type]  # a base class; its heirs are dataclasses
             value = getattr(self, field.name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{field.name} must be above 0, not {value}")
