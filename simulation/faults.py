@@ -1,31 +1,48 @@
-"""What networks and servers do to connections: one vocabulary for the simulator, the emulator and the property tests.
+"""What happens to connections and to the server at a time: one vocabulary for the simulator, the emulator and the property tests.
 
-A path is the standing property of one way between a client and the server; a fault is something that happens to paths, or to the
-server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a
-WebSocket cannot happen, so it is not in the list.
+    faults of lines        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
+    faults of the server   ServerRestart, RollingDeploy, Pause, SlowStore, ClockStep
+
+A path is the standing property of one way between a client and the server (`simulation.paths`); a fault is something that happens
+to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
 
 Times are seconds from the start of the run. `clients` names whom a fault hits, by client name; empty means everyone.
 """
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, assert_never
 
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from simulation.paths import Path, PositiveSeconds, Probability, Seconds
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+__all__ = [
+    "BlockUpgrade",
+    "ClockStep",
+    "Direction",
+    "Fault",
+    "HalfOpen",
+    "LineFault",
+    "LoadBalancerCut",
+    "Outage",
+    "Path",
+    "Pause",
+    "Refuse",
+    "Reset",
+    "RollingDeploy",
+    "ServerFault",
+    "ServerRestart",
+    "SlowStore",
+    "Stall",
+    "describe",
+    "enumerate_names",
+]
 
+NAMES_SHOWN_MAX = 6
 
-class Path(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The way between a client and the server, the same in both directions, without faults.
-
-    latency_s: one-way propagation. jitter_s: added per chunk, uniform on [0, jitter_s); order is kept, as TCP does.
-    bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited.
-    """
-
-    latency_s: Seconds = 0.02
-    jitter_s: Seconds = 0.0
-    bandwidth_bytes_per_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+Direction = Literal["both", "up", "down"]
+"""Of a black hole: up is from the client to the server."""
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
@@ -41,10 +58,15 @@ class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid
         return not self.clients or client in self.clients
 
 
+# Of lines.
+
+
 class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
-    """The line is down: nothing passes either way, new connections hang. Bytes in flight are sent again when it is back up."""
+    """The line is a black hole: nothing passes, in both directions or in one, and new connections hang. Bytes in flight are sent
+    again when it is back up."""
 
     duration_s: Seconds
+    direction: Direction = "both"
 
 
 class Stall(_Fault, frozen=True, kw_only=True, tag="stall"):
@@ -58,7 +80,9 @@ class Reset(_Fault, frozen=True, kw_only=True, tag="reset"):
 
 
 class HalfOpen(_Fault, frozen=True, kw_only=True, tag="half_open"):
-    """Every connection that stands at `at_s` goes silent for ever, in both directions, and neither end is told."""
+    """Every connection that stands at `at_s` goes silent for ever, in both directions or in one, and neither end is told."""
+
+    direction: Direction = "both"
 
 
 class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
@@ -68,19 +92,121 @@ class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
 
 
 class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
-    """A proxy that lets HTTP pass but answers 403 to every WebSocket upgrade, and cuts the WebSockets that stand at `at_s`."""
+    """A proxy that lets HTTP pass but no WebSocket upgrade, and cuts the WebSockets that stand at `at_s`.
+
+    how: "block" answers 403; "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
+    """
 
     duration_s: Seconds
+    how: Literal["block", "strip", "hang"] = "block"
 
 
-class ServerRestart(_Fault, frozen=True, kw_only=True, tag="server_restart"):
-    """The server process is killed hard and started again after `duration_s`; it keeps what its store holds. Hits everyone."""
+class LoadBalancerCut(_Fault, frozen=True, kw_only=True, tag="load_balancer_cut"):
+    """A load balancer goes away and comes back: this share of the connections (a draw for each client decides) is reset, and for
+    `duration_s` new ones are refused to everyone."""
 
-    duration_s: Seconds
+    share: Probability = 1.0
+    duration_s: Seconds = 0.0
 
+
+LineFault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | LoadBalancerCut
+
+
+# Of the server.
+
+
+class _ServerFault(_Fault, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.clients:
-            raise ConfigError("a server_restart hits everyone; remove its clients")
+            raise ConfigError(f"a {type(self).__struct_config__.tag} hits everyone; remove its clients")
 
 
-Fault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | ServerRestart
+class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart"):
+    """The server process ends and is started again after `duration_s`.
+
+    Killed hard, or `is_graceful`: it sends its clients away with a wait and a spread, stores what it has accepted, and then ends.
+    It keeps what its store holds, unless it `loses_state`: then the store is gone as well, and history begins anew (another
+    epoch).
+    """
+
+    duration_s: Seconds
+    is_graceful: bool = False
+    loses_state: bool = False
+
+
+class RollingDeploy(_ServerFault, frozen=True, kw_only=True, tag="rolling_deploy"):
+    """The server's instances are replaced one after the other within `duration_s`.
+
+    Each in turn sends the clients that are connected to it away (with a wait and a spread if it `is_graceful`, else by a reset)
+    and takes no new ones until it is the next one's turn.
+    """
+
+    duration_s: PositiveSeconds
+    is_graceful: bool = True
+
+
+class Pause(_ServerFault, frozen=True, kw_only=True, tag="pause"):
+    """The server process stands still (a garbage collection, a suspended machine); what comes meanwhile waits in its buffers."""
+
+    duration_s: Seconds
+
+
+class SlowStore(_ServerFault, frozen=True, kw_only=True, tag="slow_store"):
+    """Every commit takes `factor` times as long."""
+
+    duration_s: Seconds
+    factor: Annotated[float, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):
+    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic time does not."""
+
+    step_s: Annotated[float, msgspec.Meta(ge=-86_400 * 366, le=86_400 * 366)]
+
+
+ServerFault = ServerRestart | RollingDeploy | Pause | SlowStore | ClockStep
+Fault = LineFault | ServerFault
+
+
+def describe(fault: Fault) -> str:
+    """A fault in words, as it begins."""
+    whom = enumerate_names(fault.clients) if fault.clients else "everyone"
+    match fault:
+        case Outage(duration_s=lasts_s, direction=direction):
+            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
+            return f"{whom}: the line is down{way} for {lasts_s:.1f} s"
+        case Stall(duration_s=lasts_s):
+            return f"{whom}: nothing comes from the server for {lasts_s:.1f} s"
+        case Reset():
+            return f"{whom}: every connection is reset"
+        case HalfOpen(direction=direction):
+            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
+            return f"{whom}: every connection goes silent{way} for good, and nobody is told"
+        case Refuse(duration_s=lasts_s):
+            return f"{whom}: new connections are refused for {lasts_s:.1f} s"
+        case BlockUpgrade(duration_s=lasts_s, how=how):
+            answer = {"block": "forbidden", "strip": "stripped of its upgrade", "hang": "left without an answer"}[how]
+            return f"{whom}: WebSocket is cut and {answer} for {lasts_s:.1f} s"
+        case LoadBalancerCut(duration_s=lasts_s, share=share):
+            return f"{whom}: the load balancer cuts {share:.0%} of the connections and takes none for {lasts_s:.1f} s"
+        case ServerRestart(duration_s=lasts_s, is_graceful=is_graceful, loses_state=loses_state):
+            end = "stops gracefully" if is_graceful else "is killed (SIGKILL)"
+            loss = ", its store is lost" if loses_state else ""
+            return f"the server {end}{loss}, to be started again after {lasts_s:.1f} s"
+        case RollingDeploy(duration_s=lasts_s):
+            return f"the server's instances are replaced one after the other within {lasts_s:.1f} s"
+        case Pause(duration_s=lasts_s):
+            return f"the server process stands still for {lasts_s:.1f} s"
+        case SlowStore(duration_s=lasts_s, factor=factor):
+            return f"the store takes {factor:g} times as long for {lasts_s:.1f} s"
+        case ClockStep(step_s=step_s):
+            return f"the server's wall clock jumps by {step_s:+g} s"
+        case _:
+            assert_never(fault)
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Names as one writes them, not too many."""
+    if len(names) > NAMES_SHOWN_MAX:
+        return f"{', '.join(names[: NAMES_SHOWN_MAX - 1])} and {len(names) - NAMES_SHOWN_MAX + 1} more"
+    return ", ".join(names)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from simulation.clock import Clock
 from simulation.draws import Draws
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.faults import BlockUpgrade, HalfOpen, LineFault, LoadBalancerCut, Outage, Refuse, Reset, Stall
+from simulation.paths import Path
 
 if TYPE_CHECKING:  # a line knows its links only by what it does to them
     from simulation.network import Link
@@ -49,7 +50,7 @@ class Line:
         for link in tuple(self._links.values()):
             link.server_dies()
 
-    def begin(self, fault: Fault) -> None:
+    def begin(self, fault: LineFault) -> None:
         """Let `fault` happen to this line now."""
         links = tuple(self._links.values())
         match fault:
@@ -73,12 +74,15 @@ class Line:
                 self.blocks += 1
                 for link in links:
                     link.cut_if_websocket()
-            case ServerRestart():
-                raise AssertionError("a server restart happens to the server, not to a line")
+            case LoadBalancerCut(at_s=at_s, share=share):
+                self.refusals += 1
+                if self.draws.of(self.client).uniform("cut", round(at_s * 1e9)) < share:
+                    for link in links:
+                        link.cut()
             case _:
                 assert_never(fault)
 
-    def end(self, fault: Fault) -> None:
+    def end(self, fault: LineFault) -> None:
         """Let `fault`, which has begun, be over."""
         links = tuple(self._links.values())
         match fault:
@@ -90,11 +94,11 @@ class Line:
                 self.stalls -= 1
                 for link in links:
                     link.unstall()
-            case Refuse():
+            case Refuse() | LoadBalancerCut():
                 self.refusals -= 1
             case BlockUpgrade():
                 self.blocks -= 1
-            case Reset() | HalfOpen() | ServerRestart():
+            case Reset() | HalfOpen():
                 pass
             case _:
                 assert_never(fault)

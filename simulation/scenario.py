@@ -10,7 +10,8 @@
     faults      what happens to their connections and to the server, from simulation.faults
     server      its parameters, and what its machine costs
     client      its parameters and its reconnect policy
-    horizon_s   how long the clients work, in seconds
+    availability  how all lines come and go by themselves
+    horizon_s   how long the clients work, in seconds; warm_up_s: how much of that is left out of the figures
     settle_s    how long the run goes on after the work and the faults have ended, so that everyone can come back
 
 A fault names the clients that it hits, or whole groups. A key that the scenario does not know is refused, for a misspelt
@@ -28,7 +29,9 @@ import msgspec
 from reference.protocol.backoff import FullJitter, ReconnectPolicy
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
-from simulation.faults import Fault, Path
+from simulation.faults import Fault
+from simulation.laws import Constant, Law
+from simulation.paths import Availability, Path
 from simulation.toml_text import to_toml
 
 FORMAT_VERSION: Literal[1] = 1
@@ -46,12 +49,19 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths. They arrive uniformly within the first `arrive_within_s`."""
+    """Clients on equal paths. They arrive uniformly within the first `arrive_within_s`.
+
+    availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of the
+    scenario's own.
+    """
 
     name: Name
     clients: Annotated[int, msgspec.Meta(ge=1, le=CLIENTS_MAX)] = 1
     path: Path = Path()
     arrive_within_s: SecondsToSpend = 1.0
+    availability: Availability | None = None
+    workload: "Workload | None" = None
+    client: "ClientPart | None" = None
 
     @property
     def client_names(self) -> tuple[str, ...]:
@@ -96,16 +106,59 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     policy: FullJitterPolicy = FullJitterPolicy()
 
 
+class Shedding(_Part, frozen=True, kw_only=True):
+    """When the server turns clients away, and what it tells them.
+
+    queue_wait_max_s: a hello that has waited this long for the server's processors is answered OVERLOADED (503 over HTTP)
+    instead of being served. retry_after_s, spread_s: come back after retry_after + U(0, spread).
+    """
+
+    queue_wait_max_s: SecondsToSpend = 1.0
+    retry_after_s: SecondsToSpend = 5.0
+    spread_s: SecondsToSpend = 30.0
+
+
+class Capacity(_Part, frozen=True, kw_only=True):
+    """What the server's machine can do. All work waits in one queue for `processors` equal processors, first come first served.
+
+    accepts_per_s: connections that the listener takes; accept_backlog_max: how many may wait for that, the rest is dropped as by
+    a kernel (their SYN is sent again). Costs in seconds of a processor: of a TLS handshake, of the authentication of a client, of
+    one frame or request that comes in, of one frame handed to one reader, of one event of a replay. shedding None: never.
+    """
+
+    processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    accepts_per_s: Annotated[float, msgspec.Meta(gt=0, le=10_000_000)] | None = None
+    accept_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    handshake_cost: Law = Constant(value=0.0)
+    authentication_cost: Law = Constant(value=0.0)
+    frame_cost: Law = Constant(value=0.0)
+    delivery_cost: Law = Constant(value=0.0)
+    replay_event_cost: Law = Constant(value=0.0)
+    shedding: Shedding | None = None
+
+
 class ServerPart(_Part, frozen=True, kw_only=True):
     """How the server behaves, and its machine.
 
-    commit_time_s: of one transaction of its store; batches that come meanwhile share the next one. send_buffer_bytes: what the
-    operating system takes for one connection, until it has arrived, before the server has to wait.
+    commit_time_s: of one transaction of its store; batches that come meanwhile share the next one. commit_time: a law for it, in
+    seconds, in its place. commit_event_time_s: and for each event in the transaction. send_buffer_bytes: what the operating
+    system takes for one connection, until it has arrived, before the server has to wait. capacity None: a machine that is never
+    busy. token_lifetime_s: clients bring tokens that expire after this (None: never) and get a new one within
+    token_refresh_time_s when they are asked to. instances: processes behind one load balancer that share the run; what a rolling
+    deploy replaces one by one. go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
     """
 
     config: ServerConfig = ServerConfig()
     commit_time_s: SecondsToSpend = 0.002
+    commit_time: Law | None = None
+    commit_event_time_s: SecondsToSpend = 0.0
     send_buffer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 * 1024
+    capacity: Capacity | None = None
+    token_lifetime_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+    token_refresh_time_s: SecondsToSpend = 0.1
+    instances: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    go_away_retry_after_s: SecondsToSpend = 1.0
+    go_away_spread_s: SecondsToSpend = 5.0
 
 
 class Scenario(_Part, frozen=True, kw_only=True):
@@ -120,7 +173,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """None: as long as recovery may take at the most (guarantee G6)."""
     sample_interval_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 1.0
     """How often the lengths of queues are looked at."""
+    warm_up_s: SecondsToSpend = 0.0
+    """What happens before is left out of the figures (never of the guarantees)."""
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
+    availability: Availability | None = None
+    """Of everyone's lines, beside that of their groups."""
     workload: Workload = Workload()
     faults: tuple[Fault, ...] = ()
     server: ServerPart = ServerPart()

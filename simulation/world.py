@@ -20,7 +20,7 @@ from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
 from simulation.counts import Counts, count
 from simulation.draws import Draws
 from simulation.facts import Facts, facts_of
-from simulation.faults import Fault, ServerRestart
+from simulation.faults import Fault, LineFault, ServerRestart
 from simulation.line import Line
 from simulation.recording import record_stored, start_trace
 from simulation.scenario import Group, Scenario
@@ -147,7 +147,7 @@ class World:
                 self.server.kill()
                 for line in self.lines.values():
                     line.server_died()
-        else:
+        elif isinstance(fault, LineFault):
             for line in self._hit_by(fault):
                 line.begin(fault)
         if hasattr(fault, "duration_s"):
@@ -159,7 +159,7 @@ class World:
             self._restarts_under_way -= 1
             if self._restarts_under_way == 0:
                 self.server.start()
-        else:
+        elif isinstance(fault, LineFault):
             for line in self._hit_by(fault):
                 line.end(fault)
         self.trace.add(FaultOver(at=self.clock.now, fault=fault))

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from reference.demo.actors import Actor
 from reference.demo.recorder import Recorder
 from reference.demo.schedule import Plan
-from reference.demo.watching import Act, Row, Scene, enumerate_names
+from reference.demo.watching import Act, Row, Scene
 from reference.protocol.states import ClientState
+from simulation.faults import enumerate_names
 
 SHOWN_S_MIN = 1.0
 """How long a fault is shown that is over in a moment."""

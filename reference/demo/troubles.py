@@ -6,9 +6,9 @@ import trio
 
 from reference.demo.recorder import Recorder
 from reference.demo.server_process import ServerProcess
-from reference.demo.watching import Watcher, describe
+from reference.demo.watching import Watcher
 from simulation.emulator import Emulator
-from simulation.faults import Fault, ServerRestart
+from simulation.faults import Fault, ServerRestart, describe
 from simulation.trace import FaultHappened, FaultOver, ServerKilled
 
 PREPARE_S = 3.0

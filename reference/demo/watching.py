@@ -5,14 +5,12 @@ make of them: a table that changes in place (`live`) or lines (`plain`).
 """
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from reference.protocol.states import ClientState
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
-
-NAMES_SHOWN_MAX = 6
+from simulation.faults import Fault
+from simulation.paths import Path
 
 
 class Act(enum.Enum):
@@ -61,32 +59,3 @@ class Watcher(Protocol):
     def show(self, scene: Scene) -> None:
         """This is how it looks now."""
         ...
-
-
-def describe(fault: Fault) -> str:
-    """A fault in words, as it begins."""
-    whom = enumerate_names(fault.clients) if fault.clients else "everyone"
-    match fault:
-        case Outage(duration_s=lasts_s):
-            return f"{whom}: the line is down for {lasts_s:.1f} s"
-        case Stall(duration_s=lasts_s):
-            return f"{whom}: nothing comes from the server for {lasts_s:.1f} s"
-        case Reset():
-            return f"{whom}: every connection is reset"
-        case HalfOpen():
-            return f"{whom}: every connection goes silent for good, and nobody is told"
-        case Refuse(duration_s=lasts_s):
-            return f"{whom}: new connections are refused for {lasts_s:.1f} s"
-        case BlockUpgrade(duration_s=lasts_s):
-            return f"{whom}: WebSocket is cut and forbidden for {lasts_s:.1f} s"
-        case ServerRestart(duration_s=lasts_s):
-            return f"the server is killed (SIGKILL), to be started again after {lasts_s:.1f} s"
-        case _:
-            assert_never(fault)
-
-
-def enumerate_names(names: Sequence[str]) -> str:
-    """Names as one writes them, not too many."""
-    if len(names) > NAMES_SHOWN_MAX:
-        return f"{', '.join(names[: NAMES_SHOWN_MAX - 1])} and {len(names) - NAMES_SHOWN_MAX + 1} more"
-    return ", ".join(names)

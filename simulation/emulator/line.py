@@ -20,7 +20,22 @@ from simulation.emulator.errors import EmulatorError, check_fault, check_path
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.faults import (
+    BlockUpgrade,
+    ClockStep,
+    Fault,
+    HalfOpen,
+    LoadBalancerCut,
+    Outage,
+    Path,
+    Pause,
+    Refuse,
+    Reset,
+    RollingDeploy,
+    ServerRestart,
+    SlowStore,
+    Stall,
+)
 
 BUFFER_BYTES_MAX = 256 * 1024
 """What one direction of one connection holds by default, in bytes."""
@@ -121,16 +136,21 @@ class Line(FaultVerbs):
             case HalfOpen():
                 for connection in connections:
                     connection.silence()
-            case Refuse():
+            case Refuse() | LoadBalancerCut():
                 if conditions.refusals == 0 and self._door is not None:
                     self._door.shut()
                 conditions.refusals += 1
+                if isinstance(fault, LoadBalancerCut):
+                    draw = self._draws.of(self.client).uniform("cut", round(fault.at_s * 1e9))
+                    for connection in connections if draw < fault.share else ():
+                        connection.cut()
             case BlockUpgrade():
                 conditions.blocks += 1
                 for connection in connections:
                     connection.cut_if_websocket()
-            case ServerRestart():
-                raise ConfigError("a server_restart is not the emulator's to do, but of whoever owns the server process")
+            case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
+                kind = fault.__struct_config__.tag
+                raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
             case _:
                 assert_never(fault)
         self._journal.note(fault, self.client)
@@ -148,13 +168,13 @@ class Line(FaultVerbs):
                 conditions.stalls -= 1
                 for connection in connections:
                     connection.unstall()
-            case Refuse():
+            case Refuse() | LoadBalancerCut():
                 conditions.refusals -= 1
                 if conditions.refusals == 0 and self._door is not None:
                     self._door.open()
             case BlockUpgrade():
                 conditions.blocks -= 1
-            case Reset() | HalfOpen() | ServerRestart():
+            case Reset() | HalfOpen() | ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 pass
             case _:
                 assert_never(fault)

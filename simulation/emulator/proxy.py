@@ -20,7 +20,7 @@ from simulation.emulator.line import BUFFER_BYTES_MAX, Line
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
-from simulation.faults import Fault, Path, ServerRestart
+from simulation.faults import Fault, LineFault, Path
 
 
 class Emulator(FaultVerbs):
@@ -76,11 +76,11 @@ class Emulator(FaultVerbs):
     async def run_schedule(self, faults: Sequence[Fault]) -> None:
         """Let each fault happen at its `at_s`, in seconds from now, on the lines of the clients it names.
 
-        Returns when all are over; when cancelled, the faults that have begun are ended. A server_restart is
-        left out, since it is the server's owner who does it. ConfigError for times that make no sense and
+        Returns when all are over; when cancelled, the faults that have begun are ended. Faults of the
+        server are left out, since it is its owner who does them. ConfigError for times that make no sense and
         EmulatorError for clients without a line, both before anything has happened.
         """
-        await self._run([f for f in faults if not isinstance(f, ServerRestart)], starts_at=trio.current_time())
+        await self._run([f for f in faults if isinstance(f, LineFault)], starts_at=trio.current_time())
 
     def statistics(self) -> EmulatorStatistics:
         """What happened so far."""

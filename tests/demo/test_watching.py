@@ -7,9 +7,21 @@ from rich.console import Console
 
 from reference.demo.live import LiveWatcher, picture
 from reference.demo.plain import PlainWatcher
-from reference.demo.watching import Act, Row, Scene, describe, enumerate_names
+from reference.demo.watching import Act, Row, Scene
 from reference.protocol.states import ClientState
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.faults import (
+    BlockUpgrade,
+    Fault,
+    HalfOpen,
+    Outage,
+    Path,
+    Refuse,
+    Reset,
+    ServerRestart,
+    Stall,
+    describe,
+    enumerate_names,
+)
 
 
 def row(name: str, state: ClientState | None = ClientState.LIVE, transport: str | None = "websocket") -> Row:

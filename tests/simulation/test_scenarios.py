@@ -43,7 +43,7 @@ def test_odd_text_survives() -> None:
         ("version = 2", "this one has 2"),
         ("version = 1\nname = 'a'", "missing required field `groups`"),
         ("version = 1\nname = 'a'\ngroups = []", r"length >= 1 - at `\$.groups`"),
-        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', client = 3 }]", r"unknown field `client` - at `\$.groups\[0\]`"),
+        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', clint = 3 }]", r"unknown field `clint` - at `\$.groups\[0\]`"),
         ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", r"at `\$.name`"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q' }, { name = 'q' }]", "two clients the same name"),
         (
