@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import brentq
 
 from simulation.theory.backoff import Wait
@@ -38,7 +39,7 @@ def max_bin_cdf(clients: int, bins: int) -> np.ndarray:
     sums_to = math.exp(clients * math.log(clients) - clients - math.lgamma(clients + 1)) if clients else 1.0
     cdf = np.zeros(clients + 1)
     for most in range(math.ceil(mean), clients + 1):
-        cdf[most] = _sum_to(np.where(counts <= most, poisson, 0.0), bins, clients) / sums_to
+        cdf[most] = _sum_to(poisson[: most + 1], bins, clients) / sums_to
         if cdf[most] > 1 - 1e-13:
             cdf[most:] = 1.0
             break
@@ -121,14 +122,9 @@ class Accepting:
 
 
 def _sum_to(probabilities: np.ndarray, terms: int, total: int) -> float:
-    """P(the sum of `terms` independent variables is `total`), by repeated squaring of the truncated generating polynomial."""
-    result = np.zeros(total + 1)
-    result[0] = 1.0
-    power = probabilities
-    while terms:
-        if terms & 1:
-            result = np.convolve(result, power)[: total + 1]
-        terms >>= 1
-        if terms:
-            power = np.convolve(power, power)[: total + 1]
-    return float(result[total])
+    """P(`terms` independent variables with these probabilities of 0, 1, ... sum to `total`)."""
+    length = terms * (len(probabilities) - 1) + 1  # so long that nothing wraps around
+    if length <= total:
+        return 0.0
+    length = next_fast_len(length, real=True)
+    return float(irfft(rfft(probabilities, length) ** terms, length)[total])
