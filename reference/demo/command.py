@@ -20,12 +20,13 @@ from rich.console import Console
 from reference.demo.live import LiveWatcher
 from reference.demo.plain import PlainWatcher
 from reference.demo.report import Report, report_on
-from reference.demo.schedule import Plan, plan_demo
-from reference.demo.server_process import SERVER_COMMAND
-from reference.demo.stage import Played, play
+from reference.demo.schedule import plan_demo
 from reference.demo.summary import print_beginning, print_line, print_summary
-from reference.demo.watching import Watcher
 from reference.protocol.errors import ConfigError, SteadywireError
+from reference.rehearsal.plan import Plan
+from reference.rehearsal.server_process import SERVER_COMMAND
+from reference.rehearsal.stage import Played, play
+from reference.rehearsal.watching import Watcher
 
 PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
 

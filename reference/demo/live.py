@@ -20,8 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reference.demo.plain import KINDS, kind_of
-from reference.demo.watching import Row, Scene
 from reference.protocol.states import ClientState
+from reference.rehearsal.watching import Row, Scene
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 
 NEWS_SHOWN = 6

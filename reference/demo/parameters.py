@@ -5,7 +5,8 @@ within seconds, so what is waited for is shorter; nothing else differs. The repo
 """
 
 from reference.protocol.backoff import FullJitter
-from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
+from reference.protocol.config import ClientConfig, ServerConfig
+from reference.rehearsal.plan import Parameters
 
 EVENTS_KEPT_MAX = 100_000
 """The whole log of a demo is kept, so that all of it can be judged."""
@@ -34,9 +35,6 @@ SERVER = ServerConfig(
 )
 POLICY = FullJitter(base_s=0.3, factor=2.0, cap_s=2.0, floor_s=0.1)
 
-ROUND_TRIP_S_MAX = 1.0
-"""Of a request to a server that is well, on the slowest path here and on a machine with other things to do."""
-WAIT_S_MAX = POLICY.floor_s + POLICY.cap_s
-RECOVERY_BOUND_S = recovery_bound_s(CLIENT, WAIT_S_MAX, ROUND_TRIP_S_MAX)
-SETTLE_S_MAX = RECOVERY_BOUND_S + 2 * CLIENT.probe_interval_max_s
-"""Until everyone is at the head again, and then over WebSocket: two probes may be needed for that."""
+PARAMETERS = Parameters(
+    client=CLIENT, server=SERVER, policy=POLICY, wait_max_s=POLICY.floor_s + POLICY.cap_s, round_trip_max_s=1.0
+)

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable
 
-from reference.demo.watching import Row, Scene
 from reference.protocol.states import ClientState
+from reference.rehearsal.watching import Row, Scene
 
 STATUS_INTERVAL_S = 2.0
 

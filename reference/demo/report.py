@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from reference.demo.parameters import CLIENT, POLICY, RECOVERY_BOUND_S, SERVER, SETTLE_S_MAX
-from reference.demo.stage import Played
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.health import percentile
 from reference.protocol.timers import NS_PER_S
+from reference.rehearsal.plan import Parameters
+from reference.rehearsal.stage import Played
 from simulation.checkers import Status, Verdict, check_facts
 from simulation.counts import Counts, count
 from simulation.facts import ClientFacts, Facts, facts_of
@@ -53,12 +53,12 @@ class Judgement(msgspec.Struct, frozen=True):
     violations: tuple[str, ...]
 
 
-class Parameters(msgspec.Struct, frozen=True):
+class ParametersShown(msgspec.Struct, frozen=True):
     """How client and server were set, and how long recovery and rest may take, in seconds."""
 
     client: ClientConfig
     server: ServerConfig
-    reconnect_policy: dict[str, float]
+    reconnect_policy: dict[str, Any]
     recovery_bound_s: float
     settle_s_max: float
 
@@ -102,7 +102,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: dict[str, bool | None]
     verdicts: dict[str, Judgement]
     schedule: tuple[Fault, ...]
-    parameters: Parameters
+    parameters: ParametersShown
 
     def write(self, path: Path) -> None:
         """Write it as JSON. Raises OSError."""
@@ -135,7 +135,7 @@ def report_on(played: Played) -> Report:
             for name, verdict in verdicts.items()
         },
         schedule=plan.faults,
-        parameters=Parameters(CLIENT, SERVER, msgspec.to_builtins(POLICY), RECOVERY_BOUND_S, SETTLE_S_MAX),
+        parameters=_parameters(plan.parameters),
     )
 
 
@@ -184,7 +184,8 @@ def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) 
         elif verdict.status == "not exercised" and (has_faults or name not in WITHOUT_FAULTS):
             yield f"{name} was not exercised, and should have been: {verdict.sentence}"
     if played.settled_s is None:
-        yield f"not everyone had come to rest {SETTLE_S_MAX:.1f} s after the work: {'; '.join(played.late)}"
+        allowed_s = played.plan.parameters.settle_s_max
+        yield f"not everyone had come to rest {allowed_s:.1f} s after the work: {'; '.join(played.late)}"
     for what, happened, needs in (
         ("was reconnected", counts.reconnections, (Reset, HalfOpen, BlockUpgrade, ServerRestart)),
         ("fell back to HTTP polling", counts.fallbacks, (BlockUpgrade,)),
@@ -194,6 +195,16 @@ def _shortcomings(played: Played, verdicts: dict[str, Verdict], counts: Counts) 
             yield f"nobody {what}, so this run has not shown it"
     if counts.server_restarts != len(played.plan.kills):
         yield f"the server was started again {counts.server_restarts} times, not {len(played.plan.kills)} times as planned"
+
+
+def _parameters(parameters: Parameters) -> ParametersShown:
+    return ParametersShown(
+        parameters.client,
+        parameters.server,
+        parameters.policy_in_words,
+        parameters.recovery_bound_s,
+        parameters.settle_s_max,
+    )
 
 
 def _milliseconds(samples: Sequence[float]) -> Milliseconds:

@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from reference.demo.parameters import PARAMETERS
 from reference.protocol.errors import ConfigError
-from reference.protocol.events import CURSOR_MOVE, FLAG, GRAFT, PRUNE, Data
+from reference.protocol.events import CURSOR_MOVE, FLAG, GRAFT, PRUNE
+from reference.rehearsal.plan import ClientPlan, Move, Plan
 from simulation.draws import Draws, EntityDraws
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.paths import Path
 from simulation.trace import publish_data
 
 CLIENTS_MIN, CLIENTS_MAX = 2, 200
@@ -64,36 +67,6 @@ _NAMES = (
 )
 
 
-class Move(msgspec.Struct, frozen=True):
-    """One thing that a client does: an event that it publishes, or a place for its cursor."""
-
-    at_s: float
-    event_type: str
-    data: Data
-
-
-class ClientPlan(msgspec.Struct, frozen=True):
-    """One client. Its user has the same name."""
-
-    name: str
-    path: Path
-    joins_at_s: float
-    moves: tuple[Move, ...]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """Everything that is decided before a demo begins."""
-
-    seed: int
-    seconds: float
-    clients: tuple[ClientPlan, ...]
-    faults: tuple[Fault, ...]
-
-    @property
-    def kills(self) -> tuple[ServerRestart, ...]:
-        return tuple(fault for fault in self.faults if isinstance(fault, ServerRestart))
-
-
 def plan_demo(*, clients: int, seconds: float, seed: int, faults: bool) -> Plan:
     """Decide everything. Raises ConfigError for numbers that make no demo."""
     if not CLIENTS_MIN <= clients <= CLIENTS_MAX:
@@ -104,7 +77,7 @@ def plan_demo(*, clients: int, seconds: float, seed: int, faults: bool) -> Plan:
     names = [_NAMES[index] if index < len(_NAMES) else f"user-{index + 1}" for index in range(clients)]
     plans = tuple(_plan_client(name, index, clients, seconds, draws.of(name)) for index, name in enumerate(names))
     scheduled = tuple(sorted(_faults(names, seconds, draws.of("faults")), key=lambda fault: fault.at_s)) if faults else ()
-    return Plan(seed, seconds, plans, scheduled)
+    return Plan(seed, seconds, plans, scheduled, PARAMETERS)
 
 
 # One client.

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reference.demo.parameters import CLIENT, POLICY, RECOVERY_BOUND_S, SERVER
+from reference.demo.parameters import CLIENT, POLICY, SERVER
 from reference.demo.report import WITHOUT_FAULTS, Judgement, Report
-from reference.demo.schedule import Plan
+from reference.rehearsal.plan import Plan
 from simulation.faults import Fault
 
 VIOLATIONS_SHOWN = 5
@@ -117,5 +117,7 @@ def _times(report: Report) -> str:
     if recovery.p50 is not None:
         parts.append(f"cut off for p50 {recovery.p50:.1f}, p99 {recovery.p99:.1f} s")
     if report.settled_s is not None:
-        parts.append(f"at rest {report.settled_s:.1f} s after the work, {RECOVERY_BOUND_S:.1f} s allowed for recovery")
+        parts.append(
+            f"at rest {report.settled_s:.1f} s after the work, {report.parameters.recovery_bound_s:.1f} s allowed for recovery"
+        )
     return "; ".join(parts) or "none measured"

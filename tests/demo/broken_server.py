@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from reference.demo import server_main
 from reference.protocol.frames import Message, Publish
 from reference.protocol.records import Append
 from reference.protocol.sequencer import Sequencer
+from reference.rehearsal import server_main
 from reference.store import StoreError
 from reference.store.sql import SqlStore
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from reference import cli
-from reference.demo import ports
 from reference.demo.command import demo_command
+from reference.rehearsal import ports
 
 COMMAND = (sys.executable, "-c", "from reference.cli import main; main()", "demo")
 PATIENCE_S = 30.0

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from reference.demo.command import CANNOT, FAILED, PASSED, run_demo
 from reference.demo.report import Report
-from reference.demo.schedule import Plan, plan_demo
+from reference.demo.schedule import plan_demo
 from reference.protocol.client_session import ClientSession
+from reference.rehearsal.plan import Plan
 from simulation.faults import BlockUpgrade, Reset, ServerRestart, Stall
 
 pytestmark = pytest.mark.slow

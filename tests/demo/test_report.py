@@ -1,11 +1,12 @@
 """Figures and verdicts of traces that are written by hand."""
 
 from reference.demo.report import Report, recoveries_s, report_on
-from reference.demo.schedule import Plan, plan_demo
-from reference.demo.stage import Played
+from reference.demo.schedule import plan_demo
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S
+from reference.rehearsal.plan import Plan
+from reference.rehearsal.stage import Played
 from simulation.counts import Counts
 from simulation.facts import facts_of
 from simulation.trace import (

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from reference.demo.live import LiveWatcher, picture
 from reference.demo.plain import PlainWatcher
-from reference.demo.watching import Act, Row, Scene
 from reference.protocol.states import ClientState
+from reference.rehearsal.watching import Act, Row, Scene
 from simulation.faults import (
     BlockUpgrade,
     Fault,

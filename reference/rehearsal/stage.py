@@ -1,9 +1,9 @@
-"""One run of a demo, put together: server, emulator, clients, faults, and whoever watches.
+"""One run, put together: server, emulator, clients, faults, and whoever watches.
 
 From the outside in, and ended the other way: the server's process outlives the emulator, which outlives the clients. The run has
 four acts. The server starts. The clients work, and the faults come. Then the network is left in peace, and everyone has a bounded
 time to come back, get rid of what waits, and reach the head over WebSocket. Then the record ends, the clients leave, the server
-is asked to stop, and what its store holds is read from the file.
+is asked to stop, and what its store holds is read from the file. A plan that says how long everyone stays is not judged by that.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,16 @@ from uuid import UUID
 
 import trio
 
-from reference.demo.actors import Actor
-from reference.demo.parameters import SETTLE_S_MAX
-from reference.demo.ports import free_ports
-from reference.demo.recorder import Recorder
-from reference.demo.rest import come_to_rest, unrest
-from reference.demo.scenery import moves, scene_of
-from reference.demo.schedule import Plan
-from reference.demo.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
-from reference.demo.troubles import Troubles
-from reference.demo.watching import Act, Watcher
 from reference.protocol.records import StoredRun
+from reference.rehearsal.actors import Actor
+from reference.rehearsal.plan import Plan
+from reference.rehearsal.ports import free_ports
+from reference.rehearsal.recorder import Recorder
+from reference.rehearsal.rest import come_to_rest, unrest
+from reference.rehearsal.scenery import moves, scene_of
+from reference.rehearsal.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
+from reference.rehearsal.troubles import Troubles
+from reference.rehearsal.watching import Act, Watcher
 from reference.store import open_store
 from simulation.draws import Draws
 from simulation.emulator import open_emulator
@@ -57,8 +56,10 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
     """Carry out a plan, with all files in `directory`. Raises ServerFailed, NoFreePort."""
     run_id = str(UUID(int=plan.seed % 2**128))
     port, *line_ports = free_ports(1 + len(plan.clients))
-    place = ServerPlace(port, f"sqlite:///{directory / 'demo.sqlite3'}", run_id, directory / "server.log")
-    recorder = Recorder(plan.seed, run_id)
+    place = ServerPlace(
+        port, f"sqlite:///{directory / 'events.sqlite3'}", run_id, directory / "server.log", plan.parameters.server
+    )
+    recorder = Recorder(plan.seed, run_id, plan.parameters)
     async with open_server_process(place, command=server_command, on_record=recorder.add_from_server) as server:
         watcher.say(0.0, f"starting a server on port {port}, with its log in SQLite")
         listening = await server.start()
@@ -66,7 +67,7 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
             actors: list[Actor] = []
             for client, line_port in zip(plan.clients, line_ports, strict=True):
                 line = await emulator.add_line(client.name, client.path, port=line_port)
-                actors.append(Actor(client, f"http://127.0.0.1:{line.port}"))
+                actors.append(Actor(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
             recorder.begin()
             recorder.server_started(listening)
             stage = _Stage(plan, run_id, actors, recorder, Troubles(server, emulator, recorder, watcher), watcher)
@@ -102,8 +103,11 @@ class _Stage:
             self.act = Act.SETTLE
             self.watcher.say(begun_s, "the work is done and nothing disturbs the network any more: everyone has to come to rest")
             settled_s: float | None = None
-            with trio.move_on_after(SETTLE_S_MAX):
-                settled_s = max(0.0, await come_to_rest(self.actors, recorder) - begun_s)
+            if self.plan.settle_s is None:
+                with trio.move_on_after(self.plan.parameters.settle_s_max):
+                    settled_s = max(0.0, await come_to_rest(self.actors, recorder) - begun_s)
+            else:
+                await trio.sleep(self.plan.settle_s)
             late = () if settled_s is not None else tuple(unrest(self.actors, recorder))
             recorder.end()
             self.act = Act.END

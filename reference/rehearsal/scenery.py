@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from reference.demo.actors import Actor
-from reference.demo.recorder import Recorder
-from reference.demo.schedule import Plan
-from reference.demo.watching import Act, Row, Scene
 from reference.protocol.states import ClientState
+from reference.rehearsal.actors import Actor
+from reference.rehearsal.plan import Plan
+from reference.rehearsal.recorder import Recorder
+from reference.rehearsal.watching import Act, Row, Scene
 from simulation.faults import enumerate_names
 
 SHOWN_S_MIN = 1.0

@@ -1,4 +1,4 @@
-"""A client of the demo: it joins over its own line, works through its plan, reads what comes, and leaves when all is over.
+"""A client: it joins over its own line, works through its plan, reads what comes, and leaves when all is over.
 
 It is an ordinary application. It publishes without waiting for answers, so its work goes on while its network does not; it reads
 all the time; and it knows nothing about the faults.
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import trio
 
 from reference.client import Client, connect
-from reference.demo.parameters import CLIENT, POLICY
-from reference.demo.recorder import Recorder
-from reference.demo.schedule import ClientPlan
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import CURSOR_MOVE
+from reference.rehearsal.plan import ClientPlan, Parameters
+from reference.rehearsal.recorder import Recorder
 from simulation.draws import Draws
 
 SAMPLE_INTERVAL_S = 1.0
@@ -24,6 +23,7 @@ class Actor:
     """One client and its plan; `client` is None until it has joined."""
 
     plan: ClientPlan
+    parameters: Parameters
     url: str
     client: Client | None = None
 
@@ -37,9 +37,9 @@ class Actor:
             run_id,
             token=f"dev:{name}",
             client_id=name,
-            config=CLIENT,
-            policy=POLICY,
-            draws=draws.of(f"{name}/session"),
+            config=self.parameters.client,
+            policy=self.parameters.policy,
+            draws=draws.of(name),
             tap=recorder.tap_of(name),
         ) as client:
             self.client = client

@@ -15,8 +15,6 @@ import msgspec
 import trio
 
 from reference.client import Client, Delivery, Lost, Received, Tap
-from reference.demo.parameters import CLIENT, ROUND_TRIP_S_MAX, SERVER, WAIT_S_MAX
-from reference.demo.server_main import Listening
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.errors import LocalError
@@ -25,6 +23,8 @@ from reference.protocol.outcomes import PublishAccepted, PublishFailed, ResetRec
 from reference.protocol.records import StoredRun
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
+from reference.rehearsal.plan import Parameters
+from reference.rehearsal.server_main import Listening
 from simulation.recording import (
     record_actions,
     record_answers,
@@ -53,15 +53,16 @@ PINGS_REMEMBERED_MAX = 8
 class Recorder:
     """One trace for all clients of a run, and a few figures that can be watched while it grows."""
 
-    def __init__(self, seed: int, run_id: str) -> None:
+    def __init__(self, seed: int, run_id: str, parameters: Parameters) -> None:
+        self._parameters = parameters
         self.trace = start_trace(
             world="real",
             seed=seed,
             run_id=run_id,
-            client=CLIENT,
-            server=SERVER,
-            wait_max_s=WAIT_S_MAX,
-            round_trip_max_s=ROUND_TRIP_S_MAX,
+            client=parameters.client,
+            server=parameters.server,
+            wait_max_s=parameters.wait_max_s,
+            round_trip_max_s=parameters.round_trip_max_s,
         )
         self.round_trips_ms: list[float] = []
         self.counts: Counter[str] = Counter()
@@ -116,7 +117,11 @@ class Recorder:
         """Record what the store holds at the end."""
         self.trace.add(
             QueueSampled(
-                at=self.now, place="server", queue="retained events", length=len(run.events), limit=SERVER.events_kept_max
+                at=self.now,
+                place="server",
+                queue="retained events",
+                length=len(run.events),
+                limit=self._parameters.server.events_kept_max,
             )
         )
         record_stored(self.trace, run, self.now)
@@ -171,7 +176,7 @@ class Recorder:
 
     def sample(self, name: str, client: Client) -> None:
         """Record how much waits at this client."""
-        waiting, limit = client.queued_messages, CLIENT.outbox_messages_max
+        waiting, limit = client.queued_messages, self._parameters.client.outbox_messages_max
         self.add(lambda at: QueueSampled(at=at, place=name, queue="outbox", length=waiting, limit=limit))
 
     def _tapped(self, name: str, what: object, at: int, pings: dict[tuple[int, int], int]) -> None:

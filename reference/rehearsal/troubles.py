@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import trio
 
-from reference.demo.recorder import Recorder
-from reference.demo.server_process import ServerProcess
-from reference.demo.watching import Watcher
+from reference.rehearsal.recorder import Recorder
+from reference.rehearsal.server_process import ServerProcess
+from reference.rehearsal.watching import Watcher
 from simulation.emulator import Emulator
 from simulation.faults import Fault, ServerRestart, describe
 from simulation.trace import FaultHappened, FaultOver, ServerKilled

@@ -20,7 +20,7 @@ class NoFreePort(LocalError):
 
 def free_ports(count: int) -> list[int]:
     """`count` different ports on 127.0.0.1 that nobody listens on now. Raises NoFreePort."""
-    first = os.getpid() * 211 % (LAST - FIRST)  # so that two demos do not look in the same place
+    first = os.getpid() * 211 % (LAST - FIRST)  # so that two runs do not look in the same place
     found: list[int] = []
     for step in range(LAST - FIRST):
         port = FIRST + (first + step) % (LAST - FIRST)

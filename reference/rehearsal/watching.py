@@ -1,4 +1,4 @@
-"""What one can see of a demo while it runs: scenes, and sentences between them.
+"""What one can see of a run while it is played: scenes, and sentences between them.
 
 A scene is a frozen picture, taken several times a second; a sentence says what has just happened. Whoever watches decides what to
 make of them: a table that changes in place (`live`) or lines (`plain`).
@@ -50,7 +50,7 @@ class Scene:
 
 
 class Watcher(Protocol):
-    """Somebody who watches a demo. Neither method may wait."""
+    """Somebody who watches. Neither method may wait."""
 
     def say(self, at_s: float, sentence: str) -> None:
         """Something has happened, `at_s` seconds after the work began."""

@@ -15,17 +15,18 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import trio
 
-from reference.demo.server_main import START, Listening
+from reference.protocol.config import ServerConfig
 from reference.protocol.errors import SteadywireError
+from reference.rehearsal.server_main import START, Listening
 from simulation.trace import Record
 
-SERVER_COMMAND = (sys.executable, "-m", "reference.demo.server_main")
+SERVER_COMMAND = (sys.executable, "-m", "reference.rehearsal.server_main")
 START_S_MAX = 20.0
 """Until a process that was started accepts connections."""
 STOP_S_MAX = 5.0
@@ -47,6 +48,7 @@ class ServerPlace:
     run_id: str
     log: Path
     """Gets its standard error."""
+    config: ServerConfig = field(default_factory=ServerConfig)
 
 
 class ServerProcess:
@@ -57,6 +59,7 @@ class ServerProcess:
     ) -> None:
         self.place = place
         self._arguments = [*command, "--port", str(place.port), "--store", place.store, "--run", place.run_id]
+        self._arguments += ["--config", msgspec.json.encode(place.config).decode()]
         self._on_record = on_record
         self._nursery = nursery
         self._process: trio.Process | None = None

@@ -1,6 +1,6 @@
-"""The server's process: the ordinary server, one run made for the demo, and a word to whoever started it.
+"""The server's process: the ordinary server, one run made for it, and a word to whoever started it.
 
-    python -m reference.demo.server_main --port 20007 --store sqlite:////tmp/demo.sqlite3 --run 01234567-...
+    python -m reference.rehearsal.server_main --port 20007 --store sqlite:////tmp/events.sqlite3 --run 01234567-...
 
 It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines:
 first `Listening`, once connections are accepted, then what the runs let observe, as records of a trace whose `at` is by this
@@ -21,8 +21,8 @@ import msgspec
 import structlog
 import trio
 
-from reference.demo.parameters import SERVER
-from reference.protocol.errors import SteadywireError
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import ConfigError, SteadywireError
 from reference.protocol.observations import Observation
 from reference.server.app import open_server
 from reference.server.server import Server
@@ -46,22 +46,33 @@ class Listening(msgspec.Struct, frozen=True, tag_field="record", tag="listening"
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m reference.demo.server_main", description="The demo's server process.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.rehearsal.server_main", description="The server process of a rehearsal."
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--store", required=True)
     parser.add_argument("--run", required=True)
+    parser.add_argument("--config", default="{}", help="the ServerConfig, as JSON")
     options = parser.parse_args(arguments)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        trio.run(_serve, options.port, options.store, options.run)
+        trio.run(_serve, options.port, options.store, options.run, read_config(options.config))
     except SteadywireError as error:
         print(error, file=sys.stderr)
         return CANNOT_START
     return 0
 
 
-async def _serve(port: int, store_url: str, run_id: str) -> None:
-    settings = ServerSettings(port=port, store=store_url, protocol=SERVER, stop_timeout_s=STOP_TIMEOUT_S)
+def read_config(text: str) -> ServerConfig:
+    """Raises ConfigError."""
+    try:
+        return msgspec.json.decode(text, type=ServerConfig)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"--config: {error}") from None
+
+
+async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -> None:
+    settings = ServerSettings(port=port, store=store_url, protocol=config, stop_timeout_s=STOP_TIMEOUT_S)
     await _load_all_code()
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as parent:
         if not await parent.receive_some():
@@ -94,7 +105,7 @@ async def _sample(server: Server) -> None:
 
 async def _load_all_code() -> None:
     """Use a store once: database and migrations load their code only then, which takes longer than all the rest of a start."""
-    with tempfile.TemporaryDirectory(prefix="steadywire-demo-") as directory:
+    with tempfile.TemporaryDirectory(prefix="steadywire-") as directory:
         async with open_store(f"sqlite:///{directory}/unused.sqlite3"):
             pass
 

@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock
 
 from reference.client import Lost, Received
-from reference.demo.recorder import Recorder
+from reference.demo.parameters import PARAMETERS
 from reference.protocol.actions import Open, Send
 from reference.protocol.frames import Accepted as AcceptedFrame
 from reference.protocol.frames import Ping, Pong
@@ -14,6 +14,7 @@ from reference.protocol.outcomes import PublishAccepted, SnapshotReceived, State
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
+from reference.rehearsal.recorder import Recorder
 from simulation.trace import Accepted, AnswerGiven, AttemptMade, ConnectionLost, QueueSampled, Record, SessionJoined, StateTurned
 
 
@@ -22,7 +23,7 @@ def now() -> int:
 
 
 def recorder_of_ada() -> Recorder:
-    recorder = Recorder(seed=1, run_id="r")
+    recorder = Recorder(seed=1, run_id="r", parameters=PARAMETERS)
     recorder.started("ada")
     return recorder
 

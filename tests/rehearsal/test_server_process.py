@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from reference.client import connect
-from reference.demo.ports import free_ports
-from reference.demo.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
+from reference.rehearsal.ports import free_ports
+from reference.rehearsal.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
 from simulation.trace import Record, SessionJoined
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import trio
 
-from reference.demo.actors import Actor
-from reference.demo.recorder import Recorder
 from reference.protocol.states import ClientState
+from reference.rehearsal.actors import Actor
+from reference.rehearsal.recorder import Recorder
 
 REST_S = 0.5
 """How long everything must have been at rest, so that nothing is on its way any more."""
