@@ -11,6 +11,7 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Event
+from reference.protocol.heartbeat import HeartbeatPolicy
 from reference.protocol.observations import Joined, Left, Observation, RoundTripMeasured
 from reference.protocol.outcomes import (
     Outcome,
@@ -58,9 +59,11 @@ def start_trace(
     server: ServerConfig,
     wait_max_s: float,
     round_trip_max_s: float,
+    heartbeat: HeartbeatPolicy | None = None,
 ) -> Trace:
     """A trace with its first record. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request
-    to a server that is well, its store included."""
+    to a server that is well, its store included; `heartbeat`: None for the one of the client's config."""
+    heartbeat = heartbeat or client.heartbeat_policy
     trace = Trace()
     trace.add(
         TraceStarted(
@@ -68,9 +71,9 @@ def start_trace(
             world=world,
             seed=seed,
             run_id=run_id,
-            recovery_bound_s=recovery_bound_s(client, wait_max_s, round_trip_max_s),
+            recovery_bound_s=recovery_bound_s(client, wait_max_s, round_trip_max_s, heartbeat=heartbeat),
             tail_bound_s=server.heartbeat_interval_s + client.tail_timeout_s + round_trip_max_s,
-            notice_bound_s=client.ping_interval_s + client.ping_timeout_s + round_trip_max_s,
+            notice_bound_s=heartbeat.notice_max_s + round_trip_max_s,
         )
     )
     return trace

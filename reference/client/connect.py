@@ -29,6 +29,8 @@ from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError, LocalError, RemoteError, SessionClosed, SteadywireError
 from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
+from reference.protocol.fallback import FallbackPolicy
+from reference.protocol.heartbeat import HeartbeatPolicy
 from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
@@ -54,6 +56,8 @@ async def connect(
     client_id: str | None = None,
     config: ClientConfig | None = None,
     policy: ReconnectPolicy | None = None,
+    fallback: FallbackPolicy | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
     registry: EventRegistry = DEFAULT_REGISTRY,
     seed: int | None = None,
     draws: Draws | None = None,
@@ -66,10 +70,11 @@ async def connect(
     """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
-    left out. Waits repeat with a `seed`, or with `draws` of one's own. `refresh_token` is called when the server wants another
-    token; what it raises ends the block. `drain_s`: how long to wait for open answers when the block ends.
-    `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of everything that goes in and out of the
-    session.
+    left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
+    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `draws` of one's own.
+    `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
+    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of
+    everything that goes in and out of the session.
 
     Raises ConfigError for parameters that cannot work, LocalError outside of trio.
     """
@@ -90,6 +95,8 @@ async def connect(
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
             policy=policy or FullJitter(),
             draws=draws or KeyedDraws(seed),
+            fallback=fallback,
+            heartbeat=heartbeat,
             registry=registry,
             token=token,
         )

@@ -3,7 +3,8 @@
 Read in this order: `events` and `frames` (what is said), `states` (when it may be said), `actions` (what a driver is asked to
 do), then one side at a time:
 
-    client_session   sending (outbox), receiving (inbox, roster), links (backoff, polling, probes), pulse (health)
+    client_session   sending (outbox), receiving (inbox, roster), links (backoff, fallback, polling, probes), pulse (heartbeat),
+                     health
     run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session
 
 Time is an integer of nanoseconds that the driver passes in as `now` and that never goes backwards; chance is a `Draws`

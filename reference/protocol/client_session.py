@@ -20,7 +20,9 @@ from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
 from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
+from reference.protocol.fallback import FallbackPolicy
 from reference.protocol.health import Health, HealthRecord, Status
+from reference.protocol.heartbeat import HeartbeatPolicy
 from reference.protocol.links import Links
 from reference.protocol.outcomes import Outcome
 from reference.protocol.pulse import Pulse
@@ -30,7 +32,11 @@ from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 
 
 class ClientSession:
-    """See the module. All times are ns on a clock of the driver's that never goes backwards."""
+    """See the module. All times are ns on a clock of the driver's that never goes backwards.
+
+    `policy` says when to connect again, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
+    the config's fields say.
+    """
 
     def __init__(
         self,
@@ -39,6 +45,8 @@ class ClientSession:
         config: ClientConfig,
         policy: ReconnectPolicy,
         draws: Draws,
+        fallback: FallbackPolicy | None = None,
+        heartbeat: HeartbeatPolicy | None = None,
         registry: EventRegistry = DEFAULT_REGISTRY,
         token: str | None = None,
     ) -> None:
@@ -49,8 +57,9 @@ class ClientSession:
         self._timers = self._desk.timers
         self._sending = Sending(self._desk, registry, self._record)
         self._receiving = Receiving(self._desk)
-        self._pulse = Pulse(self._desk, self._record)
-        self._links = Links(client_id, self._desk, self._sending, self._receiving, self._pulse, policy, draws, token)
+        self._pulse = Pulse(self._desk, self._record, heartbeat or config.heartbeat_policy)
+        parts = (self._desk, self._sending, self._receiving, self._pulse)
+        self._links = Links(client_id, *parts, policy, fallback or config.fallback_policy, draws, token)
         self._was_connected = False
 
     # The application speaks.
@@ -246,7 +255,7 @@ class ClientSession:
     # Frames on the WebSocket.
 
     def _heard(self, now: int) -> None:
-        self._pulse.heard()
+        self._pulse.heard(now)
         self._receiving.bytes_came(now)
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
@@ -347,10 +356,14 @@ class ClientSession:
                 self._links.leave(None, "no connection, or no welcome on it, in time", now)
             case Timer.RETRY | Timer.PROBE:
                 self._links.due(now)
+            case Timer.FALLBACK:
+                self._links.overdue(now)
             case Timer.PING:
-                self._send(self._pulse.ping(now))
+                if self._pulse.is_ping_due(now):
+                    self._send(self._pulse.ping(now))
             case Timer.PONG:
-                self._links.leave(CloseCode.HEARTBEAT_LOST, "nothing came back after a ping", now)
+                if self._pulse.is_dead(now):
+                    self._links.leave(CloseCode.HEARTBEAT_LOST, self._pulse.verdict, now)
             case Timer.TAIL:
                 if self._receiving.is_behind:
                     self._links.leave(CloseCode.GOING_AWAY, f"event {self.position[1] + 1} has not come", now)

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.fallback import AfterFailures, FallbackPolicy, NeverFallBack
 from reference.protocol.frames import Start
+from reference.protocol.heartbeat import EveryInterval, HeartbeatPolicy
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -87,6 +89,17 @@ class ClientConfig(_Config, frozen=True):
         if self.probe_interval_max_s < self.probe_interval_s:
             raise ConfigError("probe_interval_max_s is below probe_interval_s; raise it")
 
+    @property
+    def fallback_policy(self) -> FallbackPolicy:
+        """What the fields say, for a session that is given no other policy."""
+        failures = self.fallback_after_failures
+        return NeverFallBack() if failures is None else AfterFailures(failures)
+
+    @property
+    def heartbeat_policy(self) -> HeartbeatPolicy:
+        """What the fields say, for a session that is given no other policy."""
+        return EveryInterval(self.ping_interval_s, self.ping_timeout_s)
+
 
 class ServerConfig(_Config, frozen=True):
     """How a server behaves towards one run and its clients."""
@@ -159,14 +172,17 @@ class ServerConfig(_Config, frozen=True):
         return 2 * self.frame_bytes_max + 1024
 
 
-def recovery_bound_s(client: ClientConfig, wait_max_s: float, round_trip_max_s: float) -> float:
+def recovery_bound_s(
+    client: ClientConfig, wait_max_s: float, round_trip_max_s: float, *, heartbeat: HeartbeatPolicy | None = None
+) -> float:
     """G6: how long after the last fault a client is live again and at the head, at the most, in seconds.
 
-    It is still waiting for the longest wait of its policy, or has yet to notice that its connection is dead (a ping interval
-    and its timeout), or an attempt of it is hanging; then it connects, is welcomed and reads. The bound is for a server that
-    answers within `round_trip_max_s`.
+    It is still waiting for the longest wait of its reconnect policy, or has yet to notice that its connection is dead (which
+    `heartbeat`, None for the config's own, bounds), or an attempt of it is hanging; then it connects, is welcomed and reads. The
+    fallback policy does not change the bound: polling may take over at any time in between, once, and that is counted in full.
+    The bound is for a server that answers within `round_trip_max_s`.
     """
-    notice = client.ping_interval_s + client.ping_timeout_s
+    notice = (heartbeat or client.heartbeat_policy).notice_max_s
     hanging = 2 * client.connect_timeout_s
     polling = client.poll_interval_s + client.poll_wait_s + 2 * client.request_timeout_s
     return notice + hanging + polling + 2 * wait_max_s + client.tail_timeout_s + 10 * round_trip_max_s

@@ -12,6 +12,7 @@ from reference.protocol.actions import Close, Open, RefreshToken
 from reference.protocol.backoff import AskedWait, Draws, Reconnector, ReconnectPolicy
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
+from reference.protocol.fallback import FallbackPolicy, Trouble
 from reference.protocol.frames import Goaway, RequestFailed
 from reference.protocol.outcomes import SessionEnded, StateChanged
 from reference.protocol.polling import PollingLane
@@ -20,7 +21,7 @@ from reference.protocol.pulse import Pulse
 from reference.protocol.receiving import Receiving
 from reference.protocol.sending import Sending
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
-from reference.protocol.timers import ns
+from reference.protocol.timers import NS_PER_S, ns
 
 
 class Links:
@@ -34,6 +35,7 @@ class Links:
         receiving: Receiving,
         pulse: Pulse,
         policy: ReconnectPolicy,
+        fallback: FallbackPolicy,
         draws: Draws,
         token: str | None,
     ) -> None:
@@ -47,6 +49,8 @@ class Links:
         polls = Reconnector(policy, draws, desk.config.first_spread_s, asked, purpose="poll_backoff")
         self.lane = PollingLane(desk, client_id, polls)
         self._probes = Probes(desk, draws)
+        self._fallback = fallback
+        self._troubled_since = 0  # when the session was last carried steadily
         self._desk = desk
         self._timers = desk.timers
         self._sending = sending
@@ -58,8 +62,10 @@ class Links:
     # A WebSocket comes up.
 
     def start(self, now: int) -> None:
+        self._troubled_since = now
         self._turn(ClientInput.START)
         self._connect(now)
+        self.overdue(now)
 
     def due(self, now: int) -> None:
         """It is time for the next attempt, or the next probe."""
@@ -72,7 +78,8 @@ class Links:
 
     def welcomed(self, session_id: str, first_spread_s: float) -> None:
         self._turn(ClientInput.WELCOMED)
-        self._timers.cancel(Timer.CONNECT)
+        for timer in (Timer.CONNECT, Timer.FALLBACK):
+            self._timers.cancel(timer)
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
         # What polling has under way may arrive or not; this connection carries it from now on.
@@ -120,6 +127,8 @@ class Links:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
         is_newest = self.websocket_generation == self._generation
+        if was_steady:
+            self._troubled_since = now
         if self.state.has_websocket:
             self._sending.connection_lost()
         self._forget_websocket()
@@ -143,13 +152,8 @@ class Links:
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
     def _wait_or_fall_back(self, event: ClientInput, now: int) -> None:
-        limit = self._desk.config.fallback_after_failures
-        if limit is not None and self.reconnector.failures >= limit:
-            self._turn(ClientInput.EXHAUSTED)
-            earliest = self.reconnector.earliest(now)
-            first_poll_at = self.lane.first_poll_at(earliest)
-            self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
-            self._probes.schedule(now, earliest)
+        if self._falls_back(now):
+            self._fall_back(now)
             return
         at = self.reconnector.next_attempt_at(now)
         if at is None:
@@ -157,6 +161,33 @@ class Links:
         else:
             self._turn(event)
             self._timers.set(Timer.RETRY, at)
+
+    def overdue(self, now: int) -> None:
+        """Nothing carries the session, and it is time to ask the fallback policy."""
+        if not self._falls_back(now):
+            return
+        if self.state is ClientState.WAITING:
+            self._timers.cancel(Timer.RETRY)
+            self._fall_back(now)
+        else:
+            self.leave(None, "polling takes over", now)
+
+    def _falls_back(self, now: int) -> bool:
+        """Ask the fallback policy. If not now, a timer is set for when to ask again."""
+        since = max(self._troubled_since, self.reconnector.not_before)
+        wait_s = self._fallback.wait_s(Trouble(self.reconnector.failures, max(0, now - since) / NS_PER_S))
+        if wait_s is None or ns(wait_s) <= 0:
+            self._timers.cancel(Timer.FALLBACK)
+            return wait_s is not None
+        self._timers.set(Timer.FALLBACK, max(now, self.reconnector.not_before) + ns(wait_s))
+        return False
+
+    def _fall_back(self, now: int) -> None:
+        self._turn(ClientInput.EXHAUSTED)
+        earliest = self.reconnector.earliest(now)
+        first_poll_at = self.lane.first_poll_at(earliest)
+        self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
+        self._probes.schedule(now, earliest)
 
     def _probe_failed(self, now: int) -> None:
         self._turn(ClientInput.LOST)
@@ -269,6 +300,7 @@ class Links:
         self._stop_polling()
         if self.websocket is not None:
             self._desk.actions.append(Close((self.websocket,), 1000, "leaving"))
-        self._timers.cancel(Timer.RETRY)
+        for timer in (Timer.RETRY, Timer.FALLBACK):
+            self._timers.cancel(timer)
         self._forget_websocket()
         self._sending.connection_lost()

@@ -1,13 +1,15 @@
 """Pings over one WebSocket: is it alive, and how long is the way there and back.
 
-A ping goes out at the start and then at every interval; its round trip is measured by this clock alone. Any byte from the server
-counts as life, so the limit runs only from a ping to the next byte, whatever that is.
+A ping goes out at the start, and then when the heartbeat policy says so; its round trip is measured by this clock alone. Any byte
+from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a time that
+it had named has come.
 """
 
 from reference.protocol import frames
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.health import HealthRecord
-from reference.protocol.timers import ns
+from reference.protocol.heartbeat import Due, HeartbeatPolicy, Signs
+from reference.protocol.timers import NS_PER_S, ns
 
 _REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
 
@@ -15,11 +17,20 @@ _REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the conne
 class Pulse:
     """The pings of one client session; `stopped` between its connections."""
 
-    def __init__(self, desk: Desk, record: HealthRecord) -> None:
+    def __init__(self, desk: Desk, record: HealthRecord, policy: HeartbeatPolicy) -> None:
         self._desk = desk
         self._record = record
+        self._policy = policy
         self._sent_at: dict[int, int] = {}
         self._next_nonce = 0
+        self._pinged_at = 0
+        self._heard_at = 0
+        self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
+
+    @property
+    def remembered(self) -> int:
+        """Pings whose answers would still be measured."""
+        return len(self._sent_at)
 
     def ping(self, now: int) -> frames.Ping:
         """The next ping, to be sent now."""
@@ -28,14 +39,16 @@ class Pulse:
         self._sent_at[nonce] = now
         if len(self._sent_at) > _REMEMBERED_MAX:
             del self._sent_at[next(iter(self._sent_at))]
-        self._desk.timers.set(Timer.PING, now + ns(self._desk.config.ping_interval_s))
-        if Timer.PONG not in self._desk.timers:
-            self._desk.timers.set(Timer.PONG, now + ns(self._desk.config.ping_timeout_s))
+        self._pinged_at = now
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        self._arm(self._due(now), now)
         return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms)
 
-    def heard(self) -> None:
+    def heard(self, now: int) -> None:
         """Something came from the server."""
-        self._desk.timers.cancel(Timer.PONG)
+        self._heard_at = now
+        self._unanswered_since = None
 
     def pong(self, nonce: int, now: int) -> bool:
         """An answer came. Returns whether it answers a ping of this connection."""
@@ -45,8 +58,46 @@ class Pulse:
         self._record.round_trip(now - sent_at)
         return True
 
+    def is_ping_due(self, now: int) -> bool:
+        """The time that the policy named for the next ping has come. Whether it still wants one."""
+        due = self._due(now)
+        return self._has_come(due.ping_s) or self._arm(due, now)
+
+    def is_dead(self, now: int) -> bool:
+        """The time that the policy named for giving up has come. Whether it still says so."""
+        due = self._due(now)
+        return self._has_come(due.dead_s) or self._arm(due, now)
+
+    @property
+    def verdict(self) -> str:
+        """Why a connection is dead, in words."""
+        return "nothing came for too long" if self._unanswered_since is None else "nothing came back after a ping"
+
     def stopped(self) -> None:
         """The connection is gone."""
         self._sent_at.clear()
+        self._unanswered_since = None
         for timer in (Timer.PING, Timer.PONG):
             self._desk.timers.cancel(timer)
+
+    def _due(self, now: int) -> Due:
+        unanswered = self._unanswered_since
+        return self._policy.due(
+            Signs(
+                (now - self._pinged_at) / NS_PER_S,
+                (now - self._heard_at) / NS_PER_S,
+                None if unanswered is None else (now - unanswered) / NS_PER_S,
+            )
+        )
+
+    def _has_come(self, wait_s: float | None) -> bool:
+        return wait_s is not None and ns(wait_s) <= 0
+
+    def _arm(self, due: Due, now: int) -> bool:
+        timers = self._desk.timers
+        for timer, wait_s in ((Timer.PING, due.ping_s), (Timer.PONG, due.dead_s)):
+            if wait_s is None:
+                timers.cancel(timer)
+            elif timers.deadline_of(timer) != now + ns(wait_s):
+                timers.set(timer, now + ns(wait_s))
+        return False

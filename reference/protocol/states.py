@@ -89,11 +89,12 @@ CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.PROVING, _I.LOST): _C.WAITING,
     (_C.LIVE, _I.LOST): _C.WAITING,
     (_C.WAITING, _I.DUE): _C.CONNECTING,
-    # Too many failures: HTTP carries the session, WebSocket is probed behind it.
+    # The fallback policy has had enough: HTTP carries the session, WebSocket is probed behind it.
     (_C.CONNECTING, _I.EXHAUSTED): _C.POLLING,
     (_C.GREETING, _I.EXHAUSTED): _C.POLLING,
     (_C.PROVING, _I.EXHAUSTED): _C.POLLING,
     (_C.LIVE, _I.EXHAUSTED): _C.POLLING,
+    (_C.WAITING, _I.EXHAUSTED): _C.POLLING,
     (_C.POLLING, _I.DUE): _C.PROBE_CONNECTING,
     (_C.PROBE_CONNECTING, _I.OPENED): _C.PROBE_GREETING,
     (_C.PROBE_GREETING, _I.WELCOMED): _C.PROBE_PROVING,

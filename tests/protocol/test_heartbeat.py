@@ -1,0 +1,162 @@
+"""When to ping and when to give up: the formulas, and a session that obeys them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Close
+from reference.protocol.backoff import FullJitter
+from reference.protocol.client_session import ClientSession
+from reference.protocol.config import ClientConfig, recovery_bound_s
+from reference.protocol.errors import CloseCode, ConfigError
+from reference.protocol.heartbeat import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.states import ClientState
+
+from .machines import EXAMPLES, Halves, seconds, sent
+
+
+@pytest.mark.parametrize(
+    ("policy", "signs", "due"),
+    [
+        (EveryInterval(10, 4), Signs(0, 0, 0), Due(10, 4)),
+        (EveryInterval(10, 4), Signs(3, 1, None), Due(7, None)),
+        (EveryInterval(10, 4), Signs(2, 9, 5), Due(8, -1)),
+        (AfterSilence(10, 4, 30), Signs(0, 0, 0), Due(10, 4)),
+        (AfterSilence(10, 4, 30), Signs(12, 1, None), Due(9, None)),
+        (AfterSilence(10, 4, 30), Signs(28, 1, None), Due(2, None)),
+        (AfterSilence(10, 4, 30), Signs(1, 11, 1), Due(9, 3)),
+        (NoPings(35), Signs(100, 30, 100), Due(None, 5)),
+    ],
+)
+def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
+    assert policy.due(signs) == due
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: EveryInterval(0, 1),
+        lambda: EveryInterval(1, float("nan")),
+        lambda: AfterSilence(10, 10, 9),
+        lambda: AfterSilence(10, -1),
+        lambda: NoPings(0),
+        lambda: NoPings(float("inf")),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong: Callable[[], HeartbeatPolicy]) -> None:
+    with pytest.raises(ConfigError, match="needs"):
+        wrong()
+
+
+def test_the_config_speaks_for_a_session_without_a_policy() -> None:
+    assert ClientConfig(ping_interval_s=3, ping_timeout_s=2).heartbeat_policy == EveryInterval(3, 2)
+
+
+def test_the_bound_of_recovery_knows_the_policy() -> None:
+    config = ClientConfig()
+    by_pings = recovery_bound_s(config, 30.25, 0.1)
+    assert recovery_bound_s(config, 30.25, 0.1, heartbeat=EveryInterval(10, 10)) == by_pings
+    assert recovery_bound_s(config, 30.25, 0.1, heartbeat=NoPings(60)) == pytest.approx(by_pings + 40)
+
+
+class Life:
+    """A live session at time 0. `hears` at those seconds; its pings are answered while `answers`."""
+
+    def __init__(self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True) -> None:
+        self.session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), draws=Halves(), heartbeat=policy)
+        self.hears = list(hears)
+        self.answers = answers
+        self.pings: list[float] = []
+        self.left: tuple[float, int | None, str] | None = None
+        self.session.start(0)
+        self.session.connection_opened(1, 0)
+        self.session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
+        self.session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
+        self.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+        self.session.take_actions()
+        assert self.session.state is ClientState.LIVE
+
+    def pass_until(self, end_s: float) -> "Life":
+        while self.left is None:
+            deadline = self.session.next_deadline()
+            at = min([seconds(end_s), *map(seconds, self.hears[:1]), *([] if deadline is None else [deadline])])
+            if self.hears and seconds(self.hears[0]) == at:
+                self.hears.pop(0)
+                self.session.bytes_received(1, at)
+            self.session.handle_timeout(at)
+            self._look(at)
+            if at == seconds(end_s):
+                break
+        return self
+
+    def _look(self, at: int) -> None:
+        actions = self.session.take_actions()
+        for frame in sent(actions, 1):
+            if isinstance(frame, frames.Ping):
+                self.pings.append(at / 1e9)
+                if self.answers:
+                    self.session.receive_frame(1, frames.Pong(frame.nonce, server_time=0), at)
+        for action in actions:
+            if isinstance(action, Close):
+                self.left = at / 1e9, action.code, action.message
+
+
+def test_every_interval_pings_whatever_is_heard() -> None:
+    assert Life(EveryInterval(3, 2), hears=(1.0, 4.0, 7.0)).pass_until(10).pings == [3, 6, 9]
+
+
+def test_a_ping_that_nothing_follows_ends_the_connection() -> None:
+    life = Life(EveryInterval(3, 2), answers=False).pass_until(60)
+    assert life.pings == [3]
+    assert life.left == (5, CloseCode.HEARTBEAT_LOST, "nothing came back after a ping")
+
+
+def test_pings_that_are_sent_while_one_is_unanswered_do_not_extend_its_time() -> None:
+    life = Life(EveryInterval(1, 2.5), answers=False).pass_until(60)
+    assert life.pings == [1, 2, 3]
+    assert life.left is not None
+    assert life.left[0] == 3.5
+
+
+def test_a_byte_after_each_ping_is_enough() -> None:
+    life = Life(EveryInterval(3, 2), hears=tuple(3.0 * k + 1.9 for k in range(1, 20)), answers=False).pass_until(55)
+    assert life.left is None
+
+
+def test_after_silence_a_busy_connection_is_spared_the_pings() -> None:
+    busy = Life(AfterSilence(5, 2, 100), hears=tuple(map(float, range(1, 60)))).pass_until(60)
+    assert busy.pings == []
+    idle = Life(AfterSilence(5, 2, 100)).pass_until(21)
+    assert idle.pings == [5, 10, 15, 20]
+    mixed = Life(AfterSilence(5, 2, 100), hears=(3.0, 4.0)).pass_until(15)
+    assert mixed.pings == [9, 14]
+
+
+def test_after_silence_the_server_is_told_something_all_the_same() -> None:
+    busy = Life(AfterSilence(5, 2, 20), hears=tuple(map(float, range(1, 60)))).pass_until(60)
+    assert busy.pings == [20, 40, 60]
+
+
+def test_after_silence_a_dead_connection_is_found_in_time() -> None:
+    policy = AfterSilence(5, 2)
+    life = Life(policy, hears=(1.0, 3.0), answers=False).pass_until(60)
+    assert life.left is not None
+    assert life.left[0] == 3 + policy.notice_max_s
+
+
+def test_no_pings_trusts_the_servers_heartbeats() -> None:
+    life = Life(NoPings(35), hears=tuple(map(float, range(15, 300, 15)))).pass_until(300)
+    assert (life.pings, life.left) == ([], None)
+
+
+def test_no_pings_finds_a_half_open_connection() -> None:
+    life = Life(NoPings(35), hears=(15.0, 30.0)).pass_until(300)
+    assert life.pings == []
+    assert life.left is not None
+    assert life.left[:2] == (65, CloseCode.HEARTBEAT_LOST)
+
+
+def test_an_answered_first_ping_makes_the_connection_useful_under_every_policy() -> None:
+    for policy in (EveryInterval(), AfterSilence(), NoPings()):
+        assert Life(policy).session.state is ClientState.LIVE
