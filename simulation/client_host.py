@@ -60,6 +60,7 @@ class ClientHost:
         self._websockets: dict[int, WebSocketLink] = {}
         self._pools: dict[int, list[HttpLink]] = {}
         self._pool_of: dict[HttpLink, int] = {}
+        self._token_of_pool: dict[int, str | None] = {}
         self._alarm = Alarm(line.clock, session.next_deadline, self._ring)
         self.frames = 0
         """That have reached the session's machine."""
@@ -174,12 +175,13 @@ class ClientHost:
             case Send(connection_ids=connection_ids, frame=frame):
                 for connection_id in connection_ids:
                     self._send(connection_id, frame)
-            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET):
+            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET, token=token):
                 self._websockets[connection_id] = WebSocketLink(
-                    self._line, self, connection_id, self._machine, self._send_buffer_bytes
+                    self._line, self, connection_id, self._machine, self._send_buffer_bytes, token
                 )
-            case Open(connection_id=connection_id):
+            case Open(connection_id=connection_id, token=token):
                 self._pools[connection_id] = []
+                self._token_of_pool[connection_id] = token
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     self._close(connection_id, Ending(code, message))
@@ -205,7 +207,7 @@ class ClientHost:
         for link in pool:
             if link.request is None:
                 return link
-        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes)
+        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes, self._token_of_pool[connection_id])
         pool.append(link)
         self._pool_of[link] = connection_id
         return link
@@ -214,6 +216,7 @@ class ClientHost:
         websocket = self._websockets.pop(connection_id, None)
         if websocket is not None:
             websocket.client_leaves(ending)
+        self._token_of_pool.pop(connection_id, None)
         for link in self._pools.pop(connection_id, ()):
             del self._pool_of[link]
             link.client_leaves(_LEFT)

@@ -81,14 +81,15 @@ class Lane:
     def __len__(self) -> int:
         return len(self._things)
 
-    def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0) -> None:
-        """Send something now; `function(argument)` is called when it arrives."""
+    def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
+        """Send something now; `function(argument)` is called when it arrives. `after`: the sender is busy with it for so long, in
+        ns, before it leaves; in order, whatever is said."""
         if self._is_closed:
             return
         index = self._pushed
         self._pushed += 1
         self.bytes_held += size_bytes
-        arrives_at = _LOST if self._holds else self._send(size_bytes, index)
+        arrives_at = _LOST if self._holds else self._send(size_bytes, index, after)
         self._things.append((arrives_at, size_bytes, index, function, argument))
         if len(self._things) == 1:
             self._wake_at_first()
@@ -128,8 +129,8 @@ class Lane:
         self._things.clear()
         self.bytes_held = 0
 
-    def _send(self, size_bytes: int, index: int) -> int:
-        leaves_at = max(self._clock.now, self._bottleneck_free_at)
+    def _send(self, size_bytes: int, index: int, after: int = 0) -> int:
+        leaves_at = max(self._clock.now + after, self._bottleneck_free_at)
         if self._ns_per_byte:
             leaves_at += round(size_bytes * self._ns_per_byte)
         self._bottleneck_free_at = leaves_at

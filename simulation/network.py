@@ -20,6 +20,7 @@ enough has arrived. Not modelled: congestion control, retransmission timers (a l
 """
 
 import abc
+import enum
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,7 +79,8 @@ class ServerEnd(Protocol):
     """What a server process is told about a connection. It names it by writing `link.server_id`, and is told of frames and
     losses for as long as that is there."""
 
-    def websocket_opened(self, link: "WebSocketLink") -> None: ...
+    def upgrade_arrived(self, link: "WebSocketLink") -> None:
+        """The request for an upgrade; answered by `link.upgrade()`."""
 
     def request_arrived(self, link: "HttpLink", request: frames.RequestFrame) -> None: ...
 
@@ -88,24 +90,38 @@ class ServerEnd(Protocol):
 
     def bytes_taken(self, connection_id: int) -> None: ...
 
+    def released(self, link: "Link") -> None:
+        """Its end of a connection is gone, whatever became of it."""
+
+
+class Syn(enum.Enum):
+    """What happens to a SYN that no process takes up."""
+
+    REFUSED = "nobody listens: it is answered by a reset"
+    DROPPED = "the queue of connections to be accepted is full: it is not answered, and the client's system repeats it"
+
 
 class ServerMachine(Protocol):
-    """Where the server runs, while it does."""
+    """Where the server's processes run."""
 
-    @property
-    def process(self) -> ServerEnd | None: ...
+    def take(self, link: "Link") -> ServerEnd | Syn:
+        """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
 
 
 class Link(abc.ABC):
     """One TCP connection, from its SYN until both ends are gone."""
 
-    def __init__(self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int) -> None:
+    def __init__(
+        self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int, token: str | None = None
+    ) -> None:
+        """`token`: what the client's requests on it carry in their heads."""
         self.line = line
         self._client = client
         self._machine = machine
         self._server: ServerEnd | None = None  # the process that took the connection, while its end is there
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
+        self.token = token
         self._send_buffer_bytes = send_buffer_bytes
         self._number = line.add(self)
         name = f"{line.client}/{self._number}"
@@ -167,13 +183,15 @@ class Link(abc.ABC):
         else:
             self._drop()
 
-    def server_leaves(self, ending: Ending) -> None:
-        """The server closes its end, after what it sent before, and is told of nothing any more."""
-        if self._server is None:
+    def server_leaves(self, ending: Ending, after: int = 0) -> None:
+        """The server closes its end, after what it sent before, and is told of nothing any more. `after`: as in Lane.push."""
+        server = self._server
+        if server is None:
             return
         self._server = self.server_id = None
-        self._down.push(self._end_at_client, ending)
+        self._down.push(self._end_at_client, ending, 0, after)
         self._clear_up()
+        server.released(self)
 
     def server_dies(self) -> None:
         """The server's process is gone, and its operating system says so to the client."""
@@ -184,17 +202,19 @@ class Link(abc.ABC):
         self._is_waited_for = self._down.bytes_held > self._send_buffer_bytes
         return self._is_waited_for
 
-    def send_to_client(self, frame: frames.Frame, size_bytes: int) -> None:
-        self._down.push(self._frame_at_client, frame, size_bytes)
+    def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
+        """`after`: as in Lane.push."""
+        self._down.push(self._frame_at_client, frame, size_bytes, after)
 
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
         self._has_crossed = True
-        if self.line.refusals or self._machine.process is None:
+        answer = Syn.REFUSED if self.line.refusals else self._machine.take(self)
+        if answer is Syn.REFUSED:
             self._down.push(self._end_at_client, REFUSED)
-        else:
-            self._server = self._machine.process
+        elif answer is not Syn.DROPPED:
+            self._server = answer
             self._down.push(self._connected_at_client)
 
     @abc.abstractmethod
@@ -220,8 +240,10 @@ class Link(abc.ABC):
         self._drop()
         server, server_id = self._server, self.server_id
         self._server = self.server_id = None
-        if server is not None and server_id is not None:
-            server.connection_lost(server_id)
+        if server is not None:
+            if server_id is not None:
+                server.connection_lost(server_id)
+            server.released(self)
 
     def _end_at_client(self, ending: Ending) -> None:
         self._drop()
@@ -244,10 +266,18 @@ class Link(abc.ABC):
 class WebSocketLink(Link):
     """A connection that asks to be upgraded as soon as it stands."""
 
-    def __init__(self, line: Line, client: ClientEnd, connection_id: int, machine: ServerMachine, send_buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        line: Line,
+        client: ClientEnd,
+        connection_id: int,
+        machine: ServerMachine,
+        send_buffer_bytes: int,
+        token: str | None = None,
+    ) -> None:
         self._connection_id = connection_id
         self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
-        super().__init__(line, client, machine, send_buffer_bytes)
+        super().__init__(line, client, machine, send_buffer_bytes, token)
 
     def cut_if_websocket(self) -> None:
         if self._is_upgraded:
@@ -266,8 +296,11 @@ class WebSocketLink(Link):
             return
         self._is_upgraded = True
         if self._server is not None:
-            self._server.websocket_opened(self)
-            self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES)
+            self._server.upgrade_arrived(self)
+
+    def upgrade(self, after: int = 0) -> None:
+        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Lane.push."""
+        self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
 
     def _upgraded_at_client(self, _: None) -> None:
         if not self._client_is_gone:
@@ -294,12 +327,14 @@ class WebSocketLink(Link):
 class HttpLink(Link):
     """A kept-alive connection: one request at a time, each with one answer."""
 
-    def __init__(self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int) -> None:
+    def __init__(
+        self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int, token: str | None = None
+    ) -> None:
         self.request: frames.RequestFrame | None = None
         """The one under way."""
         self._waiting_bytes: int | None = None  # of a request that waits for the connection
         self._waits_for_connection = True
-        super().__init__(line, client, machine, send_buffer_bytes)
+        super().__init__(line, client, machine, send_buffer_bytes, token)
 
     def cut_if_websocket(self) -> None:
         pass
@@ -322,10 +357,10 @@ class HttpLink(Link):
         if self._server is not None:
             self._server.request_arrived(self, request)
 
-    def answer(self, frame: frames.Frame, size_bytes: int) -> None:
-        """The server answers the request under way, and is told of nothing any more before the next."""
+    def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
+        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Lane.push."""
         self.server_id = None
-        self._down.push(self._frame_at_client, frame, size_bytes)
+        self._down.push(self._frame_at_client, frame, size_bytes, after)
         self._clear_up()
 
     def _part_at_client(self) -> None:

@@ -20,7 +20,17 @@ from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from simulation.clock import Alarm, Clock
-from simulation.network import ANSWER_HEAD_BYTES, Ending, HttpLink, WebSocketLink, failed, websocket_bytes
+from simulation.network import (
+    ANSWER_HEAD_BYTES,
+    Ending,
+    HttpLink,
+    Link,
+    ServerEnd,
+    Syn,
+    WebSocketLink,
+    failed,
+    websocket_bytes,
+)
 from simulation.peer import CONTROL_FRAMES_MAX, Peer
 from simulation.recording import record_answers, record_observations
 from simulation.store import SimulatedStore
@@ -56,6 +66,10 @@ class ServerHost:
         self.process = None
         self.store.crash()
 
+    def take(self, link: Link) -> ServerEnd | Syn:
+        """As ServerMachine.take."""
+        return Syn.REFUSED if self.process is None else self.process
+
     def next_connection_id(self) -> int:
         self._connections_opened += 1
         return self._connections_opened
@@ -85,7 +99,8 @@ class Process:
 
     # The network speaks.
 
-    def websocket_opened(self, link: WebSocketLink) -> None:
+    def upgrade_arrived(self, link: WebSocketLink) -> None:
+        link.upgrade()
         connection_id = link.server_id = self._host.next_connection_id()
         self._peers[connection_id] = Peer(connection_id, link, self.more_for)
         self._opened(connection_id, Transport.WEBSOCKET, link.line.client)
@@ -117,6 +132,9 @@ class Process:
             self._run.bytes_taken(connection_id, self._now())
             self._pump()
             peer.drain_now()
+
+    def released(self, link: Link) -> None:
+        """As ServerEnd.released."""
 
     def more_for(self, peer: Peer) -> tuple[frames.Frame, int] | None:
         """What a lagging reader is given next, and its size; None when it has everything, and is current from here on."""
