@@ -1,0 +1,25 @@
+"""All guarantees at once over one set of drawn worlds: what mutation testing runs, because it is one test and judges everything.
+
+The examples are the same in every run and nothing is shrunk: here it only matters whether something breaks.
+"""
+
+from hypothesis import HealthCheck, Phase, given, settings
+
+from .hostile_link import Setup
+from .schedules import play, schedules, setups
+from .steps import Step
+
+EXAMPLES = 150
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(setup=setups(), schedule=schedules())
+def test_every_guarantee_at_once(setup: Setup, schedule: list[Step]) -> None:
+    assert play(setup, schedule) == []
