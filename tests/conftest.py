@@ -1,11 +1,11 @@
-"""Profiles of Hypothesis (`fast` is the default, `thorough` is chosen with `--hypothesis-profile thorough`), and what CI adds:
-no test may be skipped there."""
+"""Profiles of Hypothesis (`fast` is the default, `thorough` is chosen with `--hypothesis-profile thorough`, `mutation` repeats
+exactly and shrinks nothing), and what CI adds: no test may be skipped there."""
 
 import os
 from collections.abc import Generator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -19,6 +19,16 @@ settings.register_profile(
 )
 settings.register_profile(
     "thorough", max_examples=5000, deadline=None, print_blob=True, derandomize=False, suppress_health_check=_SLOW_IS_FINE
+)
+
+settings.register_profile(
+    "mutation",
+    max_examples=35,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=_SLOW_IS_FINE,
 )
 
 

@@ -9,7 +9,7 @@ from .hostile_link import Setup
 from .schedules import play, schedules, setups
 from .steps import Step
 
-EXAMPLES = 150
+EXAMPLES = 60
 
 
 @settings(
