@@ -5,9 +5,10 @@ The examples are the same in every run and nothing is shrunk: here it only matte
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from .hostile_link import Setup
-from .schedules import play, schedules, setups
-from .steps import Step
+from simulation.hostile.settling import play
+from simulation.hostile.steps import Step
+from simulation.hostile.world import Setup
+from simulation.strategies.schedules import schedules, setups
 
 EXAMPLES = 60
 

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.config import ClientConfig, ServerConfig
-
-from .hostile_link import WAIT_MAX_S, Setup, World
-from .steps import Calm, Publish, Swallow
+from simulation.hostile.steps import Calm, Publish, Swallow
+from simulation.hostile.world import WAIT_MAX_S, Setup, World
 
 HEARTBEAT_S = 3.0
 

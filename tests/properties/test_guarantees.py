@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 
-from .hostile_link import Setup
-from .schedules import play, schedules, setups
-from .steps import Step
+from simulation.hostile.settling import play
+from simulation.hostile.steps import Step
+from simulation.hostile.world import Setup
+from simulation.strategies.schedules import schedules, setups
 
 worlds = given(setup=setups(), schedule=schedules())
 

@@ -6,10 +6,8 @@ All were mended in the machines; the steps are kept because they are short enoug
 import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
-
-from .hostile_link import Setup, World
-from .schedules import play, settle
-from .steps import (
+from simulation.hostile.settling import play, settle
+from simulation.hostile.steps import (
     Answer,
     Block,
     Calm,
@@ -28,6 +26,7 @@ from .steps import (
     Up,
     Wait,
 )
+from simulation.hostile.world import Setup, World
 
 CHAT = Publish(0, "CHAT", 0)
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)

@@ -24,10 +24,10 @@ from reference.protocol.receiving import Receiving
 from reference.protocol.run_state import Fold
 from reference.protocol.sending import Sending
 from reference.protocol.sequencer import Sequencer
-
-from .hostile_link import Setup
-from .schedules import play, schedules, setups
-from .steps import Step
+from simulation.hostile.settling import play
+from simulation.hostile.steps import Step
+from simulation.hostile.world import Setup
+from simulation.strategies.schedules import schedules, setups
 
 EXAMPLES_MAX = 1000
 Patch = pytest.MonkeyPatch

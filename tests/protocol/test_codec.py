@@ -22,8 +22,8 @@ from reference.protocol.codec import (
     encoded_bytes,
 )
 from reference.protocol.errors import CloseCode, RemoteError
+from simulation.strategies.frames import frames_of, json_values, nearly
 
-from .frame_strategies import json_values, near, structs_of
 from .machines import EXAMPLES
 
 Decode = Callable[[bytes], frames.Frame]
@@ -71,7 +71,7 @@ def test_every_frame_that_travels_as_json_is_tested_here() -> None:
 @KINDS
 def test_a_frame_survives_the_way(kind: type[frames.Frame]) -> None:
     @settings(max_examples=12)
-    @given(structs_of(kind))
+    @given(frames_of(kind))
     def survives(frame: frames.Frame) -> None:
         wire = encode(frame)
         heard = DECODERS[kind](wire)
@@ -84,7 +84,7 @@ def test_a_frame_survives_the_way(kind: type[frames.Frame]) -> None:
 
 
 @settings(max_examples=15)
-@given(structs_of(frames.Message))
+@given(frames_of(frames.Message))
 def test_a_message_is_the_same_publish_on_either_transport(message: frames.Message) -> None:
     (alone,) = msgspec.json.decode(encode(frames.PublishRequest(client_id="c", messages=(message,))))["messages"]
     over_websocket = msgspec.json.decode(encode(message.as_frame()))
@@ -116,7 +116,7 @@ def test_arbitrary_bytes_are_refused(message: bytes) -> None:
 @KINDS
 def test_nearly_valid_bytes_are_understood_or_refused(kind: type[frames.Frame]) -> None:
     @settings(max_examples=20)
-    @given(near(encode(EXAMPLES[kind])))
+    @given(nearly(encode(EXAMPLES[kind])))
     def understood(message: bytes) -> None:
         understood_or_refused(DECODERS[kind], message)
 

@@ -3,8 +3,8 @@
 from hypothesis import given, note
 
 from simulation.scenario import Scenario
+from simulation.strategies.scenarios import scenarios
 from simulation.world import run
-from tests.simulation.drawn import scenarios
 
 
 @given(scenario=scenarios())

@@ -9,8 +9,8 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
 from simulation.faults import Outage, Reset
 from simulation.scenario import ClientPart, Group, Scenario, load_scenario, parse_scenario
+from simulation.strategies.scenarios import scenarios
 from simulation.world import run
-from tests.simulation.drawn import scenarios
 from tests.simulation.worlds import everything
 
 LIBRARY = sorted((Path(__file__).parents[2] / "docs" / "scenarios").glob("*.toml"))

@@ -9,11 +9,10 @@ from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS
-
-from .bounds import check_client
-from .ground import CLIENT_KNOWS, POLICY, Draws, Ground
-from .journal import View
-from .network import End, Opened, Request, Wire
+from simulation.hostile.bounds import check_client
+from simulation.hostile.ground import CLIENT_KNOWS, POLICY, Draws, Ground
+from simulation.hostile.journal import View
+from simulation.hostile.network import End, Opened, Request, Wire
 
 
 class Host:
@@ -201,6 +200,7 @@ class Host:
         """Note what a frame that is about to be received means to this client and its application."""
         if isinstance(frame, frames.Goaway) and self.session.state is not ClientState.CLOSED:
             self._not_before = max(self._not_before, self._ground.now + frame.retry_after_ms * NS_PER_MS)
-        begins = isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh"
-        if begins and self._ground.setup.client.start != "snapshot" and self.view.epoch is None:
+        if not isinstance(frame, frames.Welcome | frames.PollAnswer) or frame.outcome != "fresh":
+            return
+        if self._ground.setup.client.start != "snapshot" and self.view.epoch is None:
             self.view.begins_at = (frame.epoch, frame.after_sequence)

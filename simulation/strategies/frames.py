@@ -1,4 +1,4 @@
-"""Frames of every type, generated from the types themselves: the bounds that stand in `frames` are the bounds drawn from.
+"""Frames of every type, made from the types themselves: the bounds that stand in `reference.protocol.frames` are drawn from.
 
 What a type cannot say, because it is a rule between fields, is put right by `_SETTLED`; a rule that is missing there shows
 itself, since building a frame checks it.
@@ -6,6 +6,7 @@ itself, since building a frame checks it.
 
 import re
 import string
+import typing
 from typing import Any
 
 import msgspec
@@ -13,20 +14,39 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from reference.protocol import frames
-from reference.protocol.events import Event
+from reference.protocol.events import Data, Event
 
 INT64_MAX = 2**63 - 1
 
-texts = st.text(max_size=12)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-INT64_MAX - 1, INT64_MAX) | st.floats(allow_nan=False, allow_infinity=False) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=5,
-)
-json_objects = st.dictionaries(texts, json_values, max_size=3)
+CLIENT_FRAMES: tuple[type[frames.Frame], ...] = typing.get_args(frames.ClientFrame)
+SERVER_FRAMES: tuple[type[frames.Frame], ...] = typing.get_args(frames.ServerFrame)
+REQUEST_FRAMES: tuple[type[frames.Frame], ...] = typing.get_args(frames.RequestFrame)
+ANSWER_FRAMES: tuple[type[frames.Frame], ...] = typing.get_args(frames.AnswerFrame)
 
 
-def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
+def _json_values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    numbers = st.integers(-INT64_MAX - 1, INT64_MAX) | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | numbers | texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=5,
+    )
+
+
+_any_texts = st.text(max_size=12)
+_kept_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+json_values = _json_values(_any_texts)
+"""Whatever JSON can say."""
+json_objects = st.dictionaries(_any_texts, json_values, max_size=3)
+_payloads: st.SearchStrategy[Data] = st.dictionaries(_kept_texts, _json_values(_kept_texts), max_size=4)
+
+
+def payloads() -> st.SearchStrategy[Data]:
+    """JSON objects that every store and every reader keeps unchanged (protocol 1.6): no NUL, no half of a surrogate pair."""
+    return _payloads
+
+
+def _values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
     """Values of a type as msgspec describes it, its bounds among them."""
     match kind:
         case inspect.AnyType():
@@ -48,22 +68,32 @@ def values_of(kind: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.LiteralType(values=values):
             return st.sampled_from(sorted(values, key=str))
         case inspect.UnionType(types=types):
-            return st.one_of(*map(values_of, types))
+            return st.one_of(*map(_values_of, types))
         case inspect.VarTupleType(item_type=item, max_length=high):
-            return st.lists(values_of(item), max_size=min(high or 3, 3)).map(tuple)
+            return st.lists(_values_of(item), max_size=min(high or 3, 3)).map(tuple)
         case inspect.DictType():
-            return st.dictionaries(values_of(kind.key_type), values_of(kind.value_type), max_size=3)
+            return st.dictionaries(_values_of(kind.key_type), _values_of(kind.value_type), max_size=3)
         case inspect.StructType(cls=struct):
-            return structs_of(struct)
+            return frames_of(struct)
         case _:
             raise AssertionError(f"no strategy for {kind}: a new kind of field needs one")
 
 
-def structs_of(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
-    """Valid structs of that type."""
+def client_frames() -> st.SearchStrategy[frames.Frame]:
+    """What a client may say over WebSocket."""
+    return st.one_of([frames_of(kind) for kind in CLIENT_FRAMES])
+
+
+def server_frames() -> st.SearchStrategy[frames.Frame]:
+    """What a server may say over WebSocket."""
+    return st.one_of([frames_of(kind) for kind in SERVER_FRAMES])
+
+
+def frames_of(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    """Valid frames of one type, or valid structs of any other type that frames are made of."""
     info = inspect.type_info(struct)
     assert isinstance(info, inspect.StructType)
-    fields = {field.name: values_of(field.type) for field in info.fields}
+    fields = {field.name: _values_of(field.type) for field in info.fields}
     return st.fixed_dictionaries(fields).map(lambda values: struct(**_settled(struct, values)))
 
 
@@ -101,7 +131,7 @@ _SETTLED = {
 }
 
 
-def near(wire: bytes) -> st.SearchStrategy[bytes]:
+def nearly(wire: bytes) -> st.SearchStrategy[bytes]:
     """Bytes that are nearly `wire`: cut, doubled, overwritten, or with something foreign inside."""
     foreign = st.binary(max_size=4) | st.sampled_from(_FOREIGN)
     places = st.integers(0, len(wire))

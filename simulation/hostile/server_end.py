@@ -12,10 +12,9 @@ from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
-
-from .bounds import check_run
-from .ground import SERVER_CLOCK_AHEAD, SERVER_KNOWS, Ground
-from .network import End, Opened, Request, Wire
+from simulation.hostile.bounds import check_run
+from simulation.hostile.ground import SERVER_CLOCK_AHEAD, SERVER_KNOWS, Ground
+from simulation.hostile.network import End, Opened, Request, Wire
 
 
 class ServerEnd:

@@ -1,14 +1,15 @@
 """What the two ends of the hostile link share: the settings, the time, the wires and requests between them, and the journal."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import EventRegistry
-
-from .journal import Journal
-from .model import StoreModel
-from .network import Request, Wire
+from simulation.hostile.journal import Journal
+from simulation.hostile.model import StoreModel
+from simulation.hostile.network import Request, Wire
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
@@ -18,13 +19,12 @@ CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
 """Clients of a newer version publish a type that this server refuses for good."""
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from."""
 
     users: tuple[str, ...] = ("ann", "ben")
-    client: ClientConfig = field(default_factory=ClientConfig)
-    server: ServerConfig = field(default_factory=ServerConfig)
+    client: ClientConfig = ClientConfig()
+    server: ServerConfig = ServerConfig()
     chance: tuple[float, ...] = (0.0,)
     token_in_hello: bool = False
 

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from reference.protocol.config import ClientConfig, ServerConfig
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart, Workload
+from simulation.trace import Trace
+from simulation.world import run
 
 HORIZON_S = 20.0
 CLIENTS_MAX = 4
@@ -15,6 +17,7 @@ _durations = st.integers(0, 250).map(lambda tenths: tenths / 10)
 
 @st.composite
 def paths(draw: st.DrawFn) -> Path:
+    """Ways between a client and the server: none at all, a cable, a radio; some of them thin."""
     return Path(
         latency_s=draw(st.sampled_from([0.0, 0.001, 0.02, 0.3])),
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
@@ -24,18 +27,47 @@ def paths(draw: st.DrawFn) -> Path:
 
 @st.composite
 def faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
-    kind = draw(st.sampled_from([Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, ServerRestart]))
+    """One fault that hits some of these clients, or everyone."""
     at_s = draw(_times)
     clients = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)).map(tuple))
-    if kind is ServerRestart:
-        return ServerRestart(at_s=at_s, duration_s=draw(_durations))
-    if kind in (Reset, HalfOpen):
-        return kind(at_s=at_s, clients=clients)
-    return kind(at_s=at_s, clients=clients, duration_s=draw(_durations))
+    match draw(st.sampled_from(["reset", "half open", "restart", "outage", "stall", "refuse", "block upgrade"])):
+        case "reset":
+            return Reset(at_s=at_s, clients=clients)
+        case "half open":
+            return HalfOpen(at_s=at_s, clients=clients)
+        case "restart":
+            return ServerRestart(at_s=at_s, duration_s=draw(_durations))
+        case "outage":
+            return Outage(at_s=at_s, clients=clients, duration_s=draw(_durations))
+        case "stall":
+            return Stall(at_s=at_s, clients=clients, duration_s=draw(_durations))
+        case "refuse":
+            return Refuse(at_s=at_s, clients=clients, duration_s=draw(_durations))
+        case _:
+            return BlockUpgrade(at_s=at_s, clients=clients, duration_s=draw(_durations))
+
+
+def fault_schedules(names: tuple[str, ...], faults_max: int = 5) -> st.SearchStrategy[tuple[Fault, ...]]:
+    """Several faults, which may overlap."""
+    return st.lists(faults(names), max_size=faults_max).map(tuple)
+
+
+@st.composite
+def workloads(draw: st.DrawFn, rates_per_s: tuple[float, ...] = (0.1, 1.0, 5.0)) -> Workload:
+    """What each client does; events per second out of `rates_per_s`."""
+    rate = draw(st.sampled_from(rates_per_s))
+    return Workload(
+        graft_per_s=rate,
+        prune_per_s=rate / 2,
+        flag_per_s=rate / 5,
+        chat_per_s=rate,
+        cursor_per_s=draw(st.sampled_from([0.0, 2.0])),
+    )
 
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
+    """A few clients, their work and their faults; no more work than the drawn limits let through in time."""
     clients = draw(st.integers(1, CLIENTS_MAX))
     group = Group(name="c", clients=clients, path=draw(paths()))
     config = ClientConfig(
@@ -67,20 +99,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     commit_time_s = draw(st.sampled_from([0.0, 0.002, 0.5]))
     is_slow_store = commit_time_s == 0.5 and server.appends_pending_max <= 20
     is_thin = send_buffer_bytes == 4000 or group.path.bandwidth_bytes_per_s is not None or is_slow_store
-    rate = draw(st.sampled_from([0.1] if is_narrow else [0.1, 1.0] if is_thin else [0.1, 1.0, 5.0]))
+    rates_per_s = (0.1,) if is_narrow else (0.1, 1.0) if is_thin else (0.1, 1.0, 5.0)
     return Scenario(
         name="drawn",
         seed=draw(st.integers(0, 1000)),
         horizon_s=HORIZON_S,
         groups=(group,),
-        workload=Workload(
-            graft_per_s=rate,
-            prune_per_s=rate / 2,
-            flag_per_s=rate / 5,
-            chat_per_s=rate,
-            cursor_per_s=draw(st.sampled_from([0, 2])),
-        ),
-        faults=tuple(draw(st.lists(faults(group.client_names), max_size=5))),
+        workload=draw(workloads(rates_per_s)),
+        faults=draw(fault_schedules(group.client_names)),
         server=ServerPart(
             config=server,
             commit_time_s=commit_time_s,
@@ -88,3 +114,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         ),
         client=ClientPart(config=config, policy=FullJitterPolicy(cap_s=draw(st.sampled_from([1.0, 5.0])))),
     )
+
+
+def traces() -> st.SearchStrategy[Trace]:
+    """What a drawn scenario leaves behind when it is run: a trace for checkers, readers and figures to be tested on."""
+    return scenarios().map(lambda scenario: run(scenario).trace)

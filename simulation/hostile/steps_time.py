@@ -1,15 +1,13 @@
 """How time passes."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from reference.protocol.timers import NS_PER_MS
+from simulation.hostile.step import StepBase
+from simulation.hostile.world import World
 
-from .hostile_link import World
 
-
-@dataclass(frozen=True)
-class Wait:
+class Wait(StepBase, frozen=True):
     """Time passes and nothing arrives. Alarms ring exactly on time, or all of them late, or not yet."""
 
     ms: int
@@ -28,8 +26,7 @@ class Wait:
             world.ring()
 
 
-@dataclass(frozen=True)
-class NextAlarm:
+class NextAlarm(StepBase, frozen=True):
     """Time passes until exactly the next alarm, which rings a little late."""
 
     late_ms: int
@@ -41,8 +38,7 @@ class NextAlarm:
             world.ring()
 
 
-@dataclass(frozen=True)
-class UntilOpening:
+class UntilOpening(StepBase, frozen=True):
     """Nothing arrives until some client wishes to open a WebSocket, for a few alarms at most."""
 
     alarms: int
@@ -53,8 +49,7 @@ class UntilOpening:
                 NextAlarm(0).do(world)
 
 
-@dataclass(frozen=True)
-class Calm:
+class Calm(StepBase, frozen=True):
     """Everything goes as it should for a while."""
 
     ms: int

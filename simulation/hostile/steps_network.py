@@ -1,18 +1,17 @@
 """What the network does to wires and requests, and a socket to who writes to it."""
 
-from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from .hostile_link import World
-from .network import End, Request
-from .picking import pick
+from simulation.hostile.network import End, Request
+from simulation.hostile.picking import pick
+from simulation.hostile.step import StepBase
+from simulation.hostile.world import World
 
 Sight = Literal["now", "later", "never"]
 """When one end of a wire learns that it is cut: at once, after what is on its way to it, or never."""
 
 
-@dataclass(frozen=True)
-class Up:
+class Up(StepBase, frozen=True):
     """Some of what a client sent arrives at the server."""
 
     wire: int
@@ -25,8 +24,7 @@ class Up:
                 world.move_up(wire)
 
 
-@dataclass(frozen=True)
-class Down:
+class Down(StepBase, frozen=True):
     """Some of what the server sent arrives at a client."""
 
     wire: int
@@ -39,8 +37,7 @@ class Down:
                 world.move_down(wire)
 
 
-@dataclass(frozen=True)
-class Cut:
+class Cut(StepBase, frozen=True):
     """A wire dies; each end learns of it in its own time."""
 
     wire: int
@@ -72,8 +69,7 @@ class Cut:
                 assert_never(self.client_sees)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(StepBase, frozen=True):
     """A client's wish for a WebSocket is granted, refused, or left hanging."""
 
     opening: int
@@ -92,8 +88,7 @@ class Answer:
             world.server.accept(wire)
 
 
-@dataclass(frozen=True)
-class Http:
+class Http(StepBase, frozen=True):
     """A request arrives, its answer arrives, or the client is told that it failed while the request is still on its way."""
 
     request: int
@@ -120,8 +115,7 @@ class Http:
             world.requests.remove(request)
 
 
-@dataclass(frozen=True)
-class Stall:
+class Stall(StepBase, frozen=True):
     """Bytes on a wire are held back, in one direction, or flow again."""
 
     wire: int
@@ -136,8 +130,7 @@ class Stall:
             wire.down_is_stalled = self.stalls
 
 
-@dataclass(frozen=True)
-class StallHttp:
+class StallHttp(StepBase, frozen=True):
     """A request, or the answer to it, is held back, or goes on."""
 
     request: int
@@ -149,8 +142,7 @@ class StallHttp:
             request.is_stalled = self.stalls
 
 
-@dataclass(frozen=True)
-class Copy:
+class Copy(StepBase, frozen=True):
     """A proxy sends a poll again, as it may with a GET: a copy of it will arrive too, in its own time."""
 
     request: int
@@ -161,8 +153,7 @@ class Copy:
             world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(StepBase, frozen=True):
     """From now on a proxy refuses a client's WebSockets, or lets them pass again."""
 
     client: int
@@ -176,8 +167,7 @@ class Block:
                 Cut(world.wires.index(wire), "now", "later").do(world)
 
 
-@dataclass(frozen=True)
-class Choke:
+class Choke(StepBase, frozen=True):
     """A client's socket takes only so many batches more."""
 
     wire: int
@@ -190,8 +180,7 @@ class Choke:
             world.server.pump()
 
 
-@dataclass(frozen=True)
-class Swallow:
+class Swallow(StepBase, frozen=True):
     """The server's driver will lose the next batches for one client, and not know it."""
 
     wire: int

@@ -4,10 +4,10 @@ Numbers pick among what is there at that moment (modulo how many there are), so 
 well. A step for which there is nothing there does nothing.
 """
 
-from .steps_application import Hold, Join, Leave, MoveCursor, Publish
-from .steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Up
-from .steps_server import CheckToken, Crash, GoAway, LoseHistory, Restart, Store, StoreFails, TooSlow
-from .steps_time import Calm, NextAlarm, UntilOpening, Wait
+from simulation.hostile.steps_application import Hold, Join, Leave, MoveCursor, Publish
+from simulation.hostile.steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Up
+from simulation.hostile.steps_server import CheckToken, Crash, GoAway, LoseHistory, Restart, Store, StoreFails, TooSlow
+from simulation.hostile.steps_time import Calm, NextAlarm, UntilOpening, Wait
 
 Step = (
     Publish

@@ -18,8 +18,7 @@ from reference.protocol.outcomes import (
     SnapshotReceived,
 )
 from reference.protocol.records import Append, RunState
-
-from .model import ANSWERS_KEPT, History, fold_naively
+from simulation.hostile.model import ANSWERS_KEPT, History, fold_naively
 
 
 @dataclass(frozen=True)

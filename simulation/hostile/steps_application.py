@@ -1,17 +1,15 @@
 """What applications do."""
 
 import contextlib
-from dataclasses import dataclass
 from typing import Literal
 
 from reference.protocol.errors import InvalidEvent
+from simulation.hostile.picking import pick
+from simulation.hostile.step import StepBase
+from simulation.hostile.world import World
 
-from .hostile_link import World
-from .picking import pick
 
-
-@dataclass(frozen=True)
-class Publish:
+class Publish(StepBase, frozen=True):
     """An application publishes."""
 
     client: int
@@ -24,8 +22,7 @@ class Publish:
             host.publish(self.event_type, position=f"p{self.key}", step=f"s{self.key}")
 
 
-@dataclass(frozen=True)
-class MoveCursor:
+class MoveCursor(StepBase, frozen=True):
     client: int
     at: int
 
@@ -37,8 +34,7 @@ class MoveCursor:
             host.pump()
 
 
-@dataclass(frozen=True)
-class Hold:
+class Hold(StepBase, frozen=True):
     """An application stops reading, or reads again."""
 
     client: int
@@ -55,8 +51,7 @@ class Hold:
         host.pump()
 
 
-@dataclass(frozen=True)
-class Leave:
+class Leave(StepBase, frozen=True):
     """An application closes its session."""
 
     client: int
@@ -67,8 +62,7 @@ class Leave:
             host.leave()
 
 
-@dataclass(frozen=True)
-class Join:
+class Join(StepBase, frozen=True):
     """One client more, perhaps a second tab of a user who is here."""
 
     user: int

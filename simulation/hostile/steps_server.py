@@ -1,13 +1,11 @@
 """What happens to the server, and what its operator does."""
 
-from dataclasses import dataclass
+from simulation.hostile.picking import pick
+from simulation.hostile.step import StepBase
+from simulation.hostile.world import World
 
-from .hostile_link import World
-from .picking import pick
 
-
-@dataclass(frozen=True)
-class Store:
+class Store(StepBase, frozen=True):
     """The oldest batches become durable."""
 
     count: int
@@ -16,8 +14,7 @@ class Store:
         world.server.commit(self.count)
 
 
-@dataclass(frozen=True)
-class StoreFails:
+class StoreFails(StepBase, frozen=True):
     """The store gives an error; the first batches are durable all the same."""
 
     stored: int
@@ -26,8 +23,7 @@ class StoreFails:
         world.server.fail_append(self.stored)
 
 
-@dataclass(frozen=True)
-class Crash:
+class Crash(StepBase, frozen=True):
     """The server dies between append and acknowledge, and perhaps comes back at once."""
 
     stored: int
@@ -40,15 +36,13 @@ class Crash:
             world.server.restart()
 
 
-@dataclass(frozen=True)
-class Restart:
+class Restart(StepBase, frozen=True):
     def do(self, world: World) -> None:
         if world.server.run is None:
             world.server.restart()
 
 
-@dataclass(frozen=True)
-class LoseHistory:
+class LoseHistory(StepBase, frozen=True):
     """The server dies and its store is restored from an older copy: a new epoch."""
 
     kept: int
@@ -58,8 +52,7 @@ class LoseHistory:
         world.server.restart()
 
 
-@dataclass(frozen=True)
-class TooSlow:
+class TooSlow(StepBase, frozen=True):
     """The driver keeps too much for a client that takes nothing."""
 
     wire: int
@@ -71,8 +64,7 @@ class TooSlow:
             world.server.pump()
 
 
-@dataclass(frozen=True)
-class GoAway:
+class GoAway(StepBase, frozen=True):
     """The server is told to stop: it asks everyone to come back later, and comes back itself."""
 
     retry_after_ms: int
@@ -88,8 +80,7 @@ class GoAway:
         world.server.restart()
 
 
-@dataclass(frozen=True)
-class CheckToken:
+class CheckToken(StepBase, frozen=True):
     def do(self, world: World) -> None:
         if world.server.checks and world.server.run is not None:
             world.server.check_token()

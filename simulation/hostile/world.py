@@ -16,11 +16,10 @@ from collections.abc import Callable
 from functools import partial
 
 from reference.protocol.timers import NS_PER_MS, ns
-
-from .client_end import Host
-from .ground import WAIT_MAX_S, Ground, Setup
-from .network import Request, Wire
-from .server_end import ServerEnd
+from simulation.hostile.client_end import Host
+from simulation.hostile.ground import WAIT_MAX_S, Ground, Setup
+from simulation.hostile.network import Request, Wire
+from simulation.hostile.server_end import ServerEnd
 
 __all__ = ["WAIT_MAX_S", "Host", "Setup", "World"]
 ROUNDS_MAX = 50_000

@@ -1,0 +1,39 @@
+"""Hypothesis strategies for everything that this project talks about, and state machines for other people's servers and clients.
+
+    from hypothesis import given
+    from simulation import strategies
+    from simulation.world import run
+
+    @given(strategies.scenarios())
+    def test_ours(scenario):
+        assert run(scenario).is_ok
+
+`docs/strategies.md` lists them with an example each. Hypothesis is in the extra `test`; nothing else here imports it.
+"""
+
+from simulation.strategies.events import events, histories, publishes
+from simulation.strategies.frames import client_frames, frames_of, nearly, payloads, server_frames
+from simulation.strategies.scenarios import fault_schedules, faults, paths, scenarios, traces, workloads
+from simulation.strategies.schedules import schedules, setups
+from simulation.strategies.small_configs import client_configs, server_configs
+
+__all__ = [
+    "client_configs",
+    "client_frames",
+    "events",
+    "fault_schedules",
+    "faults",
+    "frames_of",
+    "histories",
+    "nearly",
+    "paths",
+    "payloads",
+    "publishes",
+    "scenarios",
+    "schedules",
+    "server_configs",
+    "server_frames",
+    "setups",
+    "traces",
+    "workloads",
+]

@@ -1,0 +1,146 @@
+"""Schedules for the hostile link: what a world begins with, and the steps that happen in it."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from simulation.hostile import steps
+from simulation.hostile.ground import Setup
+from simulation.strategies.small_configs import client_configs, server_configs
+
+
+@st.composite
+def setups(draw: st.DrawFn) -> Setup:
+    """A world to begin with: one to three clients, two of which may be tabs of one user."""
+    return Setup(
+        users=draw(st.sampled_from([("ann", "ben"), ("ann",), ("ann", "ann"), ("ann", "ann"), ("ann", "ben", "ann")])),
+        client=draw(client_configs()),
+        server=draw(server_configs()),
+        chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
+        token_in_hello=draw(st.booleans()),
+    )
+
+
+NEWEST = -1
+_few = st.integers(0, 4)
+_sights = st.sampled_from(["now", "later", "never"])
+_publishes = st.builds(
+    steps.Publish,
+    client=_few,
+    event_type=st.sampled_from(["GRAFT", "PRUNE", "FLAG", "CHAT", "CHAT", "NEWER"]),
+    key=st.integers(0, 2),
+)
+_calm = st.builds(steps.Calm, ms=st.sampled_from([5, 20, 600, 3000]))
+_open_by_hand = st.builds(
+    lambda opening, wire, count: [
+        steps.UntilOpening(4),
+        steps.Answer(opening, "open"),
+        steps.Down(wire, 1),
+        steps.Up(wire, 1),
+        steps.CheckToken(),
+        steps.Down(wire, count),
+    ],
+    opening=_few,
+    wire=_few,
+    count=st.integers(1, 3),
+)
+_late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=_few)
+_late_hello = st.builds(
+    lambda wire, ms: [
+        steps.Cut(wire, "now", "now"),
+        steps.UntilOpening(8),
+        steps.Answer(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Cut(NEWEST, "now", "later"),
+        steps.Stall(NEWEST, "up", True),
+        steps.Calm(ms),
+        steps.Up(NEWEST, 3),
+    ],
+    wire=_few,
+    ms=st.sampled_from([5, 600, 3000]),
+)
+_flap = [
+    steps.UntilOpening(8),
+    steps.Answer(NEWEST, "open"),
+    steps.Down(NEWEST, 1),
+    steps.Cut(NEWEST, "now", "now"),
+] * 3
+_lost_batch = st.builds(
+    lambda wire, lost, seen: [
+        steps.Swallow(wire, 1),
+        steps.Choke(wire, 1),
+        *lost,
+        steps.Calm(5),
+        *seen,
+        steps.Calm(5),
+        steps.Choke(wire, 0),
+        steps.Calm(5),
+    ],
+    wire=_few,
+    lost=st.lists(_publishes, min_size=1, max_size=2),
+    seen=st.lists(_publishes, min_size=1, max_size=6),
+)
+_fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=_few)
+_KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
+    # How often, among all of them, and what.
+    "calm": (12, _calm),
+    "up": (8, st.builds(steps.Up, wire=_few, count=st.integers(1, 4))),
+    "down": (8, st.builds(steps.Down, wire=_few, count=st.integers(1, 4))),
+    "answer": (4, st.builds(steps.Answer, opening=_few, how=st.sampled_from(["open", "open", "refuse", "hang"]))),
+    "http": (6, st.builds(steps.Http, request=_few, how=st.sampled_from(["arrive", "answer", "fail", "lose"]))),
+    "stall": (5, st.builds(steps.Stall, wire=_few, direction=st.sampled_from(["up", "down"]), stalls=st.booleans())),
+    "stall http": (5, st.builds(steps.StallHttp, request=_few, stalls=st.sampled_from([True, True, False]))),
+    "copy": (2, st.builds(steps.Copy, request=_few)),
+    "open by hand": (4, _open_by_hand),
+    "late answer": (3, _late_answer),
+    "fall back": (3, _fall_back),
+    "late hello": (3, _late_hello),
+    "flap": (2, st.just(_flap)),
+    "lost batch": (4, _lost_batch),
+    "store": (6, st.builds(steps.Store, count=st.integers(1, 3))),
+    "check token": (2, st.builds(steps.CheckToken)),
+    "next alarm": (4, st.builds(steps.NextAlarm, late_ms=st.sampled_from([0, 0, 1, 300]))),
+    "wait": (
+        4,
+        st.builds(steps.Wait, ms=st.sampled_from([1, 100, 1000, 5000]), alarms=st.sampled_from(["exact", "late", "not yet"])),
+    ),
+    "publish": (4, _publishes),
+    "publish many": (8, st.lists(_publishes, min_size=2, max_size=8)),
+    "cursor": (2, st.builds(steps.MoveCursor, client=_few, at=st.integers(0, 3))),
+    "hold": (2, st.builds(steps.Hold, client=_few, holds=st.booleans())),
+    "join": (1, st.builds(steps.Join, user=_few)),
+    "leave": (2, st.builds(steps.Leave, client=_few)),
+    "cut": (8, st.builds(steps.Cut, wire=_few, client_sees=_sights, server_sees=_sights)),
+    "block": (4, st.builds(steps.Block, client=_few, blocked=st.sampled_from([True, True, False]))),
+    "crash": (3, st.builds(steps.Crash, stored=st.integers(0, 2), restarts=st.sampled_from([True, True, False]))),
+    "restart": (3, st.builds(steps.Restart)),
+    "store fails": (2, st.builds(steps.StoreFails, stored=st.integers(0, 2))),
+    "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
+    "choke": (4, st.builds(steps.Choke, wire=_few, credit=st.integers(0, 2))),
+    "too slow": (1, st.builds(steps.TooSlow, wire=_few)),
+    "go away": (
+        1,
+        st.builds(steps.GoAway, retry_after_ms=st.sampled_from([0, 500, 3000]), spread_ms=st.sampled_from([0, 1000])),
+    ),
+}
+
+
+@st.composite
+def schedules(draw: st.DrawFn, long: int = 30) -> list[steps.Step]:
+    """Lists of steps: about as much traffic as faults, and time in between. Most are about `long` parts, and shrink to none.
+
+    Each schedule has kinds of steps that it leaves out and one that it prefers (swarm testing): a world that polls all day and
+    whose history is lost twice is rare when everything may happen at any time, and common this way.
+    """
+    left_out = draw(st.lists(st.sampled_from(sorted(_KINDS)), max_size=10))
+    preferred = draw(st.sampled_from(sorted(_KINDS)))
+    weighed = [kind for kind, (weight, _) in _KINDS.items() if kind not in left_out for _ in range(weight)]
+    weighed += [preferred] * 12
+    part = st.sampled_from(weighed).flatmap(lambda kind: _KINDS[kind][1])
+    # A least length of its own is what makes Hypothesis draw long lists; it is the first thing that shrinking gives up.
+    least = draw(st.sampled_from([0, long // 2, long, long]))
+    parts = draw(st.lists(part, min_size=least, max_size=2 * long))
+    schedule: list[steps.Step] = []
+    for drawn in parts:
+        schedule += drawn if isinstance(drawn, list) else [drawn]
+    return schedule
