@@ -46,6 +46,7 @@ class Admission:
         if hello.protocol != frames.PROTOCOL_VERSION:
             raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
         connection.hello = hello
+        connection.client_id = hello.client_id
         connection.state = ConnectionState.AUTHENTICATING
         if hello.token is None and connection.identity is not None:
             self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked

@@ -1,10 +1,11 @@
-"""What the parts of one client session share: its settings, its timers, and the two trays that its driver empties."""
+"""What the parts of one client session share: its settings, its timers, the two trays that its driver empties, and its tally."""
 
 import enum
 
 from reference.protocol.actions import ClientAction
 from reference.protocol.config import ClientConfig
 from reference.protocol.outcomes import Outcome
+from reference.protocol.tally import Tally
 from reference.protocol.timers import Timers
 
 
@@ -37,3 +38,4 @@ class Desk:
         self.timers: Timers[Timer] = Timers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []
+        self.tally = Tally()

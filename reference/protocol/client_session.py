@@ -269,7 +269,7 @@ class ClientSession:
                 self._receiving.snapshot(frame, now)
             case frames.Events():
                 if self._receiving.events(frame.events, now):
-                    self._links.leave(CloseCode.GOING_AWAY, f"event {self.position[1] + 1} is missing", now)
+                    self._links.leave_for_gap(f"event {self.position[1] + 1} is missing", now)
                 elif self._receiving.ack_due(now):
                     self._send(self._receiving.take_ack())
             case frames.Presence():
@@ -295,12 +295,12 @@ class ClientSession:
 
     def _welcomed(self, welcome: frames.Welcome, now: int) -> None:
         if self.state is ClientState.GREETING:  # a probe that succeeds is no reconnection: polling was connected
-            self._count_connection()
+            self._count_connection(now)
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
         self._sending.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
         self._sending.keep_limits(welcome.limits)
         self._receiving.welcomed(welcome, now)
-        self._send(self._pulse.ping(now))
+        self._send(self._pulse.ping(now, self.queued_messages))
 
     # Answers on the polling lane.
 
@@ -323,7 +323,7 @@ class ClientSession:
             return
         if not lane.has_arrived:
             lane.has_arrived = True
-            self._count_connection()
+            self._count_connection(now)
         self._links.session_id = answer.session_id or self._links.session_id
         self._sending.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
         self._receiving.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)
@@ -360,13 +360,13 @@ class ClientSession:
                 self._links.overdue(now)
             case Timer.PING:
                 if self._pulse.is_ping_due(now):
-                    self._send(self._pulse.ping(now))
+                    self._send(self._pulse.ping(now, self.queued_messages))
             case Timer.PONG:
                 if self._pulse.is_dead(now):
                     self._links.leave(CloseCode.HEARTBEAT_LOST, self._pulse.verdict, now)
             case Timer.TAIL:
                 if self._receiving.is_behind:
-                    self._links.leave(CloseCode.GOING_AWAY, f"event {self.position[1] + 1} has not come", now)
+                    self._links.leave_for_gap(f"event {self.position[1] + 1} has not come", now)
             case Timer.STEADY:
                 self._links.steady()
             case Timer.ACK:
@@ -395,7 +395,8 @@ class ClientSession:
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
-    def _count_connection(self) -> None:
+    def _count_connection(self, now: int) -> None:
+        self._desk.tally.recovered(now)
         if self._was_connected:
             self._record.reconnections += 1
         self._was_connected = True

@@ -9,6 +9,7 @@ import msgspec
 
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 
 FRAME_BYTES_MAX = 64 * 1024
 """The largest frame that a server takes from a client, in bytes; the default of its setting."""
@@ -60,7 +61,7 @@ def decode_answer(request: frames.RequestFrame, body: bytes, bytes_max: int = SE
 def _decode(decoder: "msgspec.json.Decoder[T]", message: str | bytes, bytes_max: int) -> T:
     size = len(message) if isinstance(message, bytes) else len(message.encode(errors="surrogatepass"))
     if size > bytes_max:
-        raise RemoteError(CloseCode.TOO_BIG, f"a frame of {size} bytes; the limit is {bytes_max}")
+        raise RemoteError(CloseCode.TOO_BIG, f"a frame of {size} bytes; the limit is {bytes_max}", Limit.FRAME_BYTES)
     try:
         return decoder.decode(message)
     except msgspec.ValidationError as error:

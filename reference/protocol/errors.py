@@ -12,6 +12,8 @@ import enum
 
 import msgspec
 
+from reference.protocol.limits import Limit
+
 
 class CloseCode(enum.IntEnum):
     """Why a connection ended (docs/protocol.md, section 6)."""
@@ -116,12 +118,16 @@ class SessionClosed(LocalError):
 
 
 class RemoteError(SteadywireError):
-    """The other side's fault: it sent what the protocol forbids. Carries the code to close its connection with."""
+    """The other side's fault: it sent what the protocol forbids. Carries the code to close its connection with.
 
-    def __init__(self, code: CloseCode, message: str) -> None:
+    `limit` is the one that it has reached, if that is what is wrong.
+    """
+
+    def __init__(self, code: CloseCode, message: str, limit: Limit | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.limit = limit
 
 
 class HttpProblem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

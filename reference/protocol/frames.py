@@ -22,11 +22,16 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 MILLISECONDS_MAX = 86_400_000
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)]
+TALLY_MAX = 1_000_000
+Tally = Annotated[int, msgspec.Meta(ge=0, le=TALLY_MAX)]
+RECOVERIES_MAX = 8
 
 Start = Literal["snapshot", "oldest", "head"]
 """Where a session without a position begins: the newest snapshot and all after it, all that is kept, or only what is new."""
 Outcome = Literal["fresh", "resumed", "snapshot", "reset"]
 ResetReason = Literal["epoch", "expired", "ahead"]
+FallbackReason = Literal["not_opened", "not_welcomed", "not_steady"]
+"""How far the last WebSocket came before its client went over to polling."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename="camel", omit_defaults=True):
@@ -85,11 +90,36 @@ class Ack(Frame, frozen=True, tag="ack"):
     sequence_number: Count
 
 
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An outage that is over: from the loss of the connection until the session was carried again.
+
+    `silence_ms`: how long the line had been silent when the client gave it up by itself; None if the end was told.
+    """
+
+    recovery_ms: Milliseconds
+    silence_ms: Milliseconds | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What only a client can know of its connections, since its last report. For metrics, and believed for nothing else.
+
+    `queued_messages` alone is no count: how many publishes wait for an answer now.
+    """
+
+    failed_attempts: Tally = 0
+    gaps: Tally = 0
+    duplicates: Tally = 0
+    failed_messages: Tally = 0
+    queued_messages: Tally = 0
+    recoveries: Annotated[tuple[Recovery, ...], msgspec.Meta(max_length=RECOVERIES_MAX)] = ()
+
+
 class Ping(Frame, frozen=True, tag="ping"):
     """`round_trip_ms` is what the ping before took by the client's own clock."""
 
     nonce: Count
-    round_trip_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    round_trip_ms: Annotated[float, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)] | None = None
+    report: Report | None = None
 
 
 class Auth(Frame, frozen=True, tag="auth"):
@@ -233,6 +263,7 @@ class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
     session_id: Id | None = None
     generation: Ordinal = 1
     start: Start = "snapshot"
+    fallback: FallbackReason | None = None
 
 
 class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
+from reference.protocol.limits import Limit
 from reference.protocol.membership import Membership, Session
+from reference.protocol.observations import Departed
 from reference.protocol.presence import Attendance
 from reference.protocol.run_desk import THE_RUN, RunDesk, RunTimer
 from reference.protocol.states import Transport
@@ -49,7 +51,8 @@ class Gathering:
         self.check_owner(client_id, user_id)
         sessions_max = self._desk.config.sessions_per_run_max
         if len(self._members) >= sessions_max and self._members.get(client_id) is None:
-            raise RemoteError(CloseCode.OVERLOADED, f"this run has {sessions_max} sessions; it takes no more now")
+            reason = f"this run has {sessions_max} sessions; it takes no more now"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.RUN_SESSIONS)
         session, loser, is_new = self._members.claim(client_id, user_id, named_session_id, generation, transport, new_session_id)
         self._desk.timers.cancel((RunTimer.GRACE, client_id))
         if is_new and self.attendance.arrive(user_id):
@@ -83,7 +86,10 @@ class Gathering:
         """The session is over."""
         session = self._members.drop(client_id)
         self._desk.timers.cancel((RunTimer.GRACE, client_id))
-        if session is not None and self.attendance.leave(session.user_id):
+        if session is None:
+            return
+        self._desk.observations.append(Departed(session.session_id, client_id))
+        if self.attendance.leave(session.user_id):
             self._presence_changed(now)
 
     def move_cursor(self, user_id: str, at: Data, now: int) -> None:

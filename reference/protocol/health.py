@@ -10,6 +10,7 @@ from collections import deque
 
 import msgspec
 
+from reference.protocol.frames import MILLISECONDS_MAX
 from reference.protocol.timers import NS_PER_MS
 
 
@@ -98,7 +99,7 @@ class HealthRecord:
 
     @property
     def last_round_trip_ms(self) -> float | None:
-        return self._round_trips[-1] / NS_PER_MS if self._round_trips else None
+        return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 
     def report(self, status: Status, transport: str | None, queued_messages: int) -> Health:
         ascending = sorted(duration / NS_PER_MS for duration in self._round_trips)

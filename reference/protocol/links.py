@@ -13,7 +13,7 @@ from reference.protocol.backoff import AskedWait, Draws, Reconnector, ReconnectP
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.fallback import FallbackPolicy, Trouble
-from reference.protocol.frames import Goaway, RequestFailed
+from reference.protocol.frames import FallbackReason, Goaway, RequestFailed
 from reference.protocol.outcomes import SessionEnded, StateChanged
 from reference.protocol.polling import PollingLane
 from reference.protocol.probes import Probes
@@ -22,6 +22,8 @@ from reference.protocol.receiving import Receiving
 from reference.protocol.sending import Sending
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
+
+_HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
 
 
 class Links:
@@ -102,7 +104,12 @@ class Links:
         """Our decision that the WebSocket is of no more use; the session goes on."""
         assert self.websocket is not None, "there is a connection to leave"
         self._desk.actions.append(Close((self.websocket,), code, message))
-        self.lost(None, message, now, is_failure=is_failure)
+        self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
+
+    def leave_for_gap(self, message: str, now: int) -> None:
+        """An event is missing, and only a resume can bring it."""
+        self._desk.tally.gaps += 1
+        self.leave(CloseCode.GOING_AWAY, message, now)
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
         self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
@@ -123,7 +130,7 @@ class Links:
         if probe_at is not None and probe_at < not_before:
             self._probes.schedule(not_before, not_before)  # spread anew: many clients were told the same time
 
-    def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
+    def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True, by_silence: bool = False) -> None:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
         is_newest = self.websocket_generation == self._generation
@@ -131,6 +138,7 @@ class Links:
             self._troubled_since = now
         if self.state.has_websocket:
             self._sending.connection_lost()
+        self._tally_loss(now, is_failed=is_failure and not was_steady, by_silence=by_silence)
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
@@ -146,6 +154,14 @@ class Links:
                 self._probe_failed(now)
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
+
+    def _tally_loss(self, now: int, *, is_failed: bool, by_silence: bool) -> None:
+        self._desk.tally.failed_attempts += is_failed
+        if self.state.is_polling:
+            return  # a probe is not what carries the session
+        self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
+        if self.state.has_websocket:
+            self._desk.tally.lost(now, by_silence=by_silence)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""

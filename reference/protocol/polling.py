@@ -28,6 +28,8 @@ class PollingLane:
         self._reconnector = reconnector
         self.connection_id: int | None = None
         self.generation = 0
+        self.fallback: frames.FallbackReason | None = None
+        """How far the last WebSocket came, for the server's records."""
         self.asked_in_epoch: str | None = None
         """Our epoch when the last poll was sent."""
         self._poll_generation: int | None = None  # of the request under way, None if there is none
@@ -73,6 +75,7 @@ class PollingLane:
             session_id=session_id,
             generation=self.generation,
             start=config.start,
+            fallback=self.fallback,
         )
         self.asked_in_epoch = epoch
         self._poll_generation = self.generation

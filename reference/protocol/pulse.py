@@ -32,8 +32,8 @@ class Pulse:
         """Pings whose answers would still be measured."""
         return len(self._sent_at)
 
-    def ping(self, now: int) -> frames.Ping:
-        """The next ping, to be sent now."""
+    def ping(self, now: int, queued_messages: int) -> frames.Ping:
+        """The next ping, to be sent now; it reports what the server cannot know."""
         nonce = self._next_nonce
         self._next_nonce += 1
         self._sent_at[nonce] = now
@@ -43,12 +43,14 @@ class Pulse:
         if self._unanswered_since is None:
             self._unanswered_since = now
         self._arm(self._due(now), now)
-        return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms)
+        report = self._desk.tally.report(nonce, queued_messages)
+        return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms, report=report)
 
     def heard(self, now: int) -> None:
         """Something came from the server."""
         self._heard_at = now
         self._unanswered_since = None
+        self._desk.tally.heard(now)
 
     def pong(self, nonce: int, now: int) -> bool:
         """An answer came. Returns whether it answers a ping of this connection."""
@@ -56,6 +58,7 @@ class Pulse:
         if sent_at is None:
             return False
         self._record.round_trip(now - sent_at)
+        self._desk.tally.told(nonce)
         return True
 
     def is_ping_due(self, now: int) -> bool:
@@ -77,6 +80,7 @@ class Pulse:
         """The connection is gone."""
         self._sent_at.clear()
         self._unanswered_since = None
+        self._desk.tally.untold()
         for timer in (Timer.PING, Timer.PONG):
             self._desk.timers.cancel(timer)
 

@@ -169,6 +169,7 @@ class Receiving:
             return False, False
         received = self.inbox.receive(events)
         self._desk.outcomes += received.deliver
+        self._desk.tally.duplicates += received.duplicates
         return bool(received.deliver), received.gap
 
     def _start_at(self, epoch: str, sequence_number: int) -> None:

@@ -44,13 +44,14 @@ class Requests:
     def publish(self, connection: Connection, request: frames.PublishRequest, now: int) -> frames.PublishAnswer | None:
         """Raises RemoteError."""
         user_id = self._begin(connection).user_id
+        connection.client_id = request.client_id
         self._gathering.check_owner(request.client_id, user_id)
         session = self._gathering.session_of(request.client_id)
         if session is not None:
             if request.generation < session.generation:
                 raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
             if request.generation > session.generation:
-                self._claim(connection, request.client_id, user_id, None, request.generation, 0, now)
+                self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
         connection.expected = tuple(message.client_sequence for message in request.messages)
         if len(set(connection.expected)) < len(connection.expected):
             raise RemoteError(CloseCode.BAD_FRAME, "two messages of one request have the same clientSequence")
@@ -91,7 +92,7 @@ class Requests:
         was_polling = session is not None and session.transport is Transport.POLLING
         if session is not None and poll.generation < session.generation + (not was_polling):
             return
-        self._claim(connection, client_id, user_id, poll.session_id, poll.generation, poll.wait_ms, now)
+        self._claim(connection, client_id, user_id, poll.session_id, poll.generation, poll.wait_ms, poll.fallback, now)
 
     def _claim(
         self,
@@ -101,6 +102,7 @@ class Requests:
         session_id: str | None,
         generation: int,
         wait_ms: int,
+        reason: frames.FallbackReason | None,
         now: int,
     ) -> None:
         known = self._gathering.session_of(client_id)
@@ -109,7 +111,7 @@ class Requests:
             client_id, user_id, session_id, generation, Transport.POLLING, connection.new_session_id, now
         )
         if falls_back:
-            self._desk.observations.append(FellBack(session.session_id, session.user_id))
+            self._desk.observations.append(FellBack(session.session_id, client_id, user_id, reason))
         self._gathering.stay(session, ns(self._desk.config.presence_grace_s) + wait_ms * NS_PER_MS, now)
 
     def _poll_answer(self, connection: Connection, poll: frames.PollRequest, now: int) -> frames.PollAnswer:

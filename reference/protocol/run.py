@@ -24,7 +24,8 @@ from reference.protocol.event_log import EventLog
 from reference.protocol.events import DEFAULT_REGISTRY, Event, EventRegistry
 from reference.protocol.fan_out import FanOut
 from reference.protocol.gathering import Gathering
-from reference.protocol.observations import Answered, Left, Observation, RoundTripMeasured
+from reference.protocol.limits import Limit
+from reference.protocol.observations import Observation
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.requests import Requests
 from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, RunDesk, RunTimer, TimerKey
@@ -65,14 +66,14 @@ class Run:
         self._connections[connection_id] = connection
         self._set(RunTimer.HELLO, connection_id, now + ns(self.config.hello_timeout_s))
         if len(self._connections) > self.config.connections_per_run_max:
-            limit = self.config.connections_per_run_max
-            self._close(connection, CloseCode.OVERLOADED, f"this run has {limit} connections; it takes no more", now)
+            reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
+            self._close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
 
-    def connection_lost(self, connection_id: int, now: int) -> None:
-        """The peer is gone, or the driver had to cut it."""
+    def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
+        """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            self._forget(connection, None, now)
+            self._forget(connection, None, now, peer_code)
             self.handle_timeout(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
@@ -84,7 +85,7 @@ class Run:
             connection.check(frame, now)
             self._receive(connection, frame, now)
         except RemoteError as error:
-            self._close(connection, error.code, error.message, now)
+            self._close(connection, error.code, error.message, now, limit=error.limit)
         self._close_losers(now)
         self._send_replies(now)
         self.handle_timeout(now)
@@ -93,7 +94,7 @@ class Run:
         """Something arrived that is no frame."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            self._close(connection, error.code, error.message, now)
+            self._close(connection, error.code, error.message, now, limit=error.limit)
 
     def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
         """The answer to `Authenticate`: whose token it is, or why it is refused."""
@@ -105,7 +106,7 @@ class Run:
                 raise identity
             self._admission.authenticated(connection, identity, now)
         except RemoteError as error:
-            self._close(connection, error.code, error.message, now)
+            self._close(connection, error.code, error.message, now, limit=error.limit)
         self.handle_timeout(now)
 
     # Readers take, or do not.
@@ -118,7 +119,7 @@ class Run:
             return batch
         seen = self._fan_out.catch_up(connection_id)
         if seen is not None:
-            self._cancel(RunTimer.STALLED, connection_id)
+            self._desk.timers.cancel((RunTimer.STALLED, connection_id))
             if seen != self._attendance.version:
                 for frame in self._attendance.full(now // NS_PER_MS):
                     self._desk.send((connection_id,), frame)
@@ -143,7 +144,8 @@ class Run:
         """What waits for this connection exceeds what its driver may keep."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            self._close(connection, CloseCode.TOO_SLOW, "this connection does not take what is sent to it", now)
+            reason = "this connection does not take what is sent to it"
+            self._close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
 
     def is_lagging(self, connection_id: int) -> bool:
         return self._fan_out.is_lagging(connection_id)
@@ -163,7 +165,7 @@ class Run:
         self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
-            self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now)
+            self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
         for connection, answer in self._requests.take_waiting(now):
             self._answer(connection, answer, now)
         self.handle_timeout(now)
@@ -265,11 +267,9 @@ class Run:
                     raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
                 session = session_of(connection)
                 session.acknowledged = max(session.acknowledged, number)
-            case frames.Ping(nonce=nonce, round_trip_ms=round_trip_ms):
+            case frames.Ping(nonce=nonce):
                 self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
-                if round_trip_ms is not None:
-                    session_id = session_of(connection).session_id
-                    self._desk.observations.append(RoundTripMeasured(session_id, round_trip_ms))
+                self._desk.pinged(session_of(connection), frame)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
@@ -316,18 +316,19 @@ class Run:
     def _fire_of_connection(self, timer: RunTimer, connection: Connection, now: int) -> None:
         match timer:
             case RunTimer.HELLO:
-                limit = self.config.hello_timeout_s
-                self._close(connection, CloseCode.HEARTBEAT_LOST, f"no hello within {limit:g} s", now)
+                reason = f"no hello within {self.config.hello_timeout_s:g} s"
+                self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now, limit=Limit.HELLO_TIME)
             case RunTimer.SILENCE:
                 reason = f"nothing was heard from this client for {self.config.silence_max_s:g} s"
-                self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now)
+                self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now, limit=Limit.SILENCE)
             case RunTimer.STALLED:
                 reason = f"nothing was taken for {self.config.slow_reader_timeout_s:g} s"
-                self._close(connection, CloseCode.TOO_SLOW, reason, now)
+                self._close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             case RunTimer.EXPIRING:
-                expires_at = _identity_of(connection).expires_at
-                assert expires_at is not None, "only a token that expires is warned of"
-                in_ms = min(max(0, (expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
+                identity = connection.identity
+                assert identity is not None, "a live connection is authenticated"
+                assert identity.expires_at is not None, "only a token that expires is warned of"
+                in_ms = min(max(0, (identity.expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
                 self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
             case RunTimer.EXPIRED:
                 self._close(connection, CloseCode.TOKEN, "the token has expired", now)
@@ -350,9 +351,7 @@ class Run:
             if connection is None:
                 continue
             answer = reply.answer
-            if isinstance(answer, frames.Accepted) or not answer.retryable:
-                session_id = connection.session.session_id if connection.session else None
-                self._desk.observations.append(Answered(session_id, isinstance(answer, frames.Accepted)))
+            self._desk.answered(connection.client_id, answer)
             if connection.transport is Transport.WEBSOCKET:
                 self._desk.send((reply.connection_id,), answer)
                 continue
@@ -363,14 +362,24 @@ class Run:
             reason = "a newer connection took the session over"
             self._close(self._connections[connection_id], CloseCode.SUPERSEDED, reason, now)
 
-    def _close(self, connection: Connection, code: int, message: str, now: int, *, retry_after_ms: int | None = None) -> None:
+    def _close(
+        self,
+        connection: Connection,
+        code: int,
+        message: str,
+        now: int,
+        *,
+        retry_after_ms: int | None = None,
+        limit: Limit | None = None,
+    ) -> None:
         target = (connection.connection_id,)
+        self._desk.limit_reached(limit)
         if connection.transport is Transport.WEBSOCKET and code >= 4000:
             self._desk.send(target, frames.Error(code=code, message=message))
         self._desk.actions.append(Close(target, code, message, retry_after_ms))
         self._forget(connection, code, now)
 
-    def _forget(self, connection: Connection, code: int | None, now: int) -> None:
+    def _forget(self, connection: Connection, code: int | None, now: int, peer_code: int | None = None) -> None:
         connection.state = ConnectionState.CLOSED
         connection_id = connection.connection_id
         if self._connections.pop(connection_id, None) is None:
@@ -379,20 +388,12 @@ class Run:
         self._requests.forget(connection_id)
         self._sequencer.forget_connection(connection_id)
         for timer in OF_CONNECTION:
-            self._cancel(timer, connection_id)
+            self._desk.timers.cancel((timer, connection_id))
         session = connection.session
-        if session is not None and connection.transport is Transport.WEBSOCKET:
-            self._desk.observations.append(Left(connection_id, session.session_id, code))
-            if session.connection_id == connection_id:
+        if connection.transport is Transport.WEBSOCKET:
+            self._desk.ended(connection_id, session, code, peer_code)
+            if session is not None and session.connection_id == connection_id:
                 self._gathering.disconnected(session, now)
 
     def _set(self, timer: RunTimer, owner: int | str, at: int) -> None:
         self._desk.timers.set((timer, owner), at)
-
-    def _cancel(self, timer: RunTimer, owner: int | str) -> None:
-        self._desk.timers.cancel((timer, owner))
-
-
-def _identity_of(connection: Connection) -> Identity:
-    assert connection.identity is not None, "the driver authenticates a request before it comes here"
-    return connection.identity

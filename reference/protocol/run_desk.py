@@ -4,8 +4,11 @@ import enum
 
 from reference.protocol.actions import Send, ServerAction
 from reference.protocol.config import ServerConfig
-from reference.protocol.frames import Frame
-from reference.protocol.observations import Observation
+from reference.protocol.errors import RejectCode
+from reference.protocol.frames import Accepted, Frame, Ping, Rejected, Report
+from reference.protocol.limits import Limit
+from reference.protocol.membership import Session
+from reference.protocol.observations import Answered, Left, LimitReached, Observation, Refused, Reported, RoundTripMeasured
 from reference.protocol.timers import Timers
 
 
@@ -39,6 +42,16 @@ TimerKey = tuple[RunTimer, int | str]
 """A timer and its owner: THE_RUN, a connection id, or a client id."""
 
 
+_LIMITS = {
+    RejectCode.RATE: Limit.PUBLISH_RATE,
+    RejectCode.TOO_MANY_UNANSWERED: Limit.UNANSWERED,
+    RejectCode.OVERLOADED: Limit.APPENDS_PENDING,
+    RejectCode.TOO_MANY_CLIENTS: Limit.CLIENTS,
+    RejectCode.STATE_FULL: Limit.STATE,
+}
+"""Rejections that say that a limit is reached."""
+
+
 class RunDesk:
     """One per run; the run's parts put their work on it."""
 
@@ -52,3 +65,28 @@ class RunDesk:
         """Send a frame, if there is one, to those connections, if there are any."""
         if connection_ids and frame is not None:
             self.actions.append(Send(connection_ids, frame))
+
+    def limit_reached(self, limit: Limit | None) -> None:
+        """A peer has reached a limit, if it is one."""
+        if limit is not None:
+            self.observations.append(LimitReached(limit))
+
+    def pinged(self, session: Session, ping: Ping) -> None:
+        """A client tells how it fares; whoever has nothing to report has nothing queued either."""
+        if ping.round_trip_ms is not None:
+            self.observations.append(RoundTripMeasured(session.session_id, session.client_id, ping.round_trip_ms))
+        self.observations.append(Reported(session.session_id, session.client_id, ping.report or Report()))
+
+    def ended(self, connection_id: int, session: Session | None, code: int | None, peer_code: int | None) -> None:
+        """A WebSocket is over, with our code, or the peer's, or without one."""
+        if session is not None:
+            self.observations.append(Left(connection_id, session.session_id, session.client_id, code, peer_code))
+        elif code is not None:
+            self.observations.append(Refused(connection_id, code))
+
+    def answered(self, client_id: str, answer: Accepted | Rejected) -> None:
+        """A publish has its answer."""
+        code = RejectCode(answer.code) if isinstance(answer, Rejected) else None
+        is_duplicate = isinstance(answer, Accepted) and answer.duplicate
+        self.observations.append(Answered(client_id, isinstance(answer, Accepted), code, is_duplicate))
+        self.limit_reached(None if code is None else _LIMITS.get(code))

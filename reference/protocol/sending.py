@@ -163,6 +163,8 @@ class Sending:
 
     def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
+        if code in tuple(FailureCode):  # the server knows what it has refused itself
+            self._desk.tally.failed_messages += 1
         self._desk.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from reference.protocol import frames
 from reference.protocol.allowance import Allowance
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 from reference.protocol.membership import Session
 from reference.protocol.sequencer import Answer
 from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Transport
@@ -41,6 +42,8 @@ class Connection:
     new_session_id: str
     """Drawn by the driver, for the session if it is a new one."""
     hello: frames.Hello | None = None
+    client_id: str = ""
+    """Who speaks, once it has said so."""
     session: Session | None = None
     results: dict[int, Answer] = field(default_factory=dict)
     """The answers to a publish request so far, by client sequence number."""
@@ -50,7 +53,7 @@ class Connection:
     def check(self, frame: frames.Frame, now: int) -> None:
         """Raise RemoteError unless the peer may say this now."""
         if self.allowance.spend(now):
-            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection")
+            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
         if type(frame) in SERVER_MAY_RECEIVE[self.state]:
             return
         name = type(frame).__name__.lower()

@@ -20,16 +20,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 import trio
 
+from reference.protocol import metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.observations import Observation
-from reference.server import metrics
 from reference.server.admission import Admission
 from reference.server.auth import Authenticator, authenticator_for
 from reference.server.clock import ServerClock
 from reference.server.connection import Upgrades
 from reference.server.exchanges import Exchanges
-from reference.server.live_run import Surroundings
 from reference.server.logs import log_fault, log_problem
+from reference.server.metrics import MetricSet
 from reference.server.monitor import Monitor
 from reference.server.operator_api import OperatorApi
 from reference.server.origins import OriginPolicy
@@ -37,7 +37,9 @@ from reference.server.registry import RunRegistry
 from reference.server.routes import http_app
 from reference.server.run_api import RunApi
 from reference.server.server import Parts, Server, ServerStatistics
+from reference.server.sessions import Traffic
 from reference.server.settings import ServerSettings
+from reference.server.surroundings import Surroundings
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
 
@@ -98,8 +100,8 @@ def _assemble(
 ) -> Server:
     monitor = Monitor()
 
-    def tell(observation: Observation) -> None:
-        monitor.observe(observation)
+    def tell(run_id: str, observation: Observation, traffic: Traffic) -> None:
+        monitor.observe(run_id, observation, traffic, clock.now())
         if observe is not None:
             observe(observation)
 
@@ -113,7 +115,7 @@ def _assemble(
         observe=tell,
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
-        on_fault=log_fault,
+        on_fault=monitor.and_count(log_fault),
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
         run_idle_s=settings.run_idle_s,
@@ -126,27 +128,37 @@ def _assemble(
         events=EventRegistry(settings.event_types),
         loaded_runs_max=settings.loaded_runs_max,
     )
-    monitor.metrics.show(metrics.ACTIVE, lambda: sum(live.websockets for live in runs.runs))
-    monitor.metrics.show(metrics.RUNS, lambda: len(runs))
-    monitor.metrics.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))
+    _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.secret is None)
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     exchanges = Exchanges(
         http_app(
             RunApi(runs, admission, body_bytes_max=settings.door.body_bytes_max),
-            OperatorApi(store, monitor, admission, log_fault),
+            OperatorApi(store, monitor, admission, shared.on_fault),
             allowed_origins=settings.allowed_origins,
-            on_fault=log_fault,
-        )
+            on_fault=shared.on_fault,
+        ),
+        monitor.http_answered,
     )
     door = FrontDoor(
         exchanges,
-        Upgrades(runs, admission, frame_bytes_max=settings.protocol.frame_bytes_max).on_upgrade,
+        Upgrades(runs, admission, monitor, frame_bytes_max=settings.protocol.frame_bytes_max).on_upgrade,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
-        on_problem=log_problem,
+        on_problem=monitor.and_count(log_problem),
     )
+    monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
     return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door), nursery)
+
+
+def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> None:
+    """What stands in memory now, looked at when somebody asks."""
+    shown.show(metrics.ACTIVE, lambda: sum(live.websockets for live in runs.runs))
+    shown.show(metrics.RUNS, lambda: len(runs))
+    shown.show(metrics.LAGGING, lambda: sum(live.lagging for live in runs.runs))
+    shown.show(metrics.LAG, lambda: max((live.lag for live in runs.runs), default=0))
+    shown.show(metrics.CONTROL_QUEUE, lambda: sum(live.control_frames for live in runs.runs))
+    shown.show(metrics.STORE_QUEUE, lambda: writer.statistics().appends_waiting)
 
 
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:

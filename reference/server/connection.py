@@ -12,8 +12,10 @@ import trio
 
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 from reference.server.admission import Admission
 from reference.server.live_run import LiveRun
+from reference.server.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.framing import frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -25,8 +27,9 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 class Upgrades:
     """Decides about upgrades, and serves what it has accepted."""
 
-    def __init__(self, runs: RunRegistry, admission: Admission, *, frame_bytes_max: int) -> None:
+    def __init__(self, runs: RunRegistry, admission: Admission, monitor: Monitor, *, frame_bytes_max: int) -> None:
         self._runs = runs
+        self._monitor = monitor
         self._admission = admission
         self._frame_bytes_max = frame_bytes_max
 
@@ -48,17 +51,23 @@ class Upgrades:
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
         except RemoteError as error:
+            self._monitor.refused(error.code)
             websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
             websocket.close(error.code, error.message)
             return
         async with trio.open_nursery() as nursery:
             connection_id = live.connect(websocket, nursery, identity)
+            peer_code = None
             try:
                 await self._converse(live, connection_id, websocket)
-            except WebSocketClosed:
-                pass
+            except WebSocketClosed as closed:
+                peer_code = closed.code if closed.by_peer else None
+                if not closed.by_peer and closed.code in (CloseCode.TOO_BIG, CloseCode.BAD_FRAME):
+                    # The byte level has closed, and the run does not know yet; else this is too late and changes nothing.
+                    limit = Limit.FRAME_BYTES if closed.code == CloseCode.TOO_BIG else None
+                    live.receive_nonsense(connection_id, RemoteError(CloseCode(closed.code), closed.reason, limit))
             finally:
-                live.lost(connection_id)
+                live.lost(connection_id, peer_code)
                 nursery.cancel_scope.cancel()
 
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:

@@ -14,7 +14,6 @@ no more inputs, and whoever comes next has it loaded anew. A fault of ours insid
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
@@ -23,49 +22,28 @@ import trio
 from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
 from reference.protocol.errors import RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
-from reference.protocol.observations import Observation
+from reference.protocol.observations import Joined
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
-from reference.server.auth import Authenticator
-from reference.server.clock import ServerClock
 from reference.server.encoding import Encoder
-from reference.server.monitor import Monitor
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
+from reference.server.sessions import Traffic
+from reference.server.surroundings import Surroundings
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
-from reference.store import GroupCommit, StoreError
+from reference.store import StoreError
 
 GATHER_MAX_NS = 50_000_000
 """The longest that a busy run gathers events before the next batch is stored."""
 
 STORE_FAILED = "what was sent last is not confirmed; come back"
 
-OnFault = Callable[[str, BaseException], None]
-"""Told, for the log, what failed and how."""
-
 
 class RunEnded(SteadywireError):
     """The run is no longer live here; load it anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all live runs of one server share."""
-
-    clock: ServerClock
-    writer: GroupCommit
-    authenticator: Authenticator
-    monitor: Monitor
-    observe: Callable[[Observation], None]
-    new_id: Callable[[], str]
-    next_connection_id: Callable[[], int]
-    on_fault: OnFault
-    control_frames_max: int
-    close_timeout_s: float
-    run_idle_s: float
 
 
 class LiveRun:
@@ -110,6 +88,18 @@ class LiveRun:
         """Readers that have not been given everything."""
         return sum(isinstance(peer, WebSocketPeer) and self.run.is_lagging(number) for number, peer in self._peers.items())
 
+    @property
+    def lag(self) -> int:
+        """Events that the reader furthest behind has not been given."""
+        return max(
+            (self.run.lag_of(number) for number, peer in self._peers.items() if isinstance(peer, WebSocketPeer)), default=0
+        )
+
+    @property
+    def control_frames(self) -> int:
+        """Frames beside the log that wait for sockets."""
+        return sum(peer.control_frames for peer in self._peers.values() if isinstance(peer, WebSocketPeer))
+
     def touch(self) -> None:
         """Somebody is about to use this run: it is not idle, or not for so long."""
         if self._idle_since is not None:
@@ -136,24 +126,35 @@ class LiveRun:
     def receive(self, connection_id: int, frame: Frame) -> None:
         """A frame has arrived."""
         self._shared.monitor.received()
-        self._feed(lambda: self.run.receive_frame(connection_id, frame, self._clock.now()))
+        now = self._clock.now()
+        peer = self._peers.get(connection_id)
+        if peer is not None:
+            peer.traffic.received += 1
+            peer.traffic.active_at = now
+        self._feed(lambda: self.run.receive_frame(connection_id, frame, now))
         self._catch_up(connection_id)
 
     def receive_nonsense(self, connection_id: int, error: RemoteError) -> None:
-        """Something arrived that is no frame."""
+        """Something arrived that is no frame; harmless if the connection is over."""
+        if connection_id not in self._peers:
+            return
         self._shared.monitor.received(is_nonsense=True)
         self._feed(lambda: self.run.receive_nonsense(connection_id, error, self._clock.now()))
 
-    def lost(self, connection_id: int) -> None:
-        """The connection is over, or its request is answered; harmless if the run knows already."""
+    def lost(self, connection_id: int, peer_code: int | None = None) -> None:
+        """The connection is over, with the peer's close code if it gave one, or its request is answered.
+
+        Harmless if the run knows already.
+        """
         if self._peers.pop(connection_id, None) is not None:
-            self._feed(lambda: self.run.connection_lost(connection_id, self._clock.now()))
+            self._feed(lambda: self.run.connection_lost(connection_id, self._clock.now(), peer_code))
 
     def request(self, frame: RequestFrame, identity: Identity) -> RequestPeer:
         """An HTTP request; wait for the peer's `settled`, or say `lost`. Raises RunEnded."""
-        peer = RequestPeer(self._shared.next_connection_id())
+        peer = RequestPeer(self._shared.next_connection_id(), frame.client_id)
         self._open(peer, Transport.POLLING, identity)
         self.receive(peer.connection_id, frame)
+        self._shared.monitor.requested(self.run_id, frame.client_id, self._clock.now())
         return peer
 
     # What the drain task of a peer asks for.
@@ -166,6 +167,7 @@ class LiveRun:
         if batch is None:
             return None
         self._shared.monitor.sent(len(batch.frame.events))
+        peer.traffic.sent += len(batch.frame.events)
         return self._encoder.batch(batch)
 
     def moves(self, peer: WebSocketPeer) -> None:
@@ -187,6 +189,7 @@ class LiveRun:
         for peer in list(self._peers.values()):
             peer.close(Close((peer.connection_id,), INTERNAL_ERROR, "internal error"))
         self._peers.clear()
+        self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
         if self._under_way is None:
             self.settled.set()
         self._on_end(self)
@@ -256,7 +259,8 @@ class LiveRun:
             for action in actions:
                 self._carry_out(action)
         for observation in run.take_observations():
-            self._shared.observe(observation)
+            peer = self._peers.get(observation.connection_id) if isinstance(observation, Joined) else None
+            self._shared.observe(self.run_id, observation, Traffic() if peer is None else peer.traffic)
         if self._failure is not None:
             self.end()
             return
@@ -297,6 +301,7 @@ class LiveRun:
                 peer.drain()
                 continue
             taken += 1
+            peer.traffic.sent += len(batch.frame.events)
             if peer.is_blocked:
                 self.run.handle_blocked(number, batch, now)
                 peer.drain()
@@ -317,9 +322,12 @@ class LiveRun:
             if isinstance(peer, RequestPeer):
                 peer.send(send.frame)
                 del self._peers[number]
+                self._shared.monitor.answered(self.run_id, peer.client_id, send.frame)
             elif peer is not None:
                 data = data or self._encoder.frame(send.frame)
-                if not peer.send(data):
+                if peer.send(data):
+                    peer.traffic.sent += 1
+                else:
                     overfull.append(number)
         self._shared.monitor.sent(len(send.connection_ids) - len(overfull))
         for number in overfull:

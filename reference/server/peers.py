@@ -23,6 +23,7 @@ import trio
 
 from reference.protocol.actions import Close
 from reference.protocol.frames import Frame
+from reference.server.sessions import Traffic
 from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
 
 PROGRESS_S = 1.0
@@ -54,6 +55,7 @@ class WebSocketPeer:
     ) -> None:
         self.connection_id = connection_id
         self.push = websocket.push_text
+        self.traffic = Traffic()
         self.is_draining = False
         self._websocket = websocket
         self._nursery = nursery
@@ -65,6 +67,11 @@ class WebSocketPeer:
         """How many of the queued frames go before the next batch; None: all that are there when the drain begins."""
         self._patience = trio.CancelScope()
         self._closing: Close | None = None
+
+    @property
+    def control_frames(self) -> int:
+        """Frames beside the log that wait for the socket."""
+        return len(self._control)
 
     @property
     def is_blocked(self) -> bool:
@@ -146,8 +153,10 @@ class WebSocketPeer:
 class RequestPeer:
     """A request over HTTP: `settled` is set once there is an `answer`, or a `failure`."""
 
-    def __init__(self, connection_id: int) -> None:
+    def __init__(self, connection_id: int, client_id: str | None) -> None:
         self.connection_id = connection_id
+        self.client_id = client_id
+        self.traffic = Traffic()
         self.settled = trio.Event()
         self.answer: Frame | None = None
         self.failure: Close | None = None

@@ -12,7 +12,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError, SteadywireError
-from reference.server.live_run import OnFault
+from reference.server.surroundings import OnFault
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.request_head import HttpRefusal
 

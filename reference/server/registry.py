@@ -13,7 +13,8 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import EventRegistry
 from reference.protocol.run import Run
-from reference.server.live_run import LiveRun, Surroundings
+from reference.server.live_run import LiveRun
+from reference.server.surroundings import Surroundings
 from reference.store import EventStore, StoreUnavailable
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -67,9 +68,12 @@ class RunRegistry:
     async def create(self, run_id: str) -> bool:
         """Make a run, durably. False: it was there already. Raises RemoteError."""
         try:
-            return await self._store.create_run(run_id, self._shared.new_id())
+            is_new = await self._store.create_run(run_id, self._shared.new_id())
         except StoreUnavailable as error:
             raise self._unavailable(f"run {run_id} could not be made", error) from error
+        if is_new:
+            self._shared.monitor.run_created()
+        return is_new
 
     async def open(self, run_id: str) -> LiveRun:
         """The live run; use it before the next checkpoint, since after it the run may have ended.

@@ -13,12 +13,12 @@ from litestar.config.cors import CORSConfig
 from litestar.types import ControllerRouterHandler
 
 from reference.protocol import frames
-from reference.server.live_run import OnFault
 from reference.server.openapi import document
 from reference.server.operator_api import OperatorApi, Status
 from reference.server.problems import AnyRequest, exception_handlers
 from reference.server.replay import ReplayAnswer
 from reference.server.run_api import CreatedRun, RunApi
+from reference.server.surroundings import OnFault
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import trio
 
+from reference.protocol import metrics
 from reference.protocol.config import ServerConfig
 from reference.protocol.frames import SUBPROTOCOL
-from reference.server import metrics
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.framing import frame_text

@@ -42,7 +42,16 @@ FRAMES: list[type[frames.Frame]] = [
     for union in (frames.ClientFrame, frames.ServerFrame, frames.RequestFrame, frames.AnswerFrame)
     for frame in typing.get_args(union)
 ]
-PARTS: list[type[msgspec.Struct]] = [Event, RunState, frames.Limits, frames.Retry, frames.Message, errors.HttpProblem]
+PARTS: list[type[msgspec.Struct]] = [
+    Event,
+    RunState,
+    frames.Limits,
+    frames.Retry,
+    frames.Report,
+    frames.Recovery,
+    frames.Message,
+    errors.HttpProblem,
+]
 CONFIGS: list[type[msgspec.Struct]] = [config.ClientConfig, config.ServerConfig]
 
 

@@ -18,9 +18,11 @@ NAMED: dict[str, Any] = {
     "count": frames.Count,
     "ordinal": frames.Ordinal,
     "ms": frames.Milliseconds,
+    "tally": frames.Tally,
     "start": frames.Start,
     "outcome": frames.Outcome,
     "reset reason": frames.ResetReason,
+    "fallback reason": frames.FallbackReason,
 }
 """Types that the document names instead of spelling out."""
 

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode
-from reference.server.metrics import METRICS
+from reference.protocol.metrics import METRICS
 from reference.server.openapi import OPERATIONS, document
 from reference.server.problems import STATUSES
 
@@ -47,7 +47,7 @@ def test_the_parameters_are_those_of_the_frames() -> None:
     paths = msgspec.json.decode(document())["paths"]
     poll = paths["/api/runs/{runId}/collaboration/poll"]["get"]["parameters"]
     names = [parameter["name"] for parameter in poll]
-    assert names == ["runId", "afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start"]
+    assert names == ["runId", "afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start", "fallback"]
     wait = next(parameter for parameter in poll if parameter["name"] == "waitMs")
     assert wait["schema"]["maximum"] == 25_000
 
@@ -74,7 +74,7 @@ async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_cloc
     assert values["orchestrator_websocket_connections_total",] == 2
     assert values["orchestrator_websocket_reconnections_total",] == 1
     assert values["orchestrator_websocket_connections_active",] == 1
-    assert values["orchestrator_websocket_disconnections_total", ("code", "none")] == 1
+    assert values["orchestrator_websocket_disconnections_total", ("by", "client"), ("code", "none")] == 1
     assert values["orchestrator_websocket_resumes_total", ("outcome", "fresh")] == 2
     assert values["orchestrator_websocket_resumes_total", ("outcome", "reset")] == 0
     assert values["orchestrator_websocket_message_latency_seconds_count",] == 1

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
-from reference.server.metrics import DISCONNECTIONS, LAGGING
+from reference.protocol.metrics import DISCONNECTIONS, LAGGING
 
 from .visitors import House, Visitor, open_house
 
@@ -62,7 +62,7 @@ async def test_a_reader_that_takes_nothing_is_left_after_a_while(autojump_clock:
             assert house.server.statistics().websockets == 2
             await trio.sleep(2)
             assert house.server.statistics().websockets == 1
-            assert house.server.monitor.metrics.value(DISCONNECTIONS, code="4008") == 1
+            assert house.server.monitor.metrics.value(DISCONNECTIONS, code="4008", by="server") == 1
             await trio.sleep(20)
             assert house.server.statistics().connections == 1
         assert (await alice.publish(51))["type"] == "accepted"
@@ -96,7 +96,7 @@ async def test_who_pings_and_never_reads_is_left_when_its_answers_pile_up(autoju
                 if house.server.statistics().websockets == 1:
                     break
             assert 20 < nonce < 100
-            assert house.server.monitor.metrics.value(DISCONNECTIONS, code="4008") == 1
+            assert house.server.monitor.metrics.value(DISCONNECTIONS, code="4008", by="server") == 1
         assert (await bob.publish(1))["type"] == "accepted"
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
+from reference.protocol.metrics import FAILURES
 from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
-from reference.server.metrics import FAILURES
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 

@@ -1,0 +1,36 @@
+"""The limits that a peer can reach, by name: what a metric counts when one is.
+
+Each is a setting of a server (docs/protocol.md, section 9, and docs/operations.md); what happens at it is said there. A name is a
+label of a metric, so there is a fixed number of them.
+"""
+
+import enum
+
+
+class Limit(enum.StrEnum):
+    """What was reached."""
+
+    # One connection.
+    FRAME_BYTES = "frame_bytes"
+    FRAME_RATE = "frame_rate"
+    HELLO_TIME = "hello_time"
+    SILENCE = "silence"
+    SLOW_READER = "slow_reader"
+    # One client, one user, one run.
+    PUBLISH_RATE = "publish_rate"
+    UNANSWERED = "unanswered"
+    OFFLINE_WINDOW = "offline_window"
+    CLIENTS = "clients"
+    STATE = "state"
+    APPENDS_PENDING = "appends_pending"
+    RUN_CONNECTIONS = "run_connections"
+    RUN_SESSIONS = "run_sessions"
+    USER_CONNECTIONS = "user_connections"
+    RUN_CREATIONS = "run_creations"
+    # The server.
+    LOADED_RUNS = "loaded_runs"
+    DOOR_CONNECTIONS = "door_connections"
+    HEAD_BYTES = "head_bytes"
+    HEAD_TIME = "head_time"
+    BODY_BYTES = "body_bytes"
+    REQUEST_TIME = "request_time"

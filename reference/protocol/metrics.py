@@ -1,0 +1,242 @@
+"""The metrics, in one table: names, units, labels and meanings, for the server, the simulator, dashboards and alerts.
+
+The brief's eight stand first, under its names with underscores for its dots. Counters end in `_total`, and times are in
+seconds. Labels have values from fixed, small sets, never the id of a run, a session or a user: a metric is for
+all of them together, and what one session does stands in the admin API. `LABEL_VALUES` lists the values that are shown from the
+start, at 0, since a rate over a series that does not exist yet misses its first step.
+
+This module holds definitions only. `reference.server.metrics` counts; a simulation counts in its own way under the same names.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reference.protocol.errors import CloseCode, RejectCode
+from reference.protocol.health import Quality
+from reference.protocol.limits import Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its kind, its name on the wire, its unit, what it means, and its labels or the bounds of its buckets."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    unit: str
+    text: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_WS = "orchestrator_websocket_"
+_ROUND_TRIP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+_COMMIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
+_OUTAGE_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+_COUNTS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+
+# The brief's eight.
+CONNECTIONS = Metric("counter", _WS + "connections_total", "connections", "Sessions that got a WebSocket connection")
+DISCONNECTIONS = Metric(
+    "counter",
+    _WS + "disconnections_total",
+    "connections",
+    "WebSocket connections of sessions that ended, by close code and by who closed; cut without a code: none",
+    ("code", "by"),
+)
+RECONNECTIONS = Metric(
+    "counter", _WS + "reconnections_total", "connections", "Connections of sessions that had been in the run before"
+)
+MESSAGES_IN = Metric("counter", _WS + "messages_in_total", "messages", "Frames and requests that came from clients")
+MESSAGES_OUT = Metric(
+    "counter",
+    _WS + "messages_out_total",
+    "messages",
+    "Events and other frames given to readers: each event counts once for each reader",
+)
+FAILURES = Metric(
+    "counter",
+    _WS + "message_failures_total",
+    "messages",
+    "Messages that failed: a publish rejected for good, one that a client says it gave up, what came and was no frame, "
+    "an event whose commit failed",
+    ("reason",),
+)
+LATENCY = Metric(
+    "histogram",
+    _WS + "message_latency_seconds",
+    "seconds",
+    "Round trips that clients measured with ping and pong, by their own clocks",
+    buckets=_ROUND_TRIP_S,
+)
+FALLBACKS = Metric(
+    "counter",
+    _WS + "fallback_http_total",
+    "sessions",
+    "Sessions that went over to HTTP polling, by how far their last WebSocket came; unknown: the client did not say",
+    ("reason",),
+)
+
+# Connections and sessions.
+ACTIVE = Metric("gauge", _WS + "connections_active", "connections", "WebSocket connections that stand now")
+SESSIONS = Metric("gauge", _WS + "sessions", "sessions", "Sessions that are carried now, by transport", ("transport",))
+SESSIONS_BY_QUALITY = Metric(
+    "gauge",
+    _WS + "sessions_by_quality",
+    "sessions",
+    "Sessions that are carried now, by the quality of their connection",
+    ("quality",),
+)
+QUALITY = Metric(
+    "gauge", _WS + "quality_score", "points", "Mean quality score, 0 to 100, of the sessions that have one; NaN without any"
+)
+DELIVERY_RATE = Metric(
+    "gauge",
+    _WS + "delivery_rate_ratio",
+    "ratio",
+    "Of the publishes that were settled in the sessions that are carried now, the part that was accepted; NaN without any",
+)
+REFUSALS = Metric(
+    "counter", _WS + "refusals_total", "connections", "WebSockets that were closed before a welcome, by close code", ("code",)
+)
+RESUMES = Metric(
+    "counter", _WS + "resumes_total", "connections", "Welcomes by their outcome: fresh, resumed, snapshot, reset", ("outcome",)
+)
+RESUME_EVENTS = Metric(
+    "histogram",
+    _WS + "resume_events",
+    "events",
+    "Events between the place where a welcomed session begins and the head",
+    buckets=_COUNTS,
+)
+
+# What clients report.
+FAILED_ATTEMPTS = Metric(
+    "counter", _WS + "failed_attempts_total", "connections", "WebSockets that failed before they were steady, as clients report"
+)
+RECOVERY = Metric(
+    "histogram",
+    _WS + "recovery_seconds",
+    "seconds",
+    "From the loss of a connection until the session was carried again, as clients report",
+    buckets=_OUTAGE_S,
+)
+DETECTION = Metric(
+    "histogram",
+    _WS + "detection_seconds",
+    "seconds",
+    "How long lines had been silent when clients left them as half-open, as clients report",
+    buckets=_OUTAGE_S,
+)
+GAPS = Metric("counter", _WS + "gaps_total", "gaps", "Times that an event was missing, as clients report")
+DUPLICATE_EVENTS = Metric("counter", _WS + "duplicate_events_total", "events", "Events that came again, as clients report")
+CLIENT_QUEUE = Metric(
+    "histogram",
+    _WS + "client_queue_messages",
+    "messages",
+    "Publishes that waited for an answer when their client sent a ping",
+    buckets=_COUNTS,
+)
+
+# Publishes.
+ACCEPTED = Metric("counter", _WS + "publishes_accepted_total", "messages", "Publishes that were accepted, copies left out")
+DUPLICATES = Metric(
+    "counter", _WS + "publishes_duplicate_total", "messages", "Copies of publishes that got the first answer again"
+)
+DEFERRED = Metric(
+    "counter",
+    _WS + "publishes_deferred_total",
+    "messages",
+    "Publishes put off for a while, by the code of the rejection",
+    ("code",),
+)
+LAGGING = Metric("gauge", _WS + "readers_lagging", "connections", "Readers that have not been given every event")
+LAG = Metric("gauge", _WS + "lag_events", "events", "Events that the reader furthest behind has not been given")
+CONTROL_QUEUE = Metric(
+    "gauge", _WS + "control_queue_frames", "frames", "Frames beside the log that wait for sockets which take nothing now"
+)
+
+# The store and the server.
+COMMIT = Metric(
+    "histogram",
+    "orchestrator_store_commit_seconds",
+    "seconds",
+    "From handing events of a run to the store until they were durable",
+    buckets=_COMMIT_S,
+)
+EVENTS_STORED = Metric("counter", "orchestrator_store_events_total", "events", "Events made durable")
+STORE_QUEUE = Metric(
+    "gauge", "orchestrator_store_queue_batches", "batches", "Batches handed to the store that are not durable yet"
+)
+RUNS = Metric("gauge", "orchestrator_runs_loaded", "runs", "Runs in memory")
+RUNS_CREATED = Metric("counter", "orchestrator_runs_new_total", "runs", "Runs that were made")
+HTTP_REQUESTS = Metric(
+    "counter",
+    "orchestrator_http_requests_total",
+    "requests",
+    "HTTP requests by operation and status; an address that there is not: operation none",
+    ("operation", "status"),
+)
+HTTP_CONNECTIONS = Metric(
+    "gauge", "orchestrator_http_connections_active", "connections", "Open connections at the door, WebSockets among them"
+)
+LIMITS = Metric("counter", "orchestrator_limits_reached_total", "times", "Times that a peer reached a limit", ("limit",))
+PROBLEMS = Metric("counter", "orchestrator_problems_total", "problems", "Faults of the server or its store; the log says which")
+
+METRICS = (
+    CONNECTIONS,
+    DISCONNECTIONS,
+    RECONNECTIONS,
+    MESSAGES_IN,
+    MESSAGES_OUT,
+    FAILURES,
+    LATENCY,
+    FALLBACKS,
+    ACTIVE,
+    SESSIONS,
+    SESSIONS_BY_QUALITY,
+    QUALITY,
+    DELIVERY_RATE,
+    REFUSALS,
+    RESUMES,
+    RESUME_EVENTS,
+    FAILED_ATTEMPTS,
+    RECOVERY,
+    DETECTION,
+    GAPS,
+    DUPLICATE_EVENTS,
+    CLIENT_QUEUE,
+    ACCEPTED,
+    DUPLICATES,
+    DEFERRED,
+    LAGGING,
+    LAG,
+    CONTROL_QUEUE,
+    COMMIT,
+    EVENTS_STORED,
+    STORE_QUEUE,
+    RUNS,
+    RUNS_CREATED,
+    HTTP_REQUESTS,
+    HTTP_CONNECTIONS,
+    LIMITS,
+    PROBLEMS,
+)
+
+_OURS = (*map(str, CloseCode), "1000", "1011")
+_THEIRS = ("none", "1000", "1001", "1006", str(CloseCode.GOING_AWAY), str(CloseCode.HEARTBEAT_LOST), str(CloseCode.BAD_FRAME))
+OTHER = "other"
+"""Instead of a close code that no client of ours would send."""
+
+LABEL_VALUES: dict[Metric, tuple[tuple[str, ...], ...]] = {
+    DISCONNECTIONS: (*((code, "server") for code in _OURS), *((code, "client") for code in (*_THEIRS, OTHER))),
+    REFUSALS: tuple((code,) for code in _OURS),
+    FAILURES: (("rejected",), ("client",), ("bad_frame",), ("store",)),
+    FALLBACKS: (("not_opened",), ("not_welcomed",), ("not_steady",), ("unknown",)),
+    SESSIONS: (("websocket",), ("polling",)),
+    SESSIONS_BY_QUALITY: tuple((quality.value,) for quality in Quality),
+    RESUMES: (("fresh",), ("resumed",), ("snapshot",), ("reset",)),
+    DEFERRED: tuple((code.value,) for code in RejectCode if code.is_retryable),
+    LIMITS: tuple((limit.value,) for limit in Limit),
+}
+"""By metric: the values of its labels, all of them, in the order of `labels`. Only HTTP_REQUESTS has others: the operations of
+the API and HTTP's statuses."""

@@ -1,0 +1,79 @@
+"""The tally: what only the client can know of its connections, kept until the server has been told.
+
+Counts since the last report, and the outages that were got over. A report leaves with a ping, and is settled by the pong; what
+was under way when the connection was lost is reported again. So a count may be told twice, when only the pong was lost, and is
+never left out. The server believes it for metrics and for nothing else (protocol 7.41).
+"""
+
+from reference.protocol.frames import MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX, Recovery, Report
+from reference.protocol.timers import NS_PER_MS
+
+
+class Tally:
+    """Bounded: counts, and the last few outages. Times in ns."""
+
+    def __init__(self) -> None:
+        self.failed_attempts = 0
+        self.gaps = 0
+        self.duplicates = 0
+        self.failed_messages = 0
+        self._recoveries: list[Recovery] = []
+        self._under_way: dict[int, Report] = {}
+        self._heard_at: int | None = None
+        self._lost_at: int | None = None
+        self._silent_ns: int | None = None
+
+    def heard(self, now: int) -> None:
+        """Something came from the server."""
+        self._heard_at = now
+
+    def lost(self, now: int, *, by_silence: bool) -> None:
+        """What carried the session is gone; `by_silence`: nobody told us, we gave it up."""
+        if self._lost_at is None:
+            self._lost_at = now
+            self._silent_ns = now - self._heard_at if by_silence and self._heard_at is not None else None
+
+    def recovered(self, now: int) -> None:
+        """The session is carried again."""
+        if self._lost_at is None:
+            return
+        silent_ms = None if self._silent_ns is None else _ms(self._silent_ns)
+        self._recoveries.append(Recovery(recovery_ms=_ms(now - self._lost_at), silence_ms=silent_ms))
+        del self._recoveries[:-RECOVERIES_MAX]
+        self._lost_at = self._silent_ns = None
+
+    def report(self, nonce: int, queued_messages: int) -> Report | None:
+        """What a ping is to say; None if there is nothing to tell."""
+        report = Report(
+            failed_attempts=min(self.failed_attempts, TALLY_MAX),
+            gaps=min(self.gaps, TALLY_MAX),
+            duplicates=min(self.duplicates, TALLY_MAX),
+            failed_messages=min(self.failed_messages, TALLY_MAX),
+            queued_messages=min(queued_messages, TALLY_MAX),
+            recoveries=tuple(self._recoveries),
+        )
+        if report == Report():
+            return None
+        self.failed_attempts = self.gaps = self.duplicates = self.failed_messages = 0
+        self._recoveries = []
+        self._under_way[nonce] = report
+        return report
+
+    def told(self, nonce: int) -> None:
+        """A pong came: everything up to its ping has arrived."""
+        self._under_way = {number: report for number, report in self._under_way.items() if number > nonce}
+
+    def untold(self) -> None:
+        """The connection is gone, and nobody knows what of it has arrived."""
+        for report in reversed(self._under_way.values()):
+            self.failed_attempts += report.failed_attempts
+            self.gaps += report.gaps
+            self.duplicates += report.duplicates
+            self.failed_messages += report.failed_messages
+            self._recoveries[:0] = report.recoveries
+        del self._recoveries[:-RECOVERIES_MAX]
+        self._under_way.clear()
+
+
+def _ms(duration: int) -> int:
+    return min(duration // NS_PER_MS, MILLISECONDS_MAX)

@@ -1,0 +1,171 @@
+"""What a client reports of its connections, and that the server takes it for what it is."""
+
+import msgspec
+import pytest
+
+from reference.protocol import codec, frames
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
+from reference.protocol.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
+from reference.protocol.states import ClientState, ConnectionState
+from reference.protocol.tally import Tally
+from reference.protocol.timers import NS_PER_MS
+
+from .machines import EXAMPLES, Client, client_in, go_live, seconds, sent, server_in
+
+
+def next_ping(client: Client) -> frames.Ping:
+    """Let time pass until a ping leaves."""
+    while True:
+        pings = [frame for frame in sent(client.session.take_actions(), client.websocket) if isinstance(frame, frames.Ping)]
+        if pings:
+            return pings[-1]
+        deadline = client.session.next_deadline()
+        assert deadline is not None
+        client.now = max(client.now, deadline)
+        client.session.handle_timeout(client.now)
+
+
+def reconnect(client: Client) -> None:
+    """The next attempt succeeds."""
+    while client.session.state is ClientState.WAITING:
+        deadline = client.session.next_deadline()
+        assert deadline is not None
+        client.now = deadline
+        client.session.handle_timeout(client.now)
+    client.websocket += 1
+    client.session.take_actions()
+    client.session.connection_opened(client.websocket, client.now)
+    welcome = msgspec.structs.replace(EXAMPLES[frames.Welcome], outcome="resumed")
+    client.session.receive_frame(client.websocket, welcome, client.now)
+
+
+def test_an_outage_that_was_told_has_a_recovery_time_and_no_silence() -> None:
+    client = client_in(ClientState.LIVE)
+    client.now = seconds(3)
+    client.session.connection_lost(client.websocket, CloseCode.GOING_AWAY, client.now)
+    reconnect(client)
+    report = next_ping(client).report
+    assert report is not None
+    assert report.failed_attempts == 1, "it had been useful for three seconds only"
+    (recovery,) = report.recoveries
+    assert recovery == frames.Recovery(recovery_ms=(client.now - seconds(3)) // NS_PER_MS)
+
+
+def test_a_half_open_line_was_silent_for_a_while() -> None:
+    client = client_in(ClientState.LIVE)
+    while client.session.state is ClientState.LIVE:
+        deadline = client.session.next_deadline()
+        assert deadline is not None
+        client.now = deadline
+        client.session.handle_timeout(client.now)
+    lost_at = client.now
+    reconnect(client)
+    report = next_ping(client).report
+    assert report is not None
+    (recovery,) = report.recoveries
+    assert (recovery.silence_ms, recovery.recovery_ms) == (lost_at // NS_PER_MS, (client.now - lost_at) // NS_PER_MS)
+
+
+def test_gaps_and_copies_are_counted() -> None:
+    client = client_in(ClientState.LIVE)
+    first = EXAMPLES[frames.Events].events[0]
+    for number in (1, 1, 3):
+        event = msgspec.structs.replace(first, sequence_number=number)
+        client.session.receive_frame(client.websocket, frames.Events((event,)), client.now)
+    reconnect(client)
+    report = next_ping(client).report
+    assert report is not None
+    assert (report.gaps, report.duplicates) == (1, 1)
+
+
+def test_what_is_queued_and_what_was_given_up() -> None:
+    client = client_in(ClientState.WAITING, outbox_messages_max=64, outbox_policy="drop_oldest")
+    for _ in range(67):
+        client.session.publish("CHAT", {}, client.now)
+    reconnect(client)
+    report = next_ping(client).report
+    assert report is not None
+    assert (report.failed_messages, report.queued_messages) == (3, 64)
+
+
+def test_nothing_to_tell_is_not_told() -> None:
+    assert next_ping(client_in(ClientState.LIVE)).report is None
+
+
+def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not() -> None:
+    tally = Tally()
+    tally.gaps = 2
+    assert tally.report(1, 0) == frames.Report(gaps=2)
+    assert tally.report(2, 0) is None, "it is under way"
+    tally.gaps = 1
+    assert tally.report(3, 5) == frames.Report(gaps=1, queued_messages=5)
+    tally.told(1)
+    tally.untold()
+    assert tally.report(4, 0) == frames.Report(gaps=1)
+    tally.told(4)
+    tally.untold()
+    assert tally.report(5, 0) is None
+
+
+def test_a_report_stays_within_the_bounds_of_the_frame() -> None:
+    tally = Tally()
+    tally.failed_attempts = tally.gaps = tally.duplicates = tally.failed_messages = 10**9
+    for outage in range(20):
+        tally.lost(outage * seconds(200_000), by_silence=False)
+        tally.recovered(outage * seconds(200_000) + seconds(100_000))
+    report = tally.report(1, 10**9)
+    assert report is not None
+    codec.decode_client_frame(codec.encode(frames.Ping(1, report=report)))
+    assert report.recoveries == (frames.Recovery(recovery_ms=frames.MILLISECONDS_MAX),) * frames.RECOVERIES_MAX
+
+
+@pytest.mark.parametrize(
+    "ping",
+    [
+        '{"type":"ping","nonce":1,"roundTripMs":1e300}',
+        '{"type":"ping","nonce":1,"report":{"gaps":-1}}',
+        '{"type":"ping","nonce":1,"report":{"gaps":1000001}}',
+        '{"type":"ping","nonce":1,"report":{"recoveries":[{"recoveryMs":86400001}]}}',
+        '{"type":"ping","nonce":1,"report":{"recoveries":[' + ",".join(['{"recoveryMs":1}'] * 9) + "]}}",
+    ],
+)
+def test_a_report_beyond_its_bounds_is_a_bad_frame(ping: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        codec.decode_client_frame(ping)
+    assert caught.value.code is CloseCode.BAD_FRAME
+
+
+def test_the_server_lets_a_report_be_observed_and_changes_nothing() -> None:
+    run = server_in(ConnectionState.LIVE)
+    report = frames.Report(gaps=7)
+    run.receive_frame(1, frames.Ping(1, 2.5, report), 0)
+    assert sent(run.take_actions(), 1) == [frames.Pong(1, server_time=0)]
+    session_id = "session-1"
+    assert run.take_observations() == [
+        RoundTripMeasured(session_id, "client-1", 2.5),
+        Reported(session_id, "client-1", report),
+    ]
+
+
+def test_why_a_client_polls_is_observed() -> None:
+    client = client_in(ClientState.CONNECTING, fallback_after_failures=1)
+    client.session.connection_lost(client.websocket, None, client.now)
+    client.session.handle_timeout(client.now)
+    (poll,) = [action.frame for action in client.session.take_actions() if hasattr(action, "frame")]
+    assert isinstance(poll, frames.PollRequest)
+    assert poll.fallback == "not_opened"
+    run = server_in(ConnectionState.AWAITING_REQUEST)
+    run.receive_frame(1, poll, 0)
+    (fell,) = [seen for seen in run.take_observations() if isinstance(seen, FellBack)]
+    assert fell == FellBack("session-1", "client-1", "ann", "not_opened")
+
+
+def test_limits_and_refusals_are_observed() -> None:
+    run = server_in(ConnectionState.AWAITING_HELLO)
+    run.handle_timeout(seconds(10))
+    assert run.take_observations() == [LimitReached(Limit.HELLO_TIME), Refused(1, CloseCode.HEARTBEAT_LOST)]
+    go_live(run, 2, "client-2", "ann", seconds(10))
+    run.take_observations()
+    run.too_slow(2, seconds(11))
+    assert LimitReached(Limit.SLOW_READER) in run.take_observations()

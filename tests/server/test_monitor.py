@@ -1,0 +1,244 @@
+"""What the monitor makes of what happens: metrics that alerts can be computed from, and a record for each session."""
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
+
+from reference.protocol import metrics
+from reference.protocol.config import ServerConfig
+from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
+from reference.protocol.states import Transport
+from reference.server.sessions import SessionTable, Traffic, metrics_of
+
+from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
+from .wire.helpers import read_answer
+
+REPORT = {
+    "failedAttempts": 2,
+    "gaps": 3,
+    "duplicates": 4,
+    "failedMessages": 5,
+    "queuedMessages": 6,
+    "recoveries": [{"recoveryMs": 1500, "silenceMs": 20_000}, {"recoveryMs": 700}],
+}
+
+
+def value(house: House, metric: Metric, **labels: str) -> float:
+    return house.server.monitor.metrics.value(metric, **labels)
+
+
+def part(house: House, metric: Metric, suffix: str) -> float:
+    """The count or the sum of a histogram."""
+    return value(house, Metric("gauge", metric.name + suffix, metric.unit, ""))
+
+
+def test_the_table_names_each_metric_once_with_a_unit_and_a_meaning() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    for metric in METRICS:
+        assert metric.text
+        assert metric.unit
+        assert metric.name.endswith("_total") is (metric.kind == "counter")
+        assert metric.name.endswith("_seconds") is (metric.unit == "seconds")
+        assert (metric.kind == "histogram") is bool(metric.buckets)
+        assert metric.labels == () or metric in LABEL_VALUES or metric is metrics.HTTP_REQUESTS
+
+
+async def test_every_label_has_a_value_from_the_table(autojump_clock: MockClock) -> None:
+    async with open_house(protocol=ServerConfig(presence_grace_s=1)) as house:
+        async with house.guest("alice", sessionId="a-session-of-before") as alice:
+            await alice.say("ping", nonce=1, roundTripMs=3.5, report=REPORT)
+            await alice.say("publish", clientSequence=1, eventType="NO_SUCH", data={})
+            await alice.hear("rejected")
+            await alice.socket.aclose(4321)
+        async with house.visit() as stranger:
+            await stranger.say("ack", sequenceNumber=1)
+            await stranger.closed()
+        await house.poll("clientId=alice&afterSequence=0&generation=9&fallback=not_welcomed")
+        await house.ask("GET", "/wherever")
+        text = (await house.ask("GET", "/metrics")).body.decode()
+    known = {metric.name: metric for metric in METRICS}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            metric = known.get(sample.name)
+            if metric is None or not metric.labels or metric is metrics.HTTP_REQUESTS:
+                continue
+            assert tuple(sample.labels[label] for label in metric.labels) in LABEL_VALUES[metric]
+    assert RUN not in text
+    assert "alice" not in text
+    assert 'code="other"' in text
+
+
+async def test_what_clients_report_is_counted(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        await alice.say("ping", nonce=1, roundTripMs=40, report=REPORT)
+        await alice.say("ping", nonce=2, roundTripMs=60)
+        await alice.hear("pong")
+        await alice.hear("pong")
+        assert value(house, metrics.FAILED_ATTEMPTS) == 2
+        assert value(house, metrics.GAPS) == 3
+        assert value(house, metrics.DUPLICATE_EVENTS) == 4
+        assert value(house, metrics.FAILURES, reason="client") == 5
+        assert (part(house, metrics.RECOVERY, "_count"), part(house, metrics.RECOVERY, "_sum")) == (2, 2.2)
+        assert (part(house, metrics.DETECTION, "_count"), part(house, metrics.DETECTION, "_sum")) == (1, 20)
+        assert (part(house, metrics.CLIENT_QUEUE, "_count"), part(house, metrics.CLIENT_QUEUE, "_sum")) == (2, 6)
+        assert (part(house, metrics.LATENCY, "_count"), part(house, metrics.LATENCY, "_sum")) == (2, 0.1)
+        record = house.server.monitor.sessions.find(RUN, "alice")
+        assert record is not None
+        shown = metrics_of(record)
+        assert (shown.gaps, shown.duplicate_events, shown.failed_attempts, shown.message_failures) == (3, 4, 2, 5)
+        assert shown.queued_messages == 0, "the last report had nothing queued"
+        assert (shown.round_trip.mean_ms, shown.round_trip_max_ms) == (50, 60)
+
+
+async def test_delivery_rate_and_quality_over_all_sessions(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        assert math.isnan(value(house, metrics.DELIVERY_RATE))
+        assert math.isnan(value(house, metrics.QUALITY))
+        async with house.guest("alice") as alice, house.guest("bob") as bob:
+            for number in range(1, 4):
+                await alice.publish(number)
+            await alice.publish(3)  # a copy is no second delivery
+            await bob.publish(1, eventType="NO_SUCH")
+            await alice.say("ping", nonce=1, roundTripMs=10)
+            await alice.hear("pong")
+            assert value(house, metrics.DELIVERY_RATE) == 0.75
+            assert (value(house, metrics.ACCEPTED), value(house, metrics.DUPLICATES)) == (3, 1)
+            assert value(house, metrics.FAILURES, reason="rejected") == 1
+            assert value(house, metrics.QUALITY) == 100
+            assert value(house, metrics.SESSIONS_BY_QUALITY, quality="HEALTHY") == 1
+            assert value(house, metrics.SESSIONS_BY_QUALITY, quality="UNKNOWN") == 1
+
+
+async def test_a_dropped_session_is_not_carried_and_its_return_is_a_reconnection(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        async with house.guest("alice") as alice:
+            session_id = alice.heard[0]["sessionId"]
+            await alice.publish(1)
+            record = house.server.monitor.sessions.find(RUN, "alice")
+            assert record is not None
+            assert (record.is_carried, record.status) == (True, "Connected")
+        await trio.sleep(0.1)
+        assert (record.is_carried, record.status) == (False, "Disconnected")
+        assert value(house, metrics.SESSIONS, transport="websocket") == 0
+        async with house.guest("alice", generation=2, sessionId=session_id) as alice:
+            assert (record.is_carried, record.status, record.reconnections) == (True, "Reconnected", 1)
+            await alice.publish(2)
+            assert metrics_of(record).messages_received == 4  # two hellos, two publishes
+            assert value(house, metrics.RECONNECTIONS) == 1
+        await house.poll("clientId=alice&afterSequence=0&generation=3&fallback=not_steady")
+        assert (record.status, record.fallbacks) == ("HTTP Polling", 1)
+        assert value(house, metrics.FALLBACKS, reason="not_steady") == 1
+        assert value(house, metrics.SESSIONS, transport="polling") == 1
+        shown = metrics_of(record)
+        assert shown.messages_received == 5
+        await trio.sleep(40)  # the grace of a poller
+        assert record.is_carried is False
+        assert house.server.monitor.sessions.carried().__next__ is not None
+
+
+async def test_each_event_counts_for_each_reader(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice, house.guest("bob") as bob:
+        await alice.publish(1)
+        await bob.events(1)
+        await alice.events(1)
+        bobs = house.server.monitor.sessions.find(RUN, "bob")
+        assert bobs is not None
+        assert metrics_of(bobs).messages_sent == len([frame for frame in bob.heard if frame["type"] != "events"]) + 1
+
+
+async def test_http_requests_are_counted_by_operation_and_status(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        await house.poll("afterSequence=0")
+        await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
+        await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None)
+        for path in ("/nowhere", "/nowhere/else", "/api/runs/x/y/z"):
+            await house.ask("GET", path)
+        poll = "/api/runs/{run_id}/collaboration/poll"
+        counted = {status: value(house, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in ("200", "401")}
+        assert counted == {"200": 1, "401": 1}
+        assert value(house, metrics.HTTP_REQUESTS, operation="none", status="404") == 4
+
+
+async def test_a_limit_is_counted_by_its_kind(autojump_clock: MockClock) -> None:
+    config = ServerConfig(frame_bytes_max=1024, publishes_per_s=1, publish_burst=1)
+    async with open_house(protocol=config) as house:
+        async with house.guest("alice") as alice:
+            await alice.publish(1)
+            assert (await alice.publish(2))["code"] == "rate"
+            assert value(house, metrics.LIMITS, limit="publish_rate") == 1
+            assert value(house, metrics.DEFERRED, code="rate") == 1
+            await alice.say("publish", clientSequence=2, eventType="CHAT", data={"text": "x" * 2000})
+            assert (await alice.closed())[0] == 4413
+        assert value(house, metrics.LIMITS, limit="frame_bytes") == 1
+        async with house.visit():
+            await trio.sleep(11)
+        assert value(house, metrics.LIMITS, limit="hello_time") == 1
+        assert value(house, metrics.REFUSALS, code="4003") == 1
+
+
+async def test_both_formats(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        stream = house.server.connect()
+        await stream.send_all(request_bytes("GET", "/metrics", headers="Accept: application/openmetrics-text; version=1.0.0\r\n"))
+        answer = await read_answer(stream)
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        assert answer.body.endswith(b"# EOF\n")
+        await stream.aclose()
+
+
+# The table of sessions by itself.
+
+
+def table_with(*names: str, records_max: int = 10, now: int = 0) -> SessionTable:
+    table = SessionTable(records_max, 100)
+    for name in names:
+        add(table, name, now)
+    return table
+
+
+def add(table: SessionTable, name: str, now: int) -> Any:
+    return table.appears((RUN, name), f"session-of-{name}", name, Transport.WEBSOCKET, Traffic(), now)
+
+
+def test_who_has_been_gone_for_long_expires_and_who_is_here_does_not() -> None:
+    table = table_with("alice", "bob", "carol")
+    for name, at in (("alice", 10), ("bob", 50)):
+        record = table.find(RUN, name)
+        assert record is not None
+        table.vanishes(record, at)
+    assert table.expire(109) == 0
+    assert table.expire(110) == 1
+    assert table.find(RUN, "alice") is None
+    assert table.expire(10_000) == 1
+    assert [record.client_id for record in table] == ["carol"]
+
+
+def test_who_came_back_does_not_expire() -> None:
+    table = table_with("alice")
+    record = table.find(RUN, "alice")
+    assert record is not None
+    table.vanishes(record, 10)
+    assert add(table, "alice", 20) is record
+    assert table.expire(10_000) == 0
+
+
+def test_a_full_table_forgets_who_has_been_gone_longest_and_never_who_is_here() -> None:
+    table = table_with("alice", "bob", records_max=2)
+    assert add(table, "carol", 5) is None
+    assert len(table) == 2
+    record = table.find(RUN, "alice")
+    assert record is not None
+    table.vanishes(record, 6)
+    assert add(table, "carol", 7) is not None
+    assert sorted(record.client_id for record in table) == ["bob", "carol"]
+
+
+@pytest.mark.parametrize("ended", [RUN, OTHER_RUN])
+def test_a_run_that_ends_takes_its_sessions_with_it(ended: str) -> None:
+    table = table_with("alice")
+    table.run_ended(ended, 5)
+    assert len(list(table.carried())) == (0 if ended == RUN else 1)
