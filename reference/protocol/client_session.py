@@ -60,7 +60,6 @@ class ClientSession:
         self._pulse = Pulse(self._desk, self._record, heartbeat or config.heartbeat_policy)
         parts = (self._desk, self._sending, self._receiving, self._pulse)
         self._links = Links(client_id, *parts, policy, fallback or config.fallback_policy, draws, token)
-        self._was_connected = False
 
     # The application speaks.
 
@@ -100,9 +99,8 @@ class ClientSession:
         if not self._receiving.release(now):
             return
         if self.state.has_websocket:
-            self._links.leave(
-                CloseCode.GOING_AWAY, "events were passed over while the application did not read", now, is_failure=False
-            )
+            reason = "events were passed over while the application did not read"
+            self._links.leave(CloseCode.GOING_AWAY, reason, now, is_failure=False)
         elif self.state.is_polling:
             self._links.lane.poll_soon(now)
         self._send_waiting(now)
@@ -397,6 +395,4 @@ class ClientSession:
 
     def _count_connection(self, now: int) -> None:
         self._desk.tally.recovered(now)
-        if self._was_connected:
-            self._record.reconnections += 1
-        self._was_connected = True
+        self._record.connected()

@@ -92,6 +92,12 @@ class HealthRecord:
         self.accepted = 0
         self.failed = 0
         self.reconnections = 0
+        self._was_connected = False
+
+    def connected(self) -> None:
+        """Something carries the session; each time but the first it is a reconnection."""
+        self.reconnections += self._was_connected
+        self._was_connected = True
 
     def round_trip(self, duration: int) -> None:
         """A ping was answered after `duration` ns."""
