@@ -70,7 +70,7 @@ async def test_query_names_are_those_of_the_protocol(join: Connect, server: Serv
         await trio.sleep(3)
         polls = [target.partition("?")[2] for method, target in server.requests if "/poll?" in target]
         names = {part.split("=")[0] for part in polls[-1].split("&")}
-        assert names == {"afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start"}
+        assert names == {"afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start", "fallback"}
         assert "afterSequence=1" in polls[-1]
         assert "waitMs=1500" in polls[-1]
 
