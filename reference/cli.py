@@ -65,13 +65,49 @@ def serve(
     port
         The port; 0 takes a free one.
     store
-        Where events are kept: sqlite:///FILE, or memory: to lose them with the process.
+        Where events are kept: sqlite:///FILE, postgresql://USER@HOST/DATABASE, or memory: to lose them with the process.
     secret_file
         A file with the HS256 secret that signs the tokens. Without one, the token dev:NAME stands for the user NAME.
     """
     from reference.server.command import serve_command
 
     return serve_command(host=host, port=port, store=store, secret_file=secret_file)
+
+
+migrate = App(name="migrate", help="Make, remove or compare the tables of a store.")
+app.command(migrate)
+
+StoreUrl = Annotated[str, Parameter(help="sqlite:///FILE, or postgresql://USER@HOST/DATABASE.")]
+
+
+@migrate.command
+def up(*, store: StoreUrl) -> int:
+    """Make the tables, or bring them up to date; `serve` does it by itself."""
+    from reference.store.command import migrate_command
+
+    return migrate_command("up", store)
+
+
+@migrate.command
+def down(*, store: StoreUrl, yes: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Remove the tables, and every run in them.
+
+    Parameters
+    ----------
+    yes
+        Needed, because the events are gone then.
+    """
+    from reference.store.command import migrate_command
+
+    return migrate_command("down", store, is_sure=yes)
+
+
+@migrate.command
+def check(*, store: StoreUrl) -> int:
+    """Say in what the tables differ from those of this program; exit code 1 if in anything."""
+    from reference.store.command import migrate_command
+
+    return migrate_command("check", store)
 
 
 @app.command

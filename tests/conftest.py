@@ -6,6 +6,9 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from postgres_server import postgres_url, shared_postgres
+
+__all__ = ["postgres_url", "shared_postgres"]  # fixtures
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

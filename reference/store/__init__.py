@@ -2,11 +2,13 @@
 get one by URL.
 
 Read `base` for what is promised, `position` for the rule that keeps it, then `memory`, and `sql` with
-`changes`, `tables` and `sqlite`. `writer.GroupCommit` is how a server uses any of them.
+`changes`, `tables`, `sqlite` and `postgresql`. `writer.GroupCommit` is how a server uses any of them.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from reference.protocol.errors import ConfigError
 from reference.store.base import (
@@ -20,6 +22,9 @@ from reference.store.base import (
 from reference.store.memory import MemoryStore
 from reference.store.writer import GroupCommit, WriterStatistics
 
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
 __all__ = [
     "ANSWERS_KEPT_PER_CLIENT",
     "EventStore",
@@ -30,29 +35,49 @@ __all__ = [
     "StoreOverloaded",
     "StoreUnavailable",
     "WriterStatistics",
+    "hide_password",
     "open_store",
+    "parse_url",
 ]
 
 _SQLITE = "sqlite:///"
+_POSTGRESQL = "postgresql://"
 
 
 def open_store(url: str) -> AbstractAsyncContextManager[EventStore]:
     """The store that `url` names, open for the length of the `async with` block.
 
     `memory:` forgets when it closes. `sqlite:///path` is a file, made if it is missing; so is a bare path
-    that ends in .sqlite3 or .db. Raises ConfigError at once for any other url, StoreUnavailable on entering
+    that ends in .sqlite3 or .db. `postgresql://user@host/database` is a database that exists; several servers
+    may use it at once. Raises ConfigError at once for any other url, StoreUnavailable on entering
     if the store cannot be opened and written.
     """
+    parsed = parse_url(url)
+    return _memory() if parsed is None else _sql(parsed)
+
+
+def parse_url(url: str) -> "URL | None":
+    """The database that `url` names, None for memory:. Raises ConfigError."""
     if url == "memory:":
-        return _memory()
+        return None
     path = url.removeprefix(_SQLITE)
     if url.startswith(_SQLITE) or ("://" not in url and url.endswith((".sqlite3", ".db"))):
         if path in ("", ":memory:"):
             raise ConfigError(f"the store {url!r} names no file; use sqlite:///path, or memory: to keep nothing")
-        return _sqlite(path)
+        from sqlalchemy import URL  # here, because it takes a third of a second, which a client need not pay
+
+        return URL.create("sqlite", database=path)
+    if url.startswith(_POSTGRESQL):
+        return _postgresql(url)
     raise ConfigError(
-        f"the store {url!r} is of no known kind; known are memory:, sqlite:///path, and a path ending in .sqlite3 or .db"
+        f"the store {hide_password(url)!r} is of no known kind; known are memory:, sqlite:///path, "
+        "postgresql://user@host/database, and a path ending in .sqlite3 or .db"
     )
+
+
+def hide_password(url: str) -> str:
+    """The URL of a store as it may be shown and logged."""
+    return re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
 
 
 @asynccontextmanager
@@ -64,15 +89,25 @@ async def _memory() -> AsyncIterator[EventStore]:
         await store.aclose()
 
 
-@asynccontextmanager
-async def _sqlite(path: str) -> AsyncIterator[EventStore]:
-    from sqlalchemy import (
-        URL,
-    )  # here, because it takes a third of a second, which a client or a memory store need not pay
+def _postgresql(url: str) -> "URL":
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
+    example = "postgresql://user:password@host:5432/database"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(f"the store {hide_password(url)!r} is no URL; write it like {example}") from None
+    if not parsed.database:
+        raise ConfigError(f"the store {hide_password(url)!r} names no database; write it like {example}")
+    return parsed
+
+
+@asynccontextmanager
+async def _sql(url: "URL") -> AsyncIterator[EventStore]:
     from reference.store.sql import SqlStore
 
-    store = await SqlStore.open(URL.create("sqlite", database=path))
+    store = await SqlStore.open(url)
     try:
         yield store
     finally:

@@ -5,11 +5,11 @@ the order they were asked for, and a commit that hangs holds up the next one rat
 threads of their own and see the database as of one moment.
 
 The append path is kept short, because it bounds what a server can accept: two reads (where do the runs stand,
-where do the clients), then one executemany per table. What the rows are is decided in `changes`; what SQLite
-needs beyond SQL is in `sqlite`.
+where do the clients), then one executemany per table. What the rows are is decided in `changes`; what a
+database needs beyond these statements is in `sqlite` and `postgresql`.
 
-PostgreSQL needs no other statements than these. There, the first read also locks the rows of the runs, which
-is what serialises two servers; SQLite has locked the whole file by then.
+On PostgreSQL the first read also locks the rows of the runs, which is what serialises two servers; SQLite has
+locked the whole file by then.
 """
 
 import datetime
@@ -30,13 +30,13 @@ from sqlalchemy import (
     Engine,
     Table,
     bindparam,
-    create_engine,
     delete,
     insert,
     select,
+    text,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
@@ -52,7 +52,8 @@ from reference.store.changes import Changes
 from reference.store.migrations import upgrade
 from reference.store.position import ClientPosition, Position
 from reference.store.prepared import Prepared
-from reference.store.sqlite import WRITING, advice, encode_json, sqlite_engine
+from reference.store.sqlite import WRITING, sqlite_engine
+from reference.store.sqlite import advice as sqlite_advice
 from reference.store.tables import answers, clients, messages, runs, snapshots
 
 T = TypeVar("T")
@@ -63,10 +64,10 @@ CLOSE_S_MAX = 30.0
 process.
 """
 
-_UNSTORABLE = (SQLAlchemyError, sqlite3.Error, TypeError, ValueError, OverflowError)
-"""What a driver raises; the last three when it is handed a value that it cannot pass on, such as half a
-surrogate pair.
-"""
+_BAD_VALUES = (TypeError, ValueError, OverflowError)
+"""What a driver raises when it is handed a value that it cannot pass on, such as half a surrogate pair."""
+_NEW_TRANSACTION_ID = text("SELECT pg_current_xact_id()")
+"""What PostgreSQL refuses where nothing can be written."""
 
 _AT_RUN: BindParameter[str] = bindparam("at_run_id")
 _AT_CLIENT: BindParameter[str] = bindparam("at_client_id")
@@ -131,11 +132,13 @@ class SqlStore:
     """An EventStore in a SQL database. Made by `open`; belongs to the trio run that opened it."""
 
     def __init__(self, engine: Engine) -> None:
+        assert engine.dialect.dbapi is not None, "an engine has a driver"
         self._engine = engine
-        self._path = Path(engine.url.database or "")
+        self._driver_error: type[Exception] = engine.dialect.dbapi.Error
+        self._failures = (SQLAlchemyError, self._driver_error, *_BAD_VALUES)
         self._writing = engine.execution_options(**{WRITING: True})
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._reading = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._reading = engine if self._is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self._writes = _Writes(engine.dialect)
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
@@ -149,11 +152,22 @@ class SqlStore:
         """
         store = cls(_engine(url, busy_timeout_s))
         try:
-            await store._in_writer(store._upgrade)
+            await store._in_writer(store._migrate, upgrade)
         except BaseException:
             await store.aclose()
             raise
         return store
+
+    @classmethod
+    async def migrate(cls, url: URL, work: Callable[[Connection], T]) -> T:
+        """Do `work`, one of `migrations`, in one writing transaction on the database at `url`. Raises
+        StoreUnavailable.
+        """
+        store = cls(_engine(url, busy_timeout_s=5.0))
+        try:
+            return await store._in_writer(store._migrate, work)
+        finally:
+            await store.aclose()
 
     async def create_run(self, run_id: str, epoch: str) -> bool:
         """As EventStore.create_run."""
@@ -205,28 +219,35 @@ class SqlStore:
     def _unavailable_for_driver_errors(self) -> Iterator[None]:
         try:
             yield
-        except _UNSTORABLE as error:
+        except self._failures as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         if isinstance(error, StoreUnavailable):
             return error
         cause = (error.orig if isinstance(error, DBAPIError) else None) or error
-        if isinstance(cause, sqlite3.Error):
-            return StoreUnavailable(advice(cause, self._path))
+        if self._is_sqlite and isinstance(cause, sqlite3.Error):
+            return StoreUnavailable(sqlite_advice(cause, Path(self._engine.url.database or "")))
+        if not self._is_sqlite and (self._is_down(error) or isinstance(error, ProgrammingError)):
+            from reference.store.postgresql import advice
+
+            return StoreUnavailable(advice(cause, self._engine.url))
         reason = str(cause).partition("\n")[0]
-        if isinstance(error, OperationalError):
-            place = self._engine.url.render_as_string(hide_password=True)
-            return StoreUnavailable(f"{place}: {reason}; check that the database runs and can be reached")
         return StoreUnavailable(f"the database does not take this: {reason}; check values before they are stored")
 
-    def _upgrade(self) -> None:
+    def _is_down(self, error: Exception) -> bool:
+        """Whether the database is what failed, not a value that it was handed."""
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        return isinstance(error, StoreUnavailable | OperationalError | self._driver_error)
+
+    def _migrate(self, work: Callable[[Connection], T]) -> T:
         with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
-            upgrade(connection)
+            return work(connection)
 
     def _check(self) -> None:
         with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
-            connection.execute(select(runs.c.run_id).limit(1)).all()
+            connection.execute(select(runs.c.run_id).limit(1) if self._is_sqlite else _NEW_TRANSACTION_ID).all()
 
     def _create_run(self, run_id: str, epoch: str) -> bool:
         now = datetime.datetime.now(datetime.UTC)
@@ -247,8 +268,8 @@ class SqlStore:
                 changes = Changes(_positions(connection, batches))
                 outcomes: list[StoreError | None] = [changes.add(batch) for batch in batches]
                 self._writes.execute(connection, changes)
-        except (StoreUnavailable, *_UNSTORABLE) as error:
-            if len(batches) > 1 and not isinstance(error, StoreUnavailable | OperationalError | sqlite3.Error):
+        except (StoreUnavailable, *self._failures) as error:
+            if len(batches) > 1 and not self._is_down(error):
                 # The database works, but one of the batches holds what it does not take: find out which.
                 return [outcome for batch in batches for outcome in self._append((batch,))]
             return [self._unavailable(error) for _ in batches]
@@ -275,13 +296,9 @@ def _engine(url: URL, busy_timeout_s: float) -> Engine:
     connections_max = READ_THREADS_MAX + 1
     if url.get_backend_name() == "sqlite":
         return sqlite_engine(url, busy_timeout_s=busy_timeout_s, connections_max=connections_max)
-    return create_engine(
-        url,
-        pool_size=connections_max,
-        max_overflow=0,
-        json_serializer=encode_json,
-        json_deserializer=msgspec.json.decode,
-    )
+    from reference.store.postgresql import postgresql_engine  # here, because not everybody has a PostgreSQL
+
+    return postgresql_engine(url, connections_max=connections_max)
 
 
 def _positions(connection: Connection, batches: tuple[Append, ...]) -> dict[str, Position]:

@@ -127,3 +127,8 @@ answers = Table(
     Column("sequence_number", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+
+def metadata_for(dialect: Dialect) -> MetaData:
+    """The tables that a database of this kind has."""
+    return metadata

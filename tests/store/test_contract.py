@@ -1,5 +1,5 @@
-"""What every store promises, asked of each of them (the same suite for the one in memory and for SQLite on a
-real file).
+"""What every store promises, asked of each of them: the same suite for the one in memory, for SQLite on a real
+file, and for PostgreSQL.
 """
 
 from collections.abc import AsyncIterator
@@ -16,9 +16,19 @@ from reference.store import EventStore, StoreConflict, StoreUnavailable, open_st
 from .samples import EPOCH, OTHER_RUN, RUN, append, entry
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EventStore]:
-    url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path / 'store'}"
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    match request.param:
+        case "memory":
+            return "memory:"
+        case "sqlite":
+            return f"sqlite:///{tmp_path / 'store'}"
+        case _:
+            return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[EventStore]:
     async with open_store(url) as opened:
         assert await opened.create_run(RUN, EPOCH)
         yield opened
@@ -221,13 +231,28 @@ async def test_many_readers_at_once(store: EventStore) -> None:
     assert all(run.head == len(run.events) == run.clients[0].last_client_sequence for run in seen)
 
 
-@pytest.mark.parametrize("url", ["", "mysql://host/x", "redis:", "events.txt", "sqlite://", "sqlite:/x", "memory"])
-def test_an_unknown_url_says_what_is_known(url: str) -> None:
+@pytest.mark.parametrize("text", ["", "mysql://host/x", "redis:", "events.txt", "sqlite://", "sqlite:/x", "memory"])
+def test_an_unknown_url_says_what_is_known(text: str) -> None:
     with pytest.raises(ConfigError, match="memory:, sqlite:///path"):
-        open_store(url)
+        open_store(text)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:"])
-def test_a_url_without_a_file(url: str) -> None:
+@pytest.mark.parametrize("text", ["sqlite:///", "sqlite:///:memory:"])
+def test_a_url_without_a_file(text: str) -> None:
     with pytest.raises(ConfigError, match="names no file"):
-        open_store(url)
+        open_store(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("postgresql://ada:secret@host", "names no database"),
+        ("postgresql://ada:secret@host:port/x", "is no URL"),
+        ("postgres://ada:secret@host/x", "of no known kind"),
+    ],
+)
+def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        open_store(text)
+    assert "secret" not in str(caught.value)
+    assert "postgresql://user" in str(caught.value)

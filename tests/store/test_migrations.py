@@ -3,20 +3,21 @@
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, create_engine
+from postgres_server import execute, new_database
+from sqlalchemy.engine import make_url
 
-from reference.store import StoreUnavailable, open_store
+from reference.cli import run
+from reference.store import StoreUnavailable, open_store, parse_url
 from reference.store.sql import SqlStore
-from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
+from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 
 from .samples import EPOCH, RUN
 
@@ -33,12 +34,79 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_code(path: Path) -> None:
-    engine = create_engine(URL.create("sqlite", database=str(path)))
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        assert compare_metadata(context, metadata) == []
-    engine.dispose()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+    else:
+        with new_database() as url:
+            execute(url, "CREATE TABLE somebody_elses (id integer)")
+            yield url
+
+
+def change(url: str, statement: str) -> None:
+    parsed = parse_url(url)
+    assert parsed is not None
+
+    async def work() -> None:
+        await SqlStore.migrate(parsed, lambda connection: connection.exec_driver_sql(statement).close())
+
+    trio.run(work)
+
+
+def test_up_check_and_down(empty: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def migrate(what: str, *options: str) -> tuple[int, str]:
+        code = run(["migrate", what, "--store", empty, *options])
+        return code, "".join(capsys.readouterr())
+
+    assert migrate("up") == (0, f"{empty}: the tables are those of this program\n")
+    assert migrate("check") == (0, f"{empty}: the tables are those of this program\n")
+    assert migrate("up")[0] == 0
+    change(empty, "DROP INDEX idx_critical_messages")
+    change(empty, "ALTER TABLE collaboration_clients DROP COLUMN accepted")
+    code, told = migrate("check")
+    assert (code, sorted(told.replace(f"{empty}: ", "").splitlines())) == (
+        1,
+        ["add column collaboration_clients accepted", "add index idx_critical_messages"],
+    )
+    code, told = migrate("down")
+    assert code == 2
+    assert "every run and every event in it will be deleted; say --yes" in told
+    assert migrate("check")[0] == 1
+    assert migrate("down", "--yes") == (0, f"{empty}: the tables are gone\n")
+    code, told = migrate("check")
+    assert code == 1
+    assert f"the schema version is missing, this program's is {SCHEMA_VERSION}" in told
+    assert migrate("down", "--yes")[0] == 0
+    assert migrate("up")[0] == 0
+    assert migrate("check")[0] == 0
+
+
+def test_down_leaves_what_is_not_ours() -> None:
+    with new_database() as url:
+        execute(url, "CREATE TABLE somebody_elses (id integer)")
+        run(["migrate", "up", "--store", url])
+        run(["migrate", "down", "--store", url, "--yes"])
+        tables = execute(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        assert tables == [("somebody_elses",)]
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [
+        ("memory:", "has no tables"),
+        ("mysql://host/x", "no known kind"),
+        ("sqlite:///nowhere/x.db", "there is no such file"),
+        ("postgresql://ada:secret@127.0.0.1:1/x", "can be reached"),
+    ],
+)
+def test_a_store_that_cannot_be_migrated(store: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["migrate", "check", "--store", store]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("steadywire migrate: ")
+    assert why in line
+    assert "secret" not in line
 
 
 def test_the_schema_version_is_the_newest_migration() -> None:
@@ -47,6 +115,25 @@ def test_the_schema_version_is_the_newest_migration() -> None:
     scripts = ScriptDirectory.from_config(config)
     assert scripts.get_heads() == [SCHEMA_VERSION]
     assert Path(scripts.get_revision("v12").path).stem == "v12__create_persisted_collaboration_messages"
+
+
+def test_the_table_of_the_brief_on_postgresql(postgres_url: str) -> None:
+    async def make() -> None:
+        async with open_store(postgres_url):
+            pass
+
+    trio.run(make)
+    columns = execute(
+        postgres_url,
+        "SELECT column_name, udt_name FROM information_schema.columns"
+        " WHERE table_name = 'persisted_collaboration_messages' ORDER BY ordinal_position",
+    )
+    assert columns == [
+        *(("id", "uuid"), ("run_id", "uuid"), ("user_id", "varchar"), ("event_type", "varchar")),
+        *(("message_data", "jsonb"), ("timestamp", "timestamptz"), ("sequence_number", "int8"), ("is_critical", "bool")),
+    ]
+    indexes = execute(postgres_url, "SELECT indexname FROM pg_indexes WHERE tablename = 'persisted_collaboration_messages'")
+    assert {name for (name,) in indexes} >= {"idx_run_id_timestamp", "idx_run_id_sequence", "idx_critical_messages"}
 
 
 def test_the_table_of_the_brief(path: Path) -> None:
@@ -88,8 +175,8 @@ trio.run(main)
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=tmp_path, env={"PYTHONPATH": str(project)})
 
 
-async def test_a_new_file_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
-    url = URL.create("sqlite", database=str(tmp_path / "new.db"))
+async def test_a_new_database_may_be_opened_by_several_at_once(empty: str) -> None:
+    url = make_url(empty)
     stores: list[SqlStore] = []
 
     async def open_one() -> None:

@@ -4,11 +4,12 @@ transaction.
 
 from alembic import context
 
-from reference.store.tables import VERSION_TABLE, metadata
+from reference.store.tables import VERSION_TABLE, metadata_for
 
+connection = context.config.attributes["connection"]
 context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    connection=connection,
+    target_metadata=metadata_for(connection.dialect),
     version_table=VERSION_TABLE,
 )
 with context.begin_transaction():

@@ -1,0 +1,67 @@
+"""Databases for tests, on the PostgreSQL server that STEADYWIRE_TEST_POSTGRES names.
+
+Its value is a URL of a database to connect to, as a user who may make databases and end other connections;
+without it, postgresql://postgres@127.0.0.1:5432/postgres. Each database has a random name and is dropped at
+the end, with whoever is still connected. Where no server answers, tests that need one say so and skip.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+SERVER = os.environ.get("STEADYWIRE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+
+
+def execute(url: str, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements on the database `url`, each for itself; returns the rows of the last one."""
+    rows: list[tuple[object, ...]] = []
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+            rows = cursor.fetchall() if cursor.description else []
+    return rows
+
+
+def end_connections(url: str, which: str = "true") -> int:
+    """End the other connections to the database `url` for which the condition holds; how many there were."""
+    count = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    rows = execute(url, f"{count} WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({which})")
+    return int(str(rows[0][0]))
+
+
+@contextmanager
+def new_database() -> Iterator[str]:
+    """The URL of a new, empty database; it is dropped at the end. Skips the test if there is no server."""
+    name = f"steadywire_test_{secrets.token_hex(6)}"
+    try:
+        with psycopg.connect(SERVER, autocommit=True, connect_timeout=5) as server:
+            server.execute(sql.SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(sql.Identifier(name)))
+    except psycopg.OperationalError as error:
+        reason = str(error).partition("\n")[0]
+        pytest.skip(f"no PostgreSQL here ({reason}); start one, or name one in STEADYWIRE_TEST_POSTGRES")
+    try:
+        yield make_url(SERVER).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with psycopg.connect(SERVER, autocommit=True, connect_timeout=5) as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[str]:
+    """One database for all tests of the session; take `postgres_url` instead."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(shared_postgres: str) -> str:
+    """The URL of a database in which there is no run."""
+    if execute(shared_postgres, "SELECT to_regclass('collaboration_runs')") != [(None,)]:
+        execute(shared_postgres, "TRUNCATE collaboration_runs CASCADE")
+    return shared_postgres
