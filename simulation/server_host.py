@@ -1,7 +1,7 @@
 """The simulated server: the shipped run machine, and what stands around it on the server's machine.
 
-The pump is that of the trio shell. After every input: hand what is to be stored to the store (one batch at a time), carry out the
-actions in order, arm the one alarm. A batch of events is measured once and pushed to every reader; a reader whose send buffer is
+The pump is that of the trio shell. After every input: hand what is to be stored to the store, carry out the actions in
+order, arm the one alarm. A batch of events is measured once and pushed to every reader; a reader whose send buffer is
 full gets nothing, which the run is told, and is served from its cursor when there is room again (`peer`).
 
 The host is the machine, which lasts; the process on it can be killed. A kill takes everything but the store: every connection is
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
 from reference.protocol.records import Append
@@ -87,7 +87,6 @@ class Process:
         self._alarm = Alarm(host.clock, self._next_deadline, self._ring)
         self._peers: dict[int, Peer] = {}
         self._requests: dict[int, HttpLink] = {}
-        self._under_way: Append | None = None
         stored = host.store.load()
         self._trace.add(ServerStarted(at=self._clock.now, epoch=stored.epoch, head=stored.head))
 
@@ -151,7 +150,7 @@ class Process:
         config = self._run.config
         yield "log window", self._run.head - self._run.oldest + 1, config.events_kept_max
         yield "connections", self._run.connections, config.connections_per_run_max
-        yield "commit under way", 0 if self._under_way is None else len(self._under_way.entries), config.appends_pending_max
+        yield "commit under way", self._run.events_under_way, config.appends_pending_max
         waiting = max((peer.waiting for peer in self._peers.values()), default=0)
         yield "control frames of one connection", waiting, CONTROL_FRAMES_MAX
 
@@ -176,10 +175,9 @@ class Process:
     def _pump(self) -> None:
         run = self._run
         while True:
-            if self._under_way is None:
-                self._under_way = run.events_to_append()
-                if self._under_way is not None:
-                    self._host.store.commit(self._under_way, self._committed)
+            append = run.events_to_append()
+            if append is not None:
+                self._host.store.commit(append, self._committed)
             actions = run.take_actions()
             if not actions:
                 break
@@ -191,7 +189,6 @@ class Process:
         self._alarm.arm()
 
     def _committed(self, append: Append) -> None:
-        self._under_way = None
         self._run.handle_appended(append, self._now())
         self._pump()
 
@@ -208,6 +205,8 @@ class Process:
                 peer = self._peers.get(connection_id)
                 if peer is not None:
                     self._run.handle_authenticated(connection_id, Identity(peer.link.line.client), self._now())
+            case Retire():
+                self._loaded = None  # whoever comes next has it loaded anew
             case _:
                 assert_never(action)
 

@@ -14,7 +14,7 @@ like this for as long as it likes, at its own pace.
 That cannot be the whole answer, because on the same stream of bytes pongs and answers stand behind the events. If nothing were
 read, the connection would count as half-open and be left, the next one would fare no better; and an application that waits for
 its own publish inside of its reading loop would wait for an answer that stands behind events that only it can take. So the pump
-is patient for one second in which nothing is taken (less, if the session's own limits are shorter), and then lets the session
+is patient for a second (`ClientSession.patience_s`) in which nothing is taken, and then lets the session
 *hold*: it reads on, answers pings, takes answers and presence, and leaves the events to the server, its position unmoved. When
 half of the mailbox has been read, the session takes up again from its position, exactly as after a lost connection. Nothing is
 dropped; a reader whom the run has left too far behind gets a snapshot in place of what it missed, as always.
@@ -38,7 +38,6 @@ from reference.protocol.events import Data
 from reference.protocol.outcomes import Outcome, PublishAccepted, PublishFailed, StateChanged
 from reference.protocol.timers import NS_PER_S
 
-PATIENCE_S_MAX = 1.0
 _BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast line need not tell it of every piece
 
 P = ParamSpec("P")
@@ -103,8 +102,7 @@ class Pump:
         self._holds = False
         self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
         self._worth_waiting_for = max(1, mailbox.outcomes_max // 4)
-        config = session.config
-        self._patience_s = min(PATIENCE_S_MAX, config.tail_timeout_s / 2, config.ping_timeout_s / 2)
+        self._patience_s = session.patience_s
 
     def now(self) -> int:
         return round(trio.current_time() * NS_PER_S)

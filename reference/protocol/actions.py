@@ -68,5 +68,10 @@ class Deliver:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Server: nobody has been in this run for a while. Drop it from memory; load it anew when somebody comes."""
+
+
 ClientAction = Open | Send | Close | RefreshToken
-ServerAction = Send | Close | Authenticate | Deliver
+ServerAction = Send | Close | Authenticate | Deliver | Retire

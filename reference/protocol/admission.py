@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate
+from reference.protocol.allowance import Allowance
 from reference.protocol.answers import snapshot_frame, welcome
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.event_log import EventLog, Place
@@ -19,7 +20,7 @@ from reference.protocol.run_desk import RunDesk, RunTimer
 from reference.protocol.sequencer import Sequencer
 from reference.protocol.server_session import Connection, Identity, session_of
 from reference.protocol.states import ConnectionState, Transport
-from reference.protocol.timers import ns
+from reference.protocol.timers import NS_PER_MS, ns
 
 
 class Admission:
@@ -40,6 +41,17 @@ class Admission:
         self._gathering = gathering
         self._fan_out = fan_out
         self._close_losers = close_losers
+
+    def opened(
+        self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
+    ) -> Connection:
+        """The server's half of a new connection; it has to say something in time."""
+        is_websocket = transport is Transport.WEBSOCKET
+        state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
+        config = self._desk.config
+        self._desk.timers.set((RunTimer.HELLO, connection_id), now + ns(config.hello_timeout_s))
+        allowance = Allowance(config.frames_per_s, config.frame_burst)
+        return Connection(connection_id, transport, state, identity, allowance, new_session_id)
 
     def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
         """Raises RemoteError."""
@@ -64,6 +76,14 @@ class Admission:
             if identity.user_id != session_of(connection).user_id:
                 raise RemoteError(CloseCode.FORBIDDEN, "the new token belongs to another user")
             self._watch_token(connection, identity, now)
+
+    def warn(self, connection: Connection, now: int) -> None:
+        """The connection's token ends soon."""
+        assert connection.identity is not None, "a token that was checked is warned of"
+        expires_at = connection.identity.expires_at
+        assert expires_at is not None, "only a token that expires is warned of"
+        in_ms = min(max(0, (expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
+        self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
 
     def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
         hello = connection.hello

@@ -14,6 +14,7 @@ is too late and is ignored.
 from typing import assert_never
 
 from reference.protocol import frames
+from reference.protocol.accounts import account_of_client
 from reference.protocol.actions import ClientAction, Send
 from reference.protocol.backoff import Draws, ReconnectPolicy
 from reference.protocol.client_desk import Desk, Timer
@@ -21,7 +22,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
 from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
 from reference.protocol.fallback import FallbackPolicy
-from reference.protocol.health import Health, HealthRecord, Status
+from reference.protocol.health import Health, HealthRecord
 from reference.protocol.heartbeat import HeartbeatPolicy
 from reference.protocol.links import Links
 from reference.protocol.outcomes import Outcome
@@ -29,6 +30,7 @@ from reference.protocol.pulse import Pulse
 from reference.protocol.receiving import Receiving
 from reference.protocol.sending import Sending
 from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
+from reference.protocol.statistics import ClientStatistics
 
 
 class ClientSession:
@@ -132,17 +134,7 @@ class ClientSession:
             return
         self._links.opened(now)
         self._receiving.greeted()
-        epoch, last = self.position
-        hello = frames.Hello(
-            protocol=frames.PROTOCOL_VERSION,
-            client_id=self.client_id,
-            generation=self._links.websocket_generation,
-            session_id=self.session_id,
-            epoch=epoch,
-            after_sequence=None if epoch is None else last,
-            start=self.config.start,
-        )
-        self._send(hello)
+        self._send(self._links.hello(*self.position))
 
     def connection_lost(
         self, connection_id: int, code: int | None, now: int, *, message: str = "", retry_after_ms: int | None = None
@@ -227,9 +219,7 @@ class ClientSession:
     @property
     def transport(self) -> Transport | None:
         """What carries the session now. While a welcomed probe proves itself, both do; this names the newer."""
-        if self.state.has_websocket:
-            return Transport.WEBSOCKET
-        return Transport.POLLING if self.state.is_polling else None
+        return self._links.transport
 
     @property
     def queued_messages(self) -> int:
@@ -240,15 +230,23 @@ class ClientSession:
     def active_users(self) -> tuple[str, ...]:
         return self._receiving.roster.users
 
+    @property
+    def cursors(self) -> dict[str, Data]:
+        return self._receiving.roster.positions
+
+    @property
+    def patience_s(self) -> float:
+        """How long a driver may wait for an application that takes no events, before it must `hold_events`: pongs and answers
+        stand behind those events, so it has to end well before the session would take silence for a fault."""
+        return min(self.config.patience_s, self.config.tail_timeout_s / 2, self._pulse.answer_limit_s / 2)
+
+    def statistics(self) -> ClientStatistics:
+        """A frozen account of what the session holds."""
+        return account_of_client(self._desk, self._sending, self._receiving, self._pulse, self._links, self._record)
+
     def health(self) -> Health:
         """A frozen snapshot."""
-        if self.state.is_polling:
-            status = Status.HTTP_POLLING if self._links.lane.has_arrived else Status.DISCONNECTED
-        elif self.state.has_websocket:
-            status = Status.RECONNECTED if self._record.reconnections else Status.CONNECTED
-        else:
-            status = Status.DISCONNECTED
-        return self._record.report(status, self.transport, self.queued_messages)
+        return self._record.report(self._links.status(self._record.reconnections), self.transport, self.queued_messages)
 
     # Frames on the WebSocket.
 

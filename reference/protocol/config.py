@@ -78,6 +78,8 @@ class ClientConfig(_Config, frozen=True):
     """Whether the application can supply a new token when the server asks for one."""
     token_timeout_s: Seconds = 60.0
     """How long the application may take to supply it."""
+    patience_s: SecondsOrZero = 1.0
+    """The longest that a driver waits for an application which takes nothing, before the session holds its events."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,6 +124,10 @@ class ServerConfig(_Config, frozen=True):
     batch_events_max: Positive = 256
     batch_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     """Of events in one frame; a single event may exceed it."""
+    gather_max_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.05
+    """After a fan-out, events are gathered for as long as it took before the next batch is stored, but no longer than this."""
+    run_idle_s: SecondsOrZero = 60.0
+    """A run without anybody leaves memory after this time; its events are stored."""
     appends_pending_max: Positive = 1000
     """Events of one run that are sequenced and not yet durable; no more than are kept, so that none is trimmed unread."""
 

@@ -12,7 +12,7 @@ from reference.protocol.events import Event
 from reference.protocol.frames import Outcome, ResetReason, Start
 from reference.protocol.records import LogEntry, Snapshot
 
-_TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
+TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class EventLog:
         """The lowest number that can be read; head + 1 if there is none."""
         return max(self._base, min(self.head - self._kept_max, self.snapshot.sequence_number)) + 1
 
+    @property
+    def in_memory(self) -> int:
+        """Events that are in memory, those included that will be trimmed."""
+        return len(self._events)
+
     def append(self, entries: Iterable[LogEntry], snapshot: Snapshot | None) -> None:
         """Take what has become durable."""
         for entry in entries:
@@ -53,7 +58,7 @@ class EventLog:
         if snapshot is not None:
             self.snapshot = snapshot
         surplus = self.oldest - 1 - self._base
-        if surplus >= _TRIM_AT:
+        if surplus >= TRIM_AT:
             del self._events[:surplus]
             del self._sizes[:surplus]
             self._base += surplus
@@ -70,6 +75,10 @@ class EventLog:
                 break
             end += 1
         return tuple(self._events[start:end])
+
+    def nearest(self, after: int) -> int:
+        """The number nearest to `after` behind which can be read."""
+        return min(max(after, self.oldest - 1), self.head)
 
     def holds(self, after: int) -> bool:
         """Whether everything after that number can still be read."""

@@ -44,8 +44,9 @@ class FanOut:
         return tuple(self._current)
 
     @property
-    def lagging(self) -> tuple[int, ...]:
-        return tuple(self._lagging)
+    def behind(self) -> int:
+        """How many readers lag."""
+        return len(self._lagging)
 
     def is_lagging(self, connection_id: int) -> bool:
         return connection_id in self._lagging

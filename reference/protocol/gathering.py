@@ -5,7 +5,7 @@ connection was lost or its polls stopped. The first change after a quiet time is
 a thousand arrivals cost each reader a few frames and not a thousand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
@@ -33,6 +33,10 @@ class Gathering:
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def count(self, connections: Collection[int]) -> tuple[int, int]:
+        """How many sessions there are, and how many of them point to a connection that is not among those."""
+        return len(self._members), sum(owner not in connections for owner in self._members.owners)
 
     def session_of(self, client_id: str) -> Session | None:
         return self._members.get(client_id)

@@ -13,7 +13,8 @@ from reference.protocol.backoff import AskedWait, Draws, Reconnector, ReconnectP
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.fallback import FallbackPolicy, Trouble
-from reference.protocol.frames import FallbackReason, Goaway, RequestFailed
+from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
+from reference.protocol.health import Status
 from reference.protocol.outcomes import SessionEnded, StateChanged
 from reference.protocol.polling import PollingLane
 from reference.protocol.probes import Probes
@@ -53,6 +54,7 @@ class Links:
         self._probes = Probes(desk, draws)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
+        self._client_id = client_id
         self._desk = desk
         self._timers = desk.timers
         self._sending = sending
@@ -60,6 +62,21 @@ class Links:
         self._pulse = pulse
         self._last_connection_id = 0
         self._generation = 0  # the highest that a connection of ours has had
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the session now; of two, the newer."""
+        if self.state.has_websocket:
+            return Transport.WEBSOCKET
+        return Transport.POLLING if self.state.is_polling else None
+
+    def status(self, reconnections: int) -> Status:
+        """What a person is shown."""
+        if self.state.is_polling:
+            return Status.HTTP_POLLING if self.lane.has_arrived else Status.DISCONNECTED
+        if self.state.has_websocket:
+            return Status.RECONNECTED if reconnections else Status.CONNECTED
+        return Status.DISCONNECTED
 
     # A WebSocket comes up.
 
@@ -77,6 +94,18 @@ class Links:
     def opened(self, now: int) -> None:
         self._turn(ClientInput.OPENED)
         self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
+
+    def hello(self, epoch: str | None, last: int) -> Hello:
+        """The first frame on the WebSocket that was opened."""
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            client_id=self._client_id,
+            generation=self.websocket_generation,
+            session_id=self.session_id,
+            epoch=epoch,
+            after_sequence=None if epoch is None else last,
+            start=self._desk.config.start,
+        )
 
     def welcomed(self, session_id: str, first_spread_s: float) -> None:
         self._turn(ClientInput.WELCOMED)

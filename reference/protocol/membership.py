@@ -35,6 +35,11 @@ class Membership:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The WebSockets that own a session."""
+        return tuple(each.connection_id for each in self._sessions.values() if each.connection_id is not None)
+
     def get(self, client_id: str) -> Session | None:
         return self._sessions.get(client_id)
 

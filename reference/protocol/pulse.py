@@ -5,13 +5,15 @@ from the server counts as life. That moves no timer: what is heard is only noted
 it had named has come.
 """
 
+import math
+
 from reference.protocol import frames
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.health import HealthRecord
 from reference.protocol.heartbeat import Due, HeartbeatPolicy, Signs
 from reference.protocol.timers import NS_PER_S, ns
 
-_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
+PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
 
 
 class Pulse:
@@ -32,12 +34,18 @@ class Pulse:
         """Pings whose answers would still be measured."""
         return len(self._sent_at)
 
+    @property
+    def answer_limit_s(self) -> float:
+        """How long after a ping a connection without any byte is dead, in seconds; infinite: never."""
+        dead_s = self._policy.due(Signs(0.0, 0.0, 0.0)).dead_s
+        return math.inf if dead_s is None else dead_s
+
     def ping(self, now: int, queued_messages: int) -> frames.Ping:
         """The next ping, to be sent now; it reports what the server cannot know."""
         nonce = self._next_nonce
         self._next_nonce += 1
         self._sent_at[nonce] = now
-        if len(self._sent_at) > _REMEMBERED_MAX:
+        if len(self._sent_at) > PINGS_REMEMBERED_MAX:
             del self._sent_at[next(iter(self._sent_at))]
         self._pinged_at = now
         if self._unanswered_since is None:

@@ -29,6 +29,11 @@ class Requests:
         self._gathering = gathering
         self._waiting: dict[int, tuple[Connection, frames.PollRequest]] = {}
 
+    @property
+    def waiting(self) -> int:
+        """Polls that wait for something to read."""
+        return len(self._waiting)
+
     def poll(self, connection: Connection, poll: frames.PollRequest, now: int) -> frames.PollAnswer | None:
         """Raises RemoteError."""
         identity = self._begin(connection)

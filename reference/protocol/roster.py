@@ -20,6 +20,11 @@ class Roster:
         """Who is here, sorted."""
         return tuple(sorted(self._users))
 
+    @property
+    def positions(self) -> dict[str, Data]:
+        """Where the cursors are, by user."""
+        return dict(self._cursors)
+
     def full(self, users: tuple[str, ...], cursors: dict[str, Data], server_time: int) -> list[Event]:
         """Everything anew, as a welcome or a poll brings it."""
         return self.presence(Presence(full=users, server_time=server_time)) + self.cursors(

@@ -8,30 +8,35 @@ to anyone, not even to its author, before `handle_appended` says that it is dura
                   |                                             |
                   '-- copies, rejections                        '-- accepted
 
-The driver's part, after each input: hand `events_to_append()` to the store, carry out `take_actions()` in order, and for every
-reader that lags, whenever its socket takes more, send `next_batch(reader)` until it gives None.
+The driver's part, after each input: hand `events_to_append()` to the store (there is one batch at a time), carry out
+`take_actions()` in order, and for every reader that lags, whenever its socket takes more, send `next_batch(reader)` until it
+gives None. It says how long a fan-out took, for that decides when the next batch goes to the store.
+
+A run in which nobody has been for a while asks to be dropped (`Retire`); whoever comes next has it loaded anew.
 """
 
-from typing import assert_never
-
 from reference.protocol import frames
+from reference.protocol.accounts import account_of_run
 from reference.protocol.actions import Close, Deliver, ServerAction
 from reference.protocol.admission import Admission
-from reference.protocol.allowance import Allowance
+from reference.protocol.appending import Appending
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.event_log import EventLog
-from reference.protocol.events import DEFAULT_REGISTRY, Event, EventRegistry
+from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry
 from reference.protocol.fan_out import FanOut
 from reference.protocol.gathering import Gathering
+from reference.protocol.idling import Idling
 from reference.protocol.limits import Limit
 from reference.protocol.observations import Observation
+from reference.protocol.readers import Readers
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.requests import Requests
-from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, RunDesk, RunTimer, TimerKey
+from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, TOO_LATE, RunDesk, RunTimer, TimerKey
 from reference.protocol.sequencer import Sequencer
 from reference.protocol.server_session import Connection, Identity, session_of
 from reference.protocol.states import ConnectionState, Transport
+from reference.protocol.statistics import RunStatistics
 from reference.protocol.timers import NS_PER_MS, ns
 
 
@@ -45,13 +50,17 @@ class Run:
         self._sequencer = Sequencer(stored, config, registry)
         self._fan_out = FanOut(self._log, config)
         self._desk = RunDesk(config)
+        self._appending = Appending(self._desk, self._sequencer)
         self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
         self._attendance = self._gathering.attendance
+        self._readers = Readers(self._desk, self._fan_out, self._attendance)
         self._connections: dict[int, Connection] = {}
-        parts = (self._desk, self._log, self._sequencer, self._gathering)
-        self._admission = Admission(*parts, self._fan_out, self._close_losers)
-        self._requests = Requests(self.run_id, *parts)
-        self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(config.heartbeat_interval_s))
+        self._idling = Idling(self._desk)
+        self._parts = (self._desk, self._log, self._sequencer, self._gathering)
+        self._admission = Admission(*self._parts, self._fan_out, self._close_losers)
+        self._requests = Requests(self.run_id, *self._parts)
+        self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._idling.watch(self.is_idle, now)
 
     # Connections speak.
 
@@ -59,12 +68,9 @@ class Run:
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
     ) -> None:
         """A WebSocket is open, or an HTTP request has come. An HTTP request is authenticated before it comes here."""
-        is_websocket = transport is Transport.WEBSOCKET
-        state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
-        allowance = Allowance(self.config.frames_per_s, self.config.frame_burst)
-        connection = Connection(connection_id, transport, state, identity, allowance, new_session_id)
+        connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
-        self._set(RunTimer.HELLO, connection_id, now + ns(self.config.hello_timeout_s))
+        self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:
             reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
             self._close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
@@ -95,6 +101,7 @@ class Run:
         connection = self._connections.get(connection_id)
         if connection is not None:
             self._close(connection, error.code, error.message, now, limit=error.limit)
+            self.handle_timeout(now)
 
     def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
         """The answer to `Authenticate`: whose token it is, or why it is refused."""
@@ -113,32 +120,23 @@ class Run:
 
     def next_batch(self, connection_id: int, now: int) -> Deliver | None:
         """What a lagging reader is given next. None: it is current now; call again when `is_lagging`."""
-        batch = self._fan_out.next_batch(connection_id)
-        if batch is not None:
-            self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
-            return batch
-        seen = self._fan_out.catch_up(connection_id)
-        if seen is not None:
-            self._desk.timers.cancel((RunTimer.STALLED, connection_id))
-            if seen != self._attendance.version:
-                for frame in self._attendance.full(now // NS_PER_MS):
-                    self._desk.send((connection_id,), frame)
-        return None
+        return self._readers.next_batch(connection_id, now)
 
     def handle_refused(self, connection_id: int, batch: Deliver, now: int) -> None:
         """A reader's socket took nothing of a batch."""
-        self._fan_out.took_nothing_of(connection_id, batch, self._attendance.version)
-        self._watch_lag(connection_id, now)
+        self._readers.refused(connection_id, batch, now)
 
     def handle_blocked(self, connection_id: int, batch: Deliver, now: int) -> None:
         """A reader's socket took a batch, and can take no more now."""
-        self._fan_out.took_no_more_than(connection_id, batch, self._attendance.version)
-        self._watch_lag(connection_id, now)
+        self._readers.blocked(connection_id, batch, now)
+
+    def handle_fanned_out(self, took: int, now: int) -> None:
+        """A `Deliver` has been carried out for all its readers, which took so many ns."""
+        self._appending.fanned_out(took, now)
 
     def bytes_taken(self, connection_id: int, now: int) -> None:
         """A reader's socket has taken some bytes: it is slow, but it moves."""
-        if (RunTimer.STALLED, connection_id) in self._desk.timers:
-            self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
+        self._readers.bytes_taken(connection_id, now)
 
     def too_slow(self, connection_id: int, now: int) -> None:
         """What waits for this connection exceeds what its driver may keep."""
@@ -146,6 +144,7 @@ class Run:
         if connection is not None:
             reason = "this connection does not take what is sent to it"
             self._close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
+            self.handle_timeout(now)
 
     def is_lagging(self, connection_id: int) -> bool:
         return self._fan_out.is_lagging(connection_id)
@@ -153,16 +152,17 @@ class Run:
     # The store speaks.
 
     def events_to_append(self) -> Append | None:
-        """What is to be made durable, in the order of the calls. None if there is nothing new."""
-        return self._sequencer.take_append()
+        """What is to be made durable now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
+        new, or the batch before is still with the store, or more is being gathered."""
+        return self._appending.take()
 
     def handle_appended(self, append: Append, now: int) -> None:
         """The batch is durable: show it."""
         self._log.append(append.entries, append.snapshot)
-        self._sequencer.appended(append.entries[-1].sequence_number)
+        self._appending.landed(append)
         self._send_replies(now)
         self._desk.actions += self._fan_out.grow()
-        self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(self.config.heartbeat_interval_s))
+        self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
             self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
@@ -197,6 +197,7 @@ class Run:
         """Fire every timer that has expired by `now`."""
         while (key := self._desk.timers.pop_expired(now)) is not None:
             self._fire(key, now)
+        self._idling.watch(self.is_idle, now)
 
     # Output, drained.
 
@@ -232,6 +233,10 @@ class Run:
         return self._attendance.users
 
     @property
+    def cursors(self) -> dict[str, Data]:
+        return self._attendance.cursors
+
+    @property
     def connections(self) -> int:
         return len(self._connections)
 
@@ -240,20 +245,42 @@ class Run:
         """Nobody is here, and nothing is on its way to the store: the run may be dropped from memory."""
         return not self._connections and not len(self._gathering) and not self._sequencer.events_pending
 
+    @property
+    def idle_since(self) -> int | None:
+        """In ns; None while it is in use."""
+        return self._idling.since
+
+    def touch(self, now: int) -> None:
+        """Somebody is about to use this run: if it is idle, it is not for so long."""
+        self._idling.watch(False, now)
+        self._idling.watch(self.is_idle, now)
+
+    @property
+    def events_under_way(self) -> int:
+        """Of the batch that is with the store."""
+        return self._appending.events_under_way
+
     def lag_of(self, connection_id: int) -> int:
         """How many durable events a reader has not been given."""
         return self._fan_out.lag_of(connection_id)
 
     def read(self, after: int, events_max: int) -> tuple[Event, ...]:
         """Events of the retained window, for a replay over HTTP; begins at the oldest if `after` lies before it."""
-        first = min(max(after, self._log.oldest - 1), self._log.head)
-        return self._log.read(first, events_max, self.config.batch_bytes_max)
+        return self._log.read(self._log.nearest(after), events_max, self.config.batch_bytes_max)
+
+    def last_client_sequence(self, client_id: str) -> int:
+        """The newest number of that client that was taken; 0 if none."""
+        return self._sequencer.last_of(client_id)
+
+    def statistics(self) -> RunStatistics:
+        """A frozen account of what the run holds."""
+        return account_of_run(*self._parts, self._appending, self._fan_out, self._requests, self._connections)
 
     # Frames.
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
         if connection.state is ConnectionState.LIVE:
-            self._set(RunTimer.SILENCE, connection.connection_id, now + ns(self.config.silence_max_s))
+            self._desk.timers.set((RunTimer.SILENCE, connection.connection_id), now + ns(self.config.silence_max_s))
         match frame:
             case frames.Hello():
                 self._admission.hello(connection, frame, now)
@@ -263,29 +290,22 @@ class Run:
             case frames.Cursor(data=data):
                 self._gathering.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
-                if number > self._log.head:
-                    raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {self._log.head}")
-                session = session_of(connection)
-                session.acknowledged = max(session.acknowledged, number)
+                self._readers.acknowledged(session_of(connection), number, self._log.head)
             case frames.Ping(nonce=nonce):
                 self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._desk.pinged(session_of(connection), frame)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
-                self._receive_bye(connection, now)
+                self._close(connection, 1000, "bye", now)
+                if connection.session is not None:
+                    self._gathering.leave(connection.session.client_id, now)
             case frames.PollRequest():
                 self._answer(connection, self._requests.poll(connection, frame, now), now)
             case frames.PublishRequest():
                 self._answer(connection, self._requests.publish(connection, frame, now), now)
             case _:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
-
-    def _receive_bye(self, connection: Connection, now: int) -> None:
-        session = connection.session
-        self._close(connection, 1000, "bye", now)
-        if session is not None:
-            self._gathering.leave(session.client_id, now)
 
     def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
         """Answer a request and be done with it; None: it has to wait."""
@@ -304,44 +324,28 @@ class Run:
         match timer:
             case RunTimer.HEARTBEAT:
                 self._desk.send(self._fan_out.current, frames.Heartbeat(self._log.head))
-                self._set(RunTimer.HEARTBEAT, THE_RUN, now + ns(self.config.heartbeat_interval_s))
+                self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
             case RunTimer.PRESENCE:
                 self._gathering.tell_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
                 self._gathering.tell_cursors(self._fan_out.current, now)
+            case RunTimer.GATHER:
+                pass  # what was gathered is handed out after every input
+            case RunTimer.IDLE:
+                self._idling.is_over()
             case _:
                 assert connection is not None, "a connection takes its timers with it"
                 self._fire_of_connection(timer, connection, now)
 
     def _fire_of_connection(self, timer: RunTimer, connection: Connection, now: int) -> None:
         match timer:
-            case RunTimer.HELLO:
-                reason = f"no hello within {self.config.hello_timeout_s:g} s"
-                self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now, limit=Limit.HELLO_TIME)
-            case RunTimer.SILENCE:
-                reason = f"nothing was heard from this client for {self.config.silence_max_s:g} s"
-                self._close(connection, CloseCode.HEARTBEAT_LOST, reason, now, limit=Limit.SILENCE)
-            case RunTimer.STALLED:
-                reason = f"nothing was taken for {self.config.slow_reader_timeout_s:g} s"
-                self._close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             case RunTimer.EXPIRING:
-                identity = connection.identity
-                assert identity is not None, "a live connection is authenticated"
-                assert identity.expires_at is not None, "only a token that expires is warned of"
-                in_ms = min(max(0, (identity.expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
-                self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
-            case RunTimer.EXPIRED:
-                self._close(connection, CloseCode.TOKEN, "the token has expired", now)
+                self._admission.warn(connection, now)
             case RunTimer.LONG_POLL:
                 self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
-            case RunTimer.HEARTBEAT | RunTimer.PRESENCE | RunTimer.CURSORS | RunTimer.GRACE:
-                raise AssertionError(f"{timer} belongs to no connection")
             case _:
-                assert_never(timer)
-
-    def _watch_lag(self, connection_id: int, now: int) -> None:
-        if (RunTimer.STALLED, connection_id) not in self._desk.timers and self._fan_out.is_lagging(connection_id):
-            self._set(RunTimer.STALLED, connection_id, now + ns(self.config.slow_reader_timeout_s))
+                code, reason, setting, limit = TOO_LATE[timer]
+                self._close(connection, code, reason.format(getattr(self.config, setting)), now, limit=limit)
 
     # Small things.
 
@@ -394,6 +398,3 @@ class Run:
             self._desk.ended(connection_id, session, code, peer_code)
             if session is not None and session.connection_id == connection_id:
                 self._gathering.disconnected(session, now)
-
-    def _set(self, timer: RunTimer, owner: int | str, at: int) -> None:
-        self._desk.timers.set((timer, owner), at)

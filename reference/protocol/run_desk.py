@@ -4,7 +4,7 @@ import enum
 
 from reference.protocol.actions import Send, ServerAction
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import RejectCode
+from reference.protocol.errors import CloseCode, RejectCode
 from reference.protocol.frames import Accepted, Frame, Ping, Rejected, Report
 from reference.protocol.limits import Limit
 from reference.protocol.membership import Session
@@ -13,11 +13,13 @@ from reference.protocol.timers import Timers
 
 
 class RunTimer(enum.Enum):
-    """What a run waits for. The first three are the run's own, GRACE belongs to a client, the others to a connection."""
+    """What a run waits for. The first five are the run's own, GRACE belongs to a client, the others to a connection."""
 
     HEARTBEAT = "the readers have heard nothing for too long"
     PRESENCE = "changes of presence have been gathered for long enough"
     CURSORS = "moves of cursors have been gathered for long enough"
+    GATHER = "events have been gathered for long enough after a fan-out"
+    IDLE = "nobody has been here for long enough to drop the run"
     GRACE = "a user who went away is gone"
     HELLO = "the first frame is to be here, and its token checked, by now"
     SILENCE = "the client has said nothing for too long"
@@ -35,6 +37,15 @@ OF_CONNECTION = (
     RunTimer.EXPIRED,
     RunTimer.LONG_POLL,
 )
+TOO_LATE = {
+    RunTimer.HELLO: (CloseCode.HEARTBEAT_LOST, "no hello within {:g} s", "hello_timeout_s", Limit.HELLO_TIME),
+    RunTimer.SILENCE: (CloseCode.HEARTBEAT_LOST, "nothing was heard from this client for {:g} s", "silence_max_s", Limit.SILENCE),
+    RunTimer.STALLED: (CloseCode.TOO_SLOW, "nothing was taken for {:g} s", "slow_reader_timeout_s", Limit.SLOW_READER),
+    RunTimer.EXPIRED: (CloseCode.TOKEN, "the token has expired", "token_grace_s", None),
+}
+"""Timers that end a connection: how it is closed, with which setting in the reason, and which limit was met."""
+OF_RUN = 5
+"""How many timers are the run's own."""
 THE_RUN = 0
 """The owner of the run's own timers; connections are numbered from 1."""
 

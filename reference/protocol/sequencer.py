@@ -22,6 +22,7 @@ from reference.protocol.events import Event, EventClass, EventRegistry
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
 from reference.protocol.run_state import Fold
+from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS
 
 ANSWERS_KEPT = 64
@@ -87,6 +88,28 @@ class Sequencer:
     def events_pending(self) -> int:
         """Events that are numbered and not yet durable."""
         return self._events_pending
+
+    @property
+    def publishers(self) -> int:
+        """Client ids that have published."""
+        return len(self._publishers)
+
+    def held(self) -> tuple[Held, ...]:
+        """What could grow; of what each client has, the most that any has."""
+        config, everyone = self._config, self._publishers.values()
+        unsettled = max((len(each.pending) for each in everyone), default=0)
+        pending = [pending for each in everyone for pending in each.pending.values()]
+        return (
+            Held("events that are not durable", self._events_pending, config.appends_pending_max),
+            Held("clients that published", len(self._publishers), config.clients_per_run_max),
+            Held("answers kept for one client", max((len(each.answers) for each in everyone), default=0), ANSWERS_KEPT),
+            Held("pending publishes of one client", unsettled, config.unanswered_max),
+            Held(
+                "connections that wait for one answer",
+                max((len(each.reply_to) for each in pending), default=0),
+                config.connections_per_run_max,
+            ),
+        )
 
     def user_of(self, client_id: str) -> str | None:
         """The user that this client id is bound to, or None if it has never published."""

@@ -51,6 +51,11 @@ class Timers(Generic[K]):
     def __len__(self) -> int:
         return len(self._deadlines)
 
+    @property
+    def entries(self) -> int:
+        """Of the heap, those included that are out of date."""
+        return len(self._heap)
+
     def next_deadline(self) -> int | None:
         """When the first timer expires, or None if none is set."""
         while self._heap:

@@ -118,7 +118,6 @@ def _assemble(
         on_fault=monitor.and_count(log_fault),
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
-        run_idle_s=settings.run_idle_s,
     )
     runs = RunRegistry(
         store,

@@ -4,13 +4,11 @@ After every input, whoever brings it, the same is done without waiting: hand wha
 the actions in order, arm the one alarm. Inputs come from the tasks of the connections (frames), from the writer (`done`), and
 from the alarm's task, which is the only one that a run has of its own.
 
-At most one batch of a run is with the writer. What is published meanwhile becomes the next batch, so a busy run is stored,
-encoded and pushed in larger pieces, without a setting for it; the writer makes one transaction at a time anyhow, so nobody waits
-longer. And a fan-out that took a while is followed by as long a time for everybody else, in which more is published: a batch of
-fifty events costs a thousand readers hardly more than a batch of one. A run that is not busy never waits for this.
+When a batch goes to the writer, and how long a run without anybody is kept, the machine decides (`protocol.appending`, `idling`);
+it is told here how long a fan-out took.
 
-A run ends, here in memory, when it has been idle for a while, or when it is not known what the store holds of it. Then it takes
-no more inputs, and whoever comes next has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
+A run ends, here in memory, when it asks for it, or when it is not known what the store holds of it. Then it takes no more inputs,
+and whoever comes next has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
 """
 
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from typing import assert_never
 
 import trio
 
-from reference.protocol.actions import Authenticate, Close, Deliver, Send, ServerAction
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
 from reference.protocol.errors import RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
 from reference.protocol.observations import Joined
@@ -27,7 +25,7 @@ from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
-from reference.protocol.timers import NS_PER_S, ns
+from reference.protocol.timers import NS_PER_S
 from reference.server.encoding import Encoder
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
 from reference.server.sessions import Traffic
@@ -35,9 +33,6 @@ from reference.server.surroundings import Surroundings
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
 from reference.store import StoreError
-
-GATHER_MAX_NS = 50_000_000
-"""The longest that a busy run gathers events before the next batch is stored."""
 
 STORE_FAILED = "what was sent last is not confirmed; come back"
 
@@ -59,9 +54,7 @@ class LiveRun:
         self._under_way: Append | None = None
         self._landed = trio.Event()
         self._failure: StoreError | None = None
-        self._idle_ns = ns(shared.run_idle_s)
-        self._idle_since: int | None = self._clock.now()
-        self._gathering_until: int | None = None
+        self._is_retired = False
         self._alarm = trio.CancelScope()
         self._armed_for = self._next_deadline()
         self.ended = trio.Event()
@@ -76,7 +69,7 @@ class LiveRun:
     @property
     def idle_since(self) -> int | None:
         """Since when nobody is here and nothing is on its way to the store, in ns; None while it is in use."""
-        return self._idle_since
+        return self.run.idle_since
 
     @property
     def websockets(self) -> int:
@@ -102,8 +95,7 @@ class LiveRun:
 
     def touch(self) -> None:
         """Somebody is about to use this run: it is not idle, or not for so long."""
-        if self._idle_since is not None:
-            self._idle_since = self._clock.now()
+        self.run.touch(self._clock.now())
 
     # Connections.
 
@@ -212,18 +204,11 @@ class LiveRun:
                 self._ring(self._clock.reached(self._armed_for))
 
     def _ring(self, now: int) -> None:
-        if self._idle_since is not None and now >= self._idle_since + self._idle_ns:
-            self.end()
-        else:
-            self._feed(lambda: self.run.handle_timeout(now))
+        self._feed(lambda: self.run.handle_timeout(now))
 
     def _next_deadline(self) -> int:
         deadline = self.run.next_deadline()
         assert deadline is not None, "a run always waits for its next heartbeat"
-        if self._idle_since is not None:
-            deadline = min(deadline, self._idle_since + self._idle_ns)
-        if self._gathering_until is not None:
-            deadline = min(deadline, self._gathering_until)
         return deadline
 
     def _arm(self) -> None:
@@ -248,11 +233,9 @@ class LiveRun:
     def _pump(self) -> None:
         run = self.run
         while True:
-            is_gathering = self._is_gathering()  # asked first: a time that is over must not stay the next deadline
-            if self._under_way is None and self._failure is None and not is_gathering:
-                append = run.events_to_append()
-                if append is not None:
-                    self._submit(append)
+            append = run.events_to_append()
+            if append is not None:
+                self._submit(append)
             actions = run.take_actions()
             if not actions:
                 break
@@ -261,13 +244,9 @@ class LiveRun:
         for observation in run.take_observations():
             peer = self._peers.get(observation.connection_id) if isinstance(observation, Joined) else None
             self._shared.observe(self.run_id, observation, Traffic() if peer is None else peer.traffic)
-        if self._failure is not None:
+        if self._failure is not None or self._is_retired:
             self.end()
             return
-        if self._under_way is not None or not run.is_idle:
-            self._idle_since = None
-        elif self._idle_since is None:
-            self._idle_since = self._clock.now()
         self._arm()
 
     def _carry_out(self, action: ServerAction) -> None:
@@ -285,6 +264,8 @@ class LiveRun:
                 now = self._clock.now()
                 identity = self._shared.authenticator.identify(token, self.run_id, now)
                 self.run.handle_authenticated(number, identity, now)
+            case Retire():
+                self._is_retired = True
             case _:
                 assert_never(action)
 
@@ -307,12 +288,7 @@ class LiveRun:
                 peer.drain()
         self._shared.monitor.sent(taken * len(batch.frame.events))
         done = self._clock.now()
-        self._gathering_until = done + min(done - now, GATHER_MAX_NS)
-
-    def _is_gathering(self) -> bool:
-        if self._gathering_until is not None and self._clock.now() >= self._gathering_until:
-            self._gathering_until = None
-        return self._gathering_until is not None
+        self.run.handle_fanned_out(done - now, done)
 
     def _send(self, send: Send) -> None:
         data = b""

@@ -40,8 +40,6 @@ class ServerSettings:
     """Frames beside the log that may wait for one connection which takes nothing; beyond it is closed as too slow."""
     loaded_runs_max: int = 1000
     """Runs in memory."""
-    run_idle_s: float = 60.0
-    """How long a run without anybody stays in memory."""
     go_away_retry_after_s: float = 1.0
     """What clients are asked to wait when this server stops, before they come back."""
     go_away_spread_s: float = 5.0
@@ -56,7 +54,7 @@ class ServerSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} = {value!r}: must be a whole number above 0")
-        for name in ("run_idle_s", "stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s"):
+        for name in ("stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not (math.isfinite(value) and 0 <= value <= _S_MAX):
                 raise ConfigError(f"{name} = {value!r}: must be seconds, from 0 to {_S_MAX:g}")

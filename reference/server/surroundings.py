@@ -29,4 +29,3 @@ class Surroundings:
     on_fault: OnFault
     control_frames_max: int
     close_timeout_s: float
-    run_idle_s: float

@@ -9,7 +9,7 @@ from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS
-from simulation.hostile.bounds import check_client
+from simulation.hostile.bounds import check
 from simulation.hostile.ground import CLIENT_KNOWS, POLICY, Draws, Ground
 from simulation.hostile.journal import View
 from simulation.hostile.network import End, Opened, Request, Wire
@@ -84,7 +84,7 @@ class Host:
             self.is_gone = True
         self._check_roads()
         journal.position_is(self.view, *session.position)
-        check_client(session, journal.note)
+        check(session, journal.note)
 
     def _open(self, connection_id: int, transport: Transport) -> None:
         if self._ground.now < self._not_before and transport is Transport.WEBSOCKET:

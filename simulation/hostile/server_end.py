@@ -7,12 +7,12 @@ not say is noted as it says it.
 from typing import assert_never
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Send
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
-from simulation.hostile.bounds import check_run
+from simulation.hostile.bounds import check
 from simulation.hostile.ground import SERVER_CLOCK_AHEAD, SERVER_KNOWS, Ground
 from simulation.hostile.network import End, Opened, Request, Wire
 
@@ -108,9 +108,9 @@ class ServerEnd:
         else:
             frame = codec.decode_client_frame(item)
             client = _name(wire)
-            was_owner, before = journal.owns(client, end), run._sequencer.last_of(client)
+            was_owner, before = journal.owns(client, end), run.last_client_sequence(client)
             run.receive_frame(end, frame, self._ground.server_now)
-            if isinstance(frame, frames.Publish) and not was_owner and run._sequencer.last_of(client) != before:
+            if isinstance(frame, frames.Publish) and not was_owner and run.last_client_sequence(client) != before:
                 journal.note("G9", f"a connection of {client} published that does not own its session")
         self.pump()
 
@@ -180,13 +180,22 @@ class ServerEnd:
                             self._hang_up(connection_id, End(code, message, retry_after_ms))
                     case Authenticate(connection_id, token):
                         self.checks.append((connection_id, token or self._ground.users[self._ends[connection_id].client]))
+                    case Retire():
+                        self._reload()
+                        return
                     case _:
                         assert_never(action)
             gave = [self._give(run, wire) for wire in self._ground.wires if wire.server_stands]
             if not actions and append is None and not any(gave):
                 run.take_observations()
-                check_run(run, self._ground.journal.note)
+                check(run, self._ground.journal.note)
                 break
+
+    def _reload(self) -> None:
+        """Nobody is here, and nothing is under way: the run leaves memory. Here somebody comes at once."""
+        assert not self.appends, "a run that is in use does not leave"
+        self.run = None
+        self.restart()
 
     def _new_end(self, thing: Wire | Request) -> int:
         self._last_end += 1

@@ -104,7 +104,7 @@ def _judge_rest(world: World) -> None:
             journal.note("G6", f"{session.client_id} rests at {session.position}; the head is {run.head}")
         if session.active_users != run.active_users:
             journal.note("G12", f"{session.client_id} sees {session.active_users}; present are {run.active_users}")
-        if session._receiving.roster._cursors != run._attendance.cursors:
+        if session.cursors != run.cursors:
             journal.note("G12", f"{session.client_id} sees other cursors than the server does")
     users = tuple(sorted({host.user for host in world.present}))
     if run.active_users != users:

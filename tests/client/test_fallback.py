@@ -59,7 +59,7 @@ async def test_publish_and_poll_are_under_way_at_the_same_time(join: Connect, se
         assert trio.current_time() - before < 0.1, "it is what the poll was waiting for"
         client.move_cursor({"x": 1})
         await trio.sleep(1)
-        assert server.run._attendance.cursors == {"ada": {"x": 1}}
+        assert server.run.cursors == {"ada": {"x": 1}}
 
 
 async def test_query_names_are_those_of_the_protocol(join: Connect, server: Server) -> None:

@@ -55,8 +55,6 @@ from .schedules import scheduled
 from .transcript import FrameSeen, Transcript
 
 WORLD = "trio"
-_RUN_IDLE_S = 86_400.0
-"""The simulated server never puts an idle run away, so this one does not either."""
 
 
 class WorldFailed(Exception):
@@ -131,7 +129,7 @@ class _World:
 
         with trio.CancelScope() as self._server_life:
             async with open_server(
-                ServerSettings(protocol=self._scenario.server.config, run_idle_s=_RUN_IDLE_S),
+                ServerSettings(protocol=self._scenario.server.config),
                 store=self._disk,
                 origin_ns=ORIGIN + self._now(),
                 new_id=self._new_id,

@@ -101,7 +101,7 @@ def test_each_reader_is_given_everything_in_order_once(steps: list[tuple[str, in
         fan_out.catch_up(reader)
         assert sockets.given[reader] == list(range(began[reader] + 1, log.head + 1))
     assert set(fan_out.current) == set(began)
-    assert fan_out.lagging == ()
+    assert fan_out.behind == 0
 
 
 def test_all_current_readers_share_one_batch() -> None:

@@ -74,7 +74,7 @@ def test_a_host_that_is_not_this_machine(capsys: pytest.CaptureFixture[str], tmp
         {"port": "80"},
         {"control_frames_max": 0},
         {"loaded_runs_max": 1.5},
-        {"run_idle_s": -1},
+        {"stop_timeout_s": -1},
         {"stop_timeout_s": float("nan")},
         {"go_away_spread_s": 1e9},
         {"event_types": ("GRAFT",)},

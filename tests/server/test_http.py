@@ -74,7 +74,7 @@ async def test_a_long_poll_with_nothing_to_bring_is_answered_in_time(autojump_cl
 
 
 async def test_a_client_that_leaves_its_long_poll_is_forgotten(autojump_clock: MockClock) -> None:
-    async with open_house(run_idle_s=5) as house:
+    async with open_house(protocol=ServerConfig(run_idle_s=5)) as house:
         stream = house.server.connect()
         await stream.send_all(request_bytes("GET", f"{POLL}?afterSequence=0&waitMs=25000", token="dev:alice"))
         await trio.sleep(1)

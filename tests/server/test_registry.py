@@ -11,10 +11,11 @@ from reference.store import MemoryStore
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, House, open_house
 
 NO_GRACE = ServerConfig(presence_grace_s=0)
+IDLE_FOR_5_S = ServerConfig(run_idle_s=5)
 
 
 async def test_a_run_without_anybody_leaves_memory_and_comes_back_whole(autojump_clock: MockClock) -> None:
-    async with open_house(run_idle_s=60, protocol=NO_GRACE) as house:
+    async with open_house(protocol=NO_GRACE) as house:
         async with house.guest("alice") as alice:
             await alice.publish(1)
             epoch = alice.heard[0]["epoch"]
@@ -30,7 +31,7 @@ async def test_a_run_without_anybody_leaves_memory_and_comes_back_whole(autojump
 
 
 async def test_a_run_that_is_asked_stays(autojump_clock: MockClock) -> None:
-    async with open_house(run_idle_s=60) as house:
+    async with open_house() as house:
         for _ in range(5):
             await house.poll()
             await trio.sleep(50)
@@ -38,7 +39,7 @@ async def test_a_run_that_is_asked_stays(autojump_clock: MockClock) -> None:
 
 
 async def test_a_run_with_somebody_stays(autojump_clock: MockClock) -> None:
-    async with open_house(run_idle_s=5) as house, house.guest("alice"):
+    async with open_house(protocol=IDLE_FOR_5_S) as house, house.guest("alice"):
         await trio.sleep(20)
         assert house.server.statistics().runs_loaded == 1
 

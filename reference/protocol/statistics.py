@@ -1,0 +1,53 @@
+"""What a machine holds at one moment, as frozen values: for monitors, tests and the simulator, in place of its insides.
+
+Everything that could grow is a `Held` with its limit (G7); the rest are positions and counts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reference.protocol.states import ClientState
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much of something there is now, and the most that there may be."""
+
+    what: str
+    length: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatistics:
+    """A client session. `last`: the number of the last event handed over, in `epoch`. `failures`: attempts failed in a row."""
+
+    state: ClientState
+    epoch: str | None
+    last: int
+    failures: int
+    reconnections: int
+    publishes_accepted: int
+    publishes_failed: int
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """A run. Numbers of events: of what is durable. `current` and `lagging`: readers."""
+
+    epoch: str
+    head: int
+    oldest: int
+    snapshot_at: int
+    connections: int
+    sessions: int
+    current: int
+    lagging: int
+    publishers: int
+    held: tuple[Held, ...]
+
+
+def beyond(held: Iterable[Held]) -> list[Held]:
+    """What exceeds its limit."""
+    return [each for each in held if each.length > each.limit]

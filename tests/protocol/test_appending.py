@@ -1,0 +1,113 @@
+"""When batches go to the store, and when a run asks to leave memory."""
+
+from reference.protocol import frames
+from reference.protocol.actions import Retire
+from reference.protocol.config import ServerConfig
+from reference.protocol.run import Run
+from reference.protocol.server_session import Identity
+from reference.protocol.states import Transport
+
+from .machines import go_live, seconds, stored_run
+
+
+def publish(run: Run, number: int, now: int = 0) -> None:
+    run.receive_frame(1, frames.Publish(client_sequence=number, event_type="CHAT", data={}), now)
+
+
+def run_with_a_reader(**settings: float) -> Run:
+    run = Run(stored_run(), config=ServerConfig(**settings), now=0)  # type: ignore[arg-type] # numbers, as the fields want them
+    go_live(run, 1, "client-1", "ann")
+    run.take_actions()
+    return run
+
+
+def numbers(run: Run) -> list[int] | None:
+    append = run.events_to_append()
+    return None if append is None else [entry.sequence_number for entry in append.entries]
+
+
+def test_one_batch_is_with_the_store_at_a_time() -> None:
+    run = run_with_a_reader()
+    publish(run, 1)
+    first = run.events_to_append()
+    assert first is not None
+    publish(run, 2)
+    publish(run, 3)
+    assert numbers(run) is None
+    assert run.events_under_way == 1
+    run.handle_appended(first, 0)
+    assert numbers(run) == [2, 3], "what came meanwhile is the next"
+
+
+def test_after_a_slow_fan_out_events_are_gathered_for_as_long() -> None:
+    run = run_with_a_reader()
+    run.handle_fanned_out(seconds(0.02), seconds(1.0))
+    publish(run, 1, seconds(1.001))
+    assert numbers(run) is None
+    assert run.next_deadline() == seconds(1.02)
+    publish(run, 2, seconds(1.01))
+    run.handle_timeout(seconds(1.02))
+    assert numbers(run) == [1, 2]
+
+
+def test_gathering_has_a_limit_and_a_fan_out_that_took_no_time_is_followed_by_none() -> None:
+    run = run_with_a_reader(gather_max_s=0.05)
+    run.handle_fanned_out(seconds(3.0), 0)
+    publish(run, 1)
+    assert numbers(run) is None
+    run.handle_timeout(seconds(0.05))
+    assert numbers(run) == [1]
+    quick = run_with_a_reader()
+    quick.handle_fanned_out(0, 0)
+    publish(quick, 1)
+    assert numbers(quick) == [1]
+    without = run_with_a_reader(gather_max_s=0)
+    without.handle_fanned_out(seconds(3.0), 0)
+    publish(without, 1)
+    assert numbers(without) == [1]
+
+
+def test_a_run_without_anybody_asks_to_leave_once() -> None:
+    run = Run(stored_run(), config=ServerConfig(run_idle_s=60), now=0)
+    run.handle_timeout(seconds(59.9))
+    assert run.take_actions() == []
+    run.handle_timeout(seconds(60))
+    assert run.take_actions() == [Retire()]
+    run.handle_timeout(seconds(600))
+    assert Retire() not in run.take_actions()
+
+
+def test_a_run_in_use_stays() -> None:
+    run = run_with_a_reader(run_idle_s=60, presence_grace_s=30)
+    assert run.idle_since is None
+    run.connection_lost(1, seconds(1))
+    run.handle_timeout(seconds(31))  # the grace is over
+    assert run.idle_since == seconds(31)
+    run.touch(seconds(50))
+    run.handle_timeout(seconds(109))
+    assert Retire() not in run.take_actions()
+    run.connection_opened(2, Transport.WEBSOCKET, None, "session-2", seconds(109.5))
+    run.handle_timeout(seconds(111))
+    assert Retire() not in run.take_actions()
+    assert run.idle_since is None
+
+
+def test_a_connection_that_says_nothing_or_nonsense_does_not_keep_a_run() -> None:
+    run = Run(stored_run(), config=ServerConfig(run_idle_s=60, hello_timeout_s=10), now=0)
+    run.connection_opened(1, Transport.WEBSOCKET, None, "session-1", 0)
+    run.handle_timeout(seconds(10))
+    assert run.idle_since == seconds(10)
+    run.connection_opened(2, Transport.WEBSOCKET, Identity("ann"), "session-2", seconds(11))
+    run.receive_frame(2, frames.Ack(0), seconds(12))
+    assert run.idle_since == seconds(12)
+
+
+def test_events_that_are_not_durable_keep_a_run() -> None:
+    run = run_with_a_reader(presence_grace_s=0)
+    publish(run, 1)
+    append = run.events_to_append()
+    assert append is not None
+    run.receive_frame(1, frames.Bye(), 0)
+    assert run.idle_since is None
+    run.handle_appended(append, seconds(1))
+    assert run.idle_since == seconds(1)

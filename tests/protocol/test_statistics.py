@@ -1,0 +1,68 @@
+"""Accounts of what the machines hold: true, frozen, and each with its limit."""
+
+import dataclasses
+
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Deliver
+from reference.protocol.states import ClientState, ConnectionState
+from reference.protocol.statistics import Held, beyond
+
+from .machines import BYSTANDER, chat, client_in, server_in
+
+
+def held(account: object, what: str) -> Held:
+    (found,) = (each for each in account.held if each.what == what)  # type: ignore[attr-defined] # both accounts have it
+    return found
+
+
+def test_what_exceeds_its_limit() -> None:
+    assert beyond([Held("a", 3, 3), Held("b", 4, 3), Held("c", 0, 0)]) == [Held("b", 4, 3)]
+
+
+def test_a_client_tells_what_it_holds() -> None:
+    client = client_in(ClientState.LIVE)
+    session = client.session
+    session.publish("CHAT", {"text": "hi"}, client.now)
+    session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
+    account = session.statistics()
+    assert (account.state, account.last, account.failures, account.publishes_accepted) == (ClientState.LIVE, 1, 0, 0)
+    assert held(account, "messages in the outbox") == Held("messages in the outbox", 1, session.config.outbox_messages_max)
+    assert held(account, "unanswered publishes").length == 1
+    assert held(account, "bytes in the outbox").length > 0
+    assert held(account, "timers").length > 0
+    assert not beyond(account.held)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        account.last = 2  # type: ignore[misc] # that is the point
+
+
+def test_a_client_counts_failures_in_a_row() -> None:
+    assert client_in(ClientState.WAITING).session.statistics().failures == 1
+    assert client_in(ClientState.LIVE).session.statistics().failures == 0
+
+
+def test_a_run_tells_what_it_holds() -> None:
+    run = server_in(ConnectionState.LIVE)
+    run.receive_frame(1, frames.Publish(client_sequence=1, event_type="CHAT", data={}), 0)
+    append = run.events_to_append()
+    assert append is not None
+    account = run.statistics()
+    assert (account.head, account.connections, account.sessions, account.current, account.publishers) == (0, 2, 2, 2, 1)
+    assert held(account, "events under way to the store").length == 1
+    assert held(account, "events that are not durable").length == 1
+    run.handle_appended(append, 0)
+    (batch,) = (action for action in run.take_actions() if isinstance(action, Deliver))
+    run.handle_refused(BYSTANDER, batch, 0)
+    account = run.statistics()
+    assert (account.head, account.current, account.lagging) == (1, 1, 1)
+    assert held(account, "events in memory").length == 1
+    assert held(account, "answers kept for one client").length == 1
+    assert not beyond(account.held)
+
+
+def test_a_session_whose_connection_is_gone_would_be_seen() -> None:
+    run = server_in(ConnectionState.LIVE)
+    del run._connections[1]  # a fault of ours
+    (orphans, *_) = (each for each in beyond(run.statistics().held) if "gone" in each.what)
+    assert orphans.length == 1
