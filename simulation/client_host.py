@@ -27,7 +27,7 @@ from simulation.network import (
     websocket_bytes,
 )
 from simulation.recording import record_actions, record_frame, record_loss, record_outcomes
-from simulation.trace import ClientStarted, CursorMoved, Published, PublishRefused, Trace
+from simulation.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
 
 Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
 """Told of every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
@@ -82,6 +82,13 @@ class ClientHost:
             self._trace.add(refused)
             return
         self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
+        self._pump()
+
+    def leave(self) -> None:
+        """For good, with a bye if anyone can be told; what is unanswered fails visibly."""
+        now = self._clock.now
+        self._trace.add(LeaveAsked(at=now, client=self.name))
+        self.session.close(now)
         self._pump()
 
     def move_cursor(self, data: Data) -> None:

@@ -11,6 +11,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
 from simulation.faults import Fault, HalfOpen
+from simulation.measured import MessagesMeasured
 from simulation.trace import (
     Accepted,
     AnswerGiven,
@@ -107,6 +108,8 @@ class Facts:
     """Which client id a session is of."""
     round_trips: list[RoundTripReported] = field(default_factory=list)
     answers: list[AnswerGiven] = field(default_factory=list)
+    measured: MessagesMeasured | None = None
+    """What stands for the messages of a run that was too large to keep them."""
     ended_at: int = 0
 
     @property
@@ -183,11 +186,22 @@ def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> No
             facts.answers.append(record)
         case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):
             facts.clients[name] = ClientFacts(name, client_id, user_id, at)
+        case MessagesMeasured():
+            _take_measured(facts, record)
         case TraceStarted():
             raise ConfigError("a trace has one trace_started, at its beginning")
         case _:
             _take_of_client(facts, record)
     facts.ended_at = max(facts.ended_at, record.at)
+
+
+def _take_measured(facts: Facts, measured: MessagesMeasured) -> None:
+    facts.measured = measured
+    for name, place in measured.clients.items():
+        client = facts.clients.get(name)
+        if client is None:
+            raise ConfigError(f"the trace speaks of client {name!r}, which never started")
+        client.epoch, client.position, client.refused = place.epoch, place.position, place.refused
 
 
 def _take_of_client(facts: Facts, record: ClientRecord) -> None:

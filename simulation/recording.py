@@ -24,6 +24,8 @@ from reference.protocol.outcomes import (
 )
 from reference.protocol.records import LogEntry, StoredRun
 from reference.protocol.states import Transport
+from simulation.lean_trace import LeanTrace
+from simulation.scenario import Scenario
 from simulation.trace import (
     Accepted,
     AnswerGiven,
@@ -74,6 +76,25 @@ def start_trace(
             recovery_bound_s=recovery_bound_s(client, wait_max_s, round_trip_max_s, heartbeat=heartbeat),
             tail_bound_s=server.heartbeat_interval_s + client.tail_timeout_s + round_trip_max_s,
             notice_bound_s=heartbeat.notice_max_s + round_trip_max_s,
+        )
+    )
+    return trace
+
+
+def begin_trace(scenario: Scenario, run_id: str) -> Trace:
+    """The trace of a simulated run, with its first record."""
+    trace = LeanTrace(scenario.warm_up_s) if scenario.record == "histograms" else Trace()
+    trace.add(
+        TraceStarted(
+            at=0,
+            world="simulation",
+            seed=scenario.seed,
+            run_id=run_id,
+            recovery_bound_s=scenario.recovery_bound_s,
+            tail_bound_s=scenario.tail_bound_s,
+            notice_bound_s=scenario.notice_bound_s,
+            warm_up_s=scenario.warm_up_s,
+            keeps=scenario.record,
         )
     )
     return trace
@@ -182,7 +203,7 @@ def record_loss(
 def record_frame(trace: Trace, client: str, connection_id: int, frame: frames.Frame, now: int) -> None:
     """A frame that came to `client`: only what bears on its manners is recorded."""
     if isinstance(frame, frames.Goaway):
-        trace.add(WaitAsked(at=now, client=client, retry_after_ms=frame.retry_after_ms))
+        trace.add(WaitAsked(at=now, client=client, retry_after_ms=frame.retry_after_ms, spread_ms=frame.spread_ms))
     elif isinstance(frame, frames.RequestFailed):
         trace.add(
             ConnectionLost(
@@ -241,6 +262,7 @@ def record_stored(trace: Trace, stored: StoredRun, now: int, entries: Iterable[L
 
     `entries`: every event that was ever stored in this epoch, for a store that knows; otherwise what is retained is recorded.
     """
+    trace.finish(now)
     if entries is None:
         senders = {number: (client.client_id, sent) for client in stored.clients for sent, number in client.answers}
         for event in stored.events:

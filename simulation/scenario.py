@@ -1,15 +1,16 @@
 """A scenario: everything that a simulated run is made of, as one frozen value.
 
-    scenario = load_scenario(path)                  # TOML, every mistake named with its place
+    scenario = load_scenario(path)                  # TOML or JSON, every mistake named with its place
     scenario = scenario.replace(seed=7)             # a variation
+    scenario = scenario.replace({"client.policy.cap_s": 10.0})
     scenario.to_toml()                              # and back; equal scenarios give equal text
 
     version, name, about, seed
-    groups      who takes part: so many clients on such a path; they are called `name-0`, `name-1`, ...
-    workload    what each of them does, in events per second, until `horizon_s`
+    groups      who takes part: so many clients on such a path; they are called `name-0`, `name-1`, ... (`population`)
+    workload    what each of them does until `horizon_s` (`work`)
     faults      what happens to their connections and to the server, from simulation.faults
     server      its parameters, and what its machine costs
-    client      its parameters and its reconnect policy
+    client      its parameters, and its policies for connecting again, for falling back to polling and for its heartbeat
     availability  how all lines come and go by themselves
     horizon_s   how long the clients work, in seconds; warm_up_s: how much of that is left out of the figures
     settle_s    how long the run goes on after the work and the faults have ended, so that everyone can come back
@@ -18,28 +19,46 @@ A fault names the clients that it hits, or whole groups. A key that the scenario
 parameter that is silently ignored makes a figure wrong.
 """
 
-import math
-import tomllib
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from reference.protocol.backoff import FullJitter, ReconnectPolicy
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
+from reference.protocol.fallback import Fallback
+from reference.protocol.heartbeat import Heartbeat, HeartbeatPolicy
+from reference.protocol.policies import Policy
+from simulation.draws import Draws
 from simulation.faults import Fault
 from simulation.laws import Constant, Law
 from simulation.paths import Availability, Path
-from simulation.toml_text import to_toml
+from simulation.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
+from simulation.presets import PresetPolicy, find
+from simulation.scenario_text import changed, converted, json_of, plain, table_of, toml_of
+from simulation.work import Workload
+
+__all__ = [
+    "Capacity",
+    "ClientPart",
+    "Group",
+    "Scenario",
+    "ServerPart",
+    "Shedding",
+    "Workload",
+    "client_part",
+    "load_scenario",
+    "longest_wait_s",
+    "parse_scenario",
+]
 
 FORMAT_VERSION: Literal[1] = 1
-CLIENTS_MAX = 100_000
-NEVER = "never"
-"""What TOML says for `fallback_after_failures = None`: it has no word for nothing."""
+NEARLY_ALWAYS = 0.999
+"""A bound on what a law gives: its value at this probability, for most laws have no largest."""
 
-Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
 SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
@@ -48,62 +67,59 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pass
 
 
-class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths. They arrive uniformly within the first `arrive_within_s`.
+class ClientPart(_Part, frozen=True, kw_only=True):
+    """How the clients behave. fallback, heartbeat: None for what the config's own fields say."""
 
-    availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of the
-    scenario's own.
+    config: ClientConfig = ClientConfig()
+    policy: Policy | PresetPolicy = FullJitter()
+    fallback: Fallback | None = None
+    heartbeat: Heartbeat | None = None
+
+    @property
+    def heartbeat_policy(self) -> HeartbeatPolicy:
+        return self.heartbeat or self.config.heartbeat_policy
+
+
+def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
+    """Clients that connect again as a well-known system does, with the fallback and the heartbeat that belong to it where they
+    are known. Raises ConfigError for a name that no preset has."""
+    found = find(preset)
+    config = config or ClientConfig()
+    if found.resets_on_open:
+        config = msgspec.structs.replace(config, steady_after_s=0.001)
+    return ClientPart(config=config, policy=PresetPolicy(preset=preset), fallback=found.fallback, heartbeat=found.heartbeat)
+
+
+class Group(_Part, frozen=True, kw_only=True):
+    """Clients on equal paths. They arrive uniformly within the first `arrive_within_s`, or as `arrivals` says.
+
+    stay: how long they stay; None: to the end. availability: how their lines come and go by themselves, beside the scenario's
+    faults. workload, client: in place of the scenario's own.
     """
 
     name: Name
     clients: Annotated[int, msgspec.Meta(ge=1, le=CLIENTS_MAX)] = 1
     path: Path = Path()
     arrive_within_s: SecondsToSpend = 1.0
+    arrivals: Arrivals | None = None
+    stay: Stay | None = None
     availability: Availability | None = None
-    workload: "Workload | None" = None
-    client: "ClientPart | None" = None
+    workload: Workload | None = None
+    client: ClientPart | None = None
+
+    def __post_init__(self) -> None:
+        if self.arrivals is not None:
+            check_arrivals(self.name, self.clients, self.arrivals)
 
     @property
     def client_names(self) -> tuple[str, ...]:
-        return tuple(f"{self.name}-{number}" for number in range(self.clients))
+        """Of every visit."""
+        return tuple(visit_names(self.name, self.clients, 1 if self.stay is None else self.stay.visits))
 
-
-class Workload(_Part, frozen=True, kw_only=True):
-    """What one client does, as Poisson processes: events per second of each type."""
-
-    graft_per_s: Rate = 0.1
-    prune_per_s: Rate = 0.05
-    flag_per_s: Rate = 0.02
-    chat_per_s: Rate = 0.1
-    cursor_per_s: Rate = 0.5
-
-
-class FullJitterPolicy(_Part, frozen=True, kw_only=True, tag_field="kind", tag="full_jitter"):
-    """Waits floor + U(0, min(cap, base * factor**k)) after failed attempt k."""
-
-    base_s: float = 1.0
-    factor: float = 2.0
-    cap_s: float = 30.0
-    floor_s: float = 0.25
-
-    def __post_init__(self) -> None:
-        self.build()
-
-    def build(self) -> ReconnectPolicy:
-        """The policy itself; raises ConfigError."""
-        return FullJitter(self.base_s, self.factor, self.cap_s, self.floor_s)
-
-    @property
-    def wait_max_s(self) -> float:
-        """The longest wait that it can ask for, in seconds."""
-        return self.floor_s + self.cap_s
-
-
-class ClientPart(_Part, frozen=True, kw_only=True):
-    """How the clients behave."""
-
-    config: ClientConfig = ClientConfig()
-    policy: FullJitterPolicy = FullJitterPolicy()
+    def visits(self, draws: Draws) -> tuple[Visit, ...]:
+        """When each of its clients begins and leaves."""
+        arrivals = self.arrivals or Uniformly(within_s=self.arrive_within_s)
+        return tuple(visits_of(self.name, self.clients, arrivals, self.stay, draws))
 
 
 class Shedding(_Part, frozen=True, kw_only=True):
@@ -175,6 +191,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """How often the lengths of queues are looked at."""
     warm_up_s: SecondsToSpend = 0.0
     """What happens before is left out of the figures (never of the guarantees)."""
+    record: Literal["full", "histograms"] = "full"
+    """Whether a trace keeps each message, or, for runs too large for that, histograms with a stated error in their place."""
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
     availability: Availability | None = None
     """Of everyone's lines, beside that of their groups."""
@@ -210,33 +228,88 @@ class Scenario(_Part, frozen=True, kw_only=True):
             named.append(msgspec.structs.replace(fault, clients=tuple(dict.fromkeys(clients))))
         return tuple(sorted(named, key=lambda fault: fault.at_s))
 
+    def client_of(self, group: Group) -> ClientPart:
+        """How the clients of a group behave."""
+        return group.client or self.client
+
+    def workload_of(self, group: Group) -> Workload:
+        """What the clients of a group do."""
+        return group.workload or self.workload
+
     @property
     def round_trip_max_s(self) -> float:
-        """How long an answer may take when nothing is wrong, in seconds, not counting a bottleneck's queue."""
-        return max(2 * (group.path.latency_s + group.path.jitter_s) for group in self.groups) + 2 * self.server.commit_time_s
+        """How long an answer may take when nothing is wrong, in seconds, not counting queues and packets that are sent again."""
+        server = self.server
+        commit_s = server.commit_time_s if server.commit_time is None else server.commit_time.at(NEARLY_ALWAYS)
+        return max(2 * _one_way_max_s(group.path) for group in self.groups) + 2 * commit_s
 
     @property
     def recovery_bound_s(self) -> float:
         """G6: within this many seconds after the last fault everyone is back."""
-        return recovery_bound_s(self.client.config, self.client.policy.wait_max_s, self.round_trip_max_s)
+        return max(self._recovery_bound_s(self.client_of(group)) for group in self.groups)
+
+    @property
+    def tail_bound_s(self) -> float:
+        """G13: how long a live connection may leave its client behind with nothing arriving, in seconds."""
+        tail_s = max(self.client_of(group).config.tail_timeout_s for group in self.groups)
+        return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s
+
+    @property
+    def notice_bound_s(self) -> float:
+        """How long a dead connection may look alive, in seconds."""
+        return max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups) + self.round_trip_max_s
 
     @property
     def end_s(self) -> float:
         """When the run ends, in seconds."""
-        last = max([self.horizon_s, *(fault.end_s for fault in self.faults)])
-        return last + (self.recovery_bound_s if self.settle_s is None else self.settle_s)
+        return self._trouble_end_s + (self.recovery_bound_s if self.settle_s is None else self.settle_s)
 
-    def replace(self, **changes: Any) -> "Scenario":
-        """A variation, checked like one that was read. Raises ConfigError if it makes no sense."""
-        return _checked(msgspec.to_builtins(msgspec.structs.replace(self, **changes)))
+    def replace(self, paths: Mapping[str, Any] | None = None, **changes: Any) -> "Scenario":
+        """A variation, checked like one that was read: fields by name, or anything inside by its path.
+
+        `scenario.replace({"client.policy.cap_s": 10.0, "groups.mobile.path.latency_s": 0.2}, seed=7)`. Raises ConfigError if it
+        makes no sense, or a path leads nowhere.
+        """
+        table = plain(msgspec.structs.replace(self, **changes))
+        return converted(changed(table, paths or {}), Scenario)
 
     def to_toml(self) -> str:
         """Every parameter, the defaults included, in a form that `parse_scenario` reads back."""
-        return to_toml(_with_words_for_nothing(msgspec.to_builtins(self.replace())))
+        return toml_of(self.replace())
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json_of(self.replace())
 
     def digest(self) -> str:
         """A short name for exactly this scenario, in hex."""
         return blake2b(self.to_toml().encode(), digest_size=16).hexdigest()
+
+    @property
+    def _trouble_end_s(self) -> float:
+        return max([self.horizon_s, *(fault.end_s for fault in self.faults)])
+
+    def _recovery_bound_s(self, part: ClientPart) -> float:
+        wait_s = longest_wait_s(part.policy, self._trouble_end_s)
+        return recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
+
+
+def longest_wait_s(policy: Policy | PresetPolicy, trouble_s: float) -> float:
+    """The longest wait that a policy can be in when trouble that lasted `trouble_s` is over, if attempts fail at once.
+
+    It is that of the last attempt which can have begun by then; for a policy with a cap, the cap.
+    """
+    elapsed_s = longest_s = 0.0
+    for failures in range(_FAILURES_MAX):
+        bounds = policy.range_s(failures)
+        if bounds is None or elapsed_s > trouble_s:
+            break
+        elapsed_s += bounds[0]
+        longest_s = max(longest_s, bounds[1])
+    return longest_s
+
+
+_FAILURES_MAX = 2000  # no formula here is still growing then
 
 
 def load_scenario(path: FilePath) -> Scenario:
@@ -254,49 +327,14 @@ def load_scenario(path: FilePath) -> Scenario:
 
 
 def parse_scenario(text: str) -> Scenario:
-    """A scenario from TOML. Raises ConfigError."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from None
+    """A scenario from TOML, or from JSON. Raises ConfigError."""
+    table = table_of(text)
     version = table.get("version")
     if version != FORMAT_VERSION:
         raise ConfigError(f"needs `version = {FORMAT_VERSION}` at its top, this one has {version!r}")
-    config = table.get("client", {}).get("config", {}) if isinstance(table.get("client", {}), dict) else {}
-    if isinstance(config, dict) and config.get("fallback_after_failures") == NEVER:
-        config["fallback_after_failures"] = None
-    return _checked(table)
+    return converted(table, Scenario)
 
 
-def _checked(table: Any) -> Scenario:
-    _check_finite(table, "$")
-    try:
-        return msgspec.convert(table, Scenario)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _check_finite(value: object, place: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{value} is not a finite number - at `{place}`")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_finite(item, f"{place}.{key}")
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            _check_finite(item, f"{place}[{number}]")
-
-
-def _with_words_for_nothing(table: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is None by default; the one None that is not has a word of its own."""
-    words: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            words[key] = _with_words_for_nothing(value)
-        elif isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-            words[key] = [_with_words_for_nothing(item) for item in value]
-        elif value is not None:
-            words[key] = value
-        elif key == "fallback_after_failures":
-            words[key] = NEVER
-    return words
+def _one_way_max_s(path: Path) -> float:
+    latency_s = max((latency_s for _, latency_s in path.recorded_latency), default=path.latency_s)
+    return latency_s + path.jitter_s + (0.0 if path.delay is None else path.delay.at(NEARLY_ALWAYS))

@@ -5,7 +5,7 @@ told in the same words. `recording` has the functions that write it, the same in
 
     who        records
     the world  TraceStarted, FaultHappened, FaultOver, ServerStarted, ServerKilled, QueueSampled
-    a client   ClientStarted, Published, PublishRefused, CursorMoved (what it asked for)
+    a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
@@ -15,11 +15,11 @@ told in the same words. `recording` has the functions that write it, the same in
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
 which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
 
-A publish is followed by `data["publishId"]`, which whoever publishes puts there (`publish_data`); without it the order is still
-judged, but latencies are unknown.
+A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.publishes`). Of a run that is too
+large for a record per message, one record of sums stands at the end in their place (`simulation.measured`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path as FilePath
 from typing import Literal
@@ -32,21 +32,10 @@ from reference.protocol.frames import ResetReason
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 from simulation.faults import Fault
+from simulation.measured import MessagesMeasured
+from simulation.publishes import publish_id_of
 
 FORMAT_VERSION = 1
-PUBLISH_ID = "publishId"
-"""The field of an event's data that names the publish that made it."""
-
-
-def publish_data(publish_id: str, **fields: object) -> Data:
-    """Data for an event that can be followed through a trace. `publish_id` must be unique in the run."""
-    return {PUBLISH_ID: publish_id, **fields}
-
-
-def publish_id_of(data: Data) -> str | None:
-    """The publish that made an event, or None if its data do not say."""
-    value = data.get(PUBLISH_ID)
-    return value if isinstance(value, str) else None
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", omit_defaults=True, gc=False):
@@ -62,6 +51,7 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
 
     recovery_bound_s: G6, how long after the last fault everyone is live and at the head. tail_bound_s: G13, how long a live
     connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
+    warm_up_s: what happens before is left out of figures. keeps: whether each message has its records, or sums stand for them.
     """
 
     world: Literal["simulation", "real"]
@@ -70,6 +60,8 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     recovery_bound_s: float
     tail_bound_s: float
     notice_bound_s: float
+    warm_up_s: float = 0.0
+    keeps: Literal["full", "histograms"] = "full"
     format_version: int = FORMAT_VERSION
 
 
@@ -130,6 +122,12 @@ class PublishRefused(_Record, frozen=True, tag="publish_refused", kw_only=True, 
     client: str
     event_type: str
     error: str
+
+
+class LeaveAsked(_Record, frozen=True, tag="leave_asked", kw_only=True, gc=False):
+    """The application leaves: a bye, if anyone can be told, and nothing more."""
+
+    client: str
 
 
 class CursorMoved(_Record, frozen=True, tag="cursor_moved", kw_only=True, gc=False):
@@ -259,13 +257,14 @@ class ConnectionLeft(_Record, frozen=True, tag="connection_left", kw_only=True, 
 
 
 class WaitAsked(_Record, frozen=True, tag="wait_asked", kw_only=True, gc=False):
-    """The server asked this client to stay away for so long (goaway, Retry-After)."""
+    """The server asked this client to stay away for so long, and then for a draw of the spread (goaway, Retry-After)."""
 
     client: str
     retry_after_ms: int
+    spread_ms: int = 0
 
 
-# A server.
+# A server, and its store at the end.
 
 
 class SessionJoined(_Record, frozen=True, tag="session_joined", kw_only=True, gc=False):
@@ -307,9 +306,6 @@ class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=Fal
     duplicate: bool = False
 
 
-# The store, at the end.
-
-
 class LogStored(_Record, frozen=True, tag="log_stored", kw_only=True, gc=False):
     """What the store holds: entries from `oldest` to `head` (each an EntryStored before this), and the newest snapshot.
     `is_whole`: entries that the store has dropped since are in the trace too, so that they begin at 1."""
@@ -339,13 +335,13 @@ class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=Fal
 
 
 WorldRecord = TraceStarted | FaultHappened | FaultOver | ServerStarted | ServerKilled | QueueSampled
-AskedRecord = Published | PublishRefused | CursorMoved
+AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
 ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
 StoreRecord = LogStored | EntryStored
 ClientRecord = AskedRecord | ToldRecord | DriverRecord
-Record = WorldRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord
+Record = WorldRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)
@@ -357,7 +353,7 @@ class Trace:
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._records: list[Record] = list(records)
         self._epochs: dict[str, str | None] = {}
-        self.add = self._records.append
+        self.add: Callable[[Record], None] = self._records.append
         """Append one record."""
 
     def __len__(self) -> int:
@@ -373,6 +369,9 @@ class Trace:
     def enter_epoch(self, client: str, epoch: str | None) -> None:
         self._epochs[client] = epoch
 
+    def finish(self, now: int) -> None:
+        """Nothing more will happen; only what the store holds is still to be added."""
+
     def to_bytes(self) -> bytes:
         """JSON lines. Equal traces give equal bytes."""
         return _encoder.encode_lines(self._records)
@@ -387,13 +386,13 @@ class Trace:
 
     @classmethod
     def read(cls, path: FilePath) -> "Trace":
-        """Read what `write` wrote; raises OSError, or ConfigError with the line that is no record."""
+        """What `write` wrote; raises OSError, or ConfigError with the line that is no record."""
         records: list[Record] = []
         for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 records.append(_decoder.decode(line))
             except (msgspec.MsgspecError, UnicodeError) as error:
                 raise ConfigError(f"{path}, line {number}: not a record of a trace: {error}") from None
-        if not records or not isinstance(records[0], TraceStarted) or records[0].format_version != FORMAT_VERSION:
+        if not (records and isinstance(records[0], TraceStarted) and records[0].format_version == FORMAT_VERSION):
             raise ConfigError(f"{path}: a trace begins with trace_started, format version {FORMAT_VERSION}")
         return cls(records)

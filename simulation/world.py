@@ -22,7 +22,7 @@ from simulation.draws import Draws
 from simulation.facts import Facts, facts_of
 from simulation.faults import Fault, LineFault, ServerRestart
 from simulation.line import Line
-from simulation.recording import record_stored, start_trace
+from simulation.recording import begin_trace, record_stored
 from simulation.scenario import Group, Scenario
 from simulation.server_host import ServerHost
 from simulation.store import SimulatedStore
@@ -81,15 +81,7 @@ class World:
         self.clock = clock = Clock()
         self._draws = draws = Draws(scenario.seed, replication)
         run_id = str(UUID(bytes=_id_bytes(scenario.seed, replication, "run")))
-        self.trace = start_trace(
-            world="simulation",
-            seed=scenario.seed,
-            run_id=run_id,
-            client=scenario.client.config,
-            server=scenario.server.config,
-            wait_max_s=scenario.client.policy.wait_max_s,
-            round_trip_max_s=scenario.round_trip_max_s,
-        )
+        self.trace = begin_trace(scenario, run_id)
         epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
         self.store = store_type(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
         self.server = ServerHost(clock, self.store, scenario.server.config, self.trace)
@@ -113,9 +105,8 @@ class World:
         for fault in self.scenario.resolved_faults:
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
         for group in self.scenario.groups:
-            for name in group.client_names:
-                arrives_at = ns(group.arrive_within_s * self._draws.of(name).uniform("arrival", 0))
-                Call(self.clock, arrives_at, ARRIVAL, self._arrive, name)
+            for visit in group.visits(self._draws):
+                Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
         self._sample_later()
         self.clock.run(until=max(1, ns(self.scenario.end_s)))
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
@@ -124,17 +115,26 @@ class World:
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario
         line = Line(self.clock, name, group.path, self._draws)
+        part = scenario.client_of(group)
         session = ClientSession(
-            name, config=scenario.client.config, policy=scenario.client.policy.build(), draws=self._draws.of(name)
+            name,
+            config=part.config,
+            policy=part.policy,
+            fallback=part.fallback,
+            heartbeat=part.heartbeat,
+            draws=self._draws.of(name),
         )
         self.lines[name] = line
         self.clients[name] = ClientHost(session, line, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen)
 
     def _arrive(self, call: Call) -> None:
-        name = call.argument
-        client = self.clients[name]
+        group, visit = call.argument
+        client, until = self.clients[visit.client], ns(self.scenario.horizon_s)
+        if visit.leaves_at is not None:
+            until = min(until, visit.leaves_at)
+            Call(self.clock, visit.leaves_at, ARRIVAL, lambda _: client.leave())
         client.start()
-        Work(self.clock, client, self.scenario.workload, self._draws.of(name), ns(self.scenario.horizon_s)).start()
+        Work(self.clock, client, self.scenario.workload_of(group), self._draws.of(visit.client), until).start()
 
     # Faults.
 

@@ -26,7 +26,7 @@ from reference.rehearsal.plan import ClientPlan, Move, Plan
 from simulation.draws import Draws, EntityDraws
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.paths import Path
-from simulation.trace import publish_data
+from simulation.publishes import publish_data
 
 CLIENTS_MIN, CLIENTS_MAX = 2, 200
 SECONDS_MIN, SECONDS_MAX = 5.0, 3600.0

@@ -11,6 +11,8 @@ the same whatever else happens in the world, which is what makes two policies co
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_MS, ns
 
@@ -52,8 +54,7 @@ class ReconnectPolicy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class FullJitter:
+class FullJitter(msgspec.Struct, frozen=True, tag_field="kind", tag="full_jitter", forbid_unknown_fields=True):
     """Ours: floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live session.
 
     The spread is what keeps a fleet from returning in one second, the floor what keeps one client from hammering.
@@ -72,6 +73,12 @@ class FullJitter:
         if attempt.failures == 0:
             return attempt.uniform(0.0, attempt.first_spread_s)
         return self.floor_s + attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))
+
+    def range_s(self, failures: int) -> tuple[float, float]:
+        """Between which seconds the wait after so many failures lies; the first spread is the server's, and counted as none."""
+        if failures == 0:
+            return 0.0, 0.0
+        return self.floor_s, self.floor_s + capped(self.base_s, self.factor, failures - 1, self.cap_s)
 
 
 def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:

@@ -10,6 +10,8 @@ kills each WebSocket after a second is as bad as one that refuses them.
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from reference.protocol.errors import ConfigError
 
 
@@ -33,8 +35,7 @@ class FallbackPolicy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class AfterFailures:
+class AfterFailures(msgspec.Struct, frozen=True, tag_field="kind", tag="after_failures", forbid_unknown_fields=True):
     """After so many failed attempts in a row, however long they take."""
 
     failures: int = 5
@@ -46,8 +47,7 @@ class AfterFailures:
         return 0.0 if trouble.failures >= self.failures else None
 
 
-@dataclass(frozen=True, slots=True)
-class AfterSeconds:
+class AfterSeconds(msgspec.Struct, frozen=True, tag_field="kind", tag="after_seconds", forbid_unknown_fields=True):
     """After so many seconds, however many attempts were made. An attempt that is under way is given up for it."""
 
     seconds: float = 30.0
@@ -59,8 +59,7 @@ class AfterSeconds:
         return max(0.0, self.seconds - trouble.lasts_s)
 
 
-@dataclass(frozen=True, slots=True)
-class AfterEither:
+class AfterEither(msgspec.Struct, frozen=True, tag_field="kind", tag="after_either", forbid_unknown_fields=True):
     """After so many failed attempts in a row or so many seconds, whichever comes first."""
 
     failures: int = 5
@@ -73,12 +72,15 @@ class AfterEither:
         return 0.0 if trouble.failures >= self.failures else max(0.0, self.seconds - trouble.lasts_s)
 
 
-@dataclass(frozen=True, slots=True)
-class NeverFallBack:
+class NeverFallBack(msgspec.Struct, frozen=True, tag_field="kind", tag="never_fall_back", forbid_unknown_fields=True):
     """WebSocket or nothing."""
 
     def wait_s(self, trouble: Trouble) -> None:
         return None
+
+
+Fallback = AfterFailures | AfterSeconds | AfterEither | NeverFallBack
+"""Those that can be written down; any object with their one method is a policy."""
 
 
 def _check(holds: bool, policy: object, needs: str) -> None:

@@ -10,6 +10,8 @@ says with `quiet_max_s` what it can promise; a server that is to serve clients t
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from reference.protocol.errors import ConfigError
 
 
@@ -51,8 +53,7 @@ class HeartbeatPolicy(Protocol):
     def due(self, signs: Signs) -> Due: ...
 
 
-@dataclass(frozen=True, slots=True)
-class EveryInterval:
+class EveryInterval(msgspec.Struct, frozen=True, tag_field="kind", tag="every_interval", forbid_unknown_fields=True):
     """A ping at every interval, whatever else is said; dead when no byte comes for `timeout_s` after one."""
 
     interval_s: float = 10.0
@@ -73,8 +74,7 @@ class EveryInterval:
         return Due(self.interval_s - signs.pinged_s, _until_dead(self.timeout_s, signs))
 
 
-@dataclass(frozen=True, slots=True)
-class AfterSilence:
+class AfterSilence(msgspec.Struct, frozen=True, tag_field="kind", tag="after_silence", forbid_unknown_fields=True):
     """A ping only when nothing was heard for `silence_s`, or none was sent for `pause_max_s`; dead as with `EveryInterval`.
 
     A busy connection proves itself and is spared the pings; the pause is for the server, which wants to hear something too.
@@ -102,8 +102,7 @@ class AfterSilence:
         return Due(min(self.silence_s - silent_s, self.pause_max_s - signs.pinged_s), _until_dead(self.timeout_s, signs))
 
 
-@dataclass(frozen=True, slots=True)
-class NoPings:
+class NoPings(msgspec.Struct, frozen=True, tag_field="kind", tag="no_pings", forbid_unknown_fields=True):
     """No ping but the first. The server's heartbeats are trusted; when nothing came for `silence_max_s`, the connection is dead.
 
     It has to exceed the server's `heartbeat_interval_s` (which welcome tells), best by a factor of two; and the server's own
@@ -125,6 +124,10 @@ class NoPings:
 
     def due(self, signs: Signs) -> Due:
         return Due(None, self.silence_max_s - signs.heard_s)
+
+
+Heartbeat = EveryInterval | AfterSilence | NoPings
+"""Those that can be written down; any object with their methods is a policy."""
 
 
 def _until_dead(timeout_s: float, signs: Signs) -> float | None:

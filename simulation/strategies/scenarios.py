@@ -2,9 +2,10 @@
 
 from hypothesis import strategies as st
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart, Workload
+from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
 from simulation.trace import Trace
 from simulation.world import run
 
@@ -112,7 +113,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             commit_time_s=commit_time_s,
             send_buffer_bytes=send_buffer_bytes,
         ),
-        client=ClientPart(config=config, policy=FullJitterPolicy(cap_s=draw(st.sampled_from([1.0, 5.0])))),
+        client=ClientPart(config=config, policy=FullJitter(cap_s=draw(st.sampled_from([1.0, 5.0])))),
     )
 
 

@@ -22,7 +22,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.events import CURSOR_MOVE, DEFAULT_REGISTRY, FLAG
 from simulation.emulator.errors import check_fault, check_path
 from simulation.faults import BlockUpgrade, ServerRestart
-from simulation.trace import publish_id_of
+from simulation.publishes import publish_id_of
 
 arguments = st.fixed_dictionaries(
     {

@@ -23,9 +23,10 @@ from simulation.facts import facts_of
 from simulation.faults import Outage, Path
 from simulation.live import Recording, replay
 from simulation.notebook import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
+from simulation.publishes import publish_data
 from simulation.results import Frames
 from simulation.scenario import ClientPart, Group, Scenario, ServerPart
-from simulation.trace import FaultOver, Trace, publish_data
+from simulation.trace import FaultOver, Trace
 
 SCENARIO = Scenario(
     name="two",

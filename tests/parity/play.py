@@ -1,8 +1,9 @@
 """Both worlds play one scenario, and are compared."""
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from simulation.faults import Path
-from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, Workload
+from simulation.scenario import ClientPart, Group, Scenario, Workload
 from simulation.trace import ServerStarted, TraceStarted
 
 from . import simpy_world, trio_world
@@ -17,7 +18,7 @@ QUICK = ClientConfig(cursor_interval_s=0.047, fallback_after_failures=3, probe_i
 """The default cursor interval is half of the server's, so that cursors would arrive exactly when the server tells them."""
 
 
-PATIENT = FullJitterPolicy(floor_s=2.3)
+PATIENT = FullJitter(floor_s=2.3)
 """A floor above the poll interval: a publish that failed is sent again at a time that is drawn, and not exactly one poll interval
 later, when the answer to the next poll arrives."""
 
@@ -30,7 +31,7 @@ def scenario_of(
     settle_s: float = 20.0,
     workload: Workload = BUSY,
     config: ClientConfig = QUICK,
-    policy: FullJitterPolicy = FullJitterPolicy(),  # noqa: B008 - it is frozen
+    policy: FullJitter = FullJitter(),  # noqa: B008 - it is frozen
 ) -> Scenario:
     """A scenario with that many clients (called `ada-0`, ...; a fault may name `ada`) and those faults."""
     groups = tuple(Group(name=name, path=Path(latency_s=latency_s)) for name, latency_s in list(CLIENTS.items())[:clients])

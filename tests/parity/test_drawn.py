@@ -10,8 +10,9 @@ import msgspec
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from reference.protocol.backoff import FullJitter
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import FullJitterPolicy, Scenario
+from simulation.scenario import Scenario
 
 from .play import PATIENT, QUICK, play_both, scenario_of
 
@@ -45,7 +46,7 @@ def scenarios(draw: st.DrawFn, *kinds: type, polls: bool) -> Scenario:
         probe_interval_s=draw(st.sampled_from([2.0, 5.0])),
         start=draw(st.sampled_from(["snapshot", "oldest", "head"])),
     )
-    policy = PATIENT if polls else FullJitterPolicy()
+    policy = PATIENT if polls else FullJitter()
     faults = draw(st.lists(_faults(*kinds), min_size=1, max_size=4, unique_by=lambda fault: fault.at_s))
     return scenario_of(*faults, seed=draw(st.integers(0, 1000)), horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=policy)
 

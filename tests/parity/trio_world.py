@@ -227,7 +227,7 @@ class _World:
             token=f"dev:{name}",
             client_id=name,
             config=self._scenario.client.config,
-            policy=self._scenario.client.policy.build(),
+            policy=self._scenario.client.policy,
             draws=self._draws.of(name),
             open_stream=partial(self._open_stream, name),
             tap=partial(self._hear, name),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
@@ -12,7 +13,7 @@ from simulation.draws import Draws
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.lane import Lane
 from simulation.peer import CONTROL_FRAMES_MAX
-from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart, Workload
+from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
 from simulation.trace import (
     Accepted,
     AttemptMade,
@@ -37,7 +38,7 @@ PATH = Path(latency_s=LATENCY_S)
 
 def quiet(*faults: Fault, clients: int = 1, config: ClientConfig | None = None, **changes: object) -> Scenario:
     """Clients that only connect, on a line of 100 ms, and wait 1 s at the most between attempts."""
-    part = ClientPart(config=config or ClientConfig(), policy=FullJitterPolicy(cap_s=1.0))
+    part = ClientPart(config=config or ClientConfig(), policy=FullJitter(cap_s=1.0))
     return calm(clients, PATH, workload=QUIET, faults=faults, client=part, **changes)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.trace import Trace, publish_data, publish_id_of
+from simulation.publishes import publish_data, publish_id_of
+from simulation.trace import Trace
 from tests.simulation.worlds import everything_result
 
 

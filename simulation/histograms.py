@@ -1,0 +1,132 @@
+"""Histograms of a fixed size for runs that are too large to keep each value: log-bucketed, mergeable, with a stated error.
+
+A value x > 0 goes into bucket i = ceil(log(x) / log(g)), g = (1 + e) / (1 - e), so each bucket is as wide as twice the relative
+error e of its middle: a quantile read from it is within e of a value that was really there. Two histograms of one error merge
+by adding counts, and the merged one is what a single one would have been. Source: Masson, Rim and Lee, "DDSketch", VLDB 2019,
+without the collapsing of buckets: between `LEAST` and `MOST` there are at most 1,843 of them at the error of 1 %.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from reference.protocol.errors import ConfigError
+
+RELATIVE_ERROR = 0.01
+LEAST, MOST = 1e-9, 1e7
+"""What is below counts as 0, what is above as `MOST`; in seconds: a nanosecond, and four months."""
+
+
+class LogHistogram:
+    """Counts of values from 0 to `MOST`. `relative_error`: of every quantile that is read, from 0.0001 to 0.5."""
+
+    __slots__ = ("_counts", "_scale", "_total", "count", "largest", "relative_error", "smallest")
+
+    def __init__(self, relative_error: float = RELATIVE_ERROR) -> None:
+        if not 0.0001 <= relative_error <= 0.5:
+            raise ConfigError(f"relative_error = {relative_error}: must be from 0.0001 to 0.5")
+        self.relative_error = relative_error
+        self._scale = 1 / math.log((1 + relative_error) / (1 - relative_error))
+        self._counts: dict[int | None, int] = {}  # None: 0
+        self._total = 0.0
+        self.count = 0
+        self.smallest: float | None = None
+        self.largest: float | None = None
+
+    def add(self, value: float, times: int = 1) -> None:
+        """Count a value. Raises ValueError if it is negative or not a number."""
+        if not value >= 0:
+            raise ValueError(f"{value} has no place in a histogram of what cannot be negative")
+        bucket = None if value < LEAST else math.ceil(math.log(min(value, MOST)) * self._scale)
+        self._counts[bucket] = self._counts.get(bucket, 0) + times
+        self.count += times
+        self._total += value * times
+        if self.smallest is None or value < self.smallest:
+            self.smallest = value
+        if self.largest is None or value > self.largest:
+            self.largest = value
+
+    def merge(self, other: "LogHistogram") -> None:
+        """Add everything that the other one has counted. Raises ConfigError if its error is another."""
+        if other.relative_error != self.relative_error:
+            raise ConfigError(f"cannot merge a histogram of error {other.relative_error} into one of {self.relative_error}")
+        for bucket, times in other._counts.items():
+            self._counts[bucket] = self._counts.get(bucket, 0) + times
+        self.count += other.count
+        self._total += other._total
+        self.smallest = _of_both(min, self.smallest, other.smallest)
+        self.largest = _of_both(max, self.largest, other.largest)
+
+    @property
+    def mean(self) -> float | None:
+        """Exact but for rounding; None without values."""
+        return self._total / self.count if self.count else None
+
+    def quantile(self, fraction: float) -> float | None:
+        """A value within `relative_error` of the one of rank floor(fraction * (count - 1)) from 0; None without values."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"a quantile is at a fraction from 0 to 1, not at {fraction}")
+        if not self.count:
+            return None
+        rank, seen = math.floor(fraction * (self.count - 1)), 0
+        for bucket in sorted(self._counts, key=lambda bucket: -math.inf if bucket is None else bucket):
+            seen += self._counts[bucket]
+            if seen > rank:
+                return self._middle(bucket)
+        raise AssertionError("the counts add up to the count")
+
+    def share_above(self, limit: float) -> float | None:
+        """The share of values above `limit`; those in the bucket of the limit itself count as below. None without values."""
+        if not self.count:
+            return None
+        last = None if limit < LEAST else math.ceil(math.log(min(limit, MOST)) * self._scale)
+        above = sum(times for bucket, times in self._counts.items() if bucket is not None and (last is None or bucket > last))
+        return above / self.count
+
+    def buckets(self) -> dict[str, int]:
+        """What `from_buckets` reads: the counts by bucket, ascending, "zero" first."""
+        named = sorted(self._counts.items(), key=lambda item: -math.inf if item[0] is None else item[0])
+        return {"zero" if bucket is None else str(bucket): times for bucket, times in named}
+
+    @property
+    def total(self) -> float:
+        """The sum of all values."""
+        return self._total
+
+    @classmethod
+    def from_buckets(
+        cls,
+        buckets: Mapping[str, int],
+        *,
+        total: float,
+        smallest: float | None,
+        largest: float | None,
+        relative_error: float = RELATIVE_ERROR,
+    ) -> "LogHistogram":
+        """One that was written down."""
+        histogram = cls(relative_error)
+        histogram._counts = {None if name == "zero" else int(name): times for name, times in buckets.items()}
+        histogram.count = sum(buckets.values())
+        histogram._total, histogram.smallest, histogram.largest = total, smallest, largest
+        return histogram
+
+    @classmethod
+    def of(cls, values: Iterable[float], relative_error: float = RELATIVE_ERROR) -> "LogHistogram":
+        histogram = cls(relative_error)
+        for value in values:
+            histogram.add(value)
+        return histogram
+
+    def _middle(self, bucket: int | None) -> float:
+        """The value whose relative distance to both ends of the bucket is the same, kept within what was really seen."""
+        if bucket is None:
+            return 0.0
+        assert self.smallest is not None, "a bucket has values"
+        assert self.largest is not None, "a bucket has values"
+        middle = (1 - self.relative_error) * math.exp(bucket / self._scale)
+        return min(max(middle, self.smallest), self.largest)
+
+
+def _of_both(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return choose(one, other)
