@@ -56,7 +56,7 @@ class ClientHost:
         self._trace = trace
         self._send_buffer_bytes = send_buffer_bytes
         self._listen = listen
-        self._has_bottleneck = line.path.bandwidth_bytes_per_s is not None
+        self._has_bottleneck = line.ways.up.counts_bytes
         self._websockets: dict[int, WebSocketLink] = {}
         self._pools: dict[int, list[HttpLink]] = {}
         self._pool_of: dict[HttpLink, int] = {}

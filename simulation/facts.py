@@ -23,6 +23,7 @@ from simulation.trace import (
     FaultHappened,
     FaultOver,
     LogStored,
+    PathTroubled,
     Published,
     PublishRefused,
     QueueSampled,
@@ -78,7 +79,8 @@ class ClientFacts:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A stretch of time, in ns, in which a fault (`kind`: its tag) was at work on some clients; `clients` empty: on all."""
+    """A stretch of time, in ns, in which a fault (`kind`: its tag), or a path by itself, was at work on some clients; `clients`
+    empty: on all."""
 
     kind: str
     start: int
@@ -169,6 +171,9 @@ def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> No
             facts.troubles.append(Trouble(_kind(fault), begun.pop(0) if begun else at, at, fault.clients))
             if not begun:
                 under_way.pop(fault, None)
+        case PathTroubled(at=at, client=name, what=what, until=until):
+            end = at + ns(facts.started.notice_bound_s) if what == "idle_silence" else until
+            facts.troubles.append(Trouble(what, at, end, (name,)))
         case ServerStarted():
             facts.starts.append(record)
         case ServerKilled(at=at):

@@ -35,6 +35,7 @@ __all__ = [
     "ServerRestart",
     "SlowStore",
     "Stall",
+    "UpgradeHandling",
     "describe",
     "enumerate_names",
 ]
@@ -43,6 +44,8 @@ NAMES_SHOWN_MAX = 6
 
 Direction = Literal["both", "up", "down"]
 """Of a black hole: up is from the client to the server."""
+UpgradeHandling = Literal["pass", "block", "strip", "hang"]
+"""What becomes of a request for a WebSocket: it passes, is answered with 403, loses its header, is never answered."""
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):

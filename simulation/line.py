@@ -5,29 +5,66 @@ fault lasts included. They are counted by kind, so faults that overlap need no r
 one away, and the first and the last of a kind do something. This is the emulator's line in virtual time.
 """
 
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from simulation.clock import Clock
 from simulation.draws import Draws
-from simulation.faults import BlockUpgrade, HalfOpen, LineFault, LoadBalancerCut, Outage, Refuse, Reset, Stall
+from simulation.faults import (
+    BlockUpgrade,
+    Direction,
+    HalfOpen,
+    LineFault,
+    LoadBalancerCut,
+    Outage,
+    Refuse,
+    Reset,
+    Stall,
+    UpgradeHandling,
+)
 from simulation.paths import Path
+from simulation.trace import PathTrouble
+from simulation.way import ways_of
 
 if TYPE_CHECKING:  # a line knows its links only by what it does to them
-    from simulation.network import Link
+    from simulation.link import Link
+
+T = TypeVar("T")
+Report = Callable[[str, PathTrouble, int], None]
+"""Told of what a line's path does by itself: the client, what it was, and until when it is at work, in ns."""
 
 
 class Line:
-    """The line of one client."""
+    """The line of one client. `outages`: the directions of those under way."""
 
-    def __init__(self, clock: Clock, client: str, path: Path, draws: Draws) -> None:
+    __slots__ = (
+        "_late_until",
+        "_links",
+        "_opened",
+        "_report",
+        "blocks",
+        "client",
+        "clock",
+        "draws",
+        "outages",
+        "path",
+        "refusals",
+        "stalls",
+        "ways",
+    )
+
+    def __init__(self, clock: Clock, client: str, path: Path, draws: Draws, report: Report | None = None) -> None:
         self.clock = clock
         self.client = client
         self.path = path
+        self.ways = ways_of(path)
         self.draws = draws
-        self.outages = 0
+        self.outages: tuple[Direction, ...] = ()
         self.stalls = 0
         self.refusals = 0
-        self.blocks = 0
+        self.blocks: tuple[UpgradeHandling, ...] = ()
+        self._report = report
+        self._late_until = 0
         self._links: dict[int, Link] = {}  # by the order in which they were opened
         self._opened = 0
 
@@ -35,6 +72,22 @@ class Line:
     def links(self) -> int:
         """Connections that one end at least still has."""
         return len(self._links)
+
+    @property
+    def upgrades(self) -> UpgradeHandling:
+        """What happens to a request for an upgrade now; of several faults the last one decides."""
+        return self.blocks[-1] if self.blocks else self.path.middlebox.upgrades
+
+    def note_trouble(self, what: PathTrouble) -> None:
+        """The path has done something to a connection by itself."""
+        if self._report is not None:
+            self._report(self.client, what, self.clock.now)
+
+    def note_late(self, until: int) -> None:
+        """Something on a connection takes longer than the path's stated bound."""
+        if until > self._late_until and self._report is not None:
+            self._late_until = until
+            self._report(self.client, "late", until)
 
     def add(self, link: "Link") -> int:
         """A connection is being opened; returns its number on this line."""
@@ -54,10 +107,10 @@ class Line:
         """Let `fault` happen to this line now."""
         links = tuple(self._links.values())
         match fault:
-            case Outage():
-                self.outages += 1
+            case Outage(direction=direction):
+                self.outages = (*self.outages, direction)
                 for link in links:
-                    link.hold()
+                    link.hold(direction)
             case Stall():
                 self.stalls += 1
                 for link in links:
@@ -65,13 +118,13 @@ class Line:
             case Reset():
                 for link in links:
                     link.cut()
-            case HalfOpen():
+            case HalfOpen(direction=direction):
                 for link in links:
-                    link.silence()
+                    link.silence(direction)
             case Refuse():
                 self.refusals += 1
-            case BlockUpgrade():
-                self.blocks += 1
+            case BlockUpgrade(how=how):
+                self.blocks = (*self.blocks, how)
                 for link in links:
                     link.cut_if_websocket()
             case LoadBalancerCut(at_s=at_s, share=share):
@@ -86,19 +139,24 @@ class Line:
         """Let `fault`, which has begun, be over."""
         links = tuple(self._links.values())
         match fault:
-            case Outage():
-                self.outages -= 1
+            case Outage(direction=direction):
+                self.outages = _without(self.outages, direction)
                 for link in links:
-                    link.release()
+                    link.release(direction)
             case Stall():
                 self.stalls -= 1
                 for link in links:
                     link.unstall()
             case Refuse() | LoadBalancerCut():
                 self.refusals -= 1
-            case BlockUpgrade():
-                self.blocks -= 1
+            case BlockUpgrade(how=how):
+                self.blocks = _without(self.blocks, how)
             case Reset() | HalfOpen():
                 pass
             case _:
                 assert_never(fault)
+
+
+def _without(values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    place = values.index(value)
+    return (*values[:place], *values[place + 1 :])

@@ -4,7 +4,7 @@ Everything that is judged, counted or plotted is read from a trace, and from not
 told in the same words. `recording` has the functions that write it, the same in both worlds.
 
     who        records
-    the world  TraceStarted, FaultHappened, FaultOver, ServerStarted, ServerKilled, QueueSampled
+    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, ServerStarted, ServerKilled, QueueSampled
     a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
@@ -36,6 +36,7 @@ from simulation.measured import MessagesMeasured
 from simulation.publishes import publish_id_of
 
 FORMAT_VERSION = 1
+PathTrouble = Literal["idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late"]
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", omit_defaults=True, gc=False):
@@ -73,6 +74,15 @@ class FaultOver(_Record, frozen=True, tag="fault_over", kw_only=True, gc=False):
     """A fault that lasts has ended. For a server restart: the process was started again."""
 
     fault: Fault
+
+
+class PathTroubled(_Record, frozen=True, tag="path_troubled", kw_only=True, gc=False):
+    """A path has done by itself what faults do: a middlebox or a kernel ended a connection, or it took longer than its stated
+    bound. At work until `until`, in ns."""
+
+    client: str
+    what: PathTrouble
+    until: int
 
 
 class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc=False):
@@ -334,7 +344,7 @@ class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=Fal
         return publish_id_of(self.data)
 
 
-WorldRecord = TraceStarted | FaultHappened | FaultOver | ServerStarted | ServerKilled | QueueSampled
+WorldRecord = TraceStarted | FaultHappened | FaultOver | PathTroubled | ServerStarted | ServerKilled | QueueSampled
 AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
 ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked

@@ -26,7 +26,7 @@ from simulation.recording import begin_trace, record_stored
 from simulation.scenario import Group, Scenario
 from simulation.server_host import ServerHost
 from simulation.store import SimulatedStore
-from simulation.trace import FaultHappened, FaultOver, QueueSampled, Trace
+from simulation.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
 from simulation.workload import Work
 
 
@@ -114,7 +114,7 @@ class World:
 
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario
-        line = Line(self.clock, name, group.path, self._draws)
+        line = Line(self.clock, name, group.path, self._draws, self._note_path_trouble)
         part = scenario.client_of(group)
         session = ClientSession(
             name,
@@ -163,6 +163,9 @@ class World:
             for line in self._hit_by(fault):
                 line.end(fault)
         self.trace.add(FaultOver(at=self.clock.now, fault=fault))
+
+    def _note_path_trouble(self, client: str, what: PathTrouble, until: int) -> None:
+        self.trace.add(PathTroubled(at=self.clock.now, client=client, what=what, until=until))
 
     def _hit_by(self, fault: Fault) -> list[Line]:
         return [line for name, line in self.lines.items() if fault.hits(name)]

@@ -29,6 +29,7 @@ from simulation.trace import (
     StateTurned,
     Trace,
 )
+from simulation.way import ways_of
 from simulation.world import World, run
 from tests.simulation.worlds import QUIET, calm
 
@@ -200,7 +201,30 @@ def test_a_thin_line_delivers_late_and_in_order() -> None:
 
 def lane_of(path: Path) -> tuple[Clock, Lane, list[tuple[float, str]]]:
     clock = Clock()
-    return clock, Lane(clock, path, Draws(1).of("lane")), []
+    return clock, Lane(clock, ways_of(path).down, Draws(1).of("lane")), []
+
+
+class Owner:
+    """Of a lane: keeps what it is told, in seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.parts: list[float] = []
+        self.rooms: list[float] = []
+        self.gave_up_at: list[float] = []
+        self.late_until: list[float] = []
+
+    def part_arrived(self, lane: Lane) -> None:
+        self.parts.append(self.clock.now / NS_PER_S)
+
+    def room_made(self, lane: Lane) -> None:
+        self.rooms.append(self.clock.now / NS_PER_S)
+
+    def gave_up(self, lane: Lane) -> None:
+        self.gave_up_at.append(self.clock.now / NS_PER_S)
+
+    def is_late(self, until: int) -> None:
+        self.late_until.append(until / NS_PER_S)
 
 
 def at(clock: Clock, time_s: float, do: Callable[[], object]) -> None:
@@ -265,19 +289,14 @@ def test_no_connection_is_left_behind() -> None:
 
 def test_a_large_frame_is_noticed_every_second_while_it_comes_in() -> None:
     clock = Clock()
-    noticed: list[float] = []
-    lane = Lane(
-        clock,
-        Path(latency_s=0.5, bandwidth_bytes_per_s=100.0),
-        Draws(1).of("lane"),
-        lambda: noticed.append(clock.now / NS_PER_S),
-    )
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(Path(latency_s=0.5, bandwidth_bytes_per_s=100.0)).down, Draws(1).of("lane"), owner)
     seen: list[float] = []
     for size_bytes in (350, 90, 210):
         lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size_bytes)
     clock.run(ns(20))
     assert seen == [4.0, 4.9, 7.0]
-    assert noticed == [1.5, 2.5, 3.5, 5.9, 6.9]
+    assert owner.parts == [1.5, 2.5, 3.5, 5.9, 6.9]
 
 
 def test_a_snapshot_that_takes_longer_than_the_ping_timeout_arrives() -> None:
