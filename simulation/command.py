@@ -113,5 +113,5 @@ def _table(title: str, lines: list[tuple[str, str]]) -> Table:
 
 
 def _coloured(verdict: Verdict) -> str:
-    colour = {"held": "green", "violated": "bold red", "not exercised": "yellow"}[verdict.status]
+    colour = {"held": "green", "violated": "bold red", "not exercised": "yellow", "not checked": "yellow"}[verdict.status]
     return f"[{colour}]{verdict.status}[/{colour}]"

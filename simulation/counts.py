@@ -6,6 +6,7 @@ import msgspec
 
 from reference.protocol.states import ClientState
 from simulation.facts import ClientFacts, Facts
+from simulation.measured import MessagesMeasured
 from simulation.trace import Delivered, ResetTaken, SnapshotTaken
 
 
@@ -36,6 +37,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     returns_to_websocket: int
     server_restarts: int
+    lost_with_store: int = 0
+    """Accepted publishes of a history that is gone, because the store was lost."""
 
 
 class _Deliveries:
@@ -82,6 +85,8 @@ def count(facts: Facts) -> Counts:
         failed += len(client.failed.keys() - client.accepted.keys())
         refused += client.refused
         moves.update(_moves(client))
+    if facts.measured is not None:
+        return _measured(facts.measured, moves, len(facts.starts))
     total = deliveries.values()
     return Counts(
         published=published,
@@ -100,7 +105,40 @@ def count(facts: Facts) -> Counts:
         fallbacks=moves["fallbacks"],
         returns_to_websocket=moves["returns_to_websocket"],
         server_restarts=max(0, len(facts.starts) - 1),
+        lost_with_store=_lost_with_store(facts),
     )
+
+
+def _measured(measured: MessagesMeasured, moves: Counter[str], starts: int) -> Counts:
+    """From the sums of a trace that kept no messages. What was given again cannot be told from what came out of order; whether
+    anything was lost is not known there, and counted as 0."""
+    clients = measured.clients.values()
+    published, accepted, failed = (sum(getattr(one, name) for one in clients) for name in ("published", "accepted", "failed"))
+    return Counts(
+        published=published,
+        accepted=accepted,
+        failed=failed,
+        unsettled=published - accepted - failed,
+        refused=sum(one.refused for one in clients),
+        delivered=measured.delivered,
+        snapshots=measured.snapshots,
+        resets=measured.resets,
+        duplicates=0,
+        gaps=measured.gaps,
+        out_of_order=measured.out_of_order,
+        lost=0,
+        reconnections=moves["reconnections"],
+        fallbacks=moves["fallbacks"],
+        returns_to_websocket=moves["returns_to_websocket"],
+        server_restarts=max(0, starts - 1),
+    )
+
+
+def _lost_with_store(facts: Facts) -> int:
+    if facts.log is None or not facts.losses:
+        return 0
+    answers = (answers[0] for client in facts.clients.values() for answers in client.accepted.values())
+    return sum(answer.epoch != facts.log.epoch for answer in answers)
 
 
 def _lost(facts: Facts, deliveries: dict[str, _Deliveries]) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
-from simulation.faults import Fault, HalfOpen
+from simulation.faults import Fault, HalfOpen, ServerRestart
 from simulation.measured import MessagesMeasured
 from simulation.trace import (
     Accepted,
@@ -103,6 +103,8 @@ class Facts:
     """When a number was first seen outside of the server, by anyone."""
     troubles: list[Trouble] = field(default_factory=list)
     kills: list[int] = field(default_factory=list)
+    losses: list[int] = field(default_factory=list)
+    """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
@@ -161,6 +163,8 @@ def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> No
         case LogStored():
             facts.log = record
         case FaultHappened(at=at, fault=fault):
+            if isinstance(fault, ServerRestart) and fault.loses_state:
+                facts.losses.append(at)
             if hasattr(fault, "duration_s"):
                 under_way.setdefault(fault, []).append(at)
             else:

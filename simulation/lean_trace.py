@@ -68,6 +68,7 @@ class LeanTrace(Trace):
         self._out_of_order = self._gaps = self._silent_epochs = 0
         self._head: tuple[str | None, int] = (None, 0)
         """The highest number of the newest history that anyone has seen."""
+        self._past: dict[str | None, None] = {}
         self._mark: tuple[str | None, int] = (None, 0)
         """The head when a fault last began or ended: whoever has reached it has recovered."""
         self._marks = self._marked_at = 0
@@ -191,7 +192,11 @@ class LeanTrace(Trace):
         return client
 
     def _seen(self, epoch: str | None, number: int) -> None:
-        if epoch != self._head[0] or number > self._head[1]:
+        newest, head = self._head
+        if epoch == newest:
+            self._head = (epoch, max(number, head))
+        elif epoch not in self._past:  # what is late may still speak of a history that is gone
+            self._past[newest] = None
             self._head = (epoch, number)
 
     def _move(self, client: _Client, epoch: str | None, number: int, at: int) -> None:

@@ -1,0 +1,65 @@
+"""How a guarantee is judged: what a checker yields, and what is said of it in the end."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from reference.protocol.timers import NS_PER_S
+
+VIOLATIONS_KEPT = 20
+Status = Literal["held", "violated", "not exercised", "not checked"]
+Findings = Iterator[str | None]
+"""One item for each thing looked at: None if it was as it should be, else what was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One guarantee over one trace. `checked`: how many things were looked at; `violated`: how many of them broke it.
+
+    unchecked: what the trace does not hold and could not be judged for that, in words; "" if all of it could.
+    """
+
+    guarantee: str
+    sentence: str
+    checked: int
+    violated: int
+    violations: tuple[str, ...]
+    unchecked: str = ""
+
+    @property
+    def status(self) -> Status:
+        if self.violated:
+            return "violated"
+        if self.checked:
+            return "held"
+        return "not checked" if self.unchecked else "not exercised"
+
+    @property
+    def ok(self) -> bool:
+        """It was looked at, and held."""
+        return self.status == "held"
+
+    def __str__(self) -> str:
+        note = f"; not judged: {self.unchecked}" if self.unchecked else ""
+        return f"{self.guarantee} {self.status} ({self.checked} checked{note}): {self.sentence}"
+
+
+def judge(guarantee: str, sentence: str, findings: Findings, unchecked: str = "") -> Verdict:
+    """Count what was found, and keep the first violations."""
+    checked = violated = 0
+    kept: list[str] = []
+    for finding in findings:
+        checked += 1
+        if finding is not None:
+            violated += 1
+            if len(kept) < VIOLATIONS_KEPT:
+                kept.append(finding)
+    return Verdict(guarantee, sentence, checked, violated, tuple(kept), unchecked)
+
+
+def seconds(at: int) -> str:
+    return f"{at / NS_PER_S:.6f} s"
+
+
+def when(at: int) -> str:
+    return f"{seconds(at)}:"
