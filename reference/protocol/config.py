@@ -148,6 +148,8 @@ class ServerConfig(_Config, frozen=True):
 
     presence_grace_s: SecondsOrZero = 30.0
     """A user whose connection was lost stays present for this long."""
+    presence_users_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 10_000
+    """Users that presence names, the first to come; 0: none. To tell everyone of everyone costs the square of their number."""
     presence_interval_s: Seconds = 0.25
     cursor_interval_s: Seconds = 0.1
     """Presence and cursor changes are gathered for this long and sent as one frame."""

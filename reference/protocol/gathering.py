@@ -29,7 +29,7 @@ class Gathering:
         self._members = Membership()
         self._presence_told_at = now - ns(desk.config.presence_interval_s)
         self._cursors_told_at = now - ns(desk.config.cursor_interval_s)
-        self.attendance = Attendance()
+        self.attendance = Attendance(desk.config.presence_users_max)
 
     def __len__(self) -> int:
         return len(self._members)

@@ -9,7 +9,7 @@ from reference.protocol.roster import Roster
 
 
 def test_a_user_with_two_tabs_stays_until_the_second_has_left() -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     assert attendance.arrive("ann")
     attendance.take_presence(0)
     assert not attendance.arrive("ann"), "nobody needs to know of a second tab"
@@ -22,7 +22,7 @@ def test_a_user_with_two_tabs_stays_until_the_second_has_left() -> None:
 
 
 def test_whoever_left_and_came_back_is_told_as_here() -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     attendance.arrive("ann")
     attendance.take_presence(0)
     attendance.leave("ann")
@@ -31,14 +31,14 @@ def test_whoever_left_and_came_back_is_told_as_here() -> None:
 
 
 def test_whoever_came_and_left_at_once_is_told_as_gone() -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     attendance.arrive("ann")
     attendance.leave("ann")
     assert attendance.take_presence(1) == Presence(left=("ann",), server_time=1)
 
 
 def test_only_the_latest_place_of_a_cursor_is_told_and_it_leaves_with_its_user() -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     for user in ("ann", "bob"):
         attendance.arrive(user)
         attendance.move_cursor(user, {"x": 1})
@@ -50,7 +50,7 @@ def test_only_the_latest_place_of_a_cursor_is_told_and_it_leaves_with_its_user()
 
 
 def test_the_version_counts_the_frames_that_were_sent() -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     assert attendance.take_presence(0) is None
     assert attendance.version == 0
     attendance.arrive("ann")
@@ -58,6 +58,27 @@ def test_the_version_counts_the_frames_that_were_sent() -> None:
     attendance.take_presence(0)
     attendance.take_cursors(0)
     assert attendance.version == 2
+
+
+def test_presence_names_so_many_users_and_no_more() -> None:
+    attendance = Attendance(2)
+    for user in ("ann", "bob", "cat", "dan"):
+        attendance.arrive(user)
+    assert attendance.users == ("ann", "bob")
+    assert attendance.take_presence(0) == Presence(joined=("ann", "bob"), server_time=0)
+    assert not attendance.is_present("cat")
+    assert not attendance.leave("cat"), "nobody has heard of them"
+    assert attendance.leave("ann")
+    assert attendance.take_presence(1) == Presence(joined=("dan",), left=("ann",), server_time=1)
+    assert attendance.users == ("bob", "dan")
+
+
+def test_presence_can_be_switched_off() -> None:
+    attendance = Attendance(0)
+    assert not attendance.arrive("ann")
+    assert attendance.users == ()
+    assert attendance.take_presence(0) is None
+    assert not attendance.leave("ann")
 
 
 STEPS = st.lists(
@@ -68,7 +89,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_every_roster_agrees_with_the_attendance_once_it_was_told(steps: list[tuple[str, str]]) -> None:
-    attendance = Attendance()
+    attendance = Attendance(10)
     sessions = dict.fromkeys(("ann", "bob", "cat"), 0)
     early, late = Roster(), Roster()
     for at, (step, user) in enumerate([*steps, ("tell", "ann")]):
