@@ -84,7 +84,7 @@ def count(facts: Facts) -> Counts:
         accepted += len(client.accepted)
         failed += len(client.failed.keys() - client.accepted.keys())
         refused += client.refused
-        moves.update(_moves(client))
+        moves.update(moves_of(client))
     if facts.measured is not None:
         return _measured(facts.measured, moves, len(facts.starts))
     total = deliveries.values()
@@ -159,7 +159,7 @@ def _lost(facts: Facts, deliveries: dict[str, _Deliveries]) -> int:
     return lost
 
 
-def _moves(client: ClientFacts) -> Counter[str]:
+def moves_of(client: ClientFacts) -> Counter[str]:
     """How often something new began to carry this client."""
     moves: Counter[str] = Counter()
     before, was_carried = ClientState.NEW, False

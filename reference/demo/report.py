@@ -4,12 +4,10 @@
     what happened        counts, round trips, recovery times, how long everything took to come to rest
     what became of it    guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
 
-A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. A recovery is the time
-from the moment at which nothing carries a client any more, until something carries it again and it has been given everything that
-anyone had seen when that began.
+A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. What a recovery is,
+`simulation.recoveries` says.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +16,13 @@ import msgspec
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.health import percentile
-from reference.protocol.timers import NS_PER_S
 from reference.rehearsal.plan import Parameters
 from reference.rehearsal.stage import Played
 from simulation.checkers import Status, Verdict, check_facts
 from simulation.counts import Counts, count
-from simulation.facts import ClientFacts, Facts, facts_of
+from simulation.facts import facts_of
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Reset, ServerRestart
-from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
+from simulation.recoveries import recoveries
 
 
 class Milliseconds(msgspec.Struct, frozen=True):
@@ -113,7 +110,7 @@ def report_on(played: Played) -> Report:
     """Judge a run."""
     facts = facts_of(played.trace)
     verdicts, counts, plan = check_facts(facts), count(facts), played.plan
-    recoveries = sorted(recoveries_s(facts))
+    cut_off_s = sorted(took_s for _, took_s in recoveries(facts))
     settled = counts.accepted + counts.failed
     shortcomings = tuple(_shortcomings(played, verdicts, counts))
     return Report(
@@ -124,7 +121,7 @@ def report_on(played: Played) -> Report:
         round_trip_ms=_milliseconds(played.round_trips_ms),
         process_delay_ms=_milliseconds(played.delays_ms),
         delivery_rate=counts.accepted / settled if settled else None,
-        recovery_s=Recovery(*(_percentile(recoveries, fraction) for fraction in (0.5, 0.99))),
+        recovery_s=Recovery(*(_percentile(cut_off_s, fraction) for fraction in (0.5, 0.99))),
         settled_s=played.settled_s,
         late=played.late,
         passed=not shortcomings,
@@ -137,39 +134,6 @@ def report_on(played: Played) -> Report:
         schedule=plan.faults,
         parameters=_parameters(plan.parameters),
     )
-
-
-def recoveries_s(facts: Facts) -> Iterator[float]:
-    """Every time that a client was cut off, until it was back; in seconds."""
-    epoch = None if facts.log is None else facts.log.epoch
-    seen = sorted((at, number) for (seen_epoch, number), at in facts.visible_at.items() if seen_epoch == epoch)
-    times, heads, head = [at for at, _ in seen], [], 0
-    for _, number in seen:
-        head = max(head, number)
-        heads.append(head)
-    for client in facts.clients.values():
-        yield from _recoveries_of(client, times, heads)
-
-
-def _recoveries_of(client: ClientFacts, times: Sequence[int], heads: Sequence[int]) -> Iterator[float]:
-    lost_at: int | None = None
-    was_carried, position, wanted = False, 0, 0
-    for record in client.records:
-        match record:
-            case StateTurned(at=at, state=state):
-                if was_carried and not state.is_connected and lost_at is None:
-                    lost_at = at
-                if not was_carried and state.is_connected:
-                    known = bisect_right(times, at)
-                    wanted = heads[known - 1] if known else 0
-                was_carried = state.is_connected
-            case Delivered(sequence_number=number) | SnapshotTaken(sequence_number=number) | ResetTaken(sequence_number=number):
-                position = number
-            case _:
-                continue
-        if lost_at is not None and was_carried and position >= wanted:
-            yield (record.at - lost_at) / NS_PER_S
-            lost_at = None
 
 
 WITHOUT_FAULTS = {"G6": "there was no fault to recover from", "G11": "the server was not killed"}

@@ -41,6 +41,7 @@ from simulation.trace import (
     PublishRefused,
     QueueSampled,
     Record,
+    RoundTripReported,
     ServerStarted,
     SessionJoined,
     SessionLeft,
@@ -106,7 +107,7 @@ class Recorder:
 
     def add_from_server(self, record: Record) -> None:
         """Record what the server's process observed; its times are by the clock that all processes share."""
-        if not self._is_over and isinstance(record, SessionJoined | SessionLeft | QueueSampled):
+        if not self._is_over and isinstance(record, SessionJoined | SessionLeft | RoundTripReported | QueueSampled):
             self.trace.add(msgspec.structs.replace(record, at=record.at - self._origin_elsewhere))
 
     def end(self) -> None:

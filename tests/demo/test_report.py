@@ -1,6 +1,6 @@
 """Figures and verdicts of traces that are written by hand."""
 
-from reference.demo.report import Report, recoveries_s, report_on
+from reference.demo.report import Report, report_on
 from reference.demo.schedule import plan_demo
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
@@ -9,6 +9,7 @@ from reference.rehearsal.plan import Plan
 from reference.rehearsal.stage import Played
 from simulation.counts import Counts
 from simulation.facts import facts_of
+from simulation.recoveries import recoveries as recoveries_in
 from simulation.trace import (
     ClientStarted,
     Delivered,
@@ -48,7 +49,7 @@ def is_stored(head: int) -> Record:
 
 
 def recoveries(*records: Record) -> list[float]:
-    return list(recoveries_s(facts_of(Trace([STARTED, *records]))))
+    return [took_s for _, took_s in recoveries_in(facts_of(Trace([STARTED, *records])))]
 
 
 def test_a_recovery_lasts_until_everything_that_was_seen_meanwhile_has_come() -> None:
