@@ -128,6 +128,50 @@ def simulate(scenario: Path, *, seed: int | None = None, out: Path = Path("simul
     return simulate_scenario(scenario, seed, out)
 
 
+@app.command
+def fidelity(
+    *scenarios: str,
+    seed: int | None = None,
+    costs: Path | None = None,
+    json: Path | None = None,
+    markdown: Path | None = None,
+) -> int:
+    """Simulate scenarios, play the same with real processes, and compare the two as distributions. Takes real minutes.
+
+    Parameters
+    ----------
+    scenarios
+        Names of provided scenarios (steady, outages, server_restart, fallback) or TOML files; all provided ones without any.
+    seed
+        Instead of the scenarios' own seeds.
+    costs
+        What `steadywire calibrate` wrote; without it this machine is calibrated first.
+    json
+        Write all figures to this file.
+    markdown
+        Write the table to this file.
+    """
+    from reference.fidelity.command import fidelity_command
+
+    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown)
+
+
+@app.command
+def calibrate(*, seed: int = 1, out: Path = Path("costs.toml")) -> int:
+    """Fit what a frame, a delivery, a connection and a commit cost on this machine, from half a minute of real processes.
+
+    Parameters
+    ----------
+    seed
+        Of the two runs that are played.
+    out
+        The file to write; `steadywire fidelity --costs` reads it.
+    """
+    from reference.fidelity.command import calibrate_command
+
+    return calibrate_command(seed=seed, out=out)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     try:
