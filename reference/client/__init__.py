@@ -15,7 +15,8 @@ from reference.client.client import Client
 from reference.client.connect import CreateRunFailed, connect, create_run
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
-from reference.client.pump import Lost, Queued, Received, Tap
+from reference.client.record import Recording
+from reference.client.tap import Lost, Queued, Received, Tap
 from reference.client.tickets import PublishFailedError, Ticket
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PublishFailedError",
     "Queued",
     "Received",
+    "Recording",
     "Tap",
     "Ticket",
     "connect",

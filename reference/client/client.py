@@ -6,12 +6,14 @@ way.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import trio
 
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
 from reference.client.pump import Pump
+from reference.client.record import Recording
 from reference.client.tickets import Ticket
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import SessionClosed
@@ -106,6 +108,16 @@ class Client:
     def health_changes(self) -> HealthChanges:
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._pump.wait_for_turn, lambda: self.state is ClientState.CLOSED)
+
+    def record(self, path: Path | str) -> Recording:
+        """Write down this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
+
+        It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
+        is there already or cannot be written.
+        """
+        recording = Recording(Path(path), self.run_id, self._session, self._pump.now())
+        self._pump.add_tap(recording.tap)
+        return recording
 
     async def wait_until(self, condition: "ClientState | Callable[[Client], bool]") -> None:
         """Wait for a state, or until `condition(client)` is true; it is asked after each input, and must be quick.

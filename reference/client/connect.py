@@ -20,8 +20,9 @@ from reference.client.http import HttpClient, RequestLost
 from reference.client.links import Link
 from reference.client.mailbox import Mailbox
 from reference.client.polling import PollingLink
-from reference.client.pump import Pump, Tap
+from reference.client.pump import Pump
 from reference.client.refusals import read_refusal
+from reference.client.tap import Tap
 from reference.client.websocket import WebSocketLink
 from reference.protocol.actions import Open
 from reference.protocol.backoff import Draws, FullJitter, ReconnectPolicy

@@ -22,13 +22,13 @@ dropped; a reader whom the run has left too far behind gets a snapshot in place 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar, assert_never
 
 import trio
 
 from reference.client.links import Link
 from reference.client.mailbox import Mailbox
+from reference.client.tap import Lost, Queued, Received, Tap, Tapped
 from reference.client.tickets import Ticket, Tickets
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
@@ -42,37 +42,6 @@ _BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A frame as it was fed, for whoever records a session."""
-
-    connection_id: int
-    frame: frames.Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A connection could not be opened, or has ended; `code` is the peer's close code, None if there was none."""
-
-    connection_id: int
-    code: int | None
-    message: str
-    retry_after_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The application has published: the event is in the outbox under this ticket."""
-
-    ticket: int
-    event_type: str
-    data: Data
-
-
-Tap = Callable[[int, Received | Lost | Queued | ClientAction | Outcome], None]
-"""Told of everything that passes through the pump, in order, with the time in ns."""
 
 
 class Pump:
@@ -94,7 +63,7 @@ class Pump:
         self._nursery = nursery
         self._make_link = make_link
         self._refresh_token = refresh_token
-        self._tap = tap
+        self._taps: list[Tap] = [] if tap is None else [tap]
         self._links: dict[int, Link] = {}
         self._alarm = trio.CancelScope()
         self._turned = trio.lowlevel.ParkingLot()
@@ -119,8 +88,7 @@ class Pump:
         """The one input whose answer may come with it: the ticket is there before the outcomes are handed over."""
         now = self.now()
         ticket = self.tickets.issue(self.session.publish(event_type, data, now))
-        if self._tap is not None:
-            self._tap(now, Queued(ticket.number, event_type, data))
+        self._tell(now, Queued(ticket.number, event_type, data))
         self._turn()
         return ticket
 
@@ -138,6 +106,10 @@ class Pump:
             self._holds = False
             self.feed(self.session.release_events, self.now())
 
+    def add_tap(self, tap: Tap) -> None:
+        """Tell one more, from now on."""
+        self._taps.append(tap)
+
     # ---- what links report ----
 
     def opened(self, connection_id: int) -> None:
@@ -145,8 +117,7 @@ class Pump:
 
     def lost(self, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
         now = self.now()
-        if self._tap is not None:
-            self._tap(now, Lost(connection_id, code, message, retry_after_ms))
+        self._tell(now, Lost(connection_id, code, message, retry_after_ms))
         self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
 
     def bytes_came(self, connection_id: int, request: frames.RequestKind | None = None) -> None:
@@ -184,6 +155,10 @@ class Pump:
 
     # ---- inside ----
 
+    def _tell(self, now: int, what: Tapped) -> None:
+        for tap in self._taps:
+            tap(now, what)
+
     def _turn(self) -> None:
         for action in self.session.take_actions():
             self._do(action)
@@ -195,8 +170,7 @@ class Pump:
 
     def _receive(self, connection_id: int, frame: frames.Frame) -> None:
         now = self.now()
-        if self._tap is not None:
-            self._tap(now, Received(connection_id, frame))
+        self._tell(now, Received(connection_id, frame))
         self.feed(self.session.receive_frame, connection_id, frame, now)
 
     async def _room(self, wanted: int = 1) -> int | None:
@@ -215,8 +189,7 @@ class Pump:
         return None if self._holds else self._mailbox.room
 
     def _do(self, action: ClientAction) -> None:
-        if self._tap is not None:
-            self._tap(self.now(), action)
+        self._tell(self.now(), action)
         match action:
             case Open(connection_id=connection_id):
                 link = self._links[connection_id] = self._make_link(action, self)
@@ -242,8 +215,7 @@ class Pump:
             self._link_ended.unpark_all()
 
     def _hand_over(self, outcome: Outcome) -> None:
-        if self._tap is not None:
-            self._tap(self.now(), outcome)
+        self._tell(self.now(), outcome)
         match outcome:
             case PublishAccepted() | PublishFailed():
                 self.tickets.settle(outcome)

@@ -1,0 +1,41 @@
+"""The tap: everything that passes through the pump, told in order to whoever records, draws or checks it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reference.protocol import frames
+from reference.protocol.actions import ClientAction
+from reference.protocol.events import Data
+from reference.protocol.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A frame as it was fed, for whoever records a session."""
+
+    connection_id: int
+    frame: frames.Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A connection could not be opened, or has ended; `code` is the peer's close code, None if there was none."""
+
+    connection_id: int
+    code: int | None
+    message: str
+    retry_after_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The application has published: the event is in the outbox under this ticket."""
+
+    ticket: int
+    event_type: str
+    data: Data
+
+
+Tapped = Received | Lost | Queued | ClientAction | Outcome
+Tap = Callable[[int, Tapped], None]
+"""Told of everything that passes through the pump, in order, with the time in ns."""
