@@ -33,7 +33,8 @@ from simulation.facts import Facts, facts_of
 from simulation.faults import Reset
 from simulation.laws import Empirical
 from simulation.paths import Path as NetworkPath
-from simulation.trace import Delivered, Trace, publish_data
+from simulation.publishes import publish_data
+from simulation.trace import Delivered, Trace
 
 READERS = 20
 PUBLISHES, PUBLISH_EVERY_S = 40, 0.4

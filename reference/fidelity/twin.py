@@ -20,7 +20,7 @@ from reference.rehearsal.server_process import SERVER_COMMAND
 from reference.rehearsal.stage import Played, play
 from reference.rehearsal.watching import Watcher
 from simulation.faults import Fault, LineFault, ServerRestart
-from simulation.scenario import Scenario
+from simulation.scenario import Scenario, longest_wait_s
 from simulation.trace import ClientStarted, CursorMoved, FaultHappened, FaultOver, Published, Trace
 from simulation.world import run
 
@@ -98,7 +98,7 @@ def plan_of(scenario: Scenario, simulated: Trace) -> Plan:
                 moves[client].append(Move(at / NS_PER_S, CURSOR_MOVE, data))
             case _:
                 pass
-    policy = scenario.client.policy
+    part = scenario.client
     return Plan(
         seed=scenario.seed,
         seconds=scenario.horizon_s,
@@ -110,10 +110,12 @@ def plan_of(scenario: Scenario, simulated: Trace) -> Plan:
         ),
         faults=faults_as_they_were(simulated),
         parameters=Parameters(
-            client=scenario.client.config,
+            client=part.config,
             server=scenario.server.config,
-            policy=policy.build(),
-            wait_max_s=policy.wait_max_s,
+            policy=part.policy,
+            fallback=part.fallback,
+            heartbeat=part.heartbeat,
+            wait_max_s=longest_wait_s(part.policy, scenario.end_s),
             round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
         ),
         settle_s=scenario.end_s - scenario.horizon_s,

@@ -39,6 +39,8 @@ class Actor:
             client_id=name,
             config=self.parameters.client,
             policy=self.parameters.policy,
+            fallback=self.parameters.fallback,
+            heartbeat=self.parameters.heartbeat,
             draws=draws.of(name),
             tap=recorder.tap_of(name),
         ) as client:

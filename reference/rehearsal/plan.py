@@ -11,6 +11,8 @@ import msgspec
 from reference.protocol.backoff import ReconnectPolicy
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.events import Data
+from reference.protocol.fallback import FallbackPolicy
+from reference.protocol.heartbeat import HeartbeatPolicy
 from simulation.faults import Fault, ServerRestart
 from simulation.paths import Path
 
@@ -35,8 +37,8 @@ class ClientPlan(msgspec.Struct, frozen=True):
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """How clients and server are set.
 
-    wait_max_s: the longest wait of the policy. round_trip_max_s: of a request to a server that is well, on the slowest path here
-    and on a machine with other things to do.
+    wait_max_s: the longest wait of the policy. fallback, heartbeat: None for what the config says. round_trip_max_s: of a request
+    to a server that is well, on the slowest path here and on a machine with other things to do.
     """
 
     client: ClientConfig
@@ -44,11 +46,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     policy: ReconnectPolicy
     wait_max_s: float
     round_trip_max_s: float
+    fallback: FallbackPolicy | None = None
+    heartbeat: HeartbeatPolicy | None = None
 
     @property
     def recovery_bound_s(self) -> float:
         """G6: within this many seconds after the last fault everyone is back."""
-        return recovery_bound_s(self.client, self.wait_max_s, self.round_trip_max_s)
+        return recovery_bound_s(self.client, self.wait_max_s, self.round_trip_max_s, heartbeat=self.heartbeat)
 
     @property
     def settle_s_max(self) -> float:

@@ -4,12 +4,13 @@ import pytest
 
 from reference.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
 from reference.fidelity.costs import Costs, load_costs
+from reference.protocol.backoff import FullJitter
 from reference.protocol.errors import ConfigError
 from reference.rehearsal.plan import Plan
 from simulation.clock import ARRIVAL, Call
 from simulation.laws import Constant, Uniform
-from simulation.live import IDLE
-from simulation.scenario import ClientPart, FullJitterPolicy, Group, Scenario, ServerPart
+from simulation.work import IDLE
+from simulation.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.trace import Trace
 from simulation.world import World
 
@@ -36,7 +37,7 @@ def simulated(plan: Plan, costs: Costs) -> Trace:
         groups=groups,
         workload=IDLE,
         faults=plan.faults,
-        client=ClientPart(config=_PARAMETERS.client, policy=FullJitterPolicy(base_s=0.5, cap_s=2.0)),
+        client=ClientPart(config=_PARAMETERS.client, policy=FullJitter(base_s=0.5, cap_s=2.0)),
         server=ServerPart(config=_PARAMETERS.server),
     )
     world = World(costs.applied_to(scenario))
