@@ -9,9 +9,9 @@ from reference.protocol.errors import ConfigError
 from reference.rehearsal.plan import Plan
 from simulation.clock import ARRIVAL, Call
 from simulation.laws import Constant, Uniform
-from simulation.work import IDLE
 from simulation.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.trace import Trace
+from simulation.work import IDLE
 from simulation.world import World
 
 KNOWN = Costs(
