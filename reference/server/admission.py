@@ -3,12 +3,12 @@
 the page     its origin, if it is a page (`origins`)
 the moment   nobody, once the server is about to stop
 the run id   its one spelling
-the token    whose it is, and whether its holder may enter that run (`auth`)
+the token    whose it is, and whether its holder may enter that run, or is an admin (`auth`)
 """
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.server_session import Identity
-from reference.server.auth import Authenticator, bearer_token
+from reference.server.auth import Authenticator, bearer_token, identify
 from reference.server.clock import ServerClock
 from reference.server.origins import OriginPolicy
 from reference.server.registry import canonical_run_id
@@ -57,8 +57,18 @@ class Admission:
         run_id = canonical_run_id(run_id_text)
         return run_id, self._identify(bearer_token(headers.get(b"authorization")), run_id)
 
+    def admit_admin(self, headers: dict[bytes, bytes]) -> str:
+        """The admin who asks. Raises HttpRefusal or RemoteError."""
+        self.check(headers.get(b"origin"), headers.get(b"host"))
+        holder = self._authenticator.holder(bearer_token(headers.get(b"authorization")), self._clock.now())
+        if isinstance(holder, RemoteError):
+            raise holder
+        if holder.role != "admin":
+            raise RemoteError(CloseCode.FORBIDDEN, "this needs a token with the role admin")
+        return holder.user_id
+
     def _identify(self, token: str | None, run_id: str) -> Identity:
-        identity = self._authenticator.identify(token, run_id, self._clock.now())
+        identity = identify(self._authenticator, token, run_id, self._clock.now())
         if isinstance(identity, RemoteError):
             raise identity
         return identity

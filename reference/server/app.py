@@ -23,12 +23,13 @@ import trio
 from reference.protocol import metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.observations import Observation
+from reference.protocol.timers import ns
 from reference.server.admission import Admission
-from reference.server.auth import Authenticator, authenticator_for
+from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
 from reference.server.connection import Upgrades
 from reference.server.exchanges import Exchanges
-from reference.server.logs import log_fault, log_problem
+from reference.server.logs import SessionLog, log_event, log_fault, log_problem
 from reference.server.metrics import MetricSet
 from reference.server.monitor import Monitor
 from reference.server.operator_api import OperatorApi
@@ -40,6 +41,7 @@ from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.sessions import Traffic
 from reference.server.settings import ServerSettings
 from reference.server.surroundings import Surroundings
+from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
 
@@ -60,22 +62,24 @@ async def open_server(
     origin_ns: int | None = None,
     new_id: Callable[[], str] = new_secret_id,
     observe: Callable[[Observation], None] | None = None,
+    log_sessions: bool = False,
     listening: bool = True,
 ) -> AsyncIterator[Server]:
     """A running server; it is stopped gracefully at the end of the block.
 
     `store` and `authenticator` stand in for those that `settings` name; such a store is not closed. `origin_ns` is the time at
     which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is told at once of
-    whatever the runs let observe, and must not raise. With `listening` False no socket is opened, and `Server.connect` is the
-    only way in. Raises ConfigError, StoreUnavailable, ListenError.
+    whatever the runs let observe, and must not raise; `log_sessions` writes a line for each event of a session. With `listening`
+    False no socket is opened, and `Server.connect` is the only way in. Raises ConfigError, StoreUnavailable, ListenError.
     """
     settings = settings or ServerSettings()
-    authenticator = authenticator or authenticator_for(settings.secret)
+    authenticator = authenticator or settings.authenticator()
     opening: AbstractAsyncContextManager[EventStore] = open_store(settings.store) if store is None else nullcontext(store)
     failure: Exception | None = None
     async with opening as events:
         async with trio.open_nursery() as nursery:
-            server = _assemble(settings, events, authenticator, ServerClock(origin_ns), new_id, observe, nursery)
+            clock, session_log = ServerClock(origin_ns), SessionLog() if log_sessions else None
+            server = _assemble(settings, events, authenticator, clock, new_id, observe, session_log, nursery)
             try:
                 if listening:
                     await server.listen()
@@ -96,12 +100,19 @@ def _assemble(
     clock: ServerClock,
     new_id: Callable[[], str],
     observe: Callable[[Observation], None] | None,
+    session_log: SessionLog | None,
     nursery: trio.Nursery,
 ) -> Server:
-    monitor = Monitor()
+    monitor = Monitor(
+        session_records_max=settings.session_records_max,
+        session_age_max_ns=ns(settings.session_age_max_s),
+        on_limit=None if session_log is None else lambda limit: session_log.limit_reached(limit, clock.now()),
+    )
 
     def tell(run_id: str, observation: Observation, traffic: Traffic) -> None:
         monitor.observe(run_id, observation, traffic, clock.now())
+        if session_log is not None:
+            session_log.observe(run_id, observation)
         if observe is not None:
             observe(observation)
 
@@ -111,6 +122,7 @@ def _assemble(
         clock=clock,
         writer=writer,
         authenticator=authenticator,
+        user_connections=UserConnections(settings.connections_per_user_max),
         monitor=monitor,
         observe=tell,
         new_id=new_id,
@@ -128,14 +140,22 @@ def _assemble(
         loaded_runs_max=settings.loaded_runs_max,
     )
     _show_gauges(monitor.metrics, runs, writer)
-    origins = OriginPolicy(settings.allowed_origins, is_development=settings.secret is None)
+    origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     exchanges = Exchanges(
         http_app(
-            RunApi(runs, admission, body_bytes_max=settings.door.body_bytes_max),
+            RunApi(
+                runs,
+                admission,
+                clock,
+                body_bytes_max=settings.door.body_bytes_max,
+                runs_per_minute_max=settings.runs_per_user_per_minute_max,
+            ),
             OperatorApi(store, monitor, admission, shared.on_fault),
             allowed_origins=settings.allowed_origins,
             on_fault=shared.on_fault,
+            on_limit=monitor.limit_reached,
+            retry_after_ms=settings.door.retry_after_ms,
         ),
         monitor.http_answered,
     )
@@ -145,6 +165,7 @@ def _assemble(
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
         on_problem=monitor.and_count(log_problem),
+        on_limit=monitor.limit_reached,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
     return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door), nursery)
@@ -163,6 +184,9 @@ def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> No
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:
     """Serve until SIGTERM or SIGINT, then stop. In the main thread only. Raises as `open_server`."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_server(settings) as server:
+        async with open_server(settings, log_sessions=True) as server:
+            log_event("server listens", address=server.url)
             task_status.started(server)
-            await anext(signals)
+            number = await anext(signals)
+            log_event("server stops", signal=signal.Signals(number).name, websockets=server.statistics().websockets)
+    log_event("server stopped")

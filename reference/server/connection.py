@@ -50,24 +50,25 @@ class Upgrades:
             identity = self._admission.identify_upgrade(websocket.head, run_id)
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
+            number = live.reserve(identity)
         except RemoteError as error:
-            self._monitor.refused(error.code)
+            self._monitor.refused(error)
             websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
             websocket.close(error.code, error.message)
             return
         async with trio.open_nursery() as nursery:
-            connection_id = live.connect(websocket, nursery, identity)
             peer_code = None
             try:
-                await self._converse(live, connection_id, websocket)
+                live.connect(number, websocket, nursery, identity)
+                await self._converse(live, number, websocket)
             except WebSocketClosed as closed:
                 peer_code = closed.code if closed.by_peer else None
                 if not closed.by_peer and closed.code in (CloseCode.TOO_BIG, CloseCode.BAD_FRAME):
                     # The byte level has closed, and the run does not know yet; else this is too late and changes nothing.
                     limit = Limit.FRAME_BYTES if closed.code == CloseCode.TOO_BIG else None
-                    live.receive_nonsense(connection_id, RemoteError(CloseCode(closed.code), closed.reason, limit))
+                    live.receive_nonsense(number, RemoteError(CloseCode(closed.code), closed.reason, limit))
             finally:
-                live.lost(connection_id, peer_code)
+                live.lost(number, peer_code)
                 nursery.cancel_scope.cancel()
 
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:

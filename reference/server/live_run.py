@@ -26,6 +26,7 @@ from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
+from reference.server.auth import identify
 from reference.server.encoding import Encoder
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
 from reference.server.sessions import Traffic
@@ -99,21 +100,28 @@ class LiveRun:
 
     # Connections.
 
-    def connect(self, websocket: ServerWebSocket, nursery: trio.Nursery, identity: Identity | None) -> int:
-        """A WebSocket is open: returns its number, for `receive`, `receive_nonsense` and `lost`. Raises RunEnded.
+    def reserve(self, identity: Identity | None) -> int:
+        """A number for a WebSocket that is about to `connect`; it is given back with `lost`. Raises RemoteError.
 
         `identity` is whose token came with the upgrade, None if none came.
         """
+        number = self._shared.next_connection_id()
+        refusal = None if identity is None else self._shared.user_connections.enter(number, identity.user_id)
+        if refusal is not None:
+            raise refusal
+        return number
+
+    def connect(self, number: int, websocket: ServerWebSocket, nursery: trio.Nursery, identity: Identity | None) -> None:
+        """A WebSocket is open: it goes by its number in `receive`, `receive_nonsense` and `lost`. Raises RunEnded."""
         peer = WebSocketPeer(
             websocket,
             nursery,
             self,
-            connection_id=self._shared.next_connection_id(),
+            connection_id=number,
             control_frames_max=self._shared.control_frames_max,
             close_timeout_s=self._shared.close_timeout_s,
         )
         self._open(peer, Transport.WEBSOCKET, identity)
-        return peer.connection_id
 
     def receive(self, connection_id: int, frame: Frame) -> None:
         """A frame has arrived."""
@@ -138,6 +146,7 @@ class LiveRun:
 
         Harmless if the run knows already.
         """
+        self._shared.user_connections.leave(connection_id)
         if self._peers.pop(connection_id, None) is not None:
             self._feed(lambda: self.run.connection_lost(connection_id, self._clock.now(), peer_code))
 
@@ -262,7 +271,9 @@ class LiveRun:
                         peer.close(action)
             case Authenticate(connection_id=number, token=token):
                 now = self._clock.now()
-                identity = self._shared.authenticator.identify(token, self.run_id, now)
+                identity = identify(self._shared.authenticator, token, self.run_id, now)
+                if isinstance(identity, Identity):
+                    identity = self._shared.user_connections.enter(number, identity.user_id) or identity
                 self.run.handle_authenticated(number, identity, now)
             case Retire():
                 self._is_retired = True

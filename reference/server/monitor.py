@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import ParamSpec, assert_never
 
 from reference.protocol import metrics
+from reference.protocol.errors import RemoteError
 from reference.protocol.frames import Frame, PollAnswer, Report
 from reference.protocol.health import Quality, quality_of
 from reference.protocol.limits import Limit
@@ -25,6 +26,7 @@ from reference.protocol.observations import (
     RoundTripMeasured,
 )
 from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_S
 from reference.server.metrics import MetricSet
 from reference.server.sessions import SessionRecord, SessionTable, Traffic
 from reference.store import StoreError
@@ -37,8 +39,16 @@ _PEER_CODES = frozenset(code for code, by in metrics.LABEL_VALUES[metrics.DISCON
 class Monitor:
     """Counts for one server."""
 
-    def __init__(self, *, session_records_max: int = 20_000, session_age_max_ns: int = 3600 * 10**9) -> None:
+    def __init__(
+        self,
+        *,
+        session_records_max: int = 20_000,
+        session_age_max_ns: int = 3600 * NS_PER_S,
+        on_limit: Callable[[Limit], None] | None = None,
+    ) -> None:
+        """`on_limit` is told of each limit that is reached, whoever finds out."""
         self.metrics = MetricSet()
+        self._on_limit = on_limit
         self.sessions = SessionTable(session_records_max, session_age_max_ns)
         counter, histogram = self.metrics.counter, self.metrics.histogram
         self._connections = counter(metrics.CONNECTIONS)
@@ -101,10 +111,14 @@ class Monitor:
     def limit_reached(self, limit: Limit) -> None:
         """A peer has reached a limit."""
         self._limits.labels(limit.value).inc()
+        if self._on_limit is not None:
+            self._on_limit(limit)
 
-    def refused(self, code: int) -> None:
+    def refused(self, error: RemoteError) -> None:
         """A WebSocket was closed before it came to a run."""
-        self._refusals.labels(str(code)).inc()
+        self._refusals.labels(str(error.code)).inc()
+        if error.limit is not None:
+            self.limit_reached(error.limit)
 
     def received(self, *, is_nonsense: bool = False) -> None:
         """A message came from a client; `is_nonsense`: and it was no frame."""

@@ -5,9 +5,9 @@ import trio
 
 from reference.protocol.errors import CloseCode
 from reference.server.admission import Admission
+from reference.server.logs import OnFault
 from reference.server.monitor import Monitor
 from reference.server.problems import RequestRefused
-from reference.server.surroundings import OnFault
 from reference.store import EventStore, StoreError
 
 READY_TIMEOUT_S = 5.0

@@ -12,7 +12,8 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError, SteadywireError
-from reference.server.surroundings import OnFault
+from reference.protocol.limits import Limit
+from reference.server.logs import OnFault
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.request_head import HttpRefusal
 
@@ -41,11 +42,12 @@ STATUSES: dict[int, int] = {
 class RequestRefused(SteadywireError):
     """A request ends with an error: its code, a sentence, and perhaps a time to wait in ms."""
 
-    def __init__(self, code: int, message: str, retry_after_ms: int | None = None) -> None:
+    def __init__(self, code: int, message: str, retry_after_ms: int | None = None, limit: Limit | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after_ms = retry_after_ms
+        self.limit = limit
 
 
 def problem(
@@ -62,16 +64,26 @@ def problem(
     return Response(body, status_code=status, media_type=MediaType.JSON, headers=headers)
 
 
-def exception_handlers(on_fault: OnFault) -> "dict[type[Exception] | int, Handler]":
-    """Litestar's table of exception handlers. Our own faults go to `on_fault`."""
+_COME_BACK = (CloseCode.RATE, CloseCode.OVERLOADED, CloseCode.GOING_AWAY)
+"""Codes that come with a time to wait, always."""
 
-    def protocol(request: AnyRequest, error: Exception) -> Response[bytes]:
-        assert isinstance(error, RemoteError)
-        return problem(STATUSES[error.code], error.code, error.message)
+
+def exception_handlers(
+    on_fault: OnFault, on_limit: Callable[[Limit], None], retry_after_ms: int
+) -> "dict[type[Exception] | int, Handler]":
+    """Litestar's table of exception handlers. Our own faults go to `on_fault`, limits that were reached to `on_limit`.
+
+    `retry_after_ms` is asked for where a wait makes sense and none is known.
+    """
 
     def refused(request: AnyRequest, error: Exception) -> Response[bytes]:
-        assert isinstance(error, RequestRefused)
-        return problem(STATUSES.get(error.code, 500), error.code, error.message, error.retry_after_ms)
+        assert isinstance(error, RemoteError | RequestRefused)
+        if error.limit is not None:
+            on_limit(error.limit)
+        wait_ms = error.retry_after_ms if isinstance(error, RequestRefused) else None
+        if wait_ms is None and error.code in _COME_BACK:
+            wait_ms = retry_after_ms
+        return problem(STATUSES.get(error.code, 500), error.code, error.message, wait_ms)
 
     def door(request: AnyRequest, error: Exception) -> Response[bytes]:
         assert isinstance(error, HttpRefusal)
@@ -90,4 +102,4 @@ def exception_handlers(on_fault: OnFault) -> "dict[type[Exception] | int, Handle
         on_fault(f"{request.method} {request.url.path} failed", error)
         return problem(500, INTERNAL_ERROR, "internal error")
 
-    return {RemoteError: protocol, RequestRefused: refused, HttpRefusal: door, HTTPException: routing, Exception: fault}
+    return {RemoteError: refused, RequestRefused: refused, HttpRefusal: door, HTTPException: routing, Exception: fault}

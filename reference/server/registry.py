@@ -12,6 +12,7 @@ import trio
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import EventRegistry
+from reference.protocol.limits import Limit
 from reference.protocol.run import Run
 from reference.server.live_run import LiveRun
 from reference.server.surroundings import Surroundings
@@ -94,7 +95,7 @@ class RunRegistry:
             await loading.done.wait()
             if loading.error is not None:
                 # A new exception for each: one that is raised in many tasks collects all their tracebacks.
-                raise RemoteError(loading.error.code, loading.error.message)
+                raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
     async def stored(self) -> None:
         """Wait until no run has anything with the writer."""
@@ -139,7 +140,8 @@ class RunRegistry:
         idle = [live for live in self._live.values() if live.idle_since is not None]
         if not idle:
             limit = self._loaded_runs_max
-            raise RemoteError(CloseCode.OVERLOADED, f"this server has {limit} runs in use, its limit; try again later")
+            reason = f"this server has {limit} runs in use, its limit; try again later"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.LOADED_RUNS)
         min(idle, key=lambda live: live.idle_since or 0).end()
 
     def _unavailable(self, what: str, error: StoreUnavailable) -> RemoteError:

@@ -8,22 +8,33 @@ GET  /healthz  /readyz  /metrics               for whoever runs the server
 GET  /openapi.json                             all of this, for programs
 """
 
+from collections.abc import Callable
+
 from litestar import Litestar, MediaType, Response, get, post, put
 from litestar.config.cors import CORSConfig
 from litestar.types import ControllerRouterHandler
 
 from reference.protocol import frames
+from reference.protocol.limits import Limit
+from reference.server.logs import OnFault
 from reference.server.openapi import document
 from reference.server.operator_api import OperatorApi, Status
 from reference.server.problems import AnyRequest, exception_handlers
 from reference.server.replay import ReplayAnswer
 from reference.server.run_api import CreatedRun, RunApi
-from reference.server.surroundings import OnFault
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
 
-def http_app(runs: RunApi, operator: OperatorApi, *, allowed_origins: tuple[str, ...], on_fault: OnFault) -> Litestar:
+def http_app(
+    runs: RunApi,
+    operator: OperatorApi,
+    *,
+    allowed_origins: tuple[str, ...],
+    on_fault: OnFault,
+    on_limit: Callable[[Limit], None],
+    retry_after_ms: int,
+) -> Litestar:
     """The ASGI application."""
     return Litestar(
         [*_run_routes(runs), *_operator_routes(operator)],
@@ -34,7 +45,7 @@ def http_app(runs: RunApi, operator: OperatorApi, *, allowed_origins: tuple[str,
             allow_headers=["authorization", "content-type"],
             expose_headers=["retry-after"],
         ),
-        exception_handlers=exception_handlers(on_fault),
+        exception_handlers=exception_handlers(on_fault, on_limit, retry_after_ms),
         openapi_config=None,
         logging_config=None,
     )

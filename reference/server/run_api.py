@@ -12,11 +12,14 @@ import trio
 
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 from reference.protocol.server_session import Identity
 from reference.server.admission import Admission
+from reference.server.clock import ServerClock
 from reference.server.problems import AnyRequest, RequestRefused
 from reference.server.registry import RunRegistry
 from reference.server.replay import ReplayAnswer, ReplayRequest, replay
+from reference.server.user_limits import UserRates
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -32,14 +35,20 @@ class CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
 class RunApi:
     """What can be asked of runs over HTTP. Every method raises RemoteError, RequestRefused or HttpRefusal."""
 
-    def __init__(self, runs: RunRegistry, admission: Admission, *, body_bytes_max: int) -> None:
+    def __init__(
+        self, runs: RunRegistry, admission: Admission, clock: ServerClock, *, body_bytes_max: int, runs_per_minute_max: int
+    ) -> None:
+        """`runs_per_minute_max` is for one user."""
         self._runs = runs
         self._admission = admission
+        self._clock = clock
         self._body_bytes_max = body_bytes_max
+        self._creations = UserRates(Limit.RUN_CREATIONS, "makes runs", runs_per_minute_max / 60, runs_per_minute_max)
 
     async def create(self, request: AnyRequest) -> tuple[CreatedRun, bool]:
         """The run, and whether it is new."""
-        run_id, _ = self._admit(request)
+        run_id, identity = self._admit(request)
+        self._creations.spend(identity.user_id, self._clock.now())
         is_new = await self._runs.create(run_id)
         return CreatedRun(run_id), is_new
 

@@ -97,7 +97,8 @@ class Server:
         self._listener.cancel()
         self._parts.admission.close()
         settings = self.settings
-        retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(settings.go_away_spread_s * 1000)
+        spread_s = settings.go_away_spread_for(self.statistics().websockets)
+        retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(spread_s * 1000)
         with trio.move_on_after(settings.stop_timeout_s):
             for live in self._parts.runs.runs:
                 live.go_away(retry_after_ms, spread_ms)

@@ -6,11 +6,20 @@ from dataclasses import dataclass, field, replace
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
-from reference.server.auth import check_secret
+from reference.server.auth import Authenticator, DevelopmentAuthenticator, TokenAuthenticator
+from reference.server.keys import Key, secret_key
 from reference.server.origins import check_origin, is_loopback
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 
 _S_MAX = 86_400.0
+_COUNTS = (
+    "control_frames_max",
+    "loaded_runs_max",
+    "connections_per_user_max",
+    "runs_per_user_per_minute_max",
+    "session_records_max",
+)
+_SECONDS = ("stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s", "session_age_max_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +30,18 @@ class ServerSettings:
     """A name or an address of this machine; 0.0.0.0 for every network."""
     port: int = 8765
     """0 finds a free one."""
-    store: str = "steadywire.sqlite3"
+    store: str = "sqlite:///steadywire.sqlite3"
     """As store.open_store takes it."""
+
     secret: bytes | None = field(default=None, repr=False)
-    """Signs the tokens. Without one every token dev:<user> is believed, and only loopback is listened on."""
+    """Signs the tokens (HS256). Without a secret and without `keys` every token dev:<user> is believed, and only loopback is
+    listened on."""
+    keys: tuple[Key, ...] = ()
+    """More keys that tokens may be signed with: public keys, and secrets of before."""
+    audience: str | None = None
+    """Tokens must be for it (`aud`)."""
+    issuer: str | None = None
+    """Tokens must be from it (`iss`)."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages that may talk to this server, beside its own and those of this machine."""
     event_types: tuple[str, ...] = (CHAT,)
@@ -36,38 +53,67 @@ class ServerSettings:
     """`message_bytes_max` is taken from `protocol.frame_bytes_max`."""
     listening: ListenLimits = field(default_factory=ListenLimits)
 
+    connections_per_user_max: int = 1000
+    """WebSocket connections that one user may have to this server, over all runs."""
+    runs_per_user_per_minute_max: int = 60
+    """Runs that one user may make in a minute; as many may be made at once."""
     control_frames_max: int = 256
     """Frames beside the log that may wait for one connection which takes nothing; beyond it is closed as too slow."""
     loaded_runs_max: int = 1000
     """Runs in memory."""
+    session_records_max: int = 20_000
+    """Sessions that the admin API can tell of, those that are gone included."""
+    session_age_max_s: float = 3600.0
+    """How long it can tell of one that is gone."""
+    accepts_per_s: float = 200.0
+    """Clients that may come back in a second after this server stops: it spreads them so."""
     go_away_retry_after_s: float = 1.0
     """What clients are asked to wait when this server stops, before they come back."""
     go_away_spread_s: float = 5.0
-    """And how widely they are to spread after it."""
+    """And how widely they are to spread after it, at the least."""
     stop_timeout_s: float = 10.0
     """From the wish to stop until everything that is left is cut."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.port, int) or not 0 <= self.port <= 65_535:
             raise ConfigError(f"port = {self.port!r}: must be a whole number from 0 to 65535")
-        for name in ("control_frames_max", "loaded_runs_max"):
+        for name in _COUNTS:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} = {value!r}: must be a whole number above 0")
-        for name in ("stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s"):
+        for name in _SECONDS:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not (math.isfinite(value) and 0 <= value <= _S_MAX):
                 raise ConfigError(f"{name} = {value!r}: must be seconds, from 0 to {_S_MAX:g}")
+        if not isinstance(self.accepts_per_s, int | float) or not 0.01 <= self.accepts_per_s <= 1e6:
+            raise ConfigError(f"accepts_per_s = {self.accepts_per_s!r}: must be clients per second, from 0.01 to 1000000")
         for origin in self.allowed_origins:
             check_origin(origin)
         EventRegistry(self.event_types)
-        if self.secret is not None:
-            check_secret(self.secret)
-        elif not is_loopback(self.host):
-            raise ConfigError(
-                f"host = {self.host!r}: without a secret everyone who can reach this server would be believed; "
-                "give a secret (--secret-file FILE), or listen on 127.0.0.1"
-            )
+        if self.is_development:
+            if not is_loopback(self.host):
+                raise ConfigError(
+                    f"host = {self.host!r}: without a secret everyone who can reach this server would be believed; "
+                    "give a secret (--secret-file FILE) or a public key (--public-key-file FILE), or listen on 127.0.0.1"
+                )
+        else:
+            self.authenticator()
+
+    @property
+    def is_development(self) -> bool:
+        """Whether every development token is believed."""
+        return self.secret is None and not self.keys
+
+    def authenticator(self) -> Authenticator:
+        """The judge of tokens that these settings ask for."""
+        if self.is_development:
+            return DevelopmentAuthenticator()
+        secrets = () if self.secret is None else (secret_key(self.secret),)
+        return TokenAuthenticator((*secrets, *self.keys), audience=self.audience, issuer=self.issuer)
+
+    def go_away_spread_for(self, clients: int) -> float:
+        """How widely, in seconds, that many clients are to spread when they come back."""
+        return min(max(self.go_away_spread_s, clients / self.accepts_per_s), _S_MAX)
 
     @property
     def websocket_limits(self) -> WebSocketLimits:

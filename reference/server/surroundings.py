@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from reference.protocol.observations import Observation
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
+from reference.server.logs import OnFault
 from reference.server.monitor import Monitor
 from reference.server.sessions import Traffic
+from reference.server.user_limits import UserConnections
 from reference.store import GroupCommit
-
-OnFault = Callable[[str, BaseException], None]
-"""Told, for the log, what failed and how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +20,7 @@ class Surroundings:
     clock: ServerClock
     writer: GroupCommit
     authenticator: Authenticator
+    user_connections: UserConnections
     monitor: Monitor
     observe: Callable[[str, Observation, Traffic], None]
     """Told of the run id, what was observed, and the traffic of the connection that it is about."""

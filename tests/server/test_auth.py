@@ -1,15 +1,21 @@
 """Whose token is it, and which pages may ask."""
 
+import base64
+import hmac
+import json
 from typing import Any
 
 import jwt
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode, ConfigError, RemoteError
 from reference.protocol.server_session import Identity
-from reference.server.auth import DevelopmentAuthenticator, TokenAuthenticator, bearer_token
+from reference.server.auth import DevelopmentAuthenticator, Holder, TokenAuthenticator, bearer_token, identify, make_token
+from reference.server.keys import Key, public_key, secret_key
 from reference.server.origins import OriginPolicy
 
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
@@ -23,13 +29,13 @@ def token(secret: bytes = SECRET, algorithm: str = "HS256", **claims: Any) -> st
 
 
 def code_of(text: str | None, now: int = ORIGIN_NS) -> CloseCode | None:
-    identity = TokenAuthenticator(SECRET).identify(text, RUN, now)
+    identity = identify(TokenAuthenticator([secret_key(SECRET)]), text, RUN, now)
     return identity.code if isinstance(identity, RemoteError) else None
 
 
 def test_a_signed_token_names_its_user_until_it_expires() -> None:
-    authenticator = TokenAuthenticator(SECRET)
-    assert authenticator.identify(token(), RUN, ORIGIN_NS) == Identity("alice", (NOW_S + 60) * 10**9)
+    authenticator = TokenAuthenticator([secret_key(SECRET)])
+    assert identify(authenticator, token(), RUN, ORIGIN_NS) == Identity("alice", (NOW_S + 60) * 10**9)
     assert code_of(token(), (NOW_S + 60) * 10**9) is CloseCode.TOKEN
 
 
@@ -79,14 +85,14 @@ def test_a_token_may_be_for_some_runs_only(claims: dict[str, Any], code: CloseCo
 
 def test_a_secret_that_is_too_short_is_refused_with_a_way_to_make_one() -> None:
     with pytest.raises(ConfigError, match="token_urlsafe"):
-        TokenAuthenticator(b"short")
+        secret_key(b"short")
 
 
 def test_a_development_token_names_its_user() -> None:
     authenticator = DevelopmentAuthenticator()
-    assert authenticator.identify("dev:alice", RUN, 0) == Identity("alice")
+    assert identify(authenticator, "dev:alice", RUN, 0) == Identity("alice")
     for text in (None, "alice", "dev:", "dev:a\0b", "dev:" + "x" * 129):
-        assert isinstance(authenticator.identify(text, RUN, 0), RemoteError)
+        assert isinstance(identify(authenticator, text, RUN, 0), RemoteError)
 
 
 def test_the_authorization_header() -> None:
@@ -144,3 +150,112 @@ def test_origins(origin: str, host: str, development: bool, production: bool) ->
 def test_an_origin_on_the_list_must_be_one() -> None:
     with pytest.raises(ConfigError, match="scheme"):
         OriginPolicy(("app.example",), is_development=False)
+
+
+# Keys.
+
+RSA = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+
+
+def pem_of(private: Any) -> bytes:
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert isinstance(pem, bytes)
+    return pem
+
+
+def signed(key: Any, algorithm: str, kid: str | None = None) -> str:
+    headers = None if kid is None else {"kid": kid}
+    return jwt.encode({"sub": "alice", "exp": NOW_S + 60}, key, algorithm=algorithm, headers=headers)
+
+
+def user_of(keys: list[Key], text: str, **options: Any) -> str | None:
+    holder = TokenAuthenticator(keys, **options).holder(text, ORIGIN_NS)
+    return None if isinstance(holder, RemoteError) else holder.user_id
+
+
+def test_public_keys_verify_what_their_private_keys_signed() -> None:
+    keys = [public_key(pem_of(RSA)), public_key(pem_of(EC))]
+    assert [key.algorithm for key in keys] == ["RS256", "ES256"]
+    assert user_of(keys, signed(RSA, "RS256")) == user_of(keys, signed(EC, "ES256")) == "alice"
+    assert user_of(keys[:1], signed(EC, "ES256")) is None
+    assert user_of(keys[1:], signed(RSA, "RS256")) is None
+    stranger = rsa.generate_private_key(65537, 2048)
+    assert user_of(keys, signed(stranger, "RS256")) is None
+    assert user_of(keys, signed(RSA, "RS512")) is None
+    assert user_of(keys, signed(RSA, "PS256")) is None
+
+
+@pytest.mark.parametrize("private", [RSA, EC], ids=["RSA", "EC"])
+def test_a_public_key_is_never_taken_for_a_secret(private: Any) -> None:
+    """The classic confusion: HS256 with the public key's text, which everyone knows, as the secret."""
+    pem = pem_of(private)
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": "alice", "exp": NOW_S + 60}).encode()).rstrip(b"=")
+    for secret in (pem, pem.strip()):
+        signature = base64.urlsafe_b64encode(hmac.digest(secret, header + b"." + claims, "sha256")).rstrip(b"=")
+        forged = b".".join((header, claims, signature)).decode()
+        assert user_of([public_key(pem)], forged) is None
+        assert user_of([public_key(pem), secret_key(SECRET)], forged) is None
+    with pytest.raises(ConfigError, match="public-key-file"):
+        secret_key(pem)
+
+
+def test_a_new_key_is_brought_in_beside_the_old_one() -> None:
+    old, new = rsa.generate_private_key(65537, 2048), RSA
+    keys = [public_key(pem_of(old), "2025"), public_key(pem_of(new), "2026")]
+    assert user_of(keys, signed(old, "RS256", "2025")) == user_of(keys, signed(new, "RS256", "2026")) == "alice"
+    assert user_of(keys, signed(new, "RS256")) == "alice", "a token need not name its key"
+    assert user_of(keys, signed(new, "RS256", "2025")) is None, "but what it names must be true"
+    assert user_of(keys, signed(new, "RS256", "2027")) is None
+    assert user_of(keys[1:], signed(old, "RS256", "2025")) is None
+    secrets = [secret_key(SECRET), secret_key(SECRET[::-1])]
+    assert user_of(secrets, token()) == user_of(secrets, token(secret=SECRET[::-1])) == "alice"
+
+
+def test_a_key_that_cannot_be_one_is_refused_in_one_line() -> None:
+    small = pem_of(rsa.generate_private_key(65537, 1024))
+    other = pem_of(ec.generate_private_key(ec.SECP384R1()))
+    for pem, words in ((small, "2048"), (other, "P-256"), (b"nonsense", "openssl"), (b"", "openssl")):
+        with pytest.raises(ConfigError, match=words) as caught:
+            public_key(pem, "mine")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="1 to 16"):
+        TokenAuthenticator([])
+
+
+def test_audience_and_issuer() -> None:
+    keys = [secret_key(SECRET)]
+    assert user_of(keys, token(aud="us"), audience="us") == "alice"
+    assert user_of(keys, token(aud="them"), audience="us") is None
+    assert user_of(keys, token(), audience="us") is None
+    assert user_of(keys, token(iss="idp"), issuer="idp") == "alice"
+    assert user_of(keys, token(iss="other"), issuer="idp") is None
+    assert user_of(keys, token(), issuer="idp") is None
+
+
+def test_a_token_that_was_made_here_is_taken_here() -> None:
+    made = make_token(SECRET, "alice", role="admin", runs=[RUN], issued_at_s=NOW_S, ttl_s=60)
+    holder = TokenAuthenticator([secret_key(SECRET)]).holder(made, ORIGIN_NS)
+    assert holder == Holder("alice", "admin", frozenset({RUN}), (NOW_S + 60) * 10**9, NOW_S * 10**9)
+    with pytest.raises(ConfigError, match="printable"):
+        make_token(SECRET, "", issued_at_s=NOW_S, ttl_s=60)
+
+
+def test_roles_of_development_tokens() -> None:
+    assert DevelopmentAuthenticator().holder("dev-admin:alice", 0) == Holder("alice", "admin")
+    assert DevelopmentAuthenticator().holder("dev:alice", 0) == Holder("alice", "member")
+
+
+async def test_a_refresh_may_not_change_the_user_nor_lose_the_run(autojump_clock: MockClock) -> None:
+    async with open_house(secret=SECRET) as house:
+        for claims, code in (({"sub": "bob"}, 4403), ({"runs": [OTHER_RUN]}, 4403), ({"exp": NOW_S - 1}, 4401)):
+            async with house.visit() as visitor:
+                await visitor.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
+                await visitor.say("auth", token=token(**{"exp": NOW_S + 700} | claims))
+                assert (await visitor.closed())[0] == code
+        async with house.visit() as visitor:
+            await visitor.hello("c", token=token(exp=NOW_S + 600, runs=[RUN]))
+            await visitor.say("auth", token=token(exp=NOW_S + 700, runs=[RUN, OTHER_RUN]))
+            await visitor.say("ping", nonce=1)
+            await visitor.hear("pong")

@@ -25,6 +25,7 @@ import h11
 import trio
 
 from reference.protocol.errors import CloseCode
+from reference.protocol.limits import Limit
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.http_wire import HttpWire, Sent, standard_headers
 from reference.server.wire.limits import DoorLimits
@@ -85,6 +86,7 @@ class Exchange:
                 CloseCode.OVERLOADED,
                 "the server took too long",
                 retry_after_ms=self._limits.retry_after_ms,
+                limit=Limit.REQUEST_TIME,
             )
         else:
             fault = fault or AppFault("the application returned without a complete answer")

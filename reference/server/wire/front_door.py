@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.errors import CloseCode
+from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AsgiApp, Exchange
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.http_wire import HttpWire
@@ -74,12 +75,14 @@ class FrontDoor:
         limits: DoorLimits | None = None,
         websocket_limits: WebSocketLimits | None = None,
         on_problem: OnProblem = ignore_problem,
+        on_limit: Callable[[Limit], None] = lambda limit: None,
     ) -> None:
         self._app = app
         self._on_upgrade = on_upgrade
         self._limits = limits or DoorLimits()
         self._websocket_limits = websocket_limits or WebSocketLimits()
         self._on_problem = on_problem
+        self._on_limit = on_limit
         self._connections = 0
         self._websockets = 0
         self._connections_total = 0
@@ -103,9 +106,11 @@ class FrontDoor:
         self._connections_total += 1
         try:
             if self._connections > self._limits.connections_max + self._limits.refusals_max:
+                self._on_limit(Limit.DOOR_CONNECTIONS)
                 stream.abort()
             elif self._connections > self._limits.connections_max:
                 self._refusals_total += 1
+                self._on_limit(Limit.DOOR_CONNECTIONS)
                 await HttpWire(stream, self._limits).refuse(self._come_back("too many connections"))
             else:
                 await self._converse(stream)
@@ -138,6 +143,8 @@ class FrontDoor:
             await wire.part()
         except HttpRefusal as refusal:
             self._refusals_total += 1
+            if refusal.limit is not None:
+                self._on_limit(refusal.limit)
             await wire.refuse(refusal)
         except trio.Cancelled:
             wire.farewell(self._come_back("the server is going down", CloseCode.GOING_AWAY))
@@ -151,7 +158,8 @@ class FrontDoor:
     async def _read_head(self, wire: HttpWire) -> RequestHead | None:
         with trio.move_on_after(self._limits.head_timeout_s):
             return await wire.read_head()
-        raise HttpRefusal(408, CloseCode.TOO_SLOW, f"no complete head within {self._limits.head_timeout_s} s")
+        reason = f"no complete head within {self._limits.head_timeout_s} s"
+        raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 
     async def _upgrade(self, wire: HttpWire, head: RequestHead) -> None:
         key = head.websocket_key()

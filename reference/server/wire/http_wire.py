@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from reference.protocol.errors import CloseCode, HttpProblem
+from reference.protocol.limits import Limit
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.push_stream import PushStream
 from reference.server.wire.request_head import Headers, HttpRefusal, RequestHead, read_head
@@ -184,7 +185,8 @@ class HttpWire:
             raise HttpRefusal(error.error_status_hint, CloseCode.BAD_FRAME, f"not HTTP/1.1: {error}") from None
 
     def _body_too_big(self) -> HttpRefusal:
-        return HttpRefusal(413, CloseCode.TOO_BIG, f"a body may have {self._limits.body_bytes_max} bytes")
+        reason = f"a body may have {self._limits.body_bytes_max} bytes"
+        return HttpRefusal(413, CloseCode.TOO_BIG, reason, limit=Limit.BODY_BYTES)
 
     def _refusal_bytes(self, refusal: HttpRefusal) -> bytes:
         problem = HttpProblem(code=refusal.code, message=refusal.message, retry_after_ms=refusal.retry_after_ms)
@@ -212,4 +214,5 @@ def standard_headers() -> Headers:
 
 
 def _head_too_big(limits: DoorLimits) -> HttpRefusal:
-    return HttpRefusal(431, CloseCode.TOO_BIG, f"request line and headers may have {limits.head_bytes_max} bytes")
+    reason = f"request line and headers may have {limits.head_bytes_max} bytes"
+    return HttpRefusal(431, CloseCode.TOO_BIG, reason, limit=Limit.HEAD_BYTES)

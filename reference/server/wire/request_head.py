@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import h11
 
 from reference.protocol.errors import CloseCode, SteadywireError
+from reference.protocol.limits import Limit
 from reference.server.wire.push_stream import Address
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -30,8 +31,11 @@ class HttpRefusal(SteadywireError):
         *,
         retry_after_ms: int | None = None,
         headers: Headers = (),
+        limit: Limit | None = None,
     ) -> None:
         super().__init__(f"{status} {message}")
+        self.limit = limit
+        """The limit that was reached, if that is why."""
         self.status = status
         self.code = code
         """The close code that goes into the body (`errors.HttpProblem`)."""

@@ -1,0 +1,65 @@
+"""What one user may cost a server, over all runs: connections that stand, requests per second, runs made per minute.
+
+A run's machine knows its own run only, so these are the server's. Who is refused for having too much is told so in the protocol's
+words, and nobody else notices.
+"""
+
+from collections import Counter, OrderedDict
+
+from reference.protocol.allowance import Allowance
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
+from reference.server.problems import RequestRefused
+
+USERS_REMEMBERED_MAX = 10_000
+"""Users whose rates are watched; beyond, whoever has been quiet longest is forgotten, and may begin anew."""
+
+
+class UserConnections:
+    """WebSocket connections by user."""
+
+    def __init__(self, per_user_max: int) -> None:
+        self._max = per_user_max
+        self._users: dict[int, str] = {}  # by connection
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, connection_id: int, user_id: str) -> RemoteError | None:
+        """The connection is that user's, once; or why it may not be."""
+        if connection_id in self._users:
+            return None
+        if self._counts[user_id] >= self._max:
+            reason = f"this user has {self._max} connections to this server, its limit; close one, or try again later"
+            return RemoteError(CloseCode.OVERLOADED, reason, Limit.USER_CONNECTIONS)
+        self._users[connection_id] = user_id
+        self._counts[user_id] += 1
+        return None
+
+    def leave(self, connection_id: int) -> None:
+        """The connection is over; harmless if it was nobody's."""
+        user_id = self._users.pop(connection_id, None)
+        if user_id is not None:
+            self._counts[user_id] -= 1
+            if not self._counts[user_id]:
+                del self._counts[user_id]
+
+
+class UserRates:
+    """How often each user may do one thing."""
+
+    def __init__(self, limit: Limit, what: str, per_s: float, burst: int) -> None:
+        """`what`: for the message, what is done too often."""
+        self._limit = limit
+        self._what = what
+        self._per_s = per_s
+        self._burst = burst
+        self._users: OrderedDict[str, Allowance] = OrderedDict()
+
+    def spend(self, user_id: str, now: int) -> None:
+        """Do it once. Raises RequestRefused RATE, with the time to wait."""
+        allowance = self._users.setdefault(user_id, Allowance(self._per_s, self._burst))
+        self._users.move_to_end(user_id)
+        if len(self._users) > USERS_REMEMBERED_MAX:
+            self._users.popitem(last=False)
+        wait_ms = allowance.spend(now)
+        if wait_ms:
+            raise RequestRefused(CloseCode.RATE, f"this user {self._what} too often", wait_ms, self._limit)
