@@ -75,7 +75,7 @@ def losses_of(loss: Loss | None, draws: EntityDraws) -> Losses:
 
 
 def unbroken_losses(loss: Loss | None, probability: float) -> int:
-    """How many times in a row the same packet is lost with at least this probability; at the most 6."""
+    """How many times in a row the same packet is lost with at least this probability; at the most 3."""
     match loss:
         case None:
             return 0
@@ -94,4 +94,4 @@ def unbroken_losses(loss: Loss | None, probability: float) -> int:
     return times
 
 
-_IN_A_ROW_MAX = 6
+_IN_A_ROW_MAX = 3

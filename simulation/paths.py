@@ -144,7 +144,7 @@ class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
-    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up."""
+    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least."""
 
     up: Law
     down: Law

@@ -29,7 +29,8 @@ import msgspec
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import Fallback
+from reference.protocol.fallback import Fallback, FallbackPolicy
+from reference.protocol.fallback import Trouble as FallbackTrouble
 from reference.protocol.heartbeat import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies import Policy
 from simulation.draws import Draws
@@ -38,7 +39,9 @@ from simulation.laws import Constant, Law
 from simulation.paths import Availability, Path
 from simulation.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.presets import PresetPolicy, find
+from simulation.recordings import read_in
 from simulation.scenario_text import changed, converted, json_of, plain, table_of, toml_of
+from simulation.way import round_trip_max_s as path_round_trip_max_s
 from simulation.work import Workload
 
 __all__ = [
@@ -238,15 +241,15 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     @property
     def round_trip_max_s(self) -> float:
-        """How long an answer may take when nothing is wrong, in seconds, not counting queues and packets that are sent again."""
+        """How long an answer may take when nothing is wrong, in seconds, not counting what waits in queues (`way`)."""
         server = self.server
         commit_s = server.commit_time_s if server.commit_time is None else server.commit_time.at(NEARLY_ALWAYS)
-        return max(2 * _one_way_max_s(group.path) for group in self.groups) + 2 * commit_s
+        return max(path_round_trip_max_s(group.path) for group in self.groups) + 2 * commit_s
 
     @property
     def recovery_bound_s(self) -> float:
         """G6: within this many seconds after the last fault everyone is back."""
-        return max(self._recovery_bound_s(self.client_of(group)) for group in self.groups)
+        return max(self._recovery_bound_s(group) for group in self.groups)
 
     @property
     def tail_bound_s(self) -> float:
@@ -289,9 +292,24 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def _trouble_end_s(self) -> float:
         return max([self.horizon_s, *(fault.end_s for fault in self.faults)])
 
-    def _recovery_bound_s(self, part: ClientPart) -> float:
+    def _recovery_bound_s(self, group: Group) -> float:
+        part, box = self.client_of(group), group.path.middlebox
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
-        return recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
+        bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
+        if box.upgrades != "pass" or box.websocket_age_max_s is not None:  # then nobody is back before polling has taken over
+            attempt_s = wait_s + part.config.connect_timeout_s + (box.websocket_age_max_s or 0.0)
+            bound_s += longest_until_fallback_s(part.fallback or part.config.fallback_policy, attempt_s)
+        return bound_s
+
+
+def longest_until_fallback_s(policy: FallbackPolicy, attempt_s: float) -> float:
+    """How long it can take until polling takes over if every attempt fails, within `attempt_s` each, its wait included; 0 for a
+    policy under which it never does."""
+    for failures in range(_FAILURES_MAX):
+        wait_s = policy.wait_s(FallbackTrouble(failures, failures * attempt_s))
+        if wait_s is not None:
+            return failures * attempt_s + max(0.0, wait_s)
+    return 0.0
 
 
 def longest_wait_s(policy: Policy | PresetPolicy, trouble_s: float) -> float:
@@ -321,20 +339,15 @@ def load_scenario(path: FilePath) -> Scenario:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     try:
-        return parse_scenario(text)
+        return parse_scenario(text, path.parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def parse_scenario(text: str) -> Scenario:
-    """A scenario from TOML, or from JSON. Raises ConfigError."""
+def parse_scenario(text: str, folder: FilePath | None = None) -> Scenario:
+    """A scenario from TOML, or from JSON. `folder`: where the recordings are that it names. Raises ConfigError."""
     table = table_of(text)
     version = table.get("version")
     if version != FORMAT_VERSION:
         raise ConfigError(f"needs `version = {FORMAT_VERSION}` at its top, this one has {version!r}")
-    return converted(table, Scenario)
-
-
-def _one_way_max_s(path: Path) -> float:
-    latency_s = max((latency_s for _, latency_s in path.recorded_latency), default=path.latency_s)
-    return latency_s + path.jitter_s + (0.0 if path.delay is None else path.delay.at(NEARLY_ALWAYS))
+    return converted(read_in(table, folder), Scenario)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from reference.protocol.client_session import ClientSession
 from reference.protocol.timers import ns
+from simulation.availability import start_availability
 from simulation.checkers import Verdict, check_facts
 from simulation.client_host import ClientHost, Listen
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
@@ -104,6 +105,7 @@ class World:
         self.server.start()
         for fault in self.scenario.resolved_faults:
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
+        start_availability(self.clock, self.scenario, self._draws, self._begin_fault)
         for group in self.scenario.groups:
             for visit in group.visits(self._draws):
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
@@ -168,7 +170,12 @@ class World:
         self.trace.add(PathTroubled(at=self.clock.now, client=client, what=what, until=until))
 
     def _hit_by(self, fault: Fault) -> list[Line]:
-        return [line for name, line in self.lines.items() if fault.hits(name)]
+        if not fault.clients:
+            return list(self.lines.values())
+        if len(fault.clients) == 1:
+            return [self.lines[fault.clients[0]]]
+        hit = frozenset(fault.clients)  # asked, never iterated
+        return [line for name, line in self.lines.items() if name in hit]
 
     # Samples.
 
