@@ -4,9 +4,10 @@
     read_latencies(path)   CSV, `at_s,latency_s`: one-way latency, each until the next
     read_mahimahi(path)    one whole number of ms a line: when a packet of 1500 bytes could leave (mahimahi's mm-link)
 
-CSV has that head line; empty lines, and lines that begin with "#", are left out. Every mistake is a ConfigError that says in which file and
-line, what is wrong and what to do. In a scenario's file `{ file = "lat.csv" }` may stand where these values belong; it is found
-from the folder of the scenario, and is read into the scenario when that is loaded, so a scenario is complete and its digest says all.
+CSV has that head line; empty lines, and lines that begin with "#", are left out. Every mistake is a ConfigError that says in
+which file and line, what is wrong and what to do. In a scenario's file `{ file = "lat.csv" }` may stand where these values
+belong; it is found from the folder of the scenario, and is read into the scenario when that is loaded, so a scenario is complete
+and its digest says all.
 """
 
 import math
@@ -91,9 +92,7 @@ def _recording(key: str, name: Any, folder: FilePath | None, place: str) -> Any:
     if not isinstance(name, str):
         raise ConfigError(f"file must be a text, not {name!r} - at `{place}`")
     if folder is None:
-        raise ConfigError(
-            f"names the file {name}, but only a scenario that is a file itself can; load it from one - at `{place}`"
-        )
+        raise ConfigError(f"only a scenario that is a file itself can name the file {name}; load it from one - at `{place}`")
     return [list(row) if isinstance(row, tuple) else row for row in _READERS[key](folder / name)]
 
 
@@ -115,9 +114,7 @@ def _seconds(path: FilePath, number: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1_000_000:
-        raise _error(
-            path, number, f"{_shown(text)} is not a number of seconds from 0 to 1000000", "write it with a point, as 0.25"
-        )
+        raise _error(path, number, f"{_shown(text)} is not a number of seconds from 0 to 1000000", "write it as 0.25")
     return value
 
 

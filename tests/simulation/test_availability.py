@@ -1,7 +1,7 @@
 """How lines come and go: each process against its closed form, and the same as faults in a trace."""
 
 from collections.abc import Iterator
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_on_off_begins_in_its_stationary_state_and_stays_in_it() -> None:
     # Binomial(1000, 0.25): standard deviation 13.7.
     assert abs(begins_down - 0.25 * count) < 3.3 * 13.7
     share = sum(down_time(process, f"c-{number}", 200) for number in range(count)) / (200 * count)
-    # Integrated over T, the state's variance is 2 p (1 - p) tau (1 - tau / T) / T, tau = 7.5 s: here 0.0135 for one client's mean.
+    # The variance of the mean over T is 2 p (1 - p) tau / T for T far above tau = 1 / (1/30 + 1/10) s.
     assert abs(share - 0.25) < 3.3 * (2 * 0.1875 * 7.5 / 200 / count) ** 0.5
 
 
@@ -54,15 +54,15 @@ def test_downs_are_in_order_and_apart_whatever_is_drawn() -> None:
     process = AlternatingRenewal(up=Exponential(scale=1e-4), down=Constant(value=0))
     found = list(islice(outages(process, Draws(1).of("x")), 200))
     assert all(begins < ends for begins, ends in found)
-    assert all(ends < begins for (_, ends), (begins, _) in zip(found, found[1:], strict=False))
+    assert all(ends < begins for (_, ends), (begins, _) in pairwise(found))
 
 
 def test_a_process_draws_the_same_whoever_else_draws() -> None:
     process = OnOffMarkov(up_mean_s=5, down_mean_s=5)
     alone = calm(1).replace(availability=process)
     with_others = calm(3).replace(availability=process)
-    first = [list(faults) for faults in comings_and_goings(alone, Draws(1))][0]
-    again = [list(faults) for faults in comings_and_goings(with_others, Draws(1))][0]
+    first = next(list(faults) for faults in comings_and_goings(alone, Draws(1)))
+    again = next(list(faults) for faults in comings_and_goings(with_others, Draws(1)))
     assert first
     assert first == again
 
