@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
 from simulation.faults import Outage, Reset
-from simulation.scenario import ClientPart, Group, Scenario, load_scenario, parse_scenario
+from simulation.presets import PresetPolicy
+from simulation.scenario import Capacity, ClientPart, Group, Scenario, load_scenario, parse_scenario
 from simulation.strategies.scenarios import scenarios
 from simulation.world import run
 from tests.simulation.worlds import everything
@@ -121,3 +123,54 @@ def test_the_scenarios_of_the_docs_hold(path: Path) -> None:
     result = run(scenario)
     assert result.is_ok, [str(verdict) for verdict in result.verdicts.values() if verdict.violated]
     assert result.counts.unsettled == 0
+
+
+def test_anything_inside_is_replaced_by_its_path() -> None:
+    scenario = everything()
+    changed = scenario.replace(
+        {
+            "client.policy.cap_s": 10,
+            "groups.b.path.latency_s": 0.3,
+            "groups.0.clients": 7,
+            "faults.2.duration_s": 9,
+            "server.capacity.processors": 3,
+            "groups.a.client": {"policy": {"preset": "nats"}},
+        },
+        seed=5,
+    )
+    assert changed.client.policy == FullJitter(cap_s=10.0)
+    assert changed.groups[1].path.latency_s == 0.3
+    assert changed.groups[0].clients == 7
+    assert changed.faults[2].end_s == 29
+    assert changed.server.capacity == Capacity(processors=3)
+    assert changed.groups[0].client == ClientPart(policy=PresetPolicy(preset="nats"))
+    assert changed.seed == 5
+    assert changed.replace({"server.capacity": None, "groups.0.client": None}).groups[0].client is None
+    assert scenario == everything()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("client.polcy.cap_s", 1, "there is no 'polcy'; there are config, policy"),
+        ("client.policy.cap", 1, "unknown field `cap`"),
+        ("groups.z.clients", 1, "no item 'z' in a list of 2"),
+        ("groups.9.clients", 1, "no item '9' in a list of 2"),
+        ("seed.x", 1, "seed is 1 and has no parts"),
+        ("horizon_s", -1, r"at `\$.horizon_s`"),
+        ("horizon_s", float("inf"), "not a finite number"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_named(path: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        everything().replace({path: value})
+
+
+def test_json_says_the_same_as_toml() -> None:
+    scenario = everything()
+    assert parse_scenario(scenario.to_json()) == scenario
+    assert parse_scenario(scenario.to_json()).digest() == scenario.digest()
+    with pytest.raises(ConfigError, match="not JSON"):
+        parse_scenario('{"version": 1,')
+    with pytest.raises(ConfigError, match=r"needs `version = 1`.*has 3"):
+        parse_scenario('{"version": 3}')
