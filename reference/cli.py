@@ -224,6 +224,24 @@ def calibrate(*, seed: int = 1, out: Path = Path("costs.toml")) -> int:
     return calibrate_command(seed=seed, out=out)
 
 
+@app.command
+def replay(file: Path, *, notebook: Path | None = None, everything: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Play a kept case or a scenario once more and print who said what to whom; exit code 1 if a guarantee is broken.
+
+    Parameters
+    ----------
+    file
+        A case (tests/properties/cases) or a scenario (docs/scenarios), TOML.
+    notebook
+        Write a notebook that plays the same and draws the sequence diagram.
+    everything
+        Show pings, pongs and heartbeats too.
+    """
+    from simulation.replay import replay as replay_file
+
+    return replay_file(file, notebook, everything=everything)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     try:

@@ -4,7 +4,7 @@ A real driver does the same with sockets. This one also watches: what a client m
 """
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.states import ClientState, Transport
@@ -13,6 +13,7 @@ from simulation.hostile.bounds import check
 from simulation.hostile.ground import CLIENT_KNOWS, POLICY, Draws, Ground
 from simulation.hostile.journal import View
 from simulation.hostile.network import End, Opened, Request, Wire
+from simulation.hostile.wording import words_of, words_of_outcome
 
 
 class Host:
@@ -65,20 +66,13 @@ class Host:
     def pump(self) -> None:
         """Do what the session asks for."""
         session, journal = self.session, self._ground.journal
-        for action in session.take_actions():
-            match action:
-                case Open(connection_id, transport, _):
-                    self._open(connection_id, transport)
-                case Send((connection_id,), frame):
-                    self._send(connection_id, frame)
-                case Close((connection_id,), code, message):
-                    self._close(connection_id, code, message)
-                case RefreshToken():
-                    session.handle_token(self.user, self._ground.now)
-                case _:
-                    raise AssertionError(f"no driver knows {action}")
+        while actions := session.take_actions():
+            for action in actions:
+                self._carry_out(action)
         for outcome in session.take_outcomes():
             journal.told(self.view, outcome)
+            if self._ground.tape is not None and (words := words_of_outcome(outcome)) is not None:
+                self._ground.note(self.view.client, words)
         if session.state is ClientState.CLOSED and not self.is_gone:
             journal.note("G6", f"{session.client_id} has ended by itself: {self.view.ended}")
             self.is_gone = True
@@ -86,13 +80,28 @@ class Host:
         journal.position_is(self.view, *session.position)
         check(session, journal.note)
 
+    def _carry_out(self, action: ClientAction) -> None:
+        match action:
+            case Open(connection_id, transport, _):
+                self._open(connection_id, transport)
+            case Send((connection_id,), frame):
+                self._send(connection_id, frame)
+            case Close((connection_id,), code, message):
+                self._close(connection_id, code, message)
+            case RefreshToken():
+                self.session.handle_token(self.user, self._ground.now)
+            case _:
+                raise AssertionError(f"no driver knows {action}")
+
     def _open(self, connection_id: int, transport: Transport) -> None:
         if self._ground.now < self._not_before and transport is Transport.WEBSOCKET:
             early_ms = (self._not_before - self._ground.now) // NS_PER_MS
             self._ground.journal.note("G10", f"{self.view.client} comes back {early_ms} ms before the time it was asked for")
         if transport is Transport.POLLING:
             self.lane = connection_id
+            self._ground.note(self.view.client, "goes on over HTTP")
             return
+        self._ground.note(self.view.client, f"opens connection {connection_id}")
         wire = self.wires[connection_id] = Wire(self.index, connection_id)
         self._ground.wires.append(wire)
 
@@ -101,7 +110,10 @@ class Host:
             assert connection_id == self.lane, "a request on a lane that is closed"
             if isinstance(frame, frames.PublishRequest):
                 assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
-            self._ground.requests.append(Request(self.index, connection_id, frame))
+            request = Request(self.index, connection_id, frame)
+            self._ground.requests.append(request)
+            if self._ground.tape is not None:
+                self._ground.tape.sent((request, "up"), self.view.client, "server", words_of(frame), self._ground.now)
             return
         wire = self.wires[connection_id]
         assert wire.client_stands, f"{type(frame).__name__} on a connection that the session has left"
@@ -110,11 +122,14 @@ class Host:
                 what = f"publish {frame.client_sequence} is sent twice on one living connection"
                 self._ground.journal.note("G10", what)
             wire.publishes.add(frame.client_sequence)
+        if self._ground.tape is not None:
+            self._ground.tape.sent((wire, "up"), self.view.client, "server", words_of(frame), self._ground.now)
         wire.up.append(codec.encode(frame))
 
     def _close(self, connection_id: int, code: int | None, message: str) -> None:
         if code is not None and code >= 4100:
             self._ground.journal.note("G6", f"{self.view.client} quarrels with an honest server: {code} {message}")
+        self._ground.note(self.view.client, f"leaves connection {connection_id}: {message}")
         if connection_id == self.lane:
             self.lane = None
             for request in self._ground.requests:
@@ -150,6 +165,8 @@ class Host:
             case _:
                 # A frame may come too late: the session has left this connection, and does not care what it says.
                 frame = codec.decode_server_frame(item)
+                if self._ground.tape is not None:
+                    self._ground.tape.arrived((wire, "down"), self._ground.now)
                 if wire.client_stands:
                     self._expect(frame)
                 if isinstance(frame, frames.Rejected) and frame.retryable:
@@ -162,6 +179,8 @@ class Host:
         answer: frames.Frame | None = request.failure
         if request.answer is not None:
             answer = codec.decode_answer(request.frame, request.answer)
+            if self._ground.tape is not None:
+                self._ground.tape.arrived((request, "down"), self._ground.now)
         assert answer is not None
         if request.client_waits:
             self._expect(answer)
@@ -191,6 +210,8 @@ class Host:
         wire.client_stands = False
         self._failures += self.session.state is not ClientState.LIVE
         del self.wires[wire.client_end]
+        said = f" ({end.code} {end.message})" if end.code is not None else ""
+        self._ground.note(self.view.client, f"loses connection {wire.client_end}{said}")
         wire.up.append(End())
         if end.retry_after_ms is not None:
             self._not_before = max(self._not_before, now + end.retry_after_ms * NS_PER_MS)

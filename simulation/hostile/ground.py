@@ -7,9 +7,12 @@ import msgspec
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import EventRegistry
+from reference.protocol.server_session import Identity
+from reference.protocol.timers import ns
 from simulation.hostile.journal import Journal
 from simulation.hostile.model import StoreModel
 from simulation.hostile.network import Request, Wire
+from simulation.hostile.tape import Tape
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
@@ -27,6 +30,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     server: ServerConfig = ServerConfig()
     chance: tuple[float, ...] = (0.0,)
     token_in_hello: bool = False
+    token_life_s: float | None = None
+    """How long a token is good; each connection is opened, and each refresh answered, with a new one."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,13 @@ class Draws:
 
 
 class Ground:
-    """See the module. `now` is in ns on the clients' clock; the server's is ahead of it."""
+    """See the module. `now` is in ns on the clients' clock; the server's is `server_ahead` of it, and may be stepped."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, tape: Tape | None = None) -> None:
         self.setup = setup
+        self.tape = tape
         self.now = 0
+        self.server_ahead = SERVER_CLOCK_AHEAD
         self.store = StoreModel()
         self.journal = Journal(self.store.histories)
         self.wires: list[Wire] = []
@@ -52,6 +59,16 @@ class Ground:
         self.users: list[str] = []
         """The user of each client, by the client's index."""
 
+    def note(self, place: str, words: str) -> None:
+        """Write down for the reader of the tape what happened, if somebody reads."""
+        if self.tape is not None:
+            self.tape.note(place, words, self.now)
+
     @property
     def server_now(self) -> int:
-        return self.now + SERVER_CLOCK_AHEAD
+        return self.now + self.server_ahead
+
+    def identity_of(self, user: str) -> Identity:
+        """What the server finds in a token that was made just now."""
+        life_s, now = self.setup.token_life_s, self.server_now
+        return Identity(user) if life_s is None else Identity(user, expires_at=now + ns(life_s), issued_at=now)

@@ -10,11 +10,11 @@ from reference.protocol import codec, frames
 from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
 from reference.protocol.records import Append
 from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from simulation.hostile.bounds import check
-from simulation.hostile.ground import SERVER_CLOCK_AHEAD, SERVER_KNOWS, Ground
+from simulation.hostile.ground import SERVER_KNOWS, Ground
 from simulation.hostile.network import End, Opened, Request, Wire
+from simulation.hostile.wording import words_of
 
 
 class ServerEnd:
@@ -39,11 +39,13 @@ class ServerEnd:
         ground = self._ground
         self.run = Run(ground.store.load(), config=ground.setup.server, now=ground.server_now, registry=SERVER_KNOWS)
         ground.journal.server_restarted()
+        ground.note("server", f"starts with {ground.store.now.epoch}, head {ground.store.now.head}")
         self.pump()
 
     def crash(self, stored: int) -> None:
         """The server dies. Of the batches on their way to the store, the first `stored` arrive."""
         self.run = None
+        self._ground.note("server", "dies")
         self.commit(stored)
         self.appends.clear()
         self.checks.clear()
@@ -56,6 +58,16 @@ class ServerEnd:
         for request in self._ground.requests:
             if request.server_end is not None and not request.is_answered:
                 request.fail(None, "the server died")
+
+    def step_clock(self, ahead: int) -> None:
+        """The server's clock is set forward by so many ns at once, or back while it restarts: a running one never goes back."""
+        if ahead < 0 and self.run is not None:
+            self.crash(0)
+        self._ground.server_ahead += ahead
+        if self.run is None:
+            self.restart()
+        else:
+            self.ring()
 
     def lose_history(self, kept: int) -> None:
         """The server dies, and its store is restored from an older copy, or from none."""
@@ -71,6 +83,7 @@ class ServerEnd:
         for append in self.appends[:count]:
             self._ground.store.append(append)
             self._ground.journal.stored(append)
+            self._ground.note("server", f"has stored up to {append.entries[-1].sequence_number}")
             if self.run is not None:
                 self.run.handle_appended(append, self._ground.server_now)
         del self.appends[:count]
@@ -93,7 +106,7 @@ class ServerEnd:
         wire.server_end = end = self._new_end(wire)
         wire.server_stands = True
         ground = self._ground
-        identity = None if ground.setup.token_in_hello else Identity(ground.users[wire.client])
+        identity = None if ground.setup.token_in_hello else ground.identity_of(ground.users[wire.client])
         self.run.connection_opened(end, Transport.WEBSOCKET, identity, f"s{end}", ground.server_now)
         wire.down.append(Opened())
         self.pump()
@@ -107,6 +120,8 @@ class ServerEnd:
             self._lose(run, wire, end)
         else:
             frame = codec.decode_client_frame(item)
+            if self._ground.tape is not None:
+                self._ground.tape.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
             was_owner, before = journal.owns(client, end), run.last_client_sequence(client)
             run.receive_frame(end, frame, self._ground.server_now)
@@ -118,8 +133,11 @@ class ServerEnd:
         """An HTTP request."""
         assert self.run is not None
         request.server_end = end = self._new_end(request)
+        if self._ground.tape is not None:
+            self._ground.tape.arrived((request, "up"), self._ground.now)
         now = self._ground.server_now
-        self.run.connection_opened(end, Transport.POLLING, Identity(self._ground.users[request.client]), f"s{end}", now)
+        identity = self._ground.identity_of(self._ground.users[request.client])
+        self.run.connection_opened(end, Transport.POLLING, identity, f"s{end}", now)
         self.run.receive_frame(end, request.frame, now)
         self.pump()
 
@@ -133,7 +151,7 @@ class ServerEnd:
         """The oldest token that waits is found good."""
         connection_id, token = self.checks.pop(0)
         assert self.run is not None
-        self.run.handle_authenticated(connection_id, Identity(token), self._ground.server_now)
+        self.run.handle_authenticated(connection_id, self._ground.identity_of(token), self._ground.server_now)
         self.pump()
 
     def sever(self, wire: Wire) -> None:
@@ -146,7 +164,7 @@ class ServerEnd:
     def next_alarm(self) -> int | None:
         """In ns on the clients' clock."""
         due = None if self.run is None else self.run.next_deadline()
-        return None if due is None else due - SERVER_CLOCK_AHEAD
+        return None if due is None else due - self._ground.server_ahead
 
     def ring(self) -> None:
         """The alarm rings, if it is due."""
@@ -206,6 +224,8 @@ class ServerEnd:
         thing = self._ends[connection_id]
         is_http = isinstance(thing, Request)
         self._ground.journal.said(_name(thing), connection_id, frame, run.epoch, over_http=is_http)
+        if self._ground.tape is not None:
+            self._ground.tape.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
         if isinstance(thing, Request):
             assert not thing.is_answered, "a request gets one answer"
             thing.answer = codec.encode(frame)

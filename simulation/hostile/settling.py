@@ -7,6 +7,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.hostile.ground import WAIT_MAX_S, Setup
 from simulation.hostile.journal import Broken
 from simulation.hostile.steps import Step
+from simulation.hostile.tape import Tape
 from simulation.hostile.world import World
 
 GO_AWAY_MAX_S = 4.0
@@ -15,12 +16,14 @@ AFTERWARDS_S = 4.0
 """How long a settled world is watched, lest it comes undone."""
 
 
-def play(setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True) -> list[Broken]:
-    """Play a schedule, then let the faults stop, and say which guarantees were broken."""
-    world = World(setup)
+def play(setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, tape: Tape | None = None) -> list[Broken]:
+    """Play a schedule, then let the faults stop, and say which guarantees were broken. `tape` takes down what is said."""
+    world = World(setup, tape)
     for step in schedule:
+        world.note("", str(step))
         step.do(world)
     if judge_end:
+        world.note("", "the faults stop")
         settle(world)
     return world.journal.broken
 

@@ -7,7 +7,7 @@ well. A step for which there is nothing there does nothing.
 from simulation.hostile.steps_application import Hold, Join, Leave, MoveCursor, Publish
 from simulation.hostile.steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Up
 from simulation.hostile.steps_server import CheckToken, Crash, GoAway, LoseHistory, Restart, Store, StoreFails, TooSlow
-from simulation.hostile.steps_time import Calm, NextAlarm, UntilOpening, Wait
+from simulation.hostile.steps_time import Calm, NextAlarm, StepClock, UntilOpening, Wait
 
 Step = (
     Publish
@@ -38,6 +38,7 @@ Step = (
     | NextAlarm
     | UntilOpening
     | Calm
+    | StepClock
 )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "Stall",
     "StallHttp",
     "Step",
+    "StepClock",
     "Store",
     "StoreFails",
     "Swallow",

@@ -56,3 +56,12 @@ class Calm(StepBase, frozen=True):
 
     def do(self, world: World) -> None:
         world.calm(self.ms / 1000)
+
+
+class StepClock(StepBase, frozen=True):
+    """The server's clock is stepped: forward while it runs, or back across a restart. The clients' clocks know nothing of it."""
+
+    ms: int
+
+    def do(self, world: World) -> None:
+        world.server.step_clock(self.ms * NS_PER_MS)

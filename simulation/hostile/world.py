@@ -20,6 +20,7 @@ from simulation.hostile.client_end import Host
 from simulation.hostile.ground import WAIT_MAX_S, Ground, Setup
 from simulation.hostile.network import Request, Wire
 from simulation.hostile.server_end import ServerEnd
+from simulation.hostile.tape import Tape
 
 __all__ = ["WAIT_MAX_S", "Host", "Setup", "World"]
 ROUNDS_MAX = 50_000
@@ -28,8 +29,8 @@ ROUNDS_MAX = 50_000
 class World(Ground):
     """See the module."""
 
-    def __init__(self, setup: Setup) -> None:
-        super().__init__(setup)
+    def __init__(self, setup: Setup, tape: Tape | None = None) -> None:
+        super().__init__(setup, tape)
         self.server = ServerEnd(self)
         self.hosts: list[Host] = []
         for user in setup.users:

@@ -18,6 +18,7 @@ def setups(draw: st.DrawFn) -> Setup:
         server=draw(server_configs()),
         chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
         token_in_hello=draw(st.booleans()),
+        token_life_s=draw(st.sampled_from([None, None, None, 2.0, 10.0])),
     )
 
 
@@ -118,6 +119,7 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
     "choke": (4, st.builds(steps.Choke, wire=_few, credit=st.integers(0, 2))),
     "too slow": (1, st.builds(steps.TooSlow, wire=_few)),
+    "step clock": (1, st.builds(steps.StepClock, ms=st.sampled_from([1, 700, 5000, 60_000, -1, -5000, -60_000]))),
     "go away": (
         1,
         st.builds(steps.GoAway, retry_after_ms=st.sampled_from([0, 500, 3000]), spread_ms=st.sampled_from([0, 1000])),

@@ -33,6 +33,7 @@ def client_configs(draw: st.DrawFn) -> ClientConfig:
         ack_interval_s=0.5,
         ack_events=draw(st.integers(1, 3)),
         round_trip_samples_max=3,
+        refreshes_token=True,
         start=draw(st.sampled_from(["snapshot", "snapshot", "oldest", "head"])),
     )
 
@@ -41,6 +42,8 @@ def client_configs(draw: st.DrawFn) -> ClientConfig:
 def server_configs(draw: st.DrawFn) -> ServerConfig:
     """As above."""
     kept = draw(st.integers(5, 20))
+    publishes_per_s = draw(st.sampled_from([200.0, 200.0, 5.0]))
+    publish_burst = draw(st.sampled_from([400, 400, 2]))
     return ServerConfig(
         hello_timeout_s=draw(st.sampled_from([2.0, 5.0])),
         heartbeat_interval_s=draw(st.sampled_from([1.0, 3.0])),
@@ -53,8 +56,11 @@ def server_configs(draw: st.DrawFn) -> ServerConfig:
         batch_events_max=draw(st.integers(1, 4)),
         appends_pending_max=draw(st.sampled_from([kept, kept, 2, 5])),
         unanswered_max=draw(st.integers(1, 4)),
-        publishes_per_s=draw(st.sampled_from([200.0, 200.0, 5.0])),
-        publish_burst=draw(st.sampled_from([400, 400, 2])),
+        publishes_per_s=publishes_per_s,
+        publish_burst=publish_burst,
         clients_per_run_max=draw(st.sampled_from([100, 100, 100, 100, 2])),
+        frames_per_s=draw(st.sampled_from([1000.0, 1000.0, 1000.0, 10.0])) if publishes_per_s == 5.0 else 1000.0,
+        frame_burst=2000 if publish_burst == 400 else draw(st.sampled_from([2000, 20])),
+        token_grace_s=draw(st.sampled_from([30.0, 1.0])),
         presence_grace_s=draw(st.sampled_from([0.0, 3.0])),
     )

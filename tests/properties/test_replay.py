@@ -1,0 +1,93 @@
+"""`steadywire replay`: a kept case and a scenario are shown, and what cannot be read is said in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reference.cli import run
+from simulation.hostile import steps
+from simulation.hostile.case import Case, load_case
+from simulation.hostile.ground import Setup
+from simulation.hostile.settling import play
+from simulation.hostile.tape import Tape
+from simulation.sequence_diagram import sequence_diagram
+
+CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
+SCENARIO = Path(__file__).parents[2] / "docs" / "scenarios" / "elevator.toml"
+
+
+def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["replay", str(CASE)]) == 0
+    told = capsys.readouterr().out
+    assert "client1 -> server   hello client1 generation 1, from snapshot" in told
+    assert "client0             loses connection 1 (4003 no hello within 2 s)" in told
+    assert "never arrived  client0 -> server   hello client0 generation 1" in told
+    assert "every guarantee held" in told
+    assert "ping" not in told
+
+
+def test_the_notebook_draws_what_the_case_says(tmp_path: Path) -> None:
+    assert run(["replay", str(CASE), "--notebook", str(tmp_path / "case.ipynb")]) == 0
+    notebook = json.loads((tmp_path / "case.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec(cell["source"], names)
+    assert names["broken"] == []
+
+
+def test_a_scenario_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["replay", str(SCENARIO)]) == 0
+    told = capsys.readouterr().out
+    assert "Outage begins" in told or "outage begins" in told.lower()
+    assert "-> server" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("version = 1\nname='x'\nschedule = [1]", "a list of steps"),
+        ("version = 1\nname='x'\nschedule = ['fly ms=1']", "fly"),
+        ("version = 1\nname='x'\nschedule = ['calm ms']", "name=value"),
+        ("version = 1\nname='x'\nschedule = ['calm ms=soon']", "calm ms=soon"),
+        ("schedule = [", "not TOML"),
+        ("version = 1\nname='x'\nschedule = []\n[setup.client]\nping_interval_s = -1", "ping_interval_s"),
+    ],
+)
+def test_what_is_no_case_is_said_in_one_line(
+    text: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "case.toml").write_text(text, encoding="utf-8")
+    assert run(["replay", str(tmp_path / "case.toml")]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+def test_a_case_says_what_differs_from_the_defaults_and_nothing_else() -> None:
+    plain = Case(name="plain", schedule=(steps.Wait(10, "not yet"), steps.Hold(0, True)))
+    assert (
+        plain.to_toml()
+        == 'version = 1\nname = "plain"\nschedule = [\n  "wait ms=10 alarms=not_yet",\n  "hold client=0 holds=true",\n]\n'
+    )
+
+
+def test_the_diagram_shows_lost_messages_and_says_what_it_leaves_out() -> None:
+    case, tape = load_case(CASE), Tape()
+    play(case.setup, case.schedule, tape=tape)
+    lost = [message for message in tape.messages if message.arrived_at is None]
+    assert [message.words for message in lost] == ["hello client0 generation 1, from snapshot"]
+    texts = [text.get_text() for text in sequence_diagram(tape).axes[0].texts]
+    assert "x" in texts
+    cut = sequence_diagram(tape, title="case", rows_max=5)
+    assert "the first 5 of" in cut.axes[0].get_title(loc="left")
+
+
+def test_tapes_repeat() -> None:
+    told = []
+    for _ in range(2):
+        tape = Tape()
+        play(Setup(), [steps.Calm(100), steps.Publish(0, "CHAT", 0), steps.Crash(0, True)], tape=tape)
+        told.append(list(tape.lines()))
+    assert told[0] == told[1]
