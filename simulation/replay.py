@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from reference.protocol import frames
 from reference.protocol.errors import ConfigError
+from simulation.faults import describe
 from simulation.hostile.case import Case, parse_case
 from simulation.hostile.settling import play
 from simulation.hostile.tape import Tape
@@ -80,9 +81,10 @@ def _simulate(scenario: Scenario, tape: Tape) -> dict[str, Any]:
     def add(record: Record) -> None:
         tell(record)
         match record:
-            case FaultHappened(fault=fault) | FaultOver(fault=fault):
-                kind = type(fault).__name__
-                tape.note("", f"{kind} begins" if isinstance(record, FaultHappened) else f"{kind} is over", record.at)
+            case FaultHappened(fault=fault):
+                tape.note("", describe(fault), record.at)
+            case FaultOver(fault=fault):
+                tape.note("", f"over: {describe(fault)}", record.at)
             case ServerStarted(head=head):
                 tape.note("server", f"starts, head {head}", record.at)
             case ServerKilled():

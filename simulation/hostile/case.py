@@ -24,7 +24,7 @@ import msgspec
 from reference.protocol.errors import ConfigError
 from simulation.hostile.ground import Setup
 from simulation.hostile.steps import Step
-from simulation.scenario import NEVER
+from simulation.scenario_text import NEVER
 from simulation.toml_text import to_toml
 
 FORMAT_VERSION: Literal[1] = 1
