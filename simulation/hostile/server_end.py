@@ -8,6 +8,7 @@ from typing import assert_never
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
+from reference.protocol.errors import CloseCode
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.states import Transport
@@ -263,7 +264,7 @@ class ServerEnd:
 
     def _hang_up(self, connection_id: int, end: End) -> None:
         thing = self._ends.pop(connection_id)
-        if end.code is not None and end.code >= 4400:
+        if end.code is not None and end.code >= 4400 and end.code != CloseCode.TOKEN:  # a token ends while its line is stalled
             self._ground.journal.note("G6", f"the server quarrels with honest {_name(thing)}: {end.code} {end.message}")
         if isinstance(thing, Request):
             thing.fail(end.code, end.message, end.retry_after_ms)
