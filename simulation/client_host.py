@@ -15,7 +15,7 @@ from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
 from reference.protocol.states import Transport
-from simulation.clock import Alarm
+from simulation.clock import ARRIVAL, Alarm, Call
 from simulation.line import Line
 from simulation.network import (
     REQUEST_HEAD_BYTES,
@@ -27,6 +27,7 @@ from simulation.network import (
     websocket_bytes,
 )
 from simulation.recording import record_actions, record_frame, record_loss, record_outcomes
+from simulation.tokens import Issuer
 from simulation.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
 
 Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
@@ -47,6 +48,7 @@ class ClientHost:
         trace: Trace,
         send_buffer_bytes: int,
         listen: Listen | None = None,
+        tokens: Issuer | None = None,
     ) -> None:
         self.name = line.client
         self.session = session
@@ -56,6 +58,7 @@ class ClientHost:
         self._trace = trace
         self._send_buffer_bytes = send_buffer_bytes
         self._listen = listen
+        self._tokens = tokens
         self._has_bottleneck = line.ways.up.counts_bytes
         self._websockets: dict[int, WebSocketLink] = {}
         self._pools: dict[int, list[HttpLink]] = {}
@@ -70,6 +73,8 @@ class ClientHost:
     def start(self) -> None:
         now = self._clock.now
         self._trace.add(ClientStarted(at=now, client=self.name, client_id=self.session.client_id, user_id=self.name))
+        if self._tokens is not None:
+            self.session.handle_token(self._tokens.issue(self.name, now), now)
         self.session.start(now)
         self._pump()
 
@@ -151,6 +156,12 @@ class ClientHost:
         if failure is not None:
             self.frame_arrived(connection_id, failure)
 
+    def _give_token(self, _: Call) -> None:
+        assert self._tokens is not None, "it has been asked for one"
+        now = self._clock.now
+        self.session.handle_token(self._tokens.issue(self.name, now), now)
+        self._pump()
+
     # What can be looked at.
 
     def queues(self) -> Iterator[tuple[str, int, int]]:
@@ -193,7 +204,8 @@ class ClientHost:
                 for connection_id in connection_ids:
                     self._close(connection_id, Ending(code, message))
             case RefreshToken():
-                self.session.handle_token("token", self._clock.now)
+                assert self._tokens is not None, "only a server whose tokens expire asks for another"
+                Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
             case _:
                 assert_never(action)
 

@@ -73,6 +73,24 @@ class Syn(enum.Enum):
     DROPPED = "the queue of connections to be accepted is full: it is not answered, and the client's system repeats it"
 
 
+@dataclass(slots=True)
+class Taken:
+    """What the server's machine notes about a connection that it has taken; times in ns, by the process's own time.
+
+    instance: which one has it. at: when the listener takes it. busy_until: it has work on it until then. is_greeted: its
+    handshake has been paid for.
+    """
+
+    instance: int = 0
+    at: int = 0
+    busy_until: int = 0
+    is_greeted: bool = False
+
+
+NOTHING_NOTED = Taken()
+"""About a connection that a machine without instances and a capacity has taken. Nobody writes into it."""
+
+
 class ServerMachine(Protocol):
     """Where the server's processes run."""
 

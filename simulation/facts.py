@@ -32,6 +32,7 @@ from simulation.trace import (
     RoundTripReported,
     ServerKilled,
     ServerStarted,
+    ServerStopped,
     SessionJoined,
     SessionLeft,
     SessionOver,
@@ -39,6 +40,7 @@ from simulation.trace import (
     StateTurned,
     Trace,
     TraceStarted,
+    WorkSampled,
 )
 
 Progress = Delivered | SnapshotTaken | ResetTaken
@@ -99,10 +101,15 @@ class Facts:
     clients: dict[str, ClientFacts] = field(default_factory=dict)
     entries: dict[tuple[str, int], list[EntryStored]] = field(default_factory=dict)
     log: LogStored | None = None
+    """What the store holds at the end."""
+    logs: dict[str, LogStored] = field(default_factory=dict)
+    """By epoch: that, and what a store held that was lost."""
     visible_at: dict[tuple[str | None, int], int] = field(default_factory=dict)
     """When a number was first seen outside of the server, by anyone."""
     troubles: list[Trouble] = field(default_factory=list)
     kills: list[int] = field(default_factory=list)
+    stops: list[int] = field(default_factory=list)
+    """When a server process ended by itself."""
     losses: list[int] = field(default_factory=list)
     """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
@@ -111,7 +118,9 @@ class Facts:
     session_owners: dict[str, str] = field(default_factory=dict)
     """Which client id a session is of."""
     round_trips: list[RoundTripReported] = field(default_factory=list)
-    answers: list[AnswerGiven] = field(default_factory=list)
+    answers: list[AnswerGiven | None] = field(default_factory=list)
+    """In order. None: the store was lost, and with it the memory of what was answered."""
+    work: list[WorkSampled] = field(default_factory=list)
     measured: MessagesMeasured | None = None
     """What stands for the messages of a run that was too large to keep them."""
     ended_at: int = 0
@@ -127,12 +136,13 @@ class Facts:
 
     def is_retained(self, epoch: str | None, number: int) -> bool:
         """Whether the stored log, as the trace has it, says what this number was."""
-        return self.log is not None and epoch == self.log.epoch and number >= self.log.oldest
+        log = self.logs.get(epoch or "")
+        return log is not None and number >= log.oldest
 
-    def copies(self) -> Counter[str]:
-        """How often each publish stands in the stored log."""
-        ids = (entry.publish_id for found in self.entries.values() for entry in found)
-        return Counter(publish_id for publish_id in ids if publish_id is not None)
+    def copies(self) -> Counter[tuple[str, str]]:
+        """How often each publish stands in the stored log of each epoch."""
+        ids = ((epoch, entry.publish_id) for (epoch, _), found in self.entries.items() for entry in found)
+        return Counter((epoch, publish_id) for epoch, publish_id in ids if publish_id is not None)
 
 
 def facts_of(trace: Trace) -> Facts:
@@ -161,10 +171,15 @@ def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> No
             facts.entries.setdefault((record.epoch, record.sequence_number), []).append(record)
             return
         case LogStored():
-            facts.log = record
+            facts.log = facts.logs[record.epoch] = record
+        case ServerStopped(at=at):
+            facts.stops.append(at)
+        case WorkSampled():
+            facts.work.append(record)
         case FaultHappened(at=at, fault=fault):
             if isinstance(fault, ServerRestart) and fault.loses_state:
                 facts.losses.append(at)
+                facts.answers.append(None)
             if hasattr(fault, "duration_s"):
                 under_way.setdefault(fault, []).append(at)
             else:

@@ -129,12 +129,17 @@ class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart
 
     Killed hard, or `is_graceful`: it sends its clients away with a wait and a spread, stores what it has accepted, and then ends.
     It keeps what its store holds, unless it `loses_state`: then the store is gone as well, and history begins anew (another
-    epoch).
+    epoch). A process that is still stopping after `duration_s` is waited for.
     """
 
     duration_s: Seconds
     is_graceful: bool = False
     loses_state: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_graceful and self.loses_state:
+            raise ConfigError("a server_restart that is_graceful keeps its store; remove is_graceful or loses_state")
 
 
 class RollingDeploy(_ServerFault, frozen=True, kw_only=True, tag="rolling_deploy"):
@@ -162,7 +167,8 @@ class SlowStore(_ServerFault, frozen=True, kw_only=True, tag="slow_store"):
 
 
 class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):
-    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic time does not."""
+    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic time does not, and a process reads the wall
+    clock when it starts, so the jump is felt after the next restart: by the times of events, and by tokens."""
 
     step_s: Annotated[float, msgspec.Meta(ge=-86_400 * 366, le=86_400 * 366)]
 

@@ -98,10 +98,9 @@ class Line:
     def remove(self, number: int) -> None:
         self._links.pop(number, None)
 
-    def server_died(self) -> None:
-        """The server's process was killed: every connection that it had is reset."""
-        for link in tuple(self._links.values()):
-            link.server_dies()
+    def served(self) -> "tuple[Link, ...]":
+        """The connections of which a server process has its end."""
+        return tuple(link for link in self._links.values() if link.is_served)
 
     def begin(self, fault: LineFault) -> None:
         """Let `fault` happen to this line now."""

@@ -22,7 +22,7 @@ from reference.protocol import frames
 from reference.protocol.timers import ns
 from simulation.clock import FAULT, Call
 from simulation.draws import Draws, EntityDraws
-from simulation.ends import REFUSED, RESET, TIMED_OUT, ClientEnd, Ending, ServerEnd, ServerMachine, Syn
+from simulation.ends import NOTHING_NOTED, REFUSED, RESET, TIMED_OUT, ClientEnd, Ending, ServerEnd, ServerMachine, Syn
 from simulation.faults import Direction
 from simulation.lane import Lane
 from simulation.line import Line
@@ -53,6 +53,7 @@ class Link(abc.ABC):
         "_up",
         "line",
         "server_id",
+        "taken",
         "token",
     )
 
@@ -67,6 +68,7 @@ class Link(abc.ABC):
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
         self.token = token
+        self.taken = NOTHING_NOTED
         self._send_buffer_bytes = send_buffer_bytes
         self._number = line.add(self)
         up, down = line.ways.up, line.ways.down
@@ -116,6 +118,16 @@ class Link(abc.ABC):
         if not (self._is_silent or self._is_over):
             self._end_at_server(RESET)
             self._end_at_client(RESET)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a process has its end of this connection."""
+        return self._server is not None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing is going on: it is kept for a next request."""
+        return False
 
     @abc.abstractmethod
     def cut_if_websocket(self) -> None:
@@ -178,10 +190,6 @@ class Link(abc.ABC):
         self._down.push(self._end_at_client, ending, 0, after)
         self._clear_up()
         server.released(self)
-
-    def server_dies(self) -> None:
-        """The server's process is gone, and its operating system says so to the client."""
-        self.server_leaves(RESET)
 
     def is_blocked(self) -> bool:
         """Whether the server's send buffer has no room; if so, the server is told of every frame that arrives, until it has."""
@@ -283,8 +291,8 @@ class Link(abc.ABC):
     def _tell_client_of_end(self, ending: Ending) -> None: ...
 
     def _end_at_server(self, _: Ending) -> None:
-        self._drop()
         self._leave_server()
+        self._drop()
 
     def _end_at_client(self, ending: Ending) -> None:
         self._drop()
@@ -307,6 +315,9 @@ class Link(abc.ABC):
             self._drop()
 
     def _drop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.released(self)
         self._is_over = True
         self._up.close()
         self._down.close()

@@ -54,7 +54,7 @@ def once(facts: Facts) -> Findings:
     if facts.log is None:
         return
     copies = facts.copies()
-    for publish_id, count in copies.items():
+    for (_, publish_id), count in copies.items():
         yield None if count == 1 else f"publish {publish_id} stands {count} times in the log"
     for (_, number), found in facts.entries.items():
         if len(found) > 1:
@@ -83,6 +83,9 @@ def same_answer(facts: Facts) -> Findings:
     """
     first: dict[tuple[str, int], AnswerGiven] = {}
     for answer in facts.answers:
+        if answer is None:
+            first.clear()
+            continue
         key = (answer.client_id, answer.client_sequence)
         before = first.setdefault(key, answer)
         if before is answer:
@@ -106,53 +109,56 @@ def fold(facts: Facts) -> Findings:
     was handed out, against the fold of the stored log at that number. If the log's beginning is not in the trace, the clients
     are compared with each other and with the stored snapshot instead.
     """
-    log = facts.log
-    if log is None:
-        return
-    claimed = states_claimed(facts, log.epoch)
-    claimed.setdefault(log.snapshot_number, []).insert(0, ("the stored snapshot", log.snapshot_state))
-    truth = states_stored(facts, log.epoch, log.head, claimed) if log.is_whole else {}
-    for number in sorted(claimed):
-        for who, state in claimed[number]:
-            if state == truth.setdefault(number, state):
-                yield None
-            else:
-                yield f"{who} has another state at {number} than {'the log' if log.is_whole else 'others'}"
+    for log in facts.logs.values():
+        claimed = states_claimed(facts, log.epoch)
+        claimed.setdefault(log.snapshot_number, []).insert(0, ("the stored snapshot", log.snapshot_state))
+        truth = states_stored(facts, log.epoch, log.head, claimed) if log.is_whole else {}
+        for number in sorted(claimed):
+            for who, state in claimed[number]:
+                if state == truth.setdefault(number, state):
+                    yield None
+                else:
+                    yield f"{who} has another state at {number} than {'the log' if log.is_whole else 'others'}"
 
 
 def sender_fifo(facts: Facts) -> Findings:
-    """The stored publishes of each client, in the order in which it made them."""
-    numbers = {entry.publish_id: number for (_, number), found in sorted(facts.entries.items()) for entry in found}
-    for client in facts.clients.values():
-        last = 0
-        for ticket in sorted(client.published):
-            publish = client.published[ticket]
-            number = None if publish.publish_id is None else numbers.get(publish.publish_id)
-            if number is None:
-                continue
-            yield None if number > last else f"{client.name}'s publish {ticket} has number {number}, an earlier one has {last}"
-            last = max(last, number)
+    """The stored publishes of each client, in each epoch, in the order in which it made them."""
+    places: dict[str, dict[str | None, int]] = {}
+    for (epoch, number), found in sorted(facts.entries.items()):
+        places.setdefault(epoch, {}).update((entry.publish_id, number) for entry in found)
+    for numbers in places.values():
+        for client in facts.clients.values():
+            last = 0
+            for ticket in sorted(client.published):
+                publish = client.published[ticket]
+                place = None if publish.publish_id is None else numbers.get(publish.publish_id)
+                if place is None:
+                    continue
+                yield None if place > last else f"{client.name}'s publish {ticket} has number {place}, an earlier one has {last}"
+                last = max(last, place)
 
 
 def durability(facts: Facts) -> Findings:
-    """Every publish that was accepted before a kill of the server is still in the log, under its number. Without a kill nothing
-    is judged. A publish whose acceptance never reached its client is not in the trace. What was accepted before the store itself
-    was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients are told by a reset."""
-    if facts.log is None or not facts.kills:
+    """Every publish that was accepted before a server process ended is still in its epoch's log, under its number. Without such
+    an end nothing is judged. A publish whose acceptance never reached its client is not in the trace. What was accepted before
+    the store itself was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients are told by a
+    reset. It is judged by what the store held then, if the trace has that."""
+    if facts.log is None or not (facts.kills or facts.stops):
         return
-    last_kill = facts.kills[-1]
+    last_end = max([*facts.kills, *facts.stops])
     for client in facts.clients.values():
         for ticket, answers in client.accepted.items():
             answer = answers[0]
-            if answer.at > last_kill:
+            if answer.at > last_end:
                 continue
             what = f"{client.name}'s publish {ticket}, accepted at {seconds(answer.at)} as {answer.sequence_number},"
-            if answer.epoch != facts.log.epoch and any(answer.at <= lost_at for lost_at in facts.losses):
+            log = facts.logs.get(answer.epoch or "")
+            if log is None and any(answer.at <= lost_at for lost_at in facts.losses):
                 continue
-            if answer.epoch != facts.log.epoch:
+            if log is None:
                 yield f"{what} was in an epoch that is gone"
-            elif answer.sequence_number > facts.log.head:
-                yield f"{what} is gone: the log ends at {facts.log.head}"
+            elif answer.sequence_number > log.head:
+                yield f"{what} is gone: the log ends at {log.head}"
             elif facts.is_retained(answer.epoch, answer.sequence_number):
                 entry = facts.entry(answer.epoch, answer.sequence_number)
                 publish = client.published.get(ticket)
@@ -176,9 +182,10 @@ def lanes(facts: Facts) -> Findings:
             is_wrong = record.event_type in unnumbered
             what = f"{record.client} was given a {record.event_type} with number {record.sequence_number}"
             yield f"{when(record.at)} {what}" if is_wrong else None
-    for number in range(facts.log.oldest, facts.log.head + 1):
-        entry = facts.entry(facts.log.epoch, number)
-        if entry is None:
-            yield f"number {number} is missing from the stored log"
-        else:
-            yield f"a {entry.event_type} is stored as {number}" if entry.event_type in unnumbered else None
+    for log in facts.logs.values():
+        for number in range(log.oldest, log.head + 1):
+            entry = facts.entry(log.epoch, number)
+            if entry is None:
+                yield f"number {number} is missing from the stored log"
+            else:
+                yield f"a {entry.event_type} is stored as {number}" if entry.event_type in unnumbered else None

@@ -147,6 +147,10 @@ class HttpLink(Link):
         self._waits_for_connection = True
         super().__init__(line, client, machine, send_buffer_bytes, token)
 
+    @property
+    def is_resting(self) -> bool:
+        return self.request is None
+
     def cut_if_websocket(self) -> None:
         pass
 

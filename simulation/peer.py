@@ -16,14 +16,20 @@ CONTROL_FRAMES_MAX = 256
 
 
 class Peer:
-    """The reader of one run. `more_for` gives the next batch for it when it lags, with its size in bytes."""
+    """The reader of one run. `more_for` gives the next batch for it when it lags, with its size in bytes; `charge` says when
+    what is sent now can leave, in ns from now."""
 
     def __init__(
-        self, connection_id: int, link: WebSocketLink, more_for: "Callable[[Peer], tuple[frames.Frame, int] | None]"
+        self,
+        connection_id: int,
+        link: WebSocketLink,
+        more_for: "Callable[[Peer], tuple[frames.Frame, int] | None]",
+        charge: Callable[[WebSocketLink, frames.Frame], int],
     ) -> None:
         self.connection_id = connection_id
         self.link = link
         self._more_for = more_for
+        self._charge = charge
         self._waiting: deque[tuple[frames.Frame, int]] = deque()
         self._is_draining = False
         self._is_closed = False
@@ -38,10 +44,14 @@ class Peer:
         """Whether it takes nothing more now, or is being drained."""
         return self._is_draining or self.link.is_blocked()
 
+    def push(self, frame: frames.Frame, size_bytes: int) -> None:
+        """Send a frame now, whether there is room or not."""
+        self.link.send_to_client(frame, size_bytes, self._charge(self.link, frame))
+
     def send(self, frame: frames.Frame, size_bytes: int) -> bool:
         """Send a frame of control, now or when its turn comes. False: too many wait already, and it was dropped."""
         if not self.is_blocked():
-            self.link.send_to_client(frame, size_bytes)
+            self.push(frame, size_bytes)
             if self.link.is_blocked():
                 self.drain()
             return True
@@ -65,13 +75,13 @@ class Peer:
             if following is None:
                 self._is_draining = False
             else:
-                self.link.send_to_client(*following)
+                self.push(*following)
 
     def close(self, ending: Ending) -> None:
         """Close, after what was sent before."""
         self._is_closed = True
         for frame, size_bytes in self._waiting:
-            self.link.send_to_client(frame, size_bytes)
+            self.push(frame, size_bytes)
         self.link.server_leaves(ending)
 
     def _next(self) -> tuple[frames.Frame, int] | None:

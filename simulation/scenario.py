@@ -34,7 +34,7 @@ from reference.protocol.fallback import Trouble as FallbackTrouble
 from reference.protocol.heartbeat import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies import Policy
 from simulation.draws import Draws
-from simulation.faults import Fault
+from simulation.faults import Fault, RollingDeploy
 from simulation.laws import Constant, Law
 from simulation.paths import Availability, Path
 from simulation.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
@@ -63,6 +63,7 @@ NEARLY_ALWAYS = 0.999
 """A bound on what a law gives: its value at this probability, for most laws have no largest."""
 
 SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
@@ -133,8 +134,8 @@ class Shedding(_Part, frozen=True, kw_only=True):
     """
 
     queue_wait_max_s: SecondsToSpend = 1.0
-    retry_after_s: SecondsToSpend = 5.0
-    spread_s: SecondsToSpend = 30.0
+    retry_after_s: SecondsOfADay = 5.0
+    spread_s: SecondsOfADay = 30.0
 
 
 class Capacity(_Part, frozen=True, kw_only=True):
@@ -156,6 +157,10 @@ class Capacity(_Part, frozen=True, kw_only=True):
     shedding: Shedding | None = None
 
 
+Balancing = Literal["least_connections", "draw"]
+"""Which instance gets a new connection: the one with the fewest, or by a draw."""
+
+
 class ServerPart(_Part, frozen=True, kw_only=True):
     """How the server behaves, and its machine.
 
@@ -163,8 +168,9 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     seconds, in its place. commit_event_time_s: and for each event in the transaction. send_buffer_bytes: what the operating
     system takes for one connection, until it has arrived, before the server has to wait. capacity None: a machine that is never
     busy. token_lifetime_s: clients bring tokens that expire after this (None: never) and get a new one within
-    token_refresh_time_s when they are asked to. instances: processes behind one load balancer that share the run; what a rolling
-    deploy replaces one by one. go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
+    token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
+    instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
+    balancing: which of them gets a new connection. go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
     """
 
     config: ServerConfig = ServerConfig()
@@ -176,8 +182,9 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     token_lifetime_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     token_refresh_time_s: SecondsToSpend = 0.1
     instances: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
-    go_away_retry_after_s: SecondsToSpend = 1.0
-    go_away_spread_s: SecondsToSpend = 5.0
+    balancing: Balancing = "least_connections"
+    go_away_retry_after_s: SecondsOfADay = 1.0
+    go_away_spread_s: SecondsOfADay = 5.0
 
 
 class Scenario(_Part, frozen=True, kw_only=True):
@@ -216,6 +223,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
             for client in fault.clients:
                 if client not in known:
                     raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group")
+            if isinstance(fault, RollingDeploy) and self.server.instances < 2:
+                raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
 
     @property
     def client_names(self) -> tuple[str, ...]:

@@ -1,57 +1,83 @@
-"""The simulated server: the shipped run machine, and what stands around it on the server's machine.
+"""The simulated server's machine: what lasts while its processes come and go.
 
-The pump is that of the trio shell. After every input: hand what is to be stored to the store, carry out the actions in
-order, arm the one alarm. A batch of events is measured once and pushed to every reader; a reader whose send buffer is
-full gets nothing, which the run is told, and is served from its cursor when there is room again (`peer`).
-
-The host is the machine, which lasts; the process on it can be killed. A kill takes everything but the store: every connection is
-reset, new ones are refused while no process runs, and what had not been committed is gone.
+The machine has a wall clock, a store, and a port behind a load balancer (`instances`). One process at a time runs on it
+(`process`), which can be killed, asked to stop, or made to stand still. A kill takes everything but the store: every connection
+is reset, new ones are refused while no process runs, and what had not been committed is gone. A process that is asked to stop
+lets nobody in, sends its clients away, and ends when the store has what it accepted, or after `STOP_TIMEOUT_S`.
 """
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from reference.protocol import frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
-from reference.protocol.records import Append
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
-from reference.protocol.states import Transport
-from simulation.clock import Alarm, Clock
-from simulation.network import (
-    ANSWER_HEAD_BYTES,
-    Ending,
-    HttpLink,
-    Link,
-    ServerEnd,
-    Syn,
-    WebSocketLink,
-    failed,
-    websocket_bytes,
-)
-from simulation.peer import CONTROL_FRAMES_MAX, Peer
-from simulation.recording import record_answers, record_observations
+from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.capacity import Cost, Listener, Work
+from simulation.clock import ALARM, Call, Clock
+from simulation.draws import Draws
+from simulation.ends import RESET, Ending, ServerEnd, Syn, Taken
+from simulation.instances import Instances
+from simulation.line import Line
+from simulation.link import Link
+from simulation.process import CLOSED, Process
+from simulation.recording import record_stored
+from simulation.scenario import Capacity, ServerPart
 from simulation.store import SimulatedStore
-from simulation.trace import ServerKilled, ServerStarted, Trace
+from simulation.tokens import ORIGIN
+from simulation.trace import ServerKilled, ServerStopped, Trace, WorkSampled
 
-ORIGIN = 1_767_225_600 * 1_000_000_000
-"""What the server's clock shows at the beginning of a run: 2026-01-01, in ns since 1970."""
+STOP_TIMEOUT_S = 10.0
+"""How long a process may take to stop; as in the trio shell."""
+FRAMES_OF_ONE_MAX = 256
+"""That wait to be read, of one connection: 64 publishes without an answer, and what else a client may say meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the work of a server costs.
+
+    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
+    limits of connections and of what waits on one.
+    """
+
+    handshake: Cost
+    authentication: Cost
+    frame: Cost
+    delivery: Cost
+    replay_event: Cost
+    patience: int | None
+    shedding: tuple[int, int] | None
+    jobs_max: int
 
 
 class ServerHost:
     """The machine that the server runs on."""
 
-    def __init__(self, clock: Clock, store: SimulatedStore, config: ServerConfig, trace: Trace) -> None:
+    def __init__(
+        self, clock: Clock, store: SimulatedStore, part: ServerPart, trace: Trace, draws: Draws, lines: Mapping[str, Line]
+    ) -> None:
+        """`lines`: all that lead to it."""
+        self._lines = lines
         self.clock = clock
         self.store = store
-        self.config = config
+        self.config: ServerConfig = part.config
         self.trace = trace
         self.process: Process | None = None
+        self.wall_clock_ahead = ORIGIN
+        """What its wall clock shows, minus the time of the run, in ns."""
         self.frames = 0
         """That have reached a run's machine."""
+        self.retry_after_ms, self.spread_ms = _ms(part.go_away_retry_after_s), _ms(part.go_away_spread_s)
+        self._capacity = part.capacity
+        self._draws = draws.of("server")
+        self._costs = None if part.capacity is None else self._costs_of(part.capacity)
+        self._is_plain = part.capacity is None and part.instances == 1
+        self.instances = Instances(part.instances, part.balancing, self._draws)
+        self._on_end: Callable[[], None] | None = None
         self._connections_opened = 0
+        self._waits_drawn: dict[str, int] = {}
+        self._sampled: tuple[Process | None, int, int, int, int, int] = (None, 0, 0, 0, 0, 0)
+
+    # Lives.
 
     def start(self) -> None:
         """A process comes up and loads the run."""
@@ -59,206 +85,148 @@ class ServerHost:
         self.process = Process(self)
 
     def kill(self) -> None:
-        """The process is gone, in the middle of whatever it did. Its clients are told by `Line.server_died`."""
-        assert self.process is not None, "only what runs can be killed"
+        """The process is gone, in the middle of whatever it did; the operating system tells its clients."""
         self.trace.add(ServerKilled(at=self.clock.now))
-        self.process.is_over = True
-        self.process = None
+        self._end()
         self.store.crash()
+        self._leave_all(RESET)
+
+    def stop(self, on_end: Callable[[], None]) -> None:
+        """The process is asked to stop; `on_end` is called when it has, or was killed while it tried."""
+        assert self.process is not None, "only what runs can stop"
+        self._on_end = on_end
+        process = self.process
+        Call(self.clock, self.clock.now + ns(STOP_TIMEOUT_S), ALARM, self._lose_patience, process)
+        process.stop(self._stopped)
+
+    def _stopped(self) -> None:
+        self.trace.add(ServerStopped(at=self.clock.now))
+        self._end()
+        self._leave_all(CLOSED)
+
+    def _leave_all(self, ending: Ending) -> None:
+        for line in self._lines.values():
+            for link in line.served():
+                link.server_leaves(ending)
+
+    def _lose_patience(self, call: Call) -> None:
+        if self.process is call.argument:
+            self.kill()
+
+    def _end(self) -> None:
+        assert self.process is not None, "only what runs can end"
+        self.process.end()
+        self.process = None
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            Call(self.clock, self.clock.now, ALARM, lambda _: on_end())
+
+    def lose_store(self, epoch: str) -> None:
+        """What the store holds is gone; the history that begins now has this epoch. No process may be running."""
+        assert self.process is None, "a store is not lost under a process"
+        record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
+        self.store.lose(epoch)
+
+    # Connections.
 
     def take(self, link: Link) -> ServerEnd | Syn:
         """As ServerMachine.take."""
-        return Syn.REFUSED if self.process is None else self.process
+        process = self.process
+        if process is None or process.is_leaving:
+            return Syn.REFUSED
+        instance = self.instances.choose(link.line.client)
+        if instance is None:
+            return Syn.REFUSED
+        taken_at = process.listener.take()
+        if taken_at is None:
+            return Syn.DROPPED
+        if self._is_plain:
+            return process
+        link.taken = Taken(instance, taken_at)
+        self.instances.took(instance)
+        return process
+
+    def released(self, link: Link) -> None:
+        """A process's end of a connection is gone."""
+        if not self._is_plain:
+            self.instances.gave_back(link.taken.instance)
 
     def next_connection_id(self) -> int:
         self._connections_opened += 1
         return self._connections_opened
 
+    # Instances.
 
-class Process:
-    """One server process, from its start until it is killed. It loads its run when somebody first asks for it, and keeps it."""
+    def replace(self, instance: int, *, is_graceful: bool) -> None:
+        """An instance is taken out: it takes nobody, and those that it has must go elsewhere."""
+        self.instances.take_out(instance)
+        if self.process is None:
+            return
+        if is_graceful:
+            self.process.go_away(instance)
+        for line in self._lines.values():
+            for link in line.served():
+                if link.taken.instance == instance and (not is_graceful or link.is_resting):
+                    link.server_leaves(CLOSED if is_graceful else RESET)
 
-    def __init__(self, host: ServerHost) -> None:
-        self.is_over = False
-        self._host = host
-        self._clock = host.clock
-        self._trace = host.trace
-        self._loaded: Run | None = None
-        self._alarm = Alarm(host.clock, self._next_deadline, self._ring)
-        self._peers: dict[int, Peer] = {}
-        self._requests: dict[int, HttpLink] = {}
-        stored = host.store.load()
-        self._trace.add(ServerStarted(at=self._clock.now, epoch=stored.epoch, head=stored.head))
-
-    @property
-    def _run(self) -> Run:
-        if self._loaded is None:
-            self._loaded = Run(self._host.store.load(), config=self._host.config, now=self._now())
-        return self._loaded
-
-    # The network speaks.
-
-    def upgrade_arrived(self, link: WebSocketLink) -> None:
-        link.upgrade()
-        connection_id = link.server_id = self._host.next_connection_id()
-        self._peers[connection_id] = Peer(connection_id, link, self.more_for)
-        self._opened(connection_id, Transport.WEBSOCKET, link.line.client)
-        self._pump()
-
-    def request_arrived(self, link: HttpLink, request: frames.RequestFrame) -> None:
-        connection_id = link.server_id = self._host.next_connection_id()
-        self._requests[connection_id] = link
-        self._opened(connection_id, Transport.POLLING, link.line.client)
-        self.frame_arrived(connection_id, request)
-
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
-        self._host.frames += 1
-        self._run.receive_frame(connection_id, frame, self._now())
-        self._pump()
-        if self._run.is_lagging(connection_id):
-            self._catch_up(connection_id)
-
-    def connection_lost(self, connection_id: int) -> None:
-        self._peers.pop(connection_id, None)
-        self._requests.pop(connection_id, None)
-        self._run.connection_lost(connection_id, self._now())
-        self._pump()
-
-    def bytes_taken(self, connection_id: int) -> None:
-        """Some bytes have arrived at a client whose send buffer was full."""
-        peer = self._peers.get(connection_id)
-        if peer is not None:
-            self._run.bytes_taken(connection_id, self._now())
-            self._pump()
-            peer.drain_now()
-
-    def released(self, link: Link) -> None:
-        """As ServerEnd.released."""
-
-    def more_for(self, peer: Peer) -> tuple[frames.Frame, int] | None:
-        """What a lagging reader is given next, and its size; None when it has everything, and is current from here on."""
-        batch = self._run.next_batch(peer.connection_id, self._now())
-        self._pump()
-        return None if batch is None else (batch.frame, _size(batch.frame))
+    def is_replaced(self, instance: int) -> bool:
+        """Whether an instance is out, and closes what it has when it is done with it."""
+        return not self.instances.is_up(instance)
 
     # What can be looked at.
 
-    def queues(self) -> Iterator[tuple[str, int, int]]:
-        """What it holds now: a name, how much, and the limit."""
-        if self._loaded is None:
-            return
-        config = self._run.config
-        yield "log window", self._run.head - self._run.oldest + 1, config.events_kept_max
-        yield "connections", self._run.connections, config.connections_per_run_max
-        yield "commit under way", self._run.events_under_way, config.appends_pending_max
-        waiting = max((peer.waiting for peer in self._peers.values()), default=0)
-        yield "control frames of one connection", waiting, CONTROL_FRAMES_MAX
+    def sample(self) -> WorkSampled | None:
+        """What the process has done since the last look; None without a capacity, or without a process."""
+        process = self.process
+        if process is None or self._costs is None:
+            return None
+        work, listener = process.work, process.listener
+        before = self._sampled if self._sampled[0] is process else (process, 0, 0, 0, 0, 0)
+        self._sampled = (process, work.jobs, work.waited, work.busy, process.shed, listener.dropped)
+        sample = WorkSampled(
+            at=self.clock.now,
+            jobs=work.jobs - before[1],
+            waited_s=(work.waited - before[2]) / NS_PER_S,
+            waited_max_s=work.waited_max / NS_PER_S,
+            busy_s=(work.busy - before[3]) / NS_PER_S,
+            shed=process.shed - before[4],
+            syns_dropped=listener.dropped - before[5],
+        )
+        work.waited_max = 0
+        return sample
 
-    # The pump.
+    # A machine for each process.
 
-    def _now(self) -> int:
-        return ORIGIN + self._clock.now
+    def new_machine(self) -> tuple[Work, Listener, Costs | None]:
+        """What a process that starts now works with."""
+        capacity = self._capacity
+        work = Work(self.clock, None if capacity is None else capacity.processors)
+        if capacity is None:
+            return work, Listener(work, None, 1), None
+        return work, Listener(work, capacity.accepts_per_s, capacity.accept_backlog_max), self._costs
 
-    def _next_deadline(self) -> int | None:
-        deadline = None if self.is_over or self._loaded is None else self._loaded.next_deadline()
-        return None if deadline is None else deadline - ORIGIN
+    def drawn_wait_ms(self, client: str) -> int:
+        """How long a client that is turned away over HTTP is to wait: there is no field for a spread, so it is drawn here."""
+        assert self._costs is not None, "only a server with a capacity sheds"
+        assert self._costs.shedding is not None, "and only if it is told to"
+        index = self._waits_drawn.get(client, 0)
+        self._waits_drawn[client] = index + 1
+        wait_ms, spread_ms = self._costs.shedding
+        return wait_ms + round(spread_ms * self._draws.uniform(f"shed/{client}", index))
 
-    def _ring(self) -> None:
-        self._run.handle_timeout(self._now())
-        self._pump()
-
-    def _opened(self, connection_id: int, transport: Transport, client: str) -> None:
-        # The token came with the upgrade, or with the request; whose it is, is known.
-        session_id = f"session-{connection_id}"
-        self._run.connection_opened(connection_id, transport, Identity(client), session_id, self._now())
-
-    def _pump(self) -> None:
-        run = self._run
-        while True:
-            append = run.events_to_append()
-            if append is not None:
-                self._host.store.commit(append, self._committed)
-            actions = run.take_actions()
-            if not actions:
-                break
-            for action in actions:
-                self._carry_out(action)
-        observations = run.take_observations()
-        if observations:
-            record_observations(self._trace, observations, self._clock.now)
-        self._alarm.arm()
-
-    def _committed(self, append: Append) -> None:
-        self._run.handle_appended(append, self._now())
-        self._pump()
-
-    def _carry_out(self, action: ServerAction) -> None:
-        match action:
-            case Deliver():
-                self._deliver(action)
-            case Send(connection_ids=connection_ids, frame=frame):
-                self._send(connection_ids, frame)
-            case Close(connection_ids=connection_ids):
-                for connection_id in connection_ids:
-                    self._close(connection_id, Ending(action.code, action.message, action.retry_after_ms))
-            case Authenticate(connection_id=connection_id):
-                peer = self._peers.get(connection_id)
-                if peer is not None:
-                    self._run.handle_authenticated(connection_id, Identity(peer.link.line.client), self._now())
-            case Retire():
-                self._loaded = None  # whoever comes next has it loaded anew
-            case _:
-                assert_never(action)
-
-    def _deliver(self, batch: Deliver) -> None:
-        size_bytes = _size(batch.frame)
-        for connection_id in batch.connection_ids:
-            peer = self._peers.get(connection_id)
-            if peer is None:
-                continue
-            if peer.is_blocked():
-                self._run.handle_refused(connection_id, batch, self._now())
-                peer.drain()
-                continue
-            peer.link.send_to_client(batch.frame, size_bytes)
-            if peer.is_blocked():
-                self._run.handle_blocked(connection_id, batch, self._now())
-                peer.drain()
-
-    def _send(self, connection_ids: tuple[int, ...], frame: frames.Frame) -> None:
-        size_bytes = _size(frame)
-        for connection_id in connection_ids:
-            peer = self._peers.get(connection_id)
-            if peer is None:
-                request = self._requests.pop(connection_id, None)
-                if request is not None:
-                    record_answers(self._trace, request.line.client, frame, self._clock.now)
-                    request.answer(frame, ANSWER_HEAD_BYTES + size_bytes)
-                continue
-            record_answers(self._trace, peer.link.line.client, frame, self._clock.now)
-            if not peer.send(frame, size_bytes):
-                self._run.too_slow(connection_id, self._now())
-
-    def _close(self, connection_id: int, ending: Ending) -> None:
-        peer = self._peers.pop(connection_id, None)
-        if peer is not None:
-            peer.close(ending)
-        request = self._requests.pop(connection_id, None)
-        if request is not None and request.request is not None:
-            request.answer(failed(request.request, ending), ANSWER_HEAD_BYTES)
-
-    def _catch_up(self, connection_id: int) -> None:
-        """Give a lagging reader what it takes now; its drain goes on with the rest."""
-        peer = self._peers.get(connection_id)
-        while peer is not None and self._run.is_lagging(connection_id):
-            if peer.is_blocked():
-                peer.drain()
-                return
-            more = self.more_for(peer)
-            if more is not None:
-                peer.link.send_to_client(*more)
-            peer = self._peers.get(connection_id)
+    def _costs_of(self, capacity: Capacity) -> Costs:
+        draws, shedding = self._draws, capacity.shedding
+        return Costs(
+            Cost(capacity.handshake_cost, draws, "handshake"),
+            Cost(capacity.authentication_cost, draws, "authentication"),
+            Cost(capacity.frame_cost, draws, "frame"),
+            Cost(capacity.delivery_cost, draws, "delivery"),
+            Cost(capacity.replay_event_cost, draws, "replay"),
+            None if shedding is None else ns(shedding.queue_wait_max_s),
+            None if shedding is None else (_ms(shedding.retry_after_s), _ms(shedding.spread_s)),
+            (self.config.connections_per_run_max + capacity.accept_backlog_max) * FRAMES_OF_ONE_MAX,
+        )
 
 
-def _size(frame: frames.Frame) -> int:
-    return websocket_bytes(encoded_bytes(frame), is_masked=False)
+def _ms(seconds: float) -> int:
+    return ns(seconds) // NS_PER_MS

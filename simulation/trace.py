@@ -4,13 +4,14 @@ Everything that is judged, counted or plotted is read from a trace, and from not
 told in the same words. `recording` has the functions that write it, the same in both worlds.
 
     who        records
-    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, ServerStarted, ServerKilled, QueueSampled
+    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, ServerStarted, ServerKilled, ServerStopped, QueueSampled,
+               WorkSampled
     a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
     a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
-    the store  LogStored, EntryStored (at the end)
+    the store  LogStored, EntryStored (at the end, and when a fault takes it)
 
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
 which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
@@ -93,6 +94,26 @@ class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc
 
 
 class ServerKilled(_Record, frozen=True, tag="server_killed", kw_only=True, gc=False): ...
+
+
+class ServerStopped(_Record, frozen=True, tag="server_stopped", kw_only=True, gc=False):
+    """A server process has ended by itself, after it was asked to and had stored what it had accepted."""
+
+
+class WorkSampled(_Record, frozen=True, tag="work_sampled", kw_only=True, gc=False):
+    """What the machine of a server with a capacity has done since the last sample of this process.
+
+    jobs: taken up, of those that cost time; waited_s: how long these had waited, all together, and waited_max_s at the most.
+    busy_s: time of processors spent on what was finished. shed: clients that were turned away for want of time. syns_dropped:
+    SYNs that found the backlog full.
+    """
+
+    jobs: int
+    waited_s: float
+    waited_max_s: float
+    busy_s: float
+    shed: int = 0
+    syns_dropped: int = 0
 
 
 class QueueSampled(_Record, frozen=True, tag="queue_sampled", kw_only=True, gc=False):
@@ -344,14 +365,15 @@ class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=Fal
         return publish_id_of(self.data)
 
 
-WorldRecord = TraceStarted | FaultHappened | FaultOver | PathTroubled | ServerStarted | ServerKilled | QueueSampled
+WorldRecord = TraceStarted | FaultHappened | FaultOver | PathTroubled | QueueSampled | WorkSampled
+LifeRecord = ServerStarted | ServerKilled | ServerStopped
 AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
 ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
 StoreRecord = LogStored | EntryStored
 ClientRecord = AskedRecord | ToldRecord | DriverRecord
-Record = WorldRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured
+Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)

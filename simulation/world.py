@@ -21,12 +21,14 @@ from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
 from simulation.counts import Counts, count
 from simulation.draws import Draws
 from simulation.facts import Facts, facts_of
-from simulation.faults import Fault, LineFault, ServerRestart
+from simulation.faults import Fault, ServerFault
 from simulation.line import Line
 from simulation.recording import begin_trace, record_stored
 from simulation.scenario import Group, Scenario
+from simulation.server_faults import ServerTroubles
 from simulation.server_host import ServerHost
 from simulation.store import SimulatedStore
+from simulation.tokens import Issuer
 from simulation.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
 from simulation.workload import Work
 
@@ -84,13 +86,24 @@ class World:
         run_id = str(UUID(bytes=_id_bytes(scenario.seed, replication, "run")))
         self.trace = begin_trace(scenario, run_id)
         epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
-        self.store = store_type(clock, draws.of("store"), run_id, epoch, ns(scenario.server.commit_time_s))
-        self.server = ServerHost(clock, self.store, scenario.server.config, self.trace)
-        self._listen = listen
+        part = scenario.server
+        self.store = store_type(
+            clock,
+            draws.of("store"),
+            run_id,
+            epoch,
+            ns(part.commit_time_s),
+            law=part.commit_time,
+            event_time=ns(part.commit_event_time_s),
+        )
         self.lines: dict[str, Line] = {}
+        self.server = ServerHost(clock, self.store, part, self.trace, draws, self.lines)
+        self._troubles = ServerTroubles(self.server, self._over, self._new_epoch)
+        self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
+        self._listen = listen
         self.clients: dict[str, ClientHost] = {}
         self._last_sampled: dict[tuple[str, str], int] = {}
-        self._restarts_under_way = 0
+        self._epochs = 1
         for group in scenario.groups:
             for name in group.client_names:
                 self._add_client(name, group)
@@ -127,7 +140,9 @@ class World:
             draws=self._draws.of(name),
         )
         self.lines[name] = line
-        self.clients[name] = ClientHost(session, line, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen)
+        self.clients[name] = ClientHost(
+            session, line, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen, self._tokens
+        )
 
     def _arrive(self, call: Call) -> None:
         group, visit = call.argument
@@ -143,13 +158,9 @@ class World:
     def _begin_fault(self, call: Call) -> None:
         fault: Fault = call.argument
         self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
-        if isinstance(fault, ServerRestart):
-            self._restarts_under_way += 1
-            if self._restarts_under_way == 1:
-                self.server.kill()
-                for line in self.lines.values():
-                    line.server_died()
-        elif isinstance(fault, LineFault):
+        if isinstance(fault, ServerFault):
+            self._troubles.begin(fault)
+        else:
             for line in self._hit_by(fault):
                 line.begin(fault)
         if hasattr(fault, "duration_s"):
@@ -157,14 +168,19 @@ class World:
 
     def _end_fault(self, call: Call) -> None:
         fault: Fault = call.argument
-        if isinstance(fault, ServerRestart):
-            self._restarts_under_way -= 1
-            if self._restarts_under_way == 0:
-                self.server.start()
-        elif isinstance(fault, LineFault):
+        if isinstance(fault, ServerFault):
+            self._troubles.end(fault)
+        else:
             for line in self._hit_by(fault):
                 line.end(fault)
+            self._over(fault)
+
+    def _over(self, fault: Fault) -> None:
         self.trace.add(FaultOver(at=self.clock.now, fault=fault))
+
+    def _new_epoch(self) -> str:
+        self._epochs += 1
+        return _id_bytes(self.scenario.seed, self._draws.replication, f"epoch {self._epochs}").hex()
 
     def _note_path_trouble(self, client: str, what: PathTrouble, until: int) -> None:
         self.trace.add(PathTroubled(at=self.clock.now, client=client, what=what, until=until))
@@ -187,6 +203,9 @@ class World:
         if self.server.process is not None:
             for queue, length, limit in self.server.process.queues():
                 self._note("server", queue, length, limit)
+            done = self.server.sample()
+            if done is not None:
+                self.trace.add(done)
         for name, client in self.clients.items():
             for queue, length, limit in client.queues():
                 self._note(name, queue, length, limit)

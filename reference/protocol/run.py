@@ -15,6 +15,8 @@ gives None. It says how long a fan-out took, for that decides when the next batc
 A run in which nobody has been for a while asks to be dropped (`Retire`); whoever comes next has it loaded anew.
 """
 
+from collections.abc import Sequence
+
 from reference.protocol import frames
 from reference.protocol.accounts import account_of_run
 from reference.protocol.actions import Close, Deliver, ServerAction
@@ -39,6 +41,8 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import RunStatistics
 from reference.protocol.timers import NS_PER_MS, ns
 
+GOING_AWAY = CloseCode.GOING_AWAY
+
 
 class Run:
     """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
@@ -52,8 +56,7 @@ class Run:
         self._desk = RunDesk(config)
         self._appending = Appending(self._desk, self._sequencer)
         self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
-        self._attendance = self._gathering.attendance
-        self._readers = Readers(self._desk, self._fan_out, self._attendance)
+        self._readers = Readers(self._desk, self._fan_out, self._gathering.attendance)
         self._connections: dict[int, Connection] = {}
         self._idling = Idling(self._desk)
         self._parts = (self._desk, self._log, self._sequencer, self._gathering)
@@ -172,21 +175,20 @@ class Run:
 
     def handle_append_failed(self, now: int, message: str) -> None:
         """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""
-        self.close(CloseCode.OVERLOADED, f"the store failed: {message}", now)
+        for connection in tuple(self._connections.values()):
+            self._close(connection, CloseCode.OVERLOADED, f"the store failed: {message}", now)
 
     # The operator speaks.
 
-    def go_away(self, now: int, *, retry_after_ms: int, spread_ms: int) -> None:
-        """Ask every client to come back later, and close. Times in ms, at most a day."""
-        websockets = tuple(c.connection_id for c in self._connections.values() if c.state is ConnectionState.LIVE)
-        goaway = frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
-        self._desk.send(websockets, goaway)
-        self.close(CloseCode.GOING_AWAY, "the server is going away", now, retry_after_ms=retry_after_ms)
-
-    def close(self, code: CloseCode, message: str, now: int, *, retry_after_ms: int | None = None) -> None:
-        """Close every connection."""
-        for connection in list(self._connections.values()):
-            self._close(connection, code, message, now, retry_after_ms=retry_after_ms)
+    def go_away(
+        self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+    ) -> None:
+        """Ask every client, or those on these connections, to come back later, and close. Times in ms, at most a day."""
+        leaving = [self._connections[number] for number in (self._connections if of is None else of)]
+        goaway = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
+        self._desk.send(tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET), goaway)
+        for connection in leaving:
+            self._close(connection, code, "come back later", now, retry_after_ms=retry_after_ms)
 
     # Time passes.
 
@@ -202,12 +204,10 @@ class Run:
     # Output, drained.
 
     def take_actions(self) -> list[ServerAction]:
-        actions, self._desk.actions = self._desk.actions, []
-        return actions
+        return self._desk.take_actions()
 
     def take_observations(self) -> list[Observation]:
-        observations, self._desk.observations = self._desk.observations, []
-        return observations
+        return self._desk.take_observations()
 
     # What can be looked at.
 
@@ -230,11 +230,11 @@ class Run:
 
     @property
     def active_users(self) -> tuple[str, ...]:
-        return self._attendance.users
+        return self._gathering.attendance.users
 
     @property
     def cursors(self) -> dict[str, Data]:
-        return self._attendance.cursors
+        return self._gathering.attendance.cursors
 
     @property
     def connections(self) -> int:

@@ -72,6 +72,16 @@ class RunDesk:
         self.actions: list[ServerAction] = []
         self.observations: list[Observation] = []
 
+    def take_actions(self) -> list[ServerAction]:
+        """Empty the tray."""
+        actions, self.actions = self.actions, []
+        return actions
+
+    def take_observations(self) -> list[Observation]:
+        """Empty the tray."""
+        observations, self.observations = self.observations, []
+        return observations
+
     def send(self, connection_ids: tuple[int, ...], frame: Frame | None) -> None:
         """Send a frame, if there is one, to those connections, if there are any."""
         if connection_ids and frame is not None:
