@@ -26,7 +26,7 @@ from simulation.network import (
     request_kind,
     websocket_bytes,
 )
-from simulation.recording import record_actions, record_frame, record_loss, record_outcomes
+from simulation.recording import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
 from simulation.tokens import Issuer
 from simulation.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
 
@@ -37,8 +37,37 @@ CONNECTIONS_MAX = 64
 _LEFT = Ending(None, "the client has left")
 
 
+class _Pool:
+    """The connections of one polling lane: a request takes an idle one, or opens another."""
+
+    __slots__ = ("connection_id", "links", "token")
+
+    def __init__(self, connection_id: int, token: str | None) -> None:
+        self.connection_id = connection_id
+        self.token = token
+        self.links: list[HttpLink] = []
+
+
 class ClientHost:
-    """One client on its line."""
+    """One client on its line. Its session has one WebSocket and one polling lane at the most, so there is one place for each."""
+
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_has_bottleneck",
+        "_line",
+        "_listen",
+        "_machine",
+        "_pool",
+        "_send_buffer_bytes",
+        "_tokens",
+        "_trace",
+        "_websocket",
+        "_websocket_id",
+        "frames",
+        "name",
+        "session",
+    )
 
     def __init__(
         self,
@@ -60,11 +89,10 @@ class ClientHost:
         self._listen = listen
         self._tokens = tokens
         self._has_bottleneck = line.ways.up.counts_bytes
-        self._websockets: dict[int, WebSocketLink] = {}
-        self._pools: dict[int, list[HttpLink]] = {}
-        self._pool_of: dict[HttpLink, int] = {}
-        self._token_of_pool: dict[int, str | None] = {}
-        self._alarm = Alarm(line.clock, session.next_deadline, self._ring)
+        self._websocket: WebSocketLink | None = None
+        self._websocket_id = 0
+        self._pool: _Pool | None = None
+        self._alarm = Alarm(line.clock, self)
         self.frames = 0
         """That have reached the session's machine."""
 
@@ -112,7 +140,7 @@ class ClientHost:
         self._pump()
 
     def connection_ended(self, connection_id: int, ending: Ending) -> None:
-        del self._websockets[connection_id]
+        self._websocket = None
         now = self._clock.now
         record_loss(
             self._trace,
@@ -133,7 +161,8 @@ class ClientHost:
         self.frames += 1
         if self._listen is not None:
             self._listen(self.name, now, "received", connection_id, frame)
-        record_frame(self._trace, self.name, connection_id, frame, now)
+        if type(frame) in RECORDED_FRAMES:
+            record_frame(self._trace, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
         self._pump()
 
@@ -144,17 +173,17 @@ class ClientHost:
     def bytes_of_answer_arrived(self, link: HttpLink) -> None:
         if link.request is not None:
             request = request_kind(link.request)
-            self.session.bytes_received(self._pool_of[link], self._clock.now, request=request)
+            self.session.bytes_received(self._pool_with(link).connection_id, self._clock.now, request=request)
             self._pump()
 
     def request_answered(self, link: HttpLink, answer: frames.Frame) -> None:
-        self.frame_arrived(self._pool_of[link], answer)
+        self.frame_arrived(self._pool_with(link).connection_id, answer)
 
     def http_ended(self, link: HttpLink, failure: frames.RequestFailed | None) -> None:
-        connection_id = self._pool_of.pop(link)
-        self._pools[connection_id].remove(link)
+        pool = self._pool_with(link)
+        pool.links.remove(link)
         if failure is not None:
-            self.frame_arrived(connection_id, failure)
+            self.frame_arrived(pool.connection_id, failure)
 
     def _give_token(self, _: Call) -> None:
         assert self._tokens is not None, "it has been asked for one"
@@ -172,7 +201,10 @@ class ClientHost:
 
     # The pump.
 
-    def _ring(self) -> None:
+    def next_deadline(self) -> int | None:
+        return self.session.next_deadline()
+
+    def ring(self) -> None:
         self.session.handle_timeout(self._clock.now)
         self._pump()
 
@@ -194,12 +226,12 @@ class ClientHost:
                 for connection_id in connection_ids:
                     self._send(connection_id, frame)
             case Open(connection_id=connection_id, transport=Transport.WEBSOCKET, token=token):
-                self._websockets[connection_id] = WebSocketLink(
-                    self._line, self, connection_id, self._machine, self._send_buffer_bytes, token
-                )
+                assert self._websocket is None, "a session leaves its WebSocket before it opens another"
+                self._websocket_id = connection_id
+                self._websocket = WebSocketLink(self._line, self, connection_id, self._machine, self._send_buffer_bytes, token)
             case Open(connection_id=connection_id, token=token):
-                self._pools[connection_id] = []
-                self._token_of_pool[connection_id] = token
+                assert self._pool is None, "a session leaves its polling lane before it opens another"
+                self._pool = _Pool(connection_id, token)
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     self._close(connection_id, Ending(code, message))
@@ -217,25 +249,33 @@ class ClientHost:
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
             self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
             return
-        link = self._websockets.get(connection_id)
-        if link is not None:
+        link = self._websocket
+        if link is not None and connection_id == self._websocket_id:
             link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True))
 
     def _idle_link(self, connection_id: int) -> HttpLink:
-        pool = self._pools[connection_id]
-        for link in pool:
+        pool = self._pool
+        assert pool is not None, "requests are sent on an open lane"
+        assert pool.connection_id == connection_id, "and there is one at a time"
+        for link in pool.links:
             if link.request is None:
                 return link
-        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes, self._token_of_pool[connection_id])
-        pool.append(link)
-        self._pool_of[link] = connection_id
+        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes, pool.token)
+        pool.links.append(link)
         return link
 
+    def _pool_with(self, link: HttpLink) -> _Pool:
+        pool = self._pool
+        assert pool is not None, "a link of a lane that was left tells nothing any more"
+        assert link in pool.links, "nor does one of another lane"
+        return pool
+
     def _close(self, connection_id: int, ending: Ending) -> None:
-        websocket = self._websockets.pop(connection_id, None)
-        if websocket is not None:
+        websocket, pool = self._websocket, self._pool
+        if websocket is not None and connection_id == self._websocket_id:
+            self._websocket = None
             websocket.client_leaves(ending)
-        self._token_of_pool.pop(connection_id, None)
-        for link in self._pools.pop(connection_id, ()):
-            del self._pool_of[link]
-            link.client_leaves(_LEFT)
+        elif pool is not None and connection_id == pool.connection_id:
+            self._pool = None
+            for link in pool.links:
+                link.client_leaves(_LEFT)

@@ -9,7 +9,8 @@ fault cannot stop what is already there.
 """
 
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, Protocol
 
 import simpy
 from simpy.events import EventPriority
@@ -21,49 +22,65 @@ ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
 class Clock(simpy.Environment):
     """The time of one simulated world, in ns."""
 
-    now: int  # ints go in, so ints come out
+    now: int = property(attrgetter("_now"))  # type: ignore[assignment] # SimPy's own property, without a call in Python
+    """Ints go in, so ints come out."""
 
     def __init__(self) -> None:
         super().__init__(initial_time=0)
 
 
-class Call(simpy.Event):
-    """`function(call)` is called once, at its time."""
+class Call:
+    """`function(call)` is called once, at its time.
+
+    What SimPy's queue asks of an event, and no more: not a subclass of simpy.Event, whose instances have a dictionary each. Of
+    these there are as many as there are things on their way.
+    """
+
+    __slots__ = ("argument", "callbacks")
+
+    _ok = True  # SimPy raises what failed; a call does not fail
 
     def __init__(
         self, clock: Clock, at: int, order: EventPriority, function: Callable[["Call"], None], argument: Any = None
     ) -> None:
-        # What simpy.Timeout does, with an order among equals.
-        self.env = clock
-        self.callbacks = [function]
+        self.callbacks = (function,)
         self.argument = argument
-        self._value = None
-        self._ok = True
-        clock.schedule(self, order, at - clock.now)
+        clock.schedule(self, order, at - clock.now)  # type: ignore[arg-type] # all of an event that the queue asks for
+
+
+class Ringing(Protocol):
+    """Whoever has an alarm."""
+
+    def next_deadline(self) -> int | None:
+        """When it is to ring, in ns of the clock; None: not at all."""
+
+    def ring(self) -> None: ...
 
 
 class Alarm:
     """One host's one alarm. SimPy cannot take an event back, so an alarm that goes off too early is ignored or set again."""
 
-    def __init__(self, clock: Clock, next_deadline: Callable[[], int | None], ring: Callable[[], None]) -> None:
+    __slots__ = ("_clock", "_owner", "_set_to")
+
+    def __init__(self, clock: Clock, owner: Ringing) -> None:
         self._clock = clock
-        self._next_deadline = next_deadline
-        self._ring = ring
+        self._owner = owner
         self._set_to: int | None = None
 
     def arm(self) -> None:
-        """See to it that `ring` is called at the machine's next deadline, whatever that is by then."""
-        deadline = self._next_deadline()
-        if deadline is None or (self._set_to is not None and self._set_to <= deadline):
+        """See to it that the owner rings at its next deadline, whatever that is by then."""
+        deadline = self._owner.next_deadline()
+        set_to = self._set_to
+        if deadline is None or (set_to is not None and set_to <= deadline):
             return
-        self._set_to = max(deadline, self._clock.now)
-        Call(self._clock, self._set_to, ALARM, self._went_off)
+        self._set_to = at = max(deadline, self._clock.now)
+        Call(self._clock, at, ALARM, self._went_off)
 
     def _went_off(self, call: Call) -> None:
         if self._set_to != self._clock.now:
             return  # it was set to an earlier time after this one, and has rung
         self._set_to = None
-        deadline = self._next_deadline()
+        deadline = self._owner.next_deadline()
         if deadline is not None and deadline <= self._clock.now:
-            self._ring()
+            self._owner.ring()
         self.arm()

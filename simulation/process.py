@@ -45,7 +45,7 @@ class Process:
         self._trace = host.trace
         self._origin = host.wall_clock_ahead
         self._loaded: Run | None = None
-        self._alarm = Alarm(host.clock, self._next_deadline, self._ring)
+        self._alarm = Alarm(host.clock, self)
         self._is_ringing = False
         self._peers: dict[int, Peer] = {}
         self._requests: dict[int, HttpLink] = {}
@@ -260,13 +260,13 @@ class Process:
     def _now(self) -> int:
         return self._origin + self._clock.now
 
-    def _next_deadline(self) -> int | None:
+    def next_deadline(self) -> int | None:
         if self.work.is_over or self._loaded is None or self._is_ringing:
             return None
         deadline = self._loaded.next_deadline()
         return None if deadline is None else deadline - self._origin
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
         self._is_ringing = True
         self.work.submit(0, self._handle_timeout)
 

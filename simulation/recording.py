@@ -200,6 +200,10 @@ def record_loss(
         trace.add(WaitAsked(at=now, client=client, retry_after_ms=retry_after_ms))
 
 
+RECORDED_FRAMES = frozenset({frames.Goaway, frames.RequestFailed})
+"""What `record_frame` records anything of."""
+
+
 def record_frame(trace: Trace, client: str, connection_id: int, frame: frames.Frame, now: int) -> None:
     """A frame that came to `client`: only what bears on its manners is recorded."""
     if isinstance(frame, frames.Goaway):

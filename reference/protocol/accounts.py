@@ -37,7 +37,6 @@ def account_of_client(
             Held("held events", inbox.held, config.inbox_held_max),
             Held("remembered pings", pulse.remembered, PINGS_REMEMBERED_MAX),
             Held("timers", len(desk.timers), len(Timer)),
-            Held("entries in the timer heap", desk.timers.entries, 64 * len(Timer)),
         ),
     )
 

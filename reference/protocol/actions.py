@@ -5,14 +5,13 @@ ways; the polling transport of a client is a connection too, on which each reque
 `RequestFailed`); to the server each of those requests is a connection of its own.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from reference.protocol.frames import Events, Frame
 from reference.protocol.states import Transport
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """Client: open a connection; report `connection_opened` or `connection_lost`. For polling there is nothing to report:
     requests may follow at once."""
 
@@ -21,16 +20,14 @@ class Open:
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send one frame on each of these connections; encode it once."""
 
     connection_ids: tuple[int, ...]
     frame: Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """Close these connections, after what was sent before. Nothing is to be reported about them any more.
 
     `code` None: cut it, the peer does not answer. On an HTTP request: answer with this error.
@@ -42,21 +39,18 @@ class Close:
     retry_after_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
+class RefreshToken(msgspec.Struct, frozen=True):
     """Client: get a new token from the application and give it to `handle_token`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(msgspec.Struct, frozen=True):
     """Server: find out whose token this is and report `handle_authenticated`."""
 
     connection_id: int
     token: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """Server: push this batch, encoded and framed once, to each of these readers without blocking.
 
     Report `handle_refused` for a reader that took nothing, `handle_blocked` for one that took it and can take no more now.
@@ -68,8 +62,7 @@ class Deliver:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(msgspec.Struct, frozen=True):
     """Server: nobody has been in this run for a while. Drop it from memory; load it anew when somebody comes."""
 
 

@@ -7,6 +7,13 @@ from reference.protocol.timers import NS_PER_S
 class Allowance:
     """Full at first. Times in ns."""
 
+    __slots__ = (
+        "_at",
+        "_burst",
+        "_left",
+        "_per_s",
+    )
+
     def __init__(self, per_s: float, burst: int) -> None:
         self._per_s = per_s
         self._burst = float(burst)

@@ -8,7 +8,6 @@ Chance is drawn by (purpose, index), never from a stream that others share: the 
 the same whatever else happens in the world, which is what makes two policies comparable.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -25,8 +24,7 @@ class Draws(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """What a policy may know about the attempt that it is to time.
 
     failures: attempts failed since the last useful connection; 0 for the first wait after a live session was lost.
@@ -92,12 +90,26 @@ def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
 class AskedWait:
     """The time before which the server wants to hear nothing of this client, in ns; one for all its transports."""
 
+    __slots__ = ("not_before",)
+
     def __init__(self) -> None:
         self.not_before = 0
 
 
 class Reconnector:
     """Counts failures and times attempts for one client on one transport."""
+
+    __slots__ = (
+        "_asked",
+        "_draws",
+        "_index",
+        "_policy",
+        "_previous_s",
+        "_purpose",
+        "_spread_asked_s",
+        "failures",
+        "first_spread_s",
+    )
 
     def __init__(
         self, policy: ReconnectPolicy, draws: Draws, first_spread_s: float, asked: AskedWait, purpose: str = "backoff"

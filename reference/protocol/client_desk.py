@@ -6,11 +6,13 @@ from reference.protocol.actions import ClientAction
 from reference.protocol.config import ClientConfig
 from reference.protocol.outcomes import Outcome
 from reference.protocol.tally import Tally
-from reference.protocol.timers import Timers
+from reference.protocol.timers import FewTimers
 
 
 class Timer(enum.Enum):
     """Everything that a client session waits for."""
+
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
     CONNECT = "the connection is to be open, or welcomed, by now"
     RETRY = "the next attempt"
@@ -33,9 +35,25 @@ class Timer(enum.Enum):
 class Desk:
     """One per session; the session's parts put their work on it."""
 
+    __slots__ = ("actions", "config", "outcomes", "tally", "timers")
+
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
-        self.timers: Timers[Timer] = Timers()
+        self.timers: FewTimers[Timer] = FewTimers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []
         self.tally = Tally()
+
+    def take_actions(self) -> list[ClientAction]:
+        """What waits, in order."""
+        if not self.actions:
+            return []
+        actions, self.actions = self.actions, []
+        return actions
+
+    def take_outcomes(self) -> list[Outcome]:
+        """What waits, in order."""
+        if not self.outcomes:
+            return []
+        outcomes, self.outcomes = self.outcomes, []
+        return outcomes

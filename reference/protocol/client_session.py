@@ -40,6 +40,18 @@ class ClientSession:
     the config's fields say.
     """
 
+    __slots__ = (
+        "_desk",
+        "_links",
+        "_pulse",
+        "_receiving",
+        "_record",
+        "_sending",
+        "_timers",
+        "client_id",
+        "config",
+    )
+
     def __init__(
         self,
         client_id: str,
@@ -192,13 +204,11 @@ class ClientSession:
 
     def take_actions(self) -> list[ClientAction]:
         """What the driver has to do, in order."""
-        actions, self._desk.actions = self._desk.actions, []
-        return actions
+        return self._desk.take_actions()
 
     def take_outcomes(self) -> list[Outcome]:
         """What the application has to know, in order."""
-        outcomes, self._desk.outcomes = self._desk.outcomes, []
-        return outcomes
+        return self._desk.take_outcomes()
 
     # What can be looked at.
 
@@ -255,19 +265,19 @@ class ClientSession:
         self._receiving.bytes_came(now)
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
-        if type(frame) not in CLIENT_MAY_RECEIVE[self.state]:
+        if type(frame) not in CLIENT_MAY_RECEIVE[self._links.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
         self._heard(now)
         match frame:
-            case frames.Welcome():
-                self._welcomed(frame, now)
-            case frames.SnapshotFrame():
-                self._receiving.snapshot(frame, now)
-            case frames.Events():
+            case frames.Events():  # first, because most frames are
                 if self._receiving.events(frame.events, now):
                     self._links.leave_for_gap(f"event {self.position[1] + 1} is missing", now)
                 elif self._receiving.ack_due(now):
                     self._send(self._receiving.take_ack())
+            case frames.Welcome():
+                self._welcomed(frame, now)
+            case frames.SnapshotFrame():
+                self._receiving.snapshot(frame, now)
             case frames.Presence():
                 self._desk.outcomes += self._receiving.roster.presence(frame)
             case frames.Cursors():
@@ -332,14 +342,14 @@ class ClientSession:
 
     def _send_waiting(self, now: int) -> None:
         """Send what waits, on whatever carries the session now."""
-        lane = self._links.lane
-        if self.state.has_websocket:
+        state, lane = self._links.state, self._links.lane
+        if state.has_websocket:
             messages, cursor = self._sending.take(now, as_one_body=False)
             for message in messages:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
-        elif self.state.is_polling and lane.may_publish(now):
+        elif state.is_polling and lane.may_publish(now):
             messages, cursor = self._sending.take(now, as_one_body=True)
             if messages or cursor is not None:
                 lane.publish(messages, cursor, now)

@@ -6,7 +6,6 @@ A round trip is measured by one clock, the client's, from a ping to its own pong
 
 import enum
 import math
-from collections import deque
 
 import msgspec
 
@@ -87,8 +86,18 @@ def percentile(ascending: list[float], fraction: float) -> float:
 class HealthRecord:
     """What a client remembers to judge its health by. Bounded by `samples_max`."""
 
+    __slots__ = (
+        "_round_trips",
+        "_samples_max",
+        "_was_connected",
+        "accepted",
+        "failed",
+        "reconnections",
+    )
+
     def __init__(self, samples_max: int) -> None:
-        self._round_trips: deque[int] = deque(maxlen=samples_max)
+        self._samples_max = samples_max
+        self._round_trips: list[int] = []  # not a deque, which takes 0.7 KiB when it is empty
         self.accepted = 0
         self.failed = 0
         self.reconnections = 0
@@ -102,6 +111,7 @@ class HealthRecord:
     def round_trip(self, duration: int) -> None:
         """A ping was answered after `duration` ns."""
         self._round_trips.append(duration)
+        del self._round_trips[: -self._samples_max]
 
     @property
     def last_round_trip_ms(self) -> float | None:

@@ -7,7 +7,6 @@ The server has a limit of its own (`ServerConfig.silence_max_s`): a client of wh
 says with `quiet_max_s` what it can promise; a server that is to serve clients that never ping needs a limit to match.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -15,8 +14,7 @@ import msgspec
 from reference.protocol.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(msgspec.Struct, frozen=True):
     """What a policy may know of a connection that is welcomed, in seconds.
 
     pinged_s: since the last ping. heard_s: since the last byte from the server. unanswered_s: since the oldest ping after which
@@ -28,8 +26,7 @@ class Signs:
     unanswered_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """In how many seconds a ping is due, and the connection dead, if nothing is heard before. 0 or less: now; None: never."""
 
     ping_s: float | None

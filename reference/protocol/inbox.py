@@ -6,13 +6,13 @@ can bring. Two transports may feed one inbox at the same time, as they do while 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from reference.protocol.events import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """What became of a batch. `gap`: a number between the position and the batch is missing."""
 
     deliver: list[Event]
@@ -23,30 +23,39 @@ class Received:
 class Inbox:
     """Order, duplicates and gaps of one client in one run."""
 
+    __slots__ = (
+        "_held",
+        "_held_max",
+        "epoch",
+        "last",
+    )
+
     def __init__(self, held_max: int) -> None:
         self._held_max = held_max
-        self._held: dict[int, Event] = {}
+        self._held: dict[int, Event] | None = None  # made when the first is missing
         self.epoch: str | None = None
         self.last = 0
 
     @property
     def held(self) -> int:
         """How many events wait for one that is missing."""
-        return len(self._held)
+        return len(self._held) if self._held else 0
 
     def start_at(self, epoch: str, sequence_number: int) -> None:
         """Take a new position: everything up to `sequence_number` in `epoch` is known by other means."""
         if epoch != self.epoch or sequence_number < self.last:
-            self._held.clear()  # what is held belongs to a history that is gone
+            self._held = None  # what is held belongs to a history that is gone
         self.epoch = epoch
         self.last = sequence_number
-        self._held = {number: event for number, event in self._held.items() if number > sequence_number}
+        if self._held:
+            self._held = {number: event for number, event in self._held.items() if number > sequence_number}
 
     def receive(self, events: Iterable[Event]) -> Received:
         """Sort a batch: what to hand over now, what was known, and whether something is missing."""
         deliver: list[Event] = []
         duplicates = 0
-        self._release(deliver)
+        if self._held:
+            self._release(self._held, deliver)
         for event in events:
             number = event.sequence_number
             assert number is not None, "only sequenced events come in an events frame"
@@ -55,14 +64,16 @@ class Inbox:
                 deliver.append(event)
                 if self._held:
                     self._held.pop(number, None)  # a position that was moved may stand right before what is held
-                    self._release(deliver)
-            elif number <= self.last or number in self._held:
+                    self._release(self._held, deliver)
+            elif number <= self.last or (self._held and number in self._held):
                 duplicates += 1
-            elif len(self._held) < self._held_max:
+            elif self.held < self._held_max:
+                if self._held is None:
+                    self._held = {}
                 self._held[number] = event
         return Received(deliver, duplicates, bool(self._held))
 
-    def _release(self, deliver: list[Event]) -> None:
-        while (event := self._held.pop(self.last + 1, None)) is not None:
+    def _release(self, held: dict[int, Event], deliver: list[Event]) -> None:
+        while (event := held.pop(self.last + 1, None)) is not None:
             self.last += 1
             deliver.append(event)

@@ -30,6 +30,27 @@ _HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_open
 class Links:
     """Owns the state of one client session and the connections that it opens."""
 
+    __slots__ = (
+        "_client_id",
+        "_desk",
+        "_fallback",
+        "_generation",
+        "_last_connection_id",
+        "_probes",
+        "_pulse",
+        "_receiving",
+        "_sending",
+        "_timers",
+        "_troubled_since",
+        "lane",
+        "reconnector",
+        "session_id",
+        "state",
+        "token",
+        "websocket",
+        "websocket_generation",
+    )
+
     def __init__(
         self,
         client_id: str,

@@ -29,6 +29,8 @@ class Session:
 class Membership:
     """Sessions by client id; bounded by the run's connections and the grace of those that went away."""
 
+    __slots__ = ("_sessions",)
+
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 

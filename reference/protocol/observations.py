@@ -1,6 +1,6 @@
 """What a run lets its driver observe, for monitors, metrics and logs. Observing changes nothing."""
 
-from dataclasses import dataclass
+import msgspec
 
 from reference.protocol.errors import RejectCode
 from reference.protocol.frames import FallbackReason, Outcome, Report
@@ -8,8 +8,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.states import Transport
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """A session has a connection. `is_return`: the client had been welcomed before, by its own word."""
 
     connection_id: int
@@ -23,8 +22,7 @@ class Joined:
     """Events between its position and the head."""
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """A session's connection has ended: `code` is ours if we closed it, else None, and `peer_code` the peer's if it gave one."""
 
     connection_id: int
@@ -34,16 +32,14 @@ class Left:
     peer_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A WebSocket was closed before it was welcomed."""
 
     connection_id: int
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class FellBack:
+class FellBack(msgspec.Struct, frozen=True):
     """A client came by polling that had a WebSocket before, or has none. `reason` is by its own word."""
 
     session_id: str
@@ -52,16 +48,14 @@ class FellBack:
     reason: FallbackReason | None
 
 
-@dataclass(frozen=True, slots=True)
-class Departed:
+class Departed(msgspec.Struct, frozen=True):
     """A session is over: it said bye, or did not come back within the grace."""
 
     session_id: str
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTripMeasured:
+class RoundTripMeasured(msgspec.Struct, frozen=True):
     """A client reports the round trip of its last ping, in ms by its own clock."""
 
     session_id: str
@@ -69,8 +63,7 @@ class RoundTripMeasured:
     round_trip_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """A client tells what only it can know. Believed for metrics only."""
 
     session_id: str
@@ -78,8 +71,7 @@ class Reported:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A publish was accepted or rejected. `code` is why it was rejected; `is_duplicate`: the answer to a copy."""
 
     client_id: str
@@ -88,8 +80,7 @@ class Answered:
     is_duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LimitReached:
+class LimitReached(msgspec.Struct, frozen=True):
     """A peer has reached a limit."""
 
     limit: Limit

@@ -42,6 +42,19 @@ class Queued:
 class Outbox:
     """Bounded in messages and bytes; its owner bounds their age with `expire`."""
 
+    __slots__ = (
+        "_bytes",
+        "_bytes_max",
+        "_last_accepted",
+        "_messages_max",
+        "_next_sequence",
+        "_next_ticket",
+        "_policy",
+        "_queue",
+        "_unanswered",
+        "_unanswered_max",
+    )
+
     def __init__(self, messages_max: int, bytes_max: int, unanswered_max: int, policy: OutboxPolicy) -> None:
         self._messages_max = messages_max
         self._bytes_max = bytes_max

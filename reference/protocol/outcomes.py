@@ -5,7 +5,8 @@ never skipped without one of `SnapshotReceived` or `ResetReceived` in its place.
 """
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from reference.protocol.events import Event
 from reference.protocol.frames import ResetReason
@@ -22,8 +23,7 @@ class FailureCode(enum.StrEnum):
     TOO_BIG = "too_big"
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotReceived:
+class SnapshotReceived(msgspec.Struct, frozen=True):
     """The state of the run at some number; the events after it follow. `reason` is None at the start of a session."""
 
     epoch: str
@@ -31,8 +31,7 @@ class SnapshotReceived:
     reason: ResetReason | None
 
 
-@dataclass(frozen=True, slots=True)
-class ResetReceived:
+class ResetReceived(msgspec.Struct, frozen=True):
     """The history that this client knew is gone; forget it and start from this snapshot of the new one."""
 
     epoch: str
@@ -40,8 +39,7 @@ class ResetReceived:
     reason: ResetReason | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishAccepted:
+class PublishAccepted(msgspec.Struct, frozen=True):
     """The publish with this ticket is durable under this number."""
 
     ticket: int
@@ -49,8 +47,7 @@ class PublishAccepted:
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PublishFailed:
+class PublishFailed(msgspec.Struct, frozen=True):
     """The publish with this ticket is given up. `may_have_arrived`: a copy was sent and never answered."""
 
     ticket: int
@@ -59,13 +56,11 @@ class PublishFailed:
     may_have_arrived: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(msgspec.Struct, frozen=True):
     state: ClientState
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
+class SessionEnded(msgspec.Struct, frozen=True):
     """Nothing more will come. `code` is a close code, or None if this side ended it."""
 
     code: int | None

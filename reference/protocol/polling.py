@@ -22,6 +22,19 @@ _TIMERS = (Timer.POLL, Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT)
 class PollingLane:
     """What is under way over HTTP, and when the next request is due."""
 
+    __slots__ = (
+        "_client_id",
+        "_desk",
+        "_poll_generation",
+        "_publish_generation",
+        "_reconnector",
+        "asked_in_epoch",
+        "connection_id",
+        "fallback",
+        "generation",
+        "has_arrived",
+    )
+
     def __init__(self, desk: Desk, client_id: str, reconnector: Reconnector) -> None:
         self._desk = desk
         self._client_id = client_id

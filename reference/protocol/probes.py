@@ -8,6 +8,13 @@ from reference.protocol.timers import ns
 class Probes:
     """Waits of interval * 2**failed, capped, each spread by the jitter to both sides."""
 
+    __slots__ = (
+        "_desk",
+        "_draws",
+        "_failed",
+        "_index",
+    )
+
     def __init__(self, desk: Desk, draws: Draws) -> None:
         self._desk = desk
         self._draws = draws

@@ -19,6 +19,17 @@ PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the 
 class Pulse:
     """The pings of one client session; `stopped` between its connections."""
 
+    __slots__ = (
+        "_desk",
+        "_heard_at",
+        "_next_nonce",
+        "_pinged_at",
+        "_policy",
+        "_record",
+        "_sent_at",
+        "_unanswered_since",
+    )
+
     def __init__(self, desk: Desk, record: HealthRecord, policy: HeartbeatPolicy) -> None:
         self._desk = desk
         self._record = record

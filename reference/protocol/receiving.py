@@ -20,6 +20,19 @@ from reference.protocol.timers import ns
 class Receiving:
     """Owns the position, the roster, and the acknowledgements."""
 
+    __slots__ = (
+        "_acked",
+        "_announced",
+        "_desk",
+        "_holding",
+        "_is_tail_certain",
+        "_known_head",
+        "_passed_over",
+        "_stream_epochs",
+        "inbox",
+        "roster",
+    )
+
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.inbox = Inbox(desk.config.inbox_held_max)

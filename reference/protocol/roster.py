@@ -11,6 +11,11 @@ from reference.protocol.frames import Cursors, Presence
 class Roster:
     """Bounded by what the server sends: its own tables are."""
 
+    __slots__ = (
+        "_cursors",
+        "_users",
+    )
+
     def __init__(self) -> None:
         self._users: dict[str, None] = {}
         self._cursors: dict[str, Data] = {}

@@ -15,6 +15,8 @@ from reference.protocol.timers import Timers
 class RunTimer(enum.Enum):
     """What a run waits for. The first five are the run's own, GRACE belongs to a client, the others to a connection."""
 
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
+
     HEARTBEAT = "the readers have heard nothing for too long"
     PRESENCE = "changes of presence have been gathered for long enough"
     CURSORS = "moves of cursors have been gathered for long enough"

@@ -26,6 +26,17 @@ _NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, Reje
 class Sending:
     """Owns the outbox and the cursor that waits."""
 
+    __slots__ = (
+        "_asked_until",
+        "_cursor",
+        "_cursor_is_told",
+        "_desk",
+        "_frame_bytes_max",
+        "_record",
+        "_registry",
+        "outbox",
+    )
+
     def __init__(self, desk: Desk, registry: EventRegistry, record: HealthRecord) -> None:
         config = desk.config
         self._desk = desk
@@ -58,6 +69,8 @@ class Sending:
 
         `as_one_body`: it all has to fit into one request.
         """
+        if not len(self.outbox) and (self._cursor is None or self._cursor_is_told):
+            return (), None  # as after most inputs
         if Timer.RESEND in self._desk.timers:
             return (), None
         messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))

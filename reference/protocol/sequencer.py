@@ -14,6 +14,8 @@ the server forget an earlier publish whose successor the client believes settled
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from reference.protocol.allowance import Allowance
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.config import ServerConfig
@@ -53,8 +55,7 @@ class _Pending:
     reply_to: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer that may leave now."""
 
     connection_id: int

@@ -43,20 +43,15 @@ class ClientState(enum.Enum):
     REFRESHING = "refreshing"
     CLOSED = "closed"
 
-    @property
-    def is_polling(self) -> bool:
-        """HTTP carries the session."""
-        return self in _POLLING
+    # Looked at with every frame, so they are attributes of the members, set below.
+    is_polling: bool
+    """HTTP carries the session."""
+    has_websocket: bool
+    """A WebSocket is welcomed: publishes go there."""
+    is_connected: bool
+    """Something carries the session, either way."""
 
-    @property
-    def has_websocket(self) -> bool:
-        """A WebSocket is welcomed: publishes go there."""
-        return self in _WELCOMED
-
-    @property
-    def is_connected(self) -> bool:
-        """Something carries the session, either way."""
-        return self in _POLLING or self in _WELCOMED
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
 
 class ClientInput(enum.Enum):
@@ -75,8 +70,10 @@ class ClientInput(enum.Enum):
 
 
 _C, _I = ClientState, ClientInput
-_POLLING = frozenset({_C.POLLING, _C.PROBE_CONNECTING, _C.PROBE_GREETING, _C.PROBE_PROVING})
-_WELCOMED = frozenset({_C.PROVING, _C.LIVE, _C.PROBE_PROVING})
+for _state in ClientState:
+    _state.is_polling = _state in (_C.POLLING, _C.PROBE_CONNECTING, _C.PROBE_GREETING, _C.PROBE_PROVING)
+    _state.has_websocket = _state in (_C.PROVING, _C.LIVE, _C.PROBE_PROVING)
+    _state.is_connected = _state.is_polling or _state.has_websocket
 
 CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.NEW, _I.START): _C.CONNECTING,
@@ -145,6 +142,8 @@ CLIENT_MAY_RECEIVE: dict[ClientState, frozenset[type[frames.Frame]]] = {
 
 class ConnectionState(enum.Enum):
     """One connection, as the server sees it. HTTP requests are connections that say one thing and get one answer."""
+
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
     AWAITING_HELLO = "awaiting_hello"
     AUTHENTICATING = "authenticating"

@@ -23,6 +23,8 @@ def ns(seconds: float) -> int:
 class Timers(Generic[K]):
     """Deadlines by key, in ns. A key has at most one."""
 
+    __slots__ = ("_count", "_deadlines", "_heap", "_queued")
+
     def __init__(self) -> None:
         self._deadlines: dict[K, tuple[int, int]] = {}
         self._queued: dict[K, int] = {}  # the earliest heap entry of each key; never later than its deadline
@@ -51,11 +53,6 @@ class Timers(Generic[K]):
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    @property
-    def entries(self) -> int:
-        """Of the heap, those included that are out of date."""
-        return len(self._heap)
-
     def next_deadline(self) -> int | None:
         """When the first timer expires, or None if none is set."""
         while self._heap:
@@ -72,6 +69,8 @@ class Timers(Generic[K]):
 
     def pop_expired(self, now: int) -> K | None:
         """Remove and return the first timer that has expired by `now`, or None. Call until None: firing one may set others."""
+        if not self._heap or self._heap[0][0] > now:
+            return None  # no entry is later than its deadline
         deadline = self.next_deadline()
         if deadline is None or deadline > now:
             return None
@@ -85,3 +84,55 @@ class Timers(Generic[K]):
         self._queued[key] = deadline
         # The count is unique, so the heap never compares two keys.
         heapq.heappush(self._heap, (deadline, count, key))
+
+
+class FewTimers(Generic[K]):
+    """The same for a machine with a handful of timers: one small table, and no heap. The first deadline is looked for when it is
+    asked for and not known. There is one of these for each client, so it is small."""
+
+    __slots__ = ("_count", "_deadlines", "_first")
+
+    def __init__(self) -> None:
+        self._deadlines: dict[K, tuple[int, int]] = {}
+        self._count = 0
+        self._first: int | None = None  # None: not known, or there is none
+
+    def set(self, key: K, deadline: int) -> None:
+        """As Timers.set."""
+        self.cancel(key)
+        self._count += 1
+        self._deadlines[key] = (deadline, self._count)
+        if self._first is not None and deadline < self._first:
+            self._first = deadline
+
+    def cancel(self, key: K) -> None:
+        entry = self._deadlines.pop(key, None)
+        if entry is not None and entry[0] == self._first:
+            self._first = None
+
+    def deadline_of(self, key: K) -> int | None:
+        """As Timers.deadline_of."""
+        entry = self._deadlines.get(key)
+        return None if entry is None else entry[0]
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._deadlines
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def next_deadline(self) -> int | None:
+        """As Timers.next_deadline."""
+        first = self._first
+        if first is None and self._deadlines:
+            first = self._first = min(self._deadlines.values())[0]
+        return first
+
+    def pop_expired(self, now: int) -> K | None:
+        """As Timers.pop_expired."""
+        first = self.next_deadline()
+        if first is None or first > now:
+            return None
+        key = min(self._deadlines, key=self._deadlines.__getitem__)
+        self.cancel(key)
+        return key

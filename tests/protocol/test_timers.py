@@ -1,9 +1,10 @@
 """Timers against a model that looks at all of them each time."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.timers import Timers, ns
+from reference.protocol.timers import FewTimers, Timers, ns
 
 KEYS = "abc"
 STEPS = st.lists(
@@ -34,9 +35,10 @@ class NaiveTimers:
         return key
 
 
-@given(STEPS)
-def test_timers_fire_like_the_model(steps: list[tuple[str, str, int]]) -> None:
-    timers: Timers[str] = Timers()
+@pytest.mark.parametrize("kind", [Timers, FewTimers])
+@given(steps=STEPS)
+def test_timers_fire_like_the_model(kind: type[Timers[str]], steps: list[tuple[str, str, int]]) -> None:
+    timers = kind()
     model = NaiveTimers()
     for count, (step, key, at) in enumerate(steps):
         if step == "set":
