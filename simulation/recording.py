@@ -9,6 +9,7 @@ from typing import Literal, assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.backoff import ReconnectPolicy
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Event
 from reference.protocol.heartbeat import HeartbeatPolicy
@@ -22,6 +23,7 @@ from reference.protocol.outcomes import (
     SnapshotReceived,
     StateChanged,
 )
+from reference.protocol.policies import Policy
 from reference.protocol.records import LogEntry, StoredRun
 from reference.protocol.states import Transport
 from simulation.lean_trace import LeanTrace
@@ -62,9 +64,11 @@ def start_trace(
     wait_max_s: float,
     round_trip_max_s: float,
     heartbeat: HeartbeatPolicy | None = None,
+    policy: ReconnectPolicy | None = None,
 ) -> Trace:
     """A trace with its first record. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request
-    to a server that is well, its store included; `heartbeat`: None for the one of the client's config."""
+    to a server that is well, its store included; `heartbeat`: None for the one of the client's config. `policy` is noted
+    if it is one of those that can be written down."""
     heartbeat = heartbeat or client.heartbeat_policy
     trace = Trace()
     trace.add(
@@ -76,6 +80,9 @@ def start_trace(
             recovery_bound_s=recovery_bound_s(client, wait_max_s, round_trip_max_s, heartbeat=heartbeat),
             tail_bound_s=server.heartbeat_interval_s + client.tail_timeout_s + round_trip_max_s,
             notice_bound_s=heartbeat.notice_max_s + round_trip_max_s,
+            client=client,
+            server=server,
+            policy=policy if isinstance(policy, Policy) else None,
         )
     )
     return trace

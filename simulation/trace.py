@@ -27,9 +27,11 @@ from typing import Literal
 
 import msgspec
 
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import Data
 from reference.protocol.frames import ResetReason
+from reference.protocol.policies import Policy
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 from simulation.faults import Fault
@@ -54,6 +56,7 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     recovery_bound_s: G6, how long after the last fault everyone is live and at the head. tail_bound_s: G13, how long a live
     connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
     warm_up_s: what happens before is left out of figures. keeps: whether each message has its records, or sums stand for them.
+    client, server, policy: how a real run was set, as far as that is known; a simulated one has its scenario.
     """
 
     world: Literal["simulation", "real"]
@@ -64,6 +67,9 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     notice_bound_s: float
     warm_up_s: float = 0.0
     keeps: Literal["full", "histograms"] = "full"
+    client: ClientConfig | None = None
+    server: ServerConfig | None = None
+    policy: Policy | None = None
     format_version: int = FORMAT_VERSION
 
 

@@ -15,6 +15,7 @@ from reference.client.mailbox import Delivery, Mailbox
 from reference.client.pump import Pump
 from reference.client.record import Recording
 from reference.client.tickets import Ticket
+from reference.protocol.backoff import ReconnectPolicy
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
@@ -30,11 +31,12 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, pump: Pump, mailbox: Mailbox) -> None:
+    def __init__(self, run_id: str, session: ClientSession, pump: Pump, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
         self.run_id = run_id
         self._session = session
         self._pump = pump
         self._mailbox = mailbox
+        self._policy = policy
         self._end: SessionEnded | None = None
 
     # ---- speaking ----
@@ -115,7 +117,7 @@ class Client:
         It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
         is there already or cannot be written.
         """
-        recording = Recording(Path(path), self.run_id, self._session, self._pump.now())
+        recording = Recording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
         self._pump.add_tap(recording.tap)
         return recording
 

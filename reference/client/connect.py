@@ -86,6 +86,7 @@ async def connect(
     if seed is not None and draws is not None:
         raise ConfigError("give a seed or draws, not both")
     config = config or ClientConfig()
+    policy = policy or FullJitter()
     if config.refreshes_token and refresh_token is None:
         raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
     failure: BaseException | None = None
@@ -94,7 +95,7 @@ async def connect(
         session = ClientSession(
             client_id or secrets.token_hex(16),
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
-            policy=policy or FullJitter(),
+            policy=policy,
             draws=draws or KeyedDraws(seed),
             fallback=fallback,
             heartbeat=heartbeat,
@@ -116,7 +117,7 @@ async def connect(
             tap=tap,
         )
         nursery.start_soon(pump.run_alarm)
-        client = Client(run_id, session, pump, mailbox)
+        client = Client(run_id, session, pump, mailbox, policy)
         pump.feed(session.start, pump.now())
         try:
             yield client

@@ -14,6 +14,7 @@ import msgspec
 from reference.client.tap import Lost, Queued, Received, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
+from reference.protocol.backoff import ReconnectPolicy
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import Event
@@ -25,6 +26,7 @@ from reference.protocol.outcomes import (
     SnapshotReceived,
     StateChanged,
 )
+from reference.protocol.policies import Policy
 from reference.protocol.session_record import (
     ConnectionEnded,
     ConnectionTried,
@@ -48,7 +50,14 @@ class Recording:
     """One file. Made by `Client.record`; a context manager that ends it, which the end of the session does as well."""
 
     def __init__(
-        self, path: Path, run_id: str, session: ClientSession, now: int, *, bytes_max: int = RECORDING_BYTES_MAX
+        self,
+        path: Path,
+        run_id: str,
+        session: ClientSession,
+        policy: ReconnectPolicy,
+        now: int,
+        *,
+        bytes_max: int = RECORDING_BYTES_MAX,
     ) -> None:
         """Raises ConfigError if the file is there already or cannot be written."""
         if bytes_max < 1:
@@ -73,6 +82,7 @@ class Recording:
                 client_id=session.client_id,
                 state=session.state,
                 config=session.config,
+                policy=policy if isinstance(policy, Policy) else None,
             )
         )
 

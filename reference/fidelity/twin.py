@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.timers import NS_PER_S
@@ -19,9 +17,10 @@ from reference.rehearsal.plan import ClientPlan, Move, Parameters, Plan
 from reference.rehearsal.server_process import SERVER_COMMAND
 from reference.rehearsal.stage import Played, play
 from reference.rehearsal.watching import Watcher
-from simulation.faults import Fault, LineFault, ServerRestart
+from simulation.counterfactual.rebuild import faults_as_they_were
+from simulation.faults import LineFault, ServerRestart
 from simulation.scenario import Scenario, longest_wait_s
-from simulation.trace import ClientStarted, CursorMoved, FaultHappened, FaultOver, Published, Trace
+from simulation.trace import ClientStarted, CursorMoved, Published, Trace
 from simulation.world import run
 
 MACHINE_S_MAX = 0.5
@@ -120,19 +119,3 @@ def plan_of(scenario: Scenario, simulated: Trace) -> Plan:
         ),
         settle_s=scenario.end_s - scenario.horizon_s,
     )
-
-
-def faults_as_they_were(trace: Trace) -> tuple[Fault, ...]:
-    """With the times at which they began and ended; those that availability made among them."""
-    ended: dict[Fault, list[int]] = {}
-    for record in trace:
-        if isinstance(record, FaultOver):
-            ended.setdefault(record.fault, []).append(record.at)
-    faults = []
-    for record in trace:
-        if isinstance(record, FaultHappened):
-            changes = {"at_s": record.at / NS_PER_S}
-            if ends := ended.get(record.fault):
-                changes["duration_s"] = (ends.pop(0) - record.at) / NS_PER_S
-            faults.append(msgspec.structs.replace(record.fault, **changes))
-    return tuple(faults)

@@ -9,6 +9,7 @@ import msgspec
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
+from reference.protocol.policies import Policy
 from reference.protocol.states import ClientState, Transport
 
 FORMAT_VERSION = 1
@@ -27,6 +28,8 @@ class RecordStarted(_Line, frozen=True, kw_only=True, tag="record_started"):
     client_id: str
     state: ClientState
     config: ClientConfig
+    policy: Policy | None = None
+    """None: one that this format does not know."""
 
 
 class PublishQueued(_Line, frozen=True, kw_only=True, tag="queued"):

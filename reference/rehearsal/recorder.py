@@ -64,6 +64,8 @@ class Recorder:
             server=parameters.server,
             wait_max_s=parameters.wait_max_s,
             round_trip_max_s=parameters.round_trip_max_s,
+            heartbeat=parameters.heartbeat,
+            policy=parameters.policy,
         )
         self.round_trips_ms: list[float] = []
         self.counts: Counter[str] = Counter()
