@@ -26,6 +26,7 @@ def demo(
     seconds: Annotated[float, Parameter(validator=validators.Number(gte=5, lte=3600))] = 20.0,
     seed: int = 1,
     report: Path | None = None,
+    trace: Path | None = None,
     faults: Annotated[bool, Parameter(negative="--no-faults")] = True,
 ) -> int:
     """Run a real server and real clients, break their network in several ways, and check that nothing was lost.
@@ -40,12 +41,14 @@ def demo(
         The same seed gives the same fault schedule.
     report
         Write the figures to this JSON file.
+    trace
+        Write everything that happened to this file, as JSON lines; `steadywire what-if` plays it again.
     faults
         Break the network and kill the server; without, everything just works.
     """
     from reference.demo.command import demo_command
 
-    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, faults=faults)
+    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, trace=trace, faults=faults)
 
 
 @app.command
@@ -240,6 +243,29 @@ def replay(file: Path, *, notebook: Path | None = None, everything: Annotated[bo
     from simulation.replay import replay as replay_file
 
     return replay_file(file, notebook, everything=everything)
+
+
+@app.command(name="what-if")
+def what_if(
+    recording: Path,
+    *,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    save: Path | None = None,
+) -> int:
+    """Play a recorded real run again in the simulator: as it was, and with other parameters.
+
+    Parameters
+    ----------
+    recording
+        What a client wrote with `client.record(path)`, or a trace of `steadywire demo --trace`.
+    changes
+        PATH=VALUE, such as client.policy.cap_s=10; may be given several times.
+    save
+        Write the recording's scenario to this file, to be varied by hand.
+    """
+    from simulation.counterfactual.command import what_if_command
+
+    return what_if_command(recording, changes, save=save)
 
 
 def run(arguments: list[str] | None = None) -> int:

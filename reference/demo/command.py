@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from reference.demo.live import LiveWatcher
 from reference.demo.plain import PlainWatcher
-from reference.demo.report import Report, report_on
+from reference.demo.report import report_on
 from reference.demo.schedule import plan_demo
 from reference.demo.summary import print_beginning, print_line, print_summary
 from reference.protocol.errors import ConfigError, SteadywireError
@@ -31,25 +31,31 @@ from reference.rehearsal.watching import Watcher
 PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
-def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool) -> int:
+def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool, trace: Path | None = None) -> int:
     """Plan a demo, carry it out, show it, judge it; returns the exit code."""
     try:
         plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
     except ConfigError as error:
         return _cannot(error)
-    return run_demo(plan, report=report)
+    return run_demo(plan, report=report, trace=trace)
 
 
 def run_demo(
-    plan: Plan, *, report: Path | None = None, console: Console | None = None, server_command: Sequence[str] = SERVER_COMMAND
+    plan: Plan,
+    *,
+    report: Path | None = None,
+    trace: Path | None = None,
+    console: Console | None = None,
+    server_command: Sequence[str] = SERVER_COMMAND,
 ) -> int:
     """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
     console = console or Console()
     directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
     keep = False
     try:
-        if report is not None:
-            _check_writable(report)
+        for path in (report, trace):
+            if path is not None:
+                _check_writable(path)
         print_beginning(plan, console)
         played = _play(plan, directory, console, server_command)
         if played is None:
@@ -60,8 +66,10 @@ def run_demo(
         keep = not judged.passed
         if keep:
             _keep(played, directory, console)
+        if trace is not None:
+            _write(trace, played.trace.write)
         if report is not None:
-            _write(judged, report)
+            _write(report, judged.write)
     except SteadywireError as error:
         return _cannot(error)
     finally:
@@ -117,14 +125,14 @@ def _check_writable(path: Path) -> None:
         if not was_there:
             path.unlink()
     except OSError as error:
-        raise ConfigError(f"the report {path} cannot be written: {error.strerror}; name another file") from None
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
 
 
-def _write(report: Report, path: Path) -> None:
+def _write(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        report.write(path)
+        write(path)
     except OSError as error:
-        raise ConfigError(f"the report {path} could not be written: {error.strerror}") from None
+        raise ConfigError(f"{path} could not be written: {error.strerror}") from None
 
 
 def _keep(played: Played, directory: Path, console: Console) -> None:

@@ -83,6 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     gaps: int
     out_of_order: int
     lost: int
+    lost_with_store: int
     reconnections: int
     fallbacks: int
     returns_to_websocket: int

@@ -20,6 +20,7 @@ from reference.protocol.session_record import (
     ConnectionTried,
     EventCame,
     PublishSettled,
+    RecordStarted,
     RoundTripTaken,
     SessionLine,
     SessionTurned,
@@ -30,6 +31,10 @@ from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Res
 
 Assumption = Literal["earliest", "latest"]
 """When the network is taken to have come back."""
+UNSEEN = -1
+"""A connection that was begun before the record was."""
+FIRST_OWN_CODE = 4000
+"""Close codes below are WebSocket's own: 1000 is an ordinary end."""
 REFUSED_S_MAX = 1.0
 """A failed attempt that was over within this time was refused; another one hung."""
 
@@ -60,14 +65,17 @@ class _Reader:
                 self.sign_at = at
             case ConnectionTried(at=at, connection_id=connection_id, transport=Transport.WEBSOCKET):
                 self.tried[connection_id] = at
-            case ConnectionEnded(connection_id=connection_id) if connection_id in self.tried:
-                self._ended(line, self.tried.pop(connection_id))
+            case ConnectionEnded(by_client=True, code=code) if code is not None and code < FIRST_OWN_CODE:
+                self.carrier = None  # it was not needed any more, or the application has left
+            case ConnectionEnded(at=at, connection_id=connection_id):
+                if connection_id in self.tried or self.carrier == UNSEEN:
+                    self._ended(line, self.tried.pop(connection_id, at))
             case SessionTurned(at=at, state=state):
                 if state.is_polling and self.trouble is not None:
                     self.trouble.polled = True
-                if state.has_websocket and self.carrier is None and self.tried:
-                    self.carrier = max(self.tried)
-                    self._over(self.tried[self.carrier])
+                if state.has_websocket and self.carrier is None:
+                    self.carrier = max(self.tried, default=UNSEEN)
+                    self._over(self.tried.get(self.carrier, at))
                     self.sign_at = at
             case _:
                 pass
@@ -77,7 +85,7 @@ class _Reader:
         self._over(at)
 
     def _ended(self, line: ConnectionEnded, tried_at: int) -> None:
-        if line.connection_id == self.carrier:
+        if self.carrier in (line.connection_id, UNSEEN):
             self.carrier = None
             self.trouble = _Trouble(self.sign_at if line.by_client else line.at, line.by_client)
             return
@@ -107,6 +115,9 @@ class _Reader:
 def concluded_faults(lines: Sequence[SessionLine], assumption: Assumption) -> Iterator[Fault]:
     """The faults that explain a record, in the order in which they began."""
     reader = _Reader(assumption)
+    first = lines[0]
+    if isinstance(first, RecordStarted) and first.state.has_websocket:
+        reader.carrier = UNSEEN
     for line in lines:
         reader.read(line)
     reader.end(lines[-1].at)

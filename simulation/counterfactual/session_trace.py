@@ -6,6 +6,8 @@ What others published is seen only when it arrives. In a stretch without a conne
 import itertools
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from reference.protocol.config import ServerConfig
 from reference.protocol.events import Data
 from reference.protocol.records import RunState
@@ -137,7 +139,8 @@ def _of_others(lines: Sequence[SessionLine]) -> Iterator[tuple[int, str, int]]:
 
 
 def _faults(lines: Sequence[SessionLine], assumption: Assumption) -> Iterator[tuple[Fault, bool]]:
-    for fault in concluded_faults(lines, assumption):
+    for concluded in concluded_faults(lines, assumption):
+        fault = msgspec.structs.replace(concluded, clients=(ME,))
         yield fault, False
         if hasattr(fault, "duration_s"):
             yield fault, True

@@ -67,6 +67,11 @@ BACK = (tried(9, 30), turned(LIVE, 31))
         ),
         ((came(5),), [], []),
         (
+            (came(5), ConnectionEnded(at=8 * S, connection_id=1, by_client=True, code=1000), turned(ClientState.CLOSED, 8)),
+            [],
+            [],
+        ),
+        (
             (*LOST, tried(2, 10), ended(2, 10.1), came(40)),
             [Reset(at_s=8), Refuse(at_s=8, duration_s=2.1)],
             [Reset(at_s=8), Refuse(at_s=8, duration_s=32)],
@@ -81,3 +86,9 @@ def test_conclusions(met: tuple[SessionLine, ...], earliest: list[Fault], latest
 
 def rounded(faults: object) -> list[tuple[str, float, float]]:
     return [(type(fault).__name__, fault.at_s, round(getattr(fault, "duration_s", 0), 6)) for fault in faults]  # type: ignore[attr-defined]  # any fault
+
+
+def test_a_record_that_begins_in_the_middle() -> None:
+    start = RecordStarted(at=0, began_ms=0, run_id="r", client_id="c", state=LIVE, config=ClientConfig())
+    lines = [start, came(5), ended(1, 8), turned(WAITING, 8), tried(2, 10), turned(LIVE, 11)]
+    assert list(concluded_faults(lines, "earliest")) == [Reset(at_s=8)]

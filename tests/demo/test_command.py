@@ -27,7 +27,7 @@ PATIENCE_S = 30.0
         (["--clients", "1"], "--clients"),
         (["--seconds", "1"], "--seconds"),
         (["--seed", "many"], "--seed"),
-        (["--report", "/no/such/folder/report.json"], "report /no/such/folder/report.json cannot be written"),
+        (["--report", "/no/such/folder/report.json"], "/no/such/folder/report.json cannot be written"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_started(
