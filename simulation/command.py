@@ -92,11 +92,14 @@ def _summary(scenario: Scenario, frames: Frames) -> list[tuple[str, str]]:
     def whole(*names: str) -> str:
         return ", ".join(f"{row[name]:.0f} {name.replace('_', ' ')}" for name in names)
 
-    share = "nothing to deliver" if row["delivered_share"] != row["delivered_share"] else f"{100 * row['delivered_share']:.3f} %"
+    undelivered = "unknown" if row["undelivered"] != row["undelivered"] else f"{row['undelivered']:.0f}"
+    share = "unknown" if undelivered == "unknown" else "none, for nothing was owed"
+    if row["delivered_share"] == row["delivered_share"]:
+        share = f"{100 * row['delivered_share']:.3f} %"
     return [
         ("scenario", f"{scenario.name} (seed {scenario.seed}, {row['clients']:.0f} clients, {row['duration_s']:.1f} s)"),
         ("publishes", whole("published", "accepted", "failed", "refused", "unsettled")),
-        ("messages", f"{row['messages']:.0f}, of which delivered {share}, undelivered {row['undelivered']:.0f}"),
+        ("messages", f"{row['messages']:.0f}, of which delivered {share}, undelivered {undelivered}"),
         ("broken", whole("duplicates", "gaps", "out_of_order", "lost")),
         ("connections", whole("reconnections", "fallbacks", "returns_to_websocket", "server_restarts")),
         ("delivery latency", seconds("latency")),

@@ -22,6 +22,7 @@ from simulation.trace import (
     Failed,
     FaultHappened,
     FaultOver,
+    LeaveAsked,
     LogStored,
     PathTroubled,
     Published,
@@ -66,6 +67,8 @@ class ClientFacts:
     position: int = 0
     state: ClientState = ClientState.NEW
     is_over: bool = False
+    left_at: int | None = None
+    """When its application left of its own will, in ns."""
 
     @property
     def is_live(self) -> bool:
@@ -252,5 +255,7 @@ def _take_of_client(facts: Facts, record: ClientRecord) -> None:
             client.refused += 1
         case SessionOver():
             client.is_over = True
+        case LeaveAsked(at=at):
+            client.left_at = at
         case _:
             pass

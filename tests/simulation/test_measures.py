@@ -1,0 +1,147 @@
+"""The brief's measures and alerts, the server's metrics, and what a warm-up and a leave do to figures."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reference.protocol.config import ClientConfig
+from reference.protocol.metrics import METRICS
+from simulation.counts import count
+from simulation.faults import BlockUpgrade, Reset
+from simulation.laws import Constant
+from simulation.population import Stay
+from simulation.results import Frames, summary
+from simulation.scenario import ClientPart, Group, Scenario, Workload
+from simulation.world import run
+from tests.simulation.worlds import calm, everything, everything_result
+
+BUSY = Workload(graft_per_s=0.5, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
+
+
+@cache
+def frames() -> Frames:
+    return Frames(everything_result().facts)
+
+
+@cache
+def troubled() -> Frames:
+    """Eight clients that are cut every two seconds for a while, and two whose proxy then lets them only poll."""
+    at_once = ClientPart(config=ClientConfig(fallback_after_failures=1))
+    resets = [Reset(at_s=30 + 2 * number, clients=("a",)) for number in range(5)]
+    scenario = Scenario(
+        name="troubled",
+        groups=(Group(name="a", clients=8), Group(name="b", clients=2, client=at_once)),
+        horizon_s=150,
+        settle_s=60,
+        workload=Workload(graft_per_s=0.2, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0),
+        faults=(*resets, BlockUpgrade(at_s=60, duration_s=60, clients=("b",))),
+    )
+    return Frames(run(scenario).facts)
+
+
+def test_attempts_and_connections_agree() -> None:
+    attempts, connections = frames()["attempts"], frames()["connections"]
+    assert (attempts["outcome"] == "welcomed").sum() == len(connections)
+    assert set(attempts["outcome"]) == {"welcomed", "failed"}
+    assert (connections["duration_s"] > 0).all()
+    welcomed = connections["welcomed_s"] - connections["attempted_s"]
+    assert welcomed[connections["transport"] == "websocket"].min() >= 0.04  # two round trips of 20 ms at the least
+    first = attempts.groupby("client").head(1)
+    assert first["waited_s"].isna().all()
+    assert (attempts["waited_s"].dropna() >= 0).all()
+
+
+def test_a_client_has_the_health_that_the_brief_defines() -> None:
+    clients = frames()["clients"].set_index("client")
+    assert len(clients) == 6
+    calm_one = clients.loc["a-3"]
+    assert calm_one["reconnections"] == 1  # the server was killed once
+    assert calm_one["quality_score"] == pytest.approx(0.4 * 100 + 0.3 * 80 + 0.3 * 100)
+    assert calm_one["status"] == "Reconnected"
+    assert calm_one["quality"] == "HEALTHY"
+    assert clients["reconnections"].sum() == everything_result().counts.reconnections
+    assert clients["fallbacks"].sum() == everything_result().counts.fallbacks
+    assert clients["accepted"].sum() == everything_result().counts.accepted
+
+
+def test_minutes_add_up_to_the_run() -> None:
+    minutes = troubled()["minutes"]
+    assert minutes["reconnections_per_min"].sum() == troubled()["clients"]["reconnections"].sum()
+    assert minutes["fallbacks_per_min"].sum() == troubled()["clients"]["fallbacks"].sum()
+    assert minutes["delivery_rate"].dropna().eq(1.0).all()
+
+
+def test_the_alerts_of_the_brief_fire_when_their_lines_are_crossed() -> None:
+    alerts = troubled()["alerts"].set_index("alert")
+    reconnections = alerts.loc["reconnections_per_min"]
+    assert reconnections["fired_s"] in (30.0, 45.0)
+    assert 75.0 <= reconnections["until_s"] <= 105.0
+    assert reconnections["worst"] >= 20
+    assert alerts.loc["fallbacks_per_min"]["worst"] == 2
+    assert "delivery_rate" not in alerts.index
+    # A poller waits up to two seconds: the brief's line for latency is crossed by its own fallback. The pings do not show it.
+    assert "latency_p95_s" in alerts.index
+    assert "round_trip_p95_s" not in alerts.index
+
+
+def test_no_alert_fires_in_a_calm_run() -> None:
+    assert Frames(run(calm(4, horizon_s=120.0)).facts)["alerts"].empty
+
+
+def test_the_metrics_have_the_servers_names_and_values() -> None:
+    metrics = frames()["metrics"]
+    bare = metrics["metric"].str.replace("_(?:bucket|sum|count)$", "", regex=True)
+    assert set(bare) <= {metric.name for metric in METRICS}
+
+    def value(name: str, **labels: str) -> float:
+        mask = (metrics["metric"] == f"orchestrator_{name}") & (metrics["labels"] == json.dumps(labels))
+        return float(metrics[mask]["value"].iloc[0])
+
+    counts = everything_result().counts
+    assert value("websocket_publishes_accepted_total") == counts.accepted
+    assert value("store_events_total") == counts.accepted
+    assert value("websocket_fallback_http_total", reason="unknown") == counts.fallbacks
+    assert value("websocket_message_latency_seconds_count") == len(frames()["round_trips"])
+    assert value("websocket_recovery_seconds_count") == counts.reconnections
+    assert value("websocket_recovery_seconds_bucket", le="+Inf") == counts.reconnections
+
+
+def test_a_warm_up_is_left_out_of_figures_and_not_of_counts() -> None:
+    whole, warm = everything_result(), run(everything(warm_up_s=30.0))
+    assert count(warm.facts) == count(whole.facts)
+    one, other = summary(whole.facts).iloc[0], summary(warm.facts).iloc[0]
+    late = frames()["messages"].query("published_s >= 30")
+    assert other["messages"] == len(late) < one["messages"]
+    assert other["latency_p95_s"] == pytest.approx(late["latency_s"].quantile(0.95))
+    assert other["interruption_p50_s"] != one["interruption_p50_s"]
+
+
+def test_who_left_is_owed_nothing() -> None:
+    leaves = Group(name="g", clients=2, arrive_within_s=0, stay=Stay(lasts=Constant(value=5)))
+    facts = run(Scenario(name="x", groups=(Group(name="h", clients=2), leaves), horizon_s=20, settle_s=5, workload=BUSY)).facts
+    all_messages, row = Frames(facts)["messages"], summary(facts).iloc[0]
+    gone = all_messages[all_messages["has_left"]]
+    assert set(gone["reader"]) == {"g-0", "g-1"}
+    assert gone["published_s"].min() > 4.9
+    assert row["undelivered"] == 0
+    assert row["messages"] == len(all_messages) - len(gone)
+    assert row["gave_up"] == 0
+    assert row["lost"] == 0
+
+
+def test_histograms_say_what_frames_say_within_their_error() -> None:
+    lean = run(everything(record="histograms")).facts
+    one, other = summary(everything_result().facts).iloc[0], summary(lean).iloc[0]
+    assert other["error_share"] == 0.01
+    assert one["error_share"] == 0
+    assert other["delivery_rate"] == one["delivery_rate"]
+    for name in ("latency_p50_s", "latency_p99_s", "round_trip_p50_s"):
+        assert other[name] == pytest.approx(one[name], rel=0.05)  # the error, and another rule between two ranks
+    assert np.isnan(other["undelivered"])
+    alerts = Frames(lean)["alerts"]
+    assert set(alerts[~alerts["is_judged"]]["alert"]) == {"delivery_rate", "latency_p95_s", "round_trip_p95_s"}
+    assert isinstance(Frames(lean)["messages"], pd.DataFrame)
+    assert Frames(lean)["clients"]["accepted"].sum() == everything_result().counts.accepted
