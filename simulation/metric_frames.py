@@ -71,11 +71,12 @@ def _by_code(left: list[SessionLeft]) -> list[tuple[Metric, dict[str, str], floa
 
 
 def _of_answers(facts: Facts) -> list[tuple[Metric, dict[str, str], float]]:
-    accepted = [answer for answer in facts.answers if answer.sequence_number is not None]
+    answers = [answer for answer in facts.answers if answer is not None]
+    accepted = [answer for answer in answers if answer.sequence_number is not None]
     return [
         (table.ACCEPTED, {}, sum(not answer.duplicate for answer in accepted)),
         (table.DUPLICATES, {}, sum(answer.duplicate for answer in accepted)),
-        (table.FAILURES, {"reason": "rejected"}, sum(answer.code is not None for answer in facts.answers)),
+        (table.FAILURES, {"reason": "rejected"}, sum(answer.code is not None for answer in answers)),
     ]
 
 

@@ -273,7 +273,6 @@ def record_stored(trace: Trace, stored: StoredRun, now: int, entries: Iterable[L
 
     `entries`: every event that was ever stored in this epoch, for a store that knows; otherwise what is retained is recorded.
     """
-    trace.finish(now)
     if entries is None:
         senders = {number: (client.client_id, sent) for client in stored.clients for sent, number in client.answers}
         for event in stored.events:

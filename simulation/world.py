@@ -124,6 +124,7 @@ class World:
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
         self._sample_later()
         self.clock.run(until=max(1, ns(self.scenario.end_s)))
+        self.trace.finish(self.clock.now)
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._draws.replication, self.trace, self.frames)
 
