@@ -19,6 +19,7 @@ A fault names the clients that it hits, or whole groups. A key that the scenario
 parameter that is silently ignored makes a figure wrong.
 """
 
+import math
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path as FilePath
@@ -143,7 +144,8 @@ class Capacity(_Part, frozen=True, kw_only=True):
 
     accepts_per_s: connections that the listener takes; accept_backlog_max: how many may wait for that, the rest is dropped as by
     a kernel (their SYN is sent again). Costs in seconds of a processor: of a TLS handshake, of the authentication of a client, of
-    one frame or request that comes in, of one frame handed to one reader, of one event of a replay. shedding None: never.
+    one frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
+    when). shedding None: never.
     """
 
     processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
@@ -155,6 +157,12 @@ class Capacity(_Part, frozen=True, kw_only=True):
     delivery_cost: Law = Constant(value=0.0)
     replay_event_cost: Law = Constant(value=0.0)
     shedding: Shedding | None = None
+
+    def storm_s(self, clients: int) -> float:
+        """How long it takes on average to let in so many clients that come at once, in seconds."""
+        laws = (self.handshake_cost, self.authentication_cost, self.frame_cost, self.frame_cost, self.delivery_cost)
+        accept_s = 0.0 if self.accepts_per_s is None else 1 / self.accepts_per_s
+        return clients * (math.fsum(law.mean for law in laws) / self.processors + accept_s)
 
 
 Balancing = Literal["least_connections", "draw"]
@@ -308,6 +316,10 @@ class Scenario(_Part, frozen=True, kw_only=True):
         if box.upgrades != "pass" or box.websocket_age_max_s is not None:  # then nobody is back before polling has taken over
             attempt_s = wait_s + part.config.connect_timeout_s + (box.websocket_age_max_s or 0.0)
             bound_s += longest_until_fallback_s(part.fallback or part.config.fallback_policy, attempt_s)
+        if self.server.capacity is not None:  # some are too late for their turn, and have to come once more
+            bound_s += 2 * self.server.capacity.storm_s(len(self.client_names))
+        if self.server.token_lifetime_s is not None:  # a token may turn out to be too old: a new one, and another attempt
+            bound_s += self.server.token_refresh_time_s + wait_s + 2 * part.config.connect_timeout_s
         return bound_s
 
 
