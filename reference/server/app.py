@@ -3,6 +3,8 @@
     open_server   the server for the length of an `async with` block: for tests, notebooks, and other programs
     serve         the same until SIGTERM or SIGINT: for `steadywire serve`
 
+On PostgreSQL, which several processes may share, it is also one of them (`cluster`).
+
 From the outside in: the store outlives the writer, the writer outlives the runs, the runs outlive the connections. Stopping goes
 the other way, and is bounded by `stop_timeout_s`:
 
@@ -17,6 +19,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,6 +30,8 @@ from reference.protocol.timers import ns
 from reference.server.admission import Admission
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
+from reference.server.cluster.cluster import Cluster
+from reference.server.cluster.membership import Membership, open_ownership
 from reference.server.connection import Upgrades
 from reference.server.exchanges import Exchanges
 from reference.server.logs import SessionLog, log_event, log_fault, log_problem
@@ -44,6 +49,9 @@ from reference.server.surroundings import Surroundings
 from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
+
+if TYPE_CHECKING:
+    from reference.store.ownership import Ownership
 
 __all__ = ["Server", "ServerStatistics", "new_secret_id", "open_server", "serve"]
 
@@ -76,13 +84,14 @@ async def open_server(
     authenticator = authenticator or settings.authenticator()
     opening: AbstractAsyncContextManager[EventStore] = open_store(settings.store) if store is None else nullcontext(store)
     failure: Exception | None = None
-    async with opening as events:
+    async with opening as events, open_ownership(events, is_reachable=listening) as ownership:
         async with trio.open_nursery() as nursery:
             clock, session_log = ServerClock(origin_ns), SessionLog() if log_sessions else None
-            server = _assemble(settings, events, authenticator, clock, new_id, observe, session_log, nursery)
+            server = _assemble(settings, events, ownership, authenticator, clock, new_id, observe, session_log, nursery)
             try:
                 if listening:
                     await server.listen()
+                    await server.join_the_others()
                 yield server
             except Exception as error:
                 failure = error  # raised below, as it was: our nursery would put it into a group
@@ -96,6 +105,7 @@ async def open_server(
 def _assemble(
     settings: ServerSettings,
     store: EventStore,
+    ownership: "Ownership | None",
     authenticator: Authenticator,
     clock: ServerClock,
     new_id: Callable[[], str],
@@ -131,6 +141,7 @@ def _assemble(
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
     )
+    membership = None if ownership is None else Membership(ownership, shared.on_fault)
     runs = RunRegistry(
         store,
         shared,
@@ -138,37 +149,38 @@ def _assemble(
         config=settings.protocol,
         events=EventRegistry(settings.event_types),
         loaded_runs_max=settings.loaded_runs_max,
+        owners=membership,
     )
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
-    exchanges = Exchanges(
-        http_app(
-            RunApi(
-                runs,
-                admission,
-                clock,
-                body_bytes_max=settings.door.body_bytes_max,
-                runs_per_minute_max=settings.runs_per_user_per_minute_max,
-            ),
-            OperatorApi(store, monitor, admission, shared.on_fault),
-            allowed_origins=settings.allowed_origins,
-            on_fault=shared.on_fault,
-            on_limit=monitor.limit_reached,
-            retry_after_ms=settings.door.retry_after_ms,
+    app = http_app(
+        RunApi(
+            runs,
+            admission,
+            clock,
+            body_bytes_max=settings.door.body_bytes_max,
+            runs_per_minute_max=settings.runs_per_user_per_minute_max,
         ),
-        monitor.http_answered,
+        OperatorApi(store, monitor, admission, shared.on_fault),
+        allowed_origins=settings.allowed_origins,
+        on_fault=shared.on_fault,
+        on_limit=monitor.limit_reached,
+        retry_after_ms=settings.door.retry_after_ms,
     )
+    cluster = None if membership is None else Cluster(membership, runs, admission, app)
+    exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
     door = FrontDoor(
         exchanges,
         Upgrades(runs, admission, monitor, frame_bytes_max=settings.protocol.frame_bytes_max).on_upgrade,
+        elsewhere=None if cluster is None else cluster.upgrades.serve,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
         on_problem=monitor.and_count(log_problem),
         on_limit=monitor.limit_reached,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
-    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door), nursery)
+    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door, cluster), nursery)
 
 
 def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> None:

@@ -195,6 +195,10 @@ class LiveRun:
             self.settled.set()
         self._on_end(self)
 
+    def drop(self, error: StoreError) -> None:
+        """End because it is no longer known what the store holds: every client is told to come back."""
+        self._feed(partial(self._fail, error))
+
     async def stored(self) -> None:
         """Wait until no batch is with the writer."""
         while self._under_way is not None:

@@ -14,6 +14,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.observations import Departed, FellBack, Joined, Left, Observation, Refused
 from reference.protocol.timers import NS_PER_S
 from reference.server.wire.front_door import Problem
+from reference.store import StoreError
 
 LIMIT_INTERVAL_NS = 10 * NS_PER_S
 """Between two lines about one limit."""
@@ -104,4 +105,8 @@ def _name(code: int | None) -> str:
 
 def _log_error(what: str, error: BaseException, **context: object) -> None:
     with contextlib.suppress(Exception):
-        log.error(what, **context, exc_info=error)
+        if isinstance(error, StoreError):
+            # Its message says what to do. A traceback would say less, and drawing one may take seconds in which nobody is served.
+            log.error(what, **context, reason=str(error))
+        else:
+            log.error(what, **context, exc_info=error)

@@ -3,9 +3,13 @@
 A run is loaded once, however many clients come at the same moment; they wait for the same load and share its outcome. The load
 belongs to the registry, so a client that goes away meanwhile takes nothing from the others. A run that has ended is loaded anew
 only when nothing of its former life is with the writer any more, or the new one would begin from what is about to change.
+
+Among several processes (`cluster`) a run is claimed before it is loaded, and released when it has settled; one that another
+process owns is not loaded.
 """
 
 import re
+from typing import Protocol
 
 import trio
 
@@ -16,7 +20,8 @@ from reference.protocol.limits import Limit
 from reference.protocol.run import Run
 from reference.server.live_run import LiveRun
 from reference.server.surroundings import Surroundings
-from reference.store import EventStore, StoreUnavailable
+from reference.store import EventStore, StoreError, StoreUnavailable
+from reference.store.place import Place
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
@@ -28,11 +33,34 @@ def canonical_run_id(text: str) -> str:
     return text.lower()
 
 
+class Owners(Protocol):
+    """Who serves which run, among several processes; see store.ownership."""
+
+    async def claim(self, run_id: str) -> Place | None:
+        """Where it is served, None if here from now on. Raises StoreUnavailable."""
+
+    async def find(self, run_id: str) -> Place | None:
+        """Where another process serves it, None if none does. Raises StoreUnavailable."""
+
+    async def release(self, run_id: str) -> None:
+        """It is no longer served here. Raises nothing."""
+
+
 class _Loading:
     def __init__(self) -> None:
         self.done = trio.Event()
         self.live: LiveRun | None = None
         self.error: RemoteError | None = None
+        self.place: Place | None = None
+        """The other process that serves the run, if one does."""
+
+
+class _Leaving:
+    """A run that has ended and is not forgotten yet."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self.live = live
+        self.gone = trio.Event()
 
 
 class RunRegistry:
@@ -47,6 +75,7 @@ class RunRegistry:
         config: ServerConfig,
         events: EventRegistry,
         loaded_runs_max: int,
+        owners: Owners | None = None,
     ) -> None:
         self._store = store
         self._shared = shared
@@ -54,9 +83,10 @@ class RunRegistry:
         self._config = config
         self._events = events
         self._loaded_runs_max = loaded_runs_max
+        self._owners = owners
         self._live: dict[str, LiveRun] = {}
         self._loading: dict[str, _Loading] = {}
-        self._settling: dict[str, LiveRun] = {}
+        self._leaving: dict[str, _Leaving] = {}
 
     def __len__(self) -> int:
         return len(self._live)
@@ -87,26 +117,53 @@ class RunRegistry:
             if live is not None:
                 live.touch()
                 return live
-            loading = self._loading.get(run_id)
-            if loading is None:
-                self._make_room()
-                loading = self._loading[run_id] = _Loading()
-                self._nursery.start_soon(self._load, run_id, loading)
+            loading = self._loading.get(run_id) or self._begin_to_load(run_id)
             await loading.done.wait()
             if loading.error is not None:
                 # A new exception for each: one that is raised in many tasks collects all their tracebacks.
                 raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
+    async def place_of(self, run_id: str) -> Place | None:
+        """The other process that serves this run. None: this one does, from now on, or `open` will say why not.
+
+        Raises StoreUnavailable.
+        """
+        if self._owners is None or run_id in self._live:
+            return None
+        loading = self._loading.get(run_id)
+        if loading is None:
+            try:
+                loading = self._begin_to_load(run_id)
+            except RemoteError:  # no room for one more here; what is elsewhere needs none
+                return await self._owners.find(run_id)
+        await loading.done.wait()
+        return loading.place
+
     async def stored(self) -> None:
         """Wait until no run has anything with the writer."""
-        for live in (*self._live.values(), *self._settling.values()):
+        for live in (*self._live.values(), *(leaving.live for leaving in self._leaving.values())):
             await live.stored()
+
+    def drop(self, error: StoreError) -> None:
+        """End every run, as if the store had failed: another process may serve them by now."""
+        for live in self.runs:
+            live.drop(error)
+
+    def _begin_to_load(self, run_id: str) -> _Loading:
+        self._make_room()
+        loading = self._loading[run_id] = _Loading()
+        self._nursery.start_soon(self._load, run_id, loading)
+        return loading
 
     async def _load(self, run_id: str, loading: _Loading) -> None:
         try:
-            former = self._settling.get(run_id)
+            former = self._leaving.get(run_id)
             if former is not None:
-                await former.settled.wait()
+                await former.gone.wait()
+            if self._owners is not None:
+                loading.place = await self._owners.claim(run_id)
+                if loading.place is not None:
+                    raise RemoteError(CloseCode.OVERLOADED, "another process serves this run; come back")
             stored = await self._store.load_run(run_id)
             if stored is None:
                 raise RemoteError(CloseCode.NO_SUCH_RUN, f"there is no run {run_id}")
@@ -126,13 +183,17 @@ class RunRegistry:
 
     def _forget(self, live: LiveRun) -> None:
         del self._live[live.run_id]
-        if not live.settled.is_set():
-            self._settling[live.run_id] = live
-            self._nursery.start_soon(self._forget_when_settled, live)
+        if self._owners is not None or not live.settled.is_set():
+            leaving = self._leaving[live.run_id] = _Leaving(live)
+            self._nursery.start_soon(self._let_go, leaving)
 
-    async def _forget_when_settled(self, live: LiveRun) -> None:
-        await live.settled.wait()
-        del self._settling[live.run_id]
+    async def _let_go(self, leaving: _Leaving) -> None:
+        run_id = leaving.live.run_id
+        await leaving.live.settled.wait()
+        if self._owners is not None:
+            await self._owners.release(run_id)
+        del self._leaving[run_id]
+        leaving.gone.set()
 
     def _make_room(self) -> None:
         if len(self._live) + len(self._loading) < self._loaded_runs_max:

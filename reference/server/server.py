@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import trio
 
+from reference.protocol.errors import ConfigError
 from reference.server.admission import Admission
+from reference.server.cluster.cluster import Cluster
 from reference.server.exchanges import Exchanges
 from reference.server.logs import log_problem
 from reference.server.monitor import Monitor
 from reference.server.registry import RunRegistry
-from reference.server.settings import ServerSettings
+from reference.server.settings import ServerSettings, split_address
 from reference.server.wire.front_door import FrontDoor
 from reference.server.wire.listener import Listening, connect_in_memory, listen
 from reference.server.wire.memory_stream import MemoryPushStream
@@ -40,6 +42,8 @@ class Parts:
     admission: Admission
     exchanges: Exchanges
     door: FrontDoor
+    cluster: Cluster | None = None
+    """None for a process that serves alone."""
 
 
 class Server:
@@ -102,7 +106,11 @@ class Server:
         with trio.move_on_after(settings.stop_timeout_s):
             for live in self._parts.runs.runs:
                 live.go_away(retry_after_ms, spread_ms)
+            if self._parts.cluster is not None:
+                self._parts.cluster.upgrades.go_away(retry_after_ms, spread_ms)
             await self._parts.runs.stored()
+            if self._parts.cluster is not None:
+                await self._parts.cluster.part()
             await self._parts.exchanges.none_left()
             while self._parts.door.statistics().websockets:
                 await self._parted.park()
@@ -117,6 +125,16 @@ class Server:
         """Begin to accept connections. Raises ListenError."""
         settings = self.settings
         self._listening = await self._nursery.start(self._listen, settings)
+
+    async def join_the_others(self) -> None:
+        """Be one of the processes on a database that may be shared. Raises ConfigError, StoreUnavailable."""
+        cluster = self._parts.cluster
+        if cluster is not None:
+            advertised = self.settings.advertise
+            host, port = self.addresses[0] if advertised is None else split_address(advertised)
+            if host in ("0.0.0.0", "::"):
+                raise ConfigError(f"other processes cannot reach this one at {host}; say where they can (--advertise HOST:PORT)")
+            await cluster.join(host, port, self._nursery)
 
     async def _listen(self, settings: ServerSettings, task_status: "trio.TaskStatus[Listening]") -> None:
         with self._listener:

@@ -32,6 +32,8 @@ class ServerSettings:
     """0 finds a free one."""
     store: str = "sqlite:///steadywire.sqlite3"
     """As store.open_store takes it."""
+    advertise: str | None = None
+    """HOST:PORT at which other processes on the same PostgreSQL reach this one; None: where it listens."""
 
     secret: bytes | None = field(default=None, repr=False)
     """Signs the tokens (HS256). Without a secret and without `keys` every token dev:<user> is believed, and only loopback is
@@ -87,6 +89,13 @@ class ServerSettings:
                 raise ConfigError(f"{name} = {value!r}: must be seconds, from 0 to {_S_MAX:g}")
         if not isinstance(self.accepts_per_s, int | float) or not 0.01 <= self.accepts_per_s <= 1e6:
             raise ConfigError(f"accepts_per_s = {self.accepts_per_s!r}: must be clients per second, from 0.01 to 1000000")
+        if self.advertise is not None:
+            split_address(self.advertise)
+        elif self.store.startswith("postgresql:") and self.host in ("", "0.0.0.0", "::"):
+            raise ConfigError(
+                f"host = {self.host!r} is no address at which other processes on this database reach this one; "
+                "say which is (--advertise HOST:PORT)"
+            )
         for origin in self.allowed_origins:
             check_origin(origin)
         EventRegistry(self.event_types)
@@ -119,3 +128,15 @@ class ServerSettings:
     def websocket_limits(self) -> WebSocketLimits:
         """The limits of one WebSocket, agreeing with the protocol's."""
         return replace(self.websocket, message_bytes_max=self.protocol.frame_bytes_max)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT, where an IPv6 address stands in brackets. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        colon = ""
+    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) <= 65_535):
+        raise ConfigError(f"advertise = {text!r}: must be HOST:PORT, like 10.0.0.5:8765 or [fd00::5]:8765")
+    return host, int(port)

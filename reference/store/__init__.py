@@ -38,6 +38,7 @@ __all__ = [
     "hide_password",
     "open_store",
     "parse_url",
+    "shared_url",
 ]
 
 _SQLITE = "sqlite:///"
@@ -78,6 +79,12 @@ def parse_url(url: str) -> "URL | None":
 def hide_password(url: str) -> str:
     """The URL of a store as it may be shown and logged."""
     return re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
+
+
+def shared_url(store: EventStore) -> "URL | None":
+    """The database of `store` if several server processes may use it at once (`ownership`), else None."""
+    url: URL | None = getattr(store, "shared_url", None)
+    return url
 
 
 @asynccontextmanager

@@ -144,6 +144,11 @@ class SqlStore:
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
 
+    @property
+    def shared_url(self) -> URL | None:
+        """The database, if several server processes may use it at once."""
+        return None if self._is_sqlite else self._engine.url
+
     @classmethod
     async def open(cls, url: URL, *, busy_timeout_s: float = 5.0) -> Self:
         """Open the database at `url`, make or upgrade its tables, and find out whether it can be written.

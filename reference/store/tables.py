@@ -9,6 +9,12 @@ what a log needs to survive a restart without repeating a number or storing a pu
     collaboration_clients    one row per client in a run: its user, its newest number, how many were accepted
     collaboration_answers    the last answers to each client: which number its publish was given
 
+On PostgreSQL, which several server processes may share, two more say who serves what (`ownership`):
+
+    collaboration_processes  one row per server process that is joined: where the others reach it, and since when
+                             it was silent
+    collaboration_owners     one row per run that is being served: by which process
+
 `head` and `oldest` could be read off the messages, but are kept with the run: then one row per run answers
 where it stands, locks it against a second writer on PostgreSQL, and is right even when the window is empty.
 `oldest` is needed because rows are deleted late.
@@ -28,6 +34,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Table,
@@ -36,7 +43,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_VERSION = "v12"
+SCHEMA_VERSION = "v13"
 """The newest migration, which these tables are the result of."""
 VERSION_TABLE = "collaboration_schema_version"
 """Alembic's own table, under a name that does not meet another application's in the same database."""
@@ -129,6 +136,32 @@ answers = Table(
 )
 
 
+processes = Table(
+    "collaboration_processes",
+    metadata,
+    Column("process_id", Integer, primary_key=True),
+    Column("host", String, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("secret", String, nullable=False),
+    Column("joined_at", DateTime(timezone=True), nullable=False),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
+owners = Table(
+    "collaboration_owners",
+    metadata,
+    Column("run_id", _UUID, primary_key=True),
+    Column("process_id", Integer, ForeignKey(processes.c.process_id, ondelete="CASCADE"), nullable=False),
+    Index("idx_owners_process", "process_id"),
+)
+
+
 def metadata_for(dialect: Dialect) -> MetaData:
     """The tables that a database of this kind has."""
-    return metadata
+    if dialect.name == "postgresql":
+        return metadata
+    alone = MetaData()
+    for table in metadata.sorted_tables:
+        if table not in (processes, owners):
+            table.to_metadata(alone)
+    return alone

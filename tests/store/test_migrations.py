@@ -150,7 +150,7 @@ def test_the_table_of_the_brief(path: Path) -> None:
 async def test_a_database_of_a_newer_program_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = 'v99'")
-    with pytest.raises(StoreUnavailable, match="schema v99, this program knows v12; upgrade steadywire"):
+    with pytest.raises(StoreUnavailable, match=f"schema v99, this program knows {SCHEMA_VERSION}; upgrade steadywire"):
         async with open_store(str(path)):
             pass
 

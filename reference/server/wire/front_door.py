@@ -15,7 +15,7 @@ come back, whoever holds a WebSocket gets the close code 1001; neither is made t
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -57,6 +57,8 @@ class DoorStatistics:
 
 OnUpgrade = Callable[[RequestHead], Accept]
 """Decides about a WebSocket upgrade without waiting: returns Accept, or raises HttpRefusal."""
+Elsewhere = Callable[[RequestHead, HttpWire], Awaitable[bool]]
+"""Serves the whole connection of an upgrade that is not for this process; False if it is. Raises HttpRefusal."""
 OnProblem = Callable[[Problem], None]
 
 
@@ -72,6 +74,7 @@ class FrontDoor:
         app: AsgiApp,
         on_upgrade: OnUpgrade,
         *,
+        elsewhere: Elsewhere | None = None,
         limits: DoorLimits | None = None,
         websocket_limits: WebSocketLimits | None = None,
         on_problem: OnProblem = ignore_problem,
@@ -79,6 +82,7 @@ class FrontDoor:
     ) -> None:
         self._app = app
         self._on_upgrade = on_upgrade
+        self._elsewhere = elsewhere
         self._limits = limits or DoorLimits()
         self._websocket_limits = websocket_limits or WebSocketLimits()
         self._on_problem = on_problem
@@ -163,6 +167,8 @@ class FrontDoor:
 
     async def _upgrade(self, wire: HttpWire, head: RequestHead) -> None:
         key = head.websocket_key()
+        if self._elsewhere is not None and await self._is_served_elsewhere(self._elsewhere, wire, head):
+            return
         report = self._reporter("the WebSocket handler failed", wire.stream, head)
         try:
             accept = self._on_upgrade(head)
@@ -177,6 +183,13 @@ class FrontDoor:
             await serve_websocket(wire.stream, head, key, accept, self._websocket_limits)
         except Exception as error:
             report(error)
+        finally:
+            self._websockets -= 1
+
+    async def _is_served_elsewhere(self, elsewhere: Elsewhere, wire: HttpWire, head: RequestHead) -> bool:
+        self._websockets += 1
+        try:
+            return await elsewhere(head, wire)
         finally:
             self._websockets -= 1
 

@@ -1,0 +1,47 @@
+"""Cluster: what a process among others has beside the server that it would be alone."""
+
+import trio
+
+from reference.server.admission import Admission
+from reference.server.cluster.membership import Membership
+from reference.server.cluster.request_relay import RequestRelay
+from reference.server.cluster.router import Router
+from reference.server.cluster.upgrade_relay import UpgradeRelay
+from reference.server.registry import RunRegistry
+from reference.server.wire.exchange import AsgiApp
+
+
+class Cluster:
+    """The parts, put together around `app`, the HTTP side of the server."""
+
+    def __init__(self, membership: Membership, runs: RunRegistry, admission: Admission, app: AsgiApp) -> None:
+        router = Router(runs, admission, membership)
+        self._runs = runs
+        self._membership = membership
+        self.upgrades = UpgradeRelay(router)
+        self.app = RequestRelay(app, router)
+
+    @property
+    def losses(self) -> int:
+        """How often this process was cut off from the others."""
+        return self._membership.losses
+
+    @property
+    def failures(self) -> int:
+        """Upgrades and requests whose owner could not be reached."""
+        return self.upgrades.failures + self.app.failures
+
+    async def join(self, host: str, port: int, nursery: trio.Nursery) -> None:
+        """Take part from now on, reached at this address, until `nursery` is cancelled. Raises StoreUnavailable."""
+        await self._membership.join(host, port)
+        nursery.start_soon(self._live, host, port)
+
+    async def part(self) -> None:
+        """Leave every run to the others."""
+        await self._membership.part()
+
+    async def _live(self, host: str, port: int) -> None:
+        try:
+            await self._membership.run(host, port, self._runs.drop)
+        finally:
+            await self.app.aclose()

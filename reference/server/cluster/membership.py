@@ -1,0 +1,98 @@
+"""Membership: this process among those that share its database.
+
+It joins before the server is used, and again whenever it was cut off from the database; in between it owns
+nothing, and whoever wants a run is told to come back. When it is cut off, others may take its runs at once, so
+it drops them at once: their clients come back, to whichever process serves the run then.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference.server.logs import OnFault
+from reference.store import EventStore, StoreError, StoreUnavailable, shared_url
+from reference.store.place import Place
+
+if TYPE_CHECKING:
+    from reference.store.ownership import Ownership
+
+REJOIN_PAUSE_S = 1.0
+RELEASE_S_MAX = 10.0
+
+
+@asynccontextmanager
+async def open_ownership(store: EventStore, *, is_reachable: bool) -> "AsyncIterator[Ownership | None]":
+    """This process's share in who serves which run; None if the store is for one process, or nobody could reach us."""
+    url = shared_url(store) if is_reachable else None
+    if url is None:
+        yield None
+        return
+    from reference.store.ownership import Ownership  # here, because it loads a database's driver
+
+    ownership = Ownership(url)
+    try:
+        yield ownership
+    finally:
+        await ownership.aclose()
+
+
+class Membership:
+    """Made by `open_server`; `run` is a task for the length of the server's life."""
+
+    def __init__(self, ownership: "Ownership", on_fault: OnFault) -> None:
+        self._ownership = ownership
+        self._on_fault = on_fault
+        self.losses = 0
+        """How often this process was cut off."""
+
+    @property
+    def place(self) -> Place | None:
+        """Where the others reach this process; None while it is cut off."""
+        return self._ownership.place
+
+    async def join(self, host: str, port: int) -> None:
+        """Take part, for the first time. Raises StoreUnavailable."""
+        await self._ownership.join(host, port)
+
+    async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
+        """Stay in after `join`, until cancelled. `on_lost` is called when the runs of this process may be others'."""
+        while True:
+            try:
+                await self._ownership.keep()
+            except StoreUnavailable as error:
+                self.losses += 1
+                on_lost(error)
+                self._on_fault("cut off from the database that is shared; all runs are dropped", error)
+            await self._ownership.part()
+            await self._rejoin(host, port)
+
+    async def part(self) -> None:
+        """Leave everything to the others."""
+        await self._ownership.part()
+
+    async def claim(self, run_id: str) -> Place | None:
+        """As Ownership.claim."""
+        return await self._ownership.claim(run_id)
+
+    async def find(self, run_id: str) -> Place | None:
+        """As Ownership.find."""
+        return await self._ownership.find(run_id)
+
+    async def release(self, run_id: str) -> None:
+        """Let others have a run that is no longer here. If it cannot be said, the run stays ours, and is relayed here."""
+        with trio.move_on_after(RELEASE_S_MAX):
+            try:
+                await self._ownership.release(run_id)
+            except StoreUnavailable as error:
+                self._on_fault(f"run {run_id} could not be released to the other processes", error)
+
+    async def _rejoin(self, host: str, port: int) -> None:
+        while True:
+            try:
+                await self._ownership.join(host, port)
+            except StoreUnavailable:  # it was said why, when we were cut off
+                await trio.sleep(REJOIN_PAUSE_S)
+            else:
+                return

@@ -1,0 +1,184 @@
+"""RequestRelay: an ASGI application around another one, which carries requests to the owners of their runs.
+
+A request is read whole, which the door bounds, and sent to the owner; the answer is handed on as it comes. If the
+owner cannot be reached, the run is asked for again, as `upgrade_relay` does it; if it breaks off after that, the
+client is told to come back. Publishing twice does no harm, since the owner tells copies.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import httpcore
+import msgspec
+import trio
+
+from reference.protocol.errors import HttpProblem
+from reference.server.cluster.router import Routes, come_back, forwarded
+from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
+from reference.server.wire.exchange import AsgiApp, Receive, Send
+from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.store.place import Place
+
+CONNECTIONS_MAX = 256
+"""To all other processes together."""
+IDLE_CONNECTIONS_MAX = 32
+IDLE_S_MAX = 20.0
+"""Below the time for which the other side keeps an idle connection."""
+READ_S_MAX = 60.0
+"""Between two pieces of an answer; long polls are shorter."""
+POOL_S_MAX = 5.0
+
+_HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
+_NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
+_TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
+
+
+class RequestRelay:
+    """The relayed requests of one process."""
+
+    def __init__(self, app: AsgiApp, routes: Routes) -> None:
+        self._app = app
+        self._routes = routes
+        self._pool = httpcore.AsyncConnectionPool(
+            max_connections=CONNECTIONS_MAX,
+            max_keepalive_connections=IDLE_CONNECTIONS_MAX,
+            keepalive_expiry=IDLE_S_MAX,
+            network_backend=httpcore.TrioBackend(),
+        )
+        self.failures = 0
+        """Requests for which the owner could not be reached."""
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        head = _head(scope)
+        try:
+            place = await self._routes.place_of(head)
+        except HttpRefusal as refusal:
+            await _refuse(refusal, send)
+            return
+        if place is None:
+            await self._app(scope, receive, send)
+            return
+        body = await _whole_body(receive)
+        if body is None:
+            return
+        refusal_or_ours: HttpRefusal | bool = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
+            refusal_or_ours = await self._carry(head, place, body, send)
+            nursery.cancel_scope.cancel()
+        if isinstance(refusal_or_ours, HttpRefusal):
+            self.failures += 1
+            await _refuse(refusal_or_ours, send)
+        elif refusal_or_ours:
+            await self._app(scope, _again(body, receive), send)
+
+    async def aclose(self) -> None:
+        """Close every connection; finishes even when cancelled."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
+            await self._pool.aclose()
+
+    async def _carry(self, head: RequestHead, place: Place | None, body: bytes, send: Send) -> HttpRefusal | bool:
+        """Have the owner answer the request. True if the owner is us by now, a refusal if nobody can be reached."""
+        give_up_at = trio.current_time() + REACH_S_MAX
+        while place is not None:
+            answer = _Answer(send)
+            try:
+                await self._ask(head, place, body, answer)
+                return False
+            except _NOT_REACHED:
+                if trio.current_time() >= give_up_at:
+                    return come_back("the process that serves this run cannot be reached")
+            except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+                # After its answer has begun there is nothing left to say; the door cuts the connection.
+                return False if answer.has_begun else come_back("the process that serves this run did not answer")
+            await trio.sleep(REACH_PAUSE_S)
+            try:
+                place = await self._routes.place_of(head)
+            except HttpRefusal as refusal:
+                return refusal
+        return True
+
+    async def _ask(self, head: RequestHead, place: Place, body: bytes, answer: "_Answer") -> None:
+        url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
+        headers = forwarded(head, place, without=_HOP_BY_HOP)
+        extensions = {"timeout": _TIMEOUTS}
+        async with self._pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
+            await answer.begin(response)
+            async for piece in response.aiter_stream():
+                await answer.go_on(piece)
+        await answer.end()
+
+
+class _Answer:
+    """The owner's answer, on its way to the client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def begin(self, response: httpcore.Response) -> None:
+        self.has_begun = True
+        headers = [(name.lower(), value) for name, value in response.headers]
+        headers = [(name, value) for name, value in headers if name not in _HOP_BY_HOP]
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+
+    async def go_on(self, piece: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse(refusal: HttpRefusal, send: Send) -> None:
+    problem = HttpProblem(code=refusal.code, message=refusal.message, retry_after_ms=refusal.retry_after_ms)
+    body = msgspec.json.encode(problem)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refusal.retry_after_ms is not None:
+        headers.append((b"retry-after", str(-(-refusal.retry_after_ms // 1000)).encode()))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The body of a request; None if the client went away meanwhile."""
+    pieces = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def _cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body once more, and then what follows."""
+    given = False
+
+    async def receive_again() -> MutableMapping[str, Any]:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        await trio.lowlevel.checkpoint()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def _head(scope: Any) -> RequestHead:
+    query = scope["query_string"]
+    return RequestHead(
+        method=scope["method"],
+        target=scope["raw_path"] + (b"?" + query if query else b""),
+        http_version=scope["http_version"],
+        headers=tuple(scope["headers"]),
+        client=scope["client"],
+        server=scope["server"],
+    )

@@ -1,0 +1,82 @@
+"""Router: for which process is this request?
+
+Asked for what concerns one run and needs its owner. Everything else is answered where it arrives, refusals
+included: what this process would refuse is not carried to another.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Protocol
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.admission import Admission
+from reference.server.auth import bearer_token
+from reference.server.cluster.membership import Membership
+from reference.server.registry import RunRegistry, canonical_run_id
+from reference.server.wire.request_head import HttpRefusal, RequestHead
+from reference.store import StoreUnavailable
+from reference.store.place import Place
+
+RELAYED = b"x-steadywire-relayed"
+"""The header of what is relayed: the secret of the process that it is for."""
+RETRY_AFTER_MS = 500
+
+_OF_A_RUN = re.compile(r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?|/api/admin/websocket/connections/([^/]*)")
+
+
+class Routes(Protocol):
+    """Where runs are, as the relays ask for it."""
+
+    async def place_of(self, head: RequestHead) -> Place | None:
+        """The process that `head` is for; None for this one. Raises HttpRefusal."""
+
+
+class Router:
+    """The Routes of a process among others."""
+
+    def __init__(self, runs: RunRegistry, admission: Admission, membership: Membership) -> None:
+        self._runs = runs
+        self._admission = admission
+        self._membership = membership
+
+    async def place_of(self, head: RequestHead) -> Place | None:
+        """As Routes.place_of."""
+        match = _OF_A_RUN.fullmatch(head.path)
+        if match is None or head.method not in ("GET", "HEAD", "POST"):
+            return None
+        if self._is_relayed(head):
+            return None
+        try:
+            run_id = canonical_run_id(match[1] or match[2])
+            self._admission.check(head.header(b"origin"), head.header(b"host"))
+            if not head.wants_websocket and bearer_token(head.header(b"authorization")) is None:
+                return None
+            self._admission.identify_upgrade(head, run_id)
+        except (HttpRefusal, RemoteError):
+            return None
+        try:
+            return await self._runs.place_of(run_id)
+        except StoreUnavailable:
+            return None
+
+    def _is_relayed(self, head: RequestHead) -> bool:
+        shown = head.header(RELAYED)
+        if shown is None:
+            return False
+        me = self._membership.place
+        if me is None or not secrets.compare_digest(shown, me.secret.encode()):
+            # It was meant for the process that had this address before, or for this one before it was cut off.
+            raise come_back("this process is not the one that was meant")
+        return True
+
+
+def come_back(why: str) -> HttpRefusal:
+    """The answer when a run's owner is about to be another one."""
+    return HttpRefusal(503, CloseCode.OVERLOADED, why, retry_after_ms=RETRY_AFTER_MS)
+
+
+def forwarded(head: RequestHead, place: Place, *, without: Sequence[bytes] = ()) -> list[tuple[bytes, bytes]]:
+    """The headers of `head` as the owner is to see them."""
+    headers = [(name, value) for name, value in head.headers if name not in (RELAYED, *without)]
+    return [*headers, (RELAYED, place.secret.encode())]

@@ -1,0 +1,218 @@
+"""UpgradeRelay: carries WebSockets to the owners of their runs, byte for byte.
+
+The client's upgrade goes to the owner as it came, and from then on every byte both ways, so the owner has the
+client as if it had come directly: its frames, its close, its slowness (what the client does not take is not read
+from the owner). When either side ends, the other is told in the same way, and has `PART_S_MAX` to end too.
+
+The owner may have died a moment ago, and the database may not have noticed. So for a moment the run is asked
+for again and again; either somebody is found who serves it, or it becomes ours.
+
+When this process is stopped, relayed clients are told as all others are, between two frames of the owner.
+"""
+
+import socket
+
+import trio
+
+from reference.protocol import codec, frames
+from reference.protocol.errors import CloseCode
+from reference.server.cluster.frame_boundaries import FrameBoundaries
+from reference.server.cluster.router import Routes, come_back, forwarded
+from reference.server.wire.framing import frame_close, frame_text
+from reference.server.wire.http_wire import HttpWire
+from reference.server.wire.push_stream import PushStream
+from reference.server.wire.request_head import RequestHead
+from reference.server.wire.socket_stream import SocketPushStream
+from reference.store.place import Place
+
+CONNECT_S_MAX = 2.0
+"""For a connection to another process."""
+ANSWER_S_MAX = 5.0
+"""For the first bytes of its answer."""
+REACH_S_MAX = 3.0
+"""How long an owner that cannot be reached is looked for, before the client is told to come back."""
+REACH_PAUSE_S = 0.05
+PART_S_MAX = 5.0
+_SILENCE_S_MAX = 15
+"""Until a process that takes or sends no bytes, and whose machine does not answer either, counts as gone."""
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class UpgradeRelay:
+    """The relayed WebSockets of one process."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._relayed: dict[_Relayed, None] = {}
+        self.failures = 0
+        """Upgrades for which the owner could not be reached."""
+
+    def __len__(self) -> int:
+        return len(self._relayed)
+
+    async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
+        """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
+        reached = await self._reach(head)
+        if reached is None:
+            return False
+        onward, answer = reached
+        wire.stream.put_back(wire.unread)
+        relayed = _Relayed(wire.stream, onward)
+        self._relayed[relayed] = None
+        try:
+            await relayed.run(answer)
+        finally:
+            del self._relayed[relayed]
+        return True
+
+    def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
+        """Ask every relayed client to come back later, and close."""
+        code = CloseCode.GOING_AWAY
+        frame = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
+        goodbye = frame_text(codec.encode(frame)) + frame_close(code, "the server is going away")
+        for relayed in self._relayed:
+            relayed.go_away(goodbye)
+
+    async def _reach(self, head: RequestHead) -> tuple[SocketPushStream, bytes] | None:
+        """A connection to the owner, with the first bytes of its answer; None if we are the owner."""
+        give_up_at = trio.current_time() + REACH_S_MAX
+        while True:
+            place = await self._routes.place_of(head)
+            if place is None:
+                return None
+            onward = await connect(place)
+            if onward is not None:
+                answer = await _ask(onward, head, place)
+                if answer:
+                    return onward, answer
+                onward.abort()
+            if trio.current_time() >= give_up_at:
+                self.failures += 1
+                raise come_back("the process that serves this run cannot be reached")
+            await trio.sleep(REACH_PAUSE_S)
+
+
+class _Relayed:
+    """One client and its owner."""
+
+    def __init__(self, client: PushStream, onward: PushStream) -> None:
+        self._client = client
+        self._onward = onward
+        self._from_owner = FrameBoundaries(has_head=True)
+        self._from_client = FrameBoundaries(has_head=False)
+        self._goodbye = b""
+        self._receiving = trio.CancelScope()
+        self._life = trio.CancelScope()
+        self._is_owner_done = False
+
+    async def run(self, answer: bytes) -> None:
+        try:
+            with self._life:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._carry_out)
+                    nursery.start_soon(self._carry_back, answer)
+        finally:
+            self._onward.abort()
+            self._client.close()
+
+    def go_away(self, goodbye: bytes) -> None:
+        """Send this in the owner's place, as soon as the frame that is under way is out."""
+        self._goodbye = goodbye
+        if self._from_owner.is_between:
+            self._receiving.cancel()
+
+    async def _carry_out(self) -> None:
+        """What the client sends, to the owner."""
+        is_owner_there = True
+        try:
+            while data := await self._client.receive_some():
+                self._from_client.feed(data)
+                if is_owner_there:
+                    is_owner_there = await _send(self._onward, data)
+                self._end_if_done()
+        except _GONE:
+            self._life.cancel()
+            return
+        if await _send(self._onward, None):
+            self._life.deadline = trio.current_time() + PART_S_MAX
+
+    async def _carry_back(self, data: bytes) -> None:
+        """What the owner sends, to the client."""
+        is_reset = False
+        while data:
+            self._from_owner.feed(data)
+            if not await _send(self._client, data):
+                self._life.cancel()
+                return
+            data = b""
+            if not self._may_say_goodbye:
+                self._receiving = trio.CancelScope()
+                with self._receiving:
+                    try:
+                        data = await self._onward.receive_some()
+                    except _GONE:
+                        is_reset = True
+        if is_reset:
+            self._client.abort()
+        elif self._may_say_goodbye:
+            self._onward.abort()
+            await _send(self._client, self._goodbye)
+        if is_reset or not await _send(self._client, None):
+            self._life.cancel()
+        self._life.deadline = trio.current_time() + PART_S_MAX
+        self._is_owner_done = True
+        self._end_if_done()
+
+    @property
+    def _may_say_goodbye(self) -> bool:
+        return bool(self._goodbye) and self._from_owner.is_between
+
+    def _end_if_done(self) -> None:
+        if self._is_owner_done and self._from_client.is_close_seen:
+            self._life.cancel()
+
+
+async def connect(place: Place) -> SocketPushStream | None:
+    """A connection to the process at `place`; None if it cannot be had."""
+    with trio.move_on_after(CONNECT_S_MAX):
+        try:
+            stream = await trio.open_tcp_stream(place.host, place.port)
+        except OSError:
+            return None
+        sock = socket.socket(fileno=stream.socket.detach())
+        for level, option, value in (
+            (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+            (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 5),
+            (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 3),
+            (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _SILENCE_S_MAX * 1000),
+        ):
+            if hasattr(socket, option):  # not every system has all of them
+                sock.setsockopt(level, getattr(socket, option), value)
+        return SocketPushStream(sock)
+    return None
+
+
+async def _ask(onward: SocketPushStream, head: RequestHead, place: Place) -> bytes:
+    """Send the client's upgrade; returns the first bytes of the answer, none if none come."""
+    lines = [b"%s %s HTTP/1.1" % (head.method.encode(), head.target)]
+    lines += [b"%s: %s" % header for header in forwarded(head, place)]
+    try:
+        with trio.move_on_after(ANSWER_S_MAX):
+            await onward.send_all(b"\r\n".join(lines) + b"\r\n\r\n")
+            return await onward.receive_some()
+    except _GONE:
+        pass
+    except BaseException:
+        onward.abort()
+        raise
+    return b""
+
+
+async def _send(stream: PushStream, data: bytes | None) -> bool:
+    """Send `data`, or the end if it is None; whether the other side is still there."""
+    try:
+        await (stream.send_eof() if data is None else stream.send_all(data))
+    except _GONE:
+        return False
+    return True

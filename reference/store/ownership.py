@@ -1,0 +1,243 @@
+"""Ownership: which of several server processes on one PostgreSQL serves which run.
+
+A run has one owner at a time. Who owns it is one row; whether that owner still lives is a lock: each process
+holds a session advisory lock, on a connection that does nothing else, for as long as it takes part.
+
+    the process dies                  its connection ends, and with it the lock: known at once
+    its connection to the database
+    is cut                            the same; it learns of it too, and gives up its runs
+    it is frozen, or the network
+    between it and the database is    it stops saying that it lives; after `SILENCE_S_MAX` whoever wants one of
+                                      its runs ends its connection and takes the run
+
+None of this has to be certain. A process that has been given up and does not know it yet can do no harm,
+because a store takes a batch only where it follows what is stored (`position`): the late one gets
+StoreConflict, and so learns of it. Ownership is what makes this rare; the log does not depend on it.
+
+Every statement here is a transaction of its own, and none waits for another process, except for the moment in
+which two want the same run. So nothing can deadlock.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+import trio
+from sqlalchemy import URL, Connection, Engine, delete, exists, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from reference.store.base import StoreUnavailable
+from reference.store.place import Place
+from reference.store.postgresql import advice, postgresql_engine
+from reference.store.tables import owners, processes, runs
+
+T = TypeVar("T")
+
+SEEN_INTERVAL_S = 2.0
+"""How often a process says that it lives."""
+ANSWER_S_MAX = 8.0
+"""How long it may have to wait for the database to take that, before it gives up its runs."""
+SILENCE_S_MAX = 15.0
+"""After so long without a word others give a process up, though its connection stands."""
+CLAIM_THREADS_MAX = 2
+_TRIES_MAX = 5
+"""How often the row of a run may change under our hands while we claim it."""
+
+_LOCK_CLASS = 0x5357
+"""The first half of the key of our advisory locks; the second is the process id."""
+
+
+class Ownership:
+    """One process's part in it. All methods belong to the trio thread; none blocks it."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        engine = postgresql_engine(url, connections_max=CLAIM_THREADS_MAX + 1)
+        self._engine: Engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._claim_limiter = trio.CapacityLimiter(CLAIM_THREADS_MAX)
+        self._lease_limiter = trio.CapacityLimiter(1)
+        self._lease: Connection | None = None
+        self._me: Place | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where this process is reached; None while it takes no part."""
+        return self._me
+
+    async def join(self, host: str, port: int) -> None:
+        """Take part from now on, as the process that is reached at this address. Raises StoreUnavailable."""
+        await self._run(self._join, host, port, limiter=self._lease_limiter)
+
+    async def keep(self) -> None:
+        """Take part until that is no longer so; always ends with StoreUnavailable, saying why."""
+        assert self._lease is not None, "join comes first"
+        connection: Any = self._lease.connection.dbapi_connection
+        while True:
+            with trio.move_on_after(SEEN_INTERVAL_S):
+                try:
+                    await trio.lowlevel.wait_readable(connection.fileno())  # it has something to say: that it ends
+                except psycopg.Error as error:
+                    raise StoreUnavailable(advice(error, self._url)) from error
+            answered = False
+            with trio.move_on_after(ANSWER_S_MAX):
+                await self._run(self._say_that_we_live, limiter=self._lease_limiter)
+                answered = True
+            if not answered:
+                raise StoreUnavailable(f"the database did not answer within {ANSWER_S_MAX:g} s")
+
+    async def part(self) -> None:
+        """Take no part any more; others may have our runs. Raises nothing; what cannot be said is found out."""
+        me, self._me = self._me, None
+        lease, self._lease = self._lease, None
+        if me is not None and lease is not None:
+            with trio.move_on_after(ANSWER_S_MAX):
+                await self._run(self._part, me, lease, limiter=self._lease_limiter)
+
+    async def claim(self, run_id: str) -> Place | None:
+        """Make the run `run_id` ours if nobody serves it. None: it is ours, or there is no such run; else where it is.
+
+        Raises StoreUnavailable.
+        """
+        return await self._run(self._claim, run_id, limiter=self._claim_limiter)
+
+    async def find(self, run_id: str) -> Place | None:
+        """Where the run is served, if by another process that lives. Raises StoreUnavailable."""
+        return await self._run(self._find, run_id, limiter=self._claim_limiter)
+
+    async def release(self, run_id: str) -> None:
+        """Others may have this run. Raises StoreUnavailable; then it stays ours, which does no harm."""
+        await self._run(self._release, run_id, limiter=self._claim_limiter)
+
+    async def aclose(self) -> None:
+        """Part, and close every connection; finishes even when cancelled."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_S_MAX):
+            await self.part()
+            for limiter, threads in ((self._claim_limiter, CLAIM_THREADS_MAX), (self._lease_limiter, 1)):
+                for _ in range(threads):  # what was abandoned still holds a connection
+                    await limiter.acquire_on_behalf_of(object())
+            await trio.to_thread.run_sync(self._dispose, abandon_on_cancel=True)
+
+    async def _run(self, work: Callable[..., T], *arguments: object, limiter: trio.CapacityLimiter) -> T:
+        try:
+            return await trio.to_thread.run_sync(work, *arguments, limiter=limiter, abandon_on_cancel=True)
+        except SQLAlchemyError as error:
+            cause: Any = getattr(error, "orig", None) or error
+            raise StoreUnavailable(advice(cause, self._url)) from error
+
+    # From here on everything runs in a worker thread.
+
+    def _join(self, host: str, port: int) -> None:
+        connection = self._engine.connect()
+        try:
+            sequence = func.pg_get_serial_sequence(processes.name, "process_id")
+            process_id: int = connection.execute(select(func.nextval(sequence))).scalar_one()
+            connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS, process_id)))
+            connection.execute(delete(processes).where(_is_dead(processes.c.process_id)))
+            place = Place(process_id, host, port, secrets.token_urlsafe(24))
+            now = func.now()
+            connection.execute(insert(processes).values(**msgspec.structs.asdict(place), joined_at=now, seen_at=now))
+        except BaseException:
+            connection.invalidate()  # and the lock with it
+            connection.close()
+            raise
+        self._lease, self._me = connection, place
+
+    def _say_that_we_live(self) -> None:
+        lease, me = self._lease, self._me
+        if lease is None or me is None:
+            raise StoreUnavailable("this process has parted")
+        seen = lease.execute(update(processes).where(processes.c.process_id == me.process_id).values(seen_at=func.now()))
+        if seen.rowcount != 1:
+            raise StoreUnavailable("other processes have given this one up, because it was silent for too long")
+
+    def _part(self, me: Place, lease: Connection) -> None:
+        try:
+            lease.execute(delete(processes).where(processes.c.process_id == me.process_id))
+        except SQLAlchemyError:
+            pass  # the connection is gone, so everybody can see that we are
+        finally:
+            lease.invalidate()
+            lease.close()
+
+    def _dispose(self) -> None:
+        if self._me is not None and self._lease is not None:  # a join that was abandoned has come about after all
+            self._part(self._me, self._lease)
+        self._engine.dispose()
+
+    def _claim(self, run_id: str) -> Place | None:
+        me = self._me
+        if me is None:
+            raise StoreUnavailable("this process is not connected to the others now")
+        with self._engine.connect() as connection:
+            for _ in range(_TRIES_MAX):
+                place, is_alive = _owner(connection, run_id)
+                if place is None:
+                    if self._insert(connection, run_id, me):
+                        return None
+                elif place.process_id == me.process_id:
+                    return None
+                elif is_alive:
+                    return place
+                else:
+                    _give_up(connection, place.process_id)
+        raise StoreUnavailable(f"run {run_id}: its owner changes all the time; come back")
+
+    def _insert(self, connection: Connection, run_id: str, me: Place) -> bool:
+        row = select(runs.c.run_id, literal(me.process_id)).where(runs.c.run_id == run_id)
+        statement = postgresql_insert(owners).from_select(["run_id", "process_id"], row).on_conflict_do_nothing()
+        try:
+            if connection.execute(statement).rowcount == 1:
+                return True
+        except IntegrityError:
+            raise StoreUnavailable("other processes have given this one up") from None
+        # Another process was faster, or there is no such run, which is then nobody's.
+        return not connection.execute(select(exists().where(runs.c.run_id == run_id))).scalar_one()
+
+    def _find(self, run_id: str) -> Place | None:
+        with self._engine.connect() as connection:
+            place, is_alive = _owner(connection, run_id)
+        is_other = place is not None and (self._me is None or place.process_id != self._me.process_id)
+        return place if is_alive and is_other else None
+
+    def _release(self, run_id: str) -> None:
+        me = self._me
+        if me is not None:
+            with self._engine.connect() as connection:
+                connection.execute(delete(owners).where(owners.c.run_id == run_id, owners.c.process_id == me.process_id))
+
+
+def _is_dead(process_id: Any) -> Any:
+    """A condition: the lock of that process is free. It is taken for the length of the statement, shared, so that
+    several may ask at once.
+    """
+    return func.pg_try_advisory_xact_lock_shared(_LOCK_CLASS, process_id)
+
+
+def _owner(connection: Connection, run_id: str) -> tuple[Place | None, bool]:
+    """Who has the run, and whether that process lives."""
+    columns = processes.c
+    is_silent = columns.seen_at < func.now() - text(f"interval '{SILENCE_S_MAX} s'")
+    query = (
+        select(columns.process_id, columns.host, columns.port, columns.secret, _is_dead(columns.process_id), is_silent)
+        .join_from(owners, processes)
+        .where(owners.c.run_id == run_id)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None, False
+    process_id, host, port, secret, is_dead, silent = row
+    return Place(process_id, host, port, secret), not (is_dead or silent)
+
+
+def _give_up(connection: Connection, process_id: int) -> None:
+    """Take all runs from a process that is dead or silent, and end its connection if it still stands."""
+    connection.execute(delete(processes).where(processes.c.process_id == process_id))
+    locks = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks"
+        " WHERE locktype = 'advisory' AND classid = :class AND objid = :process AND granted AND pid <> pg_backend_pid()"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    connection.execute(locks, {"class": _LOCK_CLASS, "process": process_id})

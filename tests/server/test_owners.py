@@ -1,0 +1,175 @@
+"""A run changes its owner: because it is left alone, because its owner stops, is cut off, is silent, or is wrong."""
+
+import json
+
+import pytest
+import trio
+from postgres_server import execute
+from sqlalchemy.engine import make_url
+
+from reference.protocol.config import ServerConfig
+from reference.server.cluster import upgrade_relay
+from reference.store.ownership import Ownership
+
+from .streets import house_in, street
+from .test_http import POLL, chat
+from .visitors import RUN, House
+
+pytestmark = pytest.mark.slow  # each opens two servers and waits for what only a real database does
+
+LEASES = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+
+
+def numbers(url: str) -> list[int]:
+    rows = execute(url, "SELECT sequence_number FROM persisted_collaboration_messages ORDER BY 1")
+    return [int(str(number)) for (number,) in rows]
+
+
+async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
+    return await trio.to_thread.run_sync(execute, url, *statements)
+
+
+async def until_owner(house: House, other: House) -> None:
+    """Ask `house` for the run until it serves it itself."""
+    while house.server.statistics().runs_loaded == 0:
+        await house.ask("GET", f"{POLL}?afterSequence=0")
+    assert other.server.statistics().runs_loaded == 0
+
+
+async def test_an_owner_that_stops_sends_everybody_away_and_hands_over(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with house_in(postgres_url) as two, house_in(postgres_url) as one:
+            await one.server.create_run(RUN)
+            async with one.guest("ada") as ada, two.guest("bob") as bob:
+                await ada.publish(1)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(one.server.stop)
+                    for visitor in (ada, bob):
+                        assert (await visitor.hear("goaway"))["code"] == 4001
+                        assert (await visitor.closed())[0] == 4001
+            async with two.guest("ada", generation=2) as ada:
+                assert two.server.statistics().runs_loaded == 1
+                assert (await ada.publish(1))["duplicate"] is True
+                assert (await ada.publish(2))["sequenceNumber"] == 2
+
+
+async def test_a_process_that_relays_and_stops_sends_its_own_clients_away_only(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with house_in(postgres_url) as one, house_in(postgres_url) as two:
+            await one.server.create_run(RUN)
+            async with one.guest("ada") as ada:
+                async with two.guest("bob") as bob:
+                    await bob.publish(1)
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(two.server.stop)
+                        assert (await bob.hear("goaway"))["code"] == 4001
+                        assert (await bob.closed())[0] == 4001
+                await ada.publish(1)
+                assert [event["userId"] for event in await ada.events(2)] == ["bob", "ada"]
+
+
+async def test_a_run_that_is_left_alone_may_be_served_by_the_next_who_is_asked(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url, protocol=ServerConfig(run_idle_s=0.05)) as (one, two):
+            async with one.guest("ada") as ada:
+                await ada.publish(1)
+                await ada.say("bye")
+            while await on_database(postgres_url, "SELECT * FROM collaboration_owners"):
+                pass
+            async with two.guest("bob") as bob:
+                assert (await bob.publish(1))["sequenceNumber"] == 2
+                assert two.server.statistics().runs_loaded == 1
+
+
+async def test_an_owner_that_is_cut_off_drops_its_runs_at_once(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
+            await ada.publish(1)
+            assert await on_database(postgres_url, LEASES) == [(2,)]
+            for visitor in (ada, bob):
+                assert (await visitor.closed())[0] in (4030, None)
+            await until_owner(two, one)
+            async with one.guest("ada", generation=2) as ada:  # it is in again, and relays
+                assert (await ada.publish(2))["sequenceNumber"] == 2
+                assert one.server.statistics().runs_loaded == 0
+
+
+async def test_an_owner_that_has_been_silent_for_too_long_is_given_up(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            await ada.publish(1)
+            ago = "UPDATE collaboration_processes p SET seen_at = now() - interval '1 min' FROM collaboration_owners o"
+            await on_database(postgres_url, f"{ago} WHERE o.process_id = p.process_id")
+            async with two.guest("bob") as bob:
+                assert two.server.statistics().runs_loaded == 1
+                assert (await bob.publish(1))["sequenceNumber"] == 2
+            assert (await ada.closed())[0] == 4030
+
+
+async def test_two_that_both_believe_to_be_the_owner_do_no_harm(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            await ada.publish(1)
+            await on_database(postgres_url, "DELETE FROM collaboration_owners")
+            async with two.guest("bob") as bob:
+                assert two.server.statistics().runs_loaded == 1
+                assert (await bob.publish(1))["sequenceNumber"] == 2
+                await ada.say("publish", clientSequence=2, eventType="CHAT", data={})
+                assert (await ada.closed())[0] == 4030
+                async with one.guest("ada", generation=2) as ada_again:
+                    assert (await ada_again.publish(2))["sequenceNumber"] == 3
+                    assert [event["sequenceNumber"] for event in await bob.events(3)] == [1, 2, 3]
+            assert await trio.to_thread.run_sync(numbers, postgres_url) == [1, 2, 3]
+
+
+async def test_an_owner_that_cannot_be_reached(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reference.server.cluster.upgrade_relay.REACH_S_MAX", 0.1)
+    monkeypatch.setattr("reference.server.cluster.request_relay.REACH_S_MAX", 0.1)
+    with trio.fail_after(20):
+        async with house_in(postgres_url) as house:
+            await house.server.create_run(RUN)
+            other = Ownership(make_url(postgres_url))
+            try:
+                await other.join("127.0.0.1", 1)
+                assert await other.claim(RUN) is None
+                answer = await house.ask("GET", f"{POLL}?afterSequence=0")
+                assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
+                assert b"cannot be reached" in answer.body
+                body = json.dumps({"clientId": "ada", "messages": [chat(1)]}).encode()
+                published = None
+
+                async def publish() -> None:
+                    nonlocal published
+                    published = await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", body, token="dev:ada")
+
+                monkeypatch.setattr("reference.server.cluster.request_relay.REACH_S_MAX", 10.0)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(publish)  # looks for the owner, until we are it
+                    await trio.sleep(0.1)
+                    await other.part()
+                assert published is not None
+                assert published.status == 200
+            finally:
+                await other.aclose()
+
+
+async def test_an_owner_that_takes_connections_and_says_nothing(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade_relay, "REACH_S_MAX", 0.1)
+    monkeypatch.setattr(upgrade_relay, "ANSWER_S_MAX", 0.1)
+    with trio.fail_after(20):
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port: int = listeners[0].socket.getsockname()[1]
+        async with house_in(postgres_url) as house:
+            await house.server.create_run(RUN)
+            other = Ownership(make_url(postgres_url))
+            try:
+                await other.join("127.0.0.1", port)
+                assert await other.claim(RUN) is None
+                with pytest.raises(BaseExceptionGroup) as refused:
+                    async with house.guest("ada"):
+                        pass
+                assert "503" in repr(refused.value.exceptions)
+            finally:
+                await other.aclose()
+        for listener in listeners:
+            await listener.aclose()

@@ -1,0 +1,143 @@
+"""What a client sees of a run that another process serves: the same as of one that is served where it came in."""
+
+import json
+
+import httpcore
+import pytest
+import trio
+
+from .streets import house_in, street
+from .test_http import POLL, PUBLISH, REPLAY, chat
+from .visitors import RUN, House, request_bytes
+from .wire.helpers import read_answer
+
+
+async def test_events_and_presence_cross_in_both_directions(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada, two.guest("bob") as bob:
+            assert (await ada.publish(1, "from one"))["sequenceNumber"] == 1
+            assert (await bob.publish(1, "from two"))["sequenceNumber"] == 2
+            for visitor in (ada, bob):
+                assert [event["data"]["text"] for event in await visitor.events(2)] == ["from one", "from two"]
+                await visitor.until_present("ada", "bob")
+            assert (one.server.statistics().runs_loaded, two.server.statistics().runs_loaded) == (1, 0)
+
+
+async def test_requests_cross_too(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            body = json.dumps({"clientId": "carol", "messages": [chat(1, "over HTTP"), chat(2)]}).encode()
+            answer = await two.ask("POST", PUBLISH, body, token="dev:carol")
+            assert [result["sequenceNumber"] for result in json.loads(answer.body)["results"]] == [1, 2]
+            assert [event["userId"] for event in await ada.events(2)] == ["carol", "carol"]
+            polled = json.loads((await two.ask("GET", f"{POLL}?afterSequence=0", token="dev:carol")).body)
+            assert [event["sequenceNumber"] for event in polled["events"]] == [1, 2]
+            replayed = json.loads((await two.ask("GET", REPLAY, token="dev:carol")).body)
+            assert replayed["head"] == 2
+            assert two.server.statistics().runs_loaded == 0
+
+
+async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_goes(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            answers: list[dict[str, object]] = []
+
+            async def poll() -> None:
+                answer = await two.ask("GET", f"{POLL}?afterSequence=0&waitMs=25000", token="dev:carol")
+                answers.append(json.loads(answer.body))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(poll)
+                stream = two.server.connect()
+                await stream.send_all(request_bytes("GET", f"{POLL}?afterSequence=0&waitMs=25000", token="dev:dan"))
+                await until_connections(one, 3)
+                await stream.aclose()
+                await until_connections(one, 2)
+                await ada.publish(1)
+            assert [event["sequenceNumber"] for event in answers[0]["events"]] == [1]
+
+
+async def until_connections(house: House, count: int) -> None:
+    while house.server.statistics().connections != count:  # noqa: ASYNC110 - nobody tells of it
+        await trio.sleep(0.01)
+
+
+async def test_one_connection_may_ask_for_what_is_here_and_what_is_there(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada"):
+            stream = two.server.connect()
+            for path, status in ((f"{POLL}?afterSequence=0", 200), ("/healthz", 200), (f"{REPLAY}?limit=x", 400)):
+                await stream.send_all(request_bytes("GET", path, token="dev:carol"))
+                assert (await read_answer(stream)).status == status
+
+
+async def test_what_the_first_process_can_refuse_never_reaches_the_second(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada"):
+            before = one.server.statistics().connections
+            assert (await two.ask("GET", f"{POLL}?afterSequence=0", token=None)).status == 401
+            assert (await two.ask("GET", POLL, headers="Origin: https://evil.example\r\n")).status == 403
+            async with two.visit(headers=[("Authorization", "Bearer nonsense")]) as visitor:
+                assert (await visitor.closed())[0] == 4401
+            assert one.server.statistics().connections == before
+
+
+async def test_the_owner_judges_the_token_in_hello(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada"), two.visit() as visitor:
+            await visitor.say("hello", protocol=1, clientId="x", token="nonsense")
+            assert (await visitor.closed())[0] == 4401
+
+
+async def test_a_relayed_session_is_one_session(postgres_url: str) -> None:
+    """Dedupe, takeover and a resume do not care over which process a client comes."""
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as first:
+            await first.publish(1, "x")
+            session = first.heard[0]["sessionId"]
+            position = {"sessionId": session, "epoch": first.heard[0]["epoch"], "afterSequence": 0}
+            async with two.visit() as second:
+                welcome = await second.hello("ada", generation=2, **position)
+                assert welcome["outcome"] == "resumed"
+                assert welcome["sessionId"] == session
+                assert (await second.publish(1, "x"))["duplicate"] is True
+                assert (await first.closed())[0] == 4101
+                assert second.numbers_heard() == [1]
+
+
+@pytest.mark.parametrize("secret", ["", "guessed"])
+async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret: str) -> None:
+    with trio.fail_after(20):
+        async with house_in(postgres_url) as house:
+            await house.server.create_run(RUN)
+            header = f"X-Steadywire-Relayed: {secret}\r\n"
+            answer = await house.ask("GET", f"{POLL}?afterSequence=0", headers=header)
+            assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
+
+
+async def test_a_run_that_nobody_made_is_nobodys(postgres_url: str) -> None:
+    with trio.fail_after(20):
+        async with house_in(postgres_url) as one, house_in(postgres_url) as two:
+            for house in (one, two, one):
+                assert (await house.ask("GET", f"{POLL}?afterSequence=0")).status == 404
+                async with house.visit() as visitor:
+                    assert (await visitor.closed())[0] == 4404
+            await one.server.create_run(RUN)
+            assert (await two.ask("GET", f"{POLL}?afterSequence=0")).status == 200
+            assert two.server.statistics().runs_loaded == 1
+
+
+async def test_a_relayed_answer_is_as_long_as_it_is(postgres_url: str) -> None:
+    """Many pieces, and a reader that keeps its connection for the next."""
+    with trio.fail_after(20):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            for number in range(1, 61):
+                await ada.publish(number, "x" * 8000)
+            async with httpcore.AsyncConnectionPool(network_backend=httpcore.TrioBackend()) as pool:
+                for _ in range(2):
+                    response = await pool.request(
+                        "GET", f"{two.server.url}{POLL}?afterSequence=0", headers={"Authorization": "Bearer dev:bob"}
+                    )
+                    assert len(response.content) > 200_000
+                    assert json.loads(response.content)["head"] == 60
+                    assert dict(response.headers)[b"content-type"] == b"application/json"

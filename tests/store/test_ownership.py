@@ -1,0 +1,122 @@
+"""Who serves which run: one at a time, whatever happens at the same time, and never for longer than its process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from postgres_server import end_connections, execute
+from sqlalchemy.engine import make_url
+
+from reference.store import StoreUnavailable, open_store
+from reference.store.ownership import Ownership
+
+from .samples import EPOCH, OTHER_RUN, RUN
+
+HOLDS_A_LEASE = "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)"
+
+
+@pytest.fixture
+async def url(postgres_url: str) -> str:
+    async with open_store(postgres_url) as store:
+        for run_id in (RUN, OTHER_RUN):
+            await store.create_run(run_id, EPOCH)
+    return postgres_url
+
+
+@asynccontextmanager
+async def joined(url: str, count: int) -> AsyncIterator[list[Ownership]]:
+    processes = [Ownership(make_url(url)) for _ in range(count)]
+    try:
+        for number, process in enumerate(processes, 1):
+            await process.join(f"host-{number}", number)
+        yield processes
+    finally:
+        for process in processes:
+            await process.aclose()
+
+
+async def test_of_many_who_want_a_run_one_gets_it_and_the_others_hear_where_it_is(url: str) -> None:
+    answers: dict[int, str | None] = {}
+
+    async def claim(number: int, process: Ownership) -> None:
+        place = await process.claim(RUN)
+        answers[number] = None if place is None else place.host
+
+    async with joined(url, 4) as processes:
+        async with trio.open_nursery() as nursery:
+            for number, process in enumerate(processes, 1):
+                nursery.start_soon(claim, number, process)
+        (winner,) = [number for number, host in answers.items() if host is None]
+        assert {host for number, host in answers.items() if number != winner} == {f"host-{winner}"}
+        assert await processes[winner - 1].claim(RUN) is None
+        found = await processes[winner % 4].find(RUN)
+        assert found == processes[winner - 1].place
+        assert await processes[winner - 1].find(RUN) is None
+        assert await processes[winner % 4].claim(OTHER_RUN) is None
+
+
+async def test_a_run_that_was_released_is_free(url: str) -> None:
+    async with joined(url, 2) as (one, two):
+        assert await one.claim(RUN) is None
+        assert await two.claim(RUN) == one.place
+        await two.release(RUN)  # is not its to release
+        assert await two.claim(RUN) == one.place
+        await one.release(RUN)
+        assert await two.claim(RUN) is None
+        assert await one.claim(RUN) == two.place
+
+
+async def test_whoever_parts_leaves_everything_to_the_others_and_owns_nothing(url: str) -> None:
+    async with joined(url, 2) as (one, two):
+        assert [await one.claim(RUN), await one.claim(OTHER_RUN)] == [None, None]
+        await one.part()
+        assert [await two.claim(RUN), await two.claim(OTHER_RUN)] == [None, None]
+        with pytest.raises(StoreUnavailable, match="not connected to the others"):
+            await one.claim(RUN)
+        await one.part()
+        await one.join("again", 1)
+        assert await one.claim(RUN) == two.place
+
+
+async def test_whoever_loses_its_connection_is_told_at_once_and_has_lost_its_runs(url: str) -> None:
+    async with joined(url, 1) as (one,):
+        assert await one.claim(RUN) is None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, end_connections, url, HOLDS_A_LEASE)
+            with trio.fail_after(5), pytest.raises(StoreUnavailable, match="ended by the server"):
+                await one.keep()
+        async with joined(url, 1) as (two,):
+            assert await two.claim(RUN) is None
+            with pytest.raises(StoreUnavailable, match="given this one up"):
+                await one.claim(OTHER_RUN)
+
+
+async def test_whoever_is_silent_is_given_up_and_told_so(url: str) -> None:
+    async with joined(url, 2) as (one, two):
+        assert await one.claim(RUN) is None
+        await trio.to_thread.run_sync(
+            execute, url, "UPDATE collaboration_processes SET seen_at = now() - interval '1 min' WHERE port = 1"
+        )
+        assert await two.find(RUN) is None
+        assert await two.claim(RUN) is None
+        with trio.fail_after(5), pytest.raises(StoreUnavailable):
+            await one.keep()
+
+
+async def test_whoever_joins_sweeps_up_behind_the_dead(url: str) -> None:
+    async with joined(url, 2) as (one, _):
+        assert await one.claim(RUN) is None
+        assert await trio.to_thread.run_sync(end_connections, url, HOLDS_A_LEASE) == 2
+        async with joined(url, 1) as (three,):
+            rows = await trio.to_thread.run_sync(execute, url, "SELECT process_id FROM collaboration_processes")
+            assert three.place is not None
+            assert rows == [(three.place.process_id,)]
+            assert await trio.to_thread.run_sync(execute, url, "SELECT * FROM collaboration_owners") == []
+
+
+async def test_what_happens_without_the_database(url: str) -> None:
+    process = Ownership(make_url(url).set(port=1))
+    with pytest.raises(StoreUnavailable, match="can be reached"):
+        await process.join("host", 1)
+    await process.aclose()
