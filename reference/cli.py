@@ -58,6 +58,7 @@ def serve(
     host: str | None = None,
     port: Port | None = None,
     store: str | None = None,
+    advertise: str | None = None,
     secret_file: Path | None = None,
     public_key_file: tuple[Path, ...] | None = None,
     allowed_origin: tuple[str, ...] | None = None,
@@ -75,7 +76,9 @@ def serve(
         The port, 8765 without; 0 takes a free one.
     store
         Where events are kept: sqlite:///FILE (sqlite:///steadywire.sqlite3 without), postgresql://USER@HOST/DATABASE, or memory:
-        to lose them with the process.
+        to lose them with the process. Several servers may share one PostgreSQL database.
+    advertise
+        HOST:PORT at which the other servers on the same database reach this one; without, the address it listens on.
     secret_file
         A file with the HS256 secret that signs the tokens. Without a secret or key, the token dev:NAME stands for the user NAME.
     public_key_file
@@ -94,6 +97,7 @@ def serve(
         host=host,
         port=port,
         store=store,
+        advertise=advertise,
         secret_file=secret_file,
         public_key_files=public_key_file,
         allowed_origins=allowed_origin,

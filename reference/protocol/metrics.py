@@ -179,6 +179,12 @@ HTTP_REQUESTS = Metric(
 HTTP_CONNECTIONS = Metric(
     "gauge", "orchestrator_http_connections_active", "connections", "Open connections at the door, WebSockets among them"
 )
+RELAYED = Metric(
+    "gauge", "orchestrator_relayed_connections", "connections", "WebSockets carried to the process that serves their run"
+)
+RELAY_FAILURES = Metric(
+    "counter", "orchestrator_relay_failures_total", "times", "Times that the process which serves a run could not be reached"
+)
 LIMITS = Metric("counter", "orchestrator_limits_reached_total", "times", "Times that a peer reached a limit", ("limit",))
 PROBLEMS = Metric("counter", "orchestrator_problems_total", "problems", "Faults of the server or its store; the log says which")
 
@@ -218,6 +224,8 @@ METRICS = (
     RUNS_CREATED,
     HTTP_REQUESTS,
     HTTP_CONNECTIONS,
+    RELAYED,
+    RELAY_FAILURES,
     LIMITS,
     PROBLEMS,
 )

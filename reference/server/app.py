@@ -168,7 +168,7 @@ def _assemble(
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,
     )
-    cluster = None if membership is None else Cluster(membership, runs, admission, app)
+    cluster = None if membership is None else Cluster(membership, runs, admission, app, monitor.metrics)
     exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
     door = FrontDoor(
         exchanges,

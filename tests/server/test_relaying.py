@@ -6,6 +6,9 @@ import httpcore
 import pytest
 import trio
 
+from reference.protocol.errors import ConfigError
+from reference.server.settings import ServerSettings, split_address
+
 from .streets import house_in, street
 from .test_http import POLL, PUBLISH, REPLAY, chat
 from .visitors import RUN, House, request_bytes
@@ -141,3 +144,17 @@ async def test_a_relayed_answer_is_as_long_as_it_is(postgres_url: str) -> None:
                     assert len(response.content) > 200_000
                     assert json.loads(response.content)["head"] == 60
                     assert dict(response.headers)[b"content-type"] == b"application/json"
+
+
+@pytest.mark.parametrize("advertise", ["", "host", "host:", ":1", "host:0", "host:65536", "host:x", "::1:5", "[::1]"])
+def test_an_address_that_is_none(advertise: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be HOST:PORT, like 10\.0\.0\.5:8765"):
+        ServerSettings(advertise=advertise)
+
+
+def test_every_network_is_no_address(postgres_url: str) -> None:
+    assert split_address("[fd00::5]:8765") == ("fd00::5", 8765)
+    with pytest.raises(ConfigError, match="say which is"):
+        ServerSettings(host="0.0.0.0", store=postgres_url, secret=b"s" * 32)
+    ServerSettings(host="0.0.0.0", store=postgres_url, secret=b"s" * 32, advertise="10.0.0.5:8765")
+    ServerSettings(host="0.0.0.0", store="memory:", secret=b"s" * 32)

@@ -2,11 +2,13 @@
 
 import trio
 
+from reference.protocol.metrics import RELAY_FAILURES, RELAYED
 from reference.server.admission import Admission
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.request_relay import RequestRelay
 from reference.server.cluster.router import Router
 from reference.server.cluster.upgrade_relay import UpgradeRelay
+from reference.server.metrics import MetricSet
 from reference.server.registry import RunRegistry
 from reference.server.wire.exchange import AsgiApp
 
@@ -14,22 +16,14 @@ from reference.server.wire.exchange import AsgiApp
 class Cluster:
     """The parts, put together around `app`, the HTTP side of the server."""
 
-    def __init__(self, membership: Membership, runs: RunRegistry, admission: Admission, app: AsgiApp) -> None:
+    def __init__(self, membership: Membership, runs: RunRegistry, admission: Admission, app: AsgiApp, metrics: MetricSet) -> None:
         router = Router(runs, admission, membership)
         self._runs = runs
         self._membership = membership
-        self.upgrades = UpgradeRelay(router)
-        self.app = RequestRelay(app, router)
-
-    @property
-    def losses(self) -> int:
-        """How often this process was cut off from the others."""
-        return self._membership.losses
-
-    @property
-    def failures(self) -> int:
-        """Upgrades and requests whose owner could not be reached."""
-        return self.upgrades.failures + self.app.failures
+        count_failure = metrics.counter(RELAY_FAILURES).inc
+        self.upgrades = UpgradeRelay(router, count_failure)
+        self.app = RequestRelay(app, router, count_failure)
+        metrics.show(RELAYED, lambda: len(self.upgrades))
 
     async def join(self, host: str, port: int, nursery: trio.Nursery) -> None:
         """Take part from now on, reached at this address, until `nursery` is cancelled. Raises StoreUnavailable."""

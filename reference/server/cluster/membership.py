@@ -44,8 +44,6 @@ class Membership:
     def __init__(self, ownership: "Ownership", on_fault: OnFault) -> None:
         self._ownership = ownership
         self._on_fault = on_fault
-        self.losses = 0
-        """How often this process was cut off."""
 
     @property
     def place(self) -> Place | None:
@@ -62,7 +60,6 @@ class Membership:
             try:
                 await self._ownership.keep()
             except StoreUnavailable as error:
-                self.losses += 1
                 on_lost(error)
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
             await self._ownership.part()

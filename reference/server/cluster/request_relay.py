@@ -5,7 +5,7 @@ owner cannot be reached, the run is asked for again, as `upgrade_relay` does it;
 client is told to come back. Publishing twice does no harm, since the owner tells copies.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpcore
@@ -36,17 +36,16 @@ _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MA
 class RequestRelay:
     """The relayed requests of one process."""
 
-    def __init__(self, app: AsgiApp, routes: Routes) -> None:
+    def __init__(self, app: AsgiApp, routes: Routes, count_failure: Callable[[], None]) -> None:
         self._app = app
         self._routes = routes
+        self._count_failure = count_failure
         self._pool = httpcore.AsyncConnectionPool(
             max_connections=CONNECTIONS_MAX,
             max_keepalive_connections=IDLE_CONNECTIONS_MAX,
             keepalive_expiry=IDLE_S_MAX,
             network_backend=httpcore.TrioBackend(),
         )
-        self.failures = 0
-        """Requests for which the owner could not be reached."""
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = _head(scope)
@@ -67,7 +66,7 @@ class RequestRelay:
             refusal_or_ours = await self._carry(head, place, body, send)
             nursery.cancel_scope.cancel()
         if isinstance(refusal_or_ours, HttpRefusal):
-            self.failures += 1
+            self._count_failure()
             await _refuse(refusal_or_ours, send)
         elif refusal_or_ours:
             await self._app(scope, _again(body, receive), send)

@@ -11,6 +11,7 @@ When this process is stopped, relayed clients are told as all others are, betwee
 """
 
 import socket
+from collections.abc import Callable
 
 import trio
 
@@ -41,11 +42,10 @@ _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 class UpgradeRelay:
     """The relayed WebSockets of one process."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, count_failure: Callable[[], None]) -> None:
         self._routes = routes
+        self._count_failure = count_failure
         self._relayed: dict[_Relayed, None] = {}
-        self.failures = 0
-        """Upgrades for which the owner could not be reached."""
 
     def __len__(self) -> int:
         return len(self._relayed)
@@ -87,7 +87,7 @@ class UpgradeRelay:
                     return onward, answer
                 onward.abort()
             if trio.current_time() >= give_up_at:
-                self.failures += 1
+                self._count_failure()
                 raise come_back("the process that serves this run cannot be reached")
             await trio.sleep(REACH_PAUSE_S)
 
