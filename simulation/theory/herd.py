@@ -40,7 +40,7 @@ def max_bin_cdf(clients: int, bins: int) -> np.ndarray:
     cdf = np.zeros(clients + 1)
     for most in range(math.ceil(mean), clients + 1):
         cdf[most] = _sum_to(poisson[: most + 1], bins, clients) / sums_to
-        if cdf[most] > 1 - 1e-13:
+        if cdf[most] > 1 - 1e-10:
             cdf[most:] = 1.0
             break
     return np.minimum(cdf, 1.0)
