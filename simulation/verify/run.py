@@ -1,0 +1,48 @@
+"""All replications of all experiments, spread over processes. The numbers do not depend on how many there are."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from joblib import Parallel, delayed
+
+from simulation.verify.experiment import REPLICATIONS_MIN, Experiment, NotAsSetUp, Number, Observed, judge
+
+
+def verify(
+    experiments: Sequence[Experiment],
+    *,
+    seed: int,
+    is_quick: bool = False,
+    jobs: int = 1,
+    done: Callable[[list[Number]], None] | None = None,
+) -> list[Number]:
+    """Run and judge. `done` is told of each experiment's numbers, in the order of the experiments."""
+    tasks = [(experiment, replication) for experiment in experiments for replication in range(_count(experiment, is_quick))]
+    observations = _observe_all(tasks, seed, jobs)
+    numbers = []
+    for experiment in experiments:
+        observed = [next(observations) for _ in range(_count(experiment, is_quick))]
+        judged = judge(experiment, observed, is_quick=is_quick)
+        numbers += judged
+        if done is not None:
+            done(judged)
+    return numbers
+
+
+def _count(experiment: Experiment, is_quick: bool) -> int:
+    return min(REPLICATIONS_MIN, experiment.replications) if is_quick else experiment.replications
+
+
+def _observe_all(tasks: Sequence[tuple[Experiment, int]], seed: int, jobs: int) -> Iterator[Observed]:
+    if jobs == 1:
+        for experiment, replication in tasks:
+            yield _observe(experiment, seed, replication)
+        return
+    parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=4)
+    yield from parallel(delayed(_observe)(experiment, seed, replication) for experiment, replication in tasks)
+
+
+def _observe(experiment: Experiment, seed: int, replication: int) -> Observed:
+    try:
+        return experiment.observe(experiment.seed(seed), replication)
+    except NotAsSetUp as error:
+        return f"replication {replication}: {error}"
