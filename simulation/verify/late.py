@@ -20,8 +20,8 @@ LATE_S = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class LateEvents(Experiment):
-    """The share of events that come late, and the mean delay of all. The line may go off again before the client has noticed that it
-    was on, so the absences are those of `onoff`."""
+    """The share of events that come late, and the mean delay of all. The line may go off again before the client has noticed that
+    it was on, so the absences are those of `onoff`."""
 
     family: ClassVar[str] = "staleness"
     policy: str

@@ -1,5 +1,5 @@
-"""Reconnect attempts on a network that comes and goes by itself, in whole worlds: each client's line is on and off for exponential
-times, and going off resets its connection and refuses new ones."""
+"""Reconnect attempts on a network that comes and goes by itself, in whole worlds: each client's line is on and off for
+exponential times, and going off resets its connection and refuses new ones."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,5 +1,5 @@
-"""Head-of-line blocking in whole worlds: writers whose network takes no time, and a reader behind a path on which every frame takes a
-time of its own, in order."""
+"""Head-of-line blocking in whole worlds: writers whose network takes no time, and a reader behind a path on which every frame
+takes a time of its own, in order."""
 
 from dataclasses import dataclass
 from typing import ClassVar
