@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from reference.protocol.errors import ConfigError
-from simulation.verify import report
-from simulation.verify.catalogue import FAMILIES, chosen
+from simulation.verify import catalogue, report
 from simulation.verify.experiment import REPLICATIONS_MIN, Number
 from simulation.verify.report import Outcome
 from simulation.verify.run import verify
@@ -52,8 +51,8 @@ def verify_command(
 
 def _check(families: tuple[str, ...], jobs: int | None, seed: int) -> None:
     for family in families:
-        if family not in FAMILIES:
-            raise ConfigError(f"there is no family {family!r}; choose from {', '.join(FAMILIES)}")
+        if family not in catalogue.FAMILIES:
+            raise ConfigError(f"there is no family {family!r}; choose from {', '.join(catalogue.FAMILIES)}")
     if jobs is not None and jobs < 1:
         raise ConfigError(f"--jobs {jobs}: give at least 1")
     if not 0 <= seed < 2**63:
@@ -61,7 +60,7 @@ def _check(families: tuple[str, ...], jobs: int | None, seed: int) -> None:
 
 
 def _run(families: tuple[str, ...], is_quick: bool, jobs: int, seed: int) -> list[Number]:
-    experiments = chosen(families)
+    experiments = catalogue.chosen(families, is_quick=is_quick)
     if not sys.stdout.isatty():
 
         def print_lines(numbers: list[Number]) -> None:

@@ -21,7 +21,7 @@ STANDARD_ERRORS_MAX = 3.3
 """About one in a thousand right quantities is beyond it, and is then a false alarm for its seed."""
 ROUNDING = 1e-8
 """What whole nanoseconds and sums of floats may do to a value, relative to the larger of it and 1."""
-REPLICATIONS_MIN = 20
+REPLICATIONS_MIN = 40
 
 Verdict = Literal["agrees", "differs", "too imprecise"]
 
@@ -50,7 +50,7 @@ class Experiment:
     """The fields of a subclass are its parameters; they and its class name it."""
 
     family: ClassVar[str]
-    replications: ClassVar[int] = 50
+    replications: ClassVar[int] = 100
     """Of a full run; a quick one has `REPLICATIONS_MIN`."""
 
     def expected(self) -> dict[str, Expected]:

@@ -6,9 +6,10 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.timers import NS_PER_S
 from simulation.faults import LoadBalancerCut
-from simulation.scenario import ClientPart, FullJitterPolicy, Scenario
+from simulation.scenario import ClientPart, Scenario
 from simulation.theory import herd
 from simulation.theory.backoff import Wait
 from simulation.trace import AttemptMade
@@ -100,7 +101,7 @@ class AfterALongOutage(Experiment):
         mean_s = self._wait.mean_s
         window_s, soon_s, end_s = 10 * mean_s, mean_s / 4, CUT_AT_S + self.waits * mean_s
         scenario = still_world("after_a_long_outage", self.clients).replace(
-            client=ClientPart(config=PATIENT_CLIENT, policy=FullJitterPolicy(cap_s=self.cap_s, floor_s=self.floor_s)),
+            client=ClientPart(config=PATIENT_CLIENT, policy=FullJitter(cap_s=self.cap_s, floor_s=self.floor_s)),
             faults=(LoadBalancerCut(at_s=CUT_AT_S, duration_s=end_s - CUT_AT_S),),
             settle_s=2 * (self.floor_s + self.cap_s),
         )

@@ -6,13 +6,14 @@ nobody who comes and goes in the presence, no sampling. All of that is set by pa
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.timers import NS_PER_S
 from simulation.facts import ClientFacts
 from simulation.paths import Path
 from simulation.scenario import Group, Scenario, ServerPart, Workload
-from simulation.trace import AttemptMade, StateTurned
+from simulation.trace import AttemptMade, ConnectionLeft, ConnectionLost, StateTurned
 
 NEVER_S = 86_400.0
 """The longest time that a parameter takes; no experiment lasts so long."""
@@ -37,7 +38,7 @@ PATIENT_SERVER = ServerConfig(
 )
 
 
-def still_world(name: str, clients: int, path: Path = AT_ONCE, **changes: object) -> Scenario:
+def still_world(name: str, clients: int, path: Path = AT_ONCE, **changes: Any) -> Scenario:
     """`clients` called c-0, c-1, ... on such paths; `changes` as for Scenario."""
     return Scenario(
         name=name,
@@ -70,10 +71,12 @@ def absences(client: ClientFacts, ended_at: int) -> Iterator[Absence]:
     for record in client.records:
         if isinstance(record, AttemptMade):
             attempts += 1
+        elif isinstance(record, ConnectionLost | ConnectionLeft) and was_connected:
+            attempts = 0  # the next attempt may be made in this instant, before the state is told
         elif isinstance(record, StateTurned):
             is_connected = record.state.is_connected
             if was_connected and not is_connected:
-                since, attempts = record.at, 0
+                since = record.at
             elif is_connected and not was_connected and since is not None:
                 yield Absence(since / NS_PER_S, record.at / NS_PER_S, attempts, True)
                 since = None

@@ -21,7 +21,9 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *experiments: Experiment) -> None:
+    monkeypatch.setattr(catalogue, "QUICK", experiments)
     monkeypatch.setattr(catalogue, "EXPERIMENTS", experiments)
+    monkeypatch.setattr(catalogue, "FAMILIES", tuple(dict.fromkeys(experiment.family for experiment in experiments)))
 
 
 def test_what_agrees(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def verdicts(experiment: Experiment, *, is_quick: bool = False) -> list[str]:
 def test_what_is_right_agrees() -> None:
     mean, one = verify([Noise()], seed=1)
     assert (mean.verdict, one.verdict) == ("agrees", "agrees")
-    assert mean.standard_error == pytest.approx(math.sqrt(1 / 12 / 100 / 50), rel=0.3)
+    assert mean.standard_error == pytest.approx(math.sqrt(1 / 12 / 100 / 100), rel=0.3)
     assert mean.z == pytest.approx((mean.estimate - 0.5) / mean.standard_error)
     assert (one.standard_error, one.z) == (0.0, 0.0), "what differs by rounding alone is exact"
 
@@ -56,7 +56,7 @@ def test_a_weak_comparison_fails_too() -> None:
 
 
 def test_a_quick_run_allows_for_its_fewer_replications() -> None:
-    just_enough = Noise(allowed=1.2 * math.sqrt(1 / 12 / 100 / 50) / 0.5)
+    just_enough = Noise(allowed=1.3 * math.sqrt(1 / 12 / 100 / 100) / 0.5)
     assert verdicts(just_enough, is_quick=True) == ["agrees", "agrees"]
 
 
@@ -85,8 +85,8 @@ def test_the_number_of_processes_changes_nothing() -> None:
 def test_three_standard_errors_and_a_bit_is_about_one_false_alarm_in_a_thousand() -> None:
     numbers = [only(verify([Single(index=index)], seed=5, is_quick=True)) for index in range(400)]
     squares = [number.z**2 for number in numbers]
-    # z is nearly Student's t with 19 degrees of freedom: its variance is 19 / 17.
-    assert sum(squares) / len(squares) == pytest.approx(19 / 17, abs=0.3)
+    # z is nearly Student's t with 39 degrees of freedom: its variance is 39 / 37.
+    assert sum(squares) / len(squares) == pytest.approx(39 / 37, abs=0.3)
     assert sum(not number.is_right for number in numbers) <= 6
 
 
