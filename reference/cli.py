@@ -273,7 +273,6 @@ def what_if(
 
 
 @app.command
-@app.command
 def verify(
     *,
     family: tuple[str, ...] = (),
