@@ -83,6 +83,15 @@ def percentile(ascending: list[float], fraction: float) -> float:
     return ascending[low] + (ascending[high] - ascending[low]) * (place - low)
 
 
+def summary_of(round_trips_ms: list[float]) -> RoundTrips:
+    """Mean and percentiles, of round trips in any order."""
+    if not round_trips_ms:
+        return RoundTrips()
+    ascending = sorted(round_trips_ms)
+    mean = math.fsum(ascending) / len(ascending)
+    return RoundTrips(len(ascending), mean, *(percentile(ascending, fraction) for fraction in (0.5, 0.95, 0.99)))
+
+
 class HealthRecord:
     """What a client remembers to judge its health by. Bounded by `samples_max`."""
 
@@ -118,14 +127,10 @@ class HealthRecord:
         return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 
     def report(self, status: Status, transport: str | None, queued_messages: int) -> Health:
-        ascending = sorted(duration / NS_PER_MS for duration in self._round_trips)
-        trips, score, rate = RoundTrips(), None, None
+        trips = summary_of([duration / NS_PER_MS for duration in self._round_trips])
+        score, rate = None, None
         if self.accepted + self.failed:
             rate = self.accepted / (self.accepted + self.failed)
-        if ascending:
-            mean = math.fsum(ascending) / len(ascending)
-            trips = RoundTrips(
-                len(ascending), mean, percentile(ascending, 0.5), percentile(ascending, 0.95), percentile(ascending, 0.99)
-            )
-            score = quality_score(mean, self.reconnections, 1.0 if rate is None else rate)
+        if trips.mean_ms is not None:
+            score = quality_score(trips.mean_ms, self.reconnections, 1.0 if rate is None else rate)
         return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality_of(score), score)

@@ -27,6 +27,7 @@ from reference.protocol import metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.observations import Observation
 from reference.protocol.timers import ns
+from reference.server.admin_api import AdminApi
 from reference.server.admission import Admission
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
@@ -162,6 +163,7 @@ def _assemble(
             body_bytes_max=settings.door.body_bytes_max,
             runs_per_minute_max=settings.runs_per_user_per_minute_max,
         ),
+        AdminApi(runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting),
         OperatorApi(store, monitor, admission, shared.on_fault),
         allowed_origins=settings.allowed_origins,
         on_fault=shared.on_fault,

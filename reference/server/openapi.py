@@ -1,141 +1,147 @@
-"""The description of the HTTP side, as OpenAPI 3.1, made from the very types that requests are checked against.
+"""The description of the HTTP side, as OpenAPI 3.1, made from the table in `operations`."""
 
-One table says what there is; the parameters, bodies and answers in it are the protocol's own structs, so their limits in the
-document are the limits that hold. A test compares the table with the routes.
-"""
-
-from dataclasses import dataclass, field
+import re
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
-from reference.protocol import frames
 from reference.protocol.errors import HttpProblem
-from reference.server.operator_api import Status
-from reference.server.replay import ReplayAnswer, ReplayRequest
-from reference.server.run_api import CreatedRun
+from reference.server.operations import OPERATIONS, PARAMETER_TEXTS, TAGS, Operation
 
-_REASONS = {
-    400: "something in the request is not as it must be",
-    401: "no token, or one that is not accepted",
-    403: "this token, or this web page, does not allow it",
-    404: "no such run",
-    408: "the client was too slow",
-    409: "a newer connection owns this session",
-    413: "the body is too big",
-    503: "not now; Retry-After says when, if it is known",
+REASONS = {
+    400: "Something in the request is not as it must be; the message names it.",
+    401: "No token, or one that is not accepted.",
+    403: "This token, or this web page, does not allow it.",
+    404: "There is no such run, or session.",
+    408: "The client was too slow.",
+    409: "Not while things are as they are: a newer connection owns the session, or the id is not unique.",
+    413: "The body is too big.",
+    429: "Too often; Retry-After says when again.",
+    431: "The request line and headers are too big.",
+    500: "A fault of the server; its log says which.",
+    503: "Not now; Retry-After says when to try again.",
 }
-_OF_RUNS = (400, 401, 403, 404, 503)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one address."""
-
-    method: str
-    path: str
-    text: str
-    answers: dict[int, type | str]
-    """By status: a type for JSON, or the media type of text."""
-    parameters: type[msgspec.Struct] | None = None
-    body: type[msgspec.Struct] | None = None
-    errors: tuple[int, ...] = field(default=())
-    needs_token: bool = True
-
-
-OPERATIONS = (
-    Operation("put", "/api/runs/{runId}", "Make a run", {200: CreatedRun, 201: CreatedRun}, errors=_OF_RUNS),
-    Operation(
-        "get",
-        "/api/runs/{runId}/collaboration/poll",
-        "What is new after a position; may be held until there is something",
-        {200: frames.PollAnswer},
-        parameters=frames.PollRequest,
-        errors=(*_OF_RUNS, 408, 409),
-    ),
-    Operation(
-        "post",
-        "/api/runs/{runId}/collaboration/publish",
-        "Publish events, once each however often they are sent",
-        {200: frames.PublishAnswer},
-        body=frames.PublishRequest,
-        errors=(*_OF_RUNS, 408, 409, 413),
-    ),
-    Operation(
-        "get",
-        "/api/runs/{runId}/collaboration/replay",
-        "What is kept, ascending; without fromSequence all critical events",
-        {200: ReplayAnswer},
-        parameters=ReplayRequest,
-        errors=_OF_RUNS,
-    ),
-    Operation("get", "/healthz", "Whether the process lives", {200: Status}, needs_token=False),
-    Operation("get", "/readyz", "Whether the store can be written", {200: Status}, errors=(503,), needs_token=False),
-    Operation("get", "/metrics", "Metrics, for Prometheus or as OpenMetrics", {200: "text/plain"}, needs_token=False),
-    Operation("get", "/openapi.json", "This document", {200: "application/json"}, needs_token=False),
-)
-
 _REF = "#/components/schemas/{name}"
+_RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+_PATH_PARAMETERS = {
+    "runId": {"type": "string", "format": "uuid"},
+    "sessionId": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[A-Za-z0-9._:@+-]+$"},
+}
+
+
+@cache
+def described() -> dict[str, Any]:
+    """The document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "steadywire",
+            "version": version("steadywire"),
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": "Collaboration over bad networks. WebSockets are at /ws/runs/{runId}/collaboration, subprotocol "
+            "collab.v1.json; docs/protocol.md is their description. Errors have the same codes on both.",
+        },
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": {f"Error{status}": _error(status) for status in REASONS},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "HS256, RS256 or ES256; claims sub, exp, and perhaps runs and role.",
+                }
+            },
+        },
+    }
 
 
 @cache
 def document() -> bytes:
     """The document, as JSON."""
-    types = {type_ for operation in OPERATIONS for type_ in _types(operation)}
-    ordered = sorted(types, key=lambda type_: type_.__name__)
-    _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _described(operation)
-    return msgspec.json.encode(
-        {
-            "openapi": "3.1.0",
-            "info": {"title": "steadywire", "version": version("steadywire")},
-            "paths": paths,
-            "components": {
-                "schemas": components,
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            },
-        }
-    )
+    return msgspec.json.encode(described())
 
 
-def _described(operation: Operation) -> dict[str, Any]:
-    answers = {str(status): {"description": "done", "content": _content(answer)} for status, answer in operation.answers.items()}
-    problem = _content(HttpProblem)
-    answers |= {str(status): {"description": _REASONS[status], "content": problem} for status in sorted(operation.errors)}
-    described: dict[str, Any] = {"summary": operation.text, "parameters": _parameters(operation), "responses": answers}
+def _operation(operation: Operation) -> dict[str, Any]:
+    answers: dict[str, Any] = {
+        str(status): {"description": "Done.", "content": _content(answer)} for status, answer in operation.answers.items()
+    }
+    for status in sorted(operation.errors):
+        answers[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": answers,
+        "security": [{"token": []}] if operation.needs_token else [],
+    }
+    if operation.text:
+        described["description"] = operation.text
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": _content(operation.body)}
-    if operation.needs_token:
-        described["security"] = [{"token": []}]
     return described
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    parameters: list[dict[str, Any]] = []
-    if "{runId}" in operation.path:
-        run_id = {"type": "string", "format": "uuid"}
-        parameters.append({"name": "runId", "in": "path", "required": True, "schema": run_id})
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name], "description": PARAMETER_TEXTS[name]}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
     if operation.parameters is not None:
         _, components = msgspec.json.schema_components([operation.parameters], ref_template=_REF)
         properties = components[operation.parameters.__name__]["properties"]
         parameters += [
-            {"name": name, "in": "query", "required": False, "schema": schema}
+            {"name": name, "in": "query", "required": False, "schema": _in_address(schema), "description": PARAMETER_TEXTS[name]}
             for name, schema in properties.items()
             if name != "type"  # what makes it a frame; an address says that already
         ]
     return parameters
 
 
+def _in_address(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a query parameter: one cannot be null in an address, it is left out."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        return {**options[0]}
+    return {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+
+
 def _content(answer: type | str) -> dict[str, Any]:
     if isinstance(answer, str):
-        return {answer: {}}
+        return {answer: {"schema": {"type": "object" if answer == "application/json" else "string"}}}
     return {"application/json": {"schema": {"$ref": _REF.format(name=answer.__name__)}}}
 
 
-def _types(operation: Operation) -> list[type]:
-    answers = [answer for answer in operation.answers.values() if isinstance(answer, type)]
-    return [*answers, *([operation.body] if operation.body else []), HttpProblem]
+def _error(status: int) -> dict[str, Any]:
+    error: dict[str, Any] = {"description": REASONS[status], "content": _content(HttpProblem)}
+    if status in _HEADERS:
+        error["headers"] = _HEADERS[status]
+    return error
+
+
+def _schemas() -> dict[str, Any]:
+    types: set[type] = {HttpProblem}
+    for operation in OPERATIONS:
+        types |= {answer for answer in operation.answers.values() if isinstance(answer, type)}
+        if operation.body is not None:
+            types.add(operation.body)
+    ordered = sorted(types, key=lambda type_: type_.__name__)
+    _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    for operation in OPERATIONS:
+        if operation.body is not None:  # its `type` may be left out (protocol 4.21)
+            schema = components[operation.body.__name__]
+            schema["required"] = [name for name in schema["required"] if name != "type"]
+    return components

@@ -14,7 +14,7 @@ READY_TIMEOUT_S = 5.0
 """How long the store may take to say that it can be written."""
 
 
-class Status(msgspec.Struct, frozen=True):
+class ProbeStatus(msgspec.Struct, frozen=True):
     """The answer of /healthz and /readyz."""
 
     status: str
@@ -29,7 +29,7 @@ class OperatorApi:
         self._admission = admission
         self._on_fault = on_fault
 
-    async def ready(self) -> Status:
+    async def ready(self) -> ProbeStatus:
         """Raises RequestRefused while the server should be sent nobody."""
         if self._admission.is_going_away:
             raise RequestRefused(CloseCode.GOING_AWAY, "the server is going away")
@@ -41,7 +41,7 @@ class OperatorApi:
                 raise RequestRefused(CloseCode.OVERLOADED, "the store cannot be written; the log says why") from error
         if limit.cancelled_caught:
             raise RequestRefused(CloseCode.OVERLOADED, f"the store did not answer within {READY_TIMEOUT_S:g} s")
-        return Status("ready")
+        return ProbeStatus("ready")
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """All metrics in the format that the Accept header asks for, and its content type."""

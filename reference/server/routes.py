@@ -4,8 +4,10 @@ PUT  /api/runs/{runId}                         make a run
 GET  /api/runs/{runId}/collaboration/poll      what is new, for a client without a WebSocket
 POST /api/runs/{runId}/collaboration/publish   and what it has to say
 GET  /api/runs/{runId}/collaboration/replay    what is kept
+GET  /api/runs/{runId}/collaboration/events    what is kept, by type, author or time
+     /api/admin/websocket/...                  who is connected, and how it goes
 GET  /healthz  /readyz  /metrics               for whoever runs the server
-GET  /openapi.json                             all of this, for programs
+GET  /openapi.json  /docs                      all of this, for programs and for people
 """
 
 from collections.abc import Callable
@@ -16,18 +18,23 @@ from litestar.types import ControllerRouterHandler
 
 from reference.protocol import frames
 from reference.protocol.limits import Limit
+from reference.server.admin_answers import CleanedUp, Connections, RunConnections, ServerHealth, Sessions
+from reference.server.admin_api import AdminApi
+from reference.server.docs_page import CSP, docs_page
 from reference.server.logs import OnFault
 from reference.server.openapi import document
-from reference.server.operator_api import OperatorApi, Status
+from reference.server.operator_api import OperatorApi, ProbeStatus
 from reference.server.problems import AnyRequest, exception_handlers
 from reference.server.replay import ReplayAnswer
 from reference.server.run_api import CreatedRun, RunApi
+from reference.server.sessions import SessionMetrics
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
 
 def http_app(
     runs: RunApi,
+    admin: AdminApi,
     operator: OperatorApi,
     *,
     allowed_origins: tuple[str, ...],
@@ -37,7 +44,7 @@ def http_app(
 ) -> Litestar:
     """The ASGI application."""
     return Litestar(
-        [*_run_routes(runs), *_operator_routes(operator)],
+        [*_run_routes(runs), *_admin_routes(admin), *_operator_routes(operator)],
         cors_config=CORSConfig(
             allow_origins=list(allowed_origins),
             allow_origin_regex=_LOOPBACK_ORIGINS,
@@ -69,16 +76,48 @@ def _run_routes(api: RunApi) -> list[ControllerRouterHandler]:
     async def replay(request: AnyRequest) -> ReplayAnswer:
         return await api.replay(request)
 
-    return [create, poll, publish, replay]
+    @get("/api/runs/{run_id:str}/collaboration/events")
+    async def events(request: AnyRequest) -> ReplayAnswer:
+        return await api.history(request)
+
+    return [create, poll, publish, replay, events]
+
+
+def _admin_routes(api: AdminApi) -> list[ControllerRouterHandler]:
+    @get("/api/admin/websocket/connections")
+    async def connections(request: AnyRequest) -> Connections:
+        return api.connections(request)
+
+    @get("/api/admin/websocket/connections/{run_id:str}")
+    async def run_connections(request: AnyRequest) -> RunConnections:
+        return api.run_connections(request)
+
+    @get("/api/admin/websocket/metrics")
+    async def sessions(request: AnyRequest) -> Sessions:
+        return api.sessions(request)
+
+    @get("/api/admin/websocket/metrics/{session_id:str}")
+    async def session(request: AnyRequest) -> SessionMetrics:
+        return api.session(request)
+
+    @get("/api/admin/websocket/health")
+    async def health(request: AnyRequest) -> ServerHealth:
+        return await api.health(request)
+
+    @post("/api/admin/websocket/cleanup-stale", status_code=200)
+    async def clean_up(request: AnyRequest) -> CleanedUp:
+        return api.clean_up(request)
+
+    return [connections, run_connections, sessions, session, health, clean_up]
 
 
 def _operator_routes(api: OperatorApi) -> list[ControllerRouterHandler]:
     @get("/healthz")
-    async def healthz() -> Status:
-        return Status("alive")
+    async def healthz() -> ProbeStatus:
+        return ProbeStatus("alive")
 
     @get("/readyz")
-    async def readyz() -> Status:
+    async def readyz() -> ProbeStatus:
         return await api.ready()
 
     @get("/metrics")
@@ -90,4 +129,8 @@ def _operator_routes(api: OperatorApi) -> list[ControllerRouterHandler]:
     async def openapi() -> Response[bytes]:
         return Response(document(), media_type=MediaType.JSON)
 
-    return [healthz, readyz, metrics, openapi]
+    @get("/docs")
+    async def docs() -> Response[bytes]:
+        return Response(docs_page(), headers={"content-type": "text/html; charset=utf-8", "content-security-policy": CSP})
+
+    return [healthz, readyz, metrics, openapi, docs]

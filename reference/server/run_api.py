@@ -4,26 +4,20 @@ A poll and a publish are connections to the run's machine that say one thing and
 found out before anything else: a request without a right token learns nothing, not even whether there is such a run.
 """
 
-import re
-from typing import TypeVar
-
 import msgspec
 import trio
 
 from reference.protocol import codec, frames
-from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.protocol.server_session import Identity
 from reference.server.admission import Admission
 from reference.server.clock import ServerClock
+from reference.server.parameters import parameters
 from reference.server.problems import AnyRequest, RequestRefused
 from reference.server.registry import RunRegistry
-from reference.server.replay import ReplayAnswer, ReplayRequest, replay
+from reference.server.replay import HistoryRequest, ReplayAnswer, ReplayRequest, history, replay
 from reference.server.user_limits import UserRates
-
-T = TypeVar("T", bound=msgspec.Struct)
-
-_AT = re.compile(r"^(?P<what>.*) - at `\$\.(?P<name>\w+).*`$")
 
 
 class CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,7 +48,7 @@ class RunApi:
 
     async def poll(self, request: AnyRequest) -> frames.PollAnswer:
         run_id, identity = self._admit(request)
-        poll = _parameters(request, frames.PollRequest)
+        poll = parameters(request, frames.PollRequest)
         answer = await self._ask(request, run_id, poll, identity)
         assert isinstance(answer, frames.PollAnswer)
         return answer
@@ -68,9 +62,15 @@ class RunApi:
 
     async def replay(self, request: AnyRequest) -> ReplayAnswer:
         run_id, _ = self._admit(request)
-        wanted = _parameters(request, ReplayRequest)
+        wanted = parameters(request, ReplayRequest)
         live = await self._runs.open(run_id)
         return replay(live.run, wanted)
+
+    async def history(self, request: AnyRequest) -> ReplayAnswer:
+        run_id, _ = self._admit(request)
+        wanted = parameters(request, HistoryRequest)
+        live = await self._runs.open(run_id)
+        return history(live.run, wanted)
 
     def _admit(self, request: AnyRequest) -> tuple[str, Identity]:
         headers = dict(request.scope["headers"])
@@ -100,13 +100,3 @@ async def _cancel_when_gone(request: AnyRequest, scope: trio.CancelScope) -> Non
     while (await request.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def _parameters(request: AnyRequest, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(dict(request.query_params.items()), kind, strict=False)
-    except msgspec.ValidationError as error:
-        message = str(error)
-        at = _AT.match(message)
-        named = message if at is None else f"parameter {at['name']}: {at['what']}"
-        raise RemoteError(CloseCode.BAD_FRAME, named) from None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from reference.protocol.frames import Report
-from reference.protocol.health import Quality, RoundTrips, Status, percentile, quality_of, quality_score
+from reference.protocol.health import Quality, RoundTrips, Status, quality_of, quality_score, summary_of
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
 
@@ -143,11 +143,6 @@ class SessionMetrics(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 def metrics_of(record: SessionRecord) -> SessionMetrics:
     """A frozen picture of `record`."""
-    ascending = sorted(record.round_trips)
-    trips = RoundTrips()
-    if ascending:
-        mean = sum(ascending) / len(ascending)
-        trips = RoundTrips(len(ascending), mean, *(percentile(ascending, fraction) for fraction in (0.5, 0.95, 0.99)))
     return SessionMetrics(
         session_id=record.session_id,
         run_id=record.run_id,
@@ -171,7 +166,7 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
         gaps=record.gaps,
         duplicate_events=record.duplicates,
         queued_messages=record.queued,
-        round_trip=trips,
+        round_trip=summary_of(list(record.round_trips)),
         round_trip_max_ms=record.round_trip_max,
         quality=quality_of(record.score),
         quality_score=record.score,

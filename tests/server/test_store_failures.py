@@ -39,6 +39,11 @@ class MoodyStore(MemoryStore):
             return [StoreUnavailable("no answer; it may be stored") for _ in batches]
         return outcomes
 
+    async def check(self) -> None:
+        if self.is_full:
+            raise StoreUnavailable("the disk is full; make room")
+        await super().check()
+
     async def load_run(self, run_id: str) -> StoredRun | None:
         self.loads += 1
         await trio.sleep(self.load_s)
