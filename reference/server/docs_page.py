@@ -1,5 +1,6 @@
 """The page at /docs: the OpenAPI document as HTML, made here, with nothing to be fetched from anywhere and no script."""
 
+import json
 from functools import cache
 from html import escape
 from typing import Any
@@ -22,7 +23,7 @@ code, .path { font-family: ui-monospace, monospace; font-size: .92em; overflow-w
 @media (prefers-color-scheme: dark) { .get { color: #5fd39a; } .put, .post { color: #ffb35c; } }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--soft); }
-th { font-size: .85em; }
+th { font-size: .85em; } td:first-child { white-space: nowrap; }
 """
 
 
@@ -127,7 +128,7 @@ def _kind(schema: dict[str, Any]) -> str:
     ]
     unit = " characters" if "maxLength" in schema else ""
     bounds = f", {escape(' '.join(' '.join(limits).split()))}{unit}" if limits else ""
-    default = f"; default {escape(str(schema['default']))}" if schema.get("default") not in (None, [], "") else ""
+    default = f"; default {escape(json.dumps(schema['default']))}" if schema.get("default") not in (None, (), "") else ""
     return f"{words}{bounds}{default}"
 
 
