@@ -51,6 +51,10 @@ class Admission:
         token = bearer_token(head.header(b"authorization"))
         return None if token is None else self._identify(token, run_id)
 
+    def identify_hello(self, token: str | None, run_id: str) -> Identity:
+        """Whose token came with hello. Raises RemoteError."""
+        return self._identify(token, run_id)
+
     def admit_request(self, headers: dict[bytes, bytes], run_id_text: str) -> tuple[str, Identity]:
         """The run that a request means, and who asks. Raises HttpRefusal or RemoteError."""
         self.check(headers.get(b"origin"), headers.get(b"host"))

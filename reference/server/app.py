@@ -174,7 +174,7 @@ def _assemble(
     exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
     door = FrontDoor(
         exchanges,
-        Upgrades(runs, admission, monitor, frame_bytes_max=settings.protocol.frame_bytes_max).on_upgrade,
+        Upgrades(runs, admission, monitor, settings.protocol).on_upgrade,
         elsewhere=None if cluster is None else cluster.upgrades.serve,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,

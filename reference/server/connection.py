@@ -11,6 +11,7 @@ from functools import partial
 import trio
 
 from reference.protocol import codec, frames
+from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.server.admission import Admission
@@ -27,11 +28,11 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 class Upgrades:
     """Decides about upgrades, and serves what it has accepted."""
 
-    def __init__(self, runs: RunRegistry, admission: Admission, monitor: Monitor, *, frame_bytes_max: int) -> None:
+    def __init__(self, runs: RunRegistry, admission: Admission, monitor: Monitor, config: ServerConfig) -> None:
         self._runs = runs
         self._monitor = monitor
         self._admission = admission
-        self._frame_bytes_max = frame_bytes_max
+        self._config = config
 
     def on_upgrade(self, head: RequestHead) -> Accept:
         """As front_door.OnUpgrade."""
@@ -48,9 +49,16 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            live = await self._runs.open(run_id)
+            try:
+                live = await self._runs.open(run_id)
+            except RemoteError:
+                if identity is None:
+                    await self._check_hello(run_id, websocket)
+                raise
             self._admission.check_still_open()
             number = live.reserve(identity)
+        except WebSocketClosed:
+            return
         except RemoteError as error:
             self._monitor.refused(error)
             websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
@@ -71,11 +79,22 @@ class Upgrades:
                 live.lost(number, peer_code)
                 nursery.cancel_scope.cancel()
 
+    async def _check_hello(self, run_id: str, websocket: ServerWebSocket) -> None:
+        """Before a client is told that a run cannot be had: who has no right to it must not learn that. Raises RemoteError."""
+        with trio.move_on_after(self._config.hello_timeout_s):
+            hello = codec.decode_client_frame(await websocket.receive(), self._config.frame_bytes_max)
+            if not isinstance(hello, frames.Hello):
+                raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
+            self._admission.identify_hello(hello.token, run_id)
+            return
+        reason = f"no hello within {self._config.hello_timeout_s:g} s"
+        raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
+
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
         while True:
             message = await websocket.receive()
             try:
-                frame = codec.decode_client_frame(message, self._frame_bytes_max)
+                frame = codec.decode_client_frame(message, self._config.frame_bytes_max)
             except RemoteError as error:
                 live.receive_nonsense(connection_id, error)
             else:
