@@ -11,8 +11,10 @@ What it says on standard output is read line by line and handed on. Standard err
 the process ends without having been told to.
 """
 
+import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -64,6 +66,7 @@ class ServerProcess:
         self._nursery = nursery
         self._process: trio.Process | None = None
         self._spare: trio.Process | None = None
+        self._standing: Counter[int] = Counter()  # how many pauses hold a process, by its pid
         self.failure: ServerFailed | None = None
         self._decoder: msgspec.json.Decoder[Listening | Record] = msgspec.json.Decoder(Listening | Record)
 
@@ -103,14 +106,32 @@ class ServerProcess:
         process, self._process = self._process, None
         await _kill(process)
 
-    async def stop(self) -> None:
-        """Ask it to stop, and wait until it has."""
+    async def stop(self) -> bool:
+        """Ask it to stop, and wait until it has. False: it did not within `STOP_S_MAX`, and was killed."""
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            with trio.move_on_after(STOP_S_MAX):
-                await process.wait()
-            await _kill(process)
+        if process is None:
+            return True
+        process.terminate()
+        with trio.move_on_after(STOP_S_MAX):
+            await process.wait()
+            return True
+        await _kill(process)
+        return False
+
+    async def stand_still(self, seconds: float) -> None:
+        """Let the process that runs now stand still for so long (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
+        process = self._process
+        if process is None:
+            await trio.sleep(seconds)
+            return
+        self._standing[process.pid] += 1
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await trio.sleep(seconds)
+        finally:
+            self._standing[process.pid] -= 1
+            if not self._standing[process.pid]:
+                process.send_signal(signal.SIGCONT)
 
     async def clear(self) -> None:
         """End everything at once."""

@@ -21,7 +21,7 @@ from reference.rehearsal.recorder import Recorder
 from reference.rehearsal.rest import come_to_rest, unrest
 from reference.rehearsal.scenery import moves, scene_of
 from reference.rehearsal.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
-from reference.rehearsal.troubles import Troubles
+from reference.rehearsal.troubles import Troubles, check_playable
 from reference.rehearsal.watching import Act, Watcher
 from reference.store import open_store
 from simulation.draws import Draws
@@ -53,7 +53,9 @@ class Played:
 
 
 async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command: Sequence[str] = SERVER_COMMAND) -> Played:
-    """Carry out a plan, with all files in `directory`. Raises ServerFailed, NoFreePort."""
+    """Carry out a plan, with all files in `directory`. Raises ServerFailed, NoFreePort, and ConfigError for
+    a fault that only the simulator has."""
+    check_playable(plan.faults)
     run_id = str(UUID(int=plan.seed % 2**128))
     port, *line_ports = free_ports(1 + len(plan.clients))
     place = ServerPlace(

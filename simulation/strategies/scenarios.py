@@ -4,8 +4,23 @@ from hypothesis import strategies as st
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.faults import (
+    BlockUpgrade,
+    ClockStep,
+    Fault,
+    HalfOpen,
+    Outage,
+    Path,
+    Pause,
+    Refuse,
+    Reset,
+    RollingDeploy,
+    ServerRestart,
+    SlowStore,
+    Stall,
+)
+from simulation.laws import Constant, Exponential, Law
+from simulation.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
 from simulation.trace import Trace
 from simulation.world import run
 
@@ -27,17 +42,59 @@ def paths(draw: st.DrawFn) -> Path:
 
 
 @st.composite
+def server_faults(draw: st.DrawFn) -> Fault:
+    """One fault of the server; a deploy needs instances."""
+    at_s, duration_s = draw(_times), draw(_durations)
+    match draw(st.sampled_from(["kill", "stop", "loss", "deploy", "pause", "slow store", "clock"])):
+        case "kill":
+            return ServerRestart(at_s=at_s, duration_s=duration_s)
+        case "stop":
+            return ServerRestart(at_s=at_s, duration_s=duration_s, is_graceful=True)
+        case "loss":
+            return ServerRestart(at_s=at_s, duration_s=duration_s, loses_state=True)
+        case "deploy":
+            return RollingDeploy(at_s=at_s, duration_s=duration_s + 1.0, is_graceful=draw(st.booleans()))
+        case "pause":
+            return Pause(at_s=at_s, duration_s=duration_s)
+        case "slow store":
+            return SlowStore(at_s=at_s, duration_s=duration_s, factor=draw(st.sampled_from([1.0, 3.0, 10.0])))
+        case _:
+            return ClockStep(at_s=at_s, step_s=draw(st.sampled_from([-100.0, 5.0])))
+
+
+@st.composite
+def capacities(draw: st.DrawFn) -> Capacity | None:
+    """None, or a machine that is busy with a few clients and still bears them."""
+    if draw(st.booleans()):
+        return None
+
+    def cost(*choices_s: float) -> Law:
+        mean_s = draw(st.sampled_from(choices_s))
+        return Exponential(scale=mean_s) if mean_s and draw(st.booleans()) else Constant(value=mean_s)
+
+    return Capacity(
+        processors=draw(st.sampled_from([1, 1, 3])),
+        accepts_per_s=draw(st.sampled_from([None, 2.0])),
+        accept_backlog_max=draw(st.sampled_from([1, 4096])),
+        handshake_cost=cost(0.0, 0.02, 0.2),
+        authentication_cost=cost(0.0, 0.02, 0.2),
+        frame_cost=cost(0.0, 0.0002),
+        delivery_cost=cost(0.0, 0.0001, 0.001),
+        replay_event_cost=cost(0.0, 0.001),
+        shedding=draw(st.sampled_from([None, Shedding(queue_wait_max_s=0.1, retry_after_s=1.0, spread_s=2.0)])),
+    )
+
+
+@st.composite
 def faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
-    """One fault that hits some of these clients, or everyone."""
+    """One fault of lines that hits some of these clients, or everyone."""
     at_s = draw(_times)
     clients = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)).map(tuple))
-    match draw(st.sampled_from(["reset", "half open", "restart", "outage", "stall", "refuse", "block upgrade"])):
+    match draw(st.sampled_from(["reset", "half open", "outage", "stall", "refuse", "block upgrade"])):
         case "reset":
             return Reset(at_s=at_s, clients=clients)
         case "half open":
             return HalfOpen(at_s=at_s, clients=clients)
-        case "restart":
-            return ServerRestart(at_s=at_s, duration_s=draw(_durations))
         case "outage":
             return Outage(at_s=at_s, clients=clients, duration_s=draw(_durations))
         case "stall":
@@ -49,8 +106,8 @@ def faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
 
 
 def fault_schedules(names: tuple[str, ...], faults_max: int = 5) -> st.SearchStrategy[tuple[Fault, ...]]:
-    """Several faults, which may overlap."""
-    return st.lists(faults(names), max_size=faults_max).map(tuple)
+    """Several faults, of lines and of a server with instances, which may overlap."""
+    return st.lists(faults(names) | server_faults(), max_size=faults_max).map(tuple)
 
 
 @st.composite
@@ -83,6 +140,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         probe_interval_max_s=20.0,
         unanswered_max=draw(st.sampled_from([1, 4, 64])),
         retry_limit=draw(st.sampled_from([3, 1000])),
+        refreshes_token=True,
     )
     events_kept_max = draw(st.sampled_from([20, 1000]))
     server = ServerConfig(
@@ -112,6 +170,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             config=server,
             commit_time_s=commit_time_s,
             send_buffer_bytes=send_buffer_bytes,
+            capacity=draw(capacities()),
+            token_lifetime_s=draw(st.sampled_from([None, None, 15.0, 300.0])),
+            instances=draw(st.sampled_from([2, 3])),
+            balancing=draw(st.sampled_from(["least_connections", "draw"])),
         ),
         client=ClientPart(config=config, policy=FullJitter(cap_s=draw(st.sampled_from([1.0, 5.0])))),
     )
