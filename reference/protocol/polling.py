@@ -66,7 +66,7 @@ class PollingLane:
         self._desk.actions.append(Open(connection_id, Transport.POLLING, token))
         self.connection_id = connection_id
         self.generation = generation
-        self._desk.timers.set(Timer.POLL, first_poll_at)
+        self._poll_at(first_poll_at)
 
     def close(self) -> None:
         """Stop; answers that are still under way are no longer waited for."""
@@ -97,7 +97,7 @@ class PollingLane:
     def poll_soon(self, now: int) -> None:
         """There is something to read that the last poll did not leave with us."""
         if Timer.POLL in self._desk.timers:
-            self._desk.timers.set(Timer.POLL, now)
+            self._poll_at(now)
 
     def publish(self, messages: tuple[frames.Message, ...], cursor: Data | None, now: int) -> None:
         request = frames.PublishRequest(client_id=self._client_id, generation=self.generation, messages=messages, cursor=cursor)
@@ -111,7 +111,7 @@ class PollingLane:
         self._poll_generation = None
         self._reconnector.steady()
         self._desk.timers.cancel(Timer.POLL_LIMIT)
-        self._desk.timers.set(Timer.POLL, now if has_more else now + ns(self._desk.config.poll_interval_s))
+        self._poll_at(now if has_more else now + ns(self._desk.config.poll_interval_s))
         return True
 
     def publish_answered(self) -> bool:
@@ -147,6 +147,10 @@ class PollingLane:
         deadline = self._desk.timers.deadline_of(timer)
         if deadline is not None and deadline < limit_at:
             self._desk.timers.set(timer, limit_at)
+
+    def _poll_at(self, at: int) -> None:
+        """But not before the time that the server has asked for, perhaps in its answer to another request."""
+        self._desk.timers.set(Timer.POLL, max(at, self._reconnector.not_before))
 
     def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:
         assert self.connection_id is not None, "only an open lane has timers that send"

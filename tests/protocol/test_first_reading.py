@@ -97,6 +97,22 @@ def test_a_wait_that_one_request_was_asked_for_holds_for_all() -> None:
     assert [action for action in session.take_actions() if isinstance(action, Send | Open)] == []
 
 
+def test_a_wait_holds_for_the_poll_after_the_one_that_was_under_way() -> None:
+    """A publish request was put off while a poll was on its way; its answer began the next poll at once."""
+    session = client_in(ClientState.POLLING).session
+    lane = session._links.lane.connection_id
+    assert lane is not None
+    session.receive_frame(lane, EXAMPLES[frames.PollAnswer], 0)
+    session.publish("CHAT", {}, 0)
+    session.handle_timeout(2 * NS_PER_S)  # the next poll leaves
+    session.receive_frame(lane, frames.RequestFailed(request="publishMany", code=None, retry_after_ms=60_000), 2 * NS_PER_S)
+    session.receive_frame(lane, EXAMPLES[frames.PollAnswer], 3 * NS_PER_S)
+    session.take_actions()
+    while (deadline := session.next_deadline()) is not None and deadline < 62 * NS_PER_S:
+        session.handle_timeout(deadline)
+    assert [action for action in session.take_actions() if isinstance(action, Send | Open)] == []
+
+
 def test_a_lane_that_is_replaced_behind_a_probe_does_not_supersede_it() -> None:
     client = client_in(ClientState.PROBE_GREETING)
     probe_generation = client.session._links.websocket_generation
