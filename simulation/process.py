@@ -1,55 +1,39 @@
-"""A simulated server process: the shipped run machine, and the pump that drives it.
+"""A simulated server process: what the network, the store and an operator bring to the run's machine (`pump`), as jobs.
 
-The pump is that of the trio shell. After every input: hand what is to be stored to the store (one batch at a time), carry out the
-actions in order, arm the one alarm. A batch of events is measured once and pushed to every reader; a reader whose send buffer is
-full gets nothing, which the run is told, and is served from its cursor when there is room again (`peer`).
-
-Every input is a job (`capacity`): what comes from the network, what the store has done, the alarm. A machine without a capacity
-does it at once. Its clock is read from the machine's wall clock when the process starts; from then on it only counts.
+Every input is a job (`capacity`): it waits for its turn, costs its time, and is then handed to the run. A machine without a
+capacity does it at once. What a client sends before the listener has taken its connection waits for that first.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from reference.protocol import frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
-from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.records import Append
-from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
-from simulation.clock import Alarm
-from simulation.network import ANSWER_HEAD_BYTES, Ending, HttpLink, Link, WebSocketLink, failed, websocket_bytes
+from simulation.ends import Ending
+from simulation.link import Link
+from simulation.network import HttpLink, WebSocketLink
 from simulation.peer import CONTROL_FRAMES_MAX, Peer
-from simulation.recording import record_answers, record_observations
+from simulation.pump import CLOSED, Pump, size_of
 from simulation.tokens import identify
 from simulation.trace import ServerStarted
 
 if TYPE_CHECKING:  # a process is started by its host
     from simulation.server_host import ServerHost
 
-CLOSED = Ending(None, "the server has closed the connection")
+__all__ = ["CLOSED", "Process"]
+
 _Opened = tuple[Link, frames.RequestFrame | None]
 
 
-class Process:
-    """One server process, from its start until it ends. It loads its run when somebody first asks for it, and keeps it."""
+class Process(Pump):
+    """One server process, from its start until it ends."""
 
     def __init__(self, host: "ServerHost") -> None:
-        self.work, self.listener, self._costs = host.new_machine()
+        super().__init__(host)
         self.shed = 0
         """Clients that were turned away for want of time."""
-        self._host = host
-        self._clock = host.clock
-        self._trace = host.trace
-        self._origin = host.wall_clock_ahead
-        self._loaded: Run | None = None
-        self._alarm = Alarm(host.clock, self)
-        self._is_ringing = False
-        self._peers: dict[int, Peer] = {}
-        self._requests: dict[int, HttpLink] = {}
-        self._on_drained: Callable[[], None] | None = None
         stored = host.store.load()
         self._trace.add(ServerStarted(at=self._clock.now, epoch=stored.epoch, head=stored.head))
 
@@ -57,12 +41,6 @@ class Process:
     def is_leaving(self) -> bool:
         """It has been asked to stop, and takes nobody in."""
         return self._on_drained is not None
-
-    @property
-    def _run(self) -> Run:
-        if self._loaded is None:
-            self._loaded = Run(self._host.store.load(), config=self._host.config, now=self._now())
-        return self._loaded
 
     # The network speaks.
 
@@ -176,7 +154,7 @@ class Process:
         identity = self._identify(link)
         if isinstance(identity, RemoteError):
             error = frames.Error(code=identity.code, message=identity.message)
-            link.send_to_client(error, _size(error))
+            link.send_to_client(error, size_of(error))
             link.server_leaves(Ending(identity.code, identity.message))
             return
         connection_id = link.server_id = self._host.next_connection_id()
@@ -251,30 +229,6 @@ class Process:
             self._pump()
         self._check_drained()
 
-    def _check_drained(self) -> None:
-        if self._on_drained is not None and (self._loaded is None or not self._loaded.events_under_way):
-            self._on_drained()
-
-    # The pump.
-
-    def _now(self) -> int:
-        return self._origin + self._clock.now
-
-    def next_deadline(self) -> int | None:
-        if self.work.is_over or self._loaded is None or self._is_ringing:
-            return None
-        deadline = self._loaded.next_deadline()
-        return None if deadline is None else deadline - self._origin
-
-    def ring(self) -> None:
-        self._is_ringing = True
-        self.work.submit(0, self._handle_timeout)
-
-    def _handle_timeout(self, _: None) -> None:
-        self._is_ringing = False
-        self._run.handle_timeout(self._now())
-        self._pump()
-
     def _identify(self, link: Link) -> Identity | RemoteError:
         """The token came with the upgrade, or with the request. Without one the line says whose it is."""
         return Identity(link.line.client) if link.token is None else identify(link.token, self._now())
@@ -282,137 +236,8 @@ class Process:
     def _open(self, connection_id: int, transport: Transport, identity: Identity) -> None:
         self._run.connection_opened(connection_id, transport, identity, f"session-{connection_id}", self._now())
 
-    def _pump(self) -> None:
-        run = self._run
-        while True:
-            append = run.events_to_append()
-            if append is not None:
-                self._host.store.commit(append, self._durable)
-            actions = run.take_actions()
-            if not actions:
-                break
-            for action in actions:
-                self._carry_out(action)
-        observations = run.take_observations()
-        if observations:
-            record_observations(self._trace, observations, self._clock.now)
-        self._alarm.arm()
-
-    def _durable(self, append: Append) -> None:
-        self.work.submit(0, self._committed, append)
-
-    def _committed(self, append: Append) -> None:
-        self._run.handle_appended(append, self._now())
-        self._pump()
-        self._check_drained()
-
-    def _carry_out(self, action: ServerAction) -> None:
-        match action:
-            case Deliver():
-                self._deliver(action)
-            case Send(connection_ids=connection_ids, frame=frame):
-                self._send(connection_ids, frame)
-            case Close(connection_ids=connection_ids):
-                for connection_id in connection_ids:
-                    self._close(connection_id, Ending(action.code, action.message, action.retry_after_ms))
-            case Authenticate(connection_id=connection_id, token=token):
-                peer = self._peers.get(connection_id)
-                if peer is not None:
-                    now = self._now()
-                    identity = Identity(peer.link.line.client) if token is None else identify(token, now)
-                    self._run.handle_authenticated(connection_id, identity, now)
-            case Retire():
-                self._loaded = None  # whoever comes next has it loaded anew
-            case _:
-                assert_never(action)
-
-    def _deliver(self, batch: Deliver) -> None:
-        size_bytes, before = _size(batch.frame), self.work.spend(0)
-        for connection_id in batch.connection_ids:
-            peer = self._peers.get(connection_id)
-            if peer is None:
-                continue
-            if peer.is_blocked():
-                self._run.handle_refused(connection_id, batch, self._now())
-                peer.drain()
-                continue
-            peer.push(batch.frame, size_bytes)
-            if peer.is_blocked():
-                self._run.handle_blocked(connection_id, batch, self._now())
-                peer.drain()
-        done = self.work.spend(0)
-        if done > before:
-            self._run.handle_fanned_out(done - before, self._now() + done)
-
-    def _send(self, connection_ids: tuple[int, ...], frame: frames.Frame) -> None:
-        size_bytes = _size(frame)
-        for connection_id in connection_ids:
-            peer = self._peers.get(connection_id)
-            if peer is None:
-                request = self._requests.pop(connection_id, None)
-                if request is not None:
-                    record_answers(self._trace, request.line.client, frame, self._clock.now)
-                    self._answer(request, frame, size_bytes)
-                continue
-            record_answers(self._trace, peer.link.line.client, frame, self._clock.now)
-            if not peer.send(frame, size_bytes):
-                self._run.too_slow(connection_id, self._now())
-
-    def _close(self, connection_id: int, ending: Ending) -> None:
-        peer = self._peers.pop(connection_id, None)
-        if peer is not None:
-            peer.close(ending)
-        link = self._requests.pop(connection_id, None)
-        if link is not None and link.request is not None:
-            self._fail(link, link.request, ending)
-
-    def _fail(self, link: HttpLink, request: frames.RequestFrame, ending: Ending) -> None:
-        self._answer(link, failed(request, ending), 0)
-
-    def _answer(self, link: HttpLink, frame: frames.Frame, size_bytes: int) -> None:
-        link.answer(frame, ANSWER_HEAD_BYTES + size_bytes, self._charge(link, frame))
-        if self._host.is_replaced(link.taken.instance):
-            link.server_leaves(CLOSED)
-
-    def more_for(self, peer: Peer) -> tuple[frames.Frame, int] | None:
-        """What a lagging reader is given next, and its size; None when it has everything, and is current from here on."""
-        batch = self._run.next_batch(peer.connection_id, self._now())
-        self._pump()
-        if batch is None:
-            return None
-        if self._costs is not None:
-            self.work.spend(len(batch.frame.events) * self._costs.replay_event.of(peer.link.line.client))
-        return batch.frame, _size(batch.frame)
-
-    def _catch_up(self, connection_id: int) -> None:
-        """Give a lagging reader what it takes now; its drain goes on with the rest."""
-        peer = self._peers.get(connection_id)
-        while peer is not None and self._run.is_lagging(connection_id):
-            if peer.is_blocked():
-                peer.drain()
-                return
-            more = self.more_for(peer)
-            if more is not None:
-                peer.push(*more)
-            peer = self._peers.get(connection_id)
-
-    # What it costs.
-
     def _handshake_cost(self, link: Link) -> int:
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True
         return self._costs.handshake.of(link.line.client)
-
-    def _charge(self, link: Link, frame: frames.Frame) -> int:
-        """What it costs to send this frame; returns when it leaves, in ns from now."""
-        if self._costs is None:
-            return 0
-        client = link.line.client
-        if isinstance(frame, frames.PollAnswer) and frame.events:
-            self.work.spend(len(frame.events) * self._costs.replay_event.of(client))
-        return self.work.spend(self._costs.delivery.of(client))
-
-
-def _size(frame: frames.Frame) -> int:
-    return websocket_bytes(encoded_bytes(frame), is_masked=False)
