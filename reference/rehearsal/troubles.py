@@ -26,9 +26,7 @@ def check_playable(faults: Sequence[Fault]) -> None:
     """Raise ConfigError if there is one that cannot be done to a real server process."""
     for fault in faults:
         if isinstance(fault, ServerRestart) and fault.loses_state:
-            raise ConfigError(
-                "a server_restart that loses_state happens in the simulator only; simulate it, or remove it"
-            )
+            raise ConfigError("a server_restart that loses_state happens in the simulator only; simulate it, or remove it")
         if isinstance(fault, ServerFault) and not isinstance(fault, ServerRestart | Pause):
             kind = fault.__struct_config__.tag
             raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")
