@@ -82,9 +82,11 @@ async def test_a_bad_event_is_rejected_and_the_connection_stays(
 
 async def test_an_unknown_run_is_told_in_words_and_closed(autojump_clock: MockClock) -> None:
     async with open_house() as house, house.guest("bob") as bob:
-        for run_id in (OTHER_RUN, "nonsense", RUN + "0"):
+        async with house.visit(OTHER_RUN) as visitor:
+            await visitor.socket.send_message(json.dumps(HELLO))
+            assert await close_of(visitor) == (4404, 4404)
+        for run_id in ("nonsense", RUN + "0"):
             async with house.visit(run_id) as visitor:
-                await visitor.socket.send_message(json.dumps(HELLO))
                 assert await close_of(visitor) == (4404, 4404)
         assert (await bob.publish(1))["type"] == "accepted"
 

@@ -1,0 +1,204 @@
+"""At each limit: the protocol's code, a time to come back where there is HTTP, a count, and nobody else notices.
+
+The limits of a frame, of a slow reader, of a flood and of an endless head stand in `test_must_fail`.
+"""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio_websocket
+from trio.testing import MockClock
+
+from reference.protocol import metrics
+from reference.protocol.config import ServerConfig
+from reference.protocol.limits import Limit
+from reference.server.settings import ServerSettings
+from reference.server.wire.limits import DoorLimits
+
+from .test_store_failures import MoodyStore
+from .visitors import OTHER_RUN, RUN, House, Message, Visitor, open_house, request_bytes
+from .wire.helpers import read_answer
+
+POLL = f"/api/runs/{RUN}/collaboration/poll"
+PUBLISH = f"/api/runs/{RUN}/collaboration/publish"
+
+
+@asynccontextmanager
+async def a_house(**settings: Any) -> AsyncIterator[tuple[House, Visitor]]:
+    """A server, and bob, who must not notice anything."""
+    async with open_house(**settings) as house, house.guest("bob") as bob:
+        yield house, bob
+        await bob.say("ping", nonce=99)
+        assert (await bob.hear("pong"))["nonce"] == 99
+        assert (await bob.publish(1))["type"] == "accepted"
+
+
+def reached(house: House, limit: Limit) -> float:
+    return house.server.monitor.metrics.value(metrics.LIMITS, limit=limit.value)
+
+
+async def refused(house: House, method: str, path: str, body: bytes = b"", *, token: str = "dev:alice") -> tuple[int, int, int]:
+    """Status, code, and the seconds of Retry-After."""
+    answer = await house.ask(method, path, body, token=token)
+    return answer.status, answer.problem["code"], int(answer.headers["retry-after"])
+
+
+async def test_connections_of_one_user(autojump_clock: MockClock) -> None:
+    async with a_house(connections_per_user_max=2, runs=(RUN, OTHER_RUN)) as (house, _):
+        async with AsyncExitStack() as stack:
+            for index, run_id in enumerate((RUN, OTHER_RUN)):
+                alice = await stack.enter_async_context(house.visit(run_id))
+                await alice.hello(f"a{index}", token="dev:alice")
+            for headers in ([], [("Authorization", "Bearer dev:alice")]):
+                third = await stack.enter_async_context(house.visit(headers=headers))
+                await third.say("hello", protocol=1, clientId="a3", token="dev:alice")
+                assert (await third.closed())[0] == 4030
+            assert reached(house, Limit.USER_CONNECTIONS) == 2
+        async with house.visit() as again:
+            await again.hello("a1", token="dev:alice", generation=9)
+
+
+async def test_a_refreshed_token_is_no_second_connection(autojump_clock: MockClock) -> None:
+    async with a_house(connections_per_user_max=1) as (house, _), house.guest("alice") as alice:
+        for _ in range(3):
+            await alice.say("auth", token="dev:alice")
+        await alice.say("ping", nonce=1)
+        await alice.hear("pong")
+
+
+async def test_connections_of_the_server(autojump_clock: MockClock) -> None:
+    async with a_house(door=DoorLimits(connections_max=2, retry_after_ms=7000)) as (house, _), house.guest("carol"):
+        stream = house.server.connect()
+        await stream.send_all(request_bytes("GET", "/healthz"))
+        answer = await read_answer(stream)
+        assert (answer.status, answer.problem["code"], answer.headers["retry-after"]) == (503, 4030, "7")
+        await stream.aclose()
+        assert reached(house, Limit.DOOR_CONNECTIONS) == 1
+
+
+async def test_connections_and_sessions_of_a_run(autojump_clock: MockClock) -> None:
+    for setting, limit in (("connections_per_run_max", Limit.RUN_CONNECTIONS), ("sessions_per_run_max", Limit.RUN_SESSIONS)):
+        async with a_house(protocol=ServerConfig(**{setting: 1})) as (house, _):
+            async with house.visit() as alice:
+                with contextlib.suppress(trio_websocket.ConnectionClosed):  # a full run does not wait for hello
+                    await alice.say("hello", protocol=1, clientId="a", token="dev:alice")
+                assert (await alice.closed())[0] == 4030
+            assert (await refused(house, "GET", f"{POLL}?clientId=a"))[:2] == (503, 4030)
+            assert reached(house, limit) == 2
+
+
+async def test_runs_that_one_user_makes(autojump_clock: MockClock) -> None:
+    async with a_house(runs_per_user_per_minute_max=3) as (house, _):
+        statuses = [(await house.ask("PUT", f"/api/runs/{n:08}-0000-0000-0000-000000000000")).status for n in range(3)]
+        assert statuses == [201, 201, 201]
+        again = "/api/runs/00000009-0000-0000-0000-000000000000"
+        status, code, wait_s = await refused(house, "PUT", again)
+        assert (status, code) == (429, 4029)
+        assert (await house.ask("PUT", again, token="dev:carol")).status == 201, "another user has an allowance of their own"
+        assert reached(house, Limit.RUN_CREATIONS) == 1
+        await trio.sleep(wait_s)
+        assert (await house.ask("PUT", again)).status == 200
+
+
+async def test_runs_in_memory(autojump_clock: MockClock) -> None:
+    async with a_house(loaded_runs_max=1, runs=(RUN, OTHER_RUN)) as (house, _):
+        status, code, wait_s = await refused(house, "GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
+        assert (status, code, wait_s) == (503, 4030, 5)
+        assert reached(house, Limit.LOADED_RUNS) == 1
+
+
+async def test_publishes_per_second(autojump_clock: MockClock) -> None:
+    async with a_house(protocol=ServerConfig(publishes_per_s=2, publish_burst=4)) as (house, _), house.guest("alice") as alice:
+        answers = [await alice.publish(number) for number in range(1, 7)]
+        assert [answer["type"] for answer in answers] == ["accepted"] * 4 + ["rejected"] * 2
+        assert (answers[4]["code"], answers[4]["retryAfterMs"]) == ("rate", 500)
+        await trio.sleep(0.5)
+        assert (await alice.publish(5))["type"] == "accepted"
+        assert reached(house, Limit.PUBLISH_RATE) == 1
+        assert alice.heard[0]["limits"]["publishesPerS"] == 2
+
+
+async def test_unanswered_publishes_and_events_that_wait_for_the_store(autojump_clock: MockClock) -> None:
+    config = ServerConfig(unanswered_max=4, appends_pending_max=6)
+    store = MoodyStore()
+    async with a_house(protocol=config, store=store) as (house, _):
+        store.may_append = trio.Event()
+        async with house.guest("alice") as alice, house.guest("carol") as carol:
+            assert alice.heard[0]["limits"]["unansweredMax"] == 4
+            for number in range(1, 6):
+                await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
+            assert (await alice.hear("rejected"))["code"] == "too_many_unanswered"
+            for number in range(1, 4):
+                await carol.say("publish", clientSequence=number, eventType="CHAT", data={})
+            rejected = await carol.hear("rejected")
+            assert (rejected["code"], rejected["clientSequence"], rejected["retryAfterMs"]) == ("overloaded", 3, 1000)
+            store.may_append.set()
+            await carol.events(6)
+        assert (reached(house, Limit.UNANSWERED), reached(house, Limit.APPENDS_PENDING)) == (1, 1)
+
+
+async def test_clients_and_state_of_a_run(autojump_clock: MockClock) -> None:
+    config = ServerConfig(clients_per_user_max=1, state_entries_max=2)
+    async with a_house(protocol=config) as (house, _), house.guest("alice") as alice:
+        for number, step in enumerate("ab", 1):
+            assert (await alice.publish(number, eventType="PRUNE", data={"step": step}))["type"] == "accepted"
+        full = await alice.publish(3, eventType="PRUNE", data={"step": "c"})
+        assert (full["code"], full.get("retryable", False)) == ("state_full", False)
+        answer = await house.post([{"clientSequence": 1, "eventType": "CHAT", "data": {}}], client_id="alice-2")
+        assert answer["results"][0]["code"] == "too_many_clients"
+        assert (reached(house, Limit.STATE), reached(house, Limit.CLIENTS)) == (1, 1)
+
+
+async def test_the_offline_window(autojump_clock: MockClock) -> None:
+    config = ServerConfig(events_kept_max=10, snapshot_interval_events=5, appends_pending_max=10, slow_reader_timeout_s=3600)
+    async with open_house(protocol=config) as house, house.guest("carol") as carol:
+        async with house.visit(capacity_bytes=2048) as alice:
+            await alice.say("hello", protocol=1, clientId="a", token="dev:alice")
+            await trio.sleep(0.1)
+            for number in range(1, 301):
+                await carol.publish(number, "x" * 200)
+            assert (await alice.closed())[0] == 4008
+        assert reached(house, Limit.OFFLINE_WINDOW) == 1
+        async with house.visit() as alice:
+            welcome = await alice.hello("a", token="dev:alice", generation=2, epoch=carol.heard[0]["epoch"], afterSequence=1)
+            assert (welcome["outcome"], welcome["reason"]) == ("snapshot", "expired")
+
+
+async def test_bodies_and_heads(autojump_clock: MockClock) -> None:
+    async with a_house(door=DoorLimits(body_bytes_max=1000, head_bytes_max=2000)) as (house, _):
+        assert (await house.ask("POST", PUBLISH, b"x" * 1001)).status == 413
+        assert (await house.ask("GET", POLL, headers=f"X: {'x' * 3000}\r\n")).status == 431
+        assert (reached(house, Limit.BODY_BYTES), reached(house, Limit.HEAD_BYTES)) == (1, 1)
+
+
+async def test_an_answer_that_takes_too_long(autojump_clock: MockClock) -> None:
+    store = MoodyStore()
+    async with a_house(store=store, door=DoorLimits(request_timeout_s=3)) as (house, _):
+        store.may_append = trio.Event()
+        message: Message = {"clientSequence": 1, "eventType": "CHAT", "data": {}}
+        body = json.dumps({"clientId": "a", "messages": [message]}).encode()
+        assert await refused(house, "POST", PUBLISH, body) == (503, 4030, 5)
+        assert trio.current_time() == pytest.approx(3, abs=0.1)
+        assert reached(house, Limit.REQUEST_TIME) == 1
+        store.may_append.set()
+
+
+async def test_a_first_frame_that_does_not_come_and_a_client_that_falls_silent(autojump_clock: MockClock) -> None:
+    async with open_house(protocol=ServerConfig(hello_timeout_s=3, silence_max_s=20)) as house:
+        async with house.visit() as visitor:
+            assert (await visitor.closed())[0] == 4003
+            assert trio.current_time() == pytest.approx(3, abs=0.1)
+        async with house.guest("alice") as alice:
+            assert (await alice.closed())[0] == 4003
+            assert trio.current_time() == pytest.approx(23, abs=0.1)
+        assert (reached(house, Limit.HELLO_TIME), reached(house, Limit.SILENCE)) == (1, 1)
+
+
+def test_a_server_that_stops_spreads_its_clients_by_the_rate_at_which_they_can_be_taken() -> None:
+    settings = ServerSettings(go_away_spread_s=5, accepts_per_s=100)
+    assert [settings.go_away_spread_for(clients) for clients in (0, 1, 500, 2000, 10**9)] == [5, 5, 5, 20, 86_400]
