@@ -1,16 +1,23 @@
 """What `steadywire serve` says and returns when it cannot start, and what can be set."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from reference.cli import run
 from reference.protocol.errors import ConfigError
+from reference.server.auth import Holder, TokenAuthenticator
 from reference.server.command import serve_command
+from reference.server.keys import secret_key
 from reference.server.settings import ServerSettings
+from reference.server.settings_file import load_settings
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 
@@ -90,3 +97,131 @@ def test_a_setting_that_cannot_work_names_itself(settings: dict[str, Any]) -> No
 
 def test_a_secret_is_not_shown() -> None:
     assert "0123456789" not in repr(ServerSettings(secret=SECRET))
+
+
+# Settings from a file.
+
+
+def load(tmp_path: Path, text: str, **given: Any) -> ServerSettings:
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    return load_settings(path, **given)
+
+
+def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(SECRET + b"\n")
+    settings = load(
+        tmp_path,
+        """
+        host = "0.0.0.0"
+        port = 9000
+        store = "memory:"
+        secret_file = "secret"
+        allowed_origins = ["https://app.example"]
+        event_types = ["CHAT", "VOTE"]
+        connections_per_user_max = 7
+        go_away_spread_s = 9
+
+        [protocol]
+        frame_bytes_max = 32768
+        unanswered_max = 16
+
+        [door]
+        head_timeout_s = 3
+        connections_max = 50
+
+        [websocket]
+        close_timeout_s = 2
+
+        [listening]
+        backlog_connections = 10
+        """,
+    )
+    assert (settings.host, settings.port, settings.store, settings.secret) == ("0.0.0.0", 9000, "memory:", SECRET)
+    assert (settings.allowed_origins, settings.event_types) == (("https://app.example",), ("CHAT", "VOTE"))
+    assert (settings.connections_per_user_max, settings.go_away_spread_s) == (7, 9)
+    assert (settings.protocol.frame_bytes_max, settings.protocol.unanswered_max) == (32768, 16)
+    assert (settings.door.head_timeout_s, settings.door.connections_max) == (3, 50)
+    assert (settings.websocket.close_timeout_s, settings.listening.backlog_connections) == (2, 10)
+    assert load(tmp_path, "port = 9000", port=1).port == 1, "the command line goes before"
+    assert load_settings(None) == ServerSettings()
+
+
+def test_keys_from_files(tmp_path: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "2026.pem").write_bytes(pem)
+    (tmp_path / "old").write_bytes(SECRET)
+    settings = load(tmp_path, 'host = "0.0.0.0"\npublic_key_files = ["2026.pem"]\nprevious_secret_files = ["old"]')
+    assert [(key.algorithm, key.name) for key in settings.keys] == [("HS256", None), ("ES256", "2026")]
+    assert not settings.is_development
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("prot = 1", "prot: there is no such setting; did you mean port?"),
+        ("[protocol]\nframe_bytes = 1", "protocol.frame_bytes: there is no such setting; did you mean frame_bytes_max?"),
+        ("[metrics]\nx = 1", "metrics: there is no such setting"),
+        ('port = "80"', "port = '80'"),
+        ("[protocol]\nframe_bytes_max = 1", "protocol.frame_bytes_max = 1"),
+        ("[door]\nhead_timeout_s = 0", "head_timeout_s must be above 0"),
+        ("[door]\nhead_timeout_s = true", "door.head_timeout_s = True"),
+        ("protocol = 1", "protocol: is a table: [protocol]"),
+        ('secret = "0123456789abcdef0123456789abcdef"', "secret: is given as a file"),
+        ('secret_file = "nowhere"', "nowhere cannot be read"),
+        ('public_key_files = "x"', "give a list of files"),
+        ('host = "0.0.0.0"', "--secret-file"),
+        ("port = ", "is not TOML"),
+        ("session_records_max = 0", "session_records_max = 0"),
+        ("accepts_per_s = 0", "accepts_per_s = 0"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_it(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert words in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "cannot be read" in refused(capsys, config=tmp_path / "nowhere.toml")
+
+
+# Tokens.
+
+
+def test_a_token_for_development(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    run_id = "01234567-89ab-cdef-0123-456789abcdef"
+    words = ["token", "--user", "ada", "--secret-file", str(secret), "--runs", run_id.upper(), "--role", "admin", "--ttl", "60"]
+    assert run(words) == 0
+    token = capsys.readouterr().out.strip()
+    holder = TokenAuthenticator([secret_key(SECRET)]).holder(token, time.time_ns())
+    assert isinstance(holder, Holder)
+    assert (holder.user_id, holder.role, holder.runs) == ("ada", "admin", frozenset({run_id}))
+    assert holder.expires_at is not None
+    assert holder.issued_at is not None
+    assert holder.expires_at - holder.issued_at == 60 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--user", "ada", "--secret-file", "nowhere"], "nowhere cannot be read"),
+        (["--user", "", "--secret-file", "SECRET"], "printable"),
+        (["--user", "ada", "--secret-file", "SECRET", "--runs", "x"], "UUID"),
+        (["--user", "ada", "--secret-file", "SECRET", "--role", "king"], "role"),
+        (["--user", "ada", "--secret-file", "SECRET", "--ttl", "0"], "ttl"),
+    ],
+)
+def test_a_token_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], said: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    assert run(["token", *(str(secret) if word == "SECRET" else word for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
