@@ -175,6 +175,8 @@ class Link(abc.ABC):
         if self._client_is_gone:
             return
         self._client_is_gone = True
+        if self.line.ways.up.limit is not None and (len(self._up) or len(self._down)):
+            self.line.note_trouble("late")  # on a path without a bound, chance may have made it leave
         if self._has_crossed or self._up.has_dialled():
             self._up.push(self._end_at_server, ending)
             self._clear_up()

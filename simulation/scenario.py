@@ -35,7 +35,7 @@ from reference.protocol.fallback import Trouble as FallbackTrouble
 from reference.protocol.heartbeat import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies import Policy
 from simulation.draws import Draws
-from simulation.faults import Fault, RollingDeploy
+from simulation.faults import Fault, HalfOpen, RollingDeploy
 from simulation.laws import Constant, Law
 from simulation.paths import Availability, Path
 from simulation.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
@@ -277,7 +277,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def notice_bound_s(self) -> float:
         """How long a dead connection may look alive, in seconds."""
-        return max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups) + self.round_trip_max_s
+        notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
+        if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.faults):
+            # The client still hears the server, which has to find out that it does not hear the client.
+            notice_s = max(notice_s, self.server.config.silence_max_s)
+        return notice_s + self.round_trip_max_s
 
     @property
     def end_s(self) -> float:
