@@ -13,6 +13,7 @@
 
 from simulation.strategies.events import events, histories, publishes
 from simulation.strategies.frames import client_frames, frames_of, nearly, payloads, server_frames
+from simulation.strategies.networks import rich_paths
 from simulation.strategies.scenarios import fault_schedules, faults, paths, scenarios, traces, workloads
 from simulation.strategies.schedules import schedules, setups
 from simulation.strategies.small_configs import client_configs, server_configs
@@ -29,6 +30,7 @@ __all__ = [
     "paths",
     "payloads",
     "publishes",
+    "rich_paths",
     "scenarios",
     "schedules",
     "server_configs",

@@ -1,14 +1,12 @@
 """What a connection costs and what faults do to it, told by when things happen in a trace."""
 
-from collections.abc import Callable
-
 import pytest
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.clock import ARRIVAL, Call, Clock
+from simulation.clock import Clock
 from simulation.draws import Draws
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.lane import Lane
@@ -31,6 +29,7 @@ from simulation.trace import (
 )
 from simulation.way import ways_of
 from simulation.world import World, run
+from tests.simulation.lanes import Owner, at, lane_of
 from tests.simulation.worlds import QUIET, calm
 
 LATENCY_S = 0.1
@@ -197,38 +196,6 @@ def test_a_thin_line_delivers_late_and_in_order() -> None:
 
 
 # Lanes.
-
-
-def lane_of(path: Path) -> tuple[Clock, Lane, list[tuple[float, str]]]:
-    clock = Clock()
-    return clock, Lane(clock, ways_of(path).down, Draws(1).of("lane")), []
-
-
-class Owner:
-    """Of a lane: keeps what it is told, in seconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.parts: list[float] = []
-        self.rooms: list[float] = []
-        self.gave_up_at: list[float] = []
-        self.late_until: list[float] = []
-
-    def part_arrived(self, lane: Lane) -> None:
-        self.parts.append(self.clock.now / NS_PER_S)
-
-    def room_made(self, lane: Lane) -> None:
-        self.rooms.append(self.clock.now / NS_PER_S)
-
-    def gave_up(self, lane: Lane) -> None:
-        self.gave_up_at.append(self.clock.now / NS_PER_S)
-
-    def is_late(self, until: int) -> None:
-        self.late_until.append(until / NS_PER_S)
-
-
-def at(clock: Clock, time_s: float, do: Callable[[], object]) -> None:
-    Call(clock, ns(time_s), ARRIVAL, lambda _: do())
 
 
 def test_a_bottleneck_queues() -> None:

@@ -1,0 +1,42 @@
+"""A lane by itself, for tests: what goes in, what comes out, and what its owner is told."""
+
+from collections.abc import Callable
+
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.clock import ARRIVAL, Call, Clock
+from simulation.draws import Draws
+from simulation.faults import Path
+from simulation.lane import Lane
+from simulation.way import ways_of
+
+
+def lane_of(path: Path) -> tuple[Clock, Lane, list[tuple[float, str]]]:
+    clock = Clock()
+    return clock, Lane(clock, ways_of(path).down, Draws(1).of("lane")), []
+
+
+class Owner:
+    """Of a lane: keeps what it is told, in seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.parts: list[float] = []
+        self.rooms: list[float] = []
+        self.gave_up_at: list[float] = []
+        self.late_until: list[float] = []
+
+    def part_arrived(self, lane: Lane) -> None:
+        self.parts.append(self.clock.now / NS_PER_S)
+
+    def room_made(self, lane: Lane) -> None:
+        self.rooms.append(self.clock.now / NS_PER_S)
+
+    def gave_up(self, lane: Lane) -> None:
+        self.gave_up_at.append(self.clock.now / NS_PER_S)
+
+    def is_late(self, until: int) -> None:
+        self.late_until.append(until / NS_PER_S)
+
+
+def at(clock: Clock, time_s: float, do: Callable[[], object]) -> None:
+    Call(clock, ns(time_s), ARRIVAL, lambda _: do())

@@ -1,0 +1,364 @@
+"""When packets arrive: bottlenecks, recordings, loss and TCP's repair of it, each against its closed form."""
+
+import itertools
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.clock import ARRIVAL, FAULT, Call, Clock
+from simulation.draws import Draws
+from simulation.lane import Lane
+from simulation.laws import Constant, Exponential, Law, LogNormal, Pareto, Uniform
+from simulation.loss import losses_of
+from simulation.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
+from simulation.strategies.networks import rich_paths
+from simulation.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
+from simulation.transit import NEVER, Transit
+from simulation.way import round_trip_max_s, ways_of
+from tests.simulation.lanes import Owner, at, lane_of
+
+LATENCY_S = 0.05
+
+
+def transit(*, up: bool = False, seed: int = 1, **fields: object) -> Transit:
+    ways = ways_of(Path(**{"latency_s": LATENCY_S, **fields}))
+    return Transit(ways.up if up else ways.down, Draws(seed).of("lane"))
+
+
+def delays_s(one: Transit, count: int, interval_s: float, size_bytes: int = 100) -> list[float]:
+    """Of chunks sent at an interval, each by itself; what is sent later may still repair what was lost before."""
+    sent = [ns(number * interval_s) for number in range(count)]
+    arrives = []
+    for number, now in enumerate(sent):
+        arrives.append(one.send(size_bytes, number, now))
+        if one.repair is not None:
+            for index, corrected in one.repair.corrections:
+                assert corrected < arrives[index]
+                arrives[index] = corrected
+            one.repair.corrections.clear()
+    return [(arrival - now) / NS_PER_S for arrival, now in zip(arrives, sent, strict=True)]
+
+
+# Bottlenecks, laws and recordings.
+
+
+def test_each_direction_has_its_own_bandwidth() -> None:
+    fields = {"bandwidth_bytes_per_s": 1000.0, "up_bandwidth_bytes_per_s": 100.0}
+    assert delays_s(transit(**fields), 1, 1) == pytest.approx([LATENCY_S + 0.1])
+    assert delays_s(transit(**fields, up=True), 1, 1) == pytest.approx([LATENCY_S + 1.0])
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Constant(value=0.1),
+        Uniform(low=0.1, high=0.3),
+        Exponential(scale=0.1),
+        LogNormal(median=0.1, sigma=0.5),
+        Pareto(scale=0.1, shape=3),
+    ],
+    ids=lambda law: type(law).__name__,
+)
+def test_a_delay_law_adds_its_mean(law: Law) -> None:
+    delays = delays_s(transit(delay=law), 4000, 1)
+    assert min(delays) >= LATENCY_S
+    error = 3.3 * statistics.pstdev(delays) / len(delays) ** 0.5
+    assert statistics.fmean(delays) - LATENCY_S == pytest.approx(law.mean, abs=max(error, 1e-9))
+
+
+def test_a_recorded_latency_is_repeated_and_its_last_value_lasts_as_the_one_before() -> None:
+    one = transit(recorded_latency=((0.0, 0.1), (2.0, 0.3), (3.0, 0.2)))
+    assert delays_s(one, 9, 1) == [0.1, 0.1, 0.3, 0.2, 0.1, 0.1, 0.3, 0.2, 0.1]
+
+
+def test_packets_leave_when_the_recording_says() -> None:
+    one = transit(latency_s=0.0, deliveries_ms=(1, 1, 5, 10))
+    full = [one.send(1460, number, 0) for number in range(6)]
+    assert full == [ns(ms / 1000) for ms in (1, 1, 5, 10, 11, 11)]  # 1460 bytes and their head fill one
+    small = [one.send(710, number, ns(0.1)) for number in range(3)]
+    assert small == [ns(0.1), ns(0.1), ns(0.101)]  # two packets of 750 bytes share one; unused ones are gone
+
+
+def test_a_large_chunk_takes_as_many_deliveries_as_it_has_packets() -> None:
+    one = transit(latency_s=0.0, deliveries_ms=(10,))
+    assert one.send(1460 * 25, 0, 0) == ns(0.25)
+
+
+def test_what_finds_no_room_comes_an_rto_later_and_then_as_fast_as_the_queue_drains() -> None:
+    one = transit(latency_s=0.0, bandwidth_bytes_per_s=1e6, queue_bytes=5000)
+    one.repair.estimate.measured(ns(0.01))
+    arrives_ms = [one.send(1000, number, 0) / 1e6 for number in range(8)]
+    assert arrives_ms == [1, 2, 3, 4, 5, 201, 202, 203]
+    assert one.send(1000, 8, ns(1)) == ns(1.001)  # the bottleneck has been empty: the window is open again
+    assert [one.send(1000, number, ns(1)) / 1e6 - 1000 for number in range(9, 14)] == [2, 3, 4, 5, 201]
+
+
+# Which packets are lost.
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [
+        (BernoulliLoss(probability=0.1), 0.1),
+        (GilbertElliottLoss(good_to_bad=0.05, bad_to_good=0.25), 0.05 / 0.3),
+        (GilbertElliottLoss(good_to_bad=0.1, bad_to_good=0.3, loss_in_good=0.02, loss_in_bad=0.5), 0.75 * 0.02 + 0.25 * 0.5),
+    ],
+)
+def test_so_many_packets_are_lost(loss: Loss, share: float) -> None:
+    count = 20_000
+    process = losses_of(loss, Draws(1).of("x"))
+    lost = [process.is_lost(packet) for packet in range(count)]
+    correlation = 1 - loss.good_to_bad - loss.bad_to_good if isinstance(loss, GilbertElliottLoss) else 0.0
+    variance = share * (1 - share) / count * (1 + correlation) / (1 - correlation)
+    assert abs(sum(lost) / count - share) < 3.3 * variance**0.5
+
+
+def test_bursts_are_geometric() -> None:
+    process = losses_of(GilbertElliottLoss(good_to_bad=0.02, bad_to_good=0.25), Draws(1).of("x"))
+    bursts = [len(list(run)) for is_lost, run in itertools.groupby(process.is_lost(n) for n in range(40_000)) if is_lost]
+    spread = (0.75**0.5 / 0.25) / len(bursts) ** 0.5
+    assert abs(statistics.fmean(bursts) - 4) < 3.3 * spread
+
+
+def test_more_loss_loses_the_same_packets_and_more() -> None:
+    few, many = [losses_of(BernoulliLoss(probability=p), Draws(1).of("x")) for p in (0.1, 0.3)]
+    lost_by_few = {packet for packet in range(500) if few.is_lost(packet)}
+    assert lost_by_few < {packet for packet in range(500) if many.is_lost(packet)}
+
+
+# How TCP repairs it.
+
+
+def test_a_lone_packet_waits_for_the_timeout_which_doubles() -> None:
+    delays = delays_s(transit(loss=BernoulliLoss(probability=0.3)), 4000, 1000)
+    again = sorted({round(delay - LATENCY_S, 6) for delay in delays[100:]})
+    assert again[:4] == [0.0, 0.2, 0.6, 1.4]  # the least RTO, and twice and four times as much on top
+    mean = statistics.fmean(delays[100:]) - LATENCY_S
+    # p rto / (1 - 2 p) without a largest timeout; the sum has a heavy tail, so the interval is wide.
+    error = 3.3 * statistics.pstdev(delays[100:]) / 3900**0.5
+    assert abs(mean - 0.3 * 0.2 / 0.4) < error
+    once = sum(delay == pytest.approx(LATENCY_S + 0.2) for delay in delays[100:]) / 3900
+    assert abs(once - 0.3 * 0.7) < 3.3 * (0.21 * 0.79 / 3900) ** 0.5
+
+
+class LosesOnly:
+    """A loss process for packets that a test names."""
+
+    def __init__(self, *packets: int) -> None:
+        self.packets = packets
+
+    def is_lost(self, packet: int, attempt: int = 0) -> bool:
+        return packet in self.packets and attempt == 0
+
+
+def lossy(*packets: int, **fields: object) -> Transit:
+    one = transit(loss=BernoulliLoss(probability=0.1), **fields)
+    one.repair.losses = LosesOnly(*packets)
+    one.repair.estimate.measured(ns(2 * LATENCY_S))
+    return one
+
+
+def test_three_later_packets_bring_a_lost_one_back_before_its_timeout() -> None:
+    delays = delays_s(lossy(0), 4, 0.01)
+    # The third later one leaves at 30 ms; then there, back, and there again.
+    assert delays[0] == pytest.approx(0.03 + 3 * LATENCY_S)
+    assert delays[1:] == pytest.approx([LATENCY_S] * 3)  # by themselves; the lane holds them up
+
+
+def test_two_later_packets_do_not() -> None:
+    assert delays_s(lossy(0), 3, 0.01)[0] == pytest.approx(0.3 + LATENCY_S)  # the RTO: SRTT + 4 RTTVAR = 0.1 + 4 * 0.05
+
+
+def test_later_packets_of_the_same_chunk_count() -> None:
+    assert lossy(0).send(1460 * 4, 0, 0) == ns(3 * LATENCY_S)
+    assert lossy(1).send(1460 * 4, 0, 0) == ns(0.3 + LATENCY_S)
+
+
+def test_after_too_many_losses_the_connection_is_given_up() -> None:
+    one = transit(loss=BernoulliLoss(probability=1.0), tcp=Tcp(retries=3))
+    assert one.send(10, 0, 0) == NEVER
+    assert one.repair.gives_up_at == ns(0.2 + 0.4 + 0.8 + 1.6)
+
+
+def test_the_timeout_is_that_of_rfc_6298() -> None:
+    estimate = RoundTripEstimate(Tcp(rto_min_s=0.001))
+    assert estimate.rto == ns(1)
+    estimate.measured(ns(0.1))
+    assert estimate.rto == ns(0.1 + 4 * 0.05)
+    estimate.measured(ns(0.2))
+    assert estimate.rto == ns(0.1 + 0.1 / 8 + 4 * (0.75 * 0.05 + 0.25 * 0.1))
+
+
+def test_linux_gives_data_up_after_924_6_seconds() -> None:
+    assert gives_up_after(Tcp()) == ns(924.6)
+
+
+@pytest.mark.parametrize(
+    ("syn", "times", "gives_up"),
+    [("classic", (0, 1, 3, 7, 15, 31, 63), 127), ("linux_6_5", (0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67), 131)],
+)
+def test_when_a_syn_is_sent(syn: str, times: tuple[int, ...], gives_up: int) -> None:
+    tcp = Tcp(syn=syn)
+    assert syn_schedule(tcp) == (tuple(ns(at_s) for at_s in times), ns(gives_up))
+    one = transit(loss=BernoulliLoss(probability=0.5), tcp=tcp)
+    one.repair.losses = LosesOnly(0)
+    assert one.dial(0) == (ns(1 + LATENCY_S), ns(1))
+
+
+def test_when_a_silence_is_broken() -> None:
+    rto, most = ns(0.2), ns(1.0)
+    times = [next_retransmission(0, rto, most, ns(now_s)) / NS_PER_S for now_s in (0.1, 0.3, 0.7, 1.5, 2.5, 3.5)]
+    assert times == [0.2, 0.6, 1.4, 2.4, 3.4, 4.4]
+
+
+# Lanes.
+
+
+def test_a_lost_packet_holds_up_what_follows() -> None:
+    clock, lane, seen = lane_of(Path(latency_s=LATENCY_S, loss=BernoulliLoss(probability=0.1)))
+    lane._transit.repair.losses = LosesOnly(0)
+    for number in range(5):
+        at(clock, number / 100, lambda number=number: lane.push(lambda n: seen.append((clock.now / NS_PER_S, n)), number))
+    clock.run(ns(10))
+    assert seen == [(0.18, number) for number in range(5)]
+
+
+def test_after_an_outage_data_waits_for_the_next_retransmission() -> None:
+    clock, lane, seen = lane_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
+    at(clock, 1.0, lane.hold)
+    at(clock, 1.5, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "a"))))
+    at(clock, 4.0, lane.release)
+    at(clock, 4.2, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "b"))))
+    clock.run(ns(20))
+    # Sent at 1.5 s, and again 0.2, 0.6, 1.4, 3.0 s after that: the first that gets through is the one at 4.5 s.
+    assert seen == [(4.51, "a"), (4.51, "b")]
+
+
+def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
+    clock, lane, seen = lane_of(Path(latency_s=0.01, tcp=Tcp(resumes="rto")))
+    at(clock, 1.0, lane.hold)
+    at(clock, 1.5, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "a"))))
+    at(clock, 4.0, lane.release)
+    at(clock, 4.1, lane.hold)
+    at(clock, 5.0, lane.release)
+    clock.run(ns(20))
+    assert seen == [(1.5 + 6.2 + 0.01, "a")]
+
+
+def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
+    for stop in (Lane.hold, Lane.hold_acks):
+        clock, owner = Clock(), None
+        owner = Owner(clock)
+        lane = Lane(clock, ways_of(Path(latency_s=0.0)).down, Draws(1).of("lane"), owner)
+        at(clock, 1.0, lambda lane=lane, stop=stop: stop(lane))
+        at(clock, 2.0, lambda lane=lane: lane.push(lambda _: None, None, 10))
+        clock.run(ns(2000))
+        assert owner.gave_up_at == [2.0 + 924.6]
+
+
+def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
+    clock = Clock()
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(Path(latency_s=0.1)).down, Draws(1).of("lane"), owner)
+    seen: list[float] = []
+    at(clock, 1.0, lane.hold_acks)
+    at(clock, 2.0, lambda: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10))
+    clock.run(ns(5))
+    assert (seen, lane.bytes_held, owner.rooms) == ([2.1], 10, [])
+    at(clock, 6.0, lane.release_acks)
+    clock.run(ns(2000))
+    assert (lane.bytes_held, owner.rooms, owner.gave_up_at) == (0, [6.0], [])
+
+
+def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
+    clock = Clock()
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(Path()).up, Draws(1).of("lane"), owner)
+    lane.hold()
+    lane.dial(lambda _: None)
+    clock.run(ns(2000))
+    assert owner.gave_up_at == [131.0]
+
+
+def test_a_dropped_syn_is_sent_again_by_its_schedule() -> None:
+    clock = Clock()
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(Path(latency_s=0.1, tcp=Tcp(syn="classic"))).up, Draws(1).of("lane"), owner)
+    seen: list[float] = []
+
+    def drop(_: None) -> None:
+        seen.append(round(clock.now / NS_PER_S, 9))
+        lane.dial_again(drop)
+
+    lane.dial(drop)
+    clock.run(ns(2000))
+    assert seen == [0.1, 1.1, 3.1, 7.1, 15.1, 31.1, 63.1]
+    assert owner.gave_up_at == [127.0]
+
+
+def test_what_takes_longer_than_the_stated_bound_is_told() -> None:
+    path = Path(latency_s=0.01, delay=Pareto(scale=0.01, shape=1.0))
+    clock = Clock()
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(path).down, Draws(1).of("lane"), owner)
+    late: list[float] = []
+    for number in range(2000):
+        sent_at = number * 1000.0
+        index = number
+        delay = path.delay.at(Draws(1).of("lane").uniform("delay", index))
+        if 0.01 + delay > round_trip_max_s(path) / 2:
+            late.append(sent_at)
+        at(clock, sent_at, lambda: lane.push(lambda _: None))
+    clock.run(ns(2_000_000))
+    assert len(owner.late_until) == len(late) > 0
+    assert len(late) < 2000 * 0.001 + 3.3 * 2**0.5
+
+
+@settings(max_examples=40)
+@given(
+    path=rich_paths(),
+    gaps=st.lists(st.sampled_from([0.0, 0.001, 0.03, 0.5, 7.0]), min_size=1, max_size=40),
+    sizes=st.lists(st.sampled_from([0, 1, 1460, 9000]), min_size=40, max_size=40),
+    faults=st.lists(st.tuples(st.sampled_from(["hold", "hold_acks", "stall"]), st.floats(0, 20), st.floats(0, 20)), max_size=4),
+)
+def test_everything_arrives_once_and_in_order_or_the_connection_was_given_up(
+    path: Path, gaps: list[float], sizes: list[int], faults: list[tuple[str, float, float]]
+) -> None:
+    undo = {"hold": "release", "hold_acks": "release_acks", "stall": "unstall"}
+    clock = Clock()
+    owner = Owner(clock)
+    lane = Lane(clock, ways_of(path).down, Draws(3).of("lane"), owner)
+    seen: list[int] = []
+    for number, sent_s in enumerate(itertools.accumulate(gaps)):
+        size = sizes[number]
+        Call(clock, ns(sent_s), ARRIVAL, lambda call, size=size: lane.push(seen.append, call.argument, size), number)
+    for kind, at_s, lasts_s in faults:
+        Call(clock, ns(at_s), FAULT, lambda _, kind=kind: getattr(lane, kind)())
+        Call(clock, ns(at_s + lasts_s), FAULT, lambda _, kind=kind: getattr(lane, undo[kind])())
+    clock.run(ns(5000))
+    if owner.gave_up_at:
+        assert seen == sorted(set(seen))
+    else:
+        assert seen == list(range(len(gaps)))
+        assert (lane.bytes_held, len(lane)) == (0, 0)
+
+
+# Paths that make no sense.
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"recorded_latency": ((1.0, 0.1),)}, "must begin at 0"),
+        ({"deliveries_ms": (0,)}, "its last time is its length"),
+        ({"deliveries_ms": (3, 2)}, "must not decrease"),
+        ({"deliveries_ms": (3,), "bandwidth_bytes_per_s": 1.0}, "not both"),
+    ],
+)
+def test_a_path_that_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Path(**fields)
