@@ -7,7 +7,8 @@ at a time, and then all are cut at once and come back together; in the second on
     commit_time     what an event that was published alone waited for its answer, less two hops and a frame
     delivery_cost   how much later the readers of an event were given it, on the average, than the only reader in the second run;
                     for readers that are served one after the other that is half of the cost for each reader
-    handshake_cost  how much later each client was back after the cut than the one before
+    handshake_cost  how long after the cut the last client was back, less the ways of one handshake, divided among the clients,
+                    less a frame and a delivery
     frame_cost      how much longer a burst took for each event more, less one delivery
 
 A fit is a function of traces alone, so it is tested on simulated ones, whose costs are known. What is fitted are the costs of the
@@ -41,6 +42,8 @@ PUBLISHES, PUBLISH_EVERY_S = 40, 0.4
 CUT_AFTER_S = 1.0
 BURSTS, BURST_EVERY_S = (1, 8, 16, 32), 0.5
 BURST_ROUNDS = 5
+HANDSHAKE_HOPS = 6
+"""From a SYN to a welcome."""
 LAW_VALUES = 101
 """Of an empirical law: the quantiles 0, 0.01, ... 1."""
 
@@ -87,7 +90,7 @@ def fit(fan_out: Trace, bursts: Trace) -> Costs:
     hops = hops[: max(1, int(0.9 * len(hops)))]  # without the last ones, which the cut has disturbed
     alone_s = float(np.median(_needed("single deliveries", list(_latencies(facts_of(bursts), alone=True)))))
     shared_s = float(np.median(_needed("deliveries", list(_latencies(facts)))))
-    returns = _needed("returns after the cut", list(_return_steps(facts)))
+    returns = _needed("returns after the cut", list(_return_times(facts)))
     delivery_s = max(0.0, 2 * (shared_s - alone_s) / (READERS - 1))
     frame_s = max(0.0, _slope(list(_burst_durations(facts_of(bursts)))) - delivery_s)
     hop_s = float(np.median(_needed("answered pings", list(hops))))
@@ -97,7 +100,7 @@ def fit(fan_out: Trace, bursts: Trace) -> Costs:
         commit_time=_law(np.maximum(commits, 0.0)),
         frame_cost_s=frame_s,
         delivery_cost_s=delivery_s,
-        handshake_cost_s=max(0.0, float(np.mean(returns)) - frame_s - delivery_s),
+        handshake_cost_s=max(0.0, (max(returns) - HANDSHAKE_HOPS * hop_s) / len(returns) - frame_s - delivery_s),
     )
 
 
@@ -136,15 +139,13 @@ def _is_in_burst(at: int, times: Sequence[int]) -> bool:
     return sum(abs(other - at) < BURST_EVERY_S / 2 * NS_PER_S for other in times) > 1
 
 
-def _return_steps(facts: Facts) -> Iterator[float]:
-    """How much later each client was back after the cut than the one before, in seconds."""
+def _return_times(facts: Facts) -> Iterator[float]:
+    """How long after the cut each client was back, in seconds."""
     cut_at = facts.troubles_end
-    back = sorted(
-        next(turn.at for turn in client.turns() if turn.at > cut_at and turn.state.is_connected)
-        for client in facts.clients.values()
-        if any(turn.at > cut_at and turn.state.is_connected for turn in client.turns())
-    )
-    yield from (float(step) / NS_PER_S for step in np.diff(back))
+    for client in facts.clients.values():
+        back = next((turn.at for turn in client.turns() if turn.at > cut_at and turn.state.is_connected), None)
+        if back is not None:
+            yield (back - cut_at) / NS_PER_S
 
 
 def _burst_durations(facts: Facts) -> Iterator[tuple[int, float]]:
