@@ -57,10 +57,17 @@ class FidelityReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def print_report(report: FidelityReport, console: Console) -> None:
-    table = Table(*HEADINGS)
-    for row in report.rows():
-        table.add_row(*row, style="red" if row[-1] == "no" else "")
-    console.print(table)
+    if console.is_terminal:
+        table = Table(*HEADINGS)
+        for row in report.rows():
+            table.add_row(*row, style="red" if row[-1] == "no" else "")
+        console.print(table)
+    else:
+        for scenario, name, figure, ours, theirs, gap, interval, samples, agrees in report.rows():
+            line = (
+                f"{scenario}: {name} {figure}: simulated {ours}, real {theirs}, difference {gap} ({interval}), samples {samples}"
+            )
+            console.print(f"{line}, agrees: {agrees}", soft_wrap=True, highlight=False)
     for compared in report.scenarios:
         if compared.late_p95_ms > LATE_MS_MAX:
             late = f"the real clients' process was late by {compared.late_p95_ms:.0f} ms at the 95th percentile"
