@@ -287,7 +287,7 @@ class LiveRun:
     def _deliver(self, batch: Deliver) -> None:
         data = self._encoder.batch(batch)
         now = self._clock.now()
-        taken = 0
+        taken, events = 0, len(batch.frame.events)
         for number in batch.connection_ids:
             peer = self._peers.get(number)
             if not isinstance(peer, WebSocketPeer):
@@ -297,11 +297,11 @@ class LiveRun:
                 peer.drain()
                 continue
             taken += 1
-            peer.traffic.sent += len(batch.frame.events)
+            peer.traffic.sent += events
             if peer.is_blocked:
                 self.run.handle_blocked(number, batch, now)
                 peer.drain()
-        self._shared.monitor.sent(taken * len(batch.frame.events))
+        self._shared.monitor.sent(taken * events)
         done = self._clock.now()
         self.run.handle_fanned_out(done - now, done)
 
