@@ -92,7 +92,7 @@ class ClientHost:
         self._websocket: WebSocketLink | None = None
         self._websocket_id = 0
         self._pool: _Pool | None = None
-        self._alarm = Alarm(line.clock, self)
+        self._alarm = Alarm(line.clock, session, self)
         self.frames = 0
         """That have reached the session's machine."""
 
@@ -200,9 +200,6 @@ class ClientHost:
         yield "connections", self._line.links, CONNECTIONS_MAX
 
     # The pump.
-
-    def next_deadline(self) -> int | None:
-        return self.session.next_deadline()
 
     def ring(self) -> None:
         self.session.handle_timeout(self._clock.now)

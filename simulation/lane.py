@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
+from simulation.clock import ALARM, FAULT, Call, Clock
 from simulation.draws import EntityDraws
 from simulation.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.transit import NEVER, Transit
@@ -115,6 +115,9 @@ class Lane:
         if self._holds or self._resumes_at is not None:
             arrives_at = _LOST
             self._fall_silent(now)
+        elif (transit := self._transit).way.is_plain:  # as Transit.send, without asking for what most paths do not have
+            left_at = transit.left_at = max(now + after, transit.left_at)
+            arrives_at = left_at + transit.way.latency
         else:
             arrives_at = self._send(size_bytes, index, now + after)
         things = self._things
@@ -310,7 +313,8 @@ class Lane:
         if at == _LOST or (self._stalls and at > self._stalled_since):
             return
         now = self._clock.now
-        at = max(at, now)
+        if at < now:
+            at = now
         way = self._transit.way
         if way.ns_per_byte and not way.is_up and self._owner is not None:
             begins_at = at - round(self._things[0][1] * way.ns_per_byte)
@@ -318,7 +322,7 @@ class Lane:
                 at = max(begins_at, now) + PROGRESS
         if self._waking_at is None or at < self._waking_at:
             self._waking_at = at
-            Call(self._clock, at, ARRIVAL, self._wake)
+            self._clock.wake(at, self._wake)
 
     def _wake(self, call: Call) -> None:
         now = self._clock.now
@@ -332,7 +336,8 @@ class Lane:
             if at > now:
                 self._note_progress(at - round(size * self._transit.way.ns_per_byte), now)
                 break
-            self._reached_at = max(at, self._reached_at)
+            if at > self._reached_at:
+                self._reached_at = at
             del self._things[0]
             if self._ack_holds and not self._holds:
                 self._unacknowledged_bytes += size
@@ -340,7 +345,8 @@ class Lane:
             else:
                 self.bytes_held -= size
             function(argument)
-        self._wake_at_first()
+        if self._things:
+            self._wake_at_first()
 
     def _note_progress(self, begins_at: int, now: int) -> None:
         if self._owner is not None and not self._transit.way.is_up and now - begins_at >= PROGRESS:

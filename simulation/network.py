@@ -125,7 +125,8 @@ class WebSocketLink(Link):
             self._client.bytes_arrived(self._connection_id)
 
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        self._tell_server_of_room()
+        if self._is_waited_for:
+            self._tell_server_of_room()
         if self._client_hears():
             self._client.frame_arrived(self._connection_id, frame)
 

@@ -5,6 +5,7 @@ and the peer is drained in rounds, each all the control frames that are queued w
 there is nothing. Events do not queue here: a reader that lags has a cursor.
 """
 
+import enum
 from collections.abc import Callable
 
 from reference.protocol import frames
@@ -14,16 +15,26 @@ CONTROL_FRAMES_MAX = 256
 """Of one connection, waiting for room in its send buffer; as in the trio shell."""
 
 
+class Taken(enum.Enum):
+    """What became of a batch that was offered."""
+
+    NOTHING = "it has no room"
+    ALL = "it may have more"
+    LAST = "it can take no more now"
+
+
 class Peer:
     """The reader of one run. `more_for` gives the next batch for it when it lags, with its size in bytes; `charge` says when
-    what is sent now can leave, in ns from now."""
+    what is sent now can leave, in ns from now; None: at once."""
+
+    __slots__ = ("_before_batch", "_charge", "_is_closed", "_is_draining", "_more_for", "_waiting", "connection_id", "link")
 
     def __init__(
         self,
         connection_id: int,
         link: WebSocketLink,
         more_for: "Callable[[Peer], tuple[frames.Frame, int] | None]",
-        charge: Callable[[WebSocketLink, frames.Frame], int],
+        charge: Callable[[WebSocketLink, frames.Frame], int] | None,
     ) -> None:
         self.connection_id = connection_id
         self.link = link
@@ -43,9 +54,18 @@ class Peer:
         """Whether it takes nothing more now, or is being drained."""
         return self._is_draining or self.link.is_blocked()
 
+    def offer(self, frame: frames.Frame, size_bytes: int) -> Taken:
+        """Send a batch of the log if there is room."""
+        link = self.link
+        if self._is_draining or link.is_blocked():
+            return Taken.NOTHING
+        charge = self._charge
+        link.send_to_client(frame, size_bytes, 0 if charge is None else charge(link, frame))
+        return Taken.LAST if link.is_blocked() else Taken.ALL
+
     def push(self, frame: frames.Frame, size_bytes: int) -> None:
         """Send a frame now, whether there is room or not."""
-        self.link.send_to_client(frame, size_bytes, self._charge(self.link, frame))
+        self.link.send_to_client(frame, size_bytes, 0 if self._charge is None else self._charge(self.link, frame))
 
     def send(self, frame: frames.Frame, size_bytes: int) -> bool:
         """Send a frame of control, now or when its turn comes. False: too many wait already, and it was dropped."""

@@ -158,7 +158,7 @@ class Process(Pump):
             link.server_leaves(Ending(identity.code, identity.message))
             return
         connection_id = link.server_id = self._host.next_connection_id()
-        self._peers[connection_id] = Peer(connection_id, link, self.more_for, self._charge)
+        self._peers[connection_id] = Peer(connection_id, link, self.more_for, None if self._costs is None else self._charge)
         self._open(connection_id, Transport.WEBSOCKET, identity)
         self._pump()
 

@@ -21,7 +21,7 @@ from simulation.clock import Alarm
 from simulation.ends import Ending
 from simulation.link import Link
 from simulation.network import ANSWER_HEAD_BYTES, HttpLink, failed, websocket_bytes
-from simulation.peer import Peer
+from simulation.peer import Peer, Taken
 from simulation.recording import record_answers, record_observations
 from simulation.tokens import identify
 
@@ -41,7 +41,7 @@ class Pump:
         self._trace = host.trace
         self._origin = host.wall_clock_ahead
         self._loaded: Run | None = None
-        self._alarm = Alarm(host.clock, self)
+        self._alarm = Alarm(host.clock, self, self)
         self._is_ringing = False
         self._peers: dict[int, Peer] = {}
         self._requests: dict[int, HttpLink] = {}
@@ -127,12 +127,11 @@ class Pump:
             peer = self._peers.get(connection_id)
             if peer is None:
                 continue
-            if peer.is_blocked():
+            taken = peer.offer(batch.frame, size_bytes)
+            if taken is Taken.NOTHING:
                 self._run.handle_refused(connection_id, batch, self._now())
                 peer.drain()
-                continue
-            peer.push(batch.frame, size_bytes)
-            if peer.is_blocked():
+            elif taken is Taken.LAST:
                 self._run.handle_blocked(connection_id, batch, self._now())
                 peer.drain()
         done = self.work.spend(0)

@@ -58,7 +58,7 @@ class Transit:
         if self._repair is not None:
             return self._repair.send(self, size_bytes, index, sent_at)
         way = self.way
-        left_at = max(sent_at, self.left_at)
+        left_at = sent_at if sent_at > self.left_at else self.left_at
         if way.ns_per_byte:
             left_at += round(size_bytes * way.ns_per_byte)
         elif way.deliveries is not None:

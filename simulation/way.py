@@ -64,7 +64,8 @@ class Deliveries:
 
 class Way:
     """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
-    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost."""
+    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost.
+    `is_plain`: nothing but a constant latency."""
 
     __slots__ = (
         "back",
@@ -72,6 +73,7 @@ class Way:
         "deliveries",
         "has_chance",
         "is_lossy",
+        "is_plain",
         "is_up",
         "jitter",
         "latency",
@@ -98,6 +100,9 @@ class Way:
         self.loss = path.loss
         self.tcp = path.tcp
         self.is_lossy = path.loss is not None or path.queue_bytes is not None
+        self.is_plain = not (
+            self.is_lossy or self.ns_per_byte or self.deliveries or self.recorded or self.jitter or self.delay is not None
+        )
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
         self.back = (self.recorded.mean if self.recorded else self.latency) + self.jitter // 2
         if path.delay is not None:

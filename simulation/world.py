@@ -17,7 +17,7 @@ from reference.protocol.timers import ns
 from simulation.availability import start_availability
 from simulation.checkers import Verdict, check_facts
 from simulation.client_host import ClientHost, Listen
-from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock
+from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections
 from simulation.counts import Counts, count
 from simulation.draws import Draws
 from simulation.facts import Facts, facts_of
@@ -123,7 +123,8 @@ class World:
             for visit in group.visits(self._draws):
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
         self._sample_later()
-        self.clock.run(until=max(1, ns(self.scenario.end_s)))
+        with few_collections():
+            self.clock.run(until=max(1, ns(self.scenario.end_s)))
         self.trace.finish(self.clock.now)
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._draws.replication, self.trace, self.frames)

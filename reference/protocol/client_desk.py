@@ -43,17 +43,3 @@ class Desk:
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []
         self.tally = Tally()
-
-    def take_actions(self) -> list[ClientAction]:
-        """What waits, in order."""
-        if not self.actions:
-            return []
-        actions, self.actions = self.actions, []
-        return actions
-
-    def take_outcomes(self) -> list[Outcome]:
-        """What waits, in order."""
-        if not self.outcomes:
-            return []
-        outcomes, self.outcomes = self.outcomes, []
-        return outcomes

@@ -204,11 +204,19 @@ class ClientSession:
 
     def take_actions(self) -> list[ClientAction]:
         """What the driver has to do, in order."""
-        return self._desk.take_actions()
+        desk = self._desk
+        if not desk.actions:
+            return []
+        actions, desk.actions = desk.actions, []
+        return actions
 
     def take_outcomes(self) -> list[Outcome]:
         """What the application has to know, in order."""
-        return self._desk.take_outcomes()
+        desk = self._desk
+        if not desk.outcomes:
+            return []
+        outcomes, desk.outcomes = desk.outcomes, []
+        return outcomes
 
     # What can be looked at.
 
@@ -342,6 +350,8 @@ class ClientSession:
 
     def _send_waiting(self, now: int) -> None:
         """Send what waits, on whatever carries the session now."""
+        if self._sending.is_empty:
+            return
         state, lane = self._links.state, self._links.lane
         if state.has_websocket:
             messages, cursor = self._sending.take(now, as_one_body=False)

@@ -67,6 +67,8 @@ class Gathering:
 
     def take_losers(self) -> list[int]:
         """The WebSockets whose session another connection has taken."""
+        if not self._losers:
+            return self._losers
         losers, self._losers = self._losers, []
         return losers
 

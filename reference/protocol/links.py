@@ -211,7 +211,7 @@ class Links:
             return  # a probe is not what carries the session
         self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
         if self.state.has_websocket:
-            self._desk.tally.lost(now, by_silence=by_silence)
+            self._desk.tally.lost(now, silent_since=self._pulse.heard_at if by_silence else None)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""

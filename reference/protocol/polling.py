@@ -70,8 +70,9 @@ class PollingLane:
 
     def close(self) -> None:
         """Stop; answers that are still under way are no longer waited for."""
-        if self.connection_id is not None:
-            self._desk.actions.append(Close((self.connection_id,), None, "polling has ended"))
+        if self.connection_id is None:
+            return
+        self._desk.actions.append(Close((self.connection_id,), None, "polling has ended"))
         self.connection_id = None
         self.has_arrived = False
         self._poll_generation = self._publish_generation = None

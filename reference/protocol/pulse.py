@@ -21,13 +21,13 @@ class Pulse:
 
     __slots__ = (
         "_desk",
-        "_heard_at",
         "_next_nonce",
         "_pinged_at",
         "_policy",
         "_record",
         "_sent_at",
         "_unanswered_since",
+        "heard_at",
     )
 
     def __init__(self, desk: Desk, record: HealthRecord, policy: HeartbeatPolicy) -> None:
@@ -37,7 +37,7 @@ class Pulse:
         self._sent_at: dict[int, int] = {}
         self._next_nonce = 0
         self._pinged_at = 0
-        self._heard_at = 0
+        self.heard_at = 0
         self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
 
     @property
@@ -67,9 +67,8 @@ class Pulse:
 
     def heard(self, now: int) -> None:
         """Something came from the server."""
-        self._heard_at = now
+        self.heard_at = now
         self._unanswered_since = None
-        self._desk.tally.heard(now)
 
     def pong(self, nonce: int, now: int) -> bool:
         """An answer came. Returns whether it answers a ping of this connection."""
@@ -108,7 +107,7 @@ class Pulse:
         return self._policy.due(
             Signs(
                 (now - self._pinged_at) / NS_PER_S,
-                (now - self._heard_at) / NS_PER_S,
+                (now - self.heard_at) / NS_PER_S,
                 None if unanswered is None else (now - unanswered) / NS_PER_S,
             )
         )

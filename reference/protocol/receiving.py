@@ -109,7 +109,8 @@ class Receiving:
         deliver, gap = self._take_events(events)
         if deliver:
             self._desk.timers.cancel(Timer.TAIL)
-            self.head_is(self._known_head, now)
+            if self._known_head > self.inbox.last:
+                self.head_is(self._known_head, now)
         return gap
 
     def poll(self, answer: frames.PollAnswer, *, asked_in: str | None, takes_roster: bool) -> None:
@@ -152,11 +153,14 @@ class Receiving:
 
     def ack_due(self, now: int) -> bool:
         """Whether to acknowledge at once; otherwise a timer sees to it."""
+        unacknowledged = self.inbox.last - self._acked
+        if unacknowledged < self._desk.config.ack_events and Timer.ACK in self._desk.timers:
+            return False
         if not self.may_ack:
             return False
-        if self.inbox.last - self._acked >= self._desk.config.ack_events:
+        if unacknowledged >= self._desk.config.ack_events:
             return True
-        if self.inbox.last > self._acked and Timer.ACK not in self._desk.timers:
+        if unacknowledged > 0:
             self._desk.timers.set(Timer.ACK, now + ns(self._desk.config.ack_interval_s))
         return False
 

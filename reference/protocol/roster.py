@@ -32,6 +32,8 @@ class Roster:
 
     def full(self, users: tuple[str, ...], cursors: dict[str, Data], server_time: int) -> list[Event]:
         """Everything anew, as a welcome or a poll brings it."""
+        if not (users or cursors or self._users or self._cursors):
+            return []
         return self.presence(Presence(full=users, server_time=server_time)) + self.cursors(
             Cursors(full=cursors, server_time=server_time)
         )

@@ -34,6 +34,7 @@ class Sending:
         "_frame_bytes_max",
         "_record",
         "_registry",
+        "is_empty",
         "outbox",
     )
 
@@ -47,6 +48,8 @@ class Sending:
         self._cursor_is_told = False
         self._asked_until: int | None = None  # the server put a message off until then
         self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
+        self.is_empty = True
+        """Nothing waits, as after most inputs: then there is no need to ask."""
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
@@ -55,6 +58,7 @@ class Sending:
         ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
         for message in dropped:
             self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer")
+        self.is_empty = False
         self.watch_age()
         return ticket
 
@@ -62,7 +66,7 @@ class Sending:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
         check_cursor(data)
         self._cursor = data
-        self._cursor_is_told = False
+        self._cursor_is_told = self.is_empty = False
 
     def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
         """What can be sent now, in order, and the cursor if it has moved and may be told again.
@@ -70,7 +74,8 @@ class Sending:
         `as_one_body`: it all has to fit into one request.
         """
         if not len(self.outbox) and (self._cursor is None or self._cursor_is_told):
-            return (), None  # as after most inputs
+            self.is_empty = True
+            return (), None
         if Timer.RESEND in self._desk.timers:
             return (), None
         messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
@@ -113,7 +118,7 @@ class Sending:
         self._desk.timers.cancel(Timer.CURSOR)
         if self._asked_until is not None:
             self.wait_until(self._asked_until)
-        self._cursor_is_told = False
+        self._cursor_is_told = self.is_empty = False
         self.outbox.connection_lost()
         self.watch_age()
 

@@ -166,6 +166,8 @@ class Sequencer:
             self._settle(self._pending.popleft())
 
     def take_replies(self) -> list[Reply]:
+        if not self._replies:
+            return self._replies
         replies, self._replies = self._replies, []
         return replies
 

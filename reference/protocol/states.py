@@ -57,6 +57,8 @@ class ClientState(enum.Enum):
 class ClientInput(enum.Enum):
     """What can happen to a client session."""
 
+    __hash__ = object.__hash__  # as above
+
     START = "start"
     OPENED = "opened"
     WELCOMED = "welcomed"

@@ -12,6 +12,17 @@ from reference.protocol.timers import NS_PER_MS
 class Tally:
     """Bounded: counts, and the last few outages. Times in ns."""
 
+    __slots__ = (
+        "_lost_at",
+        "_recoveries",
+        "_silent_ns",
+        "_under_way",
+        "duplicates",
+        "failed_attempts",
+        "failed_messages",
+        "gaps",
+    )
+
     def __init__(self) -> None:
         self.failed_attempts = 0
         self.gaps = 0
@@ -19,19 +30,14 @@ class Tally:
         self.failed_messages = 0
         self._recoveries: list[Recovery] = []
         self._under_way: dict[int, Report] = {}
-        self._heard_at: int | None = None
         self._lost_at: int | None = None
         self._silent_ns: int | None = None
 
-    def heard(self, now: int) -> None:
-        """Something came from the server."""
-        self._heard_at = now
-
-    def lost(self, now: int, *, by_silence: bool) -> None:
-        """What carried the session is gone; `by_silence`: nobody told us, we gave it up."""
+    def lost(self, now: int, *, silent_since: int | None) -> None:
+        """What carried the session is gone; `silent_since`: nobody told us, we gave it up, having heard nothing since then."""
         if self._lost_at is None:
             self._lost_at = now
-            self._silent_ns = now - self._heard_at if by_silence and self._heard_at is not None else None
+            self._silent_ns = None if silent_since is None else now - silent_since
 
     def recovered(self, now: int) -> None:
         """The session is carried again."""
@@ -44,6 +50,9 @@ class Tally:
 
     def report(self, nonce: int, queued_messages: int) -> Report | None:
         """What a ping is to say; None if there is nothing to tell."""
+        counts = self.failed_attempts or self.gaps or self.duplicates or self.failed_messages
+        if not (counts or queued_messages or self._recoveries):
+            return None
         report = Report(
             failed_attempts=min(self.failed_attempts, TALLY_MAX),
             gaps=min(self.gaps, TALLY_MAX),
@@ -52,8 +61,6 @@ class Tally:
             queued_messages=min(queued_messages, TALLY_MAX),
             recoveries=tuple(self._recoveries),
         )
-        if report == Report():
-            return None
         self.failed_attempts = self.gaps = self.duplicates = self.failed_messages = 0
         self._recoveries = []
         self._under_way[nonce] = report
@@ -61,7 +68,8 @@ class Tally:
 
     def told(self, nonce: int) -> None:
         """A pong came: everything up to its ping has arrived."""
-        self._under_way = {number: report for number, report in self._under_way.items() if number > nonce}
+        if self._under_way:
+            self._under_way = {number: report for number, report in self._under_way.items() if number > nonce}
 
     def untold(self) -> None:
         """The connection is gone, and nobody knows what of it has arrived."""

@@ -99,10 +99,12 @@ class FewTimers(Generic[K]):
 
     def set(self, key: K, deadline: int) -> None:
         """As Timers.set."""
-        self.cancel(key)
+        entry, first = self._deadlines.get(key), self._first
         self._count += 1
         self._deadlines[key] = (deadline, self._count)
-        if self._first is not None and deadline < self._first:
+        if first is None or (entry is not None and entry[0] == first):
+            self._first = None
+        elif deadline < first:
             self._first = deadline
 
     def cancel(self, key: K) -> None:
@@ -130,7 +132,9 @@ class FewTimers(Generic[K]):
 
     def pop_expired(self, now: int) -> K | None:
         """As Timers.pop_expired."""
-        first = self.next_deadline()
+        first = self._first
+        if first is None:
+            first = self.next_deadline()
         if first is None or first > now:
             return None
         key = min(self._deadlines, key=self._deadlines.__getitem__)

@@ -112,7 +112,7 @@ def test_a_report_stays_within_the_bounds_of_the_frame() -> None:
     tally = Tally()
     tally.failed_attempts = tally.gaps = tally.duplicates = tally.failed_messages = 10**9
     for outage in range(20):
-        tally.lost(outage * seconds(200_000), by_silence=False)
+        tally.lost(outage * seconds(200_000), silent_since=None)
         tally.recovered(outage * seconds(200_000) + seconds(100_000))
     report = tally.report(1, 10**9)
     assert report is not None
