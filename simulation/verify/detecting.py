@@ -26,7 +26,7 @@ class HalfOpenConnection(Experiment):
     interval_s: float
     timeout_s: float
     round_trip_s: float
-    clients: int = 100
+    clients: int = 50
 
     def expected(self) -> dict[str, Expected]:
         timing = (self.interval_s, self.timeout_s, self.round_trip_s)

@@ -9,7 +9,7 @@ import numpy as np
 from reference.protocol.backoff import FullJitter
 from reference.protocol.timers import NS_PER_S
 from simulation.faults import LoadBalancerCut
-from simulation.scenario import ClientPart, Scenario
+from simulation.scenario import Capacity, ClientPart, Scenario
 from simulation.theory import herd
 from simulation.theory.backoff import Wait
 from simulation.trace import AttemptMade
@@ -82,7 +82,7 @@ class AfterALongOutage(Experiment):
     family: ClassVar[str] = "herd"
     floor_s: float
     cap_s: float
-    clients: int = 60
+    clients: int = 30
     waits: int = 30
 
     @property
@@ -118,4 +118,47 @@ class AfterALongOutage(Experiment):
             "time until back": float(np.mean(back)),
             f"back within {soon_s:g} s": float(np.mean(np.array(back) <= soon_s)),
             "attempts before": float((times < end_s).sum() / window_s),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepting(Experiment):
+    """More clients come back than the server can accept: they wait in its backlog. It takes one at once, and the next one 1 / mu
+    later."""
+
+    family: ClassVar[str] = "herd"
+    clients: int
+    spread_s: float
+    accepts_per_s: float
+
+    def expected(self) -> dict[str, Expected]:
+        theory = herd.Accepting(self.clients, self.spread_s, self.accepts_per_s)
+        return {
+            "the last is taken": Expected(theory.last_mean_s - 1 / self.accepts_per_s, "s", 0.005),
+            "mean wait": Expected(theory.wait_mean_s, "s", 0.01),
+            "backlog at the end of the spread": Expected(theory.backlog_mean - 1, "clients", 0.01),
+        }
+
+    def observe(self, seed: int, replication: int) -> dict[str, float]:
+        scenario = spread_world(self.clients, self.spread_s)
+        server = msgspec.structs.replace(scenario.server, capacity=Capacity(accepts_per_s=self.accepts_per_s))
+        cut_at_s = 2 * self.clients / self.accepts_per_s
+        scenario = scenario.replace(
+            server=server, faults=(LoadBalancerCut(at_s=cut_at_s),), settle_s=2 * self.clients / self.accepts_per_s
+        )
+        result = run(scenario, seed=seed, replication=replication)
+        came_s = attempt_times_s(result, cut_at_s) - cut_at_s
+        taken_s = np.array(
+            [
+                absence.end_s - cut_at_s
+                for client in result.facts.clients.values()
+                for absence in absences(client, result.facts.ended_at)
+                if absence.has_returned
+            ]
+        )
+        require(len(came_s) == len(taken_s) == self.clients, "each tries once and is taken")
+        return {
+            "the last is taken": float(taken_s.max()),
+            "mean wait": float(taken_s.mean() - came_s.mean()),
+            "backlog at the end of the spread": float(np.sum(taken_s > self.spread_s + 1e-9)),
         }

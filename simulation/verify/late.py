@@ -27,8 +27,8 @@ class LateEvents(Experiment):
     policy: str
     on_mean_s: float
     off_mean_s: float
-    clients: int = 20
-    events: int = 200
+    clients: int = 6
+    events: int = 120
 
     def expected(self) -> dict[str, Expected]:
         away = onoff.reconnect(POLICIES[self.policy].schedule, self.on_mean_s, self.off_mean_s)
@@ -43,6 +43,8 @@ class LateEvents(Experiment):
         away_s = onoff.reconnect(policy.schedule, self.on_mean_s, self.off_mean_s).time_mean_s
         cycle_s = self.on_mean_s + away_s
         warm_up_s, lasts_s = 5 * cycle_s, 20 * cycle_s
+        over_s = warm_up_s + lasts_s
+        last_comes_s = over_s + 20 * (self.off_mean_s + away_s)  # so that no absence is cut short by the end
         network = OnOffMarkov(up_mean_s=self.on_mean_s, down_mean_s=self.off_mean_s, effect="cut")
         scenario = still_world("late", 1)
         config = msgspec.structs.replace(PATIENT_SERVER, first_spread_s=policy.first_spread_s)
@@ -58,14 +60,14 @@ class LateEvents(Experiment):
             ),
             client=ClientPart(config=PATIENT_CLIENT, policy=policy.shipped),
             server=msgspec.structs.replace(scenario.server, config=config),
-            horizon_s=warm_up_s + lasts_s,
-            settle_s=1000 * cycle_s,
+            horizon_s=last_comes_s,
+            settle_s=100 * away_s,
         )
         facts = run(scenario, seed=seed, replication=replication).facts
         published = {
             publish.publish_id: publish.at
             for publish in facts.clients["writer-0"].published.values()
-            if publish.at >= warm_up_s * NS_PER_S
+            if warm_up_s <= publish.at / NS_PER_S < over_s
         }
         delays = [
             (record.at - published[record.publish_id]) / NS_PER_S

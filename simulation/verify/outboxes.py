@@ -29,7 +29,7 @@ class OverflowInAnOutage(Experiment):
     limit: int
     messages_per_s: float
     outage_mean_s: float
-    outages: int = 60
+    outages: int = 40
 
     def expected(self) -> dict[str, Expected]:
         arguments = (self.limit, self.messages_per_s, self.outage_mean_s)

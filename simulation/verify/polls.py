@@ -22,7 +22,7 @@ class PlainPolling(Experiment):
     family: ClassVar[str] = "polling"
     interval_s: float
     round_trip_s: float
-    clients: int = 10
+    clients: int = 5
     events: int = 60
 
     def expected(self) -> dict[str, Expected]:

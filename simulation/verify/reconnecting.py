@@ -16,7 +16,7 @@ from simulation.faults import Fault, Path, Refuse, Reset
 from simulation.scenario import ClientPart, Scenario
 from simulation.theory import backoff
 from simulation.theory.backoff import Schedule, Wait
-from simulation.verify.experiment import Expected, Experiment, require
+from simulation.verify.experiment import Expected, Experiment, require, share
 from simulation.verify.policies import POLICIES
 from simulation.verify.worlds import PATIENT_CLIENT, PATIENT_SERVER, absences, still_world
 from simulation.world import run
@@ -64,13 +64,16 @@ class AfterAnOutage(Experiment):
 
     def expected(self) -> dict[str, Expected]:
         schedule = travelling(POLICIES[self.policy].schedule, self.latency_s)
-        fail = Expected(backoff.all_fail(schedule, self.attempts, self.outage_mean_s), "", 0.08)
+        fail = share(backoff.all_fail(schedule, self.attempts, self.outage_mean_s), self.clients * self.replications)
         found = backoff.reconnect(schedule, self.outage_mean_s)
         if found.gives_up:
-            return {"P(gives up)": Expected(found.gives_up, "", 0.08), f"P(first {self.attempts} fail)": fail}
+            return {
+                "P(gives up)": share(found.gives_up, self.clients * self.replications),
+                f"P(first {self.attempts} fail)": fail,
+            }
         return {
             "attempts": Expected(found.attempts_mean, "", 0.03),
-            "time until reconnected": Expected(found.time_mean_s + HANDSHAKE_WAYS * self.latency_s, "s", 0.04),
+            "time until reconnected": Expected(found.time_mean_s + HANDSHAKE_WAYS * self.latency_s, "s", 0.06),
             f"P(first {self.attempts} fail)": fail,
         }
 

@@ -25,7 +25,7 @@ class OnAndOff(Experiment):
     on_mean_s: float
     off_mean_s: float
     attempts: int = 2
-    clients: int = 30
+    clients: int = 6
     absences: int = 4
 
     def expected(self) -> dict[str, Expected]:

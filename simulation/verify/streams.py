@@ -27,7 +27,7 @@ class InOrder(Experiment):
     messages_per_s: float
     floor_s: float
     mean_s: float
-    messages: int = 1500
+    messages: int = 700
 
     def expected(self) -> dict[str, Expected]:
         arguments = (self.messages_per_s, self.floor_s, self.mean_s)
