@@ -85,11 +85,18 @@ def summary(outcome: Outcome) -> list[str]:
 
 
 def to_markdown(outcome: Outcome) -> str:
-    """A table for each family, and the summary."""
-    parts = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in summary(outcome)]
-    parts.append(f"Resolution: {RESOLUTION}.")
+    """A page: the summary, and a table for each family."""
+    command = f"steadywire verify{' --quick' if outcome.is_quick else ''} --seed {outcome.seed} --markdown FILE"
+    parts = [
+        "# What the simulator reproduces",
+        "",
+        f"Made by `{command}`. Each row is one quantity of one experiment: what the simulator gave, what the closed form says, and how",
+        f"far apart they are in standard errors (z). Resolution is {RESOLUTION}.",
+        "",
+        *(f"- {sentence}" for sentence in summary(outcome)),
+    ]
     for family, numbers in groupby(outcome.numbers, key=lambda number: number.family):
-        parts += ["", f"### {family}", "", f"| {' | '.join(HEADINGS)} |", "|---|---|--:|--:|--:|--:|--:|---|"]
+        parts += ["", f"## {family}", "", f"| {' | '.join(HEADINGS)} |", "|---|---|--:|--:|--:|--:|--:|---|"]
         before = ""
         for number in numbers:
             experiment, *others = row(number)

@@ -33,7 +33,7 @@ def test_what_agrees(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert "agrees: noise: Noise(said=0.5, draws=10, allowed=1): mean (s): 0.5" in said
     assert "2 of 2 numbers agree" in said
     page = (tmp_path / "v.md").read_text()
-    assert "### noise" in page
+    assert "## noise" in page
     assert "| `Noise(said=0.5, draws=10, allowed=1)` | mean (s) | 0." in page
     outcome = json.loads((tmp_path / "v.json").read_text())
     assert (outcome["seed"], outcome["is_quick"], len(outcome["numbers"])) == (1, False, 2)
