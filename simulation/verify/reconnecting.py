@@ -64,7 +64,8 @@ class AfterAnOutage(Experiment):
 
     def expected(self) -> dict[str, Expected]:
         schedule = travelling(POLICIES[self.policy].schedule, self.latency_s)
-        fail = share(backoff.all_fail(schedule, self.attempts, self.outage_mean_s), self.clients * self.replications)
+        cases = self.clients * self.replications
+        fail = share(backoff.all_fail(schedule, self.attempts, self.outage_mean_s), cases)
         found = backoff.reconnect(schedule, self.outage_mean_s)
         if found.gives_up:
             return {

@@ -90,8 +90,8 @@ def to_markdown(outcome: Outcome) -> str:
     parts = [
         "# What the simulator reproduces",
         "",
-        f"Made by `{command}`. Each row is one quantity of one experiment: what the simulator gave, what the closed form says, and how",
-        f"far apart they are in standard errors (z). Resolution is {RESOLUTION}.",
+        f"Made by `{command}`. Each row is one quantity of one experiment: what the simulator gave,",
+        f"what theory says, and how far apart they are in standard errors (z). Resolution is {RESOLUTION}.",
         "",
         *(f"- {sentence}" for sentence in summary(outcome)),
     ]
