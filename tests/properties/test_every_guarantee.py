@@ -10,7 +10,7 @@ from simulation.hostile.steps import Step
 from simulation.hostile.world import Setup
 from simulation.strategies.schedules import schedules, setups
 
-EXAMPLES = 60
+EXAMPLES = 25
 
 
 @settings(

@@ -1,0 +1,51 @@
+"""What the guarantees' tests share: a broken guarantee leaves a file behind that shows it in one command."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from simulation.checkers import check_facts
+from simulation.facts import facts_of
+from simulation.hostile.case import Case
+from simulation.hostile.ground import Setup
+from simulation.hostile.settling import play
+from simulation.hostile.steps import Step
+from simulation.scenario import Scenario
+from simulation.trace import Trace
+
+FAILURES = Path(".hypothesis") / "failures"
+"""Where the smallest failing example of each test is left; Hypothesis plays it last."""
+
+
+def judge_link(test: str, guarantee: str | None, setup: Setup, schedule: Sequence[Step]) -> None:
+    """Depth (a). Fail if `guarantee` (None: any) is broken, or a machine raises."""
+    case = Case(name=test, setup=setup, schedule=tuple(schedule))
+    try:
+        broken = [finding for finding in play(setup, schedule) if guarantee in (None, finding.guarantee)]
+    except Exception:
+        print(f"see it: steadywire replay {_left(test, case.to_toml())}")
+        raise
+    if broken:
+        raise AssertionError(_report(test, case.to_toml(), [f"{one.guarantee}: {one.what}" for one in broken]))
+
+
+def violations_of(trace: Trace) -> dict[str, tuple[str, ...]]:
+    """What the checkers found, by guarantee."""
+    return {name: verdict.violations for name, verdict in check_facts(facts_of(trace)).items()}
+
+
+def judge_scenario(test: str, guarantee: str, scenario: Scenario, violations: dict[str, tuple[str, ...]]) -> None:
+    """Depths (b) and (c)."""
+    if violations[guarantee]:
+        raise AssertionError(_report(test, scenario.to_toml(), violations[guarantee]))
+
+
+def _report(test: str, text: str, sentences: Iterable[str]) -> str:
+    lines = "\n  ".join(list(sentences)[:5])
+    return f"{lines}\nsee it: steadywire replay {_left(test, text)}"
+
+
+def _left(test: str, text: str) -> Path:
+    FAILURES.mkdir(parents=True, exist_ok=True)
+    path = FAILURES / f"{test}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,119 @@
+"""The guarantees in the simulator (depth b): drawn scenarios and fault schedules, judged from the trace by the checkers.
+
+A scenario ends with a calm that is as long as the bound of G6, so G6 is judged at its end, and with it that nothing was lost.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from hypothesis import given, settings
+from hypothesis import seed as with_seed
+
+from simulation.scenario import Scenario, parse_scenario
+from simulation.strategies import scenarios
+from simulation.world import run
+
+from .judging import judge_scenario
+
+FEW = 12
+EXAMPLES = settings.default.max_examples if settings.default is not None and settings.default.max_examples > 100 else FEW
+"""All tests draw the same scenarios under the fast profile, so that each is run once; a long profile draws anew for each."""
+
+
+def drawn(test: Callable[[Scenario], None]) -> Callable[[], None]:
+    """Give a test its scenarios."""
+    found = given(scenario=scenarios())(test)
+    return settings(max_examples=EXAMPLES)(found if EXAMPLES > FEW else with_seed(13)(found))
+
+
+@lru_cache(maxsize=2 * FEW)
+def played(text: str) -> dict[str, tuple[str, ...]]:
+    result = run(parse_scenario(text))
+    counts = result.counts
+    wrong = (counts.duplicates, counts.gaps, counts.out_of_order, counts.lost, counts.unsettled)
+    violations = {name: verdict.violations for name, verdict in result.verdicts.items()}
+    if wrong != (0, 0, 0, 0, 0):
+        violations["G3"] += (f"duplicates, gaps, out of order, lost, unsettled: {wrong}",)
+    return violations
+
+
+def judge(test: str, guarantee: str, scenario: Scenario) -> None:
+    judge_scenario(test, guarantee, scenario, played(scenario.to_toml()))
+
+
+@drawn
+def test_g1_order_in_the_simulator(scenario: Scenario) -> None:
+    """Every delivery follows the one before."""
+    judge("test_g1_order_in_the_simulator", "G1", scenario)
+
+
+@drawn
+def test_g2_no_silence_in_the_simulator(scenario: Scenario) -> None:
+    """What is skipped is covered by a snapshot or a reset."""
+    judge("test_g2_no_silence_in_the_simulator", "G2", scenario)
+
+
+@drawn
+def test_g3_once_in_the_simulator(scenario: Scenario) -> None:
+    """An accepted publish stands in the stored log once."""
+    judge("test_g3_once_in_the_simulator", "G3", scenario)
+
+
+@drawn
+def test_g4_same_answer_in_the_simulator(scenario: Scenario) -> None:
+    """Every copy gets the first answer."""
+    judge("test_g4_same_answer_in_the_simulator", "G4", scenario)
+
+
+@drawn
+def test_g5_fold_in_the_simulator(scenario: Scenario) -> None:
+    """Snapshots are the fold of the log up to them."""
+    judge("test_g5_fold_in_the_simulator", "G5", scenario)
+
+
+@drawn
+def test_g6_recovery_in_the_simulator(scenario: Scenario) -> None:
+    """After the last fault everyone is back within the bound; the run goes on that long after its faults."""
+    judge("test_g6_recovery_in_the_simulator", "G6", scenario)
+
+
+@drawn
+def test_g7_bounds_in_the_simulator(scenario: Scenario) -> None:
+    """Whatever was sampled is within its limit."""
+    judge("test_g7_bounds_in_the_simulator", "G7", scenario)
+
+
+@drawn
+def test_g8_sender_fifo_in_the_simulator(scenario: Scenario) -> None:
+    """One client's publishes are numbered in their order."""
+    judge("test_g8_sender_fifo_in_the_simulator", "G8", scenario)
+
+
+@drawn
+def test_g9_takeover_in_the_simulator(scenario: Scenario) -> None:
+    """An old connection says nothing more."""
+    judge("test_g9_takeover_in_the_simulator", "G9", scenario)
+
+
+@drawn
+def test_g10_manners_in_the_simulator(scenario: Scenario) -> None:
+    """Nobody comes back too early, or after a code that says never."""
+    judge("test_g10_manners_in_the_simulator", "G10", scenario)
+
+
+@drawn
+def test_g11_durability_in_the_simulator(scenario: Scenario) -> None:
+    """What was accepted is in the log, whatever crashed."""
+    judge("test_g11_durability_in_the_simulator", "G11", scenario)
+
+
+@drawn
+def test_g12_lanes_in_the_simulator(scenario: Scenario) -> None:
+    """Presence and cursors have no number and are not stored."""
+    judge("test_g12_lanes_in_the_simulator", "G12", scenario)
+
+
+@drawn
+def test_g13_tail_in_the_simulator(scenario: Scenario) -> None:
+    """Nobody stays behind on a living connection."""
+    judge("test_g13_tail_in_the_simulator", "G13", scenario)
