@@ -1,0 +1,266 @@
+"""The real server and the real client (depth c): cancelled anywhere, read slowly, half closed, on a bad disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog.testing
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference.client import connect
+from reference.protocol.backoff import FullJitter
+from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.events import Event
+from reference.protocol.records import Append, StoredRun
+from reference.server.app import Server, open_server
+from reference.server.settings import ServerSettings
+from reference.store import MemoryStore, StoreError, StoreUnavailable
+
+FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
+RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
+CONFIG = ClientConfig(start="oldest", ping_interval_s=2.0, ping_timeout_s=2.0, connect_timeout_s=3.0, retry_limit=1000)
+POLICY = FullJitter(cap_s=2.0)
+PAYLOAD = "x" * 500
+
+
+class Halves:
+    def uniform(self, purpose: str, index: int) -> float:
+        return 0.5
+
+
+@dataclass
+class BadDisk:
+    """A store that refuses some appends, and has stored what it refused, or not. `plan`: of the appends in order."""
+
+    plan: list[str] = field(default_factory=list)
+    memory: MemoryStore = field(default_factory=MemoryStore)
+
+    async def create_run(self, run_id: str, epoch: str) -> bool:
+        return await self.memory.create_run(run_id, epoch)
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        return await self.memory.load_run(run_id)
+
+    async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
+        await trio.sleep(0.05)
+        what = self.plan.pop(0) if self.plan else "store"
+        outcomes = [] if what == "lose" else await self.memory.append(batches)
+        return outcomes if what == "store" else [StoreUnavailable("the disk is bad") for _ in batches]
+
+    async def check(self) -> None:
+        await self.memory.check()
+
+    async def aclose(self) -> None:
+        await self.memory.aclose()
+
+
+@dataclass
+class Reader:
+    """An application that reads with pauses, and keeps what it was given."""
+
+    events: list[Event] = field(default_factory=list)
+    grown: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    @property
+    def numbers(self) -> list[int | None]:
+        return [event.sequence_number for event in self.events]
+
+
+class CancelAt(trio.abc.Instrument):
+    """Cancels a scope before the n-th step of any task."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope = scope
+        self._steps_left = steps
+
+    def before_task_step(self, task: object) -> None:
+        self._steps_left -= 1
+        if self._steps_left == 0:
+            self._scope.cancel()
+
+
+def in_virtual_time(play) -> None:  # type: ignore[no-untyped-def] - an async function without arguments
+    with structlog.testing.capture_logs():
+        trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def serve(store: BadDisk):  # type: ignore[no-untyped-def] - whatever open_server gives
+    protocol = ServerConfig(heartbeat_interval_s=3.0, silence_max_s=8.0, batch_events_max=7)
+    return open_server(ServerSettings(protocol=protocol), store=store, origin_ns=10**18, listening=False)
+
+
+def join(server: Server, name: str, capacity_bytes: int | None = None, **options):  # type: ignore[no-untyped-def]
+    async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+        return server.connect(capacity_bytes=capacity_bytes)
+
+    return connect(
+        "http://server",
+        RUN_ID,
+        token=f"dev:{name}",
+        client_id=name,
+        config=CONFIG,
+        policy=POLICY,
+        draws=Halves(),
+        open_stream=open_stream,
+        **options,
+    )
+
+
+async def read(client, reader: Reader, pauses: Sequence[float] = ()) -> None:  # type: ignore[no-untyped-def]
+    waits = list(pauses)
+    async for event in client:
+        if isinstance(event, Event) and event.sequence_number is not None:
+            reader.events.append(event)
+            reader.grown.unpark_all()
+            if waits:
+                await trio.sleep(waits.pop())
+
+
+async def until(reader: Reader, count: int) -> None:
+    with trio.fail_after(300):
+        while len(reader.events) < count:
+            await reader.grown.park()
+
+
+@FEW
+@given(
+    pauses=st.lists(st.sampled_from([0.0, 0.2, 1.5, 5.0]), max_size=8),
+    capacity_bytes=st.sampled_from([1500, 4000, 20_000]),
+    bursts=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    waiting_max=st.sampled_from([1, 4, 1000]),
+)
+def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bursts: list[int], waiting_max: int) -> None:
+    """Whoever reads slowly, through a socket that holds little, reads everything, in order, once; and holds up nobody."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        slow, quick = Reader(), Reader()
+        async with (
+            serve(store) as server,
+            trio.open_nursery() as nursery,
+            join(server, "ada") as ada,
+            join(server, "ben", capacity_bytes, outcomes_waiting_max=waiting_max) as ben,
+        ):
+            nursery.start_soon(read, ada, quick)
+            nursery.start_soon(read, ben, slow, pauses)
+            await trio.sleep(1.0)
+            for burst in bursts:
+                for _ in range(burst):
+                    ada.publish_soon("CHAT", {"text": PAYLOAD})
+                await trio.sleep(1.0)
+                assert len(quick.events) == ada.position[1], "the quick one waits for nobody"
+            for reader in (quick, slow):
+                await until(reader, sum(bursts))
+                assert reader.numbers == list(range(1, sum(bursts) + 1))
+            nursery.cancel_scope.cancel()
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(
+    plan=st.lists(st.sampled_from(["store", "lose", "store in secret"]), max_size=6),
+    publishes=st.integers(1, 12),
+    pause_s=st.sampled_from([0.0, 0.03, 0.3]),
+)
+def test_g3_once_on_a_bad_disk(plan: list[str], publishes: int, pause_s: float) -> None:
+    """Whatever the disk refuses, with or without keeping it: each publish is accepted, and stands in the log once, in order."""
+
+    async def play() -> None:
+        store = BadDisk(list(plan))
+        await store.create_run(RUN_ID, "E1")
+        reader = Reader()
+        async with (
+            serve(store) as server,
+            trio.open_nursery() as nursery,
+            join(server, "ada") as ada,
+            join(server, "ben") as ben,
+        ):
+            nursery.start_soon(read, ada, Reader())
+            nursery.start_soon(read, ben, reader)
+            tickets = []
+            for number in range(publishes):
+                tickets.append(ada.publish_soon("CHAT", {"n": number}))
+                await trio.sleep(pause_s)
+            with trio.fail_after(300):
+                numbers = [await ticket.accepted() for ticket in tickets]
+            await until(reader, publishes)
+            assert [event.data["n"] for event in reader.events] == list(range(publishes))
+            stored = await store.load_run(RUN_ID)
+            assert stored is not None
+            in_log = {event.sequence_number: event.data["n"] for event in stored.events}
+            assert in_log == dict(zip(numbers, range(publishes), strict=True))
+            nursery.cancel_scope.cancel()
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(steps=st.integers(1, 600), publishes=st.integers(0, 3))
+def test_g9_a_client_that_is_cancelled_anywhere_leaves_nothing_behind(steps: int, publishes: int) -> None:
+    """At any step of any task: its block ends, its session leaves the run, and the others go on."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        reader = Reader()
+        async with serve(store) as server, trio.open_nursery() as nursery, join(server, "ben") as ben:
+            nursery.start_soon(read, ben, reader)
+            await trio.sleep(1.0)
+            with trio.fail_after(200), trio.CancelScope() as scope:
+                instrument = CancelAt(scope, steps)
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    async with join(server, "ada") as ada:
+                        for number in range(publishes):
+                            await ada.publish("CHAT", {"n": number})
+                        await trio.sleep(5.0)
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+            await trio.sleep(60.0)
+            assert ben.active_users == ("ben",)
+            number = await ben.publish("CHAT", {"n": "after"})
+            await until(reader, number)
+            assert reader.numbers == list(range(1, number + 1))
+            nursery.cancel_scope.cancel()
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(after_frames=st.integers(0, 5), finishes=st.booleans())
+def test_g6_recovery_from_a_connection_that_is_half_closed(after_frames: int, finishes: bool) -> None:
+    """The server's direction ends while the client's goes on, or the client's stream is cut: it comes back and misses nothing."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        reader, streams = Reader(), []
+
+        async with serve(store) as server, trio.open_nursery() as nursery:
+
+            async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+                streams.append(server.connect())
+                return streams[-1]
+
+            options = {"config": CONFIG, "policy": POLICY, "draws": Halves(), "open_stream": open_stream}
+            async with connect("http://server", RUN_ID, token="dev:ada", client_id="ada", **options) as ada:
+                nursery.start_soon(read, ada, reader)
+                for number in range(after_frames):
+                    await ada.publish("CHAT", {"n": number})
+                await trio.sleep(0.5)
+                if finishes:
+                    await streams[0].send_eof()
+                else:
+                    streams[0].abort()
+                ticket = ada.publish_soon("CHAT", {"n": after_frames})
+                with trio.fail_after(60):
+                    await ticket.accepted()
+                await until(reader, after_frames + 1)
+                assert reader.numbers == list(range(1, after_frames + 2))
+                nursery.cancel_scope.cancel()
+
+    in_virtual_time(play)
