@@ -55,6 +55,8 @@ class Journal:
         self._marks: dict[str, dict[str, int]] = {}
         self._newest_mark: dict[tuple[str, str], int] = {}
         self._owner: dict[str, int] = {}
+        self._given: dict[int, int] = {}
+        """The last event that each connection was given, or what its welcome or snapshot began with."""
 
     def note(self, guarantee: str, what: str) -> None:
         self.broken.append(Broken(guarantee, what))
@@ -83,11 +85,13 @@ class Journal:
 
     def server_restarted(self) -> None:
         self._owner.clear()
+        self._given.clear()
 
     def said(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
         """The run has sent a frame to a client's connection."""
         if isinstance(frame, frames.Welcome):
             self._owner[client] = connection_id
+            self._given[connection_id] = frame.after_sequence
         elif not over_http and self._owner.get(client) != connection_id and not isinstance(frame, frames.Error | frames.Goaway):
             self.note("G9", f"{type(frame).__name__} to a connection of {client} that does not own its session")
         if isinstance(frame, frames.PublishAnswer):
@@ -99,6 +103,14 @@ class Journal:
             for event in frame.events:
                 if event != self._histories[epoch].event(event.sequence_number or 0):
                     self.note("G11", f"event {event.sequence_number} was sent before it was durable, or is another one")
+
+    def delivers(self, client: str, connection_id: int, batch: frames.Events) -> None:
+        """A connection's socket takes a batch: what it took before ends right before it."""
+        first, last = batch.events[0].sequence_number or 0, batch.events[-1].sequence_number or 0
+        before = self._given.get(connection_id)
+        if before is not None and first != before + 1:
+            self.note("G1", f"a connection of {client} is given events from {first} on after {before}")
+        self._given[connection_id] = last
 
     def owns(self, client: str, connection_id: int) -> bool:
         return self._owner.get(client) == connection_id

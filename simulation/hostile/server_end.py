@@ -240,6 +240,7 @@ class ServerEnd:
         if wire.credit == 0:
             run.handle_refused(connection_id, batch, self._ground.server_now)
             return
+        self._ground.journal.delivers(_name(wire), connection_id, batch.frame)
         if wire.swallows:
             wire.swallows -= 1
         else:

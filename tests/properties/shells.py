@@ -11,6 +11,8 @@ from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workloa
 from simulation.trace import Trace
 from tests.parity import trio_world
 
+from .judging import violations_of
+
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
 HORIZON_S = 8.0
 _TIMES = st.integers(0, 80).map(lambda tenths: tenths / 10)
@@ -75,3 +77,9 @@ def trace_of(scenario: Scenario) -> Trace:
     for record in transcript.records:
         trace.add(record)
     return trace
+
+
+def judge_everything(scenario: Scenario) -> None:
+    """Every guarantee at once."""
+    broken = [f"{name}: {text}" for name, texts in violations_of(trace_of(scenario)).items() for text in texts]
+    assert not broken, broken[0]

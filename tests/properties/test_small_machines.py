@@ -144,3 +144,17 @@ def test_g11_durability_a_store_gives_back_what_it_took(history: list, cuts: set
 
 def stored_clients(expected: StoredRun) -> tuple:
     return tuple(sorted(expected.clients, key=lambda client: client.client_id))
+
+
+@given(publishes=st.integers(60, 140), at_once=st.sampled_from([1, 5, 64]))
+def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: int) -> None:
+    """More publishes than answers are remembered: the memory of each stays within its limit, and nothing is lost."""
+    world = World(Setup(users=("ann",)))
+    world.calm(0.1)
+    for number in range(publishes):
+        steps.Publish(0, "CHAT", 0).do(world)
+        if number % at_once == 0:
+            world.calm(0.01)
+    world.calm(20.0)
+    assert len(world.hosts[0].view.accepted) == publishes
+    assert world.journal.broken == []

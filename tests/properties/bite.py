@@ -1,0 +1,195 @@
+"""Proof that the properties bite: `python -m tests.properties.bite` puts each bug of the catalogue into the product and hunts it.
+
+    python -m tests.properties.bite                     the table, as Markdown
+    python -m tests.properties.bite --into FILE         and into FILE, between its marks
+    python -m tests.properties.bite outbox              only bugs whose name or place has the word
+
+Over the hostile link the kept cases come first. Then examples are drawn as the tests draw them, the same in every run, up to the
+first that shows the bug; that one is shrunk for as long as `SHRINK_S`.
+"""
+
+import argparse
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Flaky
+
+from simulation.hostile.case import Case
+from simulation.hostile.ground import Setup
+from simulation.hostile.settling import play
+from simulation.scenario import Scenario
+from simulation.strategies import schedules, setups
+from tests.fuzz import test_front_door
+from tests.parity import test_drawn
+from tests.properties import shells, test_guarantees, test_shells, test_small_machines
+from tests.properties.bugs import BUGS, Bug, applied
+from tests.protocol import test_inbox, test_outbox
+
+EXAMPLES_MAX = 1000
+SHRINK_S = 15.0
+CASES = Path(__file__).parent / "cases"
+BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
+_NAMES = {name.split("_")[1].upper(): name for name in dir(test_guarantees) if name.startswith("test_g")}
+
+
+@dataclass
+class Catch:
+    """A bug, the test that caught it, after how many examples, what it said, and the smallest example found."""
+
+    bug: Bug
+    test: str = ""
+    examples: int = 0
+    said: str = ""
+    case: str = ""
+
+
+class Caught(Exception):
+    """An example has shown the bug: `test` by name, in the test's own words."""
+
+    def __init__(self, test: str, said: str) -> None:
+        super().__init__(test, said)
+        self.test, self.said = test, said
+
+
+def over_the_link(setup: Setup, schedule: list[Any]) -> None:
+    """Every guarantee over the hostile link; the one that breaks names the test."""
+    try:
+        broken = play(setup, schedule)
+    except Exception as error:  # an assertion of a machine, of the store's model, of the driver: every test fails by it
+        raise Caught("every test of test_guarantees", f"{type(error).__name__}: {error}") from None
+    if broken:
+        name = _NAMES.get(broken[0].guarantee, "test_every_publish_has_one_outcome")
+        raise Caught(name, f"{broken[0].guarantee}: {broken[0].what}")
+
+
+Net = tuple[str, dict[str, Any], Callable[..., None]]
+
+
+def _net(test: Any) -> Net:
+    return test.__name__, test.hypothesis._given_kwargs, test.hypothesis.inner_test
+
+
+def _nets() -> dict[str, Net]:
+    small = test_small_machines
+    return {
+        "link": ("", {"setup": setups(), "schedule": schedules()}, over_the_link),
+        "outbox": _net(test_outbox.test_the_outbox_behaves_like_the_model),
+        "inbox": _net(test_inbox.test_events_are_handed_over_in_order_each_once),
+        "long": _net(small.test_g7_bounds_of_a_client_that_publishes_all_day),
+        "polling": _net(small.test_g6_recovery_polling_carries_publishes_too),
+        "backoff": _net(small.test_g10_manners_no_two_clients_come_back_together),
+        "pulse": _net(small.test_round_trips_are_measured_by_one_clock),
+        "health": _net(small.test_health_is_what_the_brief_says),
+        "codec": _net(small.test_g7_bounds_a_frame_is_measured_in_bytes),
+        "store": _net(small.test_g11_durability_a_store_gives_back_what_it_took),
+        "parity": ("test_drawn_faults_on_websockets", *_net(test_drawn.test_drawn_faults_on_websockets)[1:]),
+        "trio": ("test_g.._on_trio", {"scenario": shells.scenarios_for_shells()}, shells.judge_everything),
+        "slow reader": _net(test_shells.test_g1_order_for_a_slow_reader),
+        "bad disk": _net(test_shells.test_g3_once_on_a_bad_disk),
+        "cancelled": _net(test_shells.test_g9_a_client_that_is_cancelled_anywhere_leaves_nothing_behind),
+        "wire": _net(test_front_door.test_the_user_is_the_tokens_whatever_the_headers_say),
+    }
+
+
+def hunt(bug: Bug, *, examples_max: int = EXAMPLES_MAX, shrink_s: float = SHRINK_S) -> Catch:
+    """Put the bug in, and look for it. `Catch.examples` 0: not caught."""
+    name, strategies, body = _nets()[bug.net]
+    catch = Catch(bug)
+    examples, caught_at = 0, 0.0
+
+    def example(**drawn: Any) -> None:
+        nonlocal examples, caught_at
+        if catch.examples and time.monotonic() - caught_at > shrink_s:
+            return  # small enough; Hypothesis finds that odd, which is caught below
+        examples += 1
+        try:
+            body(**drawn)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            if not catch.examples:
+                catch.examples, caught_at = examples, time.monotonic()
+            catch.test, catch.said = (error.test, error.said) if isinstance(error, Caught) else (name, _first_line(error))
+            catch.case = _words_of(drawn)
+            raise AssertionError("caught") from None
+
+    phases = [Phase.explicit, Phase.generate, *([Phase.shrink] if shrink_s else [])]
+    search = settings(
+        max_examples=examples_max,
+        phases=phases,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    with applied(bug), contextlib.suppress(AssertionError, Flaky, BaseExceptionGroup):
+        search(given(**strategies)(example))()
+    return catch
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _words_of(drawn: dict[str, Any]) -> str:
+    """An example in few words: the steps of a schedule, the faults of a scenario, or the values."""
+    if "schedule" in drawn:
+        text = Case(name="shrunk", setup=drawn["setup"], schedule=tuple(drawn["schedule"])).to_toml()
+        return ", ".join(re.findall(r'^  "(.*)",$', text, re.MULTILINE)) or "no step"
+    values = {
+        key: f"seed {value.seed}, faults {list(value.faults)}" if isinstance(value, Scenario) else value
+        for key, value in drawn.items()
+    }
+    return ", ".join(f"{key} = {value}" for key, value in values.items())
+
+
+def table_of(catches: list[Catch]) -> str:
+    """The catalogue as a Markdown table; * marks the faults of the design before this one."""
+    rows = ["| bug | where | caught by | examples | it said | shrunk to |", "|---|---|---|---|---|---|"]
+    for catch in catches:
+        mark = " *" if catch.bug.design else ""
+        cells = [f"{catch.bug.name}{mark}", f"`{catch.bug.where}`", f"`{catch.test}`" if catch.examples else "**not caught**"]
+        cells += [str(catch.examples), _cell(catch.said, 110), f"{_cell(catch.case, 200)}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str, characters_max: int) -> str:
+    plain = " ".join(text.split()).replace("|", "/").replace("<", "&lt;").replace("*", "&#42;")
+    return plain if len(plain) <= characters_max else f"{plain[: characters_max - 1]}…"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Put each bug of the catalogue into the product and hunt it.")
+    parser.add_argument("word", nargs="?", default="")
+    parser.add_argument("--into", type=Path)
+    chosen = parser.parse_args()
+    catches = []
+    for bug in BUGS:
+        if chosen.word in bug.name or chosen.word in bug.where:
+            catches.append(hunt(bug))
+            last = catches[-1]
+            print(f"{'caught' if last.examples else 'NOT CAUGHT':>10} {last.examples:5}  {bug.name}: {last.said}", flush=True)
+    table = table_of(catches)
+    caught = sum(catch.examples > 0 for catch in catches)
+    summary = f"{caught} of {len(catches)} caught; * is a fault of the design before this one."
+    if chosen.into is not None:
+        text = chosen.into.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        after = rest.split(END)[1]
+        chosen.into.write_text(f"{before}{BEGIN}\n\n{summary}\n\n{table}\n\n{END}{after}", encoding="utf-8")
+    print(summary)
+
+
+if __name__ == "__main__":
+    main()
