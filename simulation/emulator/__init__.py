@@ -19,11 +19,15 @@ The ideas, one module each:
     verbs       the faults as methods, for one line or for all
     statistics  what happened, as frozen snapshots
 
+When bytes arrive is for `simulation.transit` to say, as in the simulator: laws, recordings, bottleneck, queue, and loss as the
+delay of TCP's retransmissions. `await emulator.run_availability(...)` lets lines come and go by themselves.
+
 What it does not imitate, so that nobody looks for it: a client's `connect()` succeeds at once, because the
-kernel answers it; the round trip that a handshake costs is charged before the first byte instead. TCP's
-congestion control, slow start and retransmission timers are not imitated: a path that comes back from an
-outage is used again at once. TLS is opaque bytes, so `block_upgrade` sees plain HTTP only. All times are real
-(or trio's virtual) seconds; the operating system adds its own fractions of a millisecond.
+kernel answers it; the round trips that a handshake costs, TLS's of `tcp.tls` included, are charged before the
+first byte instead. Real kernels acknowledge to the proxy what it holds, so none gives a dead line up
+(`tcp.retries`), and none closes its window. Congestion control is not imitated. TLS is opaque bytes, so
+`block_upgrade` and a middlebox's `upgrades` see plain HTTP only. All times are real (or trio's virtual)
+seconds; the operating system adds its own fractions of a millisecond.
 """
 
 from simulation.emulator.errors import EmulatorError

@@ -8,43 +8,57 @@
 Handshake. The client's connect() has succeeded before we know of it, so the round trip that it costs on a
 real path is charged afterwards: a packet crosses to the server, then we connect to it, then the answer
 crosses back, and only then the up lane opens. The first byte reaches the server three latencies after the
-connect, as it would on the real path. When the server cannot be reached, what crosses back is a reset. A
-client that goes away while an outage still keeps its packet from crossing has given up, and the server never
-hears of it; so a half-close at that moment counts as giving up.
+connect, as it would on the real path; a path with TLS charges its round trips as well, whatever the bytes are.
+When the server cannot be reached, what crosses back is a reset. A client that goes away while an outage still
+keeps its packet from crossing has given up, and the server never hears of it; so a half-close at that moment
+counts as giving up.
 
 Ends. An end of stream crosses behind the bytes and half-closes the other side; after both, the connection is
 over. A reset by one end, noticed when we read from it or write to it, crosses like an end and then resets the
 other side.
 
-Faults. `cut` resets both ends at once. `silence` holds both lanes for ever: nothing more arrives at either
-end, senders find their buffers full after a while, and when both ends have gone away by themselves what is
-left of it is cleared up. Nothing reaches a silent connection any more: it cannot be cut either.
+Faults. `cut` resets both ends at once. `silence` holds both lanes, or one, for ever: nothing more arrives,
+senders find their buffers full after a while, and when both ends have gone away by themselves what is left of
+it is cleared up. A silent connection cannot be cut.
+
+A path's middlebox does the same to connections that are idle or old.
 """
+
+from collections.abc import Callable
 
 import trio
 from trio.abc import HalfCloseableStream
 
+from reference.protocol.timers import NS_PER_S
 from simulation.draws import Draws
 from simulation.emulator.lane import Lane, Mark
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.faults import Path
+from simulation.faults import Direction, UpgradeHandling
+from simulation.way import Ways
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
+_TLS_ROUND_TRIPS = {"none": 0, "1.3": 1, "1.2": 2}
 
 
 class Conditions:
-    """How many faults of each kind lie on a line now; shared by all its connections."""
+    """The faults of each kind that lie on a line now; shared by all its connections. outages: their directions."""
 
-    __slots__ = ("blocks", "outages", "refusals", "stalls")
+    __slots__ = ("blocks", "outages", "refusals", "stalls", "upgrades_normally")
 
-    def __init__(self) -> None:
-        self.outages = 0
+    def __init__(self, upgrades_normally: UpgradeHandling = "pass") -> None:
+        self.outages: list[Direction] = []
         self.stalls = 0
         self.refusals = 0
-        self.blocks = 0
+        self.blocks: list[UpgradeHandling] = []
+        self.upgrades_normally = upgrades_normally
+
+    @property
+    def upgrades(self) -> UpgradeHandling:
+        """What happens to a request for an upgrade now; of several faults the last one decides."""
+        return self.blocks[-1] if self.blocks else self.upgrades_normally
 
 
 class Connection:
@@ -56,15 +70,19 @@ class Connection:
         client: HalfCloseableStream,
         connect: Connect,
         *,
-        path: Path,
+        ways: Ways,
         draws: Draws,
+        origin: float,
         conditions: Conditions,
         counters: Counters,
         buffer_bytes_max: int,
     ) -> None:
         def lane(direction: str) -> Lane:
-            return Lane(path, draws.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max)
+            way = ways.down if direction == "down" else ways.up
+            return Lane(way, draws.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
 
+        self._box = ways.path.middlebox
+        self._tls_round_trips_left = _TLS_ROUND_TRIPS[ways.path.tcp.tls]
         self._client = client
         self._server: HalfCloseableStream | None = None
         self._connect = connect
@@ -77,15 +95,16 @@ class Connection:
         self._has_crossed = False
         self._is_silent = False
         self._is_forbidden = False
+        self._is_hanging = False
         self._reads_open = 1
         self._ends_delivered = 0
         self._client_left = trio.Event()
         self._up.hold()  # until the handshake is done
-        for _ in range(conditions.outages):
-            self.hold()
+        for outage in conditions.outages:
+            self.hold(outage)
         for _ in range(conditions.stalls):
             self.stall()
-        self._syn.push(Mark.OPENED)
+        self._syn.dial()
 
     @property
     def bytes_held(self) -> int:
@@ -99,6 +118,10 @@ class Connection:
                     nursery.start_soon(self._read_client)
                     nursery.start_soon(self._write_client)
                     nursery.start_soon(self._write_server, nursery)
+                    if self._box.connection_age_max_s is not None:
+                        nursery.start_soon(self._end_at_age, self._box.connection_age_max_s)
+                    if self._box.idle_timeout_s is not None:
+                        nursery.start_soon(self._end_when_idle, self._box.idle_timeout_s)
         finally:
             with trio.CancelScope(shield=True):  # a cancelled first close must not leave the second undone
                 for stream in self._streams():
@@ -106,13 +129,20 @@ class Connection:
 
     # What the line does to it.
 
-    def hold(self) -> None:
-        for lane in (self._syn, self._up, self._down):
-            lane.hold()
+    def hold(self, direction: Direction = "both") -> None:
+        self._each(direction, Lane.hold, Lane.hold_acks)
 
-    def release(self) -> None:
-        for lane in (self._syn, self._up, self._down):
-            lane.release()
+    def release(self, direction: Direction = "both") -> None:
+        self._each(direction, Lane.release, Lane.release_acks)
+
+    def _each(self, direction: Direction, for_data: Callable[[Lane], None], for_acks: Callable[[Lane], None]) -> None:
+        if direction != "down":
+            for_data(self._syn)
+            for_data(self._up)
+            for_acks(self._down)
+        if direction != "up":
+            for_data(self._down)
+            for_acks(self._up)
 
     def stall(self) -> None:
         self._down.stall()
@@ -130,20 +160,35 @@ class Connection:
         if self._watch.is_upgraded:
             self.cut()
 
-    def silence(self) -> None:
-        """Become half-open: silent for ever, both ways, and neither end is told."""
+    def silence(self, direction: Direction = "both") -> None:
+        """Become half-open: silent for ever, and neither end is told."""
         if self._is_silent or self._scope.cancel_called:
             return
         self._is_silent = True
         self._counters.connections_silenced += 1
-        self.hold()
+        self.hold(direction)
         self._clear_up_if_both_left()
+
+    async def _end_at_age(self, age_max_s: float) -> None:
+        await trio.sleep(age_max_s)
+        self.cut()
+
+    async def _end_when_idle(self, timeout_s: float) -> None:
+        began_at, lanes = self._syn.pushed_at, (self._syn, self._up, self._down)
+        started_at = trio.current_time()
+        while not self._is_silent:
+            last_s = (max(lane.pushed_at for lane in lanes) - began_at) / NS_PER_S
+            kill_at = started_at + last_s + timeout_s
+            if kill_at <= trio.current_time():
+                (self.cut if self._box.idle_effect == "reset" else self.silence)()
+                return
+            await trio.sleep_until(kill_at)
 
     # What the ends do.
 
     async def _read_client(self) -> None:
         await self._read(self._client, self._up)
-        if not self._has_crossed and self._conditions.outages:
+        if not self._has_crossed and any(direction != "down" for direction in self._conditions.outages):
             self._counters.connections_abandoned += 1
             self._scope.cancel()
 
@@ -175,39 +220,53 @@ class Connection:
         self._down.push(Mark.OPENED)
         self._reads_open += 1
         nursery.start_soon(self._read_server, server)
+        for _ in range(self._tls_round_trips_left):
+            await self._syn.next()
+            self._down.push(Mark.OPENED)
         try:
-            await self._deliver_to_server(server)
+            await self._deliver_to_server(server, nursery)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._down.push(Mark.RESET)
 
-    async def _deliver_to_server(self, server: HalfCloseableStream) -> None:
+    async def _deliver_to_server(self, server: HalfCloseableStream, nursery: trio.Nursery) -> None:
         while True:
             segment = await self._up.next()
             if segment.mark is Mark.RESET:
                 self._pass_reset_on()
-            elif self._is_forbidden:
+            elif self._is_forbidden or self._is_hanging:
                 if segment.mark is Mark.END:
                     self._client_left.set()
+                    if self._is_hanging:
+                        self._scope.cancel()
             elif segment.mark is Mark.END:
                 await self._send_to_server(server, self._watch.flush())
                 await server.send_eof()
                 self._end_delivered()
             else:
-                data, is_forbidden = self._watch.feed(segment.data, is_blocking=self._conditions.blocks > 0)
+                handling = self._conditions.upgrades
+                was_upgraded = self._watch.is_upgraded
+                data, is_forbidden = self._watch.feed(segment.data, is_blocking=handling != "pass")
                 await self._send_to_server(server, data)
-                if is_forbidden:
-                    await self._forbid_upgrade(server)
+                if is_forbidden and handling == "strip":
+                    self._counters.upgrades_refused += 1
+                    await self._send_to_server(server, self._watch.strip())
+                elif is_forbidden:
+                    await self._forbid_upgrade(server, is_answered=handling == "block")
+                elif self._watch.is_upgraded and not was_upgraded and self._box.websocket_age_max_s is not None:
+                    nursery.start_soon(self._end_at_age, self._box.websocket_age_max_s)
 
     async def _send_to_server(self, server: HalfCloseableStream, data: bytes) -> None:
         if data:
             await server.send_all(data)
             self._counters.bytes_to_server += len(data)
 
-    async def _forbid_upgrade(self, server: HalfCloseableStream) -> None:
-        self._is_forbidden = True
+    async def _forbid_upgrade(self, server: HalfCloseableStream, *, is_answered: bool) -> None:
+        self._is_forbidden, self._is_hanging = is_answered, not is_answered
         self._counters.upgrades_refused += 1
         self._server_reading.cancel()
         await trio.aclose_forcefully(server)
+        if not is_answered:
+            return
         self._down.push(Mark.BYTES, FORBIDDEN_ANSWER)
         self._down.push(Mark.END)
 
@@ -221,8 +280,11 @@ class Connection:
         while True:
             segment = await self._down.next()
             match segment.mark:
+                case Mark.OPENED if self._tls_round_trips_left:
+                    self._tls_round_trips_left -= 1
+                    self._syn.push(Mark.OPENED)
                 case Mark.OPENED:
-                    self._up.release()
+                    self._up.open()
                 case Mark.BYTES:
                     await self._client.send_all(segment.data)
                     self._counters.bytes_to_client += len(segment.data)

@@ -2,8 +2,11 @@
 
 import math
 
+import msgspec
+
 from reference.protocol.errors import ConfigError, LocalError
 from simulation.faults import Fault, Path
+from simulation.paths import Tcp
 
 
 class EmulatorError(LocalError):
@@ -18,6 +21,12 @@ def check_path(path: Path) -> None:
     bandwidth = path.bandwidth_bytes_per_s
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise ConfigError(f"bandwidth_bytes_per_s must be a finite number above 0, or None, not {bandwidth!r}")
+    try:
+        msgspec.convert(msgspec.to_builtins(path), Path)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from None
+    if path.tcp.retries != Tcp().retries:
+        raise ConfigError("tcp.retries is for the simulator: here the kernels at both ends give up; leave it at its default")
 
 
 def check_fault(fault: Fault) -> None:

@@ -36,6 +36,7 @@ from simulation.faults import (
     SlowStore,
     Stall,
 )
+from simulation.way import Ways
 
 BUFFER_BYTES_MAX = 256 * 1024
 """What one direction of one connection holds by default, in bytes."""
@@ -64,7 +65,8 @@ class Line(FaultVerbs):
         self._draws = draws
         self._buffer_bytes_max = buffer_bytes_max
         self._journal = FaultJournal() if journal is None else journal
-        self._conditions = Conditions()
+        self._ways = Ways(path)
+        self._conditions = Conditions(path.middlebox.upgrades)
         self._counters = Counters()
         self._connections: dict[int, Connection] = {}
         self._door: Door | None = None
@@ -98,8 +100,9 @@ class Line(FaultVerbs):
             f"{self.client}/{number}",
             client,
             self._connect,
-            path=self.path,
+            ways=self._ways,
             draws=self._draws,
+            origin=self._journal.opened_at,
             conditions=self._conditions,
             counters=self._counters,
             buffer_bytes_max=self._buffer_bytes_max,
@@ -122,10 +125,10 @@ class Line(FaultVerbs):
         conditions = self._conditions
         connections = tuple(self._connections.values())
         match fault:
-            case Outage():
-                conditions.outages += 1
+            case Outage(direction=direction):
+                conditions.outages.append(direction)
                 for connection in connections:
-                    connection.hold()
+                    connection.hold(direction)
             case Stall():
                 conditions.stalls += 1
                 for connection in connections:
@@ -133,9 +136,9 @@ class Line(FaultVerbs):
             case Reset():
                 for connection in connections:
                     connection.cut()
-            case HalfOpen():
+            case HalfOpen(direction=direction):
                 for connection in connections:
-                    connection.silence()
+                    connection.silence(direction)
             case Refuse() | LoadBalancerCut():
                 if conditions.refusals == 0 and self._door is not None:
                     self._door.shut()
@@ -144,8 +147,8 @@ class Line(FaultVerbs):
                     draw = self._draws.of(self.client).uniform("cut", round(fault.at_s * 1e9))
                     for connection in connections if draw < fault.share else ():
                         connection.cut()
-            case BlockUpgrade():
-                conditions.blocks += 1
+            case BlockUpgrade(how=how):
+                conditions.blocks.append(how)
                 for connection in connections:
                     connection.cut_if_websocket()
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
@@ -160,10 +163,10 @@ class Line(FaultVerbs):
         conditions = self._conditions
         connections = tuple(self._connections.values())
         match fault:
-            case Outage():
-                conditions.outages -= 1
+            case Outage(direction=direction):
+                conditions.outages.remove(direction)
                 for connection in connections:
-                    connection.release()
+                    connection.release(direction)
             case Stall():
                 conditions.stalls -= 1
                 for connection in connections:
@@ -172,8 +175,8 @@ class Line(FaultVerbs):
                 conditions.refusals -= 1
                 if conditions.refusals == 0 and self._door is not None:
                     self._door.open()
-            case BlockUpgrade():
-                conditions.blocks -= 1
+            case BlockUpgrade(how=how):
+                conditions.blocks.remove(how)
             case Reset() | HalfOpen() | ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 pass
             case _:

@@ -82,6 +82,21 @@ class Emulator(FaultVerbs):
         """
         await self._run([f for f in faults if isinstance(f, LineFault)], starts_at=trio.current_time())
 
+    async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
+        """Let lines come and go by themselves from now on; returns when all processes have stopped.
+
+        `processes`: each the downs of one process, in order and apart, as `simulation.availability.comings_and_goings` draws them
+        from a scenario: with the same draws as the simulator's, the same downs. EmulatorError for clients without a line.
+        """
+        starts_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for faults in processes:
+                nursery.start_soon(self._come_and_go, faults, starts_at)
+
+    async def _come_and_go(self, faults: Iterable[LineFault], starts_at: float) -> None:
+        for fault in faults:
+            await self._run([fault], starts_at=starts_at)
+
     def statistics(self) -> EmulatorStatistics:
         """What happened so far."""
         return EmulatorStatistics(lines=tuple(line.statistics() for line in self._lines.values()), faults=self._journal.entries)

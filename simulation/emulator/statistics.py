@@ -24,12 +24,13 @@ class FaultJournal:
     """The faults that have begun, in order, timed from its own making. An emulator's lines share one."""
 
     def __init__(self) -> None:
-        self._opened_at = trio.current_time()
+        self.opened_at = trio.current_time()
+        """On trio's clock, in seconds."""
         self._entries: list[AppliedFault] = []
 
     def note(self, fault: Fault, client: str) -> None:
         kind = str(type(fault).__struct_config__.tag)
-        self._entries.append(AppliedFault(trio.current_time() - self._opened_at, kind, client))
+        self._entries.append(AppliedFault(trio.current_time() - self.opened_at, kind, client))
 
     @property
     def entries(self) -> tuple[AppliedFault, ...]:
@@ -60,7 +61,7 @@ class LineStatistics:
     connections_refused: the server could not be reached, so the client's connection was reset.
     connections_abandoned: the client gave up before an outage let its connection through. connections_cut: by
     a fault. connections_silenced: made half-open. connections_reset: one end reset it, and the other was
-    told. upgrades_refused: answered with 403 by the proxy. connections_open: now. bytes_to_server,
+    told. upgrades_refused: answered with 403, stripped or left hanging by the proxy. connections_open: now. bytes_to_server,
     bytes_to_client: delivered. bytes_held: on the way, both directions.
     """
 

@@ -1,4 +1,6 @@
-"""The middlebox that forbids WebSockets: it follows one connection's requests and finds the upgrades.
+"""The middlebox that forbids WebSockets, or takes from a request what makes it one.
+
+It follows one connection's requests and finds the upgrades.
 
 h11 does the reading. For it we play the server: every request gets a pretended refusal as its answer, which
 is what makes h11 go on to the next request on the same connection; nobody sees those answers. So an upgrade
@@ -27,6 +29,7 @@ FORBIDDEN_ANSWER = (
     b"\r\n%b" % (len(_FORBIDDEN_TEXT), _FORBIDDEN_TEXT)
 )
 
+_HOP_BY_HOP = (b"upgrade:", b"connection:")  # what a proxy takes off that does not know WebSockets
 # Every method of HTTP begins with a capital, and no frame of a WebSocket does. Empty: it has not come yet.
 _FIRST_OF_A_METHOD = frozenset(bytes([letter]) for letter in b"ABCDEFGHIJKLMNOPQRSTUVWXYZ") | {b""}
 
@@ -75,6 +78,13 @@ class UpgradeWatch:
         if self._http is None or not is_blocking:
             waiting_bytes = 0
         return self._take(self._before(waiting_bytes)), False
+
+    def strip(self) -> bytes:
+        """The head of the upgrade that was found, without what makes it one, and all behind it, which may pass unseen."""
+        self._ignore_the_rest()
+        head, end, rest = self._take(len(self._held)).partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(_HOP_BY_HOP)]
+        return b"\r\n".join(lines) + end + rest
 
     def flush(self) -> bytes:
         """What still waits for the rest of its head; there will be no rest, so it passes."""

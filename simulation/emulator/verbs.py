@@ -5,8 +5,9 @@ Verbs that overlap compose: the line is up again when every outage on it is over
 """
 
 import abc
+from typing import Literal
 
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall
+from simulation.faults import BlockUpgrade, Direction, Fault, HalfOpen, LoadBalancerCut, Outage, Refuse, Reset, Stall
 
 
 class FaultVerbs(abc.ABC):
@@ -16,9 +17,9 @@ class FaultVerbs(abc.ABC):
     async def apply(self, fault: Fault) -> None:
         """Let `fault` happen now, whatever its `at_s`, and return when it is over."""
 
-    async def outage(self, duration_s: float) -> None:
+    async def outage(self, duration_s: float, direction: Direction = "both") -> None:
         """Nothing passes and new connections hang; afterwards what was on the way is sent again."""
-        await self.apply(Outage(at_s=0, duration_s=duration_s))
+        await self.apply(Outage(at_s=0, duration_s=duration_s, direction=direction))
 
     async def stall(self, duration_s: float) -> None:
         """What comes from the server is held back, then delivered all at once; the other direction flows."""
@@ -28,14 +29,19 @@ class FaultVerbs(abc.ABC):
         """Cut every connection at once, with a reset to both ends; half-open ones stay silent."""
         await self.apply(Reset(at_s=0))
 
-    async def half_open(self) -> None:
-        """Make every connection that stands silent for ever, both ways; new ones work."""
-        await self.apply(HalfOpen(at_s=0))
+    async def half_open(self, direction: Direction = "both") -> None:
+        """Make every connection that stands silent for ever; new ones work."""
+        await self.apply(HalfOpen(at_s=0, direction=direction))
 
     async def refuse(self, duration_s: float) -> None:
         """Refuse new connections; the ones that stand are left alone."""
         await self.apply(Refuse(at_s=0, duration_s=duration_s))
 
-    async def block_upgrade(self, duration_s: float) -> None:
-        """Cut the WebSockets that stand and answer 403 to every upgrade; other HTTP passes."""
-        await self.apply(BlockUpgrade(at_s=0, duration_s=duration_s))
+    async def block_upgrade(self, duration_s: float, how: Literal["block", "strip", "hang"] = "block") -> None:
+        """Cut the WebSockets that stand; answer 403 to every upgrade, take from it what makes it one, or let it hang. Other HTTP
+        passes."""
+        await self.apply(BlockUpgrade(at_s=0, duration_s=duration_s, how=how))
+
+    async def load_balancer_cut(self, duration_s: float, share: float = 1.0) -> None:
+        """Cut this share of the lines, the same ones each time, and refuse new connections to all."""
+        await self.apply(LoadBalancerCut(at_s=0, duration_s=duration_s, share=share))
