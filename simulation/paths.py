@@ -100,7 +100,7 @@ class Path(_Part, frozen=True):
 
     latency_s: one-way propagation. jitter_s: added per chunk, uniform on [0, jitter_s). delay: a law whose draw, in seconds, is
     added per chunk as well. Order is kept, as TCP does. recorded_latency: (since when, one-way seconds) in place of latency_s,
-    each until the next, repeated from its beginning when it ends.
+    each until the next, repeated from its beginning when it ends; the last lasts as long as the one before it.
     bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
     the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
     ms, repeated from the beginning when they end (the Mahimahi format). queue_bytes: what may wait at the bottleneck; a packet
