@@ -304,6 +304,32 @@ def verify(
     return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
 
 
+@app.command
+def bench(
+    *,
+    simulation: Annotated[bool, Parameter(negative="")] = False,
+    server: Annotated[bool, Parameter(negative="")] = False,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 1,
+) -> int:
+    """Measure how fast this is on this machine, as ratios; exit 1 if a target is missed. Needs a checkout of the source.
+
+    Parameters
+    ----------
+    simulation
+        The simulator: messages against SimPy's bare events, a reconnect storm of 100,000 clients, the memory of an idle one.
+    server
+        The server: deliveries to 1000 readers against the bare push of the same bytes.
+    quick
+        Smaller, in under a minute; the storm has 5,000 clients, and its targets are not claimed.
+    seed
+        Of the simulated worlds.
+    """
+    from reference.benchmarks import bench_command
+
+    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     try:

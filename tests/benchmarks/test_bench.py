@@ -1,0 +1,86 @@
+"""The benchmark's verdicts and its command; how fast anything is, is not a matter for tests."""
+
+from pathlib import Path
+
+import pytest
+
+from reference.benchmarks import bench_command
+from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
+
+GOOD = (
+    {"bare": 500_000.0, "rate": 60_000.0, "messages": 1000.0, "rate_of_ten": 55_000.0, "messages_of_ten": 10_000.0},
+    {
+        "seconds": 100.0,
+        "cpu": 100.0,
+        "mib": 1500.0,
+        "messages": 2e6,
+        "bare": 500_000.0,
+        "returned": 99_999,
+        "replayed": 1e6,
+        "whole": 100_000,
+    },
+    {"bytes": 8000.0},
+)
+
+
+def missed(part: int, **changes: float) -> list[str]:
+    measured = [dict(each) for each in GOOD]
+    measured[part] |= changes
+    rates, storms, idles = measured
+    return [figure.name for figure in figures_of(rates, storms, idles, FULL) if figure.met is False]
+
+
+def test_targets_that_are_met() -> None:
+    assert missed(0) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "name"),
+    [
+        (0, {"rate": 49_000.0, "rate_of_ten": 49_000.0}, "protocol messages"),
+        (0, {"rate_of_ten": 46_000.0}, "cost of a message"),
+        (0, {"rate_of_ten": 90_000.0}, "cost of a message"),
+        (1, {"seconds": 121.0}, "storm of"),
+        (1, {"mib": 2049.0}, "peak memory"),
+        (1, {"whole": 99_999}, "everyone is back"),
+        (1, {"returned": 99_998}, "everyone is back"),
+        (1, {"replayed": 0}, "everyone is back"),
+        (2, {"bytes": 8192.0}, "memory of an idle client"),
+    ],
+)
+def test_targets_that_are_missed(part: int, changes: dict[str, float], name: str) -> None:
+    (only,) = missed(part, **changes)
+    assert only.strip().startswith(name)
+
+
+def test_a_quick_storm_claims_no_time_and_no_memory() -> None:
+    rates, storms, idles = GOOD
+    slow = storms | {"seconds": 1e6, "mib": 1e6, "whole": QUICK.storm, "returned": QUICK.storm - 1}
+    assert all(figure.met is not False for figure in figures_of(rates, slow, idles, QUICK))
+
+
+def test_a_storm_is_a_storm() -> None:
+    measured = measure_storm(Size(clients=10, seconds=1.0, storm=30, idle=10, bare_events=100), seed=1)
+    assert (measured["returned"], measured["whole"]) == (29, 30)
+    assert 29 <= measured["replayed"] <= 290
+
+
+def test_the_worlds_can_be_written_down() -> None:
+    for scenario in (steady(1000, 10.0, 1), storm(100_000, 1), idle(10_000, 1)):
+        assert scenario.replace() == scenario
+
+
+def test_the_table_shows_what_was_missed() -> None:
+    text = table([Figure("slow", "1 s", 0.5, "<= 0.1 s", False), Figure("seen", "2", None)])
+    assert text.splitlines()[1].endswith("NO")
+
+
+def test_without_a_checkout_one_line_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_command(simulation=True, server=False, quick=True, seed=1, root=tmp_path) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install -e ." in line
+
+
+def test_nothing_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_command(simulation=False, server=False, quick=False, seed=1) == 2
+    assert "--simulation" in capsys.readouterr().err
