@@ -1,0 +1,189 @@
+"""Server processes that are killed again and again while clients work, and a record of it all.
+
+Processes, clients and record are those of a rehearsal; there is no emulator, because here the servers are what
+fails. Each life of a server ends at a random moment; with several of them, one after the other is killed, and its
+clients find another. Then everybody has a bounded time to come to rest, and what the store holds is read.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import trio
+
+from reference.client import Client, connect
+from reference.demo.parameters import PARAMETERS
+from reference.rehearsal.actors import Actor
+from reference.rehearsal.plan import ClientPlan
+from reference.rehearsal.recorder import Recorder
+from reference.rehearsal.rest import come_to_rest, unrest
+from reference.rehearsal.server_process import ServerPlace, ServerProcess, open_server_process
+from reference.store import open_store
+from simulation.draws import Draws
+from simulation.faults import ServerRestart
+from simulation.paths import Path as NetworkPath
+from simulation.publishes import publish_data
+from simulation.trace import FaultHappened, FaultOver, ServerKilled, Trace
+
+CLIENTS = 6
+PUBLISH_INTERVAL_S = 0.04
+"""Between two publishes of one client, on average."""
+WAITING_MAX = 40
+"""Publishes of one client that may be without an answer before it makes no more."""
+LIFE_S = 0.15, 0.9
+"""From a server's first connection to its end, drawn evenly from this."""
+REST_S_MAX = 30.0
+
+parameters = msgspec.structs.replace(
+    PARAMETERS,
+    server=msgspec.structs.replace(
+        PARAMETERS.server, events_kept_max=100_000, snapshot_interval_events=250, first_spread_s=0.1, appends_pending_max=4096
+    ),
+    client=msgspec.structs.replace(PARAMETERS.client, first_spread_s=0.1),
+)
+
+
+@dataclass(slots=True)
+class Played:
+    """What came out."""
+
+    trace: Trace
+    kills: int
+    accepted: int
+    late: tuple[str, ...]
+    """Who was not at rest in the end, a sentence for each."""
+    gaps_s: list[float] = field(default_factory=list)
+    """For each kill: how long it took until a publish was accepted again, by whomever."""
+
+
+async def crash(store: str, directory: Path, *, ports: list[int], kills: int, seed: int) -> Played:
+    """Kill servers on `store`, one on each port, so many times under load."""
+    run_id, processes = str(UUID(int=seed)), len(ports)
+    recorder = Recorder(seed, run_id, parameters)
+    draws = Draws(seed)
+    played = Played(recorder.trace, kills, 0, ())
+    async with servers(ports, store, run_id, directory, recorder) as lives:
+        listening = [await server.start() for server in lives]
+        recorder.begin()
+        recorder.server_started(listening[0])
+        actors = [Actor(plan, parameters, f"http://127.0.0.1:{ports[n % processes]}") for n, plan in enumerate(plans())]
+        is_over, is_worked = trio.Event(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            for actor in actors:
+                nursery.start_soon(perform, actor, ports, run_id, recorder, draws, is_worked, is_over)
+            await kill_again_and_again(lives, played, recorder, draws)
+            is_worked.set()
+            late = Actor(ClientPlan("latecomer", NetworkPath(), recorder.now_s, ()), parameters, f"http://127.0.0.1:{ports[0]}")
+            actors.append(late)
+            nursery.start_soon(perform, late, ports, run_id, recorder, draws, is_worked, is_over)
+            with trio.move_on_after(REST_S_MAX):
+                await come_to_rest(actors, recorder)
+            played.late = tuple(unrest(actors, recorder))
+            recorder.end()
+            is_over.set()
+        for server in lives:
+            await server.stop()
+    async with open_store(store) as opened:
+        stored = await opened.load_run(run_id)
+    assert stored is not None
+    recorder.stored(stored)
+    played.accepted = recorder.counts["accepted"]
+    return played
+
+
+@asynccontextmanager
+async def servers(
+    ports: list[int], store: str, run_id: str, directory: Path, recorder: Recorder
+) -> AsyncIterator[list[ServerProcess]]:
+    """One process for each port, not started yet."""
+    if not ports:
+        yield []
+        return
+    place = ServerPlace(ports[0], store, run_id, directory / f"server-{ports[0]}.log", parameters.server)
+    async with (
+        open_server_process(place, on_record=recorder.add_from_server) as first,
+        servers(ports[1:], store, run_id, directory, recorder) as others,
+    ):
+        yield [first, *others]
+
+
+def plans() -> list[ClientPlan]:
+    return [ClientPlan(f"client-{number}", NetworkPath(), 0.0, ()) for number in range(CLIENTS)]
+
+
+async def kill_again_and_again(lives: list[ServerProcess], played: Played, recorder: Recorder, draws: Draws) -> None:
+    """Kill one after the other. The next life of each is prepared while it still serves: to load its code takes the longest."""
+    for kill in range(played.kills):
+        server = lives[kill % len(lives)]
+        for each in lives:
+            await each.prepare()
+        await trio.sleep(between(*LIFE_S, draws.of("the killer").uniform("life", kill)))
+        accepted, killed_s = recorder.counts["accepted"], recorder.now_s
+        fault = ServerRestart(at_s=killed_s, duration_s=0.0)
+        recorder.add(lambda at, fault=fault: FaultHappened(at=at, fault=fault))
+        await server.kill()
+        recorder.add(lambda at: ServerKilled(at=at))
+        recorder.server_started(await server.start())
+        recorder.add(lambda at, fault=fault: FaultOver(at=at, fault=fault))
+        with trio.fail_after(20):
+            while recorder.counts["accepted"] <= accepted:  # noqa: ASYNC110 - a record tells nobody that it grows
+                await trio.sleep(0.005)
+        played.gaps_s.append(recorder.now_s - killed_s)
+
+
+async def perform(
+    actor: Actor, ports: list[int], run_id: str, recorder: Recorder, draws: Draws, is_worked: trio.Event, is_over: trio.Event
+) -> None:
+    """One client: publishes until the work is done, reads until all is over."""
+    name = actor.plan.name
+    recorder.started(name)
+    async with connect(
+        actor.url,
+        run_id,
+        token=f"dev:{name}",
+        client_id=name,
+        config=parameters.client,
+        policy=parameters.policy,
+        draws=draws.of(f"{name}/session"),
+        open_stream=partial(open_any, ports),
+        tap=recorder.tap_of(name),
+    ) as client:
+        actor.client = client
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, name, recorder, client)
+            number = 0
+            while not is_worked.is_set():
+                number += 1
+                await trio.sleep(2 * PUBLISH_INTERVAL_S * draws.of(name).uniform("pause", number))
+                if client.queued_messages < WAITING_MAX:
+                    kind = "CHAT" if number % 3 else "GRAFT"
+                    data = publish_data(f"{name}-{number}", position=f"p{number % 50}")
+                    recorder.publish(name, client, kind, data)
+            await is_over.wait()
+            nursery.cancel_scope.cancel()
+
+
+def between(lowest: float, highest: float, part: float) -> float:
+    return lowest + part * (highest - lowest)
+
+
+async def read(name: str, recorder: Recorder, client: Client) -> None:
+    async for delivery in client:
+        recorder.delivered(name, client, delivery)
+
+
+async def open_any(ports: list[int], host: str, port: int, tls: bool) -> trio.SocketStream:
+    """As a load balancer that knows which of the processes answer: the wanted one, or else the next."""
+    at = ports.index(port)
+    failure: OSError | None = None
+    for candidate in (*ports[at:], *ports[:at]):
+        try:
+            return await trio.open_tcp_stream(host, candidate)
+        except OSError as error:
+            failure = error
+    assert failure is not None
+    raise failure

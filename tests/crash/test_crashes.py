@@ -1,0 +1,60 @@
+"""A server is killed hard, fifty times, while clients work: nothing accepted is lost, nothing doubled, no number missing."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from reference.rehearsal.ports import free_ports
+from simulation.checkers import check
+
+from .stage import Played, crash
+
+KILLS = int(os.environ.get("STEADYWIRE_TEST_KILLS", "50"))
+
+pytestmark = pytest.mark.slow
+
+
+def test_one_server_on_each_database(tmp_path: Path, postgres_url: str) -> None:
+    """Both at once: most of the time goes by while a server loads its code."""
+    directories = [tmp_path / name for name in ("sqlite", "postgresql")]
+    for directory in directories:
+        directory.mkdir()
+    stores = [f"sqlite:///{directories[0] / 'events.sqlite3'}", postgres_url]
+    played: dict[str, Played] = {}
+
+    async def play(store: str, directory: Path, port: int) -> None:
+        played[directory.name] = await crash(store, directory, ports=[port], kills=KILLS, seed=20_251_125)
+
+    async def play_both() -> None:
+        async with trio.open_nursery() as nursery:
+            for place in zip(stores, directories, free_ports(2), strict=True):
+                nursery.start_soon(play, *place)
+
+    trio.run(play_both)
+    for name, one in played.items():
+        judge(name, one)
+
+
+def test_two_servers_on_one_database(tmp_path: Path, postgres_url: str) -> None:
+    """Each is killed in turn, whether it serves the run or relays; the clients find the other."""
+    judge(
+        "two on postgresql", trio.run(partial(crash, postgres_url, tmp_path, ports=free_ports(2), kills=KILLS, seed=20_251_126))
+    )
+
+
+def judge(name: str, played: Played) -> None:
+    verdicts = check(played.trace)
+    gaps = sorted(played.gaps_s)
+    print(f"{name}: {played.kills} kills, {played.accepted} accepted,", end=" ")
+    print(f"one accepted again after {gaps[len(gaps) // 2]:.2f} s (median), {gaps[-1]:.2f} s (longest)")
+    violations = {name: verdict.violations for name, verdict in verdicts.items() if verdict.status == "violated"}
+    assert violations == {}
+    assert played.late == ()
+    for exercised in ("G1", "G3", "G5", "G8", "G11"):
+        assert verdicts[exercised].status == "held", exercised
+    assert len(gaps) == KILLS
+    assert played.accepted > 5 * KILLS
+    assert verdicts["G11"].checked >= played.accepted
