@@ -28,13 +28,11 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
-    Table,
     bindparam,
     delete,
     insert,
     select,
     text,
-    update,
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
@@ -51,7 +49,7 @@ from reference.store.base import (
 from reference.store.changes import Changes
 from reference.store.migrations import upgrade
 from reference.store.position import ClientPosition, Position
-from reference.store.prepared import Prepared
+from reference.store.prepared import inserting, updating
 from reference.store.sqlite import WRITING, sqlite_engine
 from reference.store.sqlite import advice as sqlite_advice
 from reference.store.tables import answers, clients, messages, runs, snapshots
@@ -100,18 +98,13 @@ class _Writes:
     """The writing half of an append, for one dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        def inserting(table: Table) -> Prepared:
-            return Prepared(insert(table), table.c.keys(), dialect)
-
-        at_client = (clients.c.run_id == _AT_RUN, clients.c.client_id == _AT_CLIENT)
-        move_run = update(runs).where(runs.c.run_id == _AT_RUN)
-        move_snapshot = update(snapshots).where(snapshots.c.run_id == _AT_RUN)
-        self._insert_messages = inserting(messages)
-        self._insert_answers = inserting(answers)
-        self._insert_clients = inserting(clients)
-        self._move_run = Prepared(move_run, ("head", "oldest"), dialect)
-        self._move_snapshot = Prepared(move_snapshot, ("sequence_number", "state"), dialect)
-        self._move_client = Prepared(update(clients).where(*at_client), ("last_client_sequence", "accepted"), dialect)
+        at_run, at_client = {"at_run_id": runs.c.run_id}, {"at_run_id": clients.c.run_id, "at_client_id": clients.c.client_id}
+        self._insert_messages = inserting(messages, dialect)
+        self._insert_answers = inserting(answers, dialect)
+        self._insert_clients = inserting(clients, dialect)
+        self._move_run = updating(runs, ("head", "oldest"), at_run, dialect)
+        self._move_snapshot = updating(snapshots, ("sequence_number", "state"), {"at_run_id": snapshots.c.run_id}, dialect)
+        self._move_client = updating(clients, ("last_client_sequence", "accepted"), at_client, dialect)
 
     def execute(self, connection: Connection, changes: Changes) -> None:
         self._insert_messages.execute(connection, changes.messages)
