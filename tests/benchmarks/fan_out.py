@@ -123,7 +123,7 @@ async def server_rate(readers: int, seconds: float, store: str) -> tuple[float, 
     return accepted * readers / elapsed, stored / batches, 200
 
 
-COMMITS = metrics.Metric("counter", metrics.COMMIT.name + "_count", "")
+COMMITS = metrics.Metric("counter", metrics.COMMIT.name + "_count", "commits", "")
 
 
 async def push_rate(readers: int, seconds: float, batch_events: float, event_bytes: int) -> float:

@@ -1,8 +1,9 @@
 """How many events a second a store makes durable. Run it: `.venv/bin/python tests/store/append_rate.py
 [directory]`.
 
-One hundred runs, one event each per commit, a client of its own in each run: the shape that a busy server
-has. The directory decides which disk is measured; a tmpfs flatters.
+One, ten and a hundred runs, a client of its own in each, a hundred events a commit: the shapes that a busy server
+has. The directory decides which disk SQLite is measured on; a tmpfs flatters. PostgreSQL is the one that the tests
+use (tests/postgres_server.py says which). The last line compares the two.
 """
 
 import sys
@@ -47,12 +48,18 @@ def _append(run_id: str, head: int, count: int) -> Append:
 
 
 async def main(directory: str | None) -> None:
-    with tempfile.TemporaryDirectory(dir=directory) as place:
-        for name in ("memory:", str(Path(place) / "rate.sqlite3")):
-            async with open_store(name) as store:
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from postgres_server import new_database  # the tests' own module, found from their folder
+
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(dir=directory) as place, new_database() as database:
+        for name, url in (("memory", "memory:"), ("sqlite", str(Path(place) / "rate.sqlite3")), ("postgresql", database)):
+            async with open_store(url) as store:
                 for runs in (1, 10, 100):
-                    rate = await measure(store, runs=runs)
-                    print(f"{name}: {rate:,.0f} events/s over {runs} runs, {ROWS_PER_COMMIT} a commit")
+                    rates.setdefault(name, []).append(rate := await measure(store, runs=runs))
+                    print(f"{name}: {rate:,.0f} events/s over {runs} runs, {ROWS_PER_COMMIT} a commit", flush=True)
+    ratios = [one / other for one, other in zip(rates["postgresql"], rates["sqlite"], strict=True)]
+    print("postgresql to sqlite: " + ", ".join(f"{ratio:.2f}" for ratio in ratios))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Whatever is appended, the store in memory and those on disk say the same, also after they were opened again."""
+"""Whatever is appended, the store in memory and those on disk say the same, also after they were opened again: the same window,
+which meets the snapshot, and hardly more in the database than that.
+"""
 
 import uuid
 from pathlib import Path
@@ -7,13 +9,15 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import URL
+from sqlalchemy import URL, func, select
 from sqlalchemy.engine import make_url
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
 from reference.store import MemoryStore
+from reference.store.changes import EVENTS_DELETED_AT_ONCE
 from reference.store.sql import SqlStore
+from reference.store.tables import messages
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 json_values = st.recursive(
@@ -83,9 +87,17 @@ async def compare(url: URL, script: list) -> None:
                 assert len(stored.events) <= stored.head
                 assert stored.snapshot.sequence_number >= stored.head - len(stored.events)
                 assert all(len(client.answers) <= 64 for client in stored.clients)
+                kept = await trio.to_thread.run_sync(rows_of, sql, run_id)
+                assert len(stored.events) <= kept < len(stored.events) + EVENTS_DELETED_AT_ONCE
     finally:
         await sql.aclose()
         await memory.aclose()
+
+
+def rows_of(store: SqlStore, run_id: str) -> int:
+    """How many events of the run the database really holds."""
+    with store._engine.connect() as connection:
+        return connection.execute(select(func.count()).where(messages.c.run_id == run_id)).scalar_one()
 
 
 async def loaded(store: MemoryStore | SqlStore, run_id: str) -> StoredRun:
