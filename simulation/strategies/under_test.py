@@ -1,0 +1,61 @@
+"""What a server or a client of yours has to offer for a machine of `machines` to drive it. No time passes by itself."""
+
+from typing import Protocol
+
+from reference.protocol.events import Data
+
+
+class ServerUnderTest(Protocol):
+    """A server with one run. Connections have numbers that are never used twice; texts are JSON frames of the protocol."""
+
+    def open(self, connection: int, user: str) -> None:
+        """A WebSocket is open, its token names `user`."""
+
+    def send(self, connection: int, text: str) -> None:
+        """A text message of the client has arrived."""
+
+    def receive(self, connection: int) -> list[str]:
+        """The text messages for this client since the last call, in order."""
+
+    def is_open(self, connection: int) -> bool:
+        """Whether the server has not closed it."""
+
+    def cut(self, connection: int) -> None:
+        """The connection is gone."""
+
+    def advance(self, seconds: float) -> None:
+        """Time passes; whatever the server does in the background gets done."""
+
+    def crash(self) -> None:
+        """The process is killed. Only what is durable stays."""
+
+    def restart(self) -> None:
+        """And comes back."""
+
+
+class ClientUnderTest(Protocol):
+    """A client in one run, without HTTP. It names its connections by numbers that are never used twice."""
+
+    def publish(self, event_type: str, data: Data) -> None:
+        """The application publishes."""
+
+    def wishes(self) -> list[int]:
+        """Connections that it has begun to open since the last call."""
+
+    def opened(self, connection: int) -> None:
+        """One of them is open."""
+
+    def sent(self) -> list[tuple[int, str]]:
+        """The text messages that it has sent since the last call, with their connections."""
+
+    def receive(self, connection: int, text: str) -> None:
+        """A text message of the server has arrived."""
+
+    def lost(self, connection: int, code: int | None) -> None:
+        """A connection is gone, with the server's close code if it gave one."""
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+
+    def delivered(self) -> list[int]:
+        """The numbers of the events that its application was given since the last call, in order."""
