@@ -9,12 +9,14 @@ import pytest
 
 from simulation.trace import Trace
 from simulation.world import World, run
-from tests.simulation.worlds import everything, everything_result
+from tests.simulation.worlds import everything, everything_result, troubled_server
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = (
-    "from simulation.world import run; from tests.simulation.worlds import everything; print(run(everything()).trace.digest())"
-)
+SCRIPT = """
+from simulation.world import run
+from tests.simulation.worlds import everything, troubled_server
+print(run(everything()).trace.digest(), run(troubled_server()).trace.digest())
+"""
 
 
 def test_two_runs_in_one_process_are_byte_equal() -> None:
@@ -25,7 +27,7 @@ def test_two_runs_in_one_process_are_byte_equal() -> None:
 def test_the_hash_seed_changes_nothing(hash_seed: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == everything_result().trace.digest()
+    assert done.stdout.split() == [everything_result().trace.digest(), run(troubled_server()).trace.digest()]
 
 
 def test_another_seed_or_replication_is_another_run() -> None:

@@ -2,8 +2,21 @@
 
 from functools import cache
 
-from simulation.faults import BlockUpgrade, HalfOpen, Outage, Path, Reset, ServerRestart
-from simulation.scenario import Group, Scenario, Workload
+from reference.protocol.config import ClientConfig
+from simulation.faults import (
+    BlockUpgrade,
+    ClockStep,
+    HalfOpen,
+    Outage,
+    Path,
+    Pause,
+    Reset,
+    RollingDeploy,
+    ServerRestart,
+    SlowStore,
+)
+from simulation.laws import Exponential
+from simulation.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
 from simulation.world import Result, run
 
 QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
@@ -30,6 +43,41 @@ def everything(**changes: object) -> Scenario:
             BlockUpgrade(at_s=35, duration_s=20, clients=("b-0",)),
         ),
     ).replace(**changes)
+
+
+def troubled_server() -> Scenario:
+    """A busy machine with every fault of the server, and tokens that expire."""
+    scenario = everything()
+    cost = Exponential(scale=0.02)
+    return scenario.replace(
+        faults=(
+            Pause(at_s=5, duration_s=3),
+            RollingDeploy(at_s=10, duration_s=6),
+            SlowStore(at_s=18, duration_s=5, factor=30),
+            ClockStep(at_s=20, step_s=-60),
+            ServerRestart(at_s=25, duration_s=2, is_graceful=True),
+            ServerRestart(at_s=35, duration_s=2, loses_state=True),
+            RollingDeploy(at_s=45, duration_s=4, is_graceful=False),
+        ),
+        server=ServerPart(
+            commit_time=Exponential(scale=0.005),
+            capacity=Capacity(
+                processors=2,
+                accepts_per_s=3.0,
+                accept_backlog_max=2,
+                handshake_cost=cost,
+                authentication_cost=cost,
+                frame_cost=Exponential(scale=0.001),
+                delivery_cost=Exponential(scale=0.001),
+                replay_event_cost=Exponential(scale=0.001),
+                shedding=Shedding(queue_wait_max_s=0.03, retry_after_s=1.0, spread_s=2.0),
+            ),
+            token_lifetime_s=20.0,
+            instances=3,
+            balancing="draw",
+        ),
+        client=ClientPart(config=ClientConfig(refreshes_token=True)),
+    )
 
 
 @cache
