@@ -14,7 +14,7 @@ from .processes import serving
 
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 RUN_IT = "from schemathesis.cli import schemathesis; schemathesis()"
-EXAMPLES_PER_OPERATION = 12
+EXAMPLES_PER_OPERATION = 10
 TIMEOUT_S = 240
 """For a machine that is busy otherwise; alone it takes half a minute."""
 
