@@ -272,7 +272,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def tail_bound_s(self) -> float:
         """G13: how long a live connection may leave its client behind with nothing arriving, in seconds."""
         tail_s = max(self.client_of(group).config.tail_timeout_s for group in self.groups)
-        return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s
+        return self.server.config.heartbeat_interval_s + tail_s + self.round_trip_max_s + self._batch_max_s
 
     @property
     def notice_bound_s(self) -> float:
@@ -308,6 +308,12 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def digest(self) -> str:
         """A short name for exactly this scenario, in hex."""
         return blake2b(self.to_toml().encode(), digest_size=16).hexdigest()
+
+    @property
+    def _batch_max_s(self) -> float:
+        """How long one batch of events may be on its way over the thinnest line: it is given out when all of it has come."""
+        rates = [group.path.bandwidth_bytes_per_s for group in self.groups]
+        return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
 
     @property
     def _trouble_end_s(self) -> float:
