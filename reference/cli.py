@@ -170,21 +170,75 @@ def check(*, store: StoreUrl) -> int:
 
 
 @app.command
-def simulate(scenario: Path, *, seed: int | None = None, out: Path = Path("simulated")) -> int:
+def simulate(
+    scenario: str,
+    *,
+    seed: int | None = None,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    out: Path = Path("simulated"),
+) -> int:
     """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
 
     Parameters
     ----------
     scenario
-        A TOML file; see docs/scenarios.
+        A file in TOML or JSON, or the name of a scenario of the library; see `steadywire scenarios`.
     seed
         Instead of the scenario's own seed.
+    changes
+        Change something in it, by its path: --set client.policy.cap_s=10. May be given several times.
     out
         The folder to write to; made if it is missing.
     """
     from simulation.command import simulate as simulate_scenario
 
-    return simulate_scenario(scenario, seed, out)
+    return simulate_scenario(scenario, seed, out, changes)
+
+
+@app.command
+def scenarios(name: str | None = None) -> int:
+    """List the ready scenarios, each with two sentences on what to look for; with a name, print that one's file.
+
+    Parameters
+    ----------
+    name
+        One of them.
+    """
+    from simulation.command import scenarios as list_scenarios
+
+    return list_scenarios(name)
+
+
+@app.command
+def diagram(
+    trace: Path,
+    *,
+    from_s: Annotated[float, Parameter(name="--from")] = 0.0,
+    to_s: Annotated[float | None, Parameter(name="--to")] = None,
+    client: tuple[str, ...] = (),
+    png: Path | None = None,
+    everything: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Print who said what to whom in a stretch of a trace that was recorded with frames (`--set record_frames=true`).
+
+    Parameters
+    ----------
+    trace
+        A file that `steadywire simulate` has written.
+    from_s
+        Where the stretch begins, in seconds since the run began.
+    to_s
+        Where it ends; without, at the end of the trace.
+    client
+        Only what this client says and hears. May be given several times.
+    png
+        Draw it as well, to this file.
+    everything
+        Pings, pongs and heartbeats, too.
+    """
+    from simulation.diagram import diagram_command
+
+    return diagram_command(trace, from_s, to_s, client, png, everything)
 
 
 @app.command

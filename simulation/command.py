@@ -1,4 +1,4 @@
-"""`steadywire simulate`: a scenario's file in, a directory of results out.
+"""`steadywire simulate` and `steadywire scenarios`: a scenario in, a directory of results out.
 
     scenario.toml               the scenario as it was run, every default written out, the seed too
     trace.jsonl                 everything that happened
@@ -9,12 +9,16 @@ Equal scenarios and seeds give byte-equal files.
 """
 
 import sys
+import textwrap
+import tomllib
 from pathlib import Path as FilePath
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from reference.protocol.errors import ConfigError
+from simulation import library
 from simulation.checkers import Verdict
 from simulation.plots import latency_and_delivery, save
 from simulation.results import Frames
@@ -25,10 +29,13 @@ HELD, VIOLATED, BAD_INPUT = 0, 1, 2
 """Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
 
 
-def simulate(scenario_path: FilePath, seed: int | None, out_dir: FilePath) -> int:
-    """Run a scenario, print a summary, write the results; returns the exit code. `seed` None: the scenario's own."""
+def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = ()) -> int:
+    """Run a scenario, print a summary, write the results; returns the exit code.
+
+    `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
+    """
     try:
-        scenario = load_scenario(scenario_path)
+        scenario = found(named).replace(dict(map(_change, changes)))
         scenario = scenario if seed is None else scenario.replace(seed=seed)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
@@ -41,6 +48,39 @@ def simulate(scenario_path: FilePath, seed: int | None, out_dir: FilePath) -> in
         return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
+
+
+def scenarios(name: str | None) -> int:
+    """List the library, or print one file of it; returns the exit code."""
+    try:
+        if name is not None:
+            print(library.text_of(name), end="")
+            return HELD
+        for each in library.names():
+            about = " ".join(library.load(each).about.split())
+            print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
+    except ConfigError as error:
+        print(f"steadywire scenarios: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return HELD
+
+
+def found(named: str | FilePath) -> Scenario:
+    """A scenario by its file, or by its name in the library. Raises ConfigError."""
+    path = FilePath(named)
+    if not path.exists() and str(named) == path.name and not path.suffix:
+        return library.load(str(named))
+    return load_scenario(path)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    path, is_change, value = text.partition("=")
+    if not is_change:
+        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()  # a word without its quotes
 
 
 def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:

@@ -11,6 +11,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
 from simulation.faults import Fault, HalfOpen, ServerRestart
+from simulation.frames_seen import FrameSeen
 from simulation.measured import MessagesMeasured
 from simulation.trace import (
     Accepted,
@@ -213,6 +214,8 @@ def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> No
             facts.answers.append(record)
         case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):
             facts.clients[name] = ClientFacts(name, client_id, user_id, at)
+        case FrameSeen():
+            return
         case MessagesMeasured():
             _take_measured(facts, record)
         case TraceStarted():

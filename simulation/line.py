@@ -8,6 +8,7 @@ one away, and the first and the last of a kind do something. This is the emulato
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
+from reference.protocol import frames
 from simulation.clock import Clock
 from simulation.draws import Draws
 from simulation.faults import (
@@ -22,6 +23,7 @@ from simulation.faults import (
     Stall,
     UpgradeHandling,
 )
+from simulation.frames_seen import Moment, Watch, Way
 from simulation.paths import Path
 from simulation.trace import PathTrouble
 from simulation.way import ways_of
@@ -50,6 +52,7 @@ class Line:
         "path",
         "refusals",
         "stalls",
+        "watch",
         "ways",
     )
 
@@ -63,6 +66,8 @@ class Line:
         self.stalls = 0
         self.refusals = 0
         self.blocks: tuple[UpgradeHandling, ...] = ()
+        self.watch: Watch | None = None
+        """Is told of every frame, if anyone wants to know."""
         self._report = report
         self._late_until = 0
         self._links: dict[int, Link] = {}  # by the order in which they were opened
@@ -77,6 +82,11 @@ class Line:
     def upgrades(self) -> UpgradeHandling:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
         return self.blocks[-1] if self.blocks else self.path.middlebox.upgrades
+
+    def saw(self, link: "Link", way: Way, moment: Moment, frame: frames.Frame) -> None:
+        """A frame leaves one end of a connection, or arrives at the other."""
+        if self.watch is not None:
+            self.watch(link, self.client, way, moment, frame)
 
     def note_trouble(self, what: PathTrouble) -> None:
         """The path has done something to a connection by itself."""

@@ -113,6 +113,9 @@ PRESETS: dict[str, Preset] = {
     "steadywire": Preset(FullJitter(), "ours: reference/protocol/backoff.py"),
 }
 
+SHIPPED = frozenset(PRESETS)
+"""The names above, without what was registered since; only ever asked, never iterated."""
+
 HEARTBEATS: dict[str, Heartbeat] = {
     "steadywire": EveryInterval(10.0, 10.0),
     "python-websockets": EveryInterval(20.0, 20.0),

@@ -211,6 +211,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """What happens before is left out of the figures (never of the guarantees)."""
     record: Literal["full", "histograms"] = "full"
     """Whether a trace keeps each message, or, for runs too large for that, histograms with a stated error in their place."""
+    record_frames: bool = False
+    """Whether a trace keeps every frame too, for sequence diagrams (`diagram`)."""
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
     availability: Availability | None = None
     """Of everyone's lines, beside that of their groups."""

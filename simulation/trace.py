@@ -35,6 +35,7 @@ from reference.protocol.policies import Policy
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 from simulation.faults import Fault
+from simulation.frames_seen import FrameSeen
 from simulation.measured import MessagesMeasured
 from simulation.publishes import publish_id_of
 
@@ -379,7 +380,7 @@ DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | Wai
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
 StoreRecord = LogStored | EntryStored
 ClientRecord = AskedRecord | ToldRecord | DriverRecord
-Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured
+Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured | FrameSeen
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)

@@ -22,6 +22,8 @@ from simulation.counts import Counts, count
 from simulation.draws import Draws
 from simulation.facts import Facts, facts_of
 from simulation.faults import Fault, ServerFault
+from simulation.frames_seen import FrameRecorder
+from simulation.hostile.wording import words_of
 from simulation.line import Line
 from simulation.recording import begin_trace, record_stored
 from simulation.scenario import Group, Scenario
@@ -102,6 +104,7 @@ class World:
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
+        self._frames = FrameRecorder(self.trace.add, lambda: clock.now, words_of) if scenario.record_frames else None
         self._last_sampled: dict[tuple[str, str], int] = {}
         self._epochs = 1
         for group in scenario.groups:
@@ -132,6 +135,8 @@ class World:
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario
         line = Line(self.clock, name, group.path, self._draws, self._note_path_trouble)
+        if self._frames is not None:
+            line.watch = self._frames.watch
         part = scenario.client_of(group)
         session = ClientSession(
             name,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from simulation.command import BAD_INPUT, HELD, VIOLATED, simulate
+from simulation import library
+from simulation.command import BAD_INPUT, HELD, VIOLATED, scenarios, simulate
 from simulation.results import BUILDERS
 from simulation.scenario import load_scenario
 from simulation.trace import Trace
@@ -92,3 +93,26 @@ def test_a_directory_that_cannot_be_written_is_exit_code_2(tmp_path: Path, capsy
     errors = capsys.readouterr().err
     assert errors.count("\n") == 3
     assert errors.count("cannot write the results") == 3
+
+
+def test_a_scenario_of_the_library_is_run_by_its_name_and_changed_by_path(tmp_path: Path) -> None:
+    changes = ("horizon_s=4", "settle_s=4", "client.policy={preset='nats'}", "faults=[]", "about=shorter")
+    assert simulate("elevator", 3, tmp_path / "out", changes) == HELD
+    ran = load_scenario(tmp_path / "out" / "scenario.toml")
+    assert (ran.name, ran.horizon_s, ran.about, ran.faults) == ("elevator", 4.0, "shorter", ())
+
+
+@pytest.mark.parametrize("change", ["horizon_s", "no.such=1", "horizon_s=-1", "horizon_s=long"])
+def test_a_change_that_makes_no_sense_is_one_line(tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate("elevator", None, tmp_path / "out", (change,)) == BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_library_is_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scenarios(None) == HELD
+    listed = capsys.readouterr().out
+    assert all(f"{name}\n    " in listed for name in library.names())
+    assert scenarios("gc_pause") == HELD
+    assert capsys.readouterr().out == library.text_of("gc_pause")
+    assert scenarios("gc") == BAD_INPUT
+    assert "no scenario is called 'gc'" in capsys.readouterr().err
