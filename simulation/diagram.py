@@ -58,7 +58,18 @@ def tape_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clie
         if client not in known:
             raise ConfigError(f"the trace knows no client {client!r}; there are {', '.join(sorted(known)[:10])}, ...")
     tape = Tape()
+    given: list[Delivered] = []  # at one instant to one client; told as one
+
+    def tell_given() -> None:
+        if given:
+            first, last = given[0], given[-1]
+            numbers = f"{first.sequence_number}" + (f" to {last.sequence_number}" if len(given) > 1 else f" {first.event_type}")
+            tape.note(first.client, f"is given {numbers}", first.at)
+            given.clear()
+
     for at, way, record in _in_order(trace):
+        if given and not (isinstance(record, Delivered) and (record.at, record.client) == (given[0].at, given[0].client)):
+            tell_given()
         is_within = start <= at and (end is None or at <= end)
         if isinstance(record, FrameSeen):
             if wanted and record.client not in wanted:
@@ -68,10 +79,14 @@ def tape_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clie
                 tape.arrived(way, at)  # of one that was sent before the stretch there is nothing to tell
             elif is_within:
                 tape.sent(way, *ends, record.words, at)
+        elif isinstance(record, Delivered):
+            if is_within and (not wanted or record.client in wanted):
+                given.append(record)
         elif is_within:
             place, words = _note(record)
             if words and (not wanted or place in (*wanted, SERVER, "")):
                 tape.note(place, words, at)
+    tell_given()
     return tape
 
 
@@ -127,8 +142,6 @@ def _note(record: Record) -> tuple[str, str]:
             return client, state.value
         case Published(client=client, event_type=event_type, ticket=ticket):
             return client, f"publishes {event_type} ({ticket})"
-        case Delivered(client=client, sequence_number=number, event_type=event_type):
-            return client, f"is given {number} {event_type}"
         case SnapshotTaken(client=client, sequence_number=number):
             return client, f"is given the snapshot at {number}"
         case ResetTaken(client=client, sequence_number=number):

@@ -6,6 +6,7 @@ Each frame of each connection leaves one end and, if the network lets it, arrive
 the connection, so that `simulation.diagram` can draw it as an arrow, and what never arrived as one that ends in a cross.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,6 +19,10 @@ Way = Literal["up", "down"]
 Moment = Literal["sent", "arrived"]
 Watch = Callable[[object, str, Way, Moment, frames.Frame], None]
 """Told of a frame: on which connection, of which client, which way, whether it leaves or arrives, and the frame."""
+
+
+_EPOCH = re.compile("[0-9a-f]{32}")
+"""As a whole it fills a line, and its beginning tells it from others."""
 
 
 class FrameSeen(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="frame_seen", omit_defaults=True, gc=False):
@@ -42,5 +47,5 @@ class FrameRecorder:
 
     def watch(self, link: object, client: str, way: Way, moment: Moment, frame: frames.Frame) -> None:
         number = self._numbers.setdefault(link, len(self._numbers) + 1)
-        words = self._words_of(frame)
+        words = _EPOCH.sub(lambda found: found[0][:8], self._words_of(frame))
         self._add(FrameSeen(at=self._now(), client=client, connection=number, way=way, moment=moment, words=words))
