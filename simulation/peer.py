@@ -59,8 +59,7 @@ class Peer:
         link = self.link
         if self._is_draining or link.is_blocked():
             return Taken.NOTHING
-        charge = self._charge
-        link.send_to_client(frame, size_bytes, 0 if charge is None else charge(link, frame))
+        link.send_to_client(frame, size_bytes, 0 if self._charge is None else self._charge(link, frame))
         return Taken.LAST if link.is_blocked() else Taken.ALL
 
     def push(self, frame: frames.Frame, size_bytes: int) -> None:

@@ -40,17 +40,7 @@ class ClientSession:
     the config's fields say.
     """
 
-    __slots__ = (
-        "_desk",
-        "_links",
-        "_pulse",
-        "_receiving",
-        "_record",
-        "_sending",
-        "_timers",
-        "client_id",
-        "config",
-    )
+    __slots__ = ("_desk", "_links", "_pulse", "_receiving", "_record", "_sending", "_timers", "client_id", "config")
 
     def __init__(
         self,
@@ -163,7 +153,8 @@ class ClientSession:
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
         """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling lane: of whose answer."""
         if connection_id == self._links.websocket:
-            self._heard(now)
+            self._pulse.heard(now)
+            self._receiving.bytes_came(now)
         elif connection_id == self._links.lane.connection_id and request is not None:
             self._links.lane.bytes_came(request, now)
 
@@ -204,18 +195,12 @@ class ClientSession:
 
     def take_actions(self) -> list[ClientAction]:
         """What the driver has to do, in order."""
-        desk = self._desk
-        if not desk.actions:
-            return []
-        actions, desk.actions = desk.actions, []
+        actions, self._desk.actions = self._desk.actions, []
         return actions
 
     def take_outcomes(self) -> list[Outcome]:
         """What the application has to know, in order."""
-        desk = self._desk
-        if not desk.outcomes:
-            return []
-        outcomes, desk.outcomes = desk.outcomes, []
+        outcomes, self._desk.outcomes = self._desk.outcomes, []
         return outcomes
 
     # What can be looked at.
@@ -268,14 +253,11 @@ class ClientSession:
 
     # Frames on the WebSocket.
 
-    def _heard(self, now: int) -> None:
-        self._pulse.heard(now)
-        self._receiving.bytes_came(now)
-
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._links.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
-        self._heard(now)
+        self._pulse.heard(now)
+        self._receiving.bytes_came(now)
         match frame:
             case frames.Events():  # first, because most frames are
                 if self._receiving.events(frame.events, now):
