@@ -27,6 +27,7 @@ class Limit(enum.StrEnum):
     RUN_SESSIONS = "run_sessions"
     USER_CONNECTIONS = "user_connections"
     RUN_CREATIONS = "run_creations"
+    REQUEST_RATE = "request_rate"
     # The server.
     LOADED_RUNS = "loaded_runs"
     DOOR_CONNECTIONS = "door_connections"

@@ -161,6 +161,7 @@ def _assemble(
             admission,
             clock,
             body_bytes_max=settings.door.body_bytes_max,
+            requests_per_s_max=settings.requests_per_user_per_s_max,
             runs_per_minute_max=settings.runs_per_user_per_minute_max,
         ),
         AdminApi(runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting),

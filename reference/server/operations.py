@@ -26,7 +26,7 @@ TAGS: dict[Tag, str] = {
 
 _ALL = (400, 408, 413, 431, 500, 503)
 _WITH_TOKEN = (*_ALL, 401, 403)
-_OF_RUNS = (*_WITH_TOKEN, 404)
+_OF_RUNS = (*_WITH_TOKEN, 404, 429)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ OPERATIONS = (
         "runs",
         "Make a run",
         {200: CreatedRun, 201: CreatedRun},
-        (*_OF_RUNS, 429),
+        _OF_RUNS,
         "201 if the run is new, 200 if it was there. A user may make a limited number in a minute.",
     ),
     Operation(

@@ -30,13 +30,21 @@ class RunApi:
     """What can be asked of runs over HTTP. Every method raises RemoteError, RequestRefused or HttpRefusal."""
 
     def __init__(
-        self, runs: RunRegistry, admission: Admission, clock: ServerClock, *, body_bytes_max: int, runs_per_minute_max: int
+        self,
+        runs: RunRegistry,
+        admission: Admission,
+        clock: ServerClock,
+        *,
+        body_bytes_max: int,
+        requests_per_s_max: int,
+        runs_per_minute_max: int,
     ) -> None:
-        """`runs_per_minute_max` is for one user."""
+        """The last two are for one user."""
         self._runs = runs
         self._admission = admission
         self._clock = clock
         self._body_bytes_max = body_bytes_max
+        self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._creations = UserRates(Limit.RUN_CREATIONS, "makes runs", runs_per_minute_max / 60, runs_per_minute_max)
 
     async def create(self, request: AnyRequest) -> tuple[CreatedRun, bool]:
@@ -74,7 +82,9 @@ class RunApi:
 
     def _admit(self, request: AnyRequest) -> tuple[str, Identity]:
         headers = dict(request.scope["headers"])
-        return self._admission.admit_request(headers, request.path_params["run_id"])
+        run_id, identity = self._admission.admit_request(headers, request.path_params["run_id"])
+        self._requests.spend(identity.user_id, self._clock.now())
+        return run_id, identity
 
     async def _ask(self, request: AnyRequest, run_id: str, frame: frames.RequestFrame, identity: Identity) -> frames.Frame:
         live = await self._runs.open(run_id)

@@ -105,6 +105,17 @@ async def test_runs_that_one_user_makes(autojump_clock: MockClock) -> None:
         assert (await house.ask("PUT", again)).status == 200
 
 
+async def test_requests_of_one_user(autojump_clock: MockClock) -> None:
+    async with a_house(requests_per_user_per_s_max=5) as (house, _):
+        statuses = [(await house.ask("GET", POLL)).status for _ in range(10)]
+        assert statuses == [200] * 10
+        assert await refused(house, "GET", POLL) == (429, 4029, 1)
+        assert (await house.ask("GET", POLL, token="dev:carol")).status == 200
+        assert reached(house, Limit.REQUEST_RATE) == 1
+        await trio.sleep(1)
+        assert (await house.ask("GET", POLL)).status == 200
+
+
 async def test_runs_in_memory(autojump_clock: MockClock) -> None:
     async with a_house(loaded_runs_max=1, runs=(RUN, OTHER_RUN)) as (house, _):
         status, code, wait_s = await refused(house, "GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
