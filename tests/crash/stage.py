@@ -17,6 +17,7 @@ import trio
 
 from reference.client import Client, connect
 from reference.demo.parameters import PARAMETERS
+from reference.protocol.events import Event
 from reference.rehearsal.actors import Actor
 from reference.rehearsal.plan import ClientPlan
 from reference.rehearsal.recorder import Recorder
@@ -36,7 +37,9 @@ WAITING_MAX = 40
 """Publishes of one client that may be without an answer before it makes no more."""
 LIFE_S = 0.15, 0.9
 """From a server's first connection to its end, drawn evenly from this."""
-REST_S_MAX = 30.0
+REST_S_MAX = 60.0
+ANSWER_S_MAX = 60.0
+"""Until a publish is accepted after a kill. Both are for a machine with much else to do."""
 
 parameters = msgspec.structs.replace(
     PARAMETERS,
@@ -56,6 +59,8 @@ class Played:
     accepted: int
     late: tuple[str, ...]
     """Who was not at rest in the end, a sentence for each."""
+    stored: tuple[Event, ...] = ()
+    """What the store holds in the end."""
     gaps_s: list[float] = field(default_factory=list)
     """For each kill: how long it took until a publish was accepted again, by whomever."""
 
@@ -91,6 +96,7 @@ async def crash(store: str, directory: Path, *, ports: list[int], kills: int, se
         stored = await opened.load_run(run_id)
     assert stored is not None
     recorder.stored(stored)
+    played.stored = stored.events
     played.accepted = recorder.counts["accepted"]
     return played
 
@@ -129,7 +135,7 @@ async def kill_again_and_again(lives: list[ServerProcess], played: Played, recor
         recorder.add(lambda at: ServerKilled(at=at))
         recorder.server_started(await server.start())
         recorder.add(lambda at, fault=fault: FaultOver(at=at, fault=fault))
-        with trio.fail_after(20):
+        with trio.fail_after(ANSWER_S_MAX):
             while recorder.counts["accepted"] <= accepted:  # noqa: ASYNC110 - a record tells nobody that it grows
                 await trio.sleep(0.005)
         played.gaps_s.append(recorder.now_s - killed_s)
