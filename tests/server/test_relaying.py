@@ -40,6 +40,7 @@ async def test_requests_cross_too(postgres_url: str) -> None:
             assert two.server.statistics().runs_loaded == 0
 
 
+@pytest.mark.slow
 async def test_a_long_poll_waits_at_the_owner_and_is_forgotten_when_its_client_goes(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with street(postgres_url) as (one, two), one.guest("ada") as ada:
@@ -118,6 +119,7 @@ async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret
             assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
 
 
+@pytest.mark.slow
 async def test_a_run_that_nobody_made_is_nobodys(postgres_url: str) -> None:
     with trio.fail_after(20):
         async with house_in(postgres_url) as one, house_in(postgres_url) as two:
@@ -130,6 +132,7 @@ async def test_a_run_that_nobody_made_is_nobodys(postgres_url: str) -> None:
             assert two.server.statistics().runs_loaded == 1
 
 
+@pytest.mark.slow
 async def test_a_relayed_answer_is_as_long_as_it_is(postgres_url: str) -> None:
     """Many pieces, and a reader that keeps its connection for the next."""
     with trio.fail_after(20):
