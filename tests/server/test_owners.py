@@ -17,7 +17,10 @@ from .visitors import RUN, House
 
 pytestmark = pytest.mark.slow  # each opens two servers and waits for what only a real database does
 
-LEASES = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+LEASES = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
+)
 
 
 def numbers(url: str) -> list[int]:

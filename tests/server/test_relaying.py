@@ -125,7 +125,7 @@ async def test_a_run_that_nobody_made_is_nobodys(postgres_url: str) -> None:
         async with house_in(postgres_url) as one, house_in(postgres_url) as two:
             for house in (one, two, one):
                 assert (await house.ask("GET", f"{POLL}?afterSequence=0")).status == 404
-                async with house.visit() as visitor:
+                async with house.visit(headers=[("Authorization", "Bearer dev:ada")]) as visitor:
                     assert (await visitor.closed())[0] == 4404
             await one.server.create_run(RUN)
             assert (await two.ask("GET", f"{POLL}?afterSequence=0")).status == 200
