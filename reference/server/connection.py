@@ -51,8 +51,8 @@ class Upgrades:
             identity = self._admission.identify_upgrade(websocket.head, run_id)
             try:
                 live = await self._runs.open(run_id)
-            except RemoteError:
-                if identity is None:
+            except RemoteError as error:
+                if identity is None and error.code is CloseCode.NO_SUCH_RUN:
                     await self._check_hello(run_id, websocket)
                 raise
             self._admission.check_still_open()
@@ -80,7 +80,7 @@ class Upgrades:
                 nursery.cancel_scope.cancel()
 
     async def _check_hello(self, run_id: str, websocket: ServerWebSocket) -> None:
-        """Before a client is told that a run cannot be had: who has no right to it must not learn that. Raises RemoteError."""
+        """Before a client is told that there is no such run: who has no right to it must not learn that. Raises RemoteError."""
         with trio.move_on_after(self._config.hello_timeout_s):
             hello = codec.decode_client_frame(await websocket.receive(), self._config.frame_bytes_max)
             if not isinstance(hello, frames.Hello):
