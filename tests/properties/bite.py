@@ -31,8 +31,8 @@ from tests.properties import shells, test_guarantees, test_shells, test_small_ma
 from tests.properties.bugs import BUGS, Bug, applied
 from tests.protocol import test_inbox, test_outbox
 
-EXAMPLES_MAX = 600
-SHRINK_S = 5.0
+EXAMPLES_MAX = 500
+SHRINK_S = 3.0
 CASES = Path(__file__).parent / "cases"
 BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
 _NAMES = {name.split("_")[1].upper(): name for name in dir(test_guarantees) if name.startswith("test_g")}

@@ -1,0 +1,86 @@
+"""`python -m tests.naive.page`: points the machines at the naive server, shrinks what it finds, writes docs/naive_server.md."""
+
+from pathlib import Path
+
+from hypothesis import HealthCheck, find, settings
+from hypothesis.errors import NoSuchExample
+
+from simulation.hostile.tape import Tape
+from simulation.sequence_diagram import sequence_diagram
+from simulation.strategies.machines import Deed, deeds, play_deeds
+from simulation.strategies.server_world import Violated
+
+from .naive_server import NaiveServer
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = 400
+SEARCH = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+SOUGHT = {
+    "G1": "What was missed comes by a second job, while live events flow already: they interleave on one connection.",
+    "G3": "A retry is a new message: a publish whose answer was lost stands in the log twice.",
+    "G11": "Accepted and shown before it is written down: after a crash the number belongs to another event.",
+    "G6": "A client knows more than the server that came back, and nothing tells it so: it waits for ever.",
+}
+HEAD = """# Somebody else's server
+
+`tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
+a little later, replays by a second job, and takes a retry for a new message. Here the deeds of `ServerMachine`
+(`simulation.strategies`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
+breaks is shrunk by Hypothesis to the fewest deeds that show it; `simulation/strategies/server_world.py` says what each deed is.
+
+This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
+"""
+
+
+def judged(chosen: list[Deed], tape: Tape | None = None) -> Violated | None:
+    """What the naive server breaks when this is done to it."""
+    try:
+        play_deeds(NaiveServer(), chosen, tape)
+    except Violated as violated:
+        return violated
+    return None
+
+
+def smallest(guarantee: str) -> list[Deed] | None:
+    """The smallest list of deeds that breaks it, as far as the search goes."""
+
+    def breaks(chosen: list[Deed]) -> bool:
+        violated = judged(chosen)
+        return violated is not None and violated.guarantee == guarantee
+
+    try:
+        return find(deeds(), breaks, settings=SEARCH)
+    except NoSuchExample:
+        return None
+
+
+def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
+    """One guarantee's part of the page; its diagram is written to `figures`."""
+    tape = Tape()
+    violated = judged(chosen, tape)
+    assert violated is not None
+    said = " · ".join(f"{deed} {argument:g}" if deed not in ("crash", "join") else deed for deed, argument in chosen)
+    if figures is not None:
+        figure = sequence_diagram(tape.without_pulse(), title=f"{guarantee}: {said}", rows_max=40)
+        figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
+    lines = "\n".join(list(tape.without_pulse().lines())[:40])
+    return (
+        f"\n## {guarantee}\n\n{SOUGHT[guarantee]}\n\nDeeds: {said}\n\nFound: {violated}\n\n"
+        f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```\n\n```text\n{lines}\n```\n"
+    )
+
+
+def page(found: dict[str, list[Deed]], figures: Path | None) -> str:
+    return HEAD + "".join(section(guarantee, chosen, figures) for guarantee, chosen in found.items())
+
+
+def main() -> None:
+    found = {guarantee: chosen for guarantee in SOUGHT if (chosen := smallest(guarantee)) is not None}
+    figures = DOCS / "naive_server"
+    figures.mkdir(exist_ok=True)
+    (DOCS / "naive_server.md").write_text(page(found, figures), encoding="utf-8")
+    print(f"{len(found)} guarantees broken: {', '.join(found)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Targeted search for slow recovery, long queues and many sends; `python -m tests.properties.targets` keeps the worst.
+
+Hypothesis is told how bad each example was (`target`) and climbs from the worst known. What it finds is written to `cases`, where
+`test_regressions` plays it for ever, and `steadywire replay` shows it.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, settings, target
+
+from reference.protocol.timers import NS_PER_S
+from simulation.hostile.case import Case
+from simulation.hostile.ground import Setup
+from simulation.hostile.settling import settle
+from simulation.hostile.steps import Step
+from simulation.hostile.tape import Tape
+from simulation.hostile.world import World
+from simulation.strategies import schedules, setups
+
+CASES = Path(__file__).parent / "cases"
+STEPS_MAX = 60
+
+
+def recovery_s(setup: Setup, schedule: list[Step]) -> float:
+    """How long after the last fault some client still began a new attempt to connect, in seconds: then it was back."""
+    tape = Tape()
+    world = World(setup, tape)
+    for step in schedule:
+        step.do(world)
+    since = world.now
+    tape.note("", "stop", since)
+    settle(world)
+    told = [
+        note.at for note in tape.notes if note.place.startswith("client") and note.words.startswith("opens") and note.at > since
+    ]
+    return (max(told, default=since) - since) / NS_PER_S
+
+
+def longest_queue(setup: Setup, schedule: list[Step]) -> float:
+    """The most messages that waited in one outbox after a step."""
+    world = World(setup)
+    longest = 0
+    for step in schedule:
+        step.do(world)
+        longest = max(longest, *(host.session.queued_messages for host in world.hosts))
+    return float(longest)
+
+
+def duplicates_sent(setup: Setup, schedule: list[Step]) -> float:
+    """How often a publish was sent again, over all clients."""
+    tape = Tape()
+    world = World(setup, tape)
+    for step in schedule:
+        step.do(world)
+    sent: dict[tuple[str, str], int] = {}
+    for message in tape.messages:
+        if message.words.startswith("publish #"):
+            key = (message.sender, message.words.split()[1])
+            sent[key] = sent.get(key, 0) + 1
+    return float(sum(count - 1 for count in sent.values()))
+
+
+MEASURES: dict[str, Callable[[Setup, list[Step]], float]] = {
+    "recovery_s": recovery_s,
+    "longest_queue": longest_queue,
+    "duplicates_sent": duplicates_sent,
+}
+
+
+def worst(measure: Callable[[Setup, list[Step]], float], examples: int) -> tuple[float, Setup, list[Step]]:
+    """The worst example that a search of that length finds; the same in every run."""
+    found: tuple[float, Setup, list[Step]] = (-1.0, Setup(), [])
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.target],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(setup=setups(), schedule=schedules())
+    def search(setup: Setup, schedule: list[Step]) -> None:
+        nonlocal found
+        value = measure(setup, schedule)
+        target(value)
+        if (value, -len(schedule)) > (found[0], -len(found[2])) and len(schedule) <= STEPS_MAX:
+            found = (value, setup, schedule)
+
+    search()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Search for the worst and keep it.")
+    parser.add_argument("--examples", type=int, default=300)
+    chosen = parser.parse_args()
+    for name, measure in MEASURES.items():
+        value, setup, schedule = worst(measure, chosen.examples)
+        case = Case(
+            name=f"worst {name.replace('_', ' ')}",
+            about=f"{value:g}, the most that {chosen.examples} examples of a targeted search came to",
+            found_by="python -m tests.properties.targets",
+            setup=setup,
+            schedule=tuple(schedule),
+        )
+        (CASES / f"worst_{name}.toml").write_text(case.to_toml(), encoding="utf-8")
+        print(f"{name}: {value:g} with {len(schedule)} steps")
+
+
+if __name__ == "__main__":
+    main()
