@@ -64,10 +64,16 @@ def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
         figure = sequence_diagram(tape.without_pulse(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
     lines = "\n".join(list(tape.without_pulse().lines())[:40])
-    return (
-        f"\n## {guarantee}\n\n{SOUGHT[guarantee]}\n\nDeeds: {said}\n\nFound: {violated}\n\n"
-        f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```\n\n```text\n{lines}\n```\n"
-    )
+    figure_of = f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```"
+    parts = [
+        f"\n## {guarantee}",
+        SOUGHT[guarantee],
+        f"Deeds: {said}",
+        f"Found: {violated}",
+        figure_of,
+        f"```text\n{lines}\n```\n",
+    ]
+    return "\n\n".join(parts)
 
 
 def page(found: dict[str, list[Deed]], figures: Path | None) -> str:
