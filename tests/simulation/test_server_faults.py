@@ -5,7 +5,9 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
+from reference.protocol.timers import ns
 from simulation.checkers import check
+from simulation.clock import ALARM, Call
 from simulation.faults import ClockStep, Fault, Outage, Pause, RollingDeploy, ServerRestart, SlowStore
 from simulation.scenario import ClientPart, Scenario, ServerPart, Workload
 from simulation.trace import (
@@ -27,7 +29,7 @@ from simulation.trace import (
     Trace,
     WaitAsked,
 )
-from simulation.world import Result, run
+from simulation.world import Result, World, run
 from tests.simulation.worlds import calm
 
 BUSY = Workload(graft_per_s=1, prune_per_s=0.5, flag_per_s=0.2, chat_per_s=1, cursor_per_s=0.5)
@@ -143,8 +145,16 @@ def test_a_rolling_deploy_takes_one_instance_after_the_other(balancing: str) -> 
     assert {wait.client for wait in waits} == {f"c-{n}" for n in range(6)}  # each instance in its turn
     per_turn = [sum(wait.at // 1_000_000_000 == at for wait in waits) for at in (5, 7, 9)]
     assert per_turn[0] == 2 if balancing == "least_connections" else sum(per_turn) >= 6
-    joins = [join.at / 1e9 for join in of(result, SessionJoined)]
-    assert not any(at > 5 and "refused" in loss.message for at in joins for loss in of(result, ConnectionLost))
+
+
+def test_an_instance_that_is_replaced_takes_nobody_until_it_is_back() -> None:
+    part = ServerPart(instances=3, go_away_retry_after_s=0.5, go_away_spread_s=0.5)
+    world = World(calm(6, faults=(RollingDeploy(at_s=5, duration_s=6),), server=part))
+    seen: list[tuple[int, ...]] = []
+    for at_s in (4.9, 6.9, 8.9, 10.9):  # before it, and at the end of each turn, when all are back somewhere
+        Call(world.clock, ns(at_s), ALARM, lambda _: seen.append(world.server.instances.connections))
+    world.run()
+    assert seen == [(2, 2, 2), (0, 3, 3), (3, 0, 3), (3, 3, 0)]
 
 
 def test_a_hard_deploy_resets_connections() -> None:
