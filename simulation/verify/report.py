@@ -100,6 +100,7 @@ def to_markdown(outcome: Outcome) -> str:
         before = ""
         for number in numbers:
             experiment, *others = row(number)
+            others[-1] += f" ({number.note})" if number.note else ""
             parts.append(f"| {'' if experiment == before else f'`{experiment}`'} | {' | '.join(others)} |")
             before = experiment
     return "\n".join(parts) + "\n"

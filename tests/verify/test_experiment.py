@@ -30,7 +30,7 @@ class Noise(Experiment):
 
 class Fails(Noise):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        if replication == 7:
+        if replication % 50 == 7:
             raise NotAsSetUp("the world stood still")
         return super().observe(seed, replication)
 
@@ -49,6 +49,23 @@ def test_what_is_right_agrees() -> None:
 
 def test_what_is_wrong_differs() -> None:
     assert verdicts(Noise(said=0.48)) == ["differs", "agrees"]
+    number, _ = verify([Noise(said=0.48)], seed=1, is_quick=True)
+    assert number.replications == 4 * 30
+    assert number.note.startswith("a second run; the first, of 30 replications, gave 0.")
+
+
+class UnluckyAtFirst(Noise):
+    """Right, but for the replications of the first quick run."""
+
+    def observe(self, seed: int, replication: int) -> dict[str, float]:
+        values = super().observe(seed, replication)
+        return {"mean": values["mean"] + (0.05 if replication < 30 else 0.0), "one": values["one"]}
+
+
+def test_a_chance_difference_is_gone_when_it_is_looked_at_again() -> None:
+    number, _ = verify([UnluckyAtFirst()], seed=1, is_quick=True)
+    assert number.verdict == "agrees"
+    assert "the first, of 30 replications, gave 0.5" in number.note
 
 
 def test_a_weak_comparison_fails_too() -> None:
@@ -69,7 +86,7 @@ def test_a_constant_that_is_wrong_differs() -> None:
 def test_one_replication_that_gave_nothing_is_enough_to_fail() -> None:
     mean, _ = verify([Fails()], seed=1)
     assert mean.verdict == "differs"
-    assert mean.note == "replication 7: the world stood still"
+    assert mean.note.startswith("replication 107: the world stood still; a second run")
 
 
 def test_experiments_share_no_draw() -> None:
