@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
@@ -17,8 +18,8 @@ from simulation.paths import (
     PeriodicAvailability,
     Tcp,
 )
-from simulation.scenario import ClientPart, FullJitter, Group, Scenario, Workload
-from simulation.strategies import fault_schedules, rich_paths
+from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.strategies import faults, rich_paths
 from simulation.trace import (
     AttemptMade,
     ConnectionLeft,
@@ -35,6 +36,8 @@ from simulation.world import World, run
 from tests.simulation.worlds import QUIET, calm
 
 LATENCY_S = 0.1
+RETRIES_TWICE = Path(latency_s=LATENCY_S, tcp=Tcp(retries=2))
+BUSY = Workload(graft_per_s=2, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
 
 
 def alone(*faults: Fault, config: ClientConfig | None = None, path: Path | None = None, **changes: object) -> Scenario:
@@ -131,6 +134,14 @@ def test_pings_keep_a_connection_alive_that_is_killed_when_idle() -> None:
     assert len(times(trace, AttemptMade, transport=Transport.WEBSOCKET)) == 1
 
 
+def test_what_comes_from_the_server_keeps_a_connection_alive_too() -> None:
+    path = Path(latency_s=LATENCY_S, middlebox=Middlebox(idle_timeout_s=5.0))
+    groups = (Group(name="c", path=path, workload=QUIET, arrive_within_s=0.0), Group(name="d", arrive_within_s=0.0))
+    config = ClientConfig(ack_interval_s=60.0)
+    trace = run(alone(config=config, horizon_s=20.0).replace(groups=groups, workload=BUSY)).trace
+    assert not [at for at in times(trace, PathTroubled) if at < 20.0]
+
+
 def test_a_connection_ends_at_its_greatest_age() -> None:
     path = Path(latency_s=LATENCY_S, middlebox=Middlebox(connection_age_max_s=4.0))
     trace = run(alone(path=path)).trace
@@ -147,10 +158,6 @@ def test_a_flapping_proxy_leads_to_polling() -> None:
 
 
 # One direction.
-
-
-RETRIES_TWICE = Path(latency_s=LATENCY_S, tcp=Tcp(retries=2))
-BUSY = Workload(graft_per_s=2, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
 
 
 def during(record: Delivered) -> bool:
@@ -264,7 +271,8 @@ def check_drawn(data: st.DataObject) -> None:
         groups=(Group(name="c", clients=3, path=path, availability=data.draw(st.none() | processes)),),
         availability=data.draw(st.none() | processes),
         workload=Workload(graft_per_s=0.3, prune_per_s=0.1, flag_per_s=0.1, chat_per_s=0.3, cursor_per_s=0.5),
-        faults=data.draw(fault_schedules(("c-0", "c-1"), 3)),
+        faults=tuple(data.draw(st.lists(faults(("c-0", "c-1")), max_size=3))),
+        server=ServerPart(instances=2),
         client=ClientPart(config=ClientConfig(fallback_after_failures=2), policy=FullJitter(1.0, 2.0, 5.0)),
         seed=data.draw(st.integers(0, 1000)),
     )
