@@ -41,7 +41,7 @@ def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str,
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", which="both", alpha=0.25)
-    axes.legend(frameon=False, ncols=len(figures), loc="upper center", bbox_to_anchor=(0.5, -0.12 - 0.25 / max(1, len(names))))
+    figure.legend(frameon=False, ncols=len(figures), loc="outside lower center")
     return figure
 
 
@@ -65,7 +65,7 @@ def distributions(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title(title, loc="left")
     axes.grid(which="both", alpha=0.2)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
     return figure
 
 
