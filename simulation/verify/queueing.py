@@ -88,7 +88,7 @@ class ServerQueue(Experiment):
         samples_s = np.arange(warm_up_s, warm_up_s + lasts_s, 1 / SAMPLES_PER_S)[1:]
         return {
             "mean wait": sum(record.waited_s for record in work) / jobs,
-            "busy share": sum(record.busy_s for record in work) / lasts_s,
+            "busy share": sum(record.busy_s for record in work) * NS_PER_S / (work[-1].at - begins),
             "waiting (Little)": float(np.mean(_lengths_at(trace, "work queue", samples_s))),
         }
 

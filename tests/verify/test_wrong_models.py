@@ -103,7 +103,7 @@ def test_exponential_service_in_place_of_constant(verify: Verify, monkeypatch: p
         return ns(-self._law.mean * math.log1p(-self._draws.uniform(f"{self._kind}/{client}", index)))
 
     monkeypatch.setattr(Cost, "of", exponential)
-    exit_code, complaints = verify(ServerQueue(law="constant", load=0.5), ServerQueue(law="exponential", load=0.5))
+    exit_code, complaints = verify(ServerQueue(law="constant", load=0.5, frames=300))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: queues: ServerQueue(law=constant, ")
 
@@ -117,7 +117,7 @@ def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatc
         return taken_at
 
     monkeypatch.setattr(Listener, "take", hasty)
-    exit_code, complaints = verify(Accepting(clients=40, spread_s=0.4, accepts_per_s=40.0))
+    exit_code, complaints = verify(Accepting(clients=20, spread_s=0.2, accepts_per_s=40.0))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: herd: Accepting(")
 
@@ -145,11 +145,11 @@ def test_syns_at_other_times(verify: Verify, monkeypatch: pytest.MonkeyPatch) ->
     assert all_start_with(complaints, "differs: tcp: Dialling(")
 
 
-def test_an_outbox_that_holds_one_message_more(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outbox_that_holds_twice_as_much(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = Outbox.__init__
 
     def roomier(self: Outbox, messages_max: int, *others: Any) -> None:
-        begin(self, messages_max + 1, *others)
+        begin(self, 2 * messages_max, *others)
 
     monkeypatch.setattr(Outbox, "__init__", roomier)
     exit_code, complaints = verify(OverflowInAnOutage(limit=5, messages_per_s=2.0, outage_mean_s=5.0))
