@@ -292,7 +292,7 @@ def replay(file: Path, *, notebook: Path | None = None, everything: Annotated[bo
     Parameters
     ----------
     file
-        A case (tests/properties/cases) or a scenario (docs/scenarios), TOML.
+        A case (tests/properties/cases) or a scenario, TOML.
     notebook
         Write a notebook that plays the same and draws the sequence diagram.
     everything

@@ -136,8 +136,9 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                     )
                 )
             case PublishAccepted(ticket=ticket, sequence_number=number, duplicate=duplicate):
+                where = outcome.epoch or entered
                 trace.add(
-                    Accepted(at=now, client=client, ticket=ticket, epoch=entered, sequence_number=number, duplicate=duplicate)
+                    Accepted(at=now, client=client, ticket=ticket, epoch=where, sequence_number=number, duplicate=duplicate)
                 )
             case PublishFailed():
                 trace.add(

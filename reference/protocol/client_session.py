@@ -273,7 +273,7 @@ class ClientSession:
             case frames.Cursors():
                 self._desk.outcomes += self._receiving.roster.cursors(frame)
             case frames.Accepted() | frames.Rejected():
-                self._sending.receive(frame, now)
+                self._sending.receive(frame, now, epoch=self._receiving.inbox.epoch)
             case frames.Heartbeat():
                 self._receiving.heartbeat(frame.head, now)
             case frames.Pong():
@@ -304,10 +304,10 @@ class ClientSession:
         match answer:
             case frames.PollAnswer():
                 self._receive_poll(answer, now)
-            case frames.PublishAnswer(results=results):
+            case frames.PublishAnswer(results=results, epoch=epoch):
                 if self._links.lane.publish_answered():
                     for result in results:
-                        self._sending.receive(result, now)
+                        self._sending.receive(result, now, epoch=epoch)
             case frames.RequestFailed():
                 self._links.request_failed(answer, now)
             case _:

@@ -315,9 +315,11 @@ class PublishRequest(Frame, frozen=True, tag="publishMany", kw_only=True):
 
 
 class PublishAnswer(Frame, frozen=True, tag="published"):
-    """One result for each message, in their order."""
+    """One result for each message, in their order. epoch: of the history in which the accepted ones stand, which a client that
+    polls may not have heard of yet."""
 
     results: tuple[Accepted | Rejected, ...]
+    epoch: Id | None = None
 
 
 RequestKind = Literal["poll", "publishMany"]

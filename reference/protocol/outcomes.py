@@ -40,11 +40,13 @@ class ResetReceived(msgspec.Struct, frozen=True):
 
 
 class PublishAccepted(msgspec.Struct, frozen=True):
-    """The publish with this ticket is durable under this number."""
+    """The publish with this ticket is durable under this number, in the history of this epoch: over HTTP that may be one of which
+    the session is told only by its next poll. None: the server did not say."""
 
     ticket: int
     sequence_number: int
     duplicate: bool
+    epoch: str | None = None
 
 
 class PublishFailed(msgspec.Struct, frozen=True):

@@ -64,14 +64,14 @@ class Requests:
             self._gathering.move_cursor(user_id, request.cursor, now)
         for message in request.messages:
             self._sequencer.publish(request.client_id, user_id, message, connection.connection_id, now)
-        return None if request.messages else frames.PublishAnswer(())
+        return None if request.messages else frames.PublishAnswer((), self._log.epoch)
 
     def settled(self, connection: Connection, answer: Answer) -> frames.PublishAnswer | None:
         """One message of a publish request has its answer."""
         connection.results[answer.client_sequence] = answer
         if len(connection.results) < len(connection.expected):
             return None
-        return frames.PublishAnswer(tuple(connection.results[number] for number in connection.expected))
+        return frames.PublishAnswer(tuple(connection.results[number] for number in connection.expected), self._log.epoch)
 
     def take_waiting(self, now: int) -> list[tuple[Connection, frames.PollAnswer]]:
         """There is something to read: all polls that waited, with their answers."""

@@ -88,14 +88,14 @@ class Sending:
         self._cursor_is_told = True
         return messages, self._cursor
 
-    def receive(self, result: frames.Accepted | frames.Rejected, now: int) -> None:
-        """The server's answer to one message, over either transport."""
+    def receive(self, result: frames.Accepted | frames.Rejected, now: int, *, epoch: str | None) -> None:
+        """The server's answer to one message, over either transport; `epoch`: of the history that it speaks of."""
         number = result.client_sequence
         if isinstance(result, frames.Accepted):
             message = self.outbox.accepted(number)
             if message is not None:
                 self._record.accepted += 1
-                self._desk.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate))
+                self._desk.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))
         elif result.retryable:
             self._put_off(result, now)
         else:

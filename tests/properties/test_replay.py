@@ -14,7 +14,7 @@ from simulation.hostile.tape import Tape
 from simulation.sequence_diagram import sequence_diagram
 
 CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
-SCENARIO = Path(__file__).parents[2] / "docs" / "scenarios" / "elevator.toml"
+SCENARIO = Path(__file__).parents[2] / "simulation" / "library" / "elevator.toml"
 
 
 def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:
