@@ -27,9 +27,9 @@ from simulation.scenario import Scenario
 from simulation.strategies import schedules, setups
 from tests.fuzz import test_front_door
 from tests.parity import test_drawn
-from tests.properties import shells, test_guarantees, test_shells, test_small_machines
+from tests.properties import shells, test_g13_tail, test_guarantees, test_shells, test_small_machines
 from tests.properties.bugs import BUGS, Bug, applied
-from tests.protocol import test_inbox, test_outbox
+from tests.protocol import test_fan_out, test_inbox, test_outbox, test_presence, test_sequencer
 
 EXAMPLES_MAX = 500
 SHRINK_S = 3.0
@@ -81,6 +81,9 @@ def _nets() -> dict[str, Net]:
         "link": ("", {"setup": setups(), "schedule": schedules()}, over_the_link),
         "outbox": _net(test_outbox.test_the_outbox_behaves_like_the_model),
         "inbox": _net(test_inbox.test_events_are_handed_over_in_order_each_once),
+        "fan out": _net(test_fan_out.test_each_reader_is_given_everything_in_order_once),
+        "sequencer": _net(test_sequencer.test_every_publish_is_numbered_once_and_all_its_copies_get_one_answer),
+        "presence": _net(test_presence.test_every_roster_agrees_with_the_attendance_once_it_was_told),
         "long": _net(small.test_g7_bounds_of_a_client_that_publishes_all_day),
         "polling": _net(small.test_g6_recovery_polling_carries_publishes_too),
         "backoff": _net(small.test_g10_manners_no_two_clients_come_back_together),
@@ -89,6 +92,8 @@ def _nets() -> dict[str, Net]:
         "codec": _net(small.test_g7_bounds_a_frame_is_measured_in_bytes),
         "store": _net(small.test_g11_durability_a_store_gives_back_what_it_took),
         "parity": ("test_drawn_faults_on_websockets", *_net(test_drawn.test_drawn_faults_on_websockets)[1:]),
+        "fallback": _net(test_drawn.test_drawn_faults_on_clients_that_fall_back),
+        "tail": _net(test_g13_tail.test_g13_tail),
         "trio": ("test_g.._on_trio", {"scenario": shells.scenarios_for_shells()}, shells.judge_everything),
         "slow reader": _net(test_shells.test_g1_order_for_a_slow_reader),
         "bad disk": _net(test_shells.test_g3_once_on_a_bad_disk),

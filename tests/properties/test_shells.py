@@ -9,7 +9,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.client import connect
+from reference.client import Received, connect
+from reference.protocol import frames
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import Event
@@ -108,6 +109,22 @@ def join(server: Server, name: str, capacity_bytes: int | None = None, **options
     )
 
 
+@dataclass
+class WireTap:
+    """What each connection brought: events without a gap, whatever the inbox would make of one."""
+
+    last: dict[int, int] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+
+    def __call__(self, now: int, what: object) -> None:
+        if isinstance(what, Received) and isinstance(what.frame, frames.Events):
+            numbers = [event.sequence_number or 0 for event in what.frame.events]
+            before = self.last.get(what.connection_id)
+            if before is not None and numbers and numbers[0] != before + 1:
+                self.gaps.append(f"{numbers[0]} after {before}")
+            self.last[what.connection_id] = numbers[-1] if numbers else before or 0
+
+
 async def read(client, reader: Reader, pauses: Sequence[float] = ()) -> None:  # type: ignore[no-untyped-def]
     waits = list(pauses)
     async for event in client:
@@ -137,12 +154,12 @@ def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bu
     async def play() -> None:
         store = BadDisk()
         await store.create_run(RUN_ID, "E1")
-        slow, quick = Reader(), Reader()
+        slow, quick, tap = Reader(), Reader(), WireTap()
         async with (
             serve(store) as server,
             trio.open_nursery() as nursery,
             join(server, "ada") as ada,
-            join(server, "ben", capacity_bytes, outcomes_waiting_max=waiting_max) as ben,
+            join(server, "ben", capacity_bytes, outcomes_waiting_max=waiting_max, tap=tap) as ben,
         ):
             nursery.start_soon(read, ada, quick)
             nursery.start_soon(read, ben, slow, pauses)
@@ -155,6 +172,7 @@ def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bu
             for reader in (quick, slow):
                 await until(reader, sum(bursts))
                 assert reader.numbers == list(range(1, sum(bursts) + 1))
+            assert not tap.gaps, tap.gaps[0]
             nursery.cancel_scope.cancel()
 
     in_virtual_time(play)

@@ -2,6 +2,7 @@
 
 import statistics
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -131,7 +132,10 @@ def test_g11_durability_a_store_gives_back_what_it_took(history: list, cuts: set
             taken = model.now.snapshot(snapshot) if snapshot <= last else None
             batch = Append(RUN_ID, "E1", entries, taken, 1)
             assert await store.append([batch]) == [None]
-            assert await store.append([batch]) != [None], "the same batch again does not follow"
+            for after, sequence in ((2, 1), (1, 0)):  # a hole in the numbers; a number of its client that it has
+                wrong = msgspec.structs.replace(piece[-1], sequence_number=last + after)
+                entry = LogEntry(wrong, entries[-1].client_id, entries[-1].client_sequence + sequence)
+                assert await store.append([Append(RUN_ID, "E1", (entry,), None, 1)]) != [None], "it does not follow"
             if taken is not None:
                 model.snapshot = taken
             model.oldest = 1
