@@ -217,7 +217,7 @@ BUGS: tuple[Bug, ...] = (
         "return min(cap_s, base_s)",
         net="backoff",
     ),
-    Bug("a dead line is never noticed", "protocol.pulse", "return math.inf if dead_s is None else dead_s", "return math.inf"),
+    Bug("a dead line is never noticed", "protocol.pulse", "return self._has_come(due.dead_s) or self._arm(due, now)", "return False"),
     Bug(
         "latency is the difference of two clocks",
         "protocol.client_session",
@@ -275,7 +275,6 @@ BUGS: tuple[Bug, ...] = (
     Bug("the application is given the newest first", "client.mailbox", "popitem(last=False)", "popitem(last=True)", net="slow reader"),
     # The shell of the server.
     Bug("live events overtake a replay", "protocol.fan_out", "self._lagging[connection_id] = Lagging(after, seen)\n\n    def remove", "self._current[connection_id] = None\n\n    def remove", design=True),
-    Bug("a batch that a socket refuses is dropped", "server.peers", "while not self.push(data):", "if not self.push(data):", net="slow reader"),
     Bug("a commit that failed counts as stored", "server.live_run", "elif error is None:", "elif True:", net="bad disk"),
     Bug(
         "the user is whoever a header names",
