@@ -33,11 +33,13 @@ def test_every_field_of_a_frame_varies(frame_type: type[msgspec.Struct]) -> None
             find(drawn, lambda frame, field=field: getattr(frame, field.name) != field.default, settings=_AS_DRAWN)
 
 
+@pytest.mark.slow
 def test_schedules_are_long_and_shrink_to_nothing() -> None:
     assert len(find(strategies.schedules(), lambda schedule: len(schedule) >= 30, settings=_AS_DRAWN)) >= 30
     assert find(strategies.schedules(), lambda _: True, settings=_SHRUNK) == []
 
 
+@pytest.mark.slow
 def test_a_schedule_shrinks_to_the_one_step_that_matters() -> None:
     def crashes(schedule: list[steps.Step]) -> bool:
         return any(isinstance(step, steps.Crash) for step in schedule)
