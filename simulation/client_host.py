@@ -34,6 +34,7 @@ Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], No
 """Told of every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
 CONNECTIONS_MAX = 64
 """Of one client that either end still has, half-open ones that nobody has given up yet included."""
+_REQUESTS = (frames.PollRequest, frames.PublishRequest)
 _LEFT = Ending(None, "the client has left")
 
 
@@ -243,7 +244,7 @@ class ClientHost:
             self._listen(self.name, self._clock.now, "sent", connection_id, frame)
         # Without a bottleneck nobody asks for the size of what a client sends.
         size_bytes = encoded_bytes(frame) if self._has_bottleneck else 0
-        if isinstance(frame, frames.PollRequest | frames.PublishRequest):
+        if isinstance(frame, _REQUESTS):
             self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
             return
         link = self._websocket

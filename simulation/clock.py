@@ -11,6 +11,7 @@ fault cannot stop what is already there.
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from heapq import heappush
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -31,6 +32,9 @@ class Clock(simpy.Environment):
         super().__init__(initial_time=0)
         self.newest: Call | None = None
         """The call that was scheduled last."""
+        self.entries: list[tuple[int, EventPriority, int, Any]] = self._queue
+        self.numbers: Iterator[int] = self._eid
+        """SimPy's heap of (time, order, number, event), and what numbers its entries, for `Call`."""
 
     def wake(self, at: int, function: "Callable[[Call], None]") -> None:
         """A Call at an ARRIVAL, without an argument. If the call before was for the same moment, both share one event of SimPy's:
@@ -72,7 +76,8 @@ class Call:
         self.argument = argument
         self.shared_at = -1
         clock.newest = self
-        clock.schedule(self, order, at - clock.now)  # type: ignore[arg-type] # all of an event that the queue asks for
+        # What Environment.schedule does, from a time and not from a delay: there is one of these for all that happens.
+        heappush(clock.entries, (at, order, next(clock.numbers), self))
 
 
 class Deadlines(Protocol):

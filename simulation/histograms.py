@@ -19,7 +19,7 @@ LEAST, MOST = 1e-9, 1e7
 class LogHistogram:
     """Counts of values from 0 to `MOST`. `relative_error`: of every quantile that is read, from 0.0001 to 0.5."""
 
-    __slots__ = ("_counts", "_scale", "_total", "count", "largest", "relative_error", "smallest")
+    __slots__ = ("_bucket", "_counts", "_last", "_scale", "_total", "count", "largest", "relative_error", "smallest")
 
     def __init__(self, relative_error: float = RELATIVE_ERROR) -> None:
         if not 0.0001 <= relative_error <= 0.5:
@@ -28,6 +28,8 @@ class LogHistogram:
         self._scale = 1 / math.log((1 + relative_error) / (1 - relative_error))
         self._counts: dict[int | None, int] = {}  # None: 0
         self._total = 0.0
+        self._last = -1.0
+        self._bucket: int | None = None  # of the last value
         self.count = 0
         self.smallest: float | None = None
         self.largest: float | None = None
@@ -36,7 +38,10 @@ class LogHistogram:
         """Count a value. Raises ValueError if it is negative or not a number."""
         if not value >= 0:
             raise ValueError(f"{value} has no place in a histogram of what cannot be negative")
-        bucket = None if value < LEAST else math.ceil(math.log(min(value, MOST)) * self._scale)
+        if value != self._last:  # many clients on equal lines wait equally long
+            self._last = value
+            self._bucket = None if value < LEAST else math.ceil(math.log(min(value, MOST)) * self._scale)
+        bucket = self._bucket
         self._counts[bucket] = self._counts.get(bucket, 0) + times
         self.count += times
         self._total += value * times

@@ -111,13 +111,22 @@ class Lane:
         index = self._pushed
         self._pushed = index + 1
         self.bytes_held += size_bytes
-        self.pushed_at = now = self._clock.now
+        clock = self._clock
+        self.pushed_at = now = clock.now
         if self._holds or self._resumes_at is not None:
             arrives_at = _LOST
             self._fall_silent(now)
         elif (transit := self._transit).way.is_plain:  # as Transit.send, without asking for what most paths do not have
-            left_at = transit.left_at = max(now + after, transit.left_at)
+            left_at = now + after
+            if left_at < transit.left_at:
+                left_at = transit.left_at
+            transit.left_at = left_at
             arrives_at = left_at + transit.way.latency
+            if not self._things and not self._stalls and self._waking_at is None:  # as _wake_at_first, in the same way
+                self._things.append((arrives_at, size_bytes, index, function, argument))
+                self._waking_at = arrives_at
+                clock.wake(arrives_at, self._wake)
+                return
         else:
             arrives_at = self._send(size_bytes, index, now + after)
         things = self._things

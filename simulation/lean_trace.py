@@ -8,9 +8,11 @@ judged as ever; `checkers` says of the rest that it was not kept. `finish` adds 
 from collections.abc import Callable
 from typing import Any
 
+from reference.protocol.events import Event
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.histograms import LogHistogram
 from simulation.measured import ClientMeasured, Measured, MessagesMeasured
+from simulation.publishes import publish_id_of
 from simulation.trace import (
     Accepted,
     AnswerGiven,
@@ -64,7 +66,7 @@ class LeanTrace(Trace):
         self._published_at: dict[str, int] = {}
         self._latency, self._answer, self._round_trip = LogHistogram(), LogHistogram(), LogHistogram()
         self._measured_publishes = self._forgotten = self._answered_twice = 0
-        self._delivered = self._snapshots = self._resets = self._checked = 0
+        self._delivered = self._snapshots = self._resets = 0
         self._out_of_order = self._gaps = self._silent_epochs = 0
         self._head: tuple[str | None, int] = (None, 0)
         """The highest number of the newest history that anyone has seen."""
@@ -103,7 +105,7 @@ class LeanTrace(Trace):
                 delivered=self._delivered,
                 snapshots=self._snapshots,
                 resets=self._resets,
-                order_checked=self._checked,
+                order_checked=self._delivered,
                 out_of_order=self._out_of_order,
                 gaps=self._gaps,
                 silent_epochs=self._silent_epochs,
@@ -150,22 +152,32 @@ class LeanTrace(Trace):
 
     # What a client was given.
 
+    def deliver(self, client: str, epoch: str | None, number: int, event: Event, now: int) -> None:
+        self._count_delivered(client, epoch, number, publish_id_of(event.data), now)
+
     def _take_delivered(self, record: Delivered) -> None:
-        client, number = self._client(record.client), record.sequence_number
+        self._count_delivered(record.client, record.epoch, record.sequence_number, record.publish_id, record.at)
+
+    def _count_delivered(self, name: str, epoch: str | None, number: int, publish_id: str | None, at: int) -> None:
+        client = self._client(name)
         self._delivered += 1
-        self._checked += 1
-        if client.epoch == record.epoch:
+        if client.epoch == epoch:
             if number <= client.position:
                 self._out_of_order += 1
             elif number > client.position + 1:
                 self._gaps += 1
         elif client.epoch is not None:
             self._silent_epochs += 1
-        self._move(client, record.epoch, number, record.at)
-        self._seen(record.epoch, number)
-        published_at = self._published_at.get(record.publish_id or "")
+        if client.epoch == epoch and client.mark == self._marks and client.reached_at is not None and number > client.position:
+            client.position = number  # as `_move` of one that has reached the mark and goes on
+        else:
+            self._move(client, epoch, number, at)
+        newest, head = self._head
+        if epoch != newest or number > head:
+            self._seen(epoch, number)
+        published_at = None if publish_id is None else self._published_at.get(publish_id)
         if published_at is not None:
-            self._latency.add((record.at - published_at) / NS_PER_S)
+            self._latency.add((at - published_at) / NS_PER_S)
 
     def _take_snapshot(self, record: SnapshotTaken | ResetTaken) -> None:
         if isinstance(record, SnapshotTaken):

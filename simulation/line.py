@@ -84,9 +84,9 @@ class Line:
         return self.blocks[-1] if self.blocks else self.path.middlebox.upgrades
 
     def saw(self, link: "Link", way: Way, moment: Moment, frame: frames.Frame) -> None:
-        """A frame leaves one end of a connection, or arrives at the other."""
-        if self.watch is not None:
-            self.watch(link, self.client, way, moment, frame)
+        """A frame leaves one end of a connection, or arrives at the other. Only for a line with a `watch`."""
+        assert self.watch is not None, "whoever calls this for each frame has looked"
+        self.watch(link, self.client, way, moment, frame)
 
     def note_trouble(self, what: PathTrouble) -> None:
         """The path has done something to a connection by itself."""

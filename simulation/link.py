@@ -200,7 +200,8 @@ class Link(abc.ABC):
 
     def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
         """`after`: as in Lane.push."""
-        self.line.saw(self, "down", "sent", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)
 
     # What the kernels do.

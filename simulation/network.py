@@ -80,7 +80,8 @@ class WebSocketLink(Link):
             self.cut()
 
     def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
-        self.line.saw(self, "up", "sent", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "sent", frame)
         self._up.push(self._frame_at_server, frame, size_bytes)
 
     def _connected_at_client(self) -> None:
@@ -117,7 +118,8 @@ class WebSocketLink(Link):
             self._client.connection_opened(self._connection_id)
 
     def _frame_at_server(self, frame: frames.Frame) -> None:
-        self.line.saw(self, "up", "arrived", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "arrived", frame)
         if self._server_hears() and self._server is not None and self.server_id is not None:
             self._server.frame_arrived(self.server_id, frame)
 
@@ -127,7 +129,8 @@ class WebSocketLink(Link):
             self._client.bytes_arrived(self._connection_id)
 
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        self.line.saw(self, "down", "arrived", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "arrived", frame)
         if self._is_waited_for:
             self._tell_server_of_room()
         if self._client_hears():
@@ -162,7 +165,8 @@ class HttpLink(Link):
         """Send a request, once the connection stands."""
         assert self.request is None, "one request at a time"
         self.request = request
-        self.line.saw(self, "up", "sent", request)
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "sent", request)
         if self._waits_for_connection:
             self._waiting_bytes = size_bytes
         else:
@@ -174,14 +178,16 @@ class HttpLink(Link):
             self._up.push(self._request_at_server, self.request, self._waiting_bytes)
 
     def _request_at_server(self, request: frames.RequestFrame) -> None:
-        self.line.saw(self, "up", "arrived", request)
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "arrived", request)
         if self._server_hears() and self._server is not None:
             self._server.request_arrived(self, request)
 
     def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
         """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Lane.push."""
         self.server_id = None
-        self.line.saw(self, "down", "sent", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)
         self._clear_up()
 
@@ -190,7 +196,8 @@ class HttpLink(Link):
             self._client.bytes_of_answer_arrived(self)
 
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        self.line.saw(self, "down", "arrived", frame)
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "arrived", frame)
         self.request = None
         if self._client_hears():
             self._client.request_answered(self, frame)

@@ -35,7 +35,6 @@ from simulation.trace import (
     ConnectionLeft,
     ConnectionLost,
     CursorSeen,
-    Delivered,
     EntryStored,
     Failed,
     LogStored,
@@ -123,18 +122,8 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                 number = outcome.sequence_number
                 if number is None:
                     _record_latest_value(trace, client, outcome, now)
-                    continue
-                trace.add(
-                    Delivered(
-                        at=now,
-                        client=client,
-                        epoch=entered,
-                        sequence_number=number,
-                        event_type=outcome.event_type,
-                        user_id=outcome.user_id,
-                        data=outcome.data,
-                    )
-                )
+                else:
+                    trace.deliver(client, entered, number, outcome, now)
             case PublishAccepted(ticket=ticket, sequence_number=number, duplicate=duplicate):
                 where = outcome.epoch or entered
                 trace.add(
@@ -173,12 +162,15 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                 raise AssertionError(f"{outcome!r} is no outcome of a client session")
 
 
+_REQUESTS = frozenset({frames.PollRequest, frames.PublishRequest})
+
+
 def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], now: int) -> None:
     """What the driver of `client` was asked to do with its connections."""
     for action in actions:
         match action:
             case Send(connection_ids=connection_ids, frame=frame):
-                if isinstance(frame, frames.PollRequest | frames.PublishRequest):
+                if type(frame) in _REQUESTS:
                     request = "poll" if isinstance(frame, frames.PollRequest) else "publishMany"
                     trace.add(RequestMade(at=now, client=client, connection_id=connection_ids[0], request=request))
             case Open(connection_id=connection_id, transport=transport):

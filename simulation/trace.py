@@ -27,6 +27,7 @@ from pathlib import Path as FilePath
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.events import Event
 from simulation.trace_records import (
     FORMAT_VERSION,
     Accepted,
@@ -149,6 +150,21 @@ class Trace:
 
     def enter_epoch(self, client: str, epoch: str | None) -> None:
         self._epochs[client] = epoch
+
+    def deliver(self, client: str, epoch: str | None, number: int, event: Event, now: int) -> None:
+        """A sequenced event was handed to the application. One of these comes for each client and event, so a trace that keeps
+        nothing of it can do without the record."""
+        self.add(
+            Delivered(
+                at=now,
+                client=client,
+                epoch=epoch,
+                sequence_number=number,
+                event_type=event.event_type,
+                user_id=event.user_id,
+                data=event.data,
+            )
+        )
 
     def finish(self, now: int) -> None:
         """Nothing more will happen; only what the store holds is still to be added."""

@@ -28,7 +28,7 @@ class Appending:
 
     def take(self) -> Append | None:
         """The next batch, if there is one and it may go."""
-        if self._under_way is None and (RunTimer.GATHER, THE_RUN) not in self._desk.timers:
+        if self._under_way is None and self._sequencer.has_append and (RunTimer.GATHER, THE_RUN) not in self._desk.timers:
             self._under_way = self._sequencer.take_append()
             return self._under_way
         return None

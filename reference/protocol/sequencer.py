@@ -146,6 +146,11 @@ class Sequencer:
             return
         self._take(publisher, client_id, publish, connection_id, now)
 
+    @property
+    def has_append(self) -> bool:
+        """Whether anything has been numbered since the last `take_append`."""
+        return bool(self._to_append)
+
     def take_append(self) -> Append | None:
         """What has been numbered since the last call, to be made durable."""
         if not self._to_append:
