@@ -249,7 +249,7 @@ class ClientHost:
             return
         link = self._websocket
         if link is not None and connection_id == self._websocket_id:
-            link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True))
+            link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True) if size_bytes else 0)
 
     def _idle_link(self, connection_id: int) -> HttpLink:
         pool = self._pool

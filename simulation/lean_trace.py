@@ -159,7 +159,7 @@ class LeanTrace(Trace):
         self._count_delivered(record.client, record.epoch, record.sequence_number, record.publish_id, record.at)
 
     def _count_delivered(self, name: str, epoch: str | None, number: int, publish_id: str | None, at: int) -> None:
-        client = self._client(name)
+        client = self._clients.get(name) or self._client(name)
         self._delivered += 1
         if client.epoch == epoch:
             if number <= client.position:

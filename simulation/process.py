@@ -202,9 +202,10 @@ class Process(Pump):
     def _receive(self, received: tuple[int, frames.Frame]) -> None:
         connection_id, frame = received
         self._host.frames += 1
-        self._run.receive_frame(connection_id, frame, self._now())
+        run = self._run
+        run.receive_frame(connection_id, frame, self._now())
         self._pump()
-        if self._run.is_lagging(connection_id):
+        if run.is_lagging(connection_id):
             self._catch_up(connection_id)
 
     def _lose(self, connection_id: int) -> None:

@@ -107,9 +107,10 @@ class World:
         self._frames = FrameRecorder(self.trace.add, lambda: clock.now, words_of) if scenario.record_frames else None
         self._last_sampled: dict[tuple[str, str], int] = {}
         self._epochs = 1
-        for group in scenario.groups:
-            for name in group.client_names:
-                self._add_client(name, group)
+        with few_collections():
+            for group in scenario.groups:
+                for name in group.client_names:
+                    self._add_client(name, group)
 
     @property
     def frames(self) -> int:

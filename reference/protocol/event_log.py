@@ -67,10 +67,10 @@ class EventLog:
         """The events that follow on `after`, up to both limits but at least one if there is any."""
         assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is told so before it reads"
         start = after - self._base
-        end = start
+        end, end_max, sizes = start, min(len(self._events), start + events_max), self._sizes
         size = 0
-        while end < len(self._events) and end - start < events_max:
-            size += self._sizes[end]
+        while end < end_max:
+            size += sizes[end]
             if size > bytes_max and end > start:
                 break
             end += 1

@@ -120,6 +120,8 @@ class Pulse:
         for timer, wait_s in ((Timer.PING, due.ping_s), (Timer.PONG, due.dead_s)):
             if wait_s is None:
                 timers.cancel(timer)
-            elif timers.deadline_of(timer) != now + ns(wait_s):
-                timers.set(timer, now + ns(wait_s))
+                continue
+            deadline = now + ns(wait_s)
+            if timers.deadline_of(timer) != deadline:
+                timers.set(timer, deadline)
         return False
