@@ -133,7 +133,7 @@ class WebSocketLink(Link):
             self.line.saw(self, "down", "arrived", frame)
         if self._is_waited_for:
             self._tell_server_of_room()
-        if self._client_hears():
+        if not (self._client_is_gone or self._client_timed_out) or self._client_hears():
             self._client.frame_arrived(self._connection_id, frame)
 
     def _tell_client_of_end(self, ending: Ending) -> None:

@@ -165,8 +165,11 @@ class ClientSession:
                 self._receive_on_websocket(frame, now)
             elif connection_id == self._links.lane.connection_id:
                 self._receive_answer(frame, now)
-            self._send_waiting(now)
-            self.handle_timeout(now)
+            # Most frames leave nothing to send and come before any timer: then there is no need to call.
+            if not self._sending.is_empty:
+                self._send_waiting(now)
+            if (first := self._timers.first) is None or first <= now:
+                self.handle_timeout(now)
         except RemoteError as error:
             self.receive_nonsense(connection_id, error, now)
 
@@ -277,8 +280,7 @@ class ClientSession:
             case frames.Heartbeat():
                 self._receiving.heartbeat(frame.head, now)
             case frames.Pong():
-                is_answer = self._pulse.pong(frame.nonce, now)
-                if is_answer and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
+                if self._pulse.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
                     self._links.proven(now)
             case frames.Expiring():
                 self._links.token_expires()

@@ -108,7 +108,8 @@ class Receiving:
         self._check_history()
         deliver, gap = self._take_events(events)
         if deliver:
-            self._desk.timers.cancel(Timer.TAIL)
+            if Timer.TAIL in self._desk.timers.deadlines:
+                self._desk.timers.cancel(Timer.TAIL)
             if self._known_head > self.inbox.last:
                 self.head_is(self._known_head, now)
         return gap
@@ -141,7 +142,7 @@ class Receiving:
 
     def bytes_came(self, now: int) -> None:
         """A large frame may be on its way: give it time, unless it is certain that the missing events are not in it."""
-        if Timer.TAIL in self._desk.timers and not self._is_tail_certain:
+        if Timer.TAIL in self._desk.timers.deadlines and not self._is_tail_certain:
             self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
 
     def head_is(self, head: int, now: int) -> None:
@@ -154,7 +155,7 @@ class Receiving:
     def ack_due(self, now: int) -> bool:
         """Whether to acknowledge at once; otherwise a timer sees to it."""
         unacknowledged = self.inbox.last - self._acked
-        if unacknowledged < self._desk.config.ack_events and Timer.ACK in self._desk.timers:
+        if unacknowledged < self._desk.config.ack_events and Timer.ACK in self._desk.timers.deadlines:
             return False
         if not self.may_ack:
             return False

@@ -88,55 +88,59 @@ class Timers(Generic[K]):
 
 class FewTimers(Generic[K]):
     """The same for a machine with a handful of timers: one small table, and no heap. The first deadline is looked for when it is
-    asked for and not known. There is one of these for each client, so it is small."""
+    asked for and not known. There is one of these for each client, so it is small.
 
-    __slots__ = ("_count", "_deadlines", "_first")
+    Both attributes are there to be read, for each frame that comes asks for them. deadlines: by key, each with a number.
+    first: when the first expires, None if that is not known or there is none.
+    """
+
+    __slots__ = ("_count", "deadlines", "first")
 
     def __init__(self) -> None:
-        self._deadlines: dict[K, tuple[int, int]] = {}
+        self.deadlines: dict[K, tuple[int, int]] = {}
         self._count = 0
-        self._first: int | None = None  # None: not known, or there is none
+        self.first: int | None = None
 
     def set(self, key: K, deadline: int) -> None:
         """As Timers.set."""
-        entry, first = self._deadlines.get(key), self._first
+        entry, first = self.deadlines.get(key), self.first
         self._count += 1
-        self._deadlines[key] = (deadline, self._count)
+        self.deadlines[key] = (deadline, self._count)
         if first is None or (entry is not None and entry[0] == first):
-            self._first = None
+            self.first = None
         elif deadline < first:
-            self._first = deadline
+            self.first = deadline
 
     def cancel(self, key: K) -> None:
-        entry = self._deadlines.pop(key, None)
-        if entry is not None and entry[0] == self._first:
-            self._first = None
+        entry = self.deadlines.pop(key, None)
+        if entry is not None and entry[0] == self.first:
+            self.first = None
 
     def deadline_of(self, key: K) -> int | None:
         """As Timers.deadline_of."""
-        entry = self._deadlines.get(key)
+        entry = self.deadlines.get(key)
         return None if entry is None else entry[0]
 
     def __contains__(self, key: K) -> bool:
-        return key in self._deadlines
+        return key in self.deadlines
 
     def __len__(self) -> int:
-        return len(self._deadlines)
+        return len(self.deadlines)
 
     def next_deadline(self) -> int | None:
         """As Timers.next_deadline."""
-        first = self._first
-        if first is None and self._deadlines:
-            first = self._first = min(self._deadlines.values())[0]
+        first = self.first
+        if first is None and self.deadlines:
+            first = self.first = min(self.deadlines.values())[0]
         return first
 
     def pop_expired(self, now: int) -> K | None:
         """As Timers.pop_expired."""
-        first = self._first
+        first = self.first
         if first is None:
             first = self.next_deadline()
         if first is None or first > now:
             return None
-        key = min(self._deadlines, key=self._deadlines.__getitem__)
+        key = min(self.deadlines, key=self.deadlines.__getitem__)
         self.cancel(key)
         return key
