@@ -14,12 +14,13 @@ from reference.protocol.timers import ns
 class Appending:
     """Owns the batch that is with the store."""
 
-    __slots__ = ("_desk", "_sequencer", "_under_way")
+    __slots__ = ("_desk", "_gathers", "_sequencer", "_under_way")
 
     def __init__(self, desk: RunDesk, sequencer: Sequencer) -> None:
         self._desk = desk
         self._sequencer = sequencer
         self._under_way: Append | None = None
+        self._gathers = True
 
     @property
     def events_under_way(self) -> int:
@@ -39,8 +40,13 @@ class Appending:
         self._under_way = None
         self._sequencer.appended(append.entries[-1].sequence_number)
 
+    def hurry(self) -> None:
+        """The server stops: what has a number goes to the store without gathering more."""
+        self._gathers = False
+        self._desk.timers.cancel((RunTimer.GATHER, THE_RUN))
+
     def fanned_out(self, took: int, now: int) -> None:
         """A batch has been pushed to the readers, which took so many ns."""
         took = min(took, ns(self._desk.config.gather_max_s))
-        if took > 0:
+        if took > 0 and self._gathers:
             self._desk.timers.set((RunTimer.GATHER, THE_RUN), now + took)

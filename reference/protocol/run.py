@@ -183,12 +183,14 @@ class Run:
     def go_away(
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
-        """Ask every client, or those on these connections, to come back later, and close. Times in ms, at most a day."""
+        """Ask every client (a server that stops, and gathers no more), or those on these connections, to come back later."""
+        if of is None:
+            self._appending.hurry()
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
-        goaway = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
-        self._desk.send(tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET), goaway)
-        for connection in leaving:
-            self._close(connection, code, "come back later", now, retry_after_ms=retry_after_ms)
+        told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
+        self._desk.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+        for each in leaving:
+            self._close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
 
     # Time passes.
 

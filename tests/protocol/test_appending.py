@@ -111,3 +111,17 @@ def test_events_that_are_not_durable_keep_a_run() -> None:
     assert run.idle_since is None
     run.handle_appended(append, seconds(1))
     assert run.idle_since == seconds(1)
+
+
+def test_a_server_that_stops_gathers_no_more() -> None:
+    run = run_with_a_reader()
+    run.handle_fanned_out(seconds(0.02), seconds(1.0))
+    publish(run, 1, seconds(1.001))
+    assert numbers(run) is None
+    run.go_away(seconds(1.002), retry_after_ms=0, spread_ms=0)
+    append = run.events_to_append()
+    assert append is not None
+    assert [entry.sequence_number for entry in append.entries] == [1]
+    run.handle_appended(append, seconds(1.003))
+    run.handle_fanned_out(seconds(0.02), seconds(1.004))
+    assert run.next_deadline() != seconds(1.024), "and begins no more"
