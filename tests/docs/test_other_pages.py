@@ -32,7 +32,8 @@ def test_every_guarantee_stands_there_with_its_checker_and_its_tests() -> None:
 
 def test_what_the_guarantees_rest_on_exists() -> None:
     clauses = {f"{section}.{clause}" for section, clause in document.clauses()}
-    assert set(re.findall(r"\b\d{1,2}\.\d{1,2}\b", GUARANTEES)) - clauses == set()
+    sentences = GUARANTEES.split("## That the properties bite")[0]  # behind it stand tables with numbers of other kinds
+    assert set(re.findall(r"\b\d{1,2}\.\d{1,2}\b", sentences)) - clauses == set()
     protocol = document.ROOT / "reference" / "protocol"
     for line in re.findall(r"- Rests on: (.*?)(?=\n- )", GUARANTEES, re.DOTALL):
         for name in re.findall(r"`([a-z_]+)(?:\.\w+)?`", line):
