@@ -72,9 +72,8 @@ class Link(abc.ABC):
         self._send_buffer_bytes = send_buffer_bytes
         self._number = line.add(self)
         up, down = line.ways.up, line.ways.down
-        name = f"{line.client}/{self._number}"
-        self._up = Lane(line.clock, up, line.draws.of(f"{name}/up") if up.has_chance else _NO_DRAWS, self)
-        self._down = Lane(line.clock, down, line.draws.of(f"{name}/down") if down.has_chance else _NO_DRAWS, self)
+        self._up = Lane(line.clock, up, self._draws_of("up") if up.has_chance else _NO_DRAWS, self)
+        self._down = Lane(line.clock, down, self._draws_of("down") if down.has_chance else _NO_DRAWS, self)
         self._has_crossed = False
         self._client_is_gone = False
         self._client_timed_out = False
@@ -88,6 +87,9 @@ class Link(abc.ABC):
             self.stall()
         self._up.dial(self._syn_at_server)
         self._watch()
+
+    def _draws_of(self, direction: str) -> EntityDraws:
+        return self.line.draws.of(f"{self.line.client}/{self._number}/{direction}")
 
     # What the line does to it.
 

@@ -68,9 +68,10 @@ class Peer:
 
     def send(self, frame: frames.Frame, size_bytes: int) -> bool:
         """Send a frame of control, now or when its turn comes. False: too many wait already, and it was dropped."""
-        if not self.is_blocked():
-            self.push(frame, size_bytes)
-            if self.link.is_blocked():
+        link = self.link
+        if not (self._is_draining or link.is_blocked()):
+            link.send_to_client(frame, size_bytes, 0 if self._charge is None else self._charge(link, frame))
+            if link.is_blocked():
                 self.drain()
             return True
         if len(self._waiting) >= CONTROL_FRAMES_MAX:

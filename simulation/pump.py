@@ -81,7 +81,10 @@ class Pump:
             if not actions:
                 break
             for action in actions:
-                self._carry_out(action)
+                if type(action) is Send:  # as most are
+                    self._send(action.connection_ids, action.frame)
+                else:
+                    self._carry_out(action)
         observations = run.take_observations()
         if observations:
             record_observations(self._trace, observations, self._clock.now)
