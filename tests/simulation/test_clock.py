@@ -2,6 +2,7 @@
 
 import gc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,3 +93,15 @@ def test_the_collector_is_left_as_it_was() -> None:
     with few_collections():
         assert gc.get_threshold() != before
     assert gc.get_threshold() == before
+
+
+def test_what_is_due_when_a_run_ends_waits_for_the_next() -> None:
+    clock, happened = Clock(), []
+    for at in (3, 5, 8):
+        Call(clock, at, ARRIVAL, lambda call: happened.append(call.argument), at)
+    clock.run(until=5)
+    assert (clock.now, happened) == (5, [3])
+    with pytest.raises(ValueError, match="must be after now, which is 5"):
+        clock.run(until=5)
+    clock.run()
+    assert (clock.now, happened) == (8, [3, 5, 8])
