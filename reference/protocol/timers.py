@@ -58,7 +58,7 @@ class Timers(Generic[K]):
         while self._heap:
             queued_at, count, key = self._heap[0]
             current = self._deadlines.get(key)
-            if current == (queued_at, count):
+            if current is not None and current[1] == count:  # no two are set with the same number
                 return queued_at
             heapq.heappop(self._heap)
             if self._queued.get(key) == queued_at:
