@@ -89,7 +89,8 @@ def test_a_ping_counted_from_the_last_answer(verify: Verify, monkeypatch: pytest
     due = EveryInterval.due
 
     def later(self: EveryInterval, signs: Signs) -> Due:
-        return Due(self.interval_s - signs.heard_s, due(self, signs).dead_s)
+        since_s = signs.heard_s if signs.unanswered_s is None else signs.pinged_s
+        return Due(self.interval_s - since_s, due(self, signs).dead_s)
 
     monkeypatch.setattr(EveryInterval, "due", later)
     exit_code, complaints = verify(HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0, clients=20))
