@@ -145,8 +145,8 @@ class TrioPortal:
         Raises what it raises, and PortalTimeout; then, or when this thread is interrupted, it is cancelled.
         """
         task: Running[T] = Running(_name_of(function), self)
-        self._start(task, function, arguments)
         try:
+            self._start(task, function, arguments)
             return task.wait(timeout_s)
         except BaseException:
             task.cancel()

@@ -100,6 +100,14 @@ def test_a_call_that_takes_too_long_is_cancelled(portal: TrioPortal) -> None:
 
 
 def test_an_interrupted_call_is_cancelled(portal: TrioPortal) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        interrupt_a_call(portal)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt_a_call(portal: TrioPortal) -> None:
     diary = Diary()
 
     def interrupt() -> None:
