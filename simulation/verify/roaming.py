@@ -34,7 +34,7 @@ class OnAndOff(Experiment):
         fail = onoff.all_fail(schedule, self.attempts, self.on_mean_s, self.off_mean_s)
         return {
             "attempts": Expected(found.attempts_mean, "", 0.02),
-            "time until reconnected": Expected(found.time_mean_s, "s", 0.03),
+            "time until reconnected": Expected(found.time_mean_s, "s", 0.05),
             f"P(first {self.attempts} fail)": Expected(fail, "", 0.06),
         }
 

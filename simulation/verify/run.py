@@ -58,7 +58,7 @@ def _observe_all(tasks: Sequence[tuple[Experiment, int]], seed: int, jobs: int) 
         for experiment, replication in tasks:
             yield _observe(experiment, seed, replication)
         return
-    parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=4)
+    parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size=4, pre_dispatch="all")
     yield from parallel(delayed(_observe)(experiment, seed, replication) for experiment, replication in tasks)
 
 
