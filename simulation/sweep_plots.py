@@ -86,12 +86,14 @@ def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) 
         axes.set(xscale="log", xlim=(0.01, 1.5 * most), ylim=(0, 1.05))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_title(name, loc="left", fontsize=9)
+        axes.set_xlabel("after the end of the trouble (s)")
+        axes.set_ylabel("back (1)")
         axes.grid(alpha=0.25)
     for axes in list(grid.flat)[len(back_s) :]:
         axes.remove()
-    for axes in grid[-1]:
-        axes.set_xlabel("after the end of the trouble (s)")
-    for row in grid:
-        row[0].set_ylabel("back (1)")
+    for line, row in enumerate(grid):  # all share their axes: the outer ones are named for all
+        for column, axes in enumerate(row):
+            axes.xaxis.label.set_visible(line == lines - 1)
+            axes.yaxis.label.set_visible(column == 0)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
