@@ -50,7 +50,8 @@ class Pump:
     @property
     def _run(self) -> Run:
         if self._loaded is None:
-            self._loaded = Run(self._host.store.load(), config=self._host.config, now=self._now())
+            host = self._host
+            self._loaded = Run(host.store.load(), config=host.config, now=self._now(), limits=host.limits)
         return self._loaded
 
     def _now(self) -> int:

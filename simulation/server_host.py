@@ -60,6 +60,8 @@ class ServerHost:
         self.clock = clock
         self.store = store
         self.config: ServerConfig = part.config
+        self.limits = part.config.limits
+        """As clients are told of them: one value for all, since a storm of clients is welcomed with it."""
         self.trace = trace
         self.process: Process | None = None
         self.wall_clock_ahead = ORIGIN

@@ -19,6 +19,7 @@ from reference.protocol.backoff import ReconnectPolicy
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
+from reference.protocol.frames import Limits
 from reference.protocol.health import Health
 from reference.protocol.outcomes import SessionEnded
 from reference.protocol.states import ClientState
@@ -101,6 +102,11 @@ class Client:
     def queued_messages(self) -> int:
         """Publishes that are not settled."""
         return self._session.queued_messages
+
+    @property
+    def limits(self) -> Limits | None:
+        """What the server takes and keeps, as its last welcome told; None before the first."""
+        return self._session.statistics().limits
 
     @property
     def health(self) -> Health:

@@ -30,6 +30,7 @@ def account_of_client(
         reconnections=record.reconnections,
         publishes_accepted=record.accepted,
         publishes_failed=record.failed,
+        limits=sending.limits,
         held=(
             Held("messages in the outbox", len(outbox), config.outbox_messages_max),
             Held("bytes in the outbox", outbox.size_bytes, config.outbox_bytes_max),

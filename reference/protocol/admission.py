@@ -121,7 +121,8 @@ class Admission:
     def _welcome(self, connection: Connection, session: Session, place: Place, now: int) -> None:
         number, attendance = connection.connection_id, self._gathering.attendance
         last = self._sequencer.last_of(session.client_id)
-        self._desk.send((number,), welcome(session, place, self._log, attendance, last, self._desk.config, now))
+        desk = self._desk
+        desk.send((number,), welcome(session, place, self._log, attendance, last, desk.config, desk.limits, now))
         self._desk.send((number,), snapshot_frame(place))
         self._fan_out.add(number, place.after, attendance.version)
         self._desk.timers.set((RunTimer.STALLED, number), now + ns(self._desk.config.slow_reader_timeout_s))

@@ -18,6 +18,7 @@ def welcome(
     attendance: Attendance,
     last_client_sequence: int,
     config: ServerConfig,
+    limits: frames.Limits,
     now: int,
 ) -> frames.Welcome:
     return frames.Welcome(
@@ -30,7 +31,7 @@ def welcome(
         after_sequence=place.after,
         last_client_sequence=last_client_sequence,
         heartbeat_ms=round(config.heartbeat_interval_s * 1000),
-        limits=frames.Limits(config.frame_bytes_max, config.unanswered_max, config.publishes_per_s),
+        limits=limits,
         retry=frames.Retry(round(config.first_spread_s * 1000)),
         active_users=attendance.users,
         cursor_positions=attendance.cursors,

@@ -11,7 +11,7 @@ import msgspec
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.fallback import AfterFailures, FallbackPolicy, NeverFallBack
-from reference.protocol.frames import Start
+from reference.protocol.frames import Limits, Start
 from reference.protocol.heartbeat import EveryInterval, HeartbeatPolicy
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -175,9 +175,22 @@ class ServerConfig(_Config, frozen=True):
             )
 
     @property
-    def body_bytes_max(self) -> int:
-        """The largest body of a publish request: messages up to one frame's limit, a cursor likewise, and the rest."""
-        return 2 * self.frame_bytes_max + 1024
+    def limits(self) -> Limits:
+        """What a welcome tells of these limits."""
+        return Limits(
+            self.frame_bytes_max,
+            self.unanswered_max,
+            self.publishes_per_s,
+            hello_timeout_ms=whole_ms(self.hello_timeout_s),
+            silence_max_ms=whole_ms(self.silence_max_s),
+            slow_reader_timeout_ms=whole_ms(self.slow_reader_timeout_s),
+            events_kept_max=self.events_kept_max,
+        )
+
+
+def whole_ms(seconds: float) -> int:
+    """As a limit is told: at least 1, for no limit is 0."""
+    return max(1, round(seconds * 1000))
 
 
 def recovery_bound_s(

@@ -135,12 +135,26 @@ class Bye(Frame, frozen=True, tag="bye"):
 # What a server says over WebSocket.
 
 
-class Limits(msgspec.Struct, frozen=True, rename="camel"):
-    """The server's limits. A client keeps the first two; above the third its publishes are put off."""
+class Limits(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The server's limits, named as its settings are; None: it does not tell, or has none.
+
+    A client keeps the first two; above the third its publishes are put off. The others it cannot reach by itself, or only by
+    falling silent: they are told so that whoever meets one knows it.
+    """
 
     frame_bytes_max: int
     unanswered_max: int
     publishes_per_s: float
+    body_bytes_max: int | None = None
+    connections_per_user_max: int | None = None
+    connections_max: int | None = None
+    loaded_runs_max: int | None = None
+    runs_per_user_per_minute_max: int | None = None
+    hello_timeout_ms: int | None = None
+    head_timeout_ms: int | None = None
+    silence_max_ms: int | None = None
+    slow_reader_timeout_ms: int | None = None
+    events_kept_max: int | None = None
 
 
 class Retry(msgspec.Struct, frozen=True, rename="camel"):

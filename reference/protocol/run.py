@@ -47,13 +47,22 @@ GOING_AWAY = CloseCode.GOING_AWAY
 class Run:
     """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
 
-    def __init__(self, stored: StoredRun, *, config: ServerConfig, now: int, registry: EventRegistry = DEFAULT_REGISTRY) -> None:
+    def __init__(
+        self,
+        stored: StoredRun,
+        *,
+        config: ServerConfig,
+        now: int,
+        registry: EventRegistry = DEFAULT_REGISTRY,
+        limits: frames.Limits | None = None,
+    ) -> None:
+        """`limits`: as clients are told of them, if the driver has more than the config; None: those of the config."""
         self.run_id = stored.run_id
         self.config = config
         self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
         self._sequencer = Sequencer(stored, config, registry)
         self._fan_out = FanOut(self._log, config)
-        self._desk = RunDesk(config)
+        self._desk = RunDesk(config, limits)
         self._appending = Appending(self._desk, self._sequencer)
         self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
         self._readers = Readers(self._desk, self._fan_out, self._gathering.attendance)

@@ -5,7 +5,7 @@ import enum
 from reference.protocol.actions import Send, ServerAction
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RejectCode
-from reference.protocol.frames import Accepted, Frame, Ping, Rejected, Report
+from reference.protocol.frames import Accepted, Frame, Limits, Ping, Rejected, Report
 from reference.protocol.limits import Limit
 from reference.protocol.membership import Session
 from reference.protocol.observations import Answered, Left, LimitReached, Observation, Refused, Reported, RoundTripMeasured
@@ -68,8 +68,10 @@ _LIMITS = {
 class RunDesk:
     """One per run; the run's parts put their work on it."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, limits: Limits | None = None) -> None:
+        """`limits`: as every welcome tells them; None: those of the config."""
         self.config = config
+        self.limits = limits or config.limits
         self.timers: Timers[TimerKey] = Timers()
         self.actions: list[ServerAction] = []
         self.observations: list[Observation] = []

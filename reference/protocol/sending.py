@@ -35,6 +35,7 @@ class Sending:
         "_record",
         "_registry",
         "is_empty",
+        "limits",
         "outbox",
     )
 
@@ -48,6 +49,8 @@ class Sending:
         self._cursor_is_told = False
         self._asked_until: int | None = None  # the server put a message off until then
         self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
+        self.limits: frames.Limits | None = None
+        """As the server told them last."""
         self.is_empty = True
         """Nothing waits, as after most inputs: then there is no need to ask."""
 
@@ -148,6 +151,7 @@ class Sending:
 
     def keep_limits(self, limits: frames.Limits) -> None:
         """The server has told its limits; a message that waits and is too large for it fails visibly."""
+        self.limits = limits
         self._frame_bytes_max = limits.frame_bytes_max
         self.outbox.keep_unanswered_below(limits.unanswered_max)
         for message in self.outbox.give_up_larger_than(limits.frame_bytes_max):

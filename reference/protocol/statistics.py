@@ -6,6 +6,7 @@ Everything that could grow is a `Held` with its limit (G7); the rest are positio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reference.protocol.frames import Limits
 from reference.protocol.states import ClientState
 
 
@@ -20,7 +21,8 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ClientStatistics:
-    """A client session. `last`: the number of the last event handed over, in `epoch`. `failures`: attempts failed in a row."""
+    """A client session. `last`: the number of the last event handed over, in `epoch`. `failures`: attempts failed in a row.
+    `limits`: the server's, as its last welcome told them."""
 
     state: ClientState
     epoch: str | None
@@ -29,6 +31,7 @@ class ClientStatistics:
     reconnections: int
     publishes_accepted: int
     publishes_failed: int
+    limits: Limits | None
     held: tuple[Held, ...]
 
 

@@ -149,6 +149,7 @@ def _assemble(
         nursery,
         config=settings.protocol,
         events=EventRegistry(settings.event_types),
+        limits=settings.limits,
         loaded_runs_max=settings.loaded_runs_max,
         owners=membership,
     )

@@ -16,6 +16,7 @@ import trio
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import EventRegistry
+from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.run import Run
 from reference.server.live_run import LiveRun
@@ -74,14 +75,17 @@ class RunRegistry:
         *,
         config: ServerConfig,
         events: EventRegistry,
+        limits: Limits,
         loaded_runs_max: int,
         owners: Owners | None = None,
     ) -> None:
+        """`limits`: as clients are told of them."""
         self._store = store
         self._shared = shared
         self._nursery = nursery
         self._config = config
         self._events = events
+        self._limits = limits
         self._loaded_runs_max = loaded_runs_max
         self._owners = owners
         self._live: dict[str, LiveRun] = {}
@@ -167,7 +171,8 @@ class RunRegistry:
             stored = await self._store.load_run(run_id)
             if stored is None:
                 raise RemoteError(CloseCode.NO_SUCH_RUN, f"there is no run {run_id}")
-            run = Run(stored, config=self._config, now=self._shared.clock.now(), registry=self._events)
+            now = self._shared.clock.now()
+            run = Run(stored, config=self._config, now=now, registry=self._events, limits=self._limits)
             live = loading.live = self._live[run_id] = LiveRun(run, self._shared, self._forget)
             self._nursery.start_soon(live.watch)
         except RemoteError as error:

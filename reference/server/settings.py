@@ -3,9 +3,12 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from reference.protocol.config import ServerConfig
+import msgspec
+
+from reference.protocol.config import ServerConfig, whole_ms
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
+from reference.protocol.frames import Limits
 from reference.server.auth import Authenticator, DevelopmentAuthenticator, TokenAuthenticator
 from reference.server.keys import Key, secret_key
 from reference.server.origins import check_origin, is_loopback
@@ -126,6 +129,19 @@ class ServerSettings:
     def go_away_spread_for(self, clients: int) -> float:
         """How widely, in seconds, that many clients are to spread when they come back."""
         return min(max(self.go_away_spread_s, clients / self.accepts_per_s), _S_MAX)
+
+    @property
+    def limits(self) -> Limits:
+        """What a welcome tells of these settings."""
+        return msgspec.structs.replace(
+            self.protocol.limits,
+            body_bytes_max=self.door.body_bytes_max,
+            connections_per_user_max=self.connections_per_user_max,
+            connections_max=self.door.connections_max,
+            loaded_runs_max=self.loaded_runs_max,
+            runs_per_user_per_minute_max=self.runs_per_user_per_minute_max,
+            head_timeout_ms=whole_ms(self.door.head_timeout_s),
+        )
 
     @property
     def websocket_limits(self) -> WebSocketLimits:

@@ -39,6 +39,7 @@ async def test_two_clients_over_sockets() -> None:
             run_id = await create_run(server.url, token="dev:ada")
             async with quickly(server.url, run_id) as ada, connect(server.url, run_id, token="dev:bob") as bob:
                 await bob.wait_until(ClientState.LIVE)
+                assert bob.limits == settings.limits
                 tickets = [ada.publish_soon("CHAT", {"n": n}) for n in range(150)]
                 assert [await ticket.accepted() for ticket in tickets] == list(range(1, 151))
                 assert await numbers_until(bob, 150) == list(range(1, 151))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.metrics import METRICS
 from reference.server.settings import ServerSettings
@@ -62,11 +63,17 @@ def test_every_setting_stands_there_with_its_default(heading: str, kind: Any) ->
 def test_every_limit_stands_there_with_what_to_do() -> None:
     rows = document.table(under("Limits"))
     assert [row[0] for row in rows] == [limit.value for limit in Limit]
-    assert all(len(row) == 4 and all(row) for row in rows)
-    known = {name for kind in (ServerSettings, DoorLimits, WebSocketLimits, ListenLimits) for name, _ in settings_of(kind)}
-    known |= set(ServerSettings().protocol.__struct_fields__)
+    assert all(len(row) == 6 and all(row) for row in rows)
+    protocol = ServerSettings().protocol
+    defaults = {name: shown(getattr(protocol, name)) for name in protocol.__struct_fields__}
+    defaults |= dict(entry for kind in (ServerSettings, DoorLimits, WebSocketLimits, ListenLimits) for entry in settings_of(kind))
     for row in rows:
-        assert set(re.findall(r"\w+_(?:max|s|burst|ms)\b", row[1])) <= known, row
+        assert row[2] == ", ".join(defaults[name] for name in row[1].split(", ")), row
+
+
+def test_every_limit_that_a_welcome_tells_stands_there() -> None:
+    told = [row[3] for row in document.table(under("Limits")) if row[3] != "no"]
+    assert sorted(told) == sorted(Limits.__struct_encode_fields__)
 
 
 def test_every_metric_stands_there() -> None:

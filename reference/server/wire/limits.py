@@ -5,19 +5,20 @@ An open port is open to everyone: each number here is the answer to "and what if
 or never?".
 """
 
+import math
 from dataclasses import dataclass, fields
 
 from reference.protocol.errors import ConfigError
 
 
 class _Positive:
-    """Refuses limits that are not above zero: no limit here has a meaning at 0, and 'unlimited' is no limit."""
+    """Refuses limits that are not above zero and finite: no limit here has a meaning at 0, and 'unlimited' is no limit."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]  # a base class; its heirs are dataclasses
             value = getattr(self, field.name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{field.name} must be above 0, not {value}")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{field.name} must be above 0 and finite, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
