@@ -27,7 +27,7 @@ from reference.protocol.observations import Observation
 from reference.server.app import open_server
 from reference.server.server import Server
 from reference.server.settings import ServerSettings
-from reference.store import StoreUnavailable, open_store
+from reference.store import StoreUnavailable, hide_password, open_store
 from simulation.recording import record_observations
 from simulation.trace import QueueSampled, Trace
 
@@ -82,7 +82,7 @@ async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -
                 await server.create_run(run_id)
                 stored = await store.load_run(run_id)
                 if stored is None:
-                    raise StoreUnavailable(f"the run {run_id} was made and is not in the store {store_url}")
+                    raise StoreUnavailable(f"the run {run_id} was made and is not in the store {hide_password(store_url)}")
                 _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wait_for_end, parent, nursery.cancel_scope)

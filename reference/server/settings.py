@@ -1,7 +1,7 @@
 """Everything that an operator can set, frozen and validated, with its unit in its name."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import msgspec
 
@@ -13,6 +13,7 @@ from reference.server.auth import Authenticator, DevelopmentAuthenticator, Token
 from reference.server.keys import Key, secret_key
 from reference.server.origins import check_origin, is_loopback
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
+from reference.store import hide_password
 
 _S_MAX = 86_400.0
 _COUNTS = (
@@ -35,7 +36,7 @@ class ServerSettings:
     port: int = 8765
     """0 finds a free one."""
     store: str = "sqlite:///steadywire.sqlite3"
-    """As store.open_store takes it."""
+    """As store.open_store takes it; its password is not shown."""
     advertise: str | None = None
     """HOST:PORT at which other processes on the same PostgreSQL reach this one; None: where it listens."""
 
@@ -113,6 +114,12 @@ class ServerSettings:
                 )
         else:
             self.authenticator()
+
+    def __repr__(self) -> str:
+        """As a dataclass is shown, without what is secret."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
+        shown["store"] = hide_password(self.store)
+        return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def is_development(self) -> bool:

@@ -78,7 +78,8 @@ def parse_url(url: str) -> "URL | None":
 
 def hide_password(url: str) -> str:
     """The URL of a store as it may be shown and logged."""
-    return re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
+    url = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?<=[?&])(password|sslpassword)=[^&]*", r"\1=***", url)
 
 
 def shared_url(store: EventStore) -> "URL | None":

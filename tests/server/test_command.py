@@ -225,3 +225,13 @@ def test_a_token_that_cannot_be_made(capsys: pytest.CaptureFixture[str], tmp_pat
     assert out == ""
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("store", ["postgresql://ada:sesame@host/x", "postgresql://ada:se/s@me:sesame@host/x?password=sesame"])
+def test_settings_do_not_show_what_is_secret(store: str) -> None:
+    secret = b"sesame-0123456789abcdef0123456789abcdef"
+    text = repr(ServerSettings(store=store, advertise="host:1", secret=secret, keys=(secret_key(secret),)))
+    assert "sesame" not in text
+    assert "store='postgresql://ada:***@host/x" in text
+    assert "protocol=ServerConfig(" in text
+    assert repr(ServerSettings()).startswith("ServerSettings(host='127.0.0.1', port=8765, store='sqlite:///steadywire.sqlite3'")

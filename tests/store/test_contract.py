@@ -249,6 +249,8 @@ def test_a_url_without_a_file(text: str) -> None:
         ("postgresql://ada:secret@host", "names no database"),
         ("postgresql://ada:secret@host:port/x", "is no URL"),
         ("postgres://ada:secret@host/x", "of no known kind"),
+        ("postgres://ada@host/x?sslmode=require&password=secret", "of no known kind"),
+        ("postgres://host/x?password=secret&user=ada", "of no known kind"),
     ],
 )
 def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) -> None:
