@@ -235,6 +235,13 @@ class Scenario(_Part, frozen=True, kw_only=True):
                     raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
                 raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
+        for group in self.groups:
+            quiet_s, silence_s = self.client_of(group).heartbeat_policy.quiet_max_s, self.server.config.silence_max_s
+            if quiet_s is not None and quiet_s >= silence_s:
+                raise ConfigError(
+                    f"the clients of group {group.name} may say nothing for {quiet_s:g} s, and the server gives a client up "
+                    f"after server.config.silence_max_s = {silence_s:g}; let them ping more often, or raise that"
+                )
 
     @property
     def client_names(self) -> tuple[str, ...]:

@@ -297,6 +297,7 @@ class ClientSession:
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
         self._sending.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
         self._sending.keep_limits(welcome.limits)
+        self._pulse.keep_limit(welcome.limits.silence_max_ms)
         self._receiving.welcomed(welcome, now)
         self._send(self._pulse.ping(now, self.queued_messages))
 

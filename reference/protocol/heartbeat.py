@@ -4,7 +4,7 @@ A policy is a formula over what the client has last heard and said, in seconds. 
 leaves with the welcome, for a connection is useful only when a ping was answered on it, and any byte from the server is life.
 
 The server has a limit of its own (`ServerConfig.silence_max_s`): a client of which it hears nothing for so long is gone. A policy
-says with `quiet_max_s` what it can promise; a server that is to serve clients that never ping needs a limit to match.
+says with `quiet_max_s` what it can promise; to a server that allows less, the client pings in between (`pulse`).
 """
 
 from typing import Protocol
@@ -102,8 +102,8 @@ class AfterSilence(msgspec.Struct, frozen=True, tag_field="kind", tag="after_sil
 class NoPings(msgspec.Struct, frozen=True, tag_field="kind", tag="no_pings", forbid_unknown_fields=True):
     """No ping but the first. The server's heartbeats are trusted; when nothing came for `silence_max_s`, the connection is dead.
 
-    It has to exceed the server's `heartbeat_interval_s` (which welcome tells), best by a factor of two; and the server's own
-    `silence_max_s` has to be as long as clients may be idle.
+    It has to exceed the server's `heartbeat_interval_s` (which welcome tells), best by a factor of two. A server that tells its
+    own `silence_max_s` is pinged all the same, twice within it.
     """
 
     silence_max_s: float = 35.0

@@ -3,6 +3,8 @@
 A ping goes out at the start, and then when the heartbeat policy says so; its round trip is measured by this clock alone. Any byte
 from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a time that
 it had named has come.
+
+A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
 """
 
 import math
@@ -13,6 +15,7 @@ from reference.protocol.health import HealthRecord
 from reference.protocol.heartbeat import Due, HeartbeatPolicy, Signs
 from reference.protocol.timers import NS_PER_S, ns
 
+_PING_WITHIN_S_MIN = 1.0  # whatever limit a server tells, it does not make a client ping without a pause
 PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
 
 
@@ -22,6 +25,7 @@ class Pulse:
     __slots__ = (
         "_desk",
         "_next_nonce",
+        "_ping_within_s",
         "_pinged_at",
         "_policy",
         "_record",
@@ -37,6 +41,7 @@ class Pulse:
         self._sent_at: dict[int, int] = {}
         self._next_nonce = 0
         self._pinged_at = 0
+        self._ping_within_s: float | None = None  # the server would not wait for as long as the policy does
         self.heard_at = 0
         self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
 
@@ -50,6 +55,12 @@ class Pulse:
         """How long after a ping a connection without any byte is dead, in seconds; infinite: never."""
         dead_s = self._policy.due(Signs(0.0, 0.0, 0.0)).dead_s
         return math.inf if dead_s is None else dead_s
+
+    def keep_limit(self, silence_max_ms: int | None) -> None:
+        """The server has told how long a client may say nothing, in ms; None: it has not."""
+        quiet_s, self._ping_within_s = self._policy.quiet_max_s, None
+        if silence_max_ms is not None and (quiet_s is None or quiet_s * 1000 >= silence_max_ms):
+            self._ping_within_s = max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)
 
     def ping(self, now: int, queued_messages: int) -> frames.Ping:
         """The next ping, to be sent now; it reports what the server cannot know."""
@@ -103,14 +114,13 @@ class Pulse:
             self._desk.timers.cancel(timer)
 
     def _due(self, now: int) -> Due:
-        unanswered = self._unanswered_since
-        return self._policy.due(
-            Signs(
-                (now - self._pinged_at) / NS_PER_S,
-                (now - self.heard_at) / NS_PER_S,
-                None if unanswered is None else (now - unanswered) / NS_PER_S,
-            )
-        )
+        unanswered, pinged_s = self._unanswered_since, (now - self._pinged_at) / NS_PER_S
+        unanswered_s = None if unanswered is None else (now - unanswered) / NS_PER_S
+        due = self._policy.due(Signs(pinged_s, (now - self.heard_at) / NS_PER_S, unanswered_s))
+        if self._ping_within_s is None:
+            return due
+        wait_s = self._ping_within_s - pinged_s
+        return Due(wait_s if due.ping_s is None else min(wait_s, due.ping_s), due.dead_s)
 
     def _has_come(self, wait_s: float | None) -> bool:
         return wait_s is not None and ns(wait_s) <= 0

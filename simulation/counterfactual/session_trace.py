@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from reference.protocol.config import ServerConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import Data
 from reference.protocol.records import RunState
 from reference.protocol.session_record import (
@@ -54,6 +54,12 @@ EPOCH = "recorded"
 WAIT_S_MAX, ROUND_TRIP_S_MAX = 60.0, 5.0
 
 
+def _server_for(client: ClientConfig) -> ServerConfig:
+    """A recording does not tell how its server was set; it has waited for as long as this client may say nothing."""
+    usual = ServerConfig()
+    return msgspec.structs.replace(usual, silence_max_s=max(usual.silence_max_s, min(2 * client.ping_interval_s, 86_400.0)))
+
+
 def trace_of(lines: Sequence[SessionLine], assumption: Assumption) -> Trace:
     """The trace of one client among others."""
     first = lines[0]
@@ -63,7 +69,7 @@ def trace_of(lines: Sequence[SessionLine], assumption: Assumption) -> Trace:
         seed=0,
         run_id=first.run_id,
         client=first.config,
-        server=ServerConfig(),
+        server=_server_for(first.config),
         wait_max_s=WAIT_S_MAX,
         round_trip_max_s=ROUND_TRIP_S_MAX,
         policy=first.policy,

@@ -9,8 +9,9 @@ import trio
 
 from reference.client import Client, CreateRunFailed, connect, create_run, open_tcp_stream
 from reference.protocol.backoff import FullJitter
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
+from reference.protocol.heartbeat import EveryInterval, HeartbeatPolicy, NoPings
 from reference.protocol.outcomes import SessionEnded
 from reference.protocol.states import ClientState, Transport
 from reference.server.app import Server, open_server
@@ -157,3 +158,20 @@ async def test_a_slow_reader_over_bounded_streams() -> None:
                     await trio.sleep(0.05)
             assert numbers == list(range(1, 601))
             assert ada.health.reconnections == 0
+
+
+@pytest.mark.parametrize("heartbeat", [EveryInterval(60.0, 10.0), NoPings(60.0)])
+async def test_a_client_that_would_be_silent_for_too_long_is_not_cut(heartbeat: HeartbeatPolicy) -> None:
+    """The server tells how long it waits, and the client pings within it, whatever its policy is."""
+    settings = ServerSettings(store="memory:", protocol=ServerConfig(silence_max_s=20.0))
+    async with open_server(settings, listening=False, origin_ns=10**18) as server:
+
+        async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+            return server.connect()
+
+        run_id = await create_run("http://memory", token="dev:ada", open_stream=open_stream)
+        async with connect("http://memory", run_id, open_stream=open_stream, token="dev:ada", heartbeat=heartbeat) as client:
+            await client.wait_until(ClientState.LIVE)
+            await trio.sleep(300)
+            assert client.state is ClientState.LIVE
+            assert client.health.reconnections == 0

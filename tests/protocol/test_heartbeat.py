@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from reference.protocol import frames
@@ -61,9 +62,13 @@ def test_the_bound_of_recovery_knows_the_policy() -> None:
 
 
 class Life:
-    """A live session at time 0. `hears` at those seconds; its pings are answered while `answers`."""
+    """A live session at time 0. `hears` at those seconds; its pings are answered while `answers`.
 
-    def __init__(self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True) -> None:
+    `silence_ms`: what the server tells of how long it waits."""
+
+    def __init__(
+        self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True, silence_ms: int | None = None
+    ) -> None:
         self.session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), draws=Halves(), heartbeat=policy)
         self.hears = list(hears)
         self.answers = answers
@@ -71,7 +76,10 @@ class Life:
         self.left: tuple[float, int | None, str] | None = None
         self.session.start(0)
         self.session.connection_opened(1, 0)
-        self.session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
+        welcome = EXAMPLES[frames.Welcome]
+        assert isinstance(welcome, frames.Welcome)
+        limits = msgspec.structs.replace(welcome.limits, silence_max_ms=silence_ms)
+        self.session.receive_frame(1, msgspec.structs.replace(welcome, limits=limits), 0)
         self.session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
         self.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
         self.session.take_actions()
@@ -155,6 +163,24 @@ def test_no_pings_finds_a_half_open_connection() -> None:
     assert life.pings == []
     assert life.left is not None
     assert life.left[:2] == (65, CloseCode.HEARTBEAT_LOST)
+
+
+@pytest.mark.parametrize(
+    ("policy", "silence_ms", "pings"),
+    [
+        (EveryInterval(10, 4), 10_001, [10, 20, 30]),
+        (EveryInterval(10, 4), 10_000, [5, 10, 15, 20, 25, 30]),
+        (EveryInterval(60, 4), 20_000, [10, 20, 30]),
+        (AfterSilence(25, 4, 60), 20_000, [10, 20, 30]),
+        (NoPings(100), 30_000, [15, 30]),
+        (NoPings(100), None, []),
+        (EveryInterval(10, 4), 1, list(range(1, 31))),
+    ],
+)
+def test_a_client_does_not_fall_silent_for_longer_than_its_server_allows(
+    policy: HeartbeatPolicy, silence_ms: int | None, pings: list[float]
+) -> None:
+    assert Life(policy, silence_ms=silence_ms).pass_until(30).pings == pings
 
 
 def test_an_answered_first_ping_makes_the_connection_useful_under_every_policy() -> None:

@@ -143,6 +143,8 @@ def test_anything_inside_is_replaced_by_its_path() -> None:
         ("seed.x", 1, "seed is 1 and has no parts"),
         ("horizon_s", -1, r"at `\$.horizon_s`"),
         ("horizon_s", float("inf"), "not a finite number"),
+        ("client.config.ping_interval_s", 35, "may say nothing for 35 s, and the server gives a client up after .* = 35"),
+        ("server.config.silence_max_s", 4, "the clients of group .* let them ping more often, or raise that"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_named(path: str, value: object, message: str) -> None:
