@@ -12,7 +12,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -21,6 +21,12 @@ from simpy.events import EventPriority
 
 ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
 """The order of things at one instant."""
+
+SPAN = 2**26
+"""Of what happens later, this much comes near at once: 67 ms."""
+
+Entry = tuple[int, EventPriority, int, Any]
+"""Of SimPy's queue: time, order, number, event."""
 
 
 class Clock(simpy.Environment):
@@ -33,9 +39,13 @@ class Clock(simpy.Environment):
         super().__init__(initial_time=0)
         self.newest: Call | None = None
         """The call that was scheduled last."""
-        self.entries: list[tuple[int, EventPriority, int, Any]] = self._queue  # type: ignore[assignment] # ints and Calls
+        self.entries: list[Entry] = self._queue  # type: ignore[assignment] # ints and Calls
         self.numbers: Iterator[int] = self._eid
         """SimPy's heap of (time, order, number, event), and what numbers its entries, for `Call`."""
+        self.later: dict[int, list[Entry]] = {}
+        self.soon_until = SPAN
+        """What happens from then on waits in `later`, by its span of time and in no order, until its span has come: most of what
+        a hundred thousand clients wait for is far off, and a heap that holds it all is slow to take from."""
 
     def run(self, until: Any = None) -> None:
         """Let everything happen before `until`, in ns, or until nothing is left. As SimPy's own, for Calls, which do not fail and
@@ -43,13 +53,26 @@ class Clock(simpy.Environment):
         if until is not None and until <= self._now:
             raise ValueError(f"until = {until}: must be after now, which is {self._now}")
         entries, end = self.entries, math.inf if until is None else until
-        while entries and entries[0][0] < end:
-            self._now, _, _, event = heappop(entries)
-            callbacks, event.callbacks = event.callbacks, None
-            for callback in callbacks:
-                callback(event)
+        while self._is_soon(end):
+            ends = min(end, self.soon_until)
+            while entries and entries[0][0] < ends:
+                self._now, _, _, event = heappop(entries)
+                callbacks, event.callbacks = event.callbacks, None
+                for callback in callbacks:
+                    callback(event)
         if until is not None:
             self._now = until
+
+    def _is_soon(self, end: float) -> bool:
+        """Whether something happens before `end`; if so, what happens next is in the heap, with all of its span."""
+        entries = self.entries
+        if not (entries and entries[0][0] < self.soon_until) and (entries or self.later):
+            spans = [*self.later, entries[0][0] // SPAN] if entries else self.later  # SimPy's own do not know of spans
+            first = min(spans)
+            entries.extend(self.later.pop(first, ()))
+            heapify(entries)
+            self.soon_until = (first + 1) * SPAN
+        return bool(entries) and entries[0][0] < end
 
     def wake(self, at: int, function: "Callable[[Call], None]") -> None:
         """A Call at an ARRIVAL, without an argument. If the call before was for the same moment, both share one event of SimPy's:
@@ -92,7 +115,11 @@ class Call:
         self.shared_at = -1
         clock.newest = self
         # What Environment.schedule does, from a time and not from a delay: there is one of these for all that happens.
-        heappush(clock.entries, (at, order, next(clock.numbers), self))
+        entry = (at, order, next(clock.numbers), self)
+        if at < clock.soon_until:
+            heappush(clock.entries, entry)
+        else:
+            clock.later.setdefault(at // SPAN, []).append(entry)
 
 
 class Deadlines(Protocol):

@@ -87,39 +87,40 @@ class Timers(Generic[K]):
 
 
 class FewTimers(Generic[K]):
-    """The same for a machine with a handful of timers: one small table, and no heap. The first deadline is looked for when it is
-    asked for and not known. There is one of these for each client, so it is small.
+    """The same for a machine with a handful of timers: one small table, in the order in which they were set, and no heap. The
+    first deadline is looked for when it is asked for and not known. There is one of these for each client, so it is small.
 
-    Both attributes are there to be read, for each frame that comes asks for them. deadlines: by key, each with a number.
+    Both attributes are there to be read, for each frame that comes asks for them. deadlines: by key.
     first: when the first expires, None if that is not known or there is none.
     """
 
-    __slots__ = ("_count", "deadlines", "first")
+    __slots__ = ("deadlines", "first")
 
     def __init__(self) -> None:
-        self.deadlines: dict[K, tuple[int, int]] = {}
-        self._count = 0
+        self.deadlines: dict[K, int] = {}
         self.first: int | None = None
 
     def set(self, key: K, deadline: int) -> None:
         """As Timers.set."""
-        entry, first = self.deadlines.get(key), self.first
-        self._count += 1
-        self.deadlines[key] = (deadline, self._count)
-        if first is None or (entry is not None and entry[0] == first):
-            self.first = None
-        elif deadline < first:
+        deadlines, first = self.deadlines, self.first
+        if key in deadlines:
+            if deadlines[key] == first:
+                first = self.first = None
+            del deadlines[key]  # it is the last that was set from here on
+        deadlines[key] = deadline
+        if first is not None and deadline < first:
             self.first = deadline
 
     def cancel(self, key: K) -> None:
-        entry = self.deadlines.pop(key, None)
-        if entry is not None and entry[0] == self.first:
-            self.first = None
+        deadlines = self.deadlines
+        if key in deadlines:
+            if deadlines[key] == self.first:
+                self.first = None
+            del deadlines[key]
 
     def deadline_of(self, key: K) -> int | None:
         """As Timers.deadline_of."""
-        entry = self.deadlines.get(key)
-        return None if entry is None else entry[0]
+        return self.deadlines.get(key)
 
     def __contains__(self, key: K) -> bool:
         return key in self.deadlines
@@ -131,7 +132,7 @@ class FewTimers(Generic[K]):
         """As Timers.next_deadline."""
         first = self.first
         if first is None and self.deadlines:
-            first = self.first = min(self.deadlines.values())[0]
+            first = self.first = min(self.deadlines.values())
         return first
 
     def pop_expired(self, now: int) -> K | None:
@@ -141,6 +142,6 @@ class FewTimers(Generic[K]):
             first = self.next_deadline()
         if first is None or first > now:
             return None
-        key = min(self.deadlines, key=self.deadlines.__getitem__)
+        key = min(self.deadlines, key=self.deadlines.__getitem__)  # of equal ones, the one that was set first
         self.cancel(key)
         return key

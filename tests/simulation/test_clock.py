@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.clock import ALARM, ARRIVAL, FAULT, Alarm, Call, Clock, few_collections
+from simulation.clock import ALARM, ARRIVAL, FAULT, SPAN, Alarm, Call, Clock, few_collections
 
 KINDS = {"call": ARRIVAL, "wake": ARRIVAL, "fault": FAULT, "alarm": ALARM}
 PLANS = st.lists(
@@ -86,6 +86,37 @@ def test_an_alarm_rings_at_each_deadline_and_only_then() -> None:
     Call(sleeper.clock, 4, ARRIVAL, lambda _: sleeper.deadlines.remove(5))  # and one that is taken back
     sleeper.clock.run()
     assert sleeper.rang == [3, 9]
+
+
+AT = st.one_of(st.integers(0, 3), st.integers(SPAN - 2, SPAN + 2), st.integers(0, 40 * SPAN))
+
+
+@given(st.lists(AT, max_size=30), st.lists(AT.filter(bool), max_size=8), st.lists(AT, max_size=8))
+def test_what_is_far_off_happens_in_its_time(ats: list[int], waits: list[int], timeouts: list[int]) -> None:
+    """Calls, calls that each call schedules, and SimPy's own timeouts, in one run and in runs of half a span or two."""
+    wanted = sorted([*ats, *(at + wait for at in ats for wait in waits), *timeouts])
+
+    def world() -> tuple[Clock, list[int]]:
+        clock, happened = Clock(), []
+
+        def happen(call: Call) -> None:
+            happened.append(clock.now)
+            for wait in waits if call.argument else ():
+                Call(clock, clock.now + wait, ALARM, happen)
+
+        for at in ats:
+            Call(clock, at, ARRIVAL, happen, True)
+        for at in timeouts:
+            clock.timeout(at).callbacks.append(lambda _: happened.append(clock.now))
+        return clock, happened
+
+    clock, happened = world()
+    clock.run()
+    assert happened == wanted
+    clock, happened = world()
+    for until in range(SPAN // 2, 81 * SPAN, 3 * SPAN // 2):
+        clock.run(until=until)
+        assert happened == [at for at in wanted if at < until]
 
 
 def test_the_collector_is_left_as_it_was() -> None:
