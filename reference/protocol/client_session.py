@@ -276,7 +276,7 @@ class ClientSession:
             case frames.Cursors():
                 self._desk.outcomes += self._receiving.roster.cursors(frame)
             case frames.Accepted() | frames.Rejected():
-                self._sending.receive(frame, now, epoch=self._receiving.inbox.epoch)
+                self._sending.receive(frame, now, epoch=self._receiving.stream_epoch)
             case frames.Heartbeat():
                 self._receiving.heartbeat(frame.head, now)
             case frames.Pong():

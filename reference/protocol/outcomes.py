@@ -40,8 +40,8 @@ class ResetReceived(msgspec.Struct, frozen=True):
 
 
 class PublishAccepted(msgspec.Struct, frozen=True):
-    """The publish with this ticket is durable under this number, in the history of this epoch: over HTTP that may be one of which
-    the session is told only by its next poll. None: the server did not say."""
+    """The publish with this ticket is durable under this number, in the history of this epoch: that may be one of which the
+    application is told only later, by the next poll or when it reads again. None: the server did not say."""
 
     ticket: int
     sequence_number: int

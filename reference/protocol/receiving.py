@@ -60,6 +60,11 @@ class Receiving:
     def is_holding(self) -> bool:
         return self._holding
 
+    @property
+    def stream_epoch(self) -> str | None:
+        """The history that the WebSocket speaks of. While a snapshot of it is passed over it is not ours yet."""
+        return self._stream_epochs[-1]
+
     def greeted(self) -> None:
         """A WebSocket is about to be told our position."""
         self._stream_epochs = (self.inbox.epoch,)

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
 from simulation.hostile.ground import Setup
 from simulation.hostile.steps import Step
@@ -115,8 +116,10 @@ def _differing(value: msgspec.Struct) -> dict[str, Any]:
         own = getattr(value, field.name)
         if own == getattr(usual, field.name):
             continue
-        if isinstance(own, msgspec.Struct):
+        if isinstance(own, ClientConfig | ServerConfig):
             differing[field.name] = _differing(own)
+        elif isinstance(own, msgspec.Struct):  # a policy: as a whole, for its kind is a part of it
+            differing[field.name] = {key: each for key, each in msgspec.to_builtins(own).items() if each is not None}
         else:
             differing[field.name] = NEVER if own is None else own
     return differing

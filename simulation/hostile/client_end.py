@@ -7,10 +7,11 @@ from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.client_session import ClientSession
 from reference.protocol.errors import LocalError
+from reference.protocol.fallback import AfterEither, AfterFailures, AfterSeconds
 from reference.protocol.states import ClientState, Transport
-from reference.protocol.timers import NS_PER_MS
+from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.hostile.bounds import check
-from simulation.hostile.ground import CLIENT_KNOWS, POLICY, Draws, Ground
+from simulation.hostile.ground import CLIENT_KNOWS, Draws, Ground
 from simulation.hostile.journal import View
 from simulation.hostile.network import End, Opened, Request, Wire
 from simulation.hostile.wording import words_of, words_of_outcome
@@ -30,10 +31,20 @@ class Host:
         self._ground = ground
         self._not_before = 0  # the server asked this client not to come back earlier
         self._failures = 0  # WebSockets in a row that died under it before they were live
+        self._carried_at = ground.now  # when a transport carried it last
         name = f"client{self.index}"
         self.view = View(name)
-        config, draws = ground.setup.client, Draws(ground.setup.chance)
-        self.session = ClientSession(name, config=config, policy=POLICY, draws=draws, registry=CLIENT_KNOWS, token=user)
+        setup = ground.setup
+        self.session = ClientSession(
+            name,
+            config=setup.client,
+            policy=setup.policy,
+            draws=Draws(setup.chance),
+            fallback=setup.fallback,
+            heartbeat=setup.heartbeat,
+            registry=CLIENT_KNOWS,
+            token=user,
+        )
         ground.users.append(user)
         self.session.start(ground.now)
         self.pump()
@@ -74,8 +85,11 @@ class Host:
             if self._ground.tape is not None and (words := words_of_outcome(outcome)) is not None:
                 self._ground.note(self.view.client, words)
         if session.state is ClientState.CLOSED and not self.is_gone:
-            journal.note("G6", f"{session.client_id} has ended by itself: {self.view.ended}")
             self.is_gone = True
+            ended = self.view.ended
+            assert ended is not None, "an application is told that its session is over"
+            if not (self._ground.setup.gives_up and ended.code is None and "policy gave up" in ended.message):
+                journal.note("G6", f"{session.client_id} has ended by itself: {ended}")
         self._check_roads()
         journal.position_is(self.view, *session.position)
         check(session, journal.note)
@@ -122,6 +136,11 @@ class Host:
                 what = f"publish {frame.client_sequence} is sent twice on one living connection"
                 self._ground.journal.note("G10", what)
             wire.publishes.add(frame.client_sequence)
+        elif isinstance(frame, frames.Ack) and (
+            self.session.position[0] != wire.epoch or frame.sequence_number > self.session.position[1]
+        ):
+            what = f"{self.view.client} acknowledges {frame.sequence_number} of {wire.epoch}"
+            self._ground.journal.note("G2", f"{what}; its position is {self.session.position}")
         if self._ground.tape is not None:
             self._ground.tape.sent((wire, "up"), self.view.client, "server", words_of(frame), self._ground.now)
         wire.up.append(codec.encode(frame))
@@ -142,7 +161,8 @@ class Host:
 
     def _check_roads(self) -> None:
         """One WebSocket, or one lane with a probe behind it; and polling when WebSocket has failed often enough."""
-        state, limit = self.session.state, self._ground.setup.client.fallback_after_failures
+        state, policy = self.session.state, self._ground.setup.fallback_policy
+        limit = policy.failures if isinstance(policy, AfterFailures | AfterEither) else None
         note = self._ground.journal.note
         if len(self.wires) > 1 or (state is ClientState.LIVE and self.lane is not None):
             note("G7", f"{self.view.client} is {state.value} with {len(self.wires)} wires and lane {self.lane}")
@@ -155,6 +175,7 @@ class Host:
 
     def receive(self, wire: Wire, item: bytes | Opened | End) -> None:
         """The next thing on a wire."""
+        self._look_whether_carried()
         match item:
             case Opened():
                 if wire.client_stands:
@@ -169,6 +190,8 @@ class Host:
                     self._ground.tape.arrived((wire, "down"), self._ground.now)
                 if wire.client_stands:
                     self._expect(frame)
+                if isinstance(frame, frames.Welcome):
+                    wire.epoch = frame.epoch
                 if isinstance(frame, frames.Rejected) and frame.retryable:
                     wire.publishes.clear()
                 self.session.receive_frame(wire.client_end, frame, self._ground.now)
@@ -189,6 +212,11 @@ class Host:
         self.session.receive_frame(request.lane, answer, self._ground.now)
         self.pump()
 
+    def trickle(self, wire: Wire) -> None:
+        """A part of something comes."""
+        self.session.bytes_received(wire.client_end, self._ground.now)
+        self.pump()
+
     def sever(self, wire: Wire) -> None:
         """The client learns that a wire is dead."""
         wire.down.clear()
@@ -199,14 +227,33 @@ class Host:
     def ring(self) -> None:
         """The alarm rings, if it is due."""
         deadline = self.session.next_deadline()
+        self._look_whether_carried()
         if deadline is not None and deadline <= self._ground.now:
             self.session.handle_timeout(self._ground.now)
             deadline = self.session.next_deadline()
             assert deadline is None or deadline > self._ground.now, "an alarm that was served does not ring again at once"
             self.pump()
+            self._check_patience()
+
+    def _look_whether_carried(self) -> None:
+        """Called before whatever may take the transport away."""
+        if self.session.transport is not None:
+            self._carried_at = self._ground.now
+
+    def _check_patience(self) -> None:
+        """Without a transport no longer than the fallback policy bears it, not counting a wait that the server asked for."""
+        policy, state = self._ground.setup.fallback_policy, self.session.state
+        is_excused = self.session.transport is not None or state in (ClientState.REFRESHING, ClientState.CLOSED)
+        if is_excused or not isinstance(policy, AfterSeconds | AfterEither):
+            return
+        without_s = (self._ground.now - max(self._carried_at, self._not_before)) / NS_PER_S
+        if without_s > policy.seconds:
+            note = f"{self.view.client} is {state.value} after {without_s:g} s without a transport, and not polling"
+            self._ground.journal.note("G6", note)
 
     def _lose(self, wire: Wire, end: End) -> None:
         now = self._ground.now
+        self._look_whether_carried()
         wire.client_stands = False
         self._failures += self.session.state is not ClientState.LIVE
         del self.wires[wire.client_end]

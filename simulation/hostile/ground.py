@@ -1,37 +1,70 @@
 """What the two ends of the hostile link share: the settings, the time, the wires and requests between them, and the journal."""
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import EventRegistry
+from reference.protocol.fallback import Fallback, FallbackPolicy
+from reference.protocol.heartbeat import Heartbeat
+from reference.protocol.policies import Policy
 from reference.protocol.server_session import Identity
 from reference.protocol.timers import ns
 from simulation.hostile.journal import Journal
 from simulation.hostile.model import StoreModel
 from simulation.hostile.network import Request, Wire
 from simulation.hostile.tape import Tape
+from simulation.scenario import longest_wait_s
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
 WAIT_MAX_S = POLICY.floor_s + POLICY.cap_s
+MANY_FAILURES = 1_000_000
 SERVER_KNOWS = EventRegistry(("CHAT",))
 CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
 """Clients of a newer version publish a type that this server refuses for good."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from."""
+    """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from.
+
+    fallback, heartbeat: None for what the client's config says. fan_out_ms: how long the server says that a fan-out took.
+    """
 
     users: tuple[str, ...] = ("ann", "ben")
     client: ClientConfig = ClientConfig()
+    policy: Policy = POLICY
+    fallback: Fallback | None = None
+    heartbeat: Heartbeat | None = None
     server: ServerConfig = ServerConfig()
+    fan_out_ms: int = 0
     chance: tuple[float, ...] = (0.0,)
     token_in_hello: bool = False
     token_life_s: float | None = None
     """How long a token is good; each connection is opened, and each refresh answered, with a new one."""
+
+    @property
+    def wait_max_s(self) -> float:
+        """The longest wait that the reconnect policy ever comes to."""
+        return _longest_wait_s(self.policy)
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether the reconnect policy ends the session at some number of failures."""
+        return self.policy.range_s(MANY_FAILURES) is None
+
+    @property
+    def fallback_policy(self) -> FallbackPolicy:
+        return self.fallback or self.client.fallback_policy
+
+
+@lru_cache(maxsize=1000)
+def _longest_wait_s(policy: Policy) -> float:
+    return longest_wait_s(policy, math.inf)
 
 
 @dataclass(frozen=True)

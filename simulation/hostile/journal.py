@@ -215,11 +215,13 @@ class Journal:
 
     def _check_accepted(self, view: View, accepted: PublishAccepted) -> None:
         mark = view.marks[accepted.ticket]
-        for history in self._histories.values():
-            event = history.event(accepted.sequence_number)
+        named = [accepted.epoch] if accepted.epoch is not None else list(self._histories)
+        for epoch in named:
+            event = self._histories[epoch].event(accepted.sequence_number)
             if event is not None and event.data["mark"] == mark:
                 return
-        self.note("G11", f"{mark} was accepted as {accepted.sequence_number}; no log has it there")
+        where = "no log" if accepted.epoch is None else accepted.epoch
+        self.note("G11", f"{mark} was accepted as {accepted.sequence_number}; {where} does not have it there")
 
     # The end.
 

@@ -50,6 +50,10 @@ class Wire:
     """What the client has published on it and was not asked to send again."""
     credit: int | None = None
     """Batches that the server's socket takes before it blocks; None: any number."""
+    blocked_at: int | None = None
+    """Since when the server's socket takes nothing of what waits for it, in ns on the clients' clock."""
+    epoch: str | None = None
+    """The history that its welcome named."""
 
     @property
     def is_opening(self) -> bool:

@@ -12,6 +12,7 @@ from reference.protocol.errors import CloseCode
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_MS, ns
 from simulation.hostile.bounds import check
 from simulation.hostile.ground import SERVER_KNOWS, Ground
 from simulation.hostile.network import End, Opened, Request, Wire
@@ -99,6 +100,13 @@ class ServerEnd:
         self.crash(stored)
         self.restart()
 
+    def check_nothing_waits(self) -> None:
+        """A server that stops has stored whatever it gave a number."""
+        assert self.run is not None
+        waiting = [held.length for held in self.run.statistics().held if held.what == "events that are not durable"]
+        if waiting != [0]:
+            self._ground.journal.note("G11", f"the server stops with {waiting} numbered events that are not stored")
+
     # What arrives.
 
     def accept(self, wire: Wire) -> None:
@@ -175,6 +183,14 @@ class ServerEnd:
             alarm = self.next_alarm()
             assert alarm is None or alarm > self._ground.now, "an alarm that was served does not ring again at once"
             self.pump()
+        self._check_patience()
+
+    def _check_patience(self) -> None:
+        """A reader that takes nothing of what waits for it is closed in time (G7: every wait has a limit)."""
+        limit_s = self._ground.setup.server.slow_reader_timeout_s
+        for wire in self._ground.wires:
+            if wire.server_stands and wire.blocked_at is not None and self._ground.now - wire.blocked_at > ns(limit_s):
+                self._ground.journal.note("G7", f"{_name(wire)} has taken nothing for more than {limit_s:g} s and is not closed")
 
     # The driver.
 
@@ -194,6 +210,7 @@ class ServerEnd:
                     case Deliver(connection_ids):
                         for connection_id in connection_ids:
                             self._deliver(run, connection_id, action)
+                        run.handle_fanned_out(self._ground.setup.fan_out_ms * NS_PER_MS, self._ground.server_now)
                     case Close(connection_ids, code, message, retry_after_ms):
                         for connection_id in connection_ids:
                             self._hang_up(connection_id, End(code, message, retry_after_ms))
@@ -239,6 +256,7 @@ class ServerEnd:
         assert isinstance(wire, Wire)
         if wire.credit == 0:
             run.handle_refused(connection_id, batch, self._ground.server_now)
+            wire.blocked_at = self._ground.now if wire.blocked_at is None else wire.blocked_at
             return
         self._ground.journal.delivers(_name(wire), connection_id, batch.frame)
         if wire.swallows:

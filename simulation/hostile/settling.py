@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from reference.protocol.config import recovery_bound_s
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.hostile.ground import WAIT_MAX_S, Setup
+from simulation.hostile.ground import Setup
 from simulation.hostile.journal import Broken
 from simulation.hostile.steps import Step
 from simulation.hostile.tape import Tape
@@ -32,7 +32,7 @@ def settle(world: World) -> None:
     """Faults stop: whatever is dead stays dead, but all that is new works. Then judge G6 and the rest."""
     _stop_faults(world)
     journal, client, server = world.journal, world.setup.client, world.setup.server
-    bound_s = recovery_bound_s(client, WAIT_MAX_S + GO_AWAY_MAX_S, 0.1)
+    bound_s = recovery_bound_s(client, world.setup.wait_max_s + GO_AWAY_MAX_S, 0.1, heartbeat=world.setup.heartbeat)
     slack_s = client.poll_interval_s + client.poll_wait_s + 1.0
     if not _calm_until(world, bound_s - slack_s, _is_connected):
         assert world.server.run is not None
@@ -61,7 +61,7 @@ def _stop_faults(world: World) -> None:
         host.session.release_events(world.now)
         host.pump()
     for wire in world.wires:
-        wire.credit = None
+        wire.credit = wire.blocked_at = None
         wire.up_is_stalled = wire.down_is_stalled = False
         wire.swallows = 0
     for request in world.requests:

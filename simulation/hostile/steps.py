@@ -5,7 +5,7 @@ well. A step for which there is nothing there does nothing.
 """
 
 from simulation.hostile.steps_application import Hold, Join, Leave, MoveCursor, Publish
-from simulation.hostile.steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Up
+from simulation.hostile.steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Trickle, Up
 from simulation.hostile.steps_server import CheckToken, Crash, GoAway, LoseHistory, Restart, Store, StoreFails, TooSlow
 from simulation.hostile.steps_time import Calm, NextAlarm, StepClock, UntilOpening, Wait
 
@@ -26,6 +26,7 @@ Step = (
     | Block
     | Choke
     | Swallow
+    | Trickle
     | Store
     | StoreFails
     | Crash
@@ -69,6 +70,7 @@ __all__ = [
     "StoreFails",
     "Swallow",
     "TooSlow",
+    "Trickle",
     "UntilOpening",
     "Up",
     "Wait",

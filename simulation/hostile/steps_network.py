@@ -176,8 +176,24 @@ class Choke(StepBase, frozen=True):
     def do(self, world: World) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None:
-            wire.credit = self.credit or None
+            wire.credit, wire.blocked_at = self.credit or None, None
             world.server.pump()
+
+
+class Trickle(StepBase, frozen=True):
+    """Some bytes move, of a frame that is too large to arrive at once: to a client, and out of the server's socket for it."""
+
+    wire: int
+
+    def do(self, world: World) -> None:
+        wire = pick([wire for wire in world.wires if wire.client_stands and not wire.down_is_silent], self.wire)
+        if wire is None:
+            return
+        if wire.server_stands and wire.server_end is not None and world.server.run is not None:
+            world.server.run.bytes_taken(wire.server_end, world.server_now)
+            wire.blocked_at = None if wire.blocked_at is None else world.now
+        if wire.server_end is not None:
+            world.hosts[wire.client].trickle(wire)
 
 
 class Swallow(StepBase, frozen=True):

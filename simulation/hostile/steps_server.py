@@ -73,9 +73,11 @@ class GoAway(StepBase, frozen=True):
     def do(self, world: World) -> None:
         if world.server.run is None:
             return
-        world.server.commit(len(world.server.appends))
         world.server.run.go_away(world.server_now, retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
         world.server.pump()
+        while world.server.appends:  # what has a number is stored before the server ends
+            world.server.commit(len(world.server.appends))
+        world.server.check_nothing_waits()
         world.server.crash(0)
         world.server.restart()
 

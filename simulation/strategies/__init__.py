@@ -15,6 +15,7 @@ from simulation.strategies.events import events, histories, publishes
 from simulation.strategies.frames import client_frames, frames_of, nearly, payloads, server_frames
 from simulation.strategies.machines import ClientMachine, ServerMachine
 from simulation.strategies.networks import rich_paths
+from simulation.strategies.policies import fallbacks, heartbeats, hurried, reconnect_policies
 from simulation.strategies.scenarios import fault_schedules, faults, paths, scenarios, traces, workloads
 from simulation.strategies.schedules import schedules, setups
 from simulation.strategies.small_configs import client_configs, server_configs
@@ -28,14 +29,18 @@ __all__ = [
     "client_configs",
     "client_frames",
     "events",
+    "fallbacks",
     "fault_schedules",
     "faults",
     "frames_of",
+    "heartbeats",
     "histories",
+    "hurried",
     "nearly",
     "paths",
     "payloads",
     "publishes",
+    "reconnect_policies",
     "rich_paths",
     "scenarios",
     "schedules",

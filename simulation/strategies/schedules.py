@@ -2,20 +2,30 @@
 
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
+from reference.protocol.heartbeat import NoPings
 from simulation.hostile import steps
-from simulation.hostile.ground import Setup
+from simulation.hostile.ground import POLICY, Setup
+from simulation.strategies.policies import fallbacks, heartbeats, reconnect_policies
 from simulation.strategies.small_configs import client_configs, server_configs
 
 
 @st.composite
 def setups(draw: st.DrawFn) -> Setup:
-    """A world to begin with: one to three clients, two of which may be tabs of one user."""
+    """A world to begin with: one to three clients, two of which may be tabs of one user; half of them with policies of others."""
+    server, heartbeat = draw(server_configs()), draw(st.none() | heartbeats())
+    if isinstance(heartbeat, NoPings):
+        server = msgspec.structs.replace(server, silence_max_s=600.0, heartbeat_interval_s=3.0)
     return Setup(
         users=draw(st.sampled_from([("ann", "ben"), ("ann",), ("ann", "ann"), ("ann", "ann"), ("ann", "ben", "ann")])),
         client=draw(client_configs()),
-        server=draw(server_configs()),
+        policy=draw(st.just(POLICY) | reconnect_policies()),
+        fallback=draw(st.none() | st.none() | fallbacks()),
+        heartbeat=heartbeat,
+        server=server,
+        fan_out_ms=draw(st.sampled_from([0, 1, 30, 5000])),
         chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
         token_in_hello=draw(st.booleans()),
         token_life_s=draw(st.sampled_from([None, None, None, 2.0, 10.0])),
@@ -118,6 +128,7 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "store fails": (2, st.builds(steps.StoreFails, stored=st.integers(0, 2))),
     "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
     "choke": (4, st.builds(steps.Choke, wire=_few, credit=st.integers(0, 2))),
+    "trickle": (2, st.builds(steps.Trickle, wire=_few)),
     "too slow": (1, st.builds(steps.TooSlow, wire=_few)),
     "step clock": (1, st.builds(steps.StepClock, ms=st.sampled_from([1, 700, 5000, 60_000, -1, -5000, -60_000]))),
     "go away": (
