@@ -52,13 +52,17 @@ class History:
 class StoreModel:
     """A store as the server sees it: one run, durable what was appended, and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str = "run", epoch: str = "E1") -> None:
         self.histories: dict[str, History] = {}
-        self.begin([])
+        self._run_id = run_id
+        self._begin(epoch, [])
 
     def begin(self, entries: list[LogEntry]) -> None:
         """A new epoch that begins with these entries of the one before: the rest of that history is lost."""
-        self.now = History(f"E{len(self.histories) + 1}")
+        self._begin(f"E{len(self.histories) + 1}", entries)
+
+    def _begin(self, epoch: str, entries: list[LogEntry]) -> None:
+        self.now = History(epoch)
         self.histories[self.now.epoch] = self.now
         for entry in entries:
             self.now.add(entry)
@@ -85,7 +89,7 @@ class StoreModel:
             _, answers = clients.setdefault(entry.client_id, (entry.event.user_id, []))
             answers.append((entry.client_sequence, entry.sequence_number))
         return StoredRun(
-            run_id="run",
+            run_id=self._run_id,
             epoch=self.now.epoch,
             head=self.now.head,
             snapshot=self.snapshot,

@@ -1,4 +1,6 @@
-"""Both worlds play one scenario, and are compared."""
+"""Three worlds play one scenario, and are compared: the bare machines, the simulator, and the shells on trio."""
+
+from typing import NamedTuple
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
@@ -6,7 +8,7 @@ from simulation.faults import Path
 from simulation.scenario import ClientPart, Group, Scenario, Workload
 from simulation.trace import ServerStarted, TraceStarted
 
-from . import simpy_world, trio_world
+from . import bare_world, simpy_world, trio_world
 from .comparison import assert_same, differences
 from .transcript import Transcript
 
@@ -17,10 +19,11 @@ BUSY = Workload(graft_per_s=0.3, prune_per_s=0.2, flag_per_s=0.1, chat_per_s=0.3
 QUICK = ClientConfig(cursor_interval_s=0.047, fallback_after_failures=3, probe_interval_s=5.0)
 """The default cursor interval is half of the server's, so that cursors would arrive exactly when the server tells them."""
 
-
 PATIENT = FullJitter(floor_s=2.3)
 """A floor above the poll interval: a publish that failed is sent again at a time that is drawn, and not exactly one poll interval
 later, when the answer to the next poll arrives."""
+SCHEDULES_MAX = 16
+"""Of trio's, for clients that poll: enough to settle a tie or two in every way."""
 
 
 def scenario_of(
@@ -47,25 +50,45 @@ def scenario_of(
     )
 
 
+class Played(NamedTuple):
+    """What the three worlds tell."""
+
+    bare: Transcript
+    simulated: Transcript
+    real: Transcript
+
+    def pairs(self) -> tuple[tuple[Transcript, Transcript], ...]:
+        """Each with each."""
+        return (self.simulated, self.real), (self.bare, self.simulated), (self.bare, self.real)
+
+
+def ids_of(simulated: Transcript) -> tuple[str, str]:
+    """The ids of the run and of its epoch, which the simulator draws and the other worlds are given."""
+    run_id = next(record.run_id for record in simulated.records if isinstance(record, TraceStarted))
+    return run_id, next(record.epoch for record in simulated.records if isinstance(record, ServerStarted))
+
+
 def play_in_trio(scenario: Scenario, simulated: Transcript, *, schedule: int = 0) -> Transcript:
     """With the ids of the simulated run."""
-    run_id = next(record.run_id for record in simulated.records if isinstance(record, TraceStarted))
-    epoch = next(record.epoch for record in simulated.records if isinstance(record, ServerStarted))
-    return trio_world.play(scenario, run_id, epoch, schedule=schedule)
+    return trio_world.play(scenario, *ids_of(simulated), schedule=schedule)
 
 
-def play_both(scenario: Scenario, *, schedules_max: int = 1) -> tuple[Transcript, Transcript]:
-    """Play `scenario` in both worlds and return both transcripts. Raises AssertionError where they differ.
-
-    `schedules_max` above 1 is for scenarios with ties: what SimPy tells must be what trio tells under one of so many schedules.
-    """
+def play_in_all(scenario: Scenario, *, schedules_max: int = 1) -> Played:
+    """Play `scenario` in the three worlds. Trio's is told under the first of `schedules_max` schedules under which it is what the
+    simulator tells; if there is none, under the first of all."""
     simulated = simpy_world.play(scenario)
-    first = play_in_trio(scenario, simulated)
-    if not differences(simulated, first):
-        return simulated, first
+    bare = bare_world.play(scenario, *ids_of(simulated))
+    first = real = play_in_trio(scenario, simulated)
     for schedule in range(1, schedules_max):
-        other = play_in_trio(scenario, simulated, schedule=schedule)
-        if not differences(simulated, other):
-            return simulated, other
-    assert_same(simulated, first)
-    raise AssertionError("there were differences")
+        if not differences(simulated, real):
+            break
+        real = play_in_trio(scenario, simulated, schedule=schedule)
+    return Played(bare, simulated, first if differences(simulated, real) else real)
+
+
+def play_everywhere(scenario: Scenario, *, schedules_max: int = 1) -> Played:
+    """As `play_in_all`. Raises AssertionError where two worlds differ. `schedules_max` above 1 is for scenarios with ties."""
+    played = play_in_all(scenario, schedules_max=schedules_max)
+    for left, right in played.pairs():
+        assert_same(left, right)
+    return played

@@ -2,8 +2,11 @@
 
 Two kinds of ties cannot be had away in drawn schedules (docs/parity.md): when a line comes back, everything that waited on
 several connections of one client arrives in one instant; and a polling client may poll and publish in the same instant. So
-clients that stay on WebSocket meet every fault and must agree at once; clients that poll meet the faults that hold nothing back,
-and SimPy must tell what trio tells under one of a few schedules.
+clients that stay on WebSocket meet every fault and all worlds must agree at once; clients that poll meet the faults that hold
+nothing back, and trio must tell under one of a few schedules what the others tell.
+
+Of a failure the smallest scenario is left in a file, and the message has the command that plays it again in all three worlds and
+shows where they part.
 """
 
 import msgspec
@@ -13,8 +16,9 @@ from hypothesis import strategies as st
 from reference.protocol.backoff import FullJitter
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario import Scenario
+from tests.properties.judging import left
 
-from .play import PATIENT, QUICK, play_both, scenario_of
+from .play import PATIENT, QUICK, SCHEDULES_MAX, Played, play_everywhere, scenario_of
 
 FEW = 4
 EXAMPLES_MAX = settings.default.max_examples if settings.default.max_examples > 50 else FEW
@@ -51,10 +55,18 @@ def scenarios(draw: st.DrawFn, *kinds: type, polls: bool) -> Scenario:
     return scenario_of(*faults, seed=draw(st.integers(0, 1000)), horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=policy)
 
 
+def judge(test: str, scenario: Scenario, *, schedules_max: int = 1) -> Played:
+    try:
+        return play_everywhere(scenario, schedules_max=schedules_max)
+    except AssertionError as error:
+        text = f"{error}\nsee it: python -m tests.parity.replay {left(test, scenario.to_toml())}"
+        raise AssertionError(text) from None
+
+
 @settings(max_examples=EXAMPLES_MAX)
 @given(scenarios(Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, ServerRestart, polls=False))
 def test_drawn_faults_on_websockets(scenario: Scenario) -> None:
-    play_both(scenario)
+    judge("test_drawn_faults_on_websockets", scenario)
 
 
 @settings(max_examples=EXAMPLES_MAX)
@@ -70,5 +82,5 @@ def test_drawn_faults_on_websockets(scenario: Scenario) -> None:
 )
 @given(scenarios(Reset, HalfOpen, Refuse, BlockUpgrade, ServerRestart, polls=True))
 def test_drawn_faults_on_clients_that_fall_back(scenario: Scenario) -> None:
-    simulated, _ = play_both(scenario, schedules_max=16)
+    simulated = judge("test_drawn_faults_on_clients_that_fall_back", scenario, schedules_max=SCHEDULES_MAX).simulated
     event(f"requests over HTTP: {any(type(seen.frame).__name__ == 'PollRequest' for seen in simulated.frames_seen)}")

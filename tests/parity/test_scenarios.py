@@ -1,4 +1,4 @@
-"""The simulator is faithful: the shells on trio and the simulator on SimPy tell the same of one scenario, to the nanosecond.
+"""The simulator is faithful: the bare machines, SimPy and the shells on trio tell the same of one scenario, to the nanosecond.
 
 Compared are, for every client, each frame that its session sends and receives with its content, each state, each thing that its
 application is told, each attempt, request and loss of its connections; for the server each session that joins and leaves; and
@@ -27,7 +27,7 @@ from simulation.trace import (
 
 from . import simpy_world
 from .comparison import TIME_NS_MAX, assert_same, differences, largest_time_difference
-from .play import CLIENTS, QUICK, play_both, play_in_trio, scenario_of
+from .play import CLIENTS, QUICK, SCHEDULES_MAX, play_everywhere, play_in_trio, scenario_of
 from .transcript import FrameSeen, Transcript
 
 SMALL_WINDOW = ServerConfig(events_kept_max=64, appends_pending_max=64, snapshot_interval_events=32)
@@ -60,8 +60,9 @@ def told(transcript: Transcript, client: str, kind: type) -> list:
     return [record for record in transcript.records if isinstance(record, kind) and record.client == client]
 
 
-def test_a_rich_scenario_is_told_alike_in_both_worlds() -> None:
-    simulated, real = play_both(rich())
+def test_a_rich_scenario_is_told_alike_in_every_world() -> None:
+    bare, simulated, real = play_everywhere(rich())
+    assert largest_time_difference(bare, simulated) == 0, "both count whole nanoseconds"
     assert largest_time_difference(simulated, real) <= TIME_NS_MAX
 
     # The scenario is as rich as it is meant to be.
@@ -105,7 +106,7 @@ def name_of(fault: object) -> str:
 
 @pytest.mark.parametrize("fault", ONE_OF_EACH, ids=name_of)
 def test_each_fault_on_websockets(fault: object) -> None:
-    play_both(scenario_of(fault))
+    play_everywhere(scenario_of(fault))
 
 
 @pytest.mark.parametrize("fault", [fault for fault in ONE_OF_EACH if not isinstance(fault, BlockUpgrade)], ids=name_of)
@@ -113,13 +114,13 @@ def test_each_fault_on_a_client_that_polls(fault: object) -> None:
     """A poll and a publish travel on two connections; where both arrive in one instant, their order is a tie."""
     blocked = BlockUpgrade(at_s=0.0, duration_s=18.0, clients=("ada",))
     scenario = scenario_of(blocked, fault, config=POLLS_AT_ONCE, workload=WITHOUT_CURSORS)
-    simulated, _ = play_both(scenario, schedules_max=16)
+    simulated = play_everywhere(scenario, schedules_max=SCHEDULES_MAX).simulated
     assert told(simulated, "ada-0", RequestMade)
 
 
 def test_a_run_where_nobody_does_anything_beats_alike() -> None:
     """Only heartbeats, pings and acks are left; their phases come from when a run is loaded, before and after a restart."""
-    simulated, _ = play_both(scenario_of(ServerRestart(at_s=10.0, duration_s=7.3), workload=QUIET, horizon_s=70.0))
+    simulated = play_everywhere(scenario_of(ServerRestart(at_s=10.0, duration_s=7.3), workload=QUIET, horizon_s=70.0)).simulated
     kinds = {type(seen.frame).__name__ for seen in simulated.frames_seen}
     assert {"Heartbeat", "Ping", "Pong"} <= kinds
 
@@ -132,7 +133,7 @@ def test_a_crash_in_the_middle_of_a_commit_is_drawn_alike() -> None:
         first = next(seen for seen in simpy_world.play(scenario).frames_seen if seen.at > 5e9 and is_accepted(seen))
         committed_s = first.at / 1e9 - CLIENTS[first.client.removesuffix("-0")]
         restart = ServerRestart(at_s=committed_s - scenario.server.commit_time_s / 2, duration_s=0.3)
-        simulated, _ = play_both(scenario.replace(faults=(restart,)))
+        simulated = play_everywhere(scenario.replace(faults=(restart,))).simulated
         restarted = [record for record in simulated.records if isinstance(record, ServerStarted)][1]
         outcomes.add(restarted.head >= first.frame.sequence_number)
     assert outcomes == {False, True}, "both ways must have come up"
@@ -145,7 +146,7 @@ def is_accepted(seen: FrameSeen) -> bool:
 def test_another_seed_or_another_nanosecond_is_told_apart() -> None:
     """The comparison sees what it is there to see."""
     scenario = scenario_of(Reset(at_s=4.0, clients=("ada",)), horizon_s=6.0, settle_s=4.0)
-    simulated, _ = play_both(scenario)
+    simulated = play_everywhere(scenario).simulated
     slower = scenario.replace(faults=(Reset(at_s=4.000001, clients=("ada",)),))
     found = differences(simulated, play_in_trio(slower, simulated))
     assert found

@@ -37,6 +37,7 @@ from simulation.trace import (
     SessionLeft,
     StoreRecord,
     ToldRecord,
+    Trace,
     TraceStarted,
 )
 
@@ -80,6 +81,20 @@ class Transcript:
     @property
     def frames_seen(self) -> list[FrameSeen]:
         return [entry for entry in self.entries if isinstance(entry, FrameSeen)]
+
+
+class Tape(Trace):
+    """A trace that takes frames between its records, and can be stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list = []
+        self.is_over = False
+        self.add = self._add
+
+    def _add(self, entry) -> None:
+        if not self.is_over:
+            self.entries.append(entry)
 
 
 def lines_of(entries: Iterable[Record | FrameSeen]) -> dict[str, list[Line]]:

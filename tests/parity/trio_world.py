@@ -46,13 +46,12 @@ from simulation.trace import (
     PublishRefused,
     ServerKilled,
     ServerStarted,
-    Trace,
 )
 
 from .disk import Disk
 from .inputs import Part, parts_of
 from .schedules import scheduled
-from .transcript import FrameSeen, Transcript
+from .transcript import FrameSeen, Tape, Transcript
 
 WORLD = "trio"
 
@@ -79,7 +78,7 @@ class _World:
         self._run_id = run_id
         self._epoch = epoch
         self._draws = Draws(scenario.seed)
-        self._trace = _Tape()
+        self._trace = Tape()
         self._refusals: dict[str, int] = defaultdict(int)
         self._restarts_under_way = 0
         self._server: Server | None = None
@@ -277,20 +276,6 @@ class _World:
             case _:
                 epoch = self._clients[client].position[0] if client in self._clients else None
                 record_outcomes(self._trace, client, [what], now, epoch=epoch)
-
-
-class _Tape(Trace):
-    """A trace that takes frames between its records, and can be stopped."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entries: list = []
-        self.is_over = False
-        self.add = self._add
-
-    def _add(self, entry) -> None:
-        if not self.is_over:
-            self.entries.append(entry)
 
 
 async def _read_all(client: Client) -> None:

@@ -22,7 +22,7 @@ def judge_link(test: str, guarantee: str | None, setup: Setup, schedule: Sequenc
     try:
         broken = [finding for finding in play(setup, schedule) if guarantee in (None, finding.guarantee)]
     except Exception:
-        print(f"see it: steadywire replay {_left(test, case.to_toml())}")
+        print(f"see it: steadywire replay {left(test, case.to_toml())}")
         raise
     if broken:
         raise AssertionError(_report(test, case.to_toml(), [f"{one.guarantee}: {one.what}" for one in broken]))
@@ -41,10 +41,11 @@ def judge_scenario(test: str, guarantee: str, scenario: Scenario, violations: di
 
 def _report(test: str, text: str, sentences: Iterable[str]) -> str:
     lines = "\n  ".join(list(sentences)[:5])
-    return f"{lines}\nsee it: steadywire replay {_left(test, text)}"
+    return f"{lines}\nsee it: steadywire replay {left(test, text)}"
 
 
-def _left(test: str, text: str) -> Path:
+def left(test: str, text: str) -> Path:
+    """Leave `text` as the smallest failing example of `test`, and say where."""
     FAILURES.mkdir(parents=True, exist_ok=True)
     path = FAILURES / f"{test}.toml"
     path.write_text(text, encoding="utf-8")

@@ -1,17 +1,14 @@
 """Equal scenario, seed and replication: equal bytes, in any process."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from simulation.trace import Trace
 from simulation.world import World, run
+from tests.other_process import printed_by
 from tests.simulation.worlds import everything, everything_result, troubled_server
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = """
 from simulation.world import run
 from tests.simulation.worlds import everything, troubled_server
@@ -25,9 +22,8 @@ def test_two_runs_in_one_process_are_byte_equal() -> None:
 
 @pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_the_hash_seed_changes_nothing(hash_seed: str) -> None:
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [everything_result().trace.digest(), run(troubled_server()).trace.digest()]
+    digests = printed_by(SCRIPT, hash_seed=hash_seed).split()
+    assert digests == [everything_result().trace.digest(), run(troubled_server()).trace.digest()]
 
 
 def test_another_seed_or_replication_is_another_run() -> None:

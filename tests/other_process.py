@@ -1,0 +1,15 @@
+"""A script in a process of its own, for what must not depend on the process that it happens in."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def printed_by(script: str, *, hash_seed: str) -> str:
+    """What `script` prints under that PYTHONHASHSEED. Raises CalledProcessError if it fails."""
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
