@@ -13,6 +13,7 @@ from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
+from reference.protocol.frames import Limits
 from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
@@ -147,7 +148,14 @@ class BareServer:
     """One process at a time, with one run, which is loaded when somebody first asks for it."""
 
     def __init__(
-        self, agenda: Agenda, tape: Tape, store: StoreModel, config: ServerConfig, commit_time: int, draws: EntityDraws
+        self,
+        agenda: Agenda,
+        tape: Tape,
+        store: StoreModel,
+        config: ServerConfig,
+        limits: Limits,
+        commit_time: int,
+        draws: EntityDraws,
     ) -> None:
         self.is_up = False
         self.lines: list[Line] = []
@@ -155,6 +163,7 @@ class BareServer:
         self._tape = tape
         self._store = store
         self._config = config
+        self._limits = limits
         self._commit_time = commit_time
         self._draws = draws
         self._loaded: Run | None = None
@@ -232,7 +241,7 @@ class BareServer:
     @property
     def _run(self) -> Run:
         if self._loaded is None:
-            self._loaded = Run(self._store.load(), config=self._config, now=self._now)
+            self._loaded = Run(self._store.load(), config=self._config, now=self._now, limits=self._limits)
         return self._loaded
 
     def _turn(self) -> None:

@@ -8,8 +8,9 @@ has a meaning here (outages, stalls, resets, half-open lines, refusals, blocked 
 commit too); what is not there is what only bytes have: bandwidth, jitter, loss, full buffers. Where a scenario asks for one of
 these, ValueError is raised.
 
-Of what happens at one instant, arrivals are first, in the order in which they were sent, then faults, then alarms, as in the
-simulator: a frame that arrives at the very moment of a timeout has arrived.
+Of what happens at one instant, arrivals are first, then faults, then alarms, as in the simulator: a frame that arrives at the
+very moment of a timeout has arrived. With `alarms_first` it has not, as on trio, where a frame has more tasks to pass than an
+alarm.
 """
 
 from reference.protocol.client_session import ClientSession
@@ -23,29 +24,30 @@ from simulation.trace import FaultHappened, FaultOver
 
 from .bare_ends import BareClient, BareServer
 from .bare_link import ARRIVAL, FAULT, Agenda, Line
-from .inputs import Part, parts_of
+from .inputs import Part, limits_of, parts_of
 from .transcript import Tape, Transcript
 
 WORLD = "bare machines"
 
 
-def play(scenario: Scenario, run_id: str, epoch: str) -> Transcript:
+def play(scenario: Scenario, run_id: str, epoch: str, *, alarms_first: bool = False) -> Transcript:
     """Run `scenario` to its end. Raises ValueError if it asks for what this world does not have."""
-    return _World(scenario, run_id, epoch).play()
+    return _World(scenario, run_id, epoch, alarms_first).play()
 
 
 class _World:
-    def __init__(self, scenario: Scenario, run_id: str, epoch: str) -> None:
+    def __init__(self, scenario: Scenario, run_id: str, epoch: str, alarms_first: bool) -> None:
         server = scenario.server
         if server != ServerPart(config=server.config, commit_time_s=server.commit_time_s):
             raise ValueError(f"the bare world knows a server's config and its commit time only, not {server}")
         self._scenario = scenario
+        self._alarms_first = alarms_first
         self._agenda = Agenda()
         self._tape = Tape()
         self._store = StoreModel(run_id, epoch)
         self._draws = Draws(scenario.seed)
-        store_draws, commit_time = self._draws.of("store"), ns(server.commit_time_s)
-        self._server = BareServer(self._agenda, self._tape, self._store, server.config, commit_time, store_draws)
+        limits, commit_time, draws = limits_of(scenario), ns(server.commit_time_s), self._draws.of("store")
+        self._server = BareServer(self._agenda, self._tape, self._store, server.config, limits, commit_time, draws)
         self._restarts_under_way = 0
         self._lines: dict[str, Line] = {}
         self._clients: list[BareClient] = []
@@ -69,7 +71,7 @@ class _World:
         alarms = [(at, machine) for machine in machines if (at := machine.next_deadline()) is not None]
         alarm_at = min((at for at, _ in alarms), default=end)
         next_at = self._agenda.next_at
-        if next_at is not None and next_at <= alarm_at:
+        if next_at is not None and (next_at < alarm_at or (next_at == alarm_at and not self._alarms_first)):
             if next_at < end:
                 self._agenda.do_next()
             return next_at < end

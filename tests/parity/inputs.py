@@ -1,4 +1,4 @@
-"""What goes into both worlds: the scenario's own draws, looked at without running anything.
+"""What goes into every world: the scenario's own draws, looked at without running anything.
 
 The simulated users of `simulation.workload` are drawn once more, on a clock on which nothing else happens: what they do does not
 depend on what happens to them. Ids are those of the simulator.
@@ -7,7 +7,9 @@ depend on what happens to them. Ids are those of the simulator.
 from dataclasses import dataclass, field
 
 from reference.protocol.events import CURSOR_MOVE, Data
+from reference.protocol.frames import Limits
 from reference.protocol.timers import ns
+from reference.server.settings import ServerSettings
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.draws import Draws
 from simulation.faults import Path
@@ -63,3 +65,8 @@ def parts_of(scenario: Scenario) -> list[Part]:
             parts.append(part)
     clock.run(until=ns(scenario.horizon_s) + 1)
     return parts
+
+
+def limits_of(scenario: Scenario) -> Limits:
+    """What clients are told of the server's limits. A real server has more of them than the run's config names."""
+    return ServerSettings(protocol=scenario.server.config).limits

@@ -1,10 +1,10 @@
 """The scenario in SimPy: the simulator as it is shipped, listened to."""
 
 from reference.protocol import frames
-from reference.server.settings import ServerSettings
 from simulation.scenario import Scenario
 from simulation.world import World
 
+from .inputs import limits_of
 from .transcript import Direction, FrameSeen, Transcript
 
 WORLD = "SimPy"
@@ -18,7 +18,7 @@ def play(scenario: Scenario) -> Transcript:
         heard.append((len(world.trace), FrameSeen(now, client, direction, connection_id, frame)))
 
     world = World(scenario, listen=listen)
-    world.server.limits = ServerSettings(protocol=scenario.server.config).limits  # a real server has more of them, and tells them
+    world.server.limits = limits_of(scenario)
     world.run()
     transcript = Transcript(WORLD)
     records = list(world.trace)

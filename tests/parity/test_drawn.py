@@ -3,7 +3,8 @@
 Two kinds of ties cannot be had away in drawn schedules (docs/parity.md): when a line comes back, everything that waited on
 several connections of one client arrives in one instant; and a polling client may poll and publish in the same instant. So
 clients that stay on WebSocket meet every fault and all worlds must agree at once; clients that poll meet the faults that hold
-nothing back, and trio must tell under one of a few schedules what the others tell.
+nothing back, and trio must tell under one of a few schedules what the others tell, or what the bare machines tell with alarms
+first.
 
 Of a failure the smallest scenario is left in a file, and the message has the command that plays it again in all three worlds and
 shows where they part.
@@ -18,6 +19,7 @@ from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Res
 from simulation.scenario import Scenario
 from tests.properties.judging import left
 
+from .comparison import differences
 from .play import PATIENT, QUICK, SCHEDULES_MAX, Played, play_everywhere, scenario_of
 
 FEW = 4
@@ -84,3 +86,14 @@ def test_drawn_faults_on_websockets(scenario: Scenario) -> None:
 def test_drawn_faults_on_clients_that_fall_back(scenario: Scenario) -> None:
     simulated = judge("test_drawn_faults_on_clients_that_fall_back", scenario, schedules_max=SCHEDULES_MAX).simulated
     event(f"requests over HTTP: {any(type(seen.frame).__name__ == 'PollRequest' for seen in simulated.frames_seen)}")
+
+
+def test_an_answer_that_arrives_when_a_poll_is_due_is_a_tie() -> None:
+    """A poll and a cursor once left together, so the answer to the next cursor arrives in the instant of the next poll. On trio
+    the poll is sent first under every schedule, elsewhere after what the answer brings; the bare machines tell both."""
+    config = msgspec.structs.replace(QUICK, fallback_after_failures=2, poll_wait_s=3.7, probe_interval_s=5.0, start="oldest")
+    blocked = BlockUpgrade(at_s=0.131072, duration_s=12.897, clients=("ben",))
+    scenario = scenario_of(blocked, seed=884, horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=PATIENT)
+    played = judge("test_an_answer_that_arrives_when_a_poll_is_due", scenario, schedules_max=2)
+    assert played.tied is not None
+    assert differences(played.simulated, played.real)
