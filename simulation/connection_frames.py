@@ -171,6 +171,25 @@ def samples(facts: Facts) -> pd.DataFrame:
     return framed(rows, {"time_s": "float64", "place": "str", "queue": "str", "length": "int64", "limit": "int64"})
 
 
+def work(facts: Facts) -> pd.DataFrame:
+    """What the server's machine did in the time up to each look, if it has a capacity: `WorkSampled`. waited_mean_s: of the jobs
+    that were taken up, NaN if there were none."""
+    rows = [
+        {
+            "time_s": sample.at / NS_PER_S,
+            "jobs": sample.jobs,
+            "busy_s": sample.busy_s,
+            "waited_mean_s": sample.waited_s / sample.jobs if sample.jobs else None,
+            "waited_max_s": sample.waited_max_s,
+            "shed": sample.shed,
+            "syns_dropped": sample.syns_dropped,
+        }
+        for sample in facts.work
+    ]
+    times = dict.fromkeys(("time_s", "busy_s", "waited_mean_s", "waited_max_s"), "float64")
+    return framed(rows, times | dict.fromkeys(("jobs", "shed", "syns_dropped"), "int64"))
+
+
 def round_trips(facts: Facts) -> pd.DataFrame:
     """time_s: when the server heard of it, which is with the next ping. is_measured: after the warm-up."""
     rows = [

@@ -8,6 +8,7 @@
     connections    one row per connection that was welcomed: how long it lasted, and how it ended
     faults         one row per fault: from when until when
     samples        one row per look at the length of a queue that had changed
+    work           one row per look at a server with a capacity: what it did since the last, how long work waited, who was shed
     round_trips    one row per answered ping
     clients        one row per client: the brief's health of a connection (`measures`)
     minutes        one row per minute: reconnections, fallbacks, delivery rate, latency
@@ -32,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from reference.protocol.timers import NS_PER_S
-from simulation.connection_frames import attempts, connections, faults, interruptions, round_trips, samples, states
+from simulation.connection_frames import attempts, connections, faults, interruptions, round_trips, samples, states, work
 from simulation.counts import count
 from simulation.facts import Facts
 from simulation.histograms import LogHistogram
@@ -152,6 +153,7 @@ BUILDERS: dict[str, Callable[[Facts], pd.DataFrame]] = {
     "connections": connections,
     "faults": faults,
     "samples": samples,
+    "work": work,
     "round_trips": round_trips,
     "clients": clients,
     "minutes": minutes,

@@ -217,7 +217,10 @@ def metastable_restart(run: Seen) -> None:
 def flash_crowd(run: Seen) -> None:
     waits = {record.client for record in run.result.trace if isinstance(record, WaitAsked)}
     assert len(waits) > 50
-    assert sum(sample.shed for sample in run.result.facts.work) >= len(waits)
+    work = run.frames["work"]
+    assert work["shed"].sum() >= len(waits)
+    assert (work["busy_s"] >= 0).all()
+    assert (work["waited_mean_s"].dropna() <= work["waited_max_s"][work["waited_mean_s"].notna()]).all()
     assert run.of("interruptions", "team").empty
     assert run.result.counts.unsettled == 0
     assert run.of("clients", "crowd")["transport"].notna().all()
@@ -230,7 +233,7 @@ def load_balancer_cut(run: Seen) -> None:
     first = run.frames["attempts"].query("attempted_s >= 30").groupby("client")["attempted_s"].first()
     counts = first.groupby((first - 30.0).floordiv(0.5)).size()
     assert counts.loc[0:9].between(600, 1400).all()  # spread over five seconds, 1,000 in each half
-    assert max(sample.waited_max_s for sample in run.result.facts.work) > 0.1
+    assert run.frames["work"]["waited_max_s"].max() > 0.1
 
 
 CHECKS: dict[str, Callable[[Seen], None]] = {
