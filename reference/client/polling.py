@@ -71,6 +71,8 @@ class PollingLink:
             return await self._http.request("POST", f"{self._path}/publish", codec.encode(request), bytes_came=came)
         parameters = msgspec.to_builtins(request)
         del parameters["type"]
+        if request.report is not None:
+            parameters["report"] = codec.encode(request.report).decode()
         came = partial(self._reports.bytes_came, self._id, "poll")
         return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}", bytes_came=came)
 

@@ -380,7 +380,7 @@ class ClientSession:
             case Timer.EXPIRE:
                 self._sending.expire(now)
             case Timer.POLL:
-                self._links.lane.poll(*self.position, self.session_id, now)
+                self._links.lane.poll(*self.position, self.session_id, self.queued_messages, now)
             case Timer.POLL_LIMIT | Timer.PUBLISH_LIMIT:
                 self._links.lane_hangs(now)
             case Timer.TOKEN:

@@ -268,7 +268,8 @@ class Error(Frame, frozen=True, tag="error", kw_only=True):
 
 
 class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
-    """GET .../poll. Without epoch the current one is meant; with `client_id` the poll also keeps the user present."""
+    """GET .../poll. Without epoch the current one is meant; with `client_id` the poll also keeps the user present,
+    and may report as a ping does."""
 
     after_sequence: Count | None = None
     epoch: Id | None = None
@@ -278,6 +279,7 @@ class PollRequest(Frame, frozen=True, tag="poll", kw_only=True):
     generation: Ordinal = 1
     start: Start = "snapshot"
     fallback: FallbackReason | None = None
+    report: Report | None = None
 
 
 class PollAnswer(Frame, frozen=True, tag="polled", kw_only=True):

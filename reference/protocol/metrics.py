@@ -133,7 +133,7 @@ CLIENT_QUEUE = Metric(
     "histogram",
     _WS + "client_queue_messages",
     "messages",
-    "Publishes that waited for an answer when their client sent a ping",
+    "Publishes that waited for an answer when their client sent a ping or a poll",
     buckets=_COUNTS,
 )
 

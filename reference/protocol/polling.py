@@ -14,6 +14,7 @@ from reference.protocol.backoff import Reconnector
 from reference.protocol.client_desk import Desk, Timer
 from reference.protocol.events import Data
 from reference.protocol.states import Transport
+from reference.protocol.tally import POLL
 from reference.protocol.timers import ns
 
 _TIMERS = (Timer.POLL, Timer.POLL_LIMIT, Timer.PUBLISH_LIMIT)
@@ -76,10 +77,11 @@ class PollingLane:
         self.connection_id = None
         self.has_arrived = False
         self._poll_generation = self._publish_generation = None
+        self._desk.tally.poll_untold()
         for timer in _TIMERS:
             self._desk.timers.cancel(timer)
 
-    def poll(self, epoch: str | None, last: int, session_id: str | None, now: int) -> None:
+    def poll(self, epoch: str | None, last: int, session_id: str | None, queued_messages: int, now: int) -> None:
         config = self._desk.config
         request = frames.PollRequest(
             after_sequence=None if epoch is None else last,
@@ -90,6 +92,7 @@ class PollingLane:
             generation=self.generation,
             start=config.start,
             fallback=self.fallback,
+            report=self._desk.tally.report(POLL, queued_messages),
         )
         self.asked_in_epoch = epoch
         self._poll_generation = self.generation
@@ -110,6 +113,7 @@ class PollingLane:
         if self._poll_generation is None:
             return False
         self._poll_generation = None
+        self._desk.tally.poll_told()
         self._reconnector.steady()
         self._desk.timers.cancel(Timer.POLL_LIMIT)
         self._poll_at(now if has_more else now + ns(self._desk.config.poll_interval_s))
@@ -133,6 +137,7 @@ class PollingLane:
             at = max(at, now + ns(self._desk.config.poll_interval_s))
         if request == "poll":
             generation, self._poll_generation = self._poll_generation, None
+            self._desk.tally.poll_untold()
             self._desk.timers.cancel(Timer.POLL_LIMIT)
             if at is not None:
                 self._desk.timers.set(Timer.POLL, at)

@@ -39,6 +39,9 @@ class Requests:
         identity = self._begin(connection)
         if poll.client_id is not None:
             self._keep_session(connection, poll, poll.client_id, identity.user_id, now)
+            session = self._gathering.session_of(poll.client_id)  # perhaps a probe of the same client owns it by now
+            assert session is not None, "a poll of which nobody knows makes a session"
+            self._desk.reported(session, poll.report)
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
         if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:
             self._waiting[connection.connection_id] = (connection, poll)

@@ -97,10 +97,14 @@ class RunDesk:
             self.observations.append(LimitReached(limit))
 
     def pinged(self, session: Session, ping: Ping) -> None:
-        """A client tells how it fares; whoever has nothing to report has nothing queued either."""
+        """A client tells how it fares."""
         if ping.round_trip_ms is not None:
             self.observations.append(RoundTripMeasured(session.session_id, session.client_id, ping.round_trip_ms))
-        self.observations.append(Reported(session.session_id, session.client_id, ping.report or Report()))
+        self.reported(session, ping.report)
+
+    def reported(self, session: Session, report: Report | None) -> None:
+        """What came with a ping or a poll; whoever has nothing to report has nothing queued either."""
+        self.observations.append(Reported(session.session_id, session.client_id, report or Report()))
 
     def ended(self, connection_id: int, session: Session | None, code: int | None, peer_code: int | None) -> None:
         """A WebSocket is over, with our code, or the peer's, or without one."""

@@ -1,12 +1,16 @@
 """The tally: what only the client can know of its connections, kept until the server has been told.
 
-Counts since the last report, and the outages that were got over. A report leaves with a ping, and is settled by the pong; what
-was under way when the connection was lost is reported again. So a count may be told twice, when only the pong was lost, and is
-never left out. The server believes it for metrics and for nothing else (protocol 7.41).
+Counts since the last report, and the outages that were got over. A report leaves with a ping and is settled by the pong, or with
+a poll and is settled by its answer; what was under way when the connection was lost, or the poll failed, is reported again. So a
+count may be told twice, when only the answer was lost, and is never left out. The server believes it
+for metrics and for nothing else (protocol 7.41).
 """
 
 from reference.protocol.frames import MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX, Recovery, Report
 from reference.protocol.timers import NS_PER_MS
+
+POLL = -1
+"""In place of a ping's nonce: the poll that is under way."""
 
 
 class Tally:
@@ -49,7 +53,7 @@ class Tally:
         self._lost_at = self._silent_ns = None
 
     def report(self, nonce: int, queued_messages: int) -> Report | None:
-        """What a ping is to say; None if there is nothing to tell."""
+        """What a ping with that nonce is to say, or POLL; None if there is nothing to tell."""
         counts = self.failed_attempts or self.gaps or self.duplicates or self.failed_messages
         if not (counts or queued_messages or self._recoveries):
             return None
@@ -69,18 +73,30 @@ class Tally:
     def told(self, nonce: int) -> None:
         """A pong came: everything up to its ping has arrived."""
         if self._under_way:
-            self._under_way = {number: report for number, report in self._under_way.items() if number > nonce}
+            self._under_way = {number: report for number, report in self._under_way.items() if number > nonce or number == POLL}
+
+    def poll_told(self) -> None:
+        """The answer to the poll came."""
+        self._under_way.pop(POLL, None)
 
     def untold(self) -> None:
-        """The connection is gone, and nobody knows what of it has arrived."""
-        for report in reversed(self._under_way.values()):
-            self.failed_attempts += report.failed_attempts
-            self.gaps += report.gaps
-            self.duplicates += report.duplicates
-            self.failed_messages += report.failed_messages
-            self._recoveries[:0] = report.recoveries
+        """The WebSocket is gone, and nobody knows what of it has arrived."""
+        for nonce in [nonce for nonce in reversed(self._under_way) if nonce != POLL]:
+            self._take_back(nonce)
+
+    def poll_untold(self) -> None:
+        """The poll failed, or is no longer waited for."""
+        if POLL in self._under_way:
+            self._take_back(POLL)
+
+    def _take_back(self, nonce: int) -> None:
+        report = self._under_way.pop(nonce)
+        self.failed_attempts += report.failed_attempts
+        self.gaps += report.gaps
+        self.duplicates += report.duplicates
+        self.failed_messages += report.failed_messages
+        self._recoveries[:0] = report.recoveries
         del self._recoveries[:-RECOVERIES_MAX]
-        self._under_way.clear()
 
 
 def _ms(duration: int) -> int:

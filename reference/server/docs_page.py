@@ -54,7 +54,8 @@ def docs_page() -> bytes:
 
 def _operation(path: str, method: str, operation: dict[str, Any], components: dict[str, Any]) -> str:
     parameters = "".join(
-        f"<tr><td><code>{escape(one['name'])}</code><td>{one['in']}<td>{_kind(one['schema'])}<td>{_text(one['description'])}"
+        f"<tr><td><code>{escape(one['name'])}</code><td>{one['in']}<td>"
+        f"{_content(one['content']) if 'content' in one else _kind(one['schema'])}<td>{_text(one['description'])}"
         for one in operation["parameters"]
     )
     body = operation.get("requestBody")

@@ -104,7 +104,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         _, components = msgspec.json.schema_components([operation.parameters], ref_template=_REF)
         properties = components[operation.parameters.__name__]["properties"]
         parameters += [
-            {"name": name, "in": "query", "required": False, "schema": _in_address(schema), "description": PARAMETER_TEXTS[name]}
+            {"name": name, "in": "query", "required": False, **_in_address(schema), "description": PARAMETER_TEXTS[name]}
             for name, schema in properties.items()
             if name != "type"  # what makes it a frame; an address says that already
         ]
@@ -112,11 +112,11 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _in_address(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a query parameter: one cannot be null in an address, it is left out."""
+    """A query parameter: one cannot be null in an address, it is left out; an object is written as JSON."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
-        return {**options[0]}
-    return {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+        return {"content": {"application/json": {"schema": options[0]}}} if "$ref" in options[0] else {"schema": options[0]}
+    return {"schema": {name: value for name, value in schema.items() if not (name == "default" and value is None)}}
 
 
 def _content(answer: type | str) -> dict[str, Any]:
@@ -138,10 +138,14 @@ def _schemas() -> dict[str, Any]:
         types |= {answer for answer in operation.answers.values() if isinstance(answer, type)}
         if operation.body is not None:
             types.add(operation.body)
+        if operation.parameters is not None:
+            types.add(operation.parameters)
     ordered = sorted(types, key=lambda type_: type_.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     for operation in OPERATIONS:
         if operation.body is not None:  # its `type` may be left out (protocol 4.21)
             schema = components[operation.body.__name__]
             schema["required"] = [name for name in schema["required"] if name != "type"]
+        if operation.parameters is not None:  # of these only the objects in them are bodies
+            components.pop(operation.parameters.__name__, None)
     return components

@@ -198,6 +198,7 @@ PARAMETER_TEXTS: dict[str, str] = {
     "generation": "Counts the client's connections; of two the higher owns the session.",
     "start": "Where to begin without a position.",
     "fallback": "How far the last WebSocket came before this client went over to polling, for the records.",
+    "report": "What only the client can know of its connections since its last report, for the figures.",
     "fromSequence": "The lowest number wanted.",
     "toSequence": "The highest number wanted.",
     "limit": "The most that one answer may bring.",

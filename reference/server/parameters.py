@@ -15,7 +15,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 def parameters(request: AnyRequest, kind: type[T]) -> T:
     """What stands in the address after the question mark. Raises RemoteError BAD_FRAME.
 
-    A parameter may be given several times if its field is a tuple; one that is not known is ignored, as a field of a frame is.
+    A parameter may be given several times if its field is a tuple; one that is an object is JSON; one that is not known is
+    ignored, as a field of a frame is.
     """
     hints = typing.get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
@@ -34,8 +35,10 @@ def _value(name: str, given: list[str], hint: Any) -> Any:
     if not _is_tuple(wanted) and len(given) > 1:
         raise RemoteError(CloseCode.BAD_FRAME, f"parameter {name}: is given {len(given)} times")
     try:
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            return msgspec.json.decode(given[0], type=wanted)
         return msgspec.convert(given if _is_tuple(wanted) else given[0], wanted, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RemoteError(CloseCode.BAD_FRAME, f"parameter {name}: {error}") from None
 
 

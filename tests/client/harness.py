@@ -279,7 +279,8 @@ class Server:
             return 201, {}, msgspec.json.encode({"runId": parts.path.rpartition("/")[2]})
         query = {name: values[0] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
         if parts.path.endswith("/poll"):
-            request: frames.Frame = msgspec.convert(query, frames.PollRequest, strict=False)
+            report = {"report": msgspec.json.decode(query["report"])} if "report" in query else {}
+            request: frames.Frame = msgspec.convert(query | report, frames.PollRequest, strict=False)
         else:
             request = codec.decode_publish_request(body, 2**20)
         connection_id = self._new_id()

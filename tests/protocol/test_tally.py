@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from reference.protocol import codec, frames
+from reference.protocol.actions import Send
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
-from reference.protocol.states import ClientState, ConnectionState
-from reference.protocol.tally import Tally
+from reference.protocol.server_session import Identity
+from reference.protocol.states import ClientState, ConnectionState, Transport
+from reference.protocol.tally import POLL, Tally
 from reference.protocol.timers import NS_PER_MS
 
 from .machines import EXAMPLES, Client, client_in, go_live, seconds, sent, server_in
@@ -106,6 +108,63 @@ def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not(
     tally.told(4)
     tally.untold()
     assert tally.report(5, 0) is None
+
+
+def test_what_a_poll_tells_is_settled_by_its_answer_and_by_no_pong() -> None:
+    tally = Tally()
+    tally.gaps = 2
+    assert tally.report(POLL, 0) == frames.Report(gaps=2)
+    tally.duplicates = 1
+    assert tally.report(7, 0) == frames.Report(duplicates=1)
+    tally.told(7)
+    tally.untold()
+    assert tally.report(8, 0) is None, "the poll is still under way"
+    tally.poll_untold()
+    assert tally.report(POLL, 3) == frames.Report(gaps=2, queued_messages=3)
+    tally.poll_told()
+    tally.poll_untold()
+    assert tally.report(POLL, 0) is None
+
+
+def test_a_client_on_polling_reports_with_its_polls() -> None:
+    client = client_in(ClientState.CONNECTING, fallback_after_failures=1)
+    client.session.connection_lost(client.websocket, None, client.now)
+    client.session.handle_timeout(client.now)
+    (first,) = polls(client)
+    assert first.report == frames.Report(failed_attempts=1)
+    answer = EXAMPLES[frames.PollAnswer]
+    lane = client.session._links.lane.connection_id
+    assert lane is not None
+    client.session.receive_frame(lane, frames.RequestFailed(request="poll"), client.now)
+    pass_until_a_poll(client)
+    (again,) = polls(client)
+    assert again.report == first.report, "it failed, so it is told again"
+    client.session.receive_frame(lane, answer, client.now)
+    pass_until_a_poll(client)
+    (last,) = polls(client)
+    assert last.report is None
+
+
+def polls(client: Client) -> list[frames.PollRequest]:
+    said = [action.frame for action in client.session.take_actions() if isinstance(action, Send)]
+    return [frame for frame in said if isinstance(frame, frames.PollRequest)]
+
+
+def pass_until_a_poll(client: Client) -> None:
+    deadline = client.session.next_deadline()
+    assert deadline is not None
+    client.now = deadline
+    client.session.handle_timeout(client.now)
+
+
+@pytest.mark.parametrize("generation", [2, 1])
+def test_the_server_takes_a_report_with_a_poll_whether_or_not_it_keeps_the_session(generation: int) -> None:
+    run = server_in(ConnectionState.LIVE)
+    run.take_observations()
+    run.connection_opened(9, Transport.POLLING, Identity("ann"), "session-9", 0)
+    poll = frames.PollRequest(client_id="client-1", generation=generation, report=frames.Report(gaps=3))
+    run.receive_frame(9, poll, 0)
+    assert Reported("session-1", "client-1", frames.Report(gaps=3)) in run.take_observations()
 
 
 def test_a_report_stays_within_the_bounds_of_the_frame() -> None:

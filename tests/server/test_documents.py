@@ -49,7 +49,19 @@ def test_the_parameters_are_those_of_the_frames() -> None:
     paths = msgspec.json.decode(document())["paths"]
     poll = paths["/api/runs/{runId}/collaboration/poll"]["get"]["parameters"]
     names = [parameter["name"] for parameter in poll]
-    assert names == ["runId", "afterSequence", "epoch", "waitMs", "clientId", "sessionId", "generation", "start", "fallback"]
+    assert names == [
+        "runId",
+        "afterSequence",
+        "epoch",
+        "waitMs",
+        "clientId",
+        "sessionId",
+        "generation",
+        "start",
+        "fallback",
+        "report",
+    ]
+    assert poll[-1]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Report"}
     wait = next(parameter for parameter in poll if parameter["name"] == "waitMs")
     assert wait["schema"]["maximum"] == 25_000
 

@@ -1,13 +1,14 @@
 """A run over HTTP, in virtual time: polls, publishes, replay, making one, and what is asked wrongly."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
-from reference.protocol.metrics import FALLBACKS
+from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS
 
 from .visitors import OTHER_RUN, RUN, Message, open_house, request_bytes
 from .wire.helpers import read_answer
@@ -92,6 +93,20 @@ async def test_a_polling_client_is_present_and_counted_as_fallen_back(autojump_c
         assert house.server.monitor.metrics.value(FALLBACKS, reason="unknown") == 1
 
 
+async def test_a_polling_client_reports_how_it_fares(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        report = quote('{"failedAttempts":5,"queuedMessages":2,"recoveries":[{"recoveryMs":7000,"silenceMs":4000}]}')
+        await house.poll(f"clientId=alice&report={report}")
+        record = house.server.monitor.sessions.find(RUN, "alice")
+        assert record is not None
+        assert (record.failed_attempts, record.queued) == (5, 2)
+        assert house.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5
+        await house.poll("clientId=alice")
+        assert (record.failed_attempts, record.queued) == (5, 0)
+        await house.poll(f"report={report}")
+        assert house.server.monitor.metrics.value(FAILED_ATTEMPTS) == 5, "who does not take part has nothing to report"
+
+
 async def test_replay_is_ascending_and_honest_about_its_ends(autojump_clock: MockClock) -> None:
     async with open_house() as house:
         for first in range(1, 101, 50):
@@ -152,6 +167,10 @@ BAD_REQUESTS = [
     ("GET", f"{POLL}?clientId=a%20b", b"", 400, 4400, "clientId"),
     ("GET", f"{POLL}?start=middle", b"", 400, 4400, "start"),
     ("GET", f"{POLL}?generation=0", b"", 400, 4400, "generation"),
+    ("GET", f"{POLL}?report=x", b"", 400, 4400, "report"),
+    ("GET", f"{POLL}?report=%ff", b"", 400, 4400, "report"),
+    ("GET", f"{POLL}?report={'[' * 10_000}", b"", 400, 4400, "report"),
+    ("GET", f'{POLL}?report={{"gaps":-1}}', b"", 400, 4400, "report"),
     ("GET", f"{REPLAY}?limit=1001", b"", 400, 4400, "limit"),
     ("GET", f"{REPLAY}?limit=0", b"", 400, 4400, "limit"),
     ("GET", f"{REPLAY}?fromSequence=-1", b"", 400, 4400, "fromSequence"),
