@@ -1,0 +1,439 @@
+"""A client session as its application and its driver see it: words for its health, tokens, waits, and how it ends."""
+
+import msgspec
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Close, Open, RefreshToken, Send
+from reference.protocol.backoff import FullJitter
+from reference.protocol.client_session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
+from reference.protocol.health import Status
+from reference.protocol.outcomes import PublishFailed, SessionEnded, StateChanged
+from reference.protocol.policies import Fixed
+from reference.protocol.records import RunState
+from reference.protocol.states import ClientState, Transport
+
+from .machines import EPOCH, EXAMPLES, Client, Halves, chat, client_in, closes, seconds, sent
+
+
+def ended(client: Client) -> SessionEnded | None:
+    return next((outcome for outcome in client.session.take_outcomes() if isinstance(outcome, SessionEnded)), None)
+
+
+def opened(session: ClientSession) -> list[Open]:
+    return [action for action in session.take_actions() if isinstance(action, Open)]
+
+
+def welcome(**fields: object) -> frames.Welcome:
+    return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
+
+
+def come_back(client: Client, **fields: object) -> None:
+    """The next attempt is made and welcomed."""
+    session = client.session
+    while session.state is ClientState.WAITING:
+        client.now = session.next_deadline() or 0
+        session.handle_timeout(client.now)
+    client.websocket = opened(session)[-1].connection_id
+    session.connection_opened(client.websocket, client.now)
+    session.receive_frame(client.websocket, welcome(**({"outcome": "resumed"} | fields)), client.now)
+
+
+# Its health in words.
+
+
+def test_what_a_person_is_shown() -> None:
+    client = client_in(ClientState.LIVE)
+    health = client.session.health()
+    assert (health.status, health.transport, health.reconnections) == (Status.CONNECTED, Transport.WEBSOCKET, 0)
+    client.session.connection_lost(1, None, 0)
+    client.session.publish("CHAT", {}, 0)
+    health = client.session.health()
+    assert (health.status, health.transport, health.queued_messages) == (Status.DISCONNECTED, None, 1)
+    come_back(client)
+    health = client.session.health()
+    assert (health.status, health.transport, health.reconnections) == (Status.RECONNECTED, Transport.WEBSOCKET, 1)
+
+
+def test_polling_is_shown_once_the_server_has_answered() -> None:
+    client = client_in(ClientState.POLLING)
+    client.session.handle_timeout(0)
+    health = client.session.health()
+    assert (health.status, health.transport) == (Status.DISCONNECTED, Transport.POLLING)
+    client.session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    health = client.session.health()
+    assert (health.status, health.transport, health.reconnections) == (Status.HTTP_POLLING, Transport.POLLING, 0)
+
+
+def test_a_probe_that_succeeds_is_no_reconnection() -> None:
+    client = client_in(ClientState.PROBE_PROVING)
+    before = client.session.health()
+    client.session.receive_frame(client.websocket, frames.Pong(0, server_time=0), client.now)
+    assert before.transport is Transport.WEBSOCKET
+    assert client.session.health().reconnections == before.reconnections == 0
+
+
+def test_the_statistics_name_what_is_held_and_its_limit() -> None:
+    client = client_in(ClientState.LIVE, outbox_messages_max=70, outbox_bytes_max=5000, inbox_held_max=9)
+    session = client.session
+    session.receive_frame(1, frames.Events((chat(1),)), 0)
+    session.publish("CHAT", {}, 0)
+    statistics = session.statistics()
+    assert (statistics.state, statistics.epoch, statistics.last, statistics.failures) == (ClientState.LIVE, EPOCH, 1, 0)
+    assert (statistics.reconnections, statistics.publishes_accepted, statistics.publishes_failed) == (0, 0, 0)
+    held = {each.what: (each.length, each.limit) for each in statistics.held}
+    assert held["messages in the outbox"] == (1, 70)
+    assert held["bytes in the outbox"] == (166, 5000), "the data, the type, and 160 for the frame around them"
+    assert held["unanswered publishes"] == (1, 64)
+    assert held["held events"] == (0, 9)
+    assert held["remembered pings"] == (0, 8)
+    assert held["timers"][1] == 16
+    session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
+    assert session.statistics().publishes_accepted == 1
+
+
+# Before and after.
+
+
+def test_nothing_can_be_said_before_the_start_or_after_the_end() -> None:
+    session = client_in(ClientState.NEW).session
+    with pytest.raises(LocalError, match=r"^start the session first$"):
+        session.publish("CHAT", {}, 0)
+    with pytest.raises(LocalError, match=r"^start the session first$"):
+        session.move_cursor({}, 0)
+    session = client_in(ClientState.CLOSED).session
+    with pytest.raises(SessionClosed, match=r"^the session has ended; open a new one$"):
+        session.publish("CHAT", {}, 0)
+
+
+def test_closing_tells_the_server_and_fails_what_is_unanswered() -> None:
+    client = client_in(ClientState.LIVE)
+    ticket = client.session.publish("CHAT", {}, 0)
+    client.session.take_actions()
+    client.session.close(0)
+    actions = client.session.take_actions()
+    assert actions == [Send((1,), frames.Bye()), Close((1,), 1000, "leaving")]
+    outcomes = client.session.take_outcomes()
+    failed = PublishFailed(ticket, "closed", "the session ended: closed by the application", may_have_arrived=True)
+    assert outcomes == [failed, StateChanged(ClientState.CLOSED), SessionEnded(None, "closed by the application")]
+    assert client.session.next_deadline() is None
+    client.session.close(0)
+    assert client.session.take_outcomes() == [], "once"
+
+
+def test_closing_while_nothing_carries_the_session_tells_nobody() -> None:
+    client = client_in(ClientState.GREETING)
+    client.session.close(0)
+    assert client.session.take_actions() == [Close((1,), 1000, "leaving")]
+
+
+# Tokens.
+
+
+def test_a_token_that_is_refused_ends_a_session_that_cannot_get_another() -> None:
+    client = client_in(ClientState.GREETING, refreshes_token=False)
+    client.session.connection_lost(1, CloseCode.TOKEN, 0, message="the token has expired")
+    assert ended(client) == SessionEnded(CloseCode.TOKEN, "the token has expired")
+    assert RefreshToken() not in client.session.take_actions()
+
+
+def test_a_token_that_was_wanted_is_waited_for_and_used() -> None:
+    client = client_in(ClientState.LIVE, token_timeout_s=60)
+    client.session.connection_lost(1, CloseCode.TOKEN, seconds(1))
+    assert client.session.take_actions() == [RefreshToken()]
+    assert client.session.state is ClientState.REFRESHING
+    client.session.handle_timeout(seconds(60.9))
+    client.session.handle_token("token-2", seconds(60.9))
+    client.session.handle_timeout(seconds(61.0))
+    assert client.session.state is ClientState.WAITING, "the time for the token is over, and no matter"
+    client.session.handle_timeout(seconds(62))
+    assert [action.token for action in opened(client.session)] == ["token-2"]
+
+
+def test_a_token_that_does_not_come_in_time_ends_the_session() -> None:
+    client = client_in(ClientState.LIVE, token_timeout_s=60)
+    client.session.connection_lost(1, CloseCode.TOKEN, seconds(1))
+    client.session.handle_timeout(seconds(60.9))
+    assert client.session.state is ClientState.REFRESHING
+    client.session.handle_timeout(seconds(61))
+    assert ended(client) == SessionEnded(CloseCode.TOKEN, "the application supplied no token in time")
+
+
+def test_a_warning_asks_for_a_token_and_the_new_one_is_told_on_the_connection_that_stands() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Expiring(1000), 0)
+    assert client.session.take_actions() == [RefreshToken()]
+    client.session.handle_token("token-2", 0)
+    assert client.session.take_actions() == [Send((1,), frames.Auth("token-2"))]
+    cannot = client_in(ClientState.LIVE, refreshes_token=False)
+    cannot.session.receive_frame(1, frames.Expiring(1000), 0)
+    assert cannot.session.take_actions() == []
+
+
+def test_a_new_token_begins_a_new_polling_lane() -> None:
+    client = client_in(ClientState.POLLING)
+    client.session.handle_token("token-2", seconds(1))
+    actions = client.session.take_actions()
+    assert [action for action in actions if isinstance(action, Close)] == [Close((2,), None, "polling has ended")]
+    assert [action for action in actions if isinstance(action, Open)] == [Open(3, Transport.POLLING, "token-2")]
+    client.session.handle_timeout(seconds(1))
+    assert [type(frame) for frame in sent(client.session.take_actions(), 3)] == [frames.PollRequest]
+
+
+# Attempts.
+
+
+def test_an_attempt_says_who_comes_back_and_from_where() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.connection_lost(1, None, 0)
+    client.now = client.session.next_deadline() or 0
+    client.session.handle_timeout(client.now)
+    (attempt,) = opened(client.session)
+    assert attempt == Open(2, Transport.WEBSOCKET, "token-1")
+    client.session.connection_opened(2, client.now)
+    assert sent(client.session.take_actions(), 2) == [
+        frames.Hello(
+            protocol=1,
+            client_id="client-1",
+            generation=2,
+            session_id="session-1",
+            epoch=EPOCH,
+            after_sequence=1,
+        )
+    ]
+
+
+def test_to_open_and_to_be_welcomed_have_each_their_time() -> None:
+    client = client_in(ClientState.CONNECTING, connect_timeout_s=10)
+    session = client.session
+    session.handle_timeout(seconds(9.9))
+    session.connection_opened(1, seconds(9.9))
+    session.take_actions()
+    session.handle_timeout(seconds(19.8))
+    assert session.state is ClientState.GREETING
+    session.handle_timeout(seconds(19.9))
+    assert session.state is ClientState.WAITING
+    assert session.take_actions() == [Close((1,), None, "no connection, or no welcome on it, in time")]
+
+
+def test_the_servers_spread_replaces_ours() -> None:
+    client = client_in(ClientState.GREETING, first_spread_s=1.0)
+    client.session.receive_frame(1, welcome(retry=frames.Retry(8000)), 0)
+    client.session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
+    client.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+    client.session.bytes_received(1, seconds(9))
+    client.session.handle_timeout(seconds(10))  # steady
+    client.session.take_actions()
+    client.session.connection_lost(1, None, seconds(11))
+    assert client.session.next_deadline() == seconds(15)
+
+
+def test_failures_are_forgotten_only_when_a_connection_was_steady() -> None:
+    client = client_in(ClientState.LIVE, steady_after_s=10, ping_interval_s=100)
+    client.session.connection_lost(1, None, seconds(9.9))
+    assert client.session.statistics().failures == 1
+    client = client_in(ClientState.LIVE, steady_after_s=10, ping_interval_s=100)
+    client.session.handle_timeout(seconds(10))
+    client.session.connection_lost(1, None, seconds(10.1))
+    assert client.session.statistics().failures == 0
+
+
+def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), draws=Halves())
+    session.start(0)
+    for number in (1, 2):
+        assert session.state is ClientState.CONNECTING
+        session.connection_lost(number, None, seconds(number))
+        session.handle_timeout(seconds(number + 1))
+    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up after 2 failed attempts")
+
+
+@pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])
+def test_a_code_that_says_never_to_come_back_ends_the_session(code: int) -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.connection_lost(1, code, 0)
+    assert ended(client) == SessionEnded(code, "the connection was lost")
+    assert client.session.next_deadline() is None
+
+
+def test_a_session_that_expired_comes_back_as_a_new_one_with_its_position() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.connection_lost(1, CloseCode.SESSION_EXPIRED, 0)
+    client.now = client.session.next_deadline() or 0
+    client.session.handle_timeout(client.now)
+    (attempt,) = opened(client.session)
+    client.session.connection_opened(attempt.connection_id, client.now)
+    (hello,) = sent(client.session.take_actions(), attempt.connection_id)
+    assert isinstance(hello, frames.Hello)
+    assert (hello.session_id, hello.epoch, hello.after_sequence) == (None, EPOCH, 0)
+
+
+def test_a_wait_that_came_with_a_refusal_is_kept() -> None:
+    client = client_in(ClientState.CONNECTING)
+    client.session.connection_lost(1, CloseCode.OVERLOADED, 0, retry_after_ms=20_000)
+    assert client.session.next_deadline() == seconds(20.75), "and then the policy's 0.25 s and half of a second"
+
+
+def test_who_is_sent_away_comes_back_spread_over_the_time_that_was_named() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Goaway(code=4001, retry_after_ms=5000, spread_ms=4000), seconds(1))
+    assert client.session.take_actions() == [Close((1,), 1000, "asked to go away")]
+    assert client.session.next_deadline() == seconds(8)
+    assert client.session.statistics().failures == 0
+
+
+def test_a_probe_waits_longer_after_each_failure_and_never_before_the_server_wants_it() -> None:
+    client = client_in(ClientState.POLLING, probe_interval_s=10, probe_interval_max_s=30, probe_jitter=0, poll_interval_s=1000)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    now, number = 0, 3
+    for wait_s in (10, 20, 30, 30):
+        session.handle_timeout(now + seconds(wait_s) - 1)
+        assert session.state is ClientState.POLLING
+        now += seconds(wait_s)
+        session.handle_timeout(now)
+        assert session.state is ClientState.PROBE_CONNECTING
+        session.connection_lost(number, None, now)
+        number += 1
+
+
+def test_probes_are_spread_to_both_sides() -> None:
+    class Chance:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def uniform(self, purpose: str, index: int) -> float:
+            return self.value
+
+    for value, at_s in ((0.0, 7.5), (0.5, 10), (1.0, 12.5)):
+        config = ClientConfig(
+            probe_interval_s=10, probe_jitter=0.25, fallback_after_failures=1, poll_interval_s=1000, request_timeout_s=1000
+        )
+        session = ClientSession("client-1", config=config, policy=FullJitter(), draws=Chance(value))
+        session.start(0)
+        session.connection_lost(1, None, 0)
+        session.handle_timeout(seconds(at_s) - 1)
+        assert session.state is ClientState.POLLING
+        session.handle_timeout(seconds(at_s))
+        assert session.state is ClientState.PROBE_CONNECTING
+
+
+# What the server says.
+
+
+def test_a_missing_event_is_named_and_resumed_for() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.receive_frame(1, frames.Events((chat(3),)), 0)
+    assert client.session.take_actions()[-1] == Close((1,), CloseCode.GOING_AWAY, "event 2 is missing")
+
+
+def test_a_tail_that_does_not_come_is_waited_for_and_then_resumed_for() -> None:
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.receive_frame(1, frames.Heartbeat(3), seconds(1))
+    client.session.handle_timeout(seconds(2.9))
+    assert client.session.state is ClientState.LIVE
+    client.session.handle_timeout(seconds(3))
+    assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
+    calm = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    calm.session.receive_frame(1, frames.Heartbeat(1), 0)
+    calm.session.receive_frame(1, frames.Events((chat(1),)), seconds(1.9))
+    calm.session.handle_timeout(seconds(5))
+    assert calm.session.state is ClientState.LIVE, "it came"
+
+
+def test_events_are_acknowledged_after_so_many_or_after_a_while() -> None:
+    client = client_in(ClientState.LIVE, ack_events=3, ack_interval_s=5, ping_interval_s=100)
+    session = client.session
+
+    def acks() -> list[int]:
+        return [frame.sequence_number for frame in sent(session.take_actions(), 1) if isinstance(frame, frames.Ack)]
+
+    session.receive_frame(1, frames.Events((chat(1), chat(2))), 0)
+    assert acks() == []
+    session.receive_frame(1, frames.Events((chat(3),)), seconds(1))
+    assert acks() == [3]
+    session.handle_timeout(seconds(6))
+    assert acks() == [], "nothing is left to acknowledge"
+    session.receive_frame(1, frames.Events((chat(4),)), seconds(7))
+    session.receive_frame(1, frames.Events((chat(5),)), seconds(8))
+    session.handle_timeout(seconds(11.9))
+    assert acks() == []
+    session.handle_timeout(seconds(12))
+    assert acks() == [5]
+
+
+def test_a_snapshot_comes_when_it_was_announced_and_only_then() -> None:
+    client = client_in(ClientState.PROVING, snapshot_is_due=True)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    reason = "events before the snapshot that welcome announced"
+    assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, reason)]
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.SnapshotFrame(0, RunState()), 0)
+    reason = "a snapshot that no welcome announced"
+    assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, reason)]
+
+
+def test_nonsense_ends_the_connection_with_its_code() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_nonsense(1, RemoteError(CloseCode.TOO_BIG, "too large"), 0)
+    assert client.session.take_actions() == [Close((1,), CloseCode.TOO_BIG, "too large")]
+    assert client.session.state is ClientState.WAITING
+
+
+def test_what_is_not_allowed_now_is_named_in_the_close() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
+    assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, "Welcome while live")]
+
+
+def test_a_dead_line_is_left_with_the_reason() -> None:
+    client = client_in(ClientState.LIVE, ping_interval_s=10, ping_timeout_s=3)
+    for at in (10, 13):
+        client.session.handle_timeout(seconds(at))
+    assert Close((1,), CloseCode.HEARTBEAT_LOST, "nothing came back after a ping") in client.session.take_actions()
+
+
+# Holding events.
+
+
+def test_events_that_were_passed_over_are_resumed_for_when_the_application_reads_again() -> None:
+    client = client_in(ClientState.LIVE)
+    session = client.session
+    session.hold_events(0)
+    session.receive_frame(1, frames.Events((chat(1),)), seconds(1))
+    assert session.position == (EPOCH, 0)
+    assert session.state is ClientState.LIVE
+    session.release_events(seconds(2))
+    reason = "events were passed over while the application did not read"
+    assert session.take_actions() == [Close((1,), CloseCode.GOING_AWAY, reason)]
+    assert session.statistics().failures == 0
+    quiet = client_in(ClientState.LIVE)
+    quiet.session.hold_events(0)
+    quiet.session.release_events(seconds(2))
+    assert quiet.session.take_actions() == []
+
+
+def test_who_holds_events_does_not_miss_the_tail() -> None:
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    client.session.receive_frame(1, frames.Heartbeat(1), 0)
+    client.session.hold_events(0)
+    client.session.handle_timeout(seconds(10))
+    assert client.session.state is ClientState.LIVE
+    client.session.release_events(seconds(10))
+    client.session.handle_timeout(seconds(11.9))
+    assert client.session.state is ClientState.LIVE
+    client.session.handle_timeout(seconds(12))
+    assert client.session.state is ClientState.WAITING
+
+
+def test_how_long_a_driver_may_wait_for_an_application() -> None:
+    assert client_in(ClientState.NEW, patience_s=0.5).session.patience_s == 0.5
+    assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=3).session.patience_s == 1.5
+    assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=30, ping_timeout_s=4).session.patience_s == 2

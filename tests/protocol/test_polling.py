@@ -1,0 +1,304 @@
+"""The polling lane of a session: what it asks, when it asks again, how long it waits for an answer, and when it gives up."""
+
+import msgspec
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Close, Open, Send
+from reference.protocol.client_session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import CloseCode
+from reference.protocol.fallback import AfterFailures
+from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies import Fixed
+from reference.protocol.states import ClientState, Transport
+
+from .machines import EPOCH, EXAMPLES, Client, Halves, chat, client_in, seconds
+
+ANSWER = EXAMPLES[frames.PollAnswer]
+RARELY_PROBES = {"fallback_after_failures": 1, "probe_interval_s": 300.0}
+
+
+class Lane:
+    """A session that polls, at time 0, its first poll on the way."""
+
+    def __init__(self, **settings: object) -> None:
+        self.client: Client = client_in(ClientState.CONNECTING, **(RARELY_PROBES | settings))  # type: ignore[arg-type]
+        self.session = self.client.session
+        self.session.connection_lost(1, None, 0)
+        self.number = 2
+        self.requests: list[frames.Frame] = []
+        self.others: list[object] = []
+        self.session.handle_timeout(0)
+        self.look()
+
+    def look(self) -> None:
+        for action in self.session.take_actions():
+            if isinstance(action, Send) and action.connection_ids == (self.number,):
+                self.requests.append(action.frame)
+            else:
+                self.others.append(action)
+
+    def at(self, second: float) -> "Lane":
+        """Let time pass; nobody answers."""
+        while (deadline := self.session.next_deadline()) is not None and deadline <= seconds(second):
+            self.session.handle_timeout(deadline)
+            self.look()
+        return self
+
+    def answer(self, second: float, **fields: object) -> "Lane":
+        self.session.receive_frame(self.number, msgspec.structs.replace(ANSWER, **fields), seconds(second))
+        self.look()
+        return self
+
+    def failed(self, second: float, request: frames.RequestKind = "poll", **fields: object) -> "Lane":
+        self.session.receive_frame(self.number, frames.RequestFailed(request=request, **fields), seconds(second))  # type: ignore[arg-type]
+        self.look()
+        return self
+
+    @property
+    def polls(self) -> list[frames.PollRequest]:
+        return [request for request in self.requests if isinstance(request, frames.PollRequest)]
+
+    @property
+    def publishes(self) -> list[frames.PublishRequest]:
+        return [request for request in self.requests if isinstance(request, frames.PublishRequest)]
+
+
+def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
+    lane = Lane(poll_wait_s=0.25, start="oldest")
+    first = frames.PollRequest(client_id="client-1", wait_ms=250, generation=2, start="oldest", fallback="not_opened")
+    assert lane.polls == [first]
+    lane.answer(1, head=1, events=(chat(1),), session_id="session-9").at(3)
+    assert lane.polls[1:] == [
+        frames.PollRequest(
+            client_id="client-1",
+            session_id="session-9",
+            epoch=EPOCH,
+            after_sequence=1,
+            wait_ms=250,
+            generation=2,
+            start="oldest",
+            fallback="not_opened",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "fallback"),
+    [(ClientState.CONNECTING, "not_opened"), (ClientState.GREETING, "not_welcomed"), (ClientState.LIVE, "not_steady")],
+)
+def test_the_server_is_told_how_far_the_last_websocket_came(state: ClientState, fallback: str) -> None:
+    client = client_in(state, fallback_after_failures=1)
+    client.session.connection_lost(1, None, client.now)
+    client.session.handle_timeout(client.now)
+    (poll,) = [a.frame for a in client.session.take_actions() if isinstance(a, Send) and isinstance(a.frame, frames.PollRequest)]
+    assert poll.fallback == fallback
+
+
+def test_the_next_poll_follows_after_the_interval_or_at_once_when_there_is_more() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(1).at(2.999)
+    assert len(lane.polls) == 1
+    lane.at(3)
+    assert len(lane.polls) == 2
+    lane.answer(4, has_more=True)
+    assert len(lane.polls) == 3
+    lane.answer(5).answer(5.5)  # one answer to one poll: the second is none
+    lane.at(7)
+    assert len(lane.polls) == 4
+
+
+def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None:
+    lane = Lane(poll_wait_s=5, request_timeout_s=10, poll_interval_s=2)
+    lane.at(14.9)
+    assert not [action for action in lane.others if isinstance(action, Close)]
+    lane.at(15)
+    assert [action for action in lane.others if isinstance(action, Close)] == [Close((2,), None, "polling has ended")]
+    opened = [action for action in lane.others if isinstance(action, Open)][-1]
+    assert (opened.transport, opened.token) == (Transport.POLLING, "token-1")
+    lane.number = opened.connection_id
+    lane.at(16.9)
+    assert len(lane.polls) == 1
+    lane.at(17)
+    assert lane.polls[1].generation > lane.polls[0].generation
+
+
+def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:
+    lane = Lane(request_timeout_s=10, poll_interval_s=60)
+    lane.session.bytes_received(lane.number, seconds(8), request="poll")
+    lane.at(17.9)
+    assert len([action for action in lane.others if isinstance(action, Close)]) == 0
+    lane.at(18)
+    assert len([action for action in lane.others if isinstance(action, Close)]) == 1
+    for request, ends_at in (("publishMany", 19), ("poll", 11)):
+        lane = Lane(request_timeout_s=10, poll_interval_s=60)
+        lane.answer(0.5)
+        lane.session.publish("CHAT", {}, seconds(1))
+        lane.look()
+        assert len(lane.publishes) == 1
+        lane.session.bytes_received(lane.number, seconds(9), request=request)  # type: ignore[arg-type]
+        lane.at(ends_at - 0.1)
+        assert not [action for action in lane.others if isinstance(action, Close)]
+        lane.at(ends_at)
+        assert [action for action in lane.others if isinstance(action, Close)]
+
+
+def test_bytes_never_bring_the_end_of_a_long_poll_forward() -> None:
+    lane = Lane(poll_wait_s=25, request_timeout_s=10)
+    lane.session.bytes_received(lane.number, seconds(1), request="poll")
+    lane.at(34.9)
+    assert not [action for action in lane.others if isinstance(action, Close)]
+    lane.at(35)
+    assert [action for action in lane.others if isinstance(action, Close)]
+
+
+def test_bytes_of_nothing_that_is_under_way_change_nothing() -> None:
+    lane = Lane(poll_interval_s=60)
+    lane.answer(0.5)
+    before = lane.session.next_deadline()
+    lane.session.bytes_received(lane.number, seconds(1), request="publishMany")
+    lane.session.bytes_received(lane.number, seconds(1))
+    lane.session.bytes_received(77, seconds(1), request="poll")
+    assert lane.session.next_deadline() == before
+
+
+def test_a_request_that_failed_is_followed_after_the_policys_wait_but_not_before_the_interval() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.failed(1).at(2.999)  # the policy: 0.25 s and half of a second
+    assert len(lane.polls) == 1
+    lane.at(3)
+    assert len(lane.polls) == 2
+    lane.failed(3).at(4.999)
+    assert len(lane.polls) == 2
+    lane.at(5)
+    assert len(lane.polls) == 3
+    lane.failed(5).at(7.2)  # the third failure: 0.25 s and half of four seconds
+    assert len(lane.polls) == 3
+    lane.at(7.25)
+    assert len(lane.polls) == 4
+    lane.answer(8).at(10).failed(11).at(12.999)
+    assert len(lane.polls) == 5, "an answer has ended the count"
+    lane.at(13)
+    assert len(lane.polls) == 6
+
+
+def test_the_server_is_not_asked_before_the_time_that_it_named() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.failed(1, code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(20.9)
+    assert len(lane.polls) == 1
+    lane.at(21.75)
+    assert len(lane.polls) == 2, "and then the policy's wait, for others were told the same"
+
+
+def test_what_is_published_goes_out_once_polling_has_proved_itself() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.session.publish("CHAT", {"n": 1}, seconds(0.1))
+    lane.session.move_cursor({"x": 1}, seconds(0.2))
+    lane.look()
+    assert lane.publishes == []
+    lane.answer(1)
+    message = frames.Message(client_sequence=1, event_type="CHAT", data={"n": 1})
+    expected = frames.PublishRequest(client_id="client-1", generation=2, messages=(message,), cursor={"x": 1})
+    assert lane.publishes == [expected]
+    lane.session.publish("CHAT", {"n": 2}, seconds(1.1))
+    lane.look()
+    assert lane.publishes == [expected], "one request at a time"
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.5))
+    lane.look()
+    assert [request.messages[0].data for request in lane.publishes] == [{"n": 1}, {"n": 2}]
+
+
+def test_a_publish_request_that_failed_is_sent_again_after_the_wait() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(0.5)
+    lane.session.publish("CHAT", {"n": 1}, seconds(1))
+    lane.look()
+    lane.failed(1, "publishMany").at(2.999)
+    assert len(lane.publishes) == 1
+    lane.answer(2.9).at(3)
+    assert len(lane.publishes) == 2
+    assert lane.publishes[1] == lane.publishes[0]
+
+
+def test_a_terminal_code_ends_the_session_with_its_reason() -> None:
+    lane = Lane()
+    lane.failed(1, code=CloseCode.NO_SUCH_RUN, message="no such run")
+    assert lane.session.take_outcomes()[-1] == SessionEnded(CloseCode.NO_SUCH_RUN, "no such run")
+    assert lane.session.state is ClientState.CLOSED
+    assert lane.session.next_deadline() is None
+
+
+def test_a_session_that_the_server_forgot_is_not_named_again() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(1, session_id="session-9").at(3)
+    assert lane.polls[-1].session_id == "session-9"
+    lane.failed(4, code=CloseCode.SESSION_EXPIRED).at(6)
+    assert lane.polls[-1].session_id is None
+
+
+def test_a_lane_that_is_superseded_by_another_client_ends() -> None:
+    lane = Lane()
+    lane.failed(1, code=CloseCode.SUPERSEDED, message="a newer connection owns this session")
+    assert lane.session.state is ClientState.CLOSED
+
+
+def test_a_poll_that_our_own_probe_superseded_is_no_end() -> None:
+    lane = Lane(probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, poll_interval_s=60)
+    lane.at(1)  # the probe is on its way
+    assert lane.session.state is ClientState.PROBE_CONNECTING
+    lane.failed(1.5, code=CloseCode.SUPERSEDED)
+    assert lane.session.state is ClientState.PROBE_CONNECTING
+
+
+@pytest.mark.parametrize("publishes", [False, True])
+def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
+    session = ClientSession(
+        "client-1",
+        config=ClientConfig(request_timeout_s=5),
+        policy=Fixed(seconds=1, attempts_max=1),
+        draws=Halves(),
+        fallback=AfterFailures(1),
+    )
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    session.handle_timeout(0)
+    if publishes:
+        session.receive_frame(2, frames.RequestFailed(request="poll"), seconds(1))
+    else:
+        session.handle_timeout(seconds(5))  # no answer in time
+    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up on polling")
+
+
+def test_the_lane_ends_when_a_probe_has_proved_itself() -> None:
+    client = client_in(ClientState.PROBE_PROVING)
+    session = client.session
+    client.session.receive_frame(client.websocket, frames.Pong(0, server_time=0), client.now)
+    assert session.state is ClientState.LIVE
+    closed = [action for action in session.take_actions() if isinstance(action, Close)]
+    assert closed == [Close((2,), None, "polling has ended")]
+    while (deadline := session.next_deadline()) is not None and deadline < client.now + seconds(100):
+        session.handle_timeout(deadline)
+        for action in session.take_actions():
+            assert not (isinstance(action, Send) and action.connection_ids == (2,)), "nothing more is asked over HTTP"
+        if session.state is not ClientState.LIVE:
+            break
+
+
+def test_an_application_that_reads_again_is_polled_for_at_once() -> None:
+    lane = Lane(poll_interval_s=60)
+    lane.answer(0.1)
+    lane.session.hold_events(seconds(1))
+    lane.at(60.1).answer(60.2, head=1, events=(chat(1),), has_more=True)
+    assert len(lane.polls) == 2, "more would not be taken"
+    assert lane.session.position == (EPOCH, 0)
+    lane.session.release_events(seconds(61))
+    lane.look()
+    assert len(lane.polls) == 3
+    lane.answer(61.1, head=1, events=(chat(1),), outcome="resumed")
+    assert lane.session.position == (EPOCH, 1)
+    lane.session.hold_events(seconds(62))
+    lane.session.release_events(seconds(63))
+    lane.look()
+    assert len(lane.polls) == 3, "nothing was passed over"
