@@ -60,6 +60,11 @@ def test_a_policy_that_cannot_work_is_refused(wrong: dict[str, float]) -> None:
         FullJitter(**wrong)
 
 
+def test_a_policy_that_just_works_is_taken() -> None:
+    policy = FullJitter(base_s=1, factor=1, cap_s=1, floor_s=0)
+    assert [policy.wait_s(attempt(failures, 0.5)) for failures in (1, 2, 9)] == [0.5, 0.5, 0.5]
+
+
 def test_capped_takes_any_exponent() -> None:
     assert capped(1.0, 2.0, 100_000, 30.0) == 30.0
     assert capped(1.0, 2.0, 3, 30.0) == 8.0

@@ -1,5 +1,7 @@
 """When polling takes over: the formulas, and a session that obeys them."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -52,19 +54,26 @@ def test_more_trouble_never_makes_it_later(
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "needs"),
     [
-        lambda: AfterFailures(0),
-        lambda: AfterSeconds(0.0),
-        lambda: AfterSeconds(float("nan")),
-        lambda: AfterSeconds(float("inf")),
-        lambda: AfterEither(0, 1.0),
-        lambda: AfterEither(1, -1.0),
+        (lambda: AfterFailures(0), r"AfterFailures\(.*\): needs failures >= 1"),
+        (lambda: AfterSeconds(0.0), r"AfterSeconds\(.*\): needs 0 < seconds <= 86400"),
+        (lambda: AfterSeconds(float("nan")), r"AfterSeconds\(.*\): needs 0 < seconds <= 86400"),
+        (lambda: AfterSeconds(86_400.5), r"AfterSeconds\(.*\): needs 0 < seconds <= 86400"),
+        (lambda: AfterEither(0, 1.0), r"AfterEither\(.*\): needs failures >= 1 and 0 < seconds <= 86400"),
+        (lambda: AfterEither(1, 0.0), r"AfterEither\(.*\): needs failures >= 1 and 0 < seconds <= 86400"),
+        (lambda: AfterEither(1, 86_400.5), r"AfterEither\(.*\): needs failures >= 1 and 0 < seconds <= 86400"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: type[AfterFailures]) -> None:
-    with pytest.raises(ConfigError, match="needs"):
+def test_what_makes_no_sense_is_refused(wrong: Callable[[], FallbackPolicy], needs: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{needs}$"):
         wrong()
+
+
+def test_what_is_just_possible_is_taken() -> None:
+    assert AfterFailures(1).wait_s(Trouble(1, 0.0)) == 0.0
+    assert AfterSeconds(86_400).wait_s(Trouble(0, 0.0)) == 86_400
+    assert AfterEither(1, 86_400).wait_s(Trouble(0, 0.0)) == 86_400
 
 
 def test_the_config_speaks_for_a_session_without_a_policy() -> None:

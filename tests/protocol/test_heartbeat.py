@@ -35,19 +35,28 @@ def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "needs"),
     [
-        lambda: EveryInterval(0, 1),
-        lambda: EveryInterval(1, float("nan")),
-        lambda: AfterSilence(10, 10, 9),
-        lambda: AfterSilence(10, -1),
-        lambda: NoPings(0),
-        lambda: NoPings(float("inf")),
+        (lambda: EveryInterval(0, 1), r"EveryInterval\(.*\): needs 0 < interval_s <= 86400"),
+        (lambda: EveryInterval(1, float("nan")), r"EveryInterval\(.*\): needs 0 < timeout_s <= 86400"),
+        (lambda: EveryInterval(86_400.1, 1), r"EveryInterval\(.*\): needs 0 < interval_s <= 86400"),
+        (lambda: AfterSilence(10, 10, 9), r"AfterSilence\(.*\): needs pause_max_s >= silence_s"),
+        (lambda: AfterSilence(0, 10), r"AfterSilence\(.*\): needs 0 < silence_s <= 86400"),
+        (lambda: AfterSilence(10, -1), r"AfterSilence\(.*\): needs 0 < timeout_s <= 86400"),
+        (lambda: AfterSilence(10, 10, 86_401), r"AfterSilence\(.*\): needs 0 < pause_max_s <= 86400"),
+        (lambda: NoPings(0), r"NoPings\(.*\): needs 0 < silence_max_s <= 86400"),
+        (lambda: NoPings(float("inf")), r"NoPings\(.*\): needs 0 < silence_max_s <= 86400"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong: Callable[[], HeartbeatPolicy]) -> None:
-    with pytest.raises(ConfigError, match="needs"):
+def test_what_makes_no_sense_is_refused(wrong: Callable[[], HeartbeatPolicy], needs: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{needs}$"):
         wrong()
+
+
+def test_what_is_just_possible_is_taken() -> None:
+    assert EveryInterval(86_400, 86_400).notice_max_s == 2 * 86_400
+    assert AfterSilence(10, 10, 10).quiet_max_s == 10
+    assert NoPings(86_400).notice_max_s == 86_400
 
 
 def test_the_config_speaks_for_a_session_without_a_policy() -> None:
