@@ -58,20 +58,74 @@ def test_each_bad_value_gives_one_error_that_names_it(config: type, name: str, m
             config(**{name: value})
 
 
+SENT_STAYS = (
+    "outbox_messages_max = 63 is below unanswered_max = 64: what is sent stays in the outbox until it is answered; "
+    "raise the first or lower the second"
+)
+UNSEEN = (
+    "appends_pending_max = 1001 exceeds events_kept_max = 1000: one append could trim what no reader has seen; lower the first"
+)
+COVERED = (
+    "snapshot_interval_events = 1001 exceeds events_kept_max = 1000: what is trimmed must be covered by a snapshot; "
+    "lower the first"
+)
+TWICE = (
+    "frames_per_s and frame_burst must be at least twice publishes_per_s and publish_burst: a client that is put off for "
+    "publishing too fast must not be closed for it; raise the first two"
+)
+
+
 @pytest.mark.parametrize(
     ("build", "says"),
     [
-        (lambda: ClientConfig(outbox_messages_max=63), "outbox_messages_max = 63 is below unanswered_max = 64"),
-        (lambda: ClientConfig(probe_interval_max_s=14), "probe_interval_max_s is below probe_interval_s"),
-        (lambda: ServerConfig(appends_pending_max=1001), "appends_pending_max = 1001 exceeds events_kept_max = 1000"),
-        (lambda: ServerConfig(snapshot_interval_events=1001), "snapshot_interval_events = 1001 exceeds"),
-        (lambda: ServerConfig(frames_per_s=399), "frames_per_s and frame_burst must be at least twice"),
-        (lambda: ServerConfig(frame_burst=799), "frames_per_s and frame_burst must be at least twice"),
+        (lambda: ClientConfig(outbox_messages_max=63), SENT_STAYS),
+        (lambda: ClientConfig(probe_interval_max_s=14), "probe_interval_max_s is below probe_interval_s; raise it"),
+        (lambda: ServerConfig(appends_pending_max=1001), UNSEEN),
+        (lambda: ServerConfig(snapshot_interval_events=1001), COVERED),
+        (lambda: ServerConfig(frames_per_s=399), TWICE),
+        (lambda: ServerConfig(frame_burst=799), TWICE),
     ],
 )
-def test_values_that_contradict_each_other_are_refused(build: Any, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_values_that_contradict_each_other_are_refused_with_what_to_change(build: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         build()
+    assert str(refused.value) == says
+
+
+@pytest.mark.parametrize(
+    ("config", "just"),
+    [
+        (ClientConfig, {"outbox_messages_max": 64}),
+        (ClientConfig, {"probe_interval_max_s": 15}),
+        (ServerConfig, {"appends_pending_max": 1000}),
+        (ServerConfig, {"snapshot_interval_events": 1000}),
+        (ServerConfig, {"frames_per_s": 400}),
+        (ServerConfig, {"frame_burst": 800}),
+        (ServerConfig, {"publish_burst": 1000, "frame_burst": 2000}),
+    ],
+)
+def test_values_that_just_agree_are_taken(config: type, just: dict[str, Any]) -> None:
+    built = config(**just)
+    assert {name: getattr(built, name) for name in just} == just
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("poll_wait_s", 25.5, "poll_wait_s = 25.5: must be <= 25"),
+        ("poll_interval_s", 0, "poll_interval_s = 0: must be > 0"),
+        ("probe_jitter", -0.5, "probe_jitter = -0.5: must be >= 0"),
+        ("retry_limit", 1.5, "retry_limit = 1.5: needs a whole number"),
+        ("poll_interval_s", "2", "poll_interval_s = '2': needs a number"),
+        ("poll_interval_s", True, "poll_interval_s = True: needs a number"),
+        ("start", "middle", "start = 'middle': must be one of snapshot, oldest, head"),
+        ("refreshes_token", 1, "refreshes_token = 1: must be true or false"),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_it_must_be(field: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        ClientConfig(**{field: value})
+    assert str(refused.value) == says
 
 
 @pytest.mark.parametrize(("field", "value"), [("outbox_policy", "keep_all"), ("start", "middle"), ("refreshes_token", "no")])
@@ -97,6 +151,12 @@ def test_fallback_can_be_switched_off() -> None:
     assert ClientConfig(fallback_after_failures=None).fallback_after_failures is None
 
 
+def test_a_body_of_http_holds_a_frame_and_a_cursor() -> None:
+    assert ServerConfig(frame_bytes_max=2000).body_bytes_max == 5024
+
+
 def test_the_recovery_bound_grows_with_what_it_covers() -> None:
     config = ClientConfig()
+    longer = ClientConfig(poll_wait_s=20)
+    assert recovery_bound_s(longer, 30.25, 0.1) == pytest.approx(recovery_bound_s(config, 30.25, 0.1) + 20)
     assert recovery_bound_s(config, 30.25, 0.1) == pytest.approx(20 + 20 + 22 + 60.5 + 2 + 1)

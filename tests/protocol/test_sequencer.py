@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import RejectCode
-from reference.protocol.events import DEFAULT_REGISTRY
+from reference.protocol.events import DEFAULT_REGISTRY, Event
 from reference.protocol.frames import Accepted, Publish, Rejected
-from reference.protocol.records import Append, StoredClient
+from reference.protocol.records import Append, RunState, Snapshot, StoredClient
 from reference.protocol.sequencer import ANSWERS_KEPT, Reply, Sequencer
 
 from .machines import seconds, stored_run
@@ -234,3 +234,146 @@ def test_a_snapshot_falls_due_in_the_batch_that_reaches_it_and_covers_what_is_tr
         snapshots.append(append.snapshot and append.snapshot.sequence_number)
     assert snapshots == [None, None, 3, None, None, 6, None, None, 9]
     assert oldest == [1, 1, 1, 1, 2, 3, 4, 5, 6]
+
+
+# In which words, and with which waits.
+
+
+@pytest.mark.parametrize(
+    ("limits", "before", "publish", "message", "retry_after_ms"),
+    [
+        ({}, 1, chat(4), "publish 3 comes first; the last one was 1", None),
+        ({}, 1, chat(4, after=2), "publish 2 comes first; the last one was 1", None),
+        ({"unanswered_max": 2}, 2, chat(3), "2 publishes wait for their answers", None),
+        ({"appends_pending_max": 2}, 2, chat(3), "2 events wait to be stored", 1000),
+        ({"publish_burst": 2, "publishes_per_s": 0.5}, 2, chat(3), "more than 0.5 publishes per second", 2000),
+    ],
+)
+def test_what_is_put_off_is_told_why(
+    limits: dict[str, Any], before: int, publish: Publish, message: str, retry_after_ms: int | None
+) -> None:
+    run = sequencer(**limits)
+    for number in range(1, before + 1):
+        say(run, chat(number))
+    (reply,) = say(run, publish, connection=5)
+    assert reply.connection_id == 5
+    assert isinstance(reply.answer, Rejected)
+    assert (reply.answer.client_sequence, reply.answer.message) == (publish.client_sequence, message)
+    assert (reply.answer.retryable, reply.answer.retry_after_ms) == (True, retry_after_ms)
+
+
+@pytest.mark.parametrize(
+    ("publish", "code", "message"),
+    [
+        (Publish(client_sequence=1, event_type="DANCE", data={}), "unknown_event_type", "unknown event type 'DANCE'"),
+        (
+            Publish(client_sequence=1, event_type="GRAFT", data={}),
+            "invalid_event",
+            "GRAFT needs data.position, a string of 1 to 256 characters",
+        ),
+        (
+            Publish(client_sequence=1, event_type="CHAT", data={"text": "x" * 1014}),
+            "invalid_event",
+            "data of 1025 bytes; the limit is 1024",
+        ),
+        (
+            Publish(client_sequence=1, event_type="FLAG", data={"n": 1}),
+            "state_full",
+            "the run's state is full: 0 entries, 36 bytes",
+        ),
+    ],
+)
+def test_what_is_refused_for_good_is_told_why(publish: Publish, code: str, message: str) -> None:
+    run = sequencer(frame_bytes_max=1024, state_bytes_max=40)
+    (reply,) = say(run, publish, connection=5)
+    assert reply == Reply(5, Rejected(client_sequence=1, code=code, message=message))
+    assert say(run, publish, connection=6) == [Reply(6, reply.answer)], "a copy gets the same"
+    fits = Publish(client_sequence=2, event_type="CHAT", data={"text": "x" * 1013})
+    assert say(run, fits) == [], "just as much as is allowed"
+
+
+def test_a_client_too_many_is_told_so() -> None:
+    for limits, message in (
+        ({"clients_per_run_max": 1}, "this run has 1 clients that published; it takes no more"),
+        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run; it takes no more"),
+    ):
+        run = sequencer(**limits)
+        run.publish("c1", "ann", chat(1), 1, 0)
+        run.publish("c2", "ann", chat(1), 2, 0)
+        (reply,) = run.take_replies()
+        assert reply == Reply(2, Rejected(client_sequence=1, code=RejectCode.TOO_MANY_CLIENTS, message=message))
+
+
+def test_clients_that_a_restarted_server_remembers_count() -> None:
+    memory = StoredClient("c1", "ann", 1, ())
+    run = sequencer({"clients": (memory,)}, clients_per_user_max=2)
+    assert run.publishers == 1
+    for client, expected in (("c2", 0), ("c3", 1)):
+        run.publish(client, "ann", chat(1), 1, 0)
+        assert len(run.take_replies()) == expected
+    run.publish("c4", "bob", chat(1), 1, 0)
+    assert run.take_replies() == [], "another user's"
+
+
+def test_an_answer_that_is_no_longer_kept_is_told_so() -> None:
+    run = sequencer({"clients": (StoredClient("c1", "user of c1", 9, ((9, 3),)),), "head": 3})
+    message = "publish 4 is settled, or was given up, and its answer is no longer kept"
+    assert say(run, chat(4), connection=8) == [
+        Reply(8, Rejected(client_sequence=4, code=RejectCode.ANSWER_EXPIRED, message=message))
+    ]
+
+
+def test_a_connection_that_is_gone_takes_only_its_own_answer_along() -> None:
+    run = sequencer()
+    for connection in (1, 2):
+        say(run, chat(1), connection=connection)
+    run.forget_connection(1)
+    run.forget_connection(7)
+    assert store(run) == [Reply(2, Accepted(client_sequence=1, sequence_number=1))], (
+        "the first that is left gets the first answer"
+    )
+
+
+def test_what_could_grow_is_counted_with_its_limit() -> None:
+    run = sequencer(appends_pending_max=500, clients_per_run_max=40, unanswered_max=30, connections_per_run_max=20)
+    for number in (1, 2):
+        say(run, chat(number), connection=1)
+    say(run, chat(2), connection=2)
+    say(run, chat(1), "c2", connection=3)
+    held = {each.what: (each.length, each.limit) for each in run.held()}
+    assert held == {
+        "events that are not durable": (3, 500),
+        "clients that published": (2, 40),
+        "answers kept for one client": (0, 64),
+        "pending publishes of one client": (2, 30),
+        "connections that wait for one answer": (2, 20),
+    }
+    store(run)
+    held = {each.what: each.length for each in run.held()}
+    assert (held["events that are not durable"], held["answers kept for one client"]) == (0, 2)
+    assert [each.length for each in sequencer().held()] == [0] * 5
+
+
+def test_an_event_says_who_when_and_whether_it_is_critical() -> None:
+    run = sequencer()
+    run.publish("c1", "ann", Publish(client_sequence=1, event_type="FLAG", data={"n": 1}), 1, seconds(12.3456))
+    run.publish("c1", "ann", chat(2), 1, seconds(13))
+    append = run.take_append()
+    assert append is not None
+    assert (append.run_id, append.epoch) == ("run-1", "epoch-1")
+    first, second = (entry.event for entry in append.entries)
+    assert first == Event("FLAG", "ann", 12_345, 1, {"n": 1}, is_critical=True)
+    assert second == Event("CHAT", "ann", 13_000, 2, {"n": 2}, is_critical=False)
+    assert [(entry.client_id, entry.client_sequence) for entry in append.entries] == [("c1", 1), ("c1", 2)]
+
+
+def test_a_restarted_server_folds_on_from_what_is_stored() -> None:
+    def flag(number: int) -> Event:
+        return Event("FLAG", "ann", 0, number, {"n": number}, True)
+
+    stored = {"head": 3, "events": (flag(1), flag(2), flag(3)), "snapshot": Snapshot(2, RunState(flags=({"n": 1}, {"n": 2})))}
+    run = sequencer(stored, snapshot_interval_events=2)
+    say(run, Publish(client_sequence=1, event_type="FLAG", data={"n": 4}))
+    append = run.take_append()
+    assert append is not None
+    assert append.snapshot == Snapshot(4, RunState(flags=({"n": 1}, {"n": 2}, {"n": 3}, {"n": 4})))

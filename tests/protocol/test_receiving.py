@@ -1,0 +1,254 @@
+"""What a session takes from its server, and what it leaves: snapshots, resets, presence, and what comes while it holds."""
+
+import msgspec
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Close
+from reference.protocol.client_desk import Desk
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import CloseCode
+from reference.protocol.events import Event
+from reference.protocol.outcomes import ResetReceived, SnapshotReceived, StateChanged
+from reference.protocol.receiving import Receiving
+from reference.protocol.records import RunState, Snapshot
+from reference.protocol.roster import Roster
+from reference.protocol.states import ClientState
+
+from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, seconds, sent
+
+STATE = RunState(grafts={"a": {"position": "a"}})
+
+
+def welcome(**fields: object) -> frames.Welcome:
+    return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
+
+
+def poll_answer(**fields: object) -> frames.PollAnswer:
+    return msgspec.structs.replace(EXAMPLES[frames.PollAnswer], **fields)  # type: ignore[return-value]
+
+
+def outcomes(client: Client) -> list[object]:
+    return [outcome for outcome in client.session.take_outcomes() if not isinstance(outcome, StateChanged)]
+
+
+def behind_three() -> Client:
+    """Live at event 3 of the first history, then cut off and greeting again."""
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Events((chat(1), chat(2), chat(3))), 0)
+    client.session.connection_lost(1, None, 0)
+    client.now = client.session.next_deadline() or 0
+    client.session.handle_timeout(client.now)
+    client.session.connection_opened(2, client.now)
+    client.websocket = 2
+    client.session.take_actions()
+    client.session.take_outcomes()
+    return client
+
+
+def joined(user: str, at: int = 0) -> Event:
+    return Event("USER_JOIN", user, at, None, {}, False)
+
+
+# Snapshots and histories.
+
+
+def test_a_fresh_session_is_given_the_state_and_goes_on_behind_it() -> None:
+    client = client_in(ClientState.GREETING)
+    client.session.receive_frame(1, welcome(head=7, after_sequence=5, active_users=()), 0)
+    client.session.receive_frame(1, frames.SnapshotFrame(5, STATE), 0)
+    assert outcomes(client) == [SnapshotReceived(EPOCH, Snapshot(5, STATE), None)]
+    assert client.session.position == (EPOCH, 5)
+    client.session.receive_frame(1, frames.Events((chat(6),)), 0)
+    assert outcomes(client) == [chat(6)]
+
+
+def test_a_position_that_expired_is_moved_forward_by_a_snapshot() -> None:
+    client = behind_three()
+    frame = welcome(outcome="snapshot", reason="expired", head=9, after_sequence=8, active_users=("ann",))
+    client.session.receive_frame(2, frame, client.now)
+    client.session.receive_frame(2, frames.SnapshotFrame(8, STATE), client.now)
+    assert outcomes(client) == [SnapshotReceived(EPOCH, Snapshot(8, STATE), "expired")]
+    assert client.session.position == (EPOCH, 8)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_snapshot_never_moves_a_position_back_in_its_history(number: int) -> None:
+    client = behind_three()
+    frame = welcome(outcome="snapshot", reason="expired", head=3, after_sequence=number, active_users=("ann",))
+    client.session.receive_frame(2, frame, client.now)
+    client.session.receive_frame(2, frames.SnapshotFrame(number, STATE), client.now)
+    assert outcomes(client) == []
+    assert client.session.position == (EPOCH, 3)
+
+
+@pytest.mark.parametrize(("reason", "epoch"), [("epoch", "epoch-2"), ("ahead", EPOCH)])
+def test_a_history_that_is_gone_is_told_as_a_reset(reason: str, epoch: str) -> None:
+    client = behind_three()
+    frame = welcome(outcome="reset", reason=reason, epoch=epoch, head=1, after_sequence=1, active_users=("ann",))
+    client.session.receive_frame(2, frame, client.now)
+    client.session.receive_frame(2, frames.SnapshotFrame(1, STATE), client.now)
+    assert outcomes(client) == [ResetReceived(epoch, Snapshot(1, STATE), reason)]
+    assert client.session.position == (epoch, 1)
+    client.session.receive_frame(2, frames.Events((chat(2),)), client.now)
+    assert client.session.position == (epoch, 2)
+    client.session.handle_timeout(client.now + seconds(1))
+    acks = [frame for frame in sent(client.session.take_actions(), 2) if isinstance(frame, frames.Ack)]
+    assert acks == [frames.Ack(2)], "counted from the snapshot"
+
+
+@pytest.mark.parametrize("start", ["oldest", "head"])
+def test_a_session_may_begin_without_a_snapshot(start: str) -> None:
+    client = client_in(ClientState.GREETING, start=start, tail_timeout_s=2, ping_interval_s=100)
+    client.session.receive_frame(1, welcome(head=5, after_sequence=4, active_users=()), 0)
+    client.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+    assert client.session.position == (EPOCH, 4)
+    assert outcomes(client) == []
+    client.session.handle_timeout(seconds(2))
+    assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)], "event 5 exists and has not come"
+
+
+def test_a_head_that_welcome_names_is_waited_for() -> None:
+    client = behind_three()
+    client.session.receive_frame(2, welcome(outcome="resumed", head=4, after_sequence=3), client.now)
+    client.session.receive_frame(2, frames.Pong(1, server_time=0), client.now)
+    client.session.handle_timeout(client.now + seconds(2))
+    assert Close((2,), CloseCode.GOING_AWAY, "event 4 has not come") in client.session.take_actions()
+
+
+def test_what_is_still_missing_after_some_events_is_waited_for_anew() -> None:
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    client.session.receive_frame(1, frames.Heartbeat(3), 0)
+    client.session.receive_frame(1, frames.Events((chat(1),)), seconds(1.5))
+    client.session.handle_timeout(seconds(3.4))
+    assert client.session.state is ClientState.LIVE
+    client.session.handle_timeout(seconds(3.5))
+    assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
+
+
+def test_a_snapshot_that_came_while_nothing_was_taken_is_asked_for_again() -> None:
+    client = client_in(ClientState.PROVING, snapshot_is_due=True)
+    client.session.hold_events(0)
+    client.session.receive_frame(1, frames.SnapshotFrame(0, STATE), 0)
+    assert outcomes(client) == []
+    assert client.session.position == (None, 0)
+    client.session.release_events(0)
+    assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
+
+
+def test_what_a_lost_connection_has_passed_over_needs_no_second_resume() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.hold_events(0)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.connection_lost(1, None, 0)
+    client.session.take_actions()
+    client.session.release_events(0)
+    assert client.session.take_actions() == []
+
+
+# The other transport.
+
+
+def test_events_come_once_whichever_transport_is_faster() -> None:
+    client = client_in(ClientState.PROBE_GREETING)
+    session = client.session
+    session.handle_timeout(client.now + seconds(2))  # the next poll is on its way
+    session.receive_frame(client.websocket, welcome(outcome="resumed", head=2), client.now)
+    session.receive_frame(client.websocket, frames.Events((chat(1), chat(2))), client.now)
+    session.receive_frame(2, poll_answer(outcome="resumed", events=(chat(1), chat(2), chat(3)), head=3), client.now)
+    assert [each.sequence_number for each in outcomes(client) if isinstance(each, Event) and each.event_type == "CHAT"] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def _receiving(start: str = "snapshot") -> Receiving:
+    return Receiving(Desk(ClientConfig(start=start)))  # type: ignore[arg-type]
+
+
+def test_a_poll_moves_the_position_by_its_snapshot_and_its_events() -> None:
+    receiving = _receiving()
+    answer = poll_answer(head=6, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE), events=(chat(6),))
+    receiving.poll(answer, asked_in=None, takes_roster=False)
+    assert (receiving.inbox.epoch, receiving.inbox.last) == (EPOCH, 6)
+    assert receiving._desk.outcomes == [SnapshotReceived(EPOCH, Snapshot(5, STATE), None), chat(6)]
+
+
+def test_a_poll_may_begin_without_a_snapshot() -> None:
+    receiving = _receiving("oldest")
+    receiving.poll(poll_answer(head=6, after_sequence=4, events=(chat(5),)), asked_in=None, takes_roster=False)
+    assert (receiving.inbox.epoch, receiving.inbox.last) == (EPOCH, 5)
+
+
+def test_a_poll_that_was_asked_for_in_another_history_is_too_late() -> None:
+    receiving = _receiving()
+    receiving.inbox.start_at("epoch-2", 0)
+    answer = poll_answer(head=6, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE), events=(chat(6),))
+    receiving.poll(answer, asked_in="epoch-0", takes_roster=True)
+    assert (receiving.inbox.epoch, receiving.inbox.last) == ("epoch-2", 0)
+    assert receiving._desk.outcomes == []
+
+
+def test_a_poll_that_is_passed_over_leaves_the_position_where_it_was() -> None:
+    receiving = _receiving()
+    receiving.inbox.start_at(EPOCH, 0)
+    receiving.hold()
+    receiving.poll(poll_answer(outcome="resumed", head=1, events=(chat(1),)), asked_in=EPOCH, takes_roster=True)
+    assert receiving.inbox.last == 0
+    assert receiving._desk.outcomes == [joined("ann")], "who is here is told all the same"
+    assert receiving.release(0)
+    assert not receiving.release(0)
+
+
+def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
+    client = client_in(ClientState.PROBE_PROVING)
+    client.session._receiving.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history
+    client.session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
+    reason = "this connection speaks of a history that was left"
+    assert Close((client.websocket,), CloseCode.GOING_AWAY, reason) in client.session.take_actions()
+
+
+# Who is here.
+
+
+def test_everyone_who_is_here_is_told_once_and_who_left_too() -> None:
+    roster = Roster()
+    assert roster.full((), {}, 0) == []
+    assert roster.full(("ann", "bob"), {"bob": {"x": 1}}, 5) == [
+        joined("ann", 5),
+        joined("bob", 5),
+        Event("CURSOR_MOVE", "bob", 5, None, {"x": 1}, False),
+    ]
+    assert roster.full(("ann", "bob"), {"bob": {"x": 1}}, 6) == []
+    assert (roster.users, roster.positions) == (("ann", "bob"), {"bob": {"x": 1}})
+    assert roster.full(("ann",), {}, 7) == [Event("USER_LEAVE", "bob", 7, None, {}, False)]
+    assert (roster.users, roster.positions) == (("ann",), {})
+
+
+def test_changes_of_presence_are_told_when_they_are_news() -> None:
+    roster = Roster()
+    roster.full(("ann",), {}, 0)
+    told = roster.presence(frames.Presence(joined=("ann", "bob"), left=("cem",), server_time=3))
+    assert told == [joined("bob", 3)]
+    roster.cursors(frames.Cursors(moved={"bob": {"x": 1}}, server_time=3))
+    assert roster.presence(frames.Presence(left=("bob",), server_time=4)) == [Event("USER_LEAVE", "bob", 4, None, {}, False)]
+    assert roster.positions == {}
+
+
+def test_cursors_are_told_when_they_have_moved() -> None:
+    roster = Roster()
+    roster.full(("ann", "bob"), {"ann": {"x": 1}}, 0)
+    moved = {"ann": {"x": 1}, "bob": {"x": 2}}
+    assert roster.cursors(frames.Cursors(moved=moved, server_time=3)) == [Event("CURSOR_MOVE", "bob", 3, None, {"x": 2}, False)]
+    assert roster.cursors(frames.Cursors(full={"ann": {"x": 9}}, server_time=4)) == [
+        Event("CURSOR_MOVE", "ann", 4, None, {"x": 9}, False)
+    ]
+    assert roster.positions == {"ann": {"x": 9}}
+
+
+def test_the_session_shows_who_is_here() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Presence(joined=("bob",), server_time=0), 0)
+    client.session.receive_frame(1, frames.Cursors(moved={"bob": {"x": 2}}, server_time=0), 0)
+    assert (client.session.active_users, client.session.cursors) == (("ann", "bob"), {"bob": {"x": 2}})

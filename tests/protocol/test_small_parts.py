@@ -1,0 +1,321 @@
+"""The small parts that the machines are made of: an allowance, an identity, memberships, codes, presence's first to come."""
+
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.allowance import Allowance
+from reference.protocol.codec import decode_answer, decode_client_frame, decode_publish_request, encode
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
+from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
+from reference.protocol.limits import Limit
+from reference.protocol.membership import Membership
+from reference.protocol.observations import Answered, LimitReached
+from reference.protocol.presence import Attendance
+from reference.protocol.run_desk import RunDesk
+from reference.protocol.server_session import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.states import ConnectionState, Transport
+from reference.protocol.statistics import Held, beyond
+from reference.protocol.tally import Tally
+from reference.protocol.timers import NS_PER_MS
+
+from .machines import EXAMPLES, seconds
+
+# An allowance.
+
+
+def test_a_full_bucket_is_a_burst_and_then_so_many_a_second() -> None:
+    allowance = Allowance(4, 3)
+    assert [allowance.spend(0) for _ in range(4)] == [0, 0, 0, 250]
+    assert allowance.spend(seconds(0.125)) == 125
+    assert allowance.spend(seconds(0.25)) == 0
+    assert [allowance.spend(seconds(100)) for _ in range(4)] == [0, 0, 0, 250], "it does not fill beyond its burst"
+
+
+def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
+    quick = Allowance(100_000, 1)
+    assert [quick.spend(0), quick.spend(0)] == [0, 1]
+    slow = Allowance(0.000001, 1)
+    assert [slow.spend(0), slow.spend(0)] == [0, frames.MILLISECONDS_MAX]
+
+
+# One connection.
+
+
+def connection(state: ConnectionState = ConnectionState.LIVE, burst: int = 2) -> Connection:
+    return Connection(1, Transport.WEBSOCKET, state, None, Allowance(1, burst), "session-1")
+
+
+def test_more_frames_than_are_allowed_end_a_connection() -> None:
+    one = connection()
+    for _ in range(2):
+        one.check(frames.Ping(1), 0)
+    with pytest.raises(RemoteError, match=r"^more frames than this server takes from one connection$") as error:
+        one.check(frames.Ping(1), 0)
+    assert (error.value.code, error.value.limit) == (CloseCode.RATE, Limit.FRAME_RATE)
+    one.check(frames.Ping(1), seconds(1))
+
+
+def test_what_may_not_be_said_now_is_named() -> None:
+    with pytest.raises(RemoteError, match=r"^publish is not allowed while awaiting hello$") as error:
+        connection(ConnectionState.AWAITING_HELLO).check(EXAMPLES[frames.Publish], 0)
+    assert (error.value.code, error.value.limit) == (CloseCode.BAD_FRAME, None)
+
+
+@pytest.mark.parametrize("characters", [0, USER_ID_CHARACTERS_MAX + 1])
+def test_a_user_id_is_neither_empty_nor_endless(characters: int) -> None:
+    with pytest.raises(RemoteError, match=r"^a user id has 1 to 128 characters$") as error:
+        Identity("a" * characters)
+    assert error.value.code == CloseCode.FORBIDDEN
+    assert Identity("a").user_id == "a"
+    assert Identity("a" * USER_ID_CHARACTERS_MAX)
+
+
+# Memberships.
+
+
+def test_the_higher_generation_owns_a_session_and_of_equals_the_later() -> None:
+    members = Membership()
+    session, loser, is_new = members.claim("c", "ann", None, 2, Transport.WEBSOCKET, "drawn-1")
+    assert (session.session_id, session.generation, loser, is_new) == ("drawn-1", 2, None, True)
+    session.connection_id = 7
+    assert members.owners == (7,)
+    again, loser, is_new = members.claim("c", "ann", None, 2, Transport.POLLING, "drawn-2")
+    assert again is session
+    assert (loser, is_new, session.session_id) == (7, False, "drawn-1")
+    assert (session.connection_id, session.transport, members.owners) == (None, Transport.POLLING, ())
+    members.claim("c", "ann", "named", 5, Transport.WEBSOCKET, "drawn-3")
+    assert (session.session_id, session.generation) == ("named", 5)
+    with pytest.raises(RemoteError, match=r"^a newer connection owns this session$") as error:
+        members.claim("c", "ann", None, 4, Transport.WEBSOCKET, "drawn-4")
+    assert error.value.code == CloseCode.SUPERSEDED
+    with pytest.raises(RemoteError, match=r"^this client id belongs to another user$") as error:
+        members.claim("c", "bob", None, 9, Transport.WEBSOCKET, "drawn-5")
+    assert error.value.code == CloseCode.FORBIDDEN
+    assert (session.generation, len(members)) == (5, 1)
+    assert members.drop("c") is session
+    assert members.drop("c") is None
+
+
+def test_a_server_that_knows_no_session_believes_the_name() -> None:
+    session, _, _ = Membership().claim("c", "ann", "named", 1, Transport.POLLING, "drawn")
+    assert (session.session_id, session.user_id, session.client_id) == ("named", "ann", "c")
+
+
+# Presence names the first to come.
+
+
+def test_who_comes_later_is_named_when_one_has_left() -> None:
+    attendance = Attendance(users_max=2)
+    assert [attendance.arrive(user) for user in ("cem", "ann", "bob")] == [True, True, True]
+    assert attendance.users == ("ann", "cem")
+    assert not attendance.is_present("bob")
+    presence = attendance.take_presence(5)
+    assert presence == frames.Presence(joined=("cem", "ann"), server_time=5)
+    assert attendance.take_presence(6) is None
+    assert not attendance.arrive("dan"), "nobody is told of who is not named"
+    assert attendance.leave("cem")
+    assert attendance.take_presence(7) == frames.Presence(joined=("bob",), left=("cem",), server_time=7)
+    assert attendance.users == ("ann", "bob")
+    assert not attendance.leave("dan")
+    assert attendance.version == 2
+
+
+def test_a_second_session_of_a_user_changes_nothing() -> None:
+    attendance = Attendance(users_max=10)
+    attendance.arrive("ann")
+    attendance.take_presence(0)
+    assert not attendance.arrive("ann")
+    assert not attendance.leave("ann")
+    assert attendance.users == ("ann",)
+    assert attendance.leave("ann")
+    assert attendance.users == ()
+
+
+def test_cursors_are_the_latest_of_those_who_are_here() -> None:
+    attendance = Attendance(users_max=10)
+    for user in ("ann", "bob"):
+        attendance.arrive(user)
+        attendance.move_cursor(user, {"of": user})
+    attendance.move_cursor("ann", {"of": "ann", "n": 2})
+    attendance.leave("bob")
+    assert attendance.cursors == {"ann": {"of": "ann", "n": 2}}
+    assert attendance.take_cursors(3) == frames.Cursors(moved={"ann": {"of": "ann", "n": 2}}, server_time=3)
+    assert attendance.take_cursors(4) is None
+    assert attendance.full(9) == (
+        frames.Presence(full=("ann",), server_time=9),
+        frames.Cursors(full={"ann": {"of": "ann", "n": 2}}, server_time=9),
+    )
+
+
+# Codes.
+
+
+@pytest.mark.parametrize(
+    ("code", "reaction"),
+    [
+        (None, Reaction.RESUME),
+        (1000, Reaction.RESUME),
+        (1006, Reaction.RESUME),
+        (CloseCode.GOING_AWAY, Reaction.RESUME),
+        (CloseCode.OVERLOADED, Reaction.RESUME),
+        (4099, Reaction.RESUME),
+        (CloseCode.SUPERSEDED, Reaction.STOP),
+        (CloseCode.SESSION_EXPIRED, Reaction.NEW_SESSION),
+        (4199, Reaction.NEW_SESSION),
+        (CloseCode.TOKEN, Reaction.NEW_TOKEN),
+        (CloseCode.TOO_BIG, Reaction.STOP),
+        (4499, Reaction.STOP),
+        (4500, Reaction.RESUME),
+    ],
+)
+def test_what_a_client_does_after_a_close(code: int | None, reaction: Reaction) -> None:
+    assert reaction_to(code) is reaction
+
+
+def test_an_answer_is_observed_with_the_limit_that_it_met() -> None:
+    desk = RunDesk(ServerConfig())
+    desk.answered("c", frames.Accepted(client_sequence=1, sequence_number=1, duplicate=True))
+    desk.answered("c", frames.Rejected(client_sequence=2, code=RejectCode.RATE, message=""))
+    desk.answered("c", frames.Rejected(client_sequence=3, code=RejectCode.OUT_OF_ORDER, message=""))
+    assert desk.take_observations() == [
+        Answered("c", True, None, True),
+        Answered("c", False, RejectCode.RATE, False),
+        LimitReached(Limit.PUBLISH_RATE),
+        Answered("c", False, RejectCode.OUT_OF_ORDER, False),
+    ]
+
+
+def test_only_what_exceeds_its_limit_is_beyond() -> None:
+    held = (Held("a", 1, 2), Held("b", 2, 2), Held("c", 3, 2))
+    assert beyond(held) == [held[2]]
+
+
+# Event types.
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a-b", "ä", "_", "a b"])
+def test_an_event_type_is_a_plain_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^event type '.*': use 1 to 64 ASCII letters, digits and underscores$"):
+        EventRegistry((name,))
+
+
+def test_event_types_of_ones_own() -> None:
+    registry = EventRegistry(("x" * 64, "A_B_2"))
+    assert registry.class_of("A_B_2") is EventClass.SEQUENCED
+    assert registry.class_of("CHAT") is None, "the example is in the default only"
+    with pytest.raises(ConfigError, match=r"^event type GRAFT is built in and cannot be registered again$"):
+        EventRegistry(("GRAFT",))
+    with pytest.raises(InvalidEvent, match=r"^unknown event type 'DANCE'; this server knows CHAT, FLAG, GRAFT, PRUNE$"):
+        DEFAULT_REGISTRY.check_publish("DANCE", {})
+    message = r"^USER_JOIN is not published: the server makes presence, cursors have their own frame$"
+    with pytest.raises(InvalidEvent, match=message):
+        DEFAULT_REGISTRY.check_publish("USER_JOIN", {})
+
+
+@pytest.mark.parametrize(("event_type", "key"), [("GRAFT", "position"), ("PRUNE", "step")])
+def test_a_critical_event_says_what_it_changes(event_type: str, key: str) -> None:
+    assert DEFAULT_REGISTRY.check_publish(event_type, {key: "x" * 256}) is EventClass.CRITICAL
+    for value in ("", "x" * 257, 5, None):
+        with pytest.raises(InvalidEvent, match=rf"^{event_type} needs data\.{key}, a string of 1 to 256 characters$"):
+            DEFAULT_REGISTRY.check_publish(event_type, {key: value})
+
+
+# Bytes.
+
+
+def test_a_message_is_just_as_large_as_it_may_be() -> None:
+    wire = encode(frames.Ping(1))
+    assert decode_client_frame(wire, len(wire)) == frames.Ping(1)
+    with pytest.raises(RemoteError) as error:
+        decode_client_frame(wire, len(wire) - 1)
+    assert str(error.value) == f"a frame of {len(wire)} bytes; the limit is {len(wire) - 1}"
+    assert (error.value.code, error.value.limit) == (CloseCode.TOO_BIG, Limit.FRAME_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("wire", "says"),
+    [
+        (b'{"type":"ping"}', "not a frame of this protocol: Object missing required field `nonce`"),
+        (b"{", "not JSON: Input data was truncated"),
+        (b'{"type":"\xff"', "not JSON: "),
+        (b'{"type":"cursor","data":{"x":' + b"[" * 5000, "JSON that nests too deeply"),
+    ],
+)
+def test_what_is_no_frame_is_told_why(wire: bytes, says: str) -> None:
+    with pytest.raises(RemoteError) as error:
+        decode_client_frame(wire)
+    assert str(error.value).startswith(says)
+    assert error.value.code == CloseCode.BAD_FRAME
+
+
+def test_an_answer_is_what_was_asked_for() -> None:
+    published = encode(frames.PublishAnswer((), "epoch-1"))
+    assert decode_answer(EXAMPLES[frames.PublishRequest], published) == frames.PublishAnswer((), "epoch-1")  # type: ignore[arg-type]
+    polled = encode(EXAMPLES[frames.PollAnswer])
+    assert decode_answer(EXAMPLES[frames.PollRequest], polled) == EXAMPLES[frames.PollAnswer]  # type: ignore[arg-type]
+    with pytest.raises(RemoteError):
+        decode_answer(EXAMPLES[frames.PollRequest], published)  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="the limit is 5"):
+        decode_answer(EXAMPLES[frames.PollRequest], polled, 5)  # type: ignore[arg-type]
+    with pytest.raises(RemoteError, match="the limit is 5"):
+        decode_answer(EXAMPLES[frames.PublishRequest], published, 5)  # type: ignore[arg-type]
+
+
+def test_the_body_of_a_publish_request_needs_no_type() -> None:
+    assert decode_publish_request(b'{"clientId":"c"}', 16) == frames.PublishRequest(client_id="c")
+    with pytest.raises(RemoteError, match="the limit is 15"):
+        decode_publish_request(b'{"clientId":"c"}', 15)
+
+
+# The tally.
+
+
+def test_an_outage_is_counted_from_its_first_loss_with_the_silence_before_it() -> None:
+    tally = Tally()
+    tally.lost(seconds(10), silent_since=seconds(3))
+    tally.lost(seconds(12), silent_since=None)
+    tally.recovered(seconds(15))
+    tally.recovered(seconds(16))
+    report = tally.report(1, 0)
+    assert report == frames.Report(recoveries=(frames.Recovery(recovery_ms=5000, silence_ms=7000),))
+
+
+def test_of_many_outages_the_last_are_told() -> None:
+    tally = Tally()
+    for outage in range(frames.RECOVERIES_MAX + 2):
+        tally.lost(0, silent_since=None)
+        tally.recovered(outage * NS_PER_MS)
+    report = tally.report(1, 0)
+    assert report is not None
+    assert [each.recovery_ms for each in report.recoveries] == list(range(2, frames.RECOVERIES_MAX + 2))
+    tally.lost(0, silent_since=None)
+    tally.recovered(99 * NS_PER_MS)
+    tally.untold()
+    report = tally.report(2, 0)
+    assert report is not None
+    assert [each.recovery_ms for each in report.recoveries] == [*range(3, frames.RECOVERIES_MAX + 2), 99]
+
+
+def test_every_count_is_told_again_when_nobody_knows_whether_it_arrived() -> None:
+    tally = Tally()
+    tally.failed_attempts, tally.gaps, tally.duplicates, tally.failed_messages = 1, 2, 3, 4
+    first = tally.report(1, 9)
+    assert first == frames.Report(failed_attempts=1, gaps=2, duplicates=3, failed_messages=4, queued_messages=9)
+    tally.failed_attempts, tally.gaps, tally.duplicates, tally.failed_messages = 10, 20, 30, 40
+    assert tally.report(2, 0) is not None
+    tally.untold()
+    assert tally.report(3, 0) == frames.Report(failed_attempts=11, gaps=22, duplicates=33, failed_messages=44)
+    tally.told(3)
+    tally.untold()
+    assert tally.report(4, 0) is None
+
+
+def test_a_pong_settles_what_was_told_up_to_its_ping() -> None:
+    tally = Tally()
+    for nonce in (1, 2, 3):
+        tally.gaps = nonce
+        tally.report(nonce, 0)
+    tally.told(2)
+    tally.untold()
+    assert tally.report(4, 0) == frames.Report(gaps=3)
