@@ -9,6 +9,7 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
+from reference.protocol.frames import Limits
 
 CONFIGS = (ClientConfig, ServerConfig)
 
@@ -151,8 +152,18 @@ def test_fallback_can_be_switched_off() -> None:
     assert ClientConfig(fallback_after_failures=None).fallback_after_failures is None
 
 
-def test_a_body_of_http_holds_a_frame_and_a_cursor() -> None:
-    assert ServerConfig(frame_bytes_max=2000).body_bytes_max == 5024
+def test_a_servers_limits_are_told_in_whole_milliseconds_and_never_as_none() -> None:
+    config = ServerConfig(
+        frame_bytes_max=2000,
+        unanswered_max=9,
+        publishes_per_s=7.5,
+        hello_timeout_s=1.5,
+        silence_max_s=20,
+        slow_reader_timeout_s=0.0001,
+    )
+    assert config.limits == Limits(
+        2000, 9, 7.5, hello_timeout_ms=1500, silence_max_ms=20_000, slow_reader_timeout_ms=1, events_kept_max=1000
+    )
 
 
 def test_the_recovery_bound_grows_with_what_it_covers() -> None:

@@ -67,7 +67,14 @@ class Lane:
 
 def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
     lane = Lane(poll_wait_s=0.25, start="oldest")
-    first = frames.PollRequest(client_id="client-1", wait_ms=250, generation=2, start="oldest", fallback="not_opened")
+    first = frames.PollRequest(
+        client_id="client-1",
+        wait_ms=250,
+        generation=2,
+        start="oldest",
+        fallback="not_opened",
+        report=frames.Report(failed_attempts=1),
+    )
     assert lane.polls == [first]
     lane.answer(1, head=1, events=(chat(1),), session_id="session-9").at(3)
     assert lane.polls[1:] == [
@@ -94,6 +101,19 @@ def test_the_server_is_told_how_far_the_last_websocket_came(state: ClientState, 
     client.session.handle_timeout(client.now)
     (poll,) = [a.frame for a in client.session.take_actions() if isinstance(a, Send) and isinstance(a.frame, frames.PollRequest)]
     assert poll.fallback == fallback
+
+
+def test_a_poll_reports_what_waits_and_tells_again_what_nobody_may_have_heard() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.session.publish("CHAT", {}, seconds(0.1))
+    lane.failed(1).at(3)
+    assert lane.polls[1].report == frames.Report(failed_attempts=1, queued_messages=1)
+    lane.answer(3.5).at(5.5)
+    assert lane.polls[2].report == frames.Report(queued_messages=1), "the publish request that left has no answer yet"
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(5.6))
+    lane.answer(5.7).at(7.7)
+    assert lane.polls[3].report is None
 
 
 def test_the_next_poll_follows_after_the_interval_or_at_once_when_there_is_more() -> None:

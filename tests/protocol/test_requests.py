@@ -6,7 +6,7 @@ from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.observations import Answered, FellBack
+from reference.protocol.observations import Answered, FellBack, Reported
 from reference.protocol.records import RunState, Snapshot, StoredClient
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
@@ -89,12 +89,13 @@ def test_a_poll_that_leaves_something_says_so() -> None:
 def test_a_poll_with_a_client_id_keeps_its_session_and_learns_its_number() -> None:
     memory = StoredClient("client-1", "ann", 7, ((7, 2),))
     site = Site(stored={"clients": (memory,)}, presence_grace_s=30)
-    poll = frames.PollRequest(client_id="client-1", epoch=EPOCH, after_sequence=2, wait_ms=0, fallback="not_opened")
-    answer = poll_answer(session_id="session-1", last_client_sequence=7, active_users=("ann",))
-    assert site.ask(poll) == [answer]
-    assert site.run.take_observations() == [FellBack("session-1", "client-1", "ann", "not_opened")]
+    poll = frames.PollRequest(client_id="client-1", session_id="session-0", epoch=EPOCH, after_sequence=2, fallback="not_opened")
+    answer = poll_answer(session_id="session-0", last_client_sequence=7, active_users=("ann",))
+    assert site.ask(poll) == [answer], "a server that knows no session believes the name"
+    reported = Reported("session-0", "client-1", frames.Report())
+    assert site.run.take_observations() == [FellBack("session-0", "client-1", "ann", "not_opened"), reported]
     site.ask(poll, 20)
-    assert site.run.take_observations() == [], "it had come over before"
+    assert site.run.take_observations() == [reported], "it had come over before"
     site.run.handle_timeout(seconds(49.9))
     assert site.run.active_users == ("ann",)
     site.run.handle_timeout(seconds(50))
