@@ -23,6 +23,7 @@ from reference.protocol.frames import Limits
 from reference.protocol.health import Health
 from reference.protocol.outcomes import SessionEnded
 from reference.protocol.states import ClientState
+from reference.protocol.statistics import Held
 
 
 class Client:
@@ -102,6 +103,11 @@ class Client:
     def queued_messages(self) -> int:
         """Publishes that are not settled."""
         return self._session.queued_messages
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """How much there is now of everything that can grow in the session, each with its limit (G7)."""
+        return self._session.statistics().held
 
     @property
     def limits(self) -> Limits | None:

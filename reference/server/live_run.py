@@ -25,6 +25,7 @@ from reference.protocol.records import Append
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
+from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S
 from reference.server.auth import identify
 from reference.server.encoding import Encoder
@@ -93,6 +94,13 @@ class LiveRun:
     def control_frames(self) -> int:
         """Frames beside the log that wait for sockets."""
         return sum(peer.control_frames for peer in self._peers.values() if isinstance(peer, WebSocketPeer))
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """How much there is now of everything that can grow with this run, each with its limit (G7)."""
+        waiting = (peer.control_frames for peer in self._peers.values() if isinstance(peer, WebSocketPeer))
+        control = Held("control frames of one connection", max(waiting, default=0), self._shared.control_frames_max)
+        return (*self.run.statistics().held, control)
 
     def touch(self) -> None:
         """Somebody is about to use this run: it is not idle, or not for so long."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.statistics import Held
 from reference.server.admission import Admission
 from reference.server.cluster.cluster import Cluster
 from reference.server.exchanges import Exchanges
@@ -89,6 +90,15 @@ class Server:
             websockets=sum(live.websockets for live in self._parts.runs.runs),
             runs_loaded=len(self._parts.runs),
             appends_waiting=self._parts.writer.statistics().appends_waiting,
+        )
+
+    def held(self, run_id: str) -> tuple[Held, ...]:
+        """How much there is now of everything that can grow, with that run if it is in memory, each with its limit (G7)."""
+        holds, settings = self.statistics(), self.settings
+        return (
+            Held("connections at the door", holds.connections, settings.door.connections_max),
+            Held("runs in memory", holds.runs_loaded, settings.loaded_runs_max),
+            *(held for live in self._parts.runs.runs if live.run_id == run_id for held in live.held),
         )
 
     async def stop(self) -> None:

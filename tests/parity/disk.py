@@ -3,7 +3,7 @@
 As the simulated store it draws, when the server is killed in the middle of a commit, whether the disk has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -15,12 +15,14 @@ from simulation.draws import EntityDraws
 class Disk:
     """An EventStore that survives the servers that use it, one after the other."""
 
-    def __init__(self, commit_time_s: float, draws: EntityDraws) -> None:
+    def __init__(self, commit_time_s: float, draws: EntityDraws, watch: Callable[[], None] | None = None) -> None:
+        """`watch`: is called when a commit begins and when it ends."""
         self.memory = MemoryStore()
         self.entries: list[LogEntry] = []
         """Every entry that ever became durable, as the simulated store keeps them too."""
         self._commit_time_s = commit_time_s
         self._draws = draws
+        self._watch = watch or (lambda: None)
         self._commits = 0
         self._power_failed = trio.Event()
 
@@ -38,8 +40,10 @@ class Disk:
     async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
         self._commits += 1
         commit, power_failed = self._commits, self._power_failed
+        self._watch()
         with trio.move_on_after(self._commit_time_s):
             await power_failed.wait()
+        self._watch()
         if power_failed.is_set() and self._draws.uniform("crash", commit) >= 0.5:
             return [StoreUnavailable("the power failed") for _ in batches]
         outcomes = await self.memory.append(batches)

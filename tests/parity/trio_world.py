@@ -14,6 +14,7 @@ and memory streams have no kernel; so that fault is answered here, at the moment
 import heapq
 import itertools
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import partial
 
 import structlog.testing
@@ -27,6 +28,7 @@ from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.observations import Observation
 from reference.protocol.outcomes import Outcome
 from reference.protocol.states import ClientState
+from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
@@ -44,6 +46,7 @@ from simulation.trace import (
     FaultOver,
     Published,
     PublishRefused,
+    QueueSampled,
     ServerKilled,
     ServerStarted,
 )
@@ -87,11 +90,12 @@ class _World:
         self._streams: list[MemoryPushStream] = []
         self._clients: dict[str, Client] = {}
         self._sessions = 0
+        self._last_sampled: dict[tuple[str, str], tuple[int, int]] = {}
 
     async def play(self) -> Transcript:
         scenario = self._scenario
         parts = parts_of(scenario)
-        self._disk = Disk(scenario.server.commit_time_s, self._draws.of("store"))
+        self._disk = Disk(scenario.server.commit_time_s, self._draws.of("store"), self._look_at_server)
         await self._disk.create_run(self._run_id, self._epoch)
         self._lines = {part.name: Line(part.name, part.path, partial(self._connect, part.name), self._draws) for part in parts}
         async with trio.open_nursery() as nursery:
@@ -111,6 +115,21 @@ class _World:
 
     def _now(self) -> int:
         return round(trio.current_time() * NS_PER_S)
+
+    # Samples: of a client whenever something goes through it, of the server when a commit begins and when it ends.
+
+    def _look_at_server(self) -> None:
+        if self._server is not None:
+            self._sample("server", self._server.held(self._run_id))
+
+    def _sample(self, place: str, holds: Iterable[Held]) -> None:
+        """What is another than at the last look is recorded."""
+        for held in holds:
+            key, now = (place, held.what), (held.length, held.limit)
+            if self._last_sampled.get(key) != now:
+                self._last_sampled[key] = now
+                length, limit = now
+                self._trace.add(QueueSampled(at=self._now(), place=place, queue=held.what, length=length, limit=limit))
 
     # The server.
 
@@ -251,6 +270,8 @@ class _World:
                 self._trace.add(refused)
 
     def _hear(self, client: str, now: int, what: Received | Lost | Queued | ClientAction | Outcome) -> None:
+        if client in self._clients:
+            self._sample(client, self._clients[client].held)
         match what:
             case Received(connection_id=connection_id, frame=frame):
                 self._trace.add(FrameSeen(now, client, "received", connection_id, frame))

@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simulation.checkers import check_facts
-from simulation.facts import facts_of
 from simulation.hostile.case import Case
 from simulation.hostile.ground import Setup
 from simulation.hostile.settling import play
 from simulation.hostile.steps import Step
 from simulation.scenario import Scenario
-from simulation.trace import Trace
+from simulation.verdicts import Verdict
 
 FAILURES = Path(".hypothesis") / "failures"
 """Where the smallest failing example of each test is left; Hypothesis plays it last."""
@@ -28,15 +26,12 @@ def judge_link(test: str, guarantee: str | None, setup: Setup, schedule: Sequenc
         raise AssertionError(_report(test, case.to_toml(), [f"{one.guarantee}: {one.what}" for one in broken]))
 
 
-def violations_of(trace: Trace) -> dict[str, tuple[str, ...]]:
-    """What the checkers found, by guarantee."""
-    return {name: verdict.violations for name, verdict in check_facts(facts_of(trace)).items()}
-
-
-def judge_scenario(test: str, guarantee: str, scenario: Scenario, violations: dict[str, tuple[str, ...]]) -> None:
-    """Depths (b) and (c)."""
-    if violations[guarantee]:
-        raise AssertionError(_report(test, scenario.to_toml(), violations[guarantee]))
+def judge_scenario(test: str, guarantee: str, scenario: Scenario, verdict: Verdict, *, exercises: bool) -> None:
+    """Depths (b) and (c). `exercises`: there must be something in this scenario for the checker to look at."""
+    if verdict.violated:
+        raise AssertionError(_report(test, scenario.to_toml(), verdict.violations))
+    if exercises and not verdict.checked:
+        raise AssertionError(f"{guarantee} is {verdict.status} by a scenario that was made for it: the test could not fail")
 
 
 def _report(test: str, text: str, sentences: Iterable[str]) -> str:

@@ -4,14 +4,13 @@ from hypothesis import strategies as st
 
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
+from simulation.checkers import check
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.paths import Path
 from simulation.recording import start_trace
 from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
 from simulation.trace import Trace
 from tests.parity import trio_world
-
-from .judging import violations_of
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
 HORIZON_S = 8.0
@@ -33,7 +32,8 @@ def _faults(draw: st.DrawFn) -> Fault:
 
 @st.composite
 def scenarios_for_shells(draw: st.DrawFn) -> Scenario:
-    """Two clients, short times, and a few faults; long enough after them for everyone to be back (G6)."""
+    """Two clients, short times, small limits, and a few faults; long enough after them for everyone to be back (G6)."""
+    unanswered_max = draw(st.sampled_from([2, 64]))
     config = ClientConfig(
         connect_timeout_s=3.0,
         ping_interval_s=2.0,
@@ -44,10 +44,17 @@ def scenarios_for_shells(draw: st.DrawFn) -> Scenario:
         probe_interval_s=draw(st.sampled_from([2.0, 5.0])),
         probe_interval_max_s=10.0,
         start=draw(st.sampled_from(["snapshot", "oldest"])),
+        unanswered_max=unanswered_max,
+        outbox_messages_max=draw(st.sampled_from([unanswered_max, 1000])),
+        retry_limit=1000,
     )
     kept = draw(st.sampled_from([20, 1000]))
     server = ServerConfig(
-        events_kept_max=kept, appends_pending_max=kept, snapshot_interval_events=10, heartbeat_interval_s=3.0, silence_max_s=8.0
+        events_kept_max=kept,
+        appends_pending_max=draw(st.sampled_from([2, kept])),
+        snapshot_interval_events=10,
+        heartbeat_interval_s=3.0,
+        silence_max_s=8.0,
     )
     rate = draw(st.sampled_from([0.2, 1.0]))
     return Scenario(
@@ -79,7 +86,44 @@ def trace_of(scenario: Scenario) -> Trace:
     return trace
 
 
+EXERCISES_ALL = Scenario(
+    name="exercises_all",
+    horizon_s=HORIZON_S,
+    groups=(Group(name="ada", path=Path(latency_s=0.0213)), Group(name="ben", path=Path(latency_s=0.0347))),
+    workload=Workload(graft_per_s=1.0, prune_per_s=0.5, flag_per_s=0.2, chat_per_s=1.0, cursor_per_s=1.0),
+    faults=(
+        Outage(at_s=1.5, duration_s=6.0, clients=("ada",)),
+        Reset(at_s=2.5, clients=("ben",)),
+        BlockUpgrade(at_s=3.0, duration_s=2.5, clients=("ben",)),
+        ServerRestart(at_s=6.5, duration_s=0.5),
+    ),
+    server=ServerPart(
+        config=ServerConfig(
+            events_kept_max=10, appends_pending_max=2, snapshot_interval_events=5, heartbeat_interval_s=3.0, silence_max_s=8.0
+        ),
+        commit_time_s=0.3,
+    ),
+    client=ClientPart(
+        config=ClientConfig(
+            connect_timeout_s=3.0,
+            ping_interval_s=2.0,
+            ping_timeout_s=2.0,
+            request_timeout_s=3.0,
+            fallback_after_failures=1,
+            probe_interval_s=2.0,
+            probe_interval_max_s=10.0,
+            unanswered_max=3,
+            outbox_messages_max=4,
+            retry_limit=1000,
+        ),
+        policy=FullJitter(cap_s=2.0),
+    ),
+)
+"""Something for every checker to look at: an outage that fills an outbox and outlives the window, a takeover, a fallback and the
+way back, a kill after events were accepted."""
+
+
 def judge_everything(scenario: Scenario) -> None:
     """Every guarantee at once."""
-    broken = [f"{name}: {text}" for name, texts in violations_of(trace_of(scenario)).items() for text in texts]
+    broken = [f"{name}: {text}" for name, verdict in check(trace_of(scenario)).items() for text in verdict.violations]
     assert not broken, broken[0]

@@ -1,20 +1,25 @@
 """The guarantees in the simulator (depth b): drawn scenarios and fault schedules, judged from the trace by the checkers.
 
 A scenario ends with a calm that is as long as the bound of G6, so G6 is judged at its end, and with it that nothing was lost.
+Each test begins with a scenario that has something for every checker to look at, and fails if its own finds nothing there.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
 from simulation.scenario import Scenario, parse_scenario
 from simulation.strategies import scenarios
+from simulation.verdicts import Verdict
 from simulation.world import run
+from tests.simulation.worlds import everything
 
 from .judging import judge_scenario
 
+EXERCISES_ALL = everything()
 FEW = 12
 EXAMPLES = settings.default.max_examples if settings.default is not None and settings.default.max_examples > 100 else FEW
 """All tests draw the same scenarios under the fast profile, so that each is run once; a long profile draws anew for each."""
@@ -22,23 +27,25 @@ EXAMPLES = settings.default.max_examples if settings.default is not None and set
 
 def drawn(test: Callable[[Scenario], None]) -> Callable[[], None]:
     """Give a test its scenarios."""
-    found = given(scenario=scenarios())(test)
+    found = example(scenario=EXERCISES_ALL)(given(scenario=scenarios())(test))
     return settings(max_examples=EXAMPLES)(found if EXAMPLES > FEW else with_seed(13)(found))
 
 
 @lru_cache(maxsize=2 * FEW)
-def played(text: str) -> dict[str, tuple[str, ...]]:
+def played(text: str) -> dict[str, Verdict]:
     result = run(parse_scenario(text))
     counts = result.counts
     wrong = (counts.duplicates, counts.gaps, counts.out_of_order, counts.lost, counts.unsettled)
-    violations = {name: verdict.violations for name, verdict in result.verdicts.items()}
+    verdicts = dict(result.verdicts)
     if wrong != (0, 0, 0, 0, 0):
-        violations["G3"] += (f"duplicates, gaps, out of order, lost, unsettled: {wrong}",)
-    return violations
+        said = (*verdicts["G3"].violations, f"duplicates, gaps, out of order, lost, unsettled: {wrong}")
+        verdicts["G3"] = replace(verdicts["G3"], violated=len(said), violations=said)
+    return verdicts
 
 
 def judge(test: str, guarantee: str, scenario: Scenario) -> None:
-    judge_scenario(test, guarantee, scenario, played(scenario.to_toml()))
+    verdict = played(scenario.to_toml())[guarantee]
+    judge_scenario(test, guarantee, scenario, verdict, exercises=scenario == EXERCISES_ALL)
 
 
 @drawn
