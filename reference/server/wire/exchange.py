@@ -7,6 +7,8 @@ sees:
     raises, or stops short, after that                a cut, so that it cannot take half for whole
     takes longer than request_timeout_s               503 before, a cut after
 
+A client that does not read its answer within that time is cut, which is no fault of the application's.
+
 To keep the first row long, the head of an answer is held until the first piece of its body; most answers
 leave in one packet.
 
@@ -59,6 +61,7 @@ class Exchange:
         self._is_answer_bodyless = False
         self._is_body_over = False
         self._is_client_gone = False
+        self._is_sending = False  # whether the client has to read before anything goes on
 
     async def run(self, app: AsgiApp, report: Callable[[BaseException], None]) -> bool:
         """Call `app` and see its answer out; whether the connection is still good for what follows.
@@ -72,6 +75,9 @@ class Exchange:
                 await app(self._head.asgi_scope(), self._receive, self._send)
         except Exception as error:
             fault = error
+        if self._scope.cancelled_caught and self._is_sending:
+            reason = f"the answer was not read within {self._limits.request_timeout_s} s"
+            raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.SLOW_READER)
         if fault is None and self._scope.cancelled_caught and self._refusal is None:
             fault = AppFault(f"not done within {self._limits.request_timeout_s} s")
         if self._answered.is_set() or self._is_client_gone:
@@ -164,11 +170,13 @@ class Exchange:
         if is_last:
             events.append(h11.EndOfMessage())
         self._held = None
+        self._is_sending = True
         try:
             await self._wire.send(*events)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._is_client_gone = True
             return
+        self._is_sending = False
         if is_last:
             self._answered.set()
             self._waiting.cancel()

@@ -69,6 +69,8 @@ class WebSocketLimits(_Positive):
     """For the handler to return after `close`, and then again for the peer to answer our close frame; after
     it by force.
     """
+    drain_bytes_max: int = 1024 * 1024
+    """How many bytes to read then until that answer comes; beyond it by force."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

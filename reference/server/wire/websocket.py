@@ -228,18 +228,20 @@ class ServerWebSocket:
         self._between.is_open.set()
 
     async def _finish(self) -> None:
-        """See our close frame out and the peer's in, for a bounded time; then close, by force if need be."""
+        """See our close frame out and the peer's in, for a bounded time and number of bytes; then close, by force if need be."""
         with trio.move_on_after(self._limits.close_timeout_s):
             try:
                 await self._stream.flush()
                 if self._is_close_owed and self._ended is not None and self._ended.code is not None:
                     self._stream.push(frame_close(self._ended.code, self._ended.reason))
                     await self._stream.flush()
-                while not self._meter.is_close_seen:
+                drained_bytes = 0
+                while not self._meter.is_close_seen and drained_bytes < self._limits.drain_bytes_max:
                     data = await self._stream.receive_some()
                     if not data:
                         break
                     self._meter.feed(data)
+                    drained_bytes += len(data)
                 await self._stream.aclose()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass

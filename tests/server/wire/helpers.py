@@ -11,6 +11,7 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference.protocol.limits import Limit
 from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.listener import connect_in_memory
@@ -208,6 +209,8 @@ class House:
     door: FrontDoor
     nursery: trio.Nursery
     problems: list[Problem] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    """That were reached."""
 
     def knock(self, capacity_bytes: int | None = None) -> MemoryPushStream:
         return connect_in_memory(self.nursery, self.door.serve, capacity_bytes=capacity_bytes)
@@ -248,6 +251,7 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """A door in memory; what it serves is cancelled at the end."""
     problems: list[Problem] = []
+    reached: list[Limit] = []
     async with trio.open_nursery() as nursery:
         door = FrontDoor(
             application,
@@ -255,7 +259,8 @@ async def open_house(
             limits=limits,
             websocket_limits=websocket_limits,
             on_problem=problems.append,
+            on_limit=reached.append,
         )
-        yield House(door, nursery, problems)
+        yield House(door, nursery, problems, reached)
         nursery.cancel_scope.cancel()
     assert door.statistics().connections == 0

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from reference.protocol.limits import Limit
 from reference.server.wire.exchange import AppFault
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -249,6 +250,8 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(autojump_clock:
         with pytest.raises(trio.BrokenResourceError):
             await read_to_end(client)
         other.close()
+    assert house.problems == [], "it is no fault of the application's"
+    assert house.limits == [Limit.SLOW_READER]
 
 
 async def test_a_client_that_goes_in_the_middle_of_its_body() -> None:

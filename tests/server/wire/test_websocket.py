@@ -1,6 +1,7 @@
 """ServerWebSocket: what a client sees, for each fault of trio-websocket that it guards against and each way to end."""
 
 import struct
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -209,6 +210,16 @@ async def test_a_long_message_is_counted_in_bytes_and_closed_with_4413(message: 
         assert await read_close(client) == (4413, "message longer than 1000 bytes")
         await guest.has_ended.wait()
     assert guest.messages == ["é" * 500], "what came before is still heard"
+
+
+async def test_a_peer_that_is_told_to_go_and_sends_on_is_cut(autojump_clock: MockClock) -> None:
+    """Time alone would not do: in five seconds a fast peer could send gigabytes."""
+    limits = replace(LIMITS, drain_bytes_max=50_000)
+    async with open_house(websocket_limits=limits) as house:
+        client = await house.knock_websocket(capacity_bytes=1000)
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send_all(text("x" * 1001) + text("x" * 900) * 1000)
+        assert trio.current_time() < LIMITS.close_timeout_s
 
 
 async def test_empty_fragments_are_counted_too(autojump_clock: MockClock) -> None:

@@ -1,0 +1,99 @@
+"""What a flood makes a whole server hold: four mebibytes are offered in each way that we know; what is held at any time
+stays below a fraction of that, and the bystander is served all the while."""
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from itertools import chain, islice, repeat
+
+import pytest
+import trio
+
+from tests.server.visitors import RUN, House, request_bytes
+
+from .house import against_a_server
+
+OFFERED_BYTES = 4 * 2**20
+HELD_BYTES_MAX = 3 * 2**19
+"""A body of one mebibyte is the most that one request may make it keep; frames and buffers are far below."""
+
+UPGRADE = (
+    f"GET /ws/runs/{RUN}/collaboration HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: collab.v1.json\r\n"
+    "Authorization: Bearer dev:mallory\r\n\r\n"
+).encode()
+POST = f"POST /api/runs/{RUN}/collaboration/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer dev:mallory\r\n".encode()
+CONTINUATION, TEXT, PING = 0, 1, 9
+
+
+def frame(opcode: int, payload: bytes, *, is_last: bool = True) -> bytes:
+    """A client's WebSocket frame, masked with zeros."""
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else bytes((0x80 | 126,)) + size.to_bytes(2, "big")
+    return bytes((opcode | (0x80 if is_last else 0),)) + length + bytes(4) + payload
+
+
+HELLO = frame(TEXT, b'{"type":"hello","protocol":1,"clientId":"mallory"}')
+CURSOR = frame(TEXT, b'{"type":"cursor","data":{"x":"' + b"y" * 500 + b'"}}')
+PUBLISH = b'{"type":"publish","clientSequence":%d,"eventType":"CHAT","data":{"text":"' + b"y" * 500 + b'"}}'
+KIB = b"a" * 1024
+
+FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "a head that never ends": lambda: chain((b"GET / HTTP/1.1\r\n",), repeat(b"X-Filler: " + KIB + b"\r\n")),
+    "a line that never ends": lambda: chain((b"GET /",), repeat(KIB)),
+    "a body longer than allowed": lambda: chain((POST + b"Content-Length: 1000000000000\r\n\r\n",), repeat(KIB)),
+    "chunks that never end": lambda: chain((POST + b"Transfer-Encoding: chunked\r\n\r\n",), repeat(b"400\r\n" + KIB + b"\r\n")),
+    "a frame longer than allowed": lambda: chain((UPGRADE, b"\x81\xff" + (2**40).to_bytes(8, "big") + bytes(4)), repeat(KIB)),
+    "a message that never ends": lambda: chain(
+        (UPGRADE, frame(TEXT, KIB, is_last=False)), repeat(frame(CONTINUATION, KIB, is_last=False))
+    ),
+    "empty fragments": lambda: chain(
+        (UPGRADE, frame(TEXT, b"", is_last=False)), repeat(frame(CONTINUATION, b"", is_last=False) * 200)
+    ),
+    "pings without end": lambda: chain((UPGRADE, HELLO), repeat(frame(PING, b"p" * 125) * 8)),
+    "cursors without end": lambda: chain((UPGRADE, HELLO), repeat(CURSOR)),
+    "publishes without end": lambda: chain((UPGRADE, HELLO), (frame(TEXT, PUBLISH % n) for n in range(1, 10**9))),
+    "requests without end": lambda: repeat(request_bytes("GET", f"/api/runs/{RUN}/collaboration/replay", token="dev:mallory")),
+}
+
+
+async def flood(house: House, pieces: Iterator[bytes]) -> None:
+    """Offer it all on one connection and read nothing; until everything is taken, or nothing more is."""
+    stream = house.server.connect(capacity_bytes=20_000)
+    offered = 0
+    with trio.move_on_after(60):
+        try:
+            while offered < OFFERED_BYTES:
+                piece = b"".join(islice(pieces, 8))
+                await stream.send_all(piece)
+                offered += len(piece)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+    stream.abort()
+
+
+async def held_most(work: Callable[[], object]) -> int:
+    """How much more than at the start is held at any time while it works, in bytes."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        result = work()
+        if hasattr(result, "__await__"):
+            await result
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("how", FLOODS)
+def test_g7_bounds_of_what_a_flood_makes_the_server_hold(how: str) -> None:
+    held: list[int] = []
+
+    async def intrude(house: House) -> None:
+        held.append(await held_most(lambda: flood(house, FLOODS[how]())))
+
+    against_a_server(intrude)
+    assert held[0] < HELD_BYTES_MAX
+
+
+async def test_the_measure_sees_what_is_held() -> None:
+    assert await held_most(lambda: bytes(OFFERED_BYTES)) >= OFFERED_BYTES
