@@ -5,7 +5,8 @@ do), then one side at a time:
 
     client_session   sending (outbox), receiving (inbox, roster), links (backoff, fallback, polling, probes), pulse (heartbeat),
                      health
-    run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session
+    run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session,
+                     connections
 
 Time is an integer of nanoseconds that the driver passes in as `now` and that never goes backwards; chance is a `Draws`
 that the driver hands over. Whoever drives a machine (trio, SimPy, Hypothesis) does the same after every input: sends what

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 
 from reference.protocol import frames
 from reference.protocol.accounts import account_of_run
-from reference.protocol.actions import Close, Deliver, ServerAction
+from reference.protocol.actions import Deliver, ServerAction
 from reference.protocol.admission import Admission
 from reference.protocol.appending import Appending
 from reference.protocol.config import ServerConfig
+from reference.protocol.connections import Connections
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.event_log import EventLog
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry
@@ -34,7 +35,7 @@ from reference.protocol.observations import Observation
 from reference.protocol.readers import Readers
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.requests import Requests
-from reference.protocol.run_desk import OF_CONNECTION, THE_RUN, TOO_LATE, RunDesk, RunTimer, TimerKey
+from reference.protocol.run_desk import THE_RUN, RunDesk, RunTimer, TimerKey
 from reference.protocol.sequencer import Sequencer
 from reference.protocol.server_session import Connection, Identity, session_of
 from reference.protocol.states import ConnectionState, Transport
@@ -66,11 +67,11 @@ class Run:
         self._appending = Appending(self._desk, self._sequencer)
         self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
         self._readers = Readers(self._desk, self._fan_out, self._gathering.attendance)
-        self._connections: dict[int, Connection] = {}
         self._idling = Idling(self._desk)
         self._parts = (self._desk, self._log, self._sequencer, self._gathering)
-        self._admission = Admission(*self._parts, self._fan_out, self._close_losers)
         self._requests = Requests(self.run_id, *self._parts)
+        self._connections = Connections(self._desk, self._fan_out, self._requests, self._sequencer, self._gathering)
+        self._admission = Admission(*self._parts, self._fan_out, self._connections.close_losers)
         self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
         self._idling.watch(self.is_idle, now)
 
@@ -85,13 +86,13 @@ class Run:
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:
             reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
-            self._close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
+            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
 
     def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
         """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            self._forget(connection, None, now, peer_code)
+            self._connections.forget(connection, None, now, peer_code)
             self.handle_timeout(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
@@ -103,8 +104,8 @@ class Run:
             connection.check(frame, now)
             self._receive(connection, frame, now)
         except RemoteError as error:
-            self._close(connection, error.code, error.message, now, limit=error.limit)
-        self._close_losers(now)
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
+        self._connections.close_losers(now)
         self._send_replies(now)
         self.handle_timeout(now)
 
@@ -112,7 +113,7 @@ class Run:
         """Something arrived that is no frame."""
         connection = self._connections.get(connection_id)
         if connection is not None:
-            self._close(connection, error.code, error.message, now, limit=error.limit)
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
             self.handle_timeout(now)
 
     def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
@@ -125,7 +126,7 @@ class Run:
                 raise identity
             self._admission.authenticated(connection, identity, now)
         except RemoteError as error:
-            self._close(connection, error.code, error.message, now, limit=error.limit)
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         self.handle_timeout(now)
 
     # Readers take, or do not.
@@ -155,7 +156,7 @@ class Run:
         connection = self._connections.get(connection_id)
         if connection is not None:
             reason = "this connection does not take what is sent to it"
-            self._close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
+            self._connections.close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             self.handle_timeout(now)
 
     def is_lagging(self, connection_id: int) -> bool:
@@ -177,7 +178,7 @@ class Run:
         self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
-            self._close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
+            self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
         for connection, answer in self._requests.take_waiting(now):
             self._answer(connection, answer, now)
         self.handle_timeout(now)
@@ -185,7 +186,7 @@ class Run:
     def handle_append_failed(self, now: int, message: str) -> None:
         """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""
         for connection in tuple(self._connections.values()):
-            self._close(connection, CloseCode.OVERLOADED, f"the store failed: {message}", now)
+            self._connections.close(connection, CloseCode.OVERLOADED, f"the store failed: {message}", now)
 
     # The operator speaks.
 
@@ -199,7 +200,7 @@ class Run:
         told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._desk.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
-            self._close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
+            self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
 
     # Time passes.
 
@@ -308,7 +309,7 @@ class Run:
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
-                self._close(connection, 1000, "bye", now)
+                self._connections.close(connection, 1000, "bye", now)
                 if connection.session is not None:
                     self._gathering.leave(connection.session.client_id, now)
             case frames.PollRequest():
@@ -322,7 +323,7 @@ class Run:
         """Answer a request and be done with it; None: it has to wait."""
         if answer is not None:
             self._desk.send((connection.connection_id,), answer)
-            self._forget(connection, None, now)
+            self._connections.forget(connection, None, now)
 
     # Timers.
 
@@ -355,8 +356,7 @@ class Run:
             case RunTimer.LONG_POLL:
                 self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
             case _:
-                code, reason, setting, limit = TOO_LATE[timer]
-                self._close(connection, code, reason.format(getattr(self.config, setting)), now, limit=limit)
+                self._connections.too_late(timer, connection, now)
 
     # Small things.
 
@@ -371,41 +371,3 @@ class Run:
                 self._desk.send((reply.connection_id,), answer)
                 continue
             self._answer(connection, self._requests.settled(connection, answer), now)
-
-    def _close_losers(self, now: int) -> None:
-        for connection_id in self._gathering.take_losers():
-            reason = "a newer connection took the session over"
-            self._close(self._connections[connection_id], CloseCode.SUPERSEDED, reason, now)
-
-    def _close(
-        self,
-        connection: Connection,
-        code: int,
-        message: str,
-        now: int,
-        *,
-        retry_after_ms: int | None = None,
-        limit: Limit | None = None,
-    ) -> None:
-        target = (connection.connection_id,)
-        self._desk.limit_reached(limit)
-        if connection.transport is Transport.WEBSOCKET and code >= 4000:
-            self._desk.send(target, frames.Error(code=code, message=message))
-        self._desk.actions.append(Close(target, code, message, retry_after_ms))
-        self._forget(connection, code, now)
-
-    def _forget(self, connection: Connection, code: int | None, now: int, peer_code: int | None = None) -> None:
-        connection.state = ConnectionState.CLOSED
-        connection_id = connection.connection_id
-        if self._connections.pop(connection_id, None) is None:
-            return
-        self._fan_out.remove(connection_id)
-        self._requests.forget(connection_id)
-        self._sequencer.forget_connection(connection_id)
-        for timer in OF_CONNECTION:
-            self._desk.timers.cancel((timer, connection_id))
-        session = connection.session
-        if connection.transport is Transport.WEBSOCKET:
-            self._desk.ended(connection_id, session, code, peer_code)
-            if session is not None and session.connection_id == connection_id:
-                self._gathering.disconnected(session, now)

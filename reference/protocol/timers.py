@@ -23,13 +23,15 @@ def ns(seconds: float) -> int:
 class Timers(Generic[K]):
     """Deadlines by key, in ns. A key has at most one."""
 
-    __slots__ = ("_count", "_deadlines", "_heap", "_queued")
+    __slots__ = ("_count", "_deadlines", "_heap", "_queued", "expired_at")
 
     def __init__(self) -> None:
         self._deadlines: dict[K, tuple[int, int]] = {}
         self._queued: dict[K, int] = {}  # the earliest heap entry of each key; never later than its deadline
         self._heap: list[tuple[int, int, K]] = []
         self._count = 0
+        self.expired_at = 0
+        """When the timer that was popped last had been due."""
 
     def set(self, key: K, deadline: int) -> None:
         """Let `key` expire at `deadline`, instead of whenever it would have."""
@@ -78,6 +80,7 @@ class Timers(Generic[K]):
         if self._queued.get(key) == deadline:
             del self._queued[key]
         del self._deadlines[key]
+        self.expired_at = deadline
         return key
 
     def _push(self, key: K, deadline: int, count: int) -> None:
