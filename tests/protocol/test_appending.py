@@ -67,6 +67,18 @@ def test_gathering_has_a_limit_and_a_fan_out_that_took_no_time_is_followed_by_no
     assert numbers(without) == [1]
 
 
+def test_the_next_batch_may_go_right_after_a_fan_out_that_took_no_time() -> None:
+    for took, goes in ((0, True), (1, False)):
+        run = run_with_a_reader()
+        publish(run, 1)
+        first = run.events_to_append()
+        assert first is not None
+        publish(run, 2)
+        run.handle_appended(first, 0)
+        run.handle_fanned_out(took, 0)
+        assert (numbers(run) == [2]) is goes
+
+
 def test_a_run_without_anybody_asks_to_leave_once() -> None:
     run = Run(stored_run(), config=ServerConfig(run_idle_s=60), now=0)
     run.handle_timeout(seconds(59.9))

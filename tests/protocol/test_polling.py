@@ -167,6 +167,8 @@ def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:
 def test_bytes_never_bring_the_end_of_a_long_poll_forward() -> None:
     lane = Lane(poll_wait_s=25, request_timeout_s=10)
     lane.session.bytes_received(lane.number, seconds(1), request="poll")
+    lane.session.bytes_received(77, seconds(30), request="poll")  # of a lane that was left
+    lane.session.bytes_received(lane.number, seconds(30))
     lane.at(34.9)
     assert not [action for action in lane.others if isinstance(action, Close)]
     lane.at(35)
