@@ -127,6 +127,26 @@ def test_a_reader_that_takes_nothing_is_closed_after_its_time_and_one_that_is_se
     assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message="nothing was taken for 20 s")]
 
 
+def test_a_reader_whose_socket_is_full_has_everything_and_is_waited_for() -> None:
+    run = run_of("ann", "bob", slow_reader_timeout_s=20, silence_max_s=1000, heartbeat_interval_s=1000)
+    publish(run, 1, 1)
+    store(run)
+    (batch,) = [action for action in run.take_actions() if isinstance(action, Deliver)]
+    run.handle_blocked(2, batch, seconds(1))
+    assert (run.is_lagging(2), run.lag_of(2)) == (True, 0)
+    assert run.next_batch(2, seconds(2)) is None
+    assert sent(run.take_actions(), 2) == [], "nobody came or went meanwhile"
+    assert not run.is_lagging(2)
+    publish(run, 1, 2, seconds(3))
+    store(run, seconds(3))
+    (batch,) = [action for action in run.take_actions() if isinstance(action, Deliver)]
+    run.handle_blocked(2, batch, seconds(3))
+    run.handle_timeout(seconds(22.9))
+    assert closes(run.take_actions()) == []
+    run.handle_timeout(seconds(23))
+    assert closes(run.take_actions()) == [(2, CloseCode.TOO_SLOW)]
+
+
 def test_each_batch_gives_a_lagging_reader_its_time_again() -> None:
     run = run_of("ann", "bob", slow_reader_timeout_s=20, silence_max_s=1000, batch_events_max=1)
     for number in (1, 2):
