@@ -9,6 +9,7 @@ from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
+from reference.protocol.fallback import AfterSeconds
 from reference.protocol.health import Status
 from reference.protocol.outcomes import PublishFailed, SessionEnded, StateChanged
 from reference.protocol.policies import Fixed
@@ -159,6 +160,22 @@ def test_a_token_that_does_not_come_in_time_ends_the_session() -> None:
     assert client.session.state is ClientState.REFRESHING
     client.session.handle_timeout(seconds(61))
     assert ended(client) == SessionEnded(CloseCode.TOKEN, "the application supplied no token in time")
+
+
+def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
+    session = ClientSession(
+        "client-1",
+        config=ClientConfig(refreshes_token=True, token_timeout_s=60),
+        policy=FullJitter(),
+        draws=Halves(),
+        fallback=AfterSeconds(5),
+    )
+    session.start(0)
+    session.connection_lost(1, CloseCode.TOKEN, seconds(1))
+    session.handle_timeout(seconds(30))
+    assert session.state is ClientState.REFRESHING
+    session.handle_token("token-2", seconds(30))
+    assert session.state is ClientState.POLLING, "it has been in trouble for long enough"
 
 
 def test_a_warning_asks_for_a_token_and_the_new_one_is_told_on_the_connection_that_stands() -> None:

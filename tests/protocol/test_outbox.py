@@ -249,3 +249,20 @@ def test_what_is_larger_than_the_server_takes_is_given_up_unless_it_flies() -> N
     outbox.connection_lost()
     assert [message.ticket for message in outbox.give_up_larger_than(49)] == [1]
     assert outbox.size_bytes == 10
+
+
+def test_how_often_the_oldest_was_put_off() -> None:
+    outbox = Outbox(9, 900, 9, "reject_new")
+    assert outbox.tries_of_oldest() == 0
+    for at in range(2):
+        outbox.add("CHAT", {}, 1, at)
+    outbox.take_sendable()
+    for tries in (1, 2):
+        assert outbox.put_off(1, 2, as_out_of_order=False) == (True, None)
+        assert outbox.tries_of_oldest() == tries
+        outbox.take_sendable()
+    again, failed = outbox.put_off(1, 2, as_out_of_order=False)
+    assert again
+    assert failed is not None
+    assert (failed.tries, failed.copies_out) == (3, 0)
+    assert outbox.tries_of_oldest() == 0, "the next one has not been tried"

@@ -204,6 +204,24 @@ def test_the_range_of_signed_jitter_reaches_furthest_just_below_a_decimal() -> N
     assert wait_of(policy, 1, 1 - 1e-9) == pytest.approx(6 * 1.5)
 
 
+@pytest.mark.parametrize(
+    ("build", "failures", "range_s"),
+    [
+        (lambda: AddedJitter(base_s=0.5, low_s=-2, high_s=-0.25), 0, (0.0, 0.25)),
+        (lambda: AddedJitter(base_s=0.5, low_s=-2, high_s=-1), 0, (0.0, 0.0)),
+        (lambda: Ramp(base_s=12, low=0.5, high=1.5), 1, (6.0, 18.0)),
+        (lambda: Decorrelated(base_s=2, cap_s=1000), 1, (2.0, 18.0)),
+        (lambda: DoubleJitter(base_s=2, factor=3, low=0.5, high=3), 1, (3.0, 36.0)),
+        (lambda: LateGrowth(first_s=8, base_s=2, factor=3), 0, (0.0, 8.0)),
+        (lambda: LateGrowth(first_s=8, base_s=2, factor=3), 2, (6.0, 6.0)),
+        (lambda: OnceDrawn(low_s=2, high_s=6, factor=2, cap_s=20), 2, (8.0, 20.0)),
+        (lambda: Fixed(seconds=3, spread_s=4), 5, (3.0, 7.0)),
+    ],
+)
+def test_ranges(build: Callable[[], Policy], failures: int, range_s: tuple[float, float]) -> None:
+    assert build().range_s(failures) == range_s
+
+
 def test_the_range_of_our_own_policy() -> None:
     policy = FullJitter(base_s=2, factor=3, cap_s=10, floor_s=0.5)
     assert [policy.range_s(failures) for failures in (0, 1, 2, 3, 99)] == [

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from reference.protocol import frames
-from reference.protocol.actions import Close, Open, Send
+from reference.protocol.actions import Close, Open, RefreshToken, Send
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
@@ -250,6 +250,32 @@ def test_a_terminal_code_ends_the_session_with_its_reason() -> None:
     assert lane.session.take_outcomes()[-1] == SessionEnded(CloseCode.NO_SUCH_RUN, "no such run")
     assert lane.session.state is ClientState.CLOSED
     assert lane.session.next_deadline() is None
+
+
+def test_a_token_that_a_request_was_refused_for_is_replaced_or_ends_the_session() -> None:
+    lane = Lane(token_timeout_s=60)
+    lane.failed(1, code=CloseCode.TOKEN, message="the token has expired")
+    assert lane.session.state is ClientState.REFRESHING
+    assert lane.others[-2:] == [Close((2,), None, "polling has ended"), RefreshToken()]
+    lane.session.handle_timeout(seconds(60.9))
+    assert lane.session.state is ClientState.REFRESHING
+    lane.session.handle_timeout(seconds(61))
+    assert lane.session.state is ClientState.CLOSED
+    cannot = Lane(refreshes_token=False)
+    cannot.failed(1, code=CloseCode.TOKEN, message="the token has expired")
+    assert cannot.session.take_outcomes()[-1] == SessionEnded(CloseCode.TOKEN, "the token has expired")
+
+
+def test_a_poll_that_failed_does_not_hold_publishes_up() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(0.5)
+    lane.session.publish("CHAT", {"n": 1}, seconds(1))
+    lane.at(2.5).failed(2.6)  # the second poll
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2.7))
+    lane.session.publish("CHAT", {"n": 2}, seconds(2.8))
+    lane.look()
+    assert [message.data for request in lane.publishes for message in request.messages] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_session_that_the_server_forgot_is_not_named_again() -> None:

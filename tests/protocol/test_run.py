@@ -127,6 +127,17 @@ def test_a_reader_that_takes_nothing_is_closed_after_its_time_and_one_that_is_se
     assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message="nothing was taken for 20 s")]
 
 
+def test_a_reader_that_refuses_again_gets_no_more_time() -> None:
+    run = run_of("ann", "bob", slow_reader_timeout_s=20, silence_max_s=1000)
+    publish(run, 1, 1)
+    store(run)
+    (batch,) = [action for action in run.take_actions() if isinstance(action, Deliver)]
+    for at in (0, 10):
+        run.handle_refused(2, batch, seconds(at))
+    run.handle_timeout(seconds(20))
+    assert closes(run.take_actions()) == [(2, CloseCode.TOO_SLOW)]
+
+
 def test_a_reader_whose_socket_is_full_has_everything_and_is_waited_for() -> None:
     run = run_of("ann", "bob", slow_reader_timeout_s=20, silence_max_s=1000, heartbeat_interval_s=1000)
     publish(run, 1, 1)
