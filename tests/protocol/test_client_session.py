@@ -384,6 +384,9 @@ def test_events_are_acknowledged_after_so_many_or_after_a_while() -> None:
     assert acks() == []
     session.handle_timeout(seconds(12))
     assert acks() == [5]
+    session.receive_frame(1, frames.Events((chat(5),)), seconds(13))
+    session.handle_timeout(seconds(20))
+    assert acks() == [], "copies are not acknowledged"
 
 
 def test_a_snapshot_comes_when_it_was_announced_and_only_then() -> None:
@@ -444,9 +447,11 @@ def test_who_holds_events_does_not_miss_the_tail() -> None:
     client.session.handle_timeout(seconds(10))
     assert client.session.state is ClientState.LIVE
     client.session.release_events(seconds(10))
-    client.session.handle_timeout(seconds(11.9))
-    assert client.session.state is ClientState.LIVE
-    client.session.handle_timeout(seconds(12))
+    client.session.hold_events(seconds(11))
+    client.session.release_events(seconds(11.5))
+    client.session.handle_timeout(seconds(13.4))
+    assert client.session.state is ClientState.LIVE, "it is given its time anew"
+    client.session.handle_timeout(seconds(13.5))
     assert client.session.state is ClientState.WAITING
 
 

@@ -334,6 +334,24 @@ def test_the_lane_ends_when_a_probe_has_proved_itself() -> None:
             break
 
 
+def test_a_publish_that_was_put_off_waits_while_an_application_reads_again() -> None:
+    lane = Lane(poll_interval_s=10, retry_base_s=30)
+    lane.answer(0.1)
+    lane.session.publish("CHAT", {}, seconds(9))
+    lane.look()
+    rejected = frames.Rejected(client_sequence=1, code="rate", message="", retryable=True)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((rejected,), EPOCH), seconds(9))
+    lane.session.hold_events(seconds(9.5))
+    lane.at(10.1).answer(10.2, head=1, events=(chat(1),))
+    lane.session.release_events(seconds(11))
+    lane.look()
+    assert (len(lane.polls), len(lane.publishes)) == (3, 1)
+    lane.answer(11.1, head=1, events=(chat(1),), outcome="resumed").at(38.9)
+    assert len(lane.publishes) == 1
+    lane.at(39)
+    assert len(lane.publishes) == 2
+
+
 def test_an_application_that_reads_again_is_polled_for_at_once() -> None:
     lane = Lane(poll_interval_s=60)
     lane.answer(0.1)

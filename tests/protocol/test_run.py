@@ -127,6 +127,26 @@ def test_a_reader_that_takes_nothing_is_closed_after_its_time_and_one_that_is_se
     assert sent(actions, 2) == [frames.Error(code=CloseCode.TOO_SLOW, message="nothing was taken for 20 s")]
 
 
+def test_a_batch_that_was_refused_is_given_again() -> None:
+    run = run_of("ann", "bob", batch_events_max=1)
+    for number in (1, 2):
+        publish(run, 1, number)
+    store(run)
+    first = next(action for action in run.take_actions() if isinstance(action, Deliver))
+    run.handle_refused(2, first, 0)
+    for _ in range(2):
+        batch = run.next_batch(2, 0)
+        assert batch is not None
+        assert (batch.first, batch.last) == (1, 1)
+        run.handle_refused(2, batch, 0)
+    taken = [run.next_batch(2, 0), run.next_batch(2, 0)]
+    assert [batch.first for batch in taken if batch is not None] == [1, 2]
+    run.handle_blocked(2, taken[0], 0)  # type: ignore[arg-type] # it was just given
+    again = run.next_batch(2, 0)
+    assert again is not None
+    assert again.first == 2, "the first was taken, and no more"
+
+
 def test_a_reader_that_refuses_again_gets_no_more_time() -> None:
     run = run_of("ann", "bob", slow_reader_timeout_s=20, silence_max_s=1000)
     publish(run, 1, 1)
@@ -313,6 +333,13 @@ def test_who_says_bye_is_gone_at_once() -> None:
     assert not [frame for frame in sent(actions, 1) if isinstance(frame, frames.Error)], "1000 is no error"
     assert run.active_users == ("bob",)
     assert run.take_observations() == [Left(1, "session-1", "client-1", 1000), Departed("session-1", "client-1")]
+
+
+def test_nothing_is_waited_for_of_who_said_bye() -> None:
+    run = run_of("ann", presence_grace_s=30, heartbeat_interval_s=100, run_idle_s=200)
+    run.receive_frame(1, frames.Bye(), seconds(5))
+    run.handle_timeout(seconds(6))
+    assert run.next_deadline() == seconds(100)
 
 
 def test_an_operator_asks_everyone_or_some_to_come_back_later() -> None:
