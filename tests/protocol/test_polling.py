@@ -335,7 +335,7 @@ def test_the_lane_ends_when_a_probe_has_proved_itself() -> None:
 
 
 def test_a_publish_that_was_put_off_waits_while_an_application_reads_again() -> None:
-    lane = Lane(poll_interval_s=10, retry_base_s=30)
+    lane = Lane(poll_interval_s=10, retry_base_s=30, request_timeout_s=100)
     lane.answer(0.1)
     lane.session.publish("CHAT", {}, seconds(9))
     lane.look()
