@@ -319,6 +319,26 @@ def test_a_probe_waits_longer_after_each_failure_and_never_before_the_server_wan
         number += 1
 
 
+def test_each_probe_has_a_draw_of_its_own() -> None:
+    class Chance:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, int]] = []
+
+        def uniform(self, purpose: str, index: int) -> float:
+            self.asked.append((purpose, index))
+            return 0.5
+
+    chance = Chance()
+    config = ClientConfig(probe_interval_s=1, probe_interval_max_s=1, fallback_after_failures=1, request_timeout_s=1000)
+    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=chance)
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    for number in (3, 4):
+        session.handle_timeout(seconds(number - 2))
+        session.connection_lost(number, None, seconds(number - 2))
+    assert [asked for asked in chance.asked if asked[0] == "probe"] == [("probe", 0), ("probe", 1), ("probe", 2)]
+
+
 def test_probes_are_spread_to_both_sides() -> None:
     class Chance:
         def __init__(self, value: float) -> None:

@@ -66,10 +66,10 @@ class Lane:
 
 
 def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
-    lane = Lane(poll_wait_s=0.25, start="oldest")
+    lane = Lane(poll_wait_s=2, start="oldest")
     first = frames.PollRequest(
         client_id="client-1",
-        wait_ms=250,
+        wait_ms=2000,
         generation=2,
         start="oldest",
         fallback="not_opened",
@@ -83,7 +83,7 @@ def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
             session_id="session-9",
             epoch=EPOCH,
             after_sequence=1,
-            wait_ms=250,
+            wait_ms=2000,
             generation=2,
             start="oldest",
             fallback="not_opened",
@@ -242,6 +242,64 @@ def test_a_publish_request_that_failed_is_sent_again_after_the_wait() -> None:
     lane.answer(2.9).at(3)
     assert len(lane.publishes) == 2
     assert lane.publishes[1] == lane.publishes[0]
+
+
+def test_a_wait_that_a_publish_was_asked_for_holds_for_the_next_poll() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(0.5)
+    lane.session.publish("CHAT", {}, seconds(1))
+    lane.look()
+    lane.failed(1.2, "publishMany", code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(21.1)
+    assert len(lane.polls) == 1
+    lane.at(21.2)
+    assert len(lane.polls) == 2
+
+
+def test_at_the_very_time_that_the_server_named_something_may_be_said() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(0.5).at(2.5).failed(2.5, retry_after_ms=8500)
+    lane.session.publish("CHAT", {"n": 1}, seconds(10.9))
+    lane.look()
+    assert lane.publishes == []
+    lane.session.publish("CHAT", {"n": 2}, seconds(11))
+    lane.look()
+    assert [message.data["n"] for request in lane.publishes for message in request.messages] == [1, 2]
+
+
+def test_an_answer_to_nothing_is_no_answer() -> None:
+    lane = Lane(poll_interval_s=2)
+    lane.answer(0.5)
+    lane.answer(0.6, outcome="resumed", head=1, events=(chat(1),))
+    assert lane.session.position == (EPOCH, 0)
+    lane.session.publish("CHAT", {}, seconds(1))
+    lane.look()
+    lane.failed(1.1, "publishMany")
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.2))
+    assert lane.session.queued_messages == 1
+
+
+def test_a_publish_request_that_was_answered_is_waited_for_no_more() -> None:
+    lane = Lane(poll_interval_s=100, request_timeout_s=5)
+    lane.answer(0.5)
+    lane.session.publish("CHAT", {}, seconds(1))
+    lane.look()
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2))
+    lane.at(50)
+    assert not [action for action in lane.others if isinstance(action, Close)]
+
+
+def test_a_publish_request_that_hangs_goes_out_again_on_the_new_lane() -> None:
+    lane = Lane(poll_interval_s=2, request_timeout_s=5)
+    lane.answer(0.5)
+    lane.session.publish("CHAT", {"n": 1}, seconds(1))
+    lane.look()
+    lane.at(2.5).answer(2.6).at(4.6).answer(4.7).at(6)  # the polls are answered, the publish request is not
+    assert Close((2,), None, "polling has ended") in lane.others
+    lane.number = [action for action in lane.others if isinstance(action, Open)][-1].connection_id
+    lane.at(8).answer(8.1)
+    assert [message.data for request in lane.publishes for message in request.messages] == [{"n": 1}, {"n": 1}]
 
 
 def test_a_terminal_code_ends_the_session_with_its_reason() -> None:

@@ -9,7 +9,7 @@ from reference.protocol.client_desk import Desk
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import ResetReceived, SnapshotReceived, StateChanged
+from reference.protocol.outcomes import PublishAccepted, ResetReceived, SnapshotReceived, StateChanged
 from reference.protocol.receiving import Receiving
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.roster import Roster
@@ -199,6 +199,61 @@ def test_a_poll_that_is_passed_over_leaves_the_position_where_it_was() -> None:
     assert receiving._desk.outcomes == [joined("ann")], "who is here is told all the same"
     assert receiving.release(0)
     assert not receiving.release(0)
+
+
+def test_a_snapshot_of_a_poll_that_is_passed_over_is_asked_for_again() -> None:
+    receiving = _receiving()
+    receiving.hold()
+    answer = poll_answer(head=5, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE))
+    receiving.poll(answer, asked_in=None, takes_roster=False)
+    assert receiving.inbox.epoch is None
+    assert receiving.release(0)
+
+
+def test_a_poll_tells_who_is_here_and_where_their_cursors_are_unless_a_websocket_does() -> None:
+    for takes_roster in (True, False):
+        receiving = _receiving()
+        answer = poll_answer(outcome="resumed", cursor_positions={"ann": {"x": 1}}, server_time=4)
+        receiving.poll(answer, asked_in=None, takes_roster=takes_roster)
+        told = [joined("ann", 4), Event("CURSOR_MOVE", "ann", 4, None, {"x": 1}, False)]
+        assert receiving._desk.outcomes == (told if takes_roster else [])
+
+
+def test_who_is_here_comes_from_the_websocket_while_both_transports_do() -> None:
+    client = client_in(ClientState.POLLING)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, poll_answer(active_users=("ann", "bob")), 0)
+    assert session.active_users == ("ann", "bob")
+    probing = client_in(ClientState.PROBE_GREETING)
+    probing.session.handle_timeout(probing.now + seconds(2))  # a poll is on its way
+    probing.session.receive_frame(probing.websocket, welcome(outcome="resumed", active_users=("ann", "cem")), probing.now)
+    probing.session.receive_frame(2, poll_answer(outcome="resumed", active_users=("ann", "bob")), probing.now)
+    assert probing.session.active_users == ("ann", "cem")
+
+
+def test_a_reset_over_http_is_told_and_numbers_begin_anew_for_the_server() -> None:
+    client = client_in(ClientState.POLLING, poll_interval_s=2)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, poll_answer(), 0)
+    session.publish("CHAT", {}, 0)
+    accepted = frames.Accepted(client_sequence=1, sequence_number=1)
+    session.receive_frame(2, frames.PublishAnswer((accepted,), "epoch-7"), 0)
+    assert PublishAccepted(1, 1, False, "epoch-7") in session.take_outcomes(), "the history that the answer speaks of"
+    for outcome, epoch, after in (("resumed", EPOCH, None), ("reset", "epoch-2", 0)):
+        client.now += seconds(2)
+        session.handle_timeout(client.now)
+        snapshot = frames.SnapshotFrame(0, STATE) if outcome == "reset" else None
+        answer = poll_answer(outcome=outcome, epoch=epoch, snapshot=snapshot, last_client_sequence=1)
+        session.receive_frame(2, answer, client.now)
+        assert session.position == (epoch, 0)
+        session.take_actions()
+        ticket = session.publish("CHAT", {}, client.now)
+        (request,) = [frame for frame in sent(session.take_actions(), 2) if isinstance(frame, frames.PublishRequest)]
+        assert (request.messages[0].client_sequence, request.messages[0].after) == (ticket, after)
+        accepted = frames.Accepted(client_sequence=ticket, sequence_number=ticket)
+        session.receive_frame(2, frames.PublishAnswer((accepted,), epoch), client.now)
 
 
 def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:

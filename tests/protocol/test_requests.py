@@ -148,8 +148,9 @@ def test_a_poll_that_was_given_up_waits_no_more() -> None:
         frames.PollRequest(epoch=EPOCH, after_sequence=2, wait_ms=0),
         frames.PollRequest(epoch=EPOCH, after_sequence=1, wait_ms=20_000),
         frames.PollRequest(start="head", wait_ms=20_000),
+        frames.PollRequest(epoch="epoch-0", after_sequence=2, wait_ms=20_000),
     ],
-    ids=["it may not wait", "there is something to read", "it has no position yet"],
+    ids=["it may not wait", "there is something to read", "it has no position yet", "its history is gone"],
 )
 def test_a_poll_does_not_wait(poll: frames.PollRequest) -> None:
     assert len(Site().ask(poll)) == 1
@@ -192,6 +193,13 @@ def test_another_users_client_id_is_refused(request_of: type[frames.PollRequest]
     known = Site(stored={"clients": (StoredClient("client-1", "ann", 1, ()),)})
     assert known.ask(request_of(client_id="client-1"), user="bob") == []
     assert closes(known.actions) == [(1, CloseCode.FORBIDDEN)], "also when only its publishes are remembered"
+
+
+def test_another_users_client_id_is_refused_also_to_a_poll_that_would_change_nothing() -> None:
+    site = Site()
+    go_live(site.run, 50, "client-1", "ann")
+    assert site.ask(frames.PollRequest(client_id="client-1", generation=1), user="bob") == []
+    assert closes(site.actions) == [(1, CloseCode.FORBIDDEN)]
 
 
 def message(number: int, event_type: str = "CHAT", **data: object) -> frames.Message:

@@ -294,6 +294,16 @@ def test_a_token_is_warned_of_at_its_fraction_and_over_after_its_grace() -> None
     assert closes(run.take_actions()) == [(2, CloseCode.TOKEN)]
 
 
+def test_a_token_that_has_ended_already_is_warned_of_at_once() -> None:
+    run = run_of("bob")
+    run.connection_opened(2, Transport.WEBSOCKET, None, "session-2", seconds(10))
+    run.receive_frame(2, frames.Hello(protocol=1, client_id="client-2"), seconds(10))
+    run.handle_authenticated(2, Identity("ann", expires_at=seconds(9), issued_at=0), seconds(10))
+    assert frames.Expiring(0) in sent(run.take_actions(), 2)
+    run.handle_timeout(seconds(39))
+    assert (2, CloseCode.TOKEN) in closes(run.take_actions())
+
+
 def test_a_token_of_unknown_birth_counts_from_its_arrival_and_a_new_one_ends_the_old_ones_time() -> None:
     run = run_of("bob", silence_max_s=10_000)
     run.connection_opened(2, Transport.WEBSOCKET, None, "session-2", seconds(50))
