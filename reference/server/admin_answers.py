@@ -1,4 +1,4 @@
-"""What the admin API answers. Times in ms since 1970; figures are of this process."""
+"""What the admin API answers. Times in ms since 1970."""
 
 from typing import Annotated
 
@@ -55,7 +55,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Durable events that its WebSocket has not been given; null over polling."""
 
 
-class Connections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Connections(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`total_connections` are WebSockets; `total_polling` sessions poll. The list has both, in pages."""
 
     total_connections: int
@@ -64,6 +64,8 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """WebSockets, for runs that have any."""
     has_more: bool
     connections: tuple[ConnectionInfo, ...]
+    processes_silent: tuple[str, ...] = ()
+    """HOST:PORT of processes on the same database that did not answer in time: what they have is missing."""
 
 
 class RunConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -78,18 +80,19 @@ class RunConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     connections: tuple[ConnectionInfo, ...]
 
 
-class Sessions(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Sessions(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Sessions that match, those that are gone and not yet forgotten included."""
 
     total_sessions: int
     has_more: bool
     sessions: tuple[SessionMetrics, ...]
+    processes_silent: tuple[str, ...] = ()
+    """As in `Connections`."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`status` is the quality of the mean score of all sessions that are carried; UNHEALTHY while the store cannot be written.
-
-    Round trips are those of these sessions, the last 100 of each.
+    """Of one process. `status` is the quality of the mean score of all sessions that are carried; UNHEALTHY while the store
+    cannot be written. Round trips are those of these sessions, the last 100 of each.
     """
 
     status: Quality
@@ -108,6 +111,8 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sessions_remembered: int
 
 
-class CleanedUp(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class CleanedUp(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     removed: int
     remaining: int
+    processes_silent: tuple[str, ...] = ()
+    """As in `Connections`."""

@@ -58,7 +58,7 @@ class AdminApi:
         self._appends_waiting = appends_waiting
         self._started_at = clock.now()
 
-    def connections(self, request: AnyRequest) -> Connections:
+    async def connections(self, request: AnyRequest) -> Connections:
         self._admit(request)
         page = parameters(request, Page)
         carried = list(self._sessions.carried())
@@ -72,7 +72,7 @@ class AdminApi:
             connections=self._described(shown),
         )
 
-    def run_connections(self, request: AnyRequest) -> RunConnections:
+    async def run_connections(self, request: AnyRequest) -> RunConnections:
         self._admit(request)
         run_id = canonical_run_id(request.path_params["run_id"])
         page = parameters(request, Page)
@@ -90,7 +90,7 @@ class AdminApi:
             connections=self._described(shown),
         )
 
-    def sessions(self, request: AnyRequest) -> Sessions:
+    async def sessions(self, request: AnyRequest) -> Sessions:
         self._admit(request)
         wanted = parameters(request, SessionsRequest)
         run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
@@ -102,7 +102,7 @@ class AdminApi:
         shown, has_more = _page(matching, wanted)
         return Sessions(total_sessions=len(matching), has_more=has_more, sessions=tuple(map(metrics_of, shown)))
 
-    def session(self, request: AnyRequest) -> SessionMetrics:
+    async def session(self, request: AnyRequest) -> SessionMetrics:
         self._admit(request)
         session_id: str = request.path_params["session_id"]
         wanted = parameters(request, SessionRequest)
@@ -142,7 +142,7 @@ class AdminApi:
             sessions_remembered=len(self._sessions),
         )
 
-    def clean_up(self, request: AnyRequest) -> CleanedUp:
+    async def clean_up(self, request: AnyRequest) -> CleanedUp:
         admin = self._admit(request)
         wanted = parameters(request, CleanupRequest)
         removed = self._sessions.expire(self._clock.now(), wanted.max_age_ms * NS_PER_MS)

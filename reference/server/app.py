@@ -31,8 +31,11 @@ from reference.server.admin_api import AdminApi
 from reference.server.admission import Admission
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
+from reference.server.cluster.admin import AdminOfAll
 from reference.server.cluster.cluster import Cluster
+from reference.server.cluster.colleagues import Colleagues
 from reference.server.cluster.membership import Membership, open_ownership
+from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
 from reference.server.exchanges import Exchanges
 from reference.server.logs import SessionLog, log_event, log_fault, log_problem
@@ -156,6 +159,9 @@ def _assemble(
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
     admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
+    pool = connection_pool()  # opens nothing before it is used
+    parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
+    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, colleagues=Colleagues(membership, pool))
     app = http_app(
         RunApi(
             runs,
@@ -165,14 +171,14 @@ def _assemble(
             requests_per_s_max=settings.requests_per_user_per_s_max,
             runs_per_minute_max=settings.runs_per_user_per_minute_max,
         ),
-        AdminApi(runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting),
+        admin,
         OperatorApi(store, monitor, admission, shared.on_fault),
         allowed_origins=settings.allowed_origins,
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,
     )
-    cluster = None if membership is None else Cluster(membership, runs, admission, app, monitor.metrics)
+    cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
     exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
     door = FrontDoor(
         exchanges,

@@ -20,7 +20,7 @@ Tag = Literal["runs", "admin", "operation"]
 
 TAGS: dict[Tag, str] = {
     "runs": "Runs over HTTP: for clients without a WebSocket, for tools and for people. Needs a token that allows the run.",
-    "admin": "Who is connected, and how it goes; figures of this process. Needs a token with the role admin.",
+    "admin": "Who is connected, and how it goes; of all processes on one database. Needs a token with the role admin.",
     "operation": "For whoever runs the server. Needs no token.",
 }
 
@@ -160,6 +160,7 @@ OPERATIONS = (
         "How the server and its connections do",
         {200: admin.ServerHealth},
         _WITH_TOKEN,
+        "Of this process alone.",
     ),
     Operation(
         "cleanUpStale",
@@ -202,7 +203,7 @@ PARAMETER_TEXTS: dict[str, str] = {
     "fromSequence": "The lowest number wanted.",
     "toSequence": "The highest number wanted.",
     "limit": "The most that one answer may bring.",
-    "offset": "How many of the list to pass over.",
+    "offset": "How many of the list to pass over; like limit, for each process.",
     "criticalOnly": "Only events that are folded into the state: GRAFT, PRUNE, FLAG.",
     "eventType": "Only events of this type; may be given several times.",
     "userId": "Only of this user.",

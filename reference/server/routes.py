@@ -86,19 +86,19 @@ def _run_routes(api: RunApi) -> list[ControllerRouterHandler]:
 def _admin_routes(api: AdminApi) -> list[ControllerRouterHandler]:
     @get("/api/admin/websocket/connections")
     async def connections(request: AnyRequest) -> Connections:
-        return api.connections(request)
+        return await api.connections(request)
 
     @get("/api/admin/websocket/connections/{run_id:str}")
     async def run_connections(request: AnyRequest) -> RunConnections:
-        return api.run_connections(request)
+        return await api.run_connections(request)
 
     @get("/api/admin/websocket/metrics")
     async def sessions(request: AnyRequest) -> Sessions:
-        return api.sessions(request)
+        return await api.sessions(request)
 
     @get("/api/admin/websocket/metrics/{session_id:str}")
     async def session(request: AnyRequest) -> SessionMetrics:
-        return api.session(request)
+        return await api.session(request)
 
     @get("/api/admin/websocket/health")
     async def health(request: AnyRequest) -> ServerHealth:
@@ -106,7 +106,7 @@ def _admin_routes(api: AdminApi) -> list[ControllerRouterHandler]:
 
     @post("/api/admin/websocket/cleanup-stale", status_code=200)
     async def clean_up(request: AnyRequest) -> CleanedUp:
-        return api.clean_up(request)
+        return await api.clean_up(request)
 
     return [connections, run_connections, sessions, session, health, clean_up]
 

@@ -107,6 +107,10 @@ class Ownership:
         """Where the run is served, if by another process that lives. Raises StoreUnavailable."""
         return await self._run(self._find, run_id, limiter=self._claim_limiter)
 
+    async def others(self) -> tuple[Place, ...]:
+        """The other processes that live, by their number. Raises StoreUnavailable."""
+        return await self._run(self._others, limiter=self._claim_limiter)
+
     async def release(self, run_id: str) -> None:
         """Others may have this run. Raises StoreUnavailable; then it stays ours, which does no harm."""
         await self._run(self._release, run_id, limiter=self._claim_limiter)
@@ -202,6 +206,13 @@ class Ownership:
         is_other = place is not None and (self._me is None or place.process_id != self._me.process_id)
         return place if is_alive and is_other else None
 
+    def _others(self) -> tuple[Place, ...]:
+        columns = processes.c
+        query = select(columns.process_id, columns.host, columns.port, columns.secret).order_by(columns.process_id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(~_is_dead(columns.process_id), ~_is_silent())).all()
+        return tuple(Place(*row) for row in rows if self._me is None or row[0] != self._me.process_id)
+
     def _release(self, run_id: str) -> None:
         me = self._me
         if me is not None:
@@ -216,12 +227,16 @@ def _is_dead(process_id: Any) -> Any:
     return func.pg_try_advisory_xact_lock_shared(_LOCK_CLASS, process_id)
 
 
+def _is_silent() -> Any:
+    """A condition: that process has not said for too long that it lives."""
+    return processes.c.seen_at < func.now() - text(f"interval '{SILENCE_S_MAX} s'")
+
+
 def _owner(connection: Connection, run_id: str) -> tuple[Place | None, bool]:
     """Who has the run, and whether that process lives."""
     columns = processes.c
-    is_silent = columns.seen_at < func.now() - text(f"interval '{SILENCE_S_MAX} s'")
     query = (
-        select(columns.process_id, columns.host, columns.port, columns.secret, _is_dead(columns.process_id), is_silent)
+        select(columns.process_id, columns.host, columns.port, columns.secret, _is_dead(columns.process_id), _is_silent())
         .join_from(owners, processes)
         .where(owners.c.run_id == run_id)
     )

@@ -13,6 +13,8 @@ readers of all in one step. The others relay: a WebSocket byte for byte, a reque
     upgrade_relay     carries one WebSocket to the run's owner
     frame_boundaries  where a frame ends, so that a goodbye can be put behind it
     request_relay     carries requests over HTTP there
+    colleagues        the other processes, all asked at once
+    admin             lists and figures of all of them
 
 What the owner answers for is decided by the owner: it judges token, origin and frames as if the client had come
 to it directly. The process in between judges what it can see too, so that nobody without a token costs more

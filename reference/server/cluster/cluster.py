@@ -1,5 +1,6 @@
 """Cluster: what a process among others has beside the server that it would be alone."""
 
+import httpcore
 import trio
 
 from reference.protocol.metrics import RELAY_FAILURES, RELAYED
@@ -7,22 +8,31 @@ from reference.server.admission import Admission
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.request_relay import RequestRelay
 from reference.server.cluster.router import Router
-from reference.server.cluster.upgrade_relay import UpgradeRelay
+from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, UpgradeRelay
 from reference.server.metrics import MetricSet
 from reference.server.registry import RunRegistry
 from reference.server.wire.exchange import AsgiApp
 
 
 class Cluster:
-    """The parts, put together around `app`, the HTTP side of the server."""
+    """The parts, put together around `app`, the HTTP side of the server. `pool` is closed when it ends."""
 
-    def __init__(self, membership: Membership, runs: RunRegistry, admission: Admission, app: AsgiApp, metrics: MetricSet) -> None:
+    def __init__(
+        self,
+        membership: Membership,
+        runs: RunRegistry,
+        admission: Admission,
+        app: AsgiApp,
+        pool: httpcore.AsyncConnectionPool,
+        metrics: MetricSet,
+    ) -> None:
         router = Router(runs, admission, membership)
         self._runs = runs
         self._membership = membership
         count_failure = metrics.counter(RELAY_FAILURES).inc
         self.upgrades = UpgradeRelay(router, count_failure)
-        self.app = RequestRelay(app, router, count_failure)
+        self.app = RequestRelay(app, router, pool, count_failure)
+        self._pool = pool
         metrics.show(RELAYED, lambda: len(self.upgrades))
 
     async def join(self, host: str, port: int, nursery: trio.Nursery) -> None:
@@ -38,4 +48,5 @@ class Cluster:
         try:
             await self._membership.run(host, port, self._runs.drop)
         finally:
-            await self.app.aclose()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
+                await self._pool.aclose()

@@ -77,6 +77,10 @@ class Membership:
         """As Ownership.find."""
         return await self._ownership.find(run_id)
 
+    async def others(self) -> tuple[Place, ...]:
+        """As Ownership.others."""
+        return await self._ownership.others()
+
     async def release(self, run_id: str) -> None:
         """Let others have a run that is no longer here. If it cannot be said, the run stays ours, and is relayed here."""
         with trio.move_on_after(RELEASE_S_MAX):

@@ -33,22 +33,29 @@ _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
 
 
+def connection_pool() -> httpcore.AsyncConnectionPool:
+    """For requests to the other processes; to be closed."""
+    return httpcore.AsyncConnectionPool(
+        max_connections=CONNECTIONS_MAX,
+        max_keepalive_connections=IDLE_CONNECTIONS_MAX,
+        keepalive_expiry=IDLE_S_MAX,
+        network_backend=httpcore.TrioBackend(),
+    )
+
+
 class RequestRelay:
     """The relayed requests of one process."""
 
-    def __init__(self, app: AsgiApp, routes: Routes, count_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
+    ) -> None:
         self._app = app
         self._routes = routes
         self._count_failure = count_failure
-        self._pool = httpcore.AsyncConnectionPool(
-            max_connections=CONNECTIONS_MAX,
-            max_keepalive_connections=IDLE_CONNECTIONS_MAX,
-            keepalive_expiry=IDLE_S_MAX,
-            network_backend=httpcore.TrioBackend(),
-        )
+        self._pool = pool
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        head = _head(scope)
+        head = head_of(scope)
         try:
             place = await self._routes.place_of(head)
         except HttpRefusal as refusal:
@@ -70,11 +77,6 @@ class RequestRelay:
             await _refuse(refusal_or_ours, send)
         elif refusal_or_ours:
             await self._app(scope, _again(body, receive), send)
-
-    async def aclose(self) -> None:
-        """Close every connection; finishes even when cancelled."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
-            await self._pool.aclose()
 
     async def _carry(self, head: RequestHead, place: Place | None, body: bytes, send: Send) -> HttpRefusal | bool:
         """Have the owner answer the request. True if the owner is us by now, a refusal if nobody can be reached."""
@@ -171,7 +173,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _head(scope: Any) -> RequestHead:
+def head_of(scope: Any) -> RequestHead:
     query = scope["query_string"]
     return RequestHead(
         method=scope["method"],

@@ -45,7 +45,7 @@ class Router:
         match = _OF_A_RUN.fullmatch(head.path)
         if match is None or head.method not in ("GET", "HEAD", "POST"):
             return None
-        if self._is_relayed(head):
+        if is_relayed(head.header(RELAYED), self._membership):
             return None
         try:
             run_id = canonical_run_id(match[1] or match[2])
@@ -60,15 +60,16 @@ class Router:
         except StoreUnavailable:
             return None
 
-    def _is_relayed(self, head: RequestHead) -> bool:
-        shown = head.header(RELAYED)
-        if shown is None:
-            return False
-        me = self._membership.place
-        if me is None or not secrets.compare_digest(shown, me.secret.encode()):
-            # It was meant for the process that had this address before, or for this one before it was cut off.
-            raise come_back("this process is not the one that was meant")
-        return True
+
+def is_relayed(shown: bytes | None, membership: Membership) -> bool:
+    """Whether what came with this secret was sent by another process, to us. Raises HttpRefusal."""
+    if shown is None:
+        return False
+    me = membership.place
+    if me is None or not secrets.compare_digest(shown, me.secret.encode()):
+        # It was meant for the process that had this address before, or for this one before it was cut off.
+        raise come_back("this process is not the one that was meant")
+    return True
 
 
 def come_back(why: str) -> HttpRefusal:

@@ -1,0 +1,95 @@
+"""The admin API of one process among others: the lists and the figures of sessions are those of all.
+
+Every process answers for itself, and whoever was asked puts the answers together. `limit` and `offset` are for each of them, so
+that paging until there is no more shows everything once. A session that another process took over may be told of by both, until
+the first has forgotten it. Health stays that of one process.
+"""
+
+from collections import Counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.admin_answers import CleanedUp, Connections, Sessions
+from reference.server.admin_api import AdminApi
+from reference.server.cluster.colleagues import Colleagues
+from reference.server.cluster.request_relay import head_of
+from reference.server.problems import AnyRequest, RequestRefused
+from reference.server.sessions import SessionMetrics
+
+T = TypeVar("T")
+
+
+class AdminOfAll(AdminApi):
+    """As AdminApi, with the other processes' answers."""
+
+    def __init__(self, *parts: Any, colleagues: Colleagues) -> None:
+        """`parts`: as AdminApi takes them."""
+        super().__init__(*parts)
+        self._colleagues = colleagues
+
+    async def connections(self, request: AnyRequest) -> Connections:
+        own = await super().connections(request)
+        others, silent = await self._ask(request, Connections)
+        answers = (own, *others)
+        per_run: Counter[str] = Counter()
+        for answer in answers:
+            per_run.update(answer.connections_per_run)
+        return Connections(
+            total_connections=sum(answer.total_connections for answer in answers),
+            total_polling=sum(answer.total_polling for answer in answers),
+            connections_per_run=dict(per_run),
+            has_more=any(answer.has_more for answer in answers),
+            connections=tuple(one for answer in answers for one in answer.connections),
+            processes_silent=silent,
+        )
+
+    async def sessions(self, request: AnyRequest) -> Sessions:
+        own = await super().sessions(request)
+        others, silent = await self._ask(request, Sessions)
+        answers = (own, *others)
+        return Sessions(
+            total_sessions=sum(answer.total_sessions for answer in answers),
+            has_more=any(answer.has_more for answer in answers),
+            sessions=tuple(one for answer in answers for one in answer.sessions),
+            processes_silent=silent,
+        )
+
+    async def session(self, request: AnyRequest) -> SessionMetrics:
+        found: list[SessionMetrics] = []
+        try:
+            found.append(await super().session(request))
+        except RemoteError as error:
+            if error.code is not CloseCode.NO_SUCH_RUN:
+                raise
+        others, silent = await self._ask(request, SessionMetrics)
+        found += others
+        if not found:
+            missing = f"; {', '.join(silent)} did not answer" if silent else ""
+            raise RemoteError(CloseCode.NO_SUCH_RUN, f"no session of this id is known; it may have been forgotten{missing}")
+        found = [one for one in found if one.is_connected] or found
+        if len({(one.run_id, one.client_id) for one in found}) > 1:
+            raise RequestRefused(CloseCode.SUPERSEDED, "several sessions go by this id; add runId and clientId")
+        return max(found, key=lambda one: one.last_activity_at)
+
+    async def clean_up(self, request: AnyRequest) -> CleanedUp:
+        own = await super().clean_up(request)
+        others, silent = await self._ask(request, CleanedUp)
+        return CleanedUp(
+            removed=own.removed + sum(answer.removed for answer in others),
+            remaining=own.remaining + sum(answer.remaining for answer in others),
+            processes_silent=silent,
+        )
+
+    async def _ask(self, request: AnyRequest, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
+        """What the others have to say, and who said nothing that we understand."""
+        answers = await self._colleagues.ask(head_of(request.scope))
+        said, silent = [], list(answers.silent)
+        for name, (status, body) in answers.told.items():
+            try:
+                if status != 404:  # there it has nothing to say
+                    said.append(msgspec.json.decode(body, type=kind))
+            except msgspec.DecodeError:  # an error that is its own, or another version
+                silent.append(name)
+        return said, tuple(silent)
