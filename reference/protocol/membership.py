@@ -23,7 +23,6 @@ class Session:
     transport: Transport
     connection_id: int | None = None
     """The WebSocket that owns the session; None over polling, and while it is away."""
-    acknowledged: int = 0
 
 
 class Membership:

@@ -7,7 +7,6 @@ them; one whose socket takes nothing at all for a while is closed by its timer.
 from reference.protocol.actions import Deliver
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.fan_out import FanOut
-from reference.protocol.membership import Session
 from reference.protocol.presence import Attendance
 from reference.protocol.run_desk import RunDesk, RunTimer
 from reference.protocol.timers import NS_PER_MS, ns
@@ -52,11 +51,10 @@ class Readers:
         if (RunTimer.STALLED, connection_id) in self._desk.timers:
             self._watch(connection_id, now)
 
-    def acknowledged(self, session: Session, number: int, head: int) -> None:
+    def acknowledged(self, number: int, head: int) -> None:
         """The client has handed over everything up to `number`. Raises RemoteError for what cannot be."""
         if number > head:
             raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {head}")
-        session.acknowledged = max(session.acknowledged, number)
 
     def _watch_lag(self, connection_id: int, now: int) -> None:
         if (RunTimer.STALLED, connection_id) not in self._desk.timers and self._fan_out.is_lagging(connection_id):

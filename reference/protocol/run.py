@@ -302,7 +302,7 @@ class Run:
             case frames.Cursor(data=data):
                 self._gathering.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
-                self._readers.acknowledged(session_of(connection), number, self._log.head)
+                self._readers.acknowledged(number, self._log.head)
             case frames.Ping(nonce=nonce):
                 self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._desk.pinged(session_of(connection), frame)

@@ -301,6 +301,9 @@ def test_who_is_sent_away_comes_back_spread_over_the_time_that_was_named() -> No
     assert client.session.take_actions() == [Close((1,), 1000, "asked to go away")]
     assert client.session.next_deadline() == seconds(8)
     assert client.session.statistics().failures == 0
+    come_back(client)
+    (ping,) = [frame for frame in sent(client.session.take_actions(), 2) if isinstance(frame, frames.Ping)]
+    assert ping.report == frames.Report(recoveries=(frames.Recovery(recovery_ms=7000),)), "and reports no failure"
 
 
 def test_a_probe_waits_longer_after_each_failure_and_never_before_the_server_wants_it() -> None:
@@ -317,6 +320,43 @@ def test_a_probe_waits_longer_after_each_failure_and_never_before_the_server_wan
         assert session.state is ClientState.PROBE_CONNECTING
         session.connection_lost(number, None, now)
         number += 1
+
+
+def test_what_a_probe_had_in_flight_goes_out_over_http_at_once_when_it_is_lost() -> None:
+    client = client_in(ClientState.PROBE_PROVING)
+    session = client.session
+    session.publish("CHAT", {}, client.now)
+    assert [type(frame) for frame in sent(session.take_actions(), client.websocket)] == [frames.Publish]
+    session.connection_lost(client.websocket, None, client.now)
+    assert session.state is ClientState.POLLING
+    assert [type(frame) for frame in sent(session.take_actions(), 2)] == [frames.PublishRequest]
+
+
+def test_failures_of_probes_are_forgotten_when_a_websocket_was_steady() -> None:
+    settings = {"probe_interval_s": 10, "probe_interval_max_s": 80, "probe_jitter": 0, "request_timeout_s": 1000}
+    client = client_in(ClientState.POLLING, steady_after_s=5, ping_interval_s=1000, poll_interval_s=1000, **settings)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    for number, at_s in ((3, 10), (4, 30)):
+        session.handle_timeout(seconds(at_s))
+        session.connection_lost(number, None, seconds(at_s))
+    session.handle_timeout(seconds(70))  # 10, 20, 40 after the one before
+    session.connection_opened(5, seconds(70))
+    session.receive_frame(5, welcome(outcome="resumed"), seconds(70))
+    session.receive_frame(5, frames.Pong(0, server_time=0), seconds(70))
+    session.handle_timeout(seconds(75))
+    session.connection_lost(5, None, seconds(80))
+    while session.state is not ClientState.POLLING:
+        client.now = session.next_deadline() or 0
+        session.handle_timeout(client.now)
+        if session.state is ClientState.CONNECTING:
+            session.connection_lost(6, None, client.now)
+    at = client.now
+    session.handle_timeout(at + seconds(9.9))
+    assert session.state is ClientState.POLLING
+    session.handle_timeout(at + seconds(10))
+    assert session.state is ClientState.PROBE_CONNECTING
 
 
 def test_each_probe_has_a_draw_of_its_own() -> None:
@@ -458,6 +498,18 @@ def test_events_that_were_passed_over_are_resumed_for_when_the_application_reads
     quiet.session.hold_events(0)
     quiet.session.release_events(seconds(2))
     assert quiet.session.take_actions() == []
+
+
+def test_what_a_connection_passed_over_is_brought_by_the_resume_on_the_next() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.hold_events(0)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.connection_lost(1, None, 0)
+    come_back(client)
+    client.session.take_actions()
+    client.session.release_events(client.now)
+    assert client.session.take_actions() == []
+    assert client.session.state is ClientState.PROVING
 
 
 def test_who_holds_events_does_not_miss_the_tail() -> None:

@@ -76,6 +76,7 @@ def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
         report=frames.Report(failed_attempts=1),
     )
     assert lane.polls == [first]
+    assert lane.others == [Open(2, Transport.POLLING, "token-1")]
     lane.answer(1, head=1, events=(chat(1),), session_id="session-9").at(3)
     assert lane.polls[1:] == [
         frames.PollRequest(
@@ -203,6 +204,23 @@ def test_a_request_that_failed_is_followed_after_the_policys_wait_but_not_before
     assert len(lane.polls) == 5, "an answer has ended the count"
     lane.at(13)
     assert len(lane.polls) == 6
+
+
+def test_a_lane_that_opens_again_after_failures_waits_first() -> None:
+    lane = Lane(poll_interval_s=2, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, fallback_after_failures=1)
+    lane.failed(0.5)
+    session = lane.session
+    session.handle_timeout(seconds(1))  # the probe
+    session.connection_opened(3, seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.Welcome], seconds(1))
+    session.receive_frame(3, EXAMPLES[frames.SnapshotFrame], seconds(1))
+    session.receive_frame(3, frames.Pong(0, server_time=0), seconds(1))
+    assert session.state is ClientState.LIVE
+    session.connection_lost(3, None, seconds(2))
+    assert session.state is ClientState.POLLING
+    lane.look()
+    lane.number = [action for action in lane.others if isinstance(action, Open)][-1].connection_id
+    assert session.next_deadline() == seconds(2.75), "0.25 s and half of a second: one poll has failed, and none was answered"
 
 
 def test_the_server_is_not_asked_before_the_time_that_it_named() -> None:

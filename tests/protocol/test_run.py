@@ -214,7 +214,7 @@ def test_a_reader_that_was_behind_is_told_who_is_here_only_if_that_has_changed()
         assert told == (expected if changes else [])
 
 
-def test_an_acknowledgement_is_remembered_and_one_of_the_future_is_refused() -> None:
+def test_an_acknowledgement_of_what_is_yet_to_come_is_refused() -> None:
     run = run_of("ann")
     publish(run, 1, 1)
     store(run)
@@ -345,6 +345,17 @@ def test_who_says_bye_is_gone_at_once() -> None:
     assert run.take_observations() == [Left(1, "session-1", "client-1", 1000), Departed("session-1", "client-1")]
 
 
+def test_who_is_gone_waits_for_no_answer() -> None:
+    run = run_of("ann", "bob")
+    publish(run, 1, 1)
+    run.connection_lost(1, seconds(1))
+    held = {each.what: each.length for each in run.statistics().held}
+    assert held["connections that wait for one answer"] == 0
+    assert held["pending publishes of one client"] == 1
+    store(run, seconds(2))
+    assert not sent(run.take_actions(), 1)
+
+
 def test_nothing_is_waited_for_of_who_said_bye() -> None:
     run = run_of("ann", presence_grace_s=30, heartbeat_interval_s=100, run_idle_s=200)
     run.receive_frame(1, frames.Bye(), seconds(5))
@@ -383,10 +394,13 @@ def test_a_reader_whose_driver_keeps_too_much_is_closed() -> None:
 def test_who_fell_out_of_the_log_is_told_to_resume() -> None:
     limits = {"events_kept_max": 2, "appends_pending_max": 2, "snapshot_interval_events": 2}
     run = run_of("ann", "bob", **limits)
+    told: list[str] = []
     for number in range(1, 6):
         publish(run, 1, number)
         store(run)
-        for batch in [action for action in run.take_actions() if isinstance(action, Deliver)]:
+        actions = run.take_actions()
+        told += [frame.message for frame in sent(actions, 2) if isinstance(frame, frames.Error)]
+        for batch in [action for action in actions if isinstance(action, Deliver)]:
             if 2 in batch.connection_ids:
                 run.handle_refused(2, batch, 0)
         if number == 2:
@@ -394,6 +408,7 @@ def test_who_fell_out_of_the_log_is_told_to_resume() -> None:
             run.take_observations()
     assert run.connections == 1
     assert LimitReached(Limit.OFFLINE_WINDOW) in run.take_observations()
+    assert told == ["what comes next for this reader is no longer kept; resume to get a snapshot"]
 
 
 # Time.
@@ -403,7 +418,7 @@ def test_readers_hear_the_head_when_nothing_else_comes() -> None:
     run = run_of("ann", heartbeat_interval_s=15, silence_max_s=1000)
     publish(run, 1, 1)
     store(run, seconds(10))
-    run.take_actions()
+    assert frames.Heartbeat(1) not in sent(run.take_actions(), 1)
     run.handle_timeout(seconds(24.9))
     assert frames.Heartbeat(1) not in sent(run.take_actions(), 1)
     for at in (25, 40):

@@ -48,6 +48,9 @@ def test_an_acceptance_names_the_ticket_the_number_and_the_history() -> None:
     client.session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=9), 0)
     assert client.session.take_outcomes() == [], "once"
     assert client.session.statistics().publishes_accepted == 1
+    client.session.publish("CHAT", {}, 0)
+    client.session.receive_frame(1, frames.Accepted(client_sequence=2, sequence_number=10), 0)
+    assert client.session.statistics().publishes_accepted == 2
 
 
 def test_a_publish_that_is_put_off_waits_twice_as_long_each_time_and_then_fails() -> None:
