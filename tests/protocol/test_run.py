@@ -1,5 +1,7 @@
 """What the driver of a run may tell it and ask of it: nonsense, a failed store, a replay, an operator's wish."""
 
+import pytest
+
 from reference.protocol import frames
 from reference.protocol.actions import Close, Deliver, Retire
 from reference.protocol.config import ServerConfig
@@ -438,6 +440,38 @@ def test_a_client_that_says_nothing_is_gone_and_one_that_speaks_is_not() -> None
     assert sent(actions, 2) == [frames.Error(code=CloseCode.HEARTBEAT_LOST, message=message)]
     run.handle_timeout(seconds(55))
     assert closes(run.take_actions()) == [(1, CloseCode.HEARTBEAT_LOST)]
+
+
+@pytest.mark.parametrize(("late_s", "closes_at_once"), [(0.1, True), (0.1001, False)])
+def test_a_server_that_looks_late_reads_before_it_judges(late_s: float, closes_at_once: bool) -> None:
+    run = run_of("ann", silence_max_s=35, heartbeat_interval_s=1000)
+    run.handle_timeout(seconds(35 + late_s))
+    assert (closes(run.take_actions()) == [(1, CloseCode.HEARTBEAT_LOST)]) is closes_at_once
+    if not closes_at_once:
+        run.handle_timeout(seconds(36 + late_s) - 1)
+        assert closes(run.take_actions()) == []
+        run.handle_timeout(seconds(36 + late_s))
+        assert closes(run.take_actions()) == [(1, CloseCode.HEARTBEAT_LOST)]
+
+
+def test_a_client_that_is_heard_after_a_server_looked_late_stays() -> None:
+    run = run_of("ann", silence_max_s=35, heartbeat_interval_s=1000)
+    run.handle_timeout(seconds(60))
+    run.receive_frame(1, frames.Ping(1), seconds(60.5))
+    run.handle_timeout(seconds(95.4))
+    assert closes(run.take_actions()) == []
+    run.handle_timeout(seconds(95.5))
+    assert closes(run.take_actions()) == [(1, CloseCode.HEARTBEAT_LOST)]
+
+
+def test_only_of_silence_it_is_judged_again() -> None:
+    run = run_of("ann", silence_max_s=1000, slow_reader_timeout_s=20)
+    publish(run, 1, 1)
+    store(run)
+    (batch,) = [action for action in run.take_actions() if isinstance(action, Deliver)]
+    run.handle_refused(1, batch, 0)
+    run.handle_timeout(seconds(60))
+    assert closes(run.take_actions()) == [(1, CloseCode.TOO_SLOW)]
 
 
 def test_presence_is_told_at_once_and_then_gathered() -> None:

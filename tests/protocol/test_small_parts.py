@@ -1,5 +1,6 @@
 """The small parts that the machines are made of: an allowance, an identity, memberships, codes, presence's first to come."""
 
+import msgspec
 import pytest
 
 from reference.protocol import frames
@@ -19,7 +20,7 @@ from reference.protocol.statistics import Held, beyond
 from reference.protocol.tally import Tally
 from reference.protocol.timers import NS_PER_MS
 
-from .machines import EXAMPLES, seconds
+from .machines import EXAMPLES, chat, seconds
 
 # An allowance.
 
@@ -319,3 +320,54 @@ def test_a_pong_settles_what_was_told_up_to_its_ping() -> None:
     tally.told(2)
     tally.untold()
     assert tally.report(4, 0) == frames.Report(gaps=3)
+
+
+# Frames that contradict themselves.
+
+BOTH_OR_NEITHER = "a position is an epoch and an afterSequence; send both or neither"
+
+
+@pytest.mark.parametrize(
+    ("wire", "says"),
+    [
+        (b'{"type":"hello","protocol":1,"clientId":"c","epoch":"e"}', BOTH_OR_NEITHER),
+        (b'{"type":"hello","protocol":1,"clientId":"c","afterSequence":3}', BOTH_OR_NEITHER),
+        (b'{"type":"publish","clientSequence":3,"eventType":"CHAT","data":{},"after":3}', "after must be below clientSequence"),
+    ],
+)
+def test_a_frame_that_contradicts_itself_is_refused_with_the_reason(wire: bytes, says: str) -> None:
+    with pytest.raises(RemoteError) as error:
+        decode_client_frame(wire)
+    assert str(error.value) == f"not a frame of this protocol: {says}"
+    assert error.value.code == CloseCode.BAD_FRAME
+
+
+def test_a_frame_that_just_agrees_with_itself_is_taken() -> None:
+    wire = b'{"type":"publish","clientSequence":3,"eventType":"CHAT","data":{},"after":2}'
+    assert decode_client_frame(wire) == frames.Publish(client_sequence=3, event_type="CHAT", data={}, after=2)
+    assert frames.Message(client_sequence=3, event_type="CHAT", data={}, after=0).as_frame().after == 0
+    with pytest.raises(ValueError, match=r"^after must be below clientSequence$"):
+        frames.Message(client_sequence=3, event_type="CHAT", data={}, after=3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ((None,), "an event without a sequence number among numbered ones"),
+        ((0, 1), "an event without a sequence number among numbered ones"),
+        ((1, 3), "event 3 stands where 2 belongs"),
+        ((4, 5, 5), "event 5 stands where 6 belongs"),
+        ((4, None), "event None stands where 5 belongs"),
+    ],
+)
+def test_events_that_do_not_follow_each_other_make_no_frame(numbers: tuple[int | None, ...], says: str) -> None:
+    events = tuple(chat(number) for number in numbers)
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        frames.Events(events)
+    with pytest.raises(ValueError, match=f"^{says}$"):
+        msgspec.structs.replace(EXAMPLES[frames.PollAnswer], events=events)
+
+
+def test_events_that_follow_each_other_make_one() -> None:
+    for numbers in ((), (1,), (7, 8, 9)):
+        assert len(frames.Events(tuple(chat(number) for number in numbers)).events) == len(numbers)
