@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.codec import encoded_bytes
-from reference.protocol.event_log import EventLog, Place
+from reference.protocol.event_log import TRIM_AT, EventLog, Place
 from reference.protocol.records import LogEntry, RunState, Snapshot
 
 from .machines import EPOCH, chat
@@ -52,6 +52,28 @@ def test_a_read_is_exact_to_the_byte() -> None:
     size = sum(encoded_bytes(chat(number)) for number in (1, 2, 3))
     assert len(log_of(5).read(0, 5, size)) == 3
     assert len(log_of(5).read(0, 5, size - 1)) == 2
+
+
+def test_events_that_were_appended_are_measured_like_those_that_were_stored() -> None:
+    log = log_of(0)
+    log.append(entries(1, 5), None)
+    size = sum(encoded_bytes(chat(number)) for number in (1, 2, 3))
+    assert len(log.read(0, 5, size)) == 3
+    assert len(log.read(0, 5, size - 1)) == 2
+
+
+def test_what_is_trimmed_leaves_memory_in_pieces() -> None:
+    log = log_of(0, kept_max=10)
+    log.append(entries(1, 10 + TRIM_AT - 1), Snapshot(10 + TRIM_AT - 1, RunState()))
+    assert (log.oldest, log.in_memory) == (TRIM_AT, 10 + TRIM_AT - 1)
+    log.append(entries(log.head + 1, 1), Snapshot(log.head + 1, RunState()))
+    assert (log.oldest, log.in_memory) == (TRIM_AT + 1, 10)
+    assert [event.sequence_number for event in log.read(TRIM_AT, 2, NO_LIMIT)] == [TRIM_AT + 1, TRIM_AT + 2]
+
+
+def test_the_nearest_place_from_which_can_be_read() -> None:
+    log = log_of(10, snapshot_at=8, kept_max=5)
+    assert [log.nearest(after) for after in (0, 4, 5, 7, 10, 11)] == [5, 5, 5, 7, 10, 10]
 
 
 def test_a_reader_outside_of_the_window_is_our_own_mistake() -> None:

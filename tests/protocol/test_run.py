@@ -92,6 +92,17 @@ def test_a_replay_begins_where_it_is_asked_or_at_the_nearest_place() -> None:
     assert numbers(99, 3) == []
 
 
+def test_what_a_run_says_of_itself() -> None:
+    run = run_of("ann", "bob")
+    for number in (1, 2):
+        publish(run, 1, number)
+    assert (run.last_client_sequence("client-1"), run.last_client_sequence("client-2")) == (2, 0)
+    assert (run.head, run.oldest, run.epoch, run.connections) == (0, 1, EPOCH, 2)
+    assert not run.is_idle
+    store(run)
+    assert (run.head, run.snapshot, run.events_under_way) == (2, Snapshot(0, RunState()), 0)
+
+
 def test_a_replay_is_bounded_in_bytes() -> None:
     events = tuple(chat(number, "x" * 500) for number in range(1, 5))
     run = Run(stored_run(head=4, events=events), config=ServerConfig(batch_bytes_max=1400), now=0)

@@ -78,6 +78,10 @@ def test_a_full_state_takes_what_needs_no_new_entry() -> None:
     assert not room("PRUNE", {"step": "b"})
     assert not room("FLAG", {})
     assert not room("GRAFT", {"position": "a", "n": 2}, bytes_max=state.size_bytes)
+    data = {"position": "a", "n": 2}
+    just = state.size_bytes + encoded_bytes(data)
+    assert room("GRAFT", data, bytes_max=just)
+    assert not room("GRAFT", data, bytes_max=just - 1)
 
 
 def test_a_fold_takes_every_event_in_order() -> None:
