@@ -55,6 +55,28 @@ def test_the_size_that_is_counted_is_that_of_the_json_nearly(payloads: list[tupl
     assert abs(state.size_bytes - encoded_bytes(frozen)) <= 4 + 4 * state.entries
 
 
+def test_the_size_is_exact_for_plain_keys_but_for_the_last_commas() -> None:
+    state = Fold(RunState())
+    empty = encoded_bytes(RunState())
+    assert state.size_bytes == empty
+    steps = [
+        ("GRAFT", {"position": "abc"}, len('"abc":{"position":"abc"},')),
+        ("GRAFT", {"position": "d", "n": 1}, len('"d":{"position":"d","n":1},')),
+        ("GRAFT", {"position": "abc", "n": 10}, len(',"n":10')),
+        ("GRAFT", {"position": "abc"}, -len(',"n":10')),
+        ("PRUNE", {"step": "xyz"}, len('"xyz",')),
+        ("PRUNE", {"step": "xyz"}, 0),
+        ("FLAG", {"n": 1}, len('{"n":1},')),
+        ("CHAT", {"n": 1}, 0),
+    ]
+    for event_type, data, grows_by in steps:
+        before = state.size_bytes
+        state.apply(event_type, data)
+        assert state.size_bytes - before == grows_by, (event_type, data)
+    assert state.size_bytes == encoded_bytes(state.state()) + 3, "a comma behind the last of each kind"
+    assert Fold(state.state()).size_bytes == encoded_bytes(state.state())
+
+
 def test_a_frozen_state_does_not_follow_the_fold() -> None:
     state = Fold(RunState())
     state.apply("GRAFT", {"position": "a"})
