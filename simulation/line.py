@@ -65,7 +65,7 @@ class Line:
         self.outages: tuple[Direction, ...] = ()
         self.stalls = 0
         self.refusals = 0
-        self.blocks: tuple[UpgradeHandling, ...] = ()
+        self.blocks: tuple[BlockUpgrade, ...] = ()
         self.watch: Watch | None = None
         """Is told of every frame, if anyone wants to know."""
         self._report = report
@@ -81,7 +81,7 @@ class Line:
     @property
     def upgrades(self) -> UpgradeHandling:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
-        return self.blocks[-1] if self.blocks else self.path.middlebox.upgrades
+        return self.blocks[-1].how if self.blocks else self.path.middlebox.upgrades
 
     def saw(self, link: "Link", way: Way, moment: Moment, frame: frames.Frame) -> None:
         """A frame leaves one end of a connection, or arrives at the other. Only for a line with a `watch`."""
@@ -132,8 +132,8 @@ class Line:
                     link.silence(direction)
             case Refuse():
                 self.refusals += 1
-            case BlockUpgrade(how=how):
-                self.blocks = (*self.blocks, how)
+            case BlockUpgrade():
+                self.blocks = (*self.blocks, fault)
                 for link in links:
                     link.cut_if_websocket()
             case LoadBalancerCut(at_s=at_s, share=share):
@@ -158,8 +158,8 @@ class Line:
                     link.unstall()
             case Refuse() | LoadBalancerCut():
                 self.refusals -= 1
-            case BlockUpgrade(how=how):
-                self.blocks = _without(self.blocks, how)
+            case BlockUpgrade():
+                self.blocks = _without(self.blocks, fault)
             case Reset() | HalfOpen():
                 pass
             case _:

@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError, SteadywireError
 from reference.protocol.limits import Limit
 from reference.server.logs import OnFault
-from reference.server.wire.framing import INTERNAL_ERROR
+from reference.server.wire.framing import INTERNAL_ERROR, UPGRADE_LOST
 from reference.server.wire.request_head import HttpRefusal
 
 AnyRequest = Request[object, object, State]
@@ -34,6 +34,7 @@ STATUSES: dict[int, int] = {
     CloseCode.NO_SUCH_RUN: 404,
     CloseCode.VERSION: 406,
     CloseCode.TOO_BIG: 413,
+    UPGRADE_LOST: 426,
     INTERNAL_ERROR: 500,
 }
 """The HTTP status for each code of the protocol."""

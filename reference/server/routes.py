@@ -6,6 +6,7 @@ POST /api/runs/{runId}/collaboration/publish   and what it has to say
 GET  /api/runs/{runId}/collaboration/replay    what is kept
 GET  /api/runs/{runId}/collaboration/events    what is kept, by type, author or time
      /api/admin/websocket/...                  who is connected, and how it goes
+GET  /ws/runs/{runId}/collaboration            what was to be an upgrade, and has lost on its way what makes it one
 GET  /healthz  /readyz  /metrics               for whoever runs the server
 GET  /openapi.json  /docs                      all of this, for programs and for people
 """
@@ -24,10 +25,11 @@ from reference.server.docs_page import CSP, docs_page
 from reference.server.logs import OnFault
 from reference.server.openapi import document
 from reference.server.operator_api import OperatorApi, ProbeStatus
-from reference.server.problems import AnyRequest, exception_handlers
+from reference.server.problems import STATUSES, AnyRequest, exception_handlers, problem
 from reference.server.replay import ReplayAnswer
 from reference.server.run_api import CreatedRun, RunApi
 from reference.server.sessions import SessionMetrics
+from reference.server.wire.framing import UPGRADE_LOST
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
@@ -44,7 +46,7 @@ def http_app(
 ) -> Litestar:
     """The ASGI application."""
     return Litestar(
-        [*_run_routes(runs), *_admin_routes(admin), *_operator_routes(operator)],
+        [*_run_routes(runs), *_admin_routes(admin), *_operator_routes(operator), _lost_upgrades()],
         cors_config=CORSConfig(
             allow_origins=list(allowed_origins),
             allow_origin_regex=_LOOPBACK_ORIGINS,
@@ -56,6 +58,17 @@ def http_app(
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _lost_upgrades() -> ControllerRouterHandler:
+    """WebSockets that come as plain HTTP; whole ones are taken at the door."""
+
+    @get("/ws/runs/{run_id:str}/collaboration")
+    async def lost_upgrade() -> Response[bytes]:
+        why = "WebSockets only: this request has no header Upgrade; does a proxy pass it on?"
+        return problem(STATUSES[UPGRADE_LOST], UPGRADE_LOST, why, headers={"upgrade": "websocket"})
+
+    return lost_upgrade
 
 
 def _run_routes(api: RunApi) -> list[ControllerRouterHandler]:

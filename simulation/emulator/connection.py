@@ -35,7 +35,7 @@ from simulation.emulator.lane import Lane, Mark
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.faults import Direction, UpgradeHandling
+from simulation.faults import BlockUpgrade, Direction, UpgradeHandling
 from simulation.way import Ways
 
 LINGER_S = 5.0
@@ -52,13 +52,13 @@ class Conditions:
         self.outages: list[Direction] = []
         self.stalls = 0
         self.refusals = 0
-        self.blocks: list[UpgradeHandling] = []
+        self.blocks: list[BlockUpgrade] = []
         self.upgrades_normally = upgrades_normally
 
     @property
     def upgrades(self) -> UpgradeHandling:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
-        return self.blocks[-1] if self.blocks else self.upgrades_normally
+        return self.blocks[-1].how if self.blocks else self.upgrades_normally
 
 
 class Connection:

@@ -147,8 +147,8 @@ class Line(FaultVerbs):
                     draw = self._draws.of(self.client).uniform("cut", round(fault.at_s * 1e9))
                     for connection in connections if draw < fault.share else ():
                         connection.cut()
-            case BlockUpgrade(how=how):
-                conditions.blocks.append(how)
+            case BlockUpgrade():
+                conditions.blocks.append(fault)
                 for connection in connections:
                     connection.cut_if_websocket()
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
@@ -175,8 +175,8 @@ class Line(FaultVerbs):
                 conditions.refusals -= 1
                 if conditions.refusals == 0 and self._door is not None:
                     self._door.open()
-            case BlockUpgrade(how=how):
-                conditions.blocks.remove(how)
+            case BlockUpgrade():
+                conditions.blocks.remove(fault)
             case Reset() | HalfOpen() | ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 pass
             case _:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall
+from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
 from simulation.paths import Path
 
 if TYPE_CHECKING:
@@ -247,9 +247,12 @@ class WebSocket(Connection):
             self.up.send(self._upgrade_at_server)
 
     def _upgrade_at_server(self) -> None:
-        if self.line.blocks_upgrades:
-            self.server_leaves((None, "forbidden", None))
-            return
+        match self.line.upgrades:
+            case "block" | "strip":
+                self.server_leaves((None, "refused", None))
+                return
+            case "hang":
+                return
         self.is_upgraded = True
         if self.server_stands:
             self.down.send(lambda: self.client_stands and self.client.opened(self.client_id))
@@ -321,8 +324,9 @@ class Line:
         return any(isinstance(fault, Refuse) for fault in self.faults)
 
     @property
-    def blocks_upgrades(self) -> bool:
-        return any(isinstance(fault, BlockUpgrade) for fault in self.faults)
+    def upgrades(self) -> UpgradeHandling:
+        """What becomes of a request for an upgrade; of several faults the last one decides."""
+        return next((fault.how for fault in reversed(self.faults) if isinstance(fault, BlockUpgrade)), "pass")
 
     def begin(self, fault: Fault) -> None:
         connections = tuple(self.connections)
@@ -335,7 +339,7 @@ class Line:
                 for connection in connections:
                     connection.silence(direction)
                 return
-            case BlockUpgrade(how="block"):
+            case BlockUpgrade():
                 for connection in connections:
                     if isinstance(connection, WebSocket) and connection.is_upgraded:
                         connection.cut()

@@ -15,8 +15,9 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from reference.protocol.backoff import FullJitter
+from reference.protocol.config import ServerConfig
 from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import Scenario
+from simulation.scenario import Scenario, ServerPart
 from tests.properties.judging import left
 
 from .comparison import differences
@@ -40,7 +41,23 @@ def _fault(kind: type) -> st.SearchStrategy[Fault]:
         fields["duration_s"] = _DURATIONS
     if kind is not ServerRestart:
         fields["clients"] = _CLIENTS
+    if kind in (Outage, HalfOpen):
+        fields["direction"] = st.sampled_from(["both", "up", "down"])
+    if kind is BlockUpgrade:
+        fields["how"] = st.sampled_from(["block", "strip", "hang"])
     return st.builds(kind, **fields)
+
+
+@st.composite
+def _servers(draw: st.DrawFn) -> ServerPart:
+    """With the usual limits, or a window that a short absence outlives and room for a few events; commits that are quick, or long
+    enough to be met by everything else. Ties are kept out: commit times are no divisors of the server's intervals, and server and
+    client do not wait equally long for a greeting."""
+    kept = draw(st.sampled_from([1000, 1000, 5, 20]))
+    config = ServerConfig(
+        events_kept_max=kept, appends_pending_max=kept, snapshot_interval_events=min(kept, 500), hello_timeout_s=9.1
+    )
+    return ServerPart(config=config, commit_time_s=draw(st.sampled_from([0.002, 0.002, 0.0471, 0.3137])))
 
 
 @st.composite
@@ -54,7 +71,9 @@ def scenarios(draw: st.DrawFn, *kinds: type, polls: bool) -> Scenario:
     )
     policy = PATIENT if polls else FullJitter()
     faults = draw(st.lists(_faults(*kinds), min_size=1, max_size=4, unique_by=lambda fault: fault.at_s))
-    return scenario_of(*faults, seed=draw(st.integers(0, 1000)), horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=policy)
+    seed = draw(st.integers(0, 1000))
+    scenario = scenario_of(*faults, seed=seed, horizon_s=HORIZON_S, settle_s=10.0, config=config, policy=policy)
+    return scenario.replace(server=draw(_servers()))
 
 
 def judge(test: str, scenario: Scenario, *, schedules_max: int = 1) -> Played:

@@ -5,6 +5,8 @@ application is told, each attempt, request and loss of its connections; for the 
 the log in the store. `transcript` says what is left out, docs/parity.md why.
 """
 
+from typing import Literal
+
 import msgspec
 import pytest
 
@@ -14,6 +16,7 @@ from reference.protocol.states import ClientState
 from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario import Scenario, ServerPart, Workload
 from simulation.trace import (
+    ConnectionLost,
     CursorSeen,
     Delivered,
     EntryStored,
@@ -95,13 +98,20 @@ ONE_OF_EACH = [
     HalfOpen(at_s=6.3, clients=("ada",)),
     Refuse(at_s=0.0, duration_s=9.0, clients=("ada",)),
     BlockUpgrade(at_s=6.3, duration_s=9.0, clients=("ada",)),
+    BlockUpgrade(at_s=6.3, duration_s=9.0, clients=("ada",), how="strip"),
+    BlockUpgrade(at_s=6.3, duration_s=23.0, clients=("ada",), how="hang"),
+    Outage(at_s=6.3, duration_s=3.0, clients=("ada",), direction="up"),
+    Outage(at_s=6.3, duration_s=3.0, clients=("ada",), direction="down"),
+    HalfOpen(at_s=6.3, clients=("ada",), direction="up"),
+    HalfOpen(at_s=6.3, clients=("ada",), direction="down"),
     ServerRestart(at_s=6.3, duration_s=0.05),
     ServerRestart(at_s=6.3, duration_s=6.0),
 ]
 
 
 def name_of(fault: object) -> str:
-    return f"{type(fault).__name__}-{getattr(fault, 'duration_s', 'once')}"
+    kind = getattr(fault, "how", getattr(fault, "direction", "all"))
+    return f"{type(fault).__name__}-{kind}-{getattr(fault, 'duration_s', 'once')}"
 
 
 @pytest.mark.parametrize("fault", ONE_OF_EACH, ids=name_of)
@@ -116,6 +126,32 @@ def test_each_fault_on_a_client_that_polls(fault: object) -> None:
     scenario = scenario_of(blocked, fault, config=POLLS_AT_ONCE, workload=WITHOUT_CURSORS)
     simulated = play_everywhere(scenario, schedules_max=SCHEDULES_MAX).simulated
     assert told(simulated, "ada-0", RequestMade)
+
+
+@pytest.mark.parametrize("how", ["block", "strip", "hang"])
+def test_a_client_without_websockets_falls_back_and_comes_back(how: Literal["block", "strip", "hang"]) -> None:
+    """A proxy that took the upgrade's headers away once made the shipped server say that there is no such run: the end."""
+    config = msgspec.structs.replace(POLLS_AT_ONCE, connect_timeout_s=3.1)
+    blocked = BlockUpgrade(at_s=0.0, duration_s=14.0, clients=("ada",), how=how)
+    simulated = play_everywhere(
+        scenario_of(blocked, config=config, workload=WITHOUT_CURSORS), schedules_max=SCHEDULES_MAX
+    ).simulated
+    states = [turn.state for turn in told(simulated, "ada-0", StateTurned)]
+    assert ClientState.POLLING in states
+    assert states[-1] is ClientState.LIVE
+
+
+def test_of_several_blocks_the_last_one_decides() -> None:
+    """The first of the two that hang ends last; the simulator and the emulator ended it with the other, which began later."""
+    faults = (
+        BlockUpgrade(at_s=0.1, duration_s=7.1, how="hang"),
+        BlockUpgrade(at_s=0.2, duration_s=13.9),
+        BlockUpgrade(at_s=0.3, duration_s=0.2, how="hang"),
+    )
+    config = msgspec.structs.replace(QUICK, fallback_after_failures=None)
+    real = play_everywhere(scenario_of(*faults, config=config, horizon_s=8.0)).real
+    first = next(record.at for record in real.records if isinstance(record, ConnectionLost))
+    assert first < 3e9, "it was refused, and did not hang"
 
 
 def test_a_run_where_nobody_does_anything_beats_alike() -> None:

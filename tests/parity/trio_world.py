@@ -68,10 +68,7 @@ def play(scenario: Scenario, run_id: str, epoch: str, *, schedule: int = 0) -> T
     with structlog.testing.capture_logs() as logs, scheduled(schedule):
         clock = trio.testing.MockClock(autojump_threshold=0)
         world = _World(scenario, run_id, epoch, logs)
-        transcript = trio.run(world.play, clock=clock)
-    if logs:
-        raise WorldFailed(f"the server logged {logs}")
-    return transcript
+        return trio.run(world.play, clock=clock)
 
 
 class _World:
@@ -105,16 +102,23 @@ class _World:
             for part in parts:
                 nursery.start_soon(self._be_client, part)
             await trio.sleep_until(ns(scenario.end_s) / NS_PER_S)
+            self._check_logs()
             self._trace.is_over = True
+            stored = await self._disk.load_run(self._run_id)
+            entries = tuple(self._disk.entries)
             nursery.cancel_scope.cancel()
-        stored = await self._disk.load_run(self._run_id)
+        self._logs.clear()  # nor has one that is cut off in the middle of a commit
         assert stored is not None
         self._trace.is_over = False
-        record_stored(self._trace, stored, ns(scenario.end_s), self._disk.entries)
+        record_stored(self._trace, stored, ns(scenario.end_s), entries)
         return Transcript(WORLD, self._trace.entries)
 
     def _now(self) -> int:
         return round(trio.current_time() * NS_PER_S)
+
+    def _check_logs(self) -> None:
+        if self._logs:
+            raise WorldFailed(f"the server logged {self._logs}")
 
     # Samples: of a client whenever something goes through it, of the server when a commit begins and when it ends.
 
@@ -164,8 +168,7 @@ class _World:
 
     async def _kill_server(self) -> None:
         assert self._server is not None
-        if self._logs:
-            raise WorldFailed(f"the server logged {self._logs}")
+        self._check_logs()
         self._trace.add(ServerKilled(at=self._now()))
         self._server = None
         for stream in self._streams:

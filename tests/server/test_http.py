@@ -7,7 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from reference.client.refusals import read_refusal
 from reference.protocol.config import ServerConfig
+from reference.protocol.errors import Reaction, reaction_to
 from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS
 
 from .visitors import OTHER_RUN, RUN, Message, open_house, request_bytes
@@ -262,3 +264,17 @@ async def test_probes_and_metrics_need_no_token(autojump_clock: MockClock) -> No
         assert openmetrics.body.endswith(b"# EOF\n")
         assert b"orchestrator_websocket_connections_total 1.0" in plain.body
         assert b"_created" not in plain.body
+
+
+@pytest.mark.parametrize(
+    "headers",
+    ["", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"],
+    ids=["nothing is left of it", "Connection: Upgrade is missing"],
+)
+async def test_an_upgrade_that_a_proxy_has_spoilt_does_not_end_the_session(headers: str, autojump_clock: MockClock) -> None:
+    """It was answered with 4404, or 4400, which mean: never come back. So behind such a proxy nobody fell back to polling."""
+    async with open_house() as house:
+        answer = await house.ask("GET", f"/ws/runs/{RUN}/collaboration", headers=headers)
+    assert (answer.status, answer.problem["code"], answer.headers["upgrade"]) == (426, 1002, "websocket")
+    refusal = read_refusal(answer.status, (), answer.body)
+    assert reaction_to(refusal.code) is Reaction.RESUME

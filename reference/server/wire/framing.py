@@ -20,6 +20,9 @@ NORMAL = 1000
 """Close code: the purpose of the connection is fulfilled."""
 SERVER_GOES = 1001
 """Close code: this server is going down."""
+UPGRADE_LOST = 1002
+"""Only in answers of HTTP, to what was to be an upgrade and is none: something on the way took from it what makes it one. No code
+of the protocol says that; one of 44xx would mean that the client is at fault, and it would never come back."""
 INTERNAL_ERROR = 1011
 """Close code: a fault of this server; HTTP answers with status 500 carry it too."""
 NO_CODE = 1005

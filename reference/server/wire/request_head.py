@@ -13,6 +13,7 @@ import h11
 
 from reference.protocol.errors import CloseCode, SteadywireError
 from reference.protocol.limits import Limit
+from reference.server.wire.framing import UPGRADE_LOST
 from reference.server.wire.push_stream import Address
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -98,10 +99,12 @@ class RequestHead:
     def websocket_key(self) -> bytes:
         """The client's key, after checking everything else that RFC 6455, section 4.2.1, asks of the head.
 
-        Raises HttpRefusal with 400, or 426 when only the version is not ours.
+        Raises HttpRefusal with 400, or 426 when only the version is not ours, or when a proxy has spoilt it: one that speaks
+        HTTP/1.0 to us, or takes off what is between two hops.
         """
         if self.http_version != "1.1" or "upgrade" not in (item.lower() for item in self.tokens(b"connection")):
-            raise _bad_upgrade("a WebSocket needs HTTP/1.1 and the header Connection: Upgrade")
+            why = "a WebSocket needs HTTP/1.1 and the header Connection: Upgrade; does a proxy pass them on?"
+            raise HttpRefusal(426, UPGRADE_LOST, why, headers=((b"upgrade", b"websocket"),))
         if self.header(b"sec-websocket-version") != WEBSOCKET_VERSION:
             headers = ((b"sec-websocket-version", WEBSOCKET_VERSION), (b"upgrade", b"websocket"))
             raise HttpRefusal(426, CloseCode.VERSION, "only version 13 of WebSocket is spoken here", headers=headers)
