@@ -10,21 +10,20 @@ from .judge import Family, Judgement, Mutant, load_judged
 PROTOCOL = Path(__file__).parents[2] / "reference" / "protocol"
 
 
-def lines_of(where: str) -> set[str]:
-    """The lines of a function, without their indentation."""
+def text_of(where: str) -> str:
+    """A function in one line, as judgements quote it."""
     module, _, function = where.partition(".")
     source = (PROTOCOL / f"{module}.py").read_text(encoding="utf-8")
     body = ast.parse(source).body
     for name in function.split("."):
         node = next(each for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef) and each.name == name)
         body = node.body
-    lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
-    return {line.strip() for line in lines}
+    return " ".join(line.strip() for line in source.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
 @pytest.mark.parametrize("judgement", load_judged().judged, ids=lambda judgement: judgement.where)
 def test_what_was_judged_still_stands_there(judgement: Judgement) -> None:
-    gone = [goes for goes, _ in judgement.changes if goes not in lines_of(judgement.where)]
+    gone = [goes for goes, _ in judgement.changes if goes not in text_of(judgement.where)]
     assert not gone, "judge again, or take the entry out"
     assert judgement.why
 

@@ -84,6 +84,7 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     statistics = session.statistics()
     assert (statistics.state, statistics.epoch, statistics.last, statistics.failures) == (ClientState.LIVE, EPOCH, 1, 0)
     assert (statistics.reconnections, statistics.publishes_accepted, statistics.publishes_failed) == (0, 0, 0)
+    assert statistics.limits == welcome().limits
     held = {each.what: (each.length, each.limit) for each in statistics.held}
     assert held["messages in the outbox"] == (1, 70)
     assert held["bytes in the outbox"] == (166, 5000), "the data, the type, and 160 for the frame around them"
@@ -471,6 +472,17 @@ def test_what_is_not_allowed_now_is_named_in_the_close() -> None:
     client = client_in(ClientState.LIVE)
     client.session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
     assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, "Welcome while live")]
+
+
+def test_a_pong_to_no_ping_of_this_connection_proves_nothing() -> None:
+    client = client_in(ClientState.PROVING)
+    client.session.receive_frame(1, frames.Pong(7, server_time=0), 0)
+    assert client.session.state is ClientState.PROVING
+    assert client.session.health().round_trip.samples == 0
+    client.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+    assert client.session.state is ClientState.LIVE
+    client.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+    assert client.session.health().round_trip.samples == 1
 
 
 def test_a_dead_line_is_left_with_the_reason() -> None:

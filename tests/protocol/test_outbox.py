@@ -251,6 +251,27 @@ def test_what_is_larger_than_the_server_takes_is_given_up_unless_it_flies() -> N
     assert outbox.size_bytes == 10
 
 
+def test_one_request_is_filled_to_the_byte() -> None:
+    outbox = Outbox(9, 900, 9, "reject_new")
+    for at in range(4):
+        outbox.add("CHAT", {}, 10, at)
+
+    def taken(bytes_max: int) -> list[int]:
+        outbox.connection_lost()
+        return [message.client_sequence for message in outbox.take_sendable(bytes_max)]
+
+    for bytes_max, numbers in (
+        (19, [1]),
+        (20, [1, 2]),
+        (30, [1, 2, 3]),
+        (29, [1, 2]),
+        (39, [1, 2, 3]),
+        (40, [1, 2, 3, 4]),
+        (5, [1]),
+    ):
+        assert taken(bytes_max) == numbers
+
+
 def test_how_often_the_oldest_was_put_off() -> None:
     outbox = Outbox(9, 900, 9, "reject_new")
     assert outbox.tries_of_oldest() == 0
