@@ -260,16 +260,9 @@ def test_one_request_is_filled_to_the_byte() -> None:
         outbox.connection_lost()
         return [message.client_sequence for message in outbox.take_sendable(bytes_max)]
 
-    for bytes_max, numbers in (
-        (19, [1]),
-        (20, [1, 2]),
-        (30, [1, 2, 3]),
-        (29, [1, 2]),
-        (39, [1, 2, 3]),
-        (40, [1, 2, 3, 4]),
-        (5, [1]),
-    ):
-        assert taken(bytes_max) == numbers
+    # Some are new and some are sent again, and one goes out even if it is too large.
+    for bytes_max, count in ((19, 1), (20, 2), (30, 3), (29, 2), (39, 3), (40, 4), (39, 3), (5, 1)):
+        assert taken(bytes_max) == list(range(1, count + 1))
 
 
 def test_how_often_the_oldest_was_put_off() -> None:
