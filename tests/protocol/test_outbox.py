@@ -194,6 +194,12 @@ def test_a_message_larger_than_the_outbox_is_refused_by_every_policy() -> None:
             full(policy).add("CHAT", {}, 31, 3)
 
 
+def test_a_message_may_fill_the_outbox() -> None:
+    outbox = Outbox(1, 30, 1, "reject_new")
+    assert outbox.add("CHAT", {}, 30, 0) == (1, [])
+    assert (len(outbox), outbox.size_bytes) == (1, 30)
+
+
 def test_a_hole_is_declared_by_the_message_behind_it() -> None:
     outbox = Outbox(9, 900, 9, "reject_new")
     for at in range(4):

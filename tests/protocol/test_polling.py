@@ -329,7 +329,7 @@ def test_a_terminal_code_ends_the_session_with_its_reason() -> None:
 
 
 def test_a_token_that_a_request_was_refused_for_is_replaced_or_ends_the_session() -> None:
-    lane = Lane(token_timeout_s=60)
+    lane = Lane(token_timeout_s=60, probe_interval_s=10)
     lane.failed(1, code=CloseCode.TOKEN, message="the token has expired")
     assert lane.session.state is ClientState.REFRESHING
     assert lane.others[-2:] == [Close((2,), None, "polling has ended"), RefreshToken()]

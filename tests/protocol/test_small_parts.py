@@ -216,10 +216,13 @@ def test_event_types_of_ones_own() -> None:
 
 @pytest.mark.parametrize(("event_type", "key"), [("GRAFT", "position"), ("PRUNE", "step")])
 def test_a_critical_event_says_what_it_changes(event_type: str, key: str) -> None:
-    assert DEFAULT_REGISTRY.check_publish(event_type, {key: "x" * 256}) is EventClass.CRITICAL
-    for value in ("", "x" * 257, 5, None):
+    for value in ("x", "x" * 256):
+        assert DEFAULT_REGISTRY.check_publish(event_type, {key: value}) is EventClass.CRITICAL
+    with pytest.raises(InvalidEvent, match="not a JSON number"):
+        DEFAULT_REGISTRY.check_publish(event_type, {key: "x", "n": float("nan")})
+    for wrong in ("", "x" * 257, 5, None):
         with pytest.raises(InvalidEvent, match=rf"^{event_type} needs data\.{key}, a string of 1 to 256 characters$"):
-            DEFAULT_REGISTRY.check_publish(event_type, {key: value})
+            DEFAULT_REGISTRY.check_publish(event_type, {key: wrong})
 
 
 # Bytes.
