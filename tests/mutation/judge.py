@@ -178,11 +178,14 @@ def main() -> int:
     print("\nverdicts: " + ", ".join(f"{verdict} {verdicts[verdict]}" for verdict in get_args(Verdict) if verdicts[verdict]))
     for each in idle:
         print(f"judged, but nothing like it survived: {each.where}: {each.why}")
+    odd = Counter(mutant.exit_code for mutant in found if mutant.exit_code not in (*KILLED, *TIMEOUT, *SURVIVED, *NO_TESTS, None))
+    if odd:
+        print(f"ended otherwise: {dict(odd)}")
     if not_run:
         print(f"not run: {len(not_run)}")
     if undecided:
         print(f"not judged: {len(undecided)} (--open shows them)")
-    return 1 if undecided or not_run else 0
+    return 1 if undecided or not_run or odd else 0
 
 
 if __name__ == "__main__":
