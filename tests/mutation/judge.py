@@ -25,6 +25,7 @@ import msgspec
 
 JUDGED = Path(__file__).parent / "judged.toml"
 RESULTS = Path("mutants/reference/protocol")
+STATISTICS = Path("mutants/mutmut-stats.json")
 SURVIVED, NO_TESTS = (0,), (5, 33)
 KILLED = (1, 3)
 TIMEOUT = (-24, 24, 36, 152, 255)
@@ -134,7 +135,8 @@ def table_of(found: list[Mutant], judged: Judged) -> str:
 
 
 def forget_survivors() -> int:
-    """Let the next run try them anew."""
+    """Let the next run try them anew, and look anew which test calls what."""
+    STATISTICS.unlink(missing_ok=True)
     count = 0
     for path in RESULTS.glob("*.py.meta"):
         meta = json.loads(path.read_text())
