@@ -3,12 +3,12 @@
 import pytest
 
 from reference.protocol import frames
-from reference.protocol.actions import Close, Deliver, Retire
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import Departed, Joined, Left, LimitReached, Refused
-from reference.protocol.records import RunState, Snapshot
+from reference.protocol.observations import Answered, Departed, Joined, Left, LimitReached, Refused
+from reference.protocol.records import RunState, Snapshot, StoredClient
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import ConnectionState, Transport
@@ -101,6 +101,7 @@ def test_what_a_run_says_of_itself() -> None:
     assert not run.is_idle
     store(run)
     assert (run.head, run.snapshot, run.events_under_way) == (2, Snapshot(0, RunState()), 0)
+    assert run.take_observations() == [Answered("client-1", True)] * 2
 
 
 def test_a_replay_is_bounded_in_bytes() -> None:
@@ -254,6 +255,53 @@ def test_a_run_takes_so_many_connections_and_says_so_to_the_next() -> None:
     assert sent(actions, 3) == [frames.Error(code=CloseCode.OVERLOADED, message=reason)]
     assert run.take_observations() == [LimitReached(Limit.RUN_CONNECTIONS), Refused(3, CloseCode.OVERLOADED)]
     assert run.connections == 2
+
+
+def test_another_version_of_the_protocol_is_refused_with_ours() -> None:
+    run = run_of("ann")
+    run.connection_opened(2, Transport.WEBSOCKET, None, "session-2", 0)
+    run.receive_frame(2, frames.Hello(protocol=2, client_id="client-2"), 0)
+    actions = run.take_actions()
+    assert closes(actions) == [(2, CloseCode.VERSION)]
+    assert sent(actions, 2) == [frames.Error(code=CloseCode.VERSION, message="protocol 2; this server speaks 1")]
+
+
+def test_a_token_of_the_upgrade_is_checked_already_and_one_of_hello_is_not() -> None:
+    run = run_of("ann")
+    for number, token in ((2, None), (3, "token-3")):
+        run.connection_opened(number, Transport.WEBSOCKET, Identity("bob"), f"session-{number}", 0)
+        run.receive_frame(number, frames.Hello(protocol=1, client_id=f"client-{number}", token=token), 0)
+    actions = run.take_actions()
+    assert isinstance(sent(actions, 2)[0], frames.Welcome)
+    assert [action for action in actions if isinstance(action, Authenticate)] == [Authenticate(3, "token-3")]
+
+
+def test_a_welcome_says_where_the_reader_stands() -> None:
+    config = ServerConfig(heartbeat_interval_s=12.5, first_spread_s=2.5, silence_max_s=20)
+    events = (chat(1), chat(2), chat(3))
+    memory = StoredClient("client-1", "ann", 7, ())
+    stored = stored_run(head=3, events=events, snapshot=Snapshot(1, RunState()), clients=(memory,))
+    run = Run(stored, config=config, now=seconds(5))
+    run.connection_opened(1, Transport.WEBSOCKET, Identity("ann"), "session-1", seconds(5))
+    run.receive_frame(1, frames.Hello(protocol=1, client_id="client-1"), seconds(5))
+    welcome, snapshot = sent(run.take_actions(), 1)
+    assert welcome == frames.Welcome(
+        session_id="session-1",
+        epoch=EPOCH,
+        outcome="fresh",
+        oldest=1,
+        head=3,
+        after_sequence=1,
+        last_client_sequence=7,
+        heartbeat_ms=12_500,
+        limits=config.limits,
+        retry=frames.Retry(2500),
+        active_users=("ann",),
+        cursor_positions={},
+        server_time=5000,
+    )
+    assert snapshot == frames.SnapshotFrame(1, RunState())
+    assert run.lag_of(1) == 2
 
 
 def test_who_joins_is_observed_with_what_it_missed() -> None:
