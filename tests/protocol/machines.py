@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+import msgspec
+
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, Send, ServerAction
 from reference.protocol.backoff import FullJitter
@@ -15,6 +17,7 @@ from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
+from reference.protocol.outcomes import SessionEnded
 from reference.protocol.records import RunState, Snapshot, StoredRun
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
@@ -239,3 +242,29 @@ def go_live(run: Run, connection_id: int, client_id: str, user_id: str, now: int
 def seconds(value: float) -> int:
     """In ns."""
     return round(value * NS_PER_S)
+
+
+def ended(client: Client) -> SessionEnded | None:
+    """What a session has said of its end."""
+    return next((outcome for outcome in client.session.take_outcomes() if isinstance(outcome, SessionEnded)), None)
+
+
+def opened(session: ClientSession) -> list[Open]:
+    """The connections that it asks for."""
+    return [action for action in session.take_actions() if isinstance(action, Open)]
+
+
+def welcome(**fields: object) -> frames.Welcome:
+    """A welcome, but for the given fields."""
+    return msgspec.structs.replace(EXAMPLES[frames.Welcome], **fields)  # type: ignore[return-value]
+
+
+def come_back(client: Client, **fields: object) -> None:
+    """The next attempt is made and welcomed."""
+    session = client.session
+    while session.state is ClientState.WAITING:
+        client.now = session.next_deadline() or 0
+        session.handle_timeout(client.now)
+    client.websocket = opened(session)[-1].connection_id
+    session.connection_opened(client.websocket, client.now)
+    session.receive_frame(client.websocket, welcome(**({"outcome": "resumed"} | fields)), client.now)

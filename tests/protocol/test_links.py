@@ -1,0 +1,213 @@
+"""A session that has no connection: attempts, waits, and probes of WebSocket behind polling."""
+
+import pytest
+
+from reference.protocol import frames
+from reference.protocol.actions import Close, Open
+from reference.protocol.backoff import FullJitter
+from reference.protocol.client_session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import CloseCode
+from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies import Fixed
+from reference.protocol.states import ClientState, Transport
+
+from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, come_back, ended, opened, seconds, sent, welcome
+
+
+def test_an_attempt_says_who_comes_back_and_from_where() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.connection_lost(1, None, 0)
+    client.now = client.session.next_deadline() or 0
+    client.session.handle_timeout(client.now)
+    (attempt,) = opened(client.session)
+    assert attempt == Open(2, Transport.WEBSOCKET, "token-1")
+    client.session.connection_opened(2, client.now)
+    assert sent(client.session.take_actions(), 2) == [
+        frames.Hello(
+            protocol=1,
+            client_id="client-1",
+            generation=2,
+            session_id="session-1",
+            epoch=EPOCH,
+            after_sequence=1,
+        )
+    ]
+
+
+def test_to_open_and_to_be_welcomed_have_each_their_time() -> None:
+    client = client_in(ClientState.CONNECTING, connect_timeout_s=10)
+    session = client.session
+    session.handle_timeout(seconds(9.9))
+    session.connection_opened(1, seconds(9.9))
+    session.take_actions()
+    session.handle_timeout(seconds(19.8))
+    assert session.state is ClientState.GREETING
+    session.handle_timeout(seconds(19.9))
+    assert session.state is ClientState.WAITING
+    assert session.take_actions() == [Close((1,), None, "no connection, or no welcome on it, in time")]
+
+
+def test_the_servers_spread_replaces_ours() -> None:
+    client = client_in(ClientState.GREETING, first_spread_s=1.0)
+    client.session.receive_frame(1, welcome(retry=frames.Retry(8000)), 0)
+    client.session.receive_frame(1, EXAMPLES[frames.SnapshotFrame], 0)
+    client.session.receive_frame(1, frames.Pong(0, server_time=0), 0)
+    client.session.bytes_received(1, seconds(9))
+    client.session.handle_timeout(seconds(10))  # steady
+    client.session.take_actions()
+    client.session.connection_lost(1, None, seconds(11))
+    assert client.session.next_deadline() == seconds(15)
+
+
+def test_failures_are_forgotten_only_when_a_connection_was_steady() -> None:
+    client = client_in(ClientState.LIVE, steady_after_s=10, ping_interval_s=100)
+    client.session.connection_lost(1, None, seconds(9.9))
+    assert client.session.statistics().failures == 1
+    client = client_in(ClientState.LIVE, steady_after_s=10, ping_interval_s=100)
+    client.session.handle_timeout(seconds(10))
+    client.session.connection_lost(1, None, seconds(10.1))
+    assert client.session.statistics().failures == 0
+
+
+def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> None:
+    config = ClientConfig(fallback_after_failures=None)
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), draws=Halves())
+    session.start(0)
+    for number in (1, 2):
+        assert session.state is ClientState.CONNECTING
+        session.connection_lost(number, None, seconds(number))
+        session.handle_timeout(seconds(number + 1))
+    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up after 2 failed attempts")
+
+
+@pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])
+def test_a_code_that_says_never_to_come_back_ends_the_session(code: int) -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.connection_lost(1, code, 0)
+    assert ended(client) == SessionEnded(code, "the connection was lost")
+    assert client.session.next_deadline() is None
+
+
+def test_a_session_that_expired_comes_back_as_a_new_one_with_its_position() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.connection_lost(1, CloseCode.SESSION_EXPIRED, 0)
+    client.now = client.session.next_deadline() or 0
+    client.session.handle_timeout(client.now)
+    (attempt,) = opened(client.session)
+    client.session.connection_opened(attempt.connection_id, client.now)
+    (hello,) = sent(client.session.take_actions(), attempt.connection_id)
+    assert isinstance(hello, frames.Hello)
+    assert (hello.session_id, hello.epoch, hello.after_sequence) == (None, EPOCH, 0)
+
+
+def test_a_wait_that_came_with_a_refusal_is_kept() -> None:
+    client = client_in(ClientState.CONNECTING)
+    client.session.connection_lost(1, CloseCode.OVERLOADED, 0, retry_after_ms=20_000)
+    assert client.session.next_deadline() == seconds(20.75), "and then the policy's 0.25 s and half of a second"
+
+
+def test_who_is_sent_away_comes_back_spread_over_the_time_that_was_named() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Goaway(code=4001, retry_after_ms=5000, spread_ms=4000), seconds(1))
+    assert client.session.take_actions() == [Close((1,), 1000, "asked to go away")]
+    assert client.session.next_deadline() == seconds(8)
+    assert client.session.statistics().failures == 0
+    come_back(client)
+    (ping,) = [frame for frame in sent(client.session.take_actions(), 2) if isinstance(frame, frames.Ping)]
+    assert ping.report == frames.Report(recoveries=(frames.Recovery(recovery_ms=7000),)), "and reports no failure"
+
+
+def test_a_probe_waits_longer_after_each_failure_and_never_before_the_server_wants_it() -> None:
+    client = client_in(ClientState.POLLING, probe_interval_s=10, probe_interval_max_s=30, probe_jitter=0, poll_interval_s=1000)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    now, number = 0, 3
+    for wait_s in (10, 20, 30, 30):
+        session.handle_timeout(now + seconds(wait_s) - 1)
+        assert session.state is ClientState.POLLING
+        now += seconds(wait_s)
+        session.handle_timeout(now)
+        assert session.state is ClientState.PROBE_CONNECTING
+        session.connection_lost(number, None, now)
+        number += 1
+
+
+def test_what_a_probe_had_in_flight_goes_out_over_http_at_once_when_it_is_lost() -> None:
+    client = client_in(ClientState.PROBE_PROVING)
+    session = client.session
+    session.publish("CHAT", {}, client.now)
+    assert [type(frame) for frame in sent(session.take_actions(), client.websocket)] == [frames.Publish]
+    session.connection_lost(client.websocket, None, client.now)
+    assert session.state is ClientState.POLLING
+    assert [type(frame) for frame in sent(session.take_actions(), 2)] == [frames.PublishRequest]
+
+
+def test_failures_of_probes_are_forgotten_when_a_websocket_was_steady() -> None:
+    settings = {"probe_interval_s": 10, "probe_interval_max_s": 80, "probe_jitter": 0, "request_timeout_s": 1000}
+    client = client_in(ClientState.POLLING, steady_after_s=5, ping_interval_s=1000, poll_interval_s=1000, **settings)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    for number, at_s in ((3, 10), (4, 30)):
+        session.handle_timeout(seconds(at_s))
+        session.connection_lost(number, None, seconds(at_s))
+    session.handle_timeout(seconds(70))  # 10, 20, 40 after the one before
+    session.connection_opened(5, seconds(70))
+    session.receive_frame(5, welcome(outcome="resumed"), seconds(70))
+    session.receive_frame(5, frames.Pong(0, server_time=0), seconds(70))
+    session.handle_timeout(seconds(75))
+    session.connection_lost(5, None, seconds(80))
+    while session.state is not ClientState.POLLING:
+        client.now = session.next_deadline() or 0
+        session.handle_timeout(client.now)
+        if session.state is ClientState.CONNECTING:
+            session.connection_lost(6, None, client.now)
+    at = client.now
+    session.handle_timeout(at + seconds(9.9))
+    assert session.state is ClientState.POLLING
+    session.handle_timeout(at + seconds(10))
+    assert session.state is ClientState.PROBE_CONNECTING
+
+
+def test_each_probe_has_a_draw_of_its_own() -> None:
+    class Chance:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, int]] = []
+
+        def uniform(self, purpose: str, index: int) -> float:
+            self.asked.append((purpose, index))
+            return 0.5
+
+    chance = Chance()
+    config = ClientConfig(probe_interval_s=1, probe_interval_max_s=1, fallback_after_failures=1, request_timeout_s=1000)
+    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=chance)
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    for number in (3, 4):
+        session.handle_timeout(seconds(number - 2))
+        session.connection_lost(number, None, seconds(number - 2))
+    assert [asked for asked in chance.asked if asked[0] == "probe"] == [("probe", 0), ("probe", 1), ("probe", 2)]
+
+
+def test_probes_are_spread_to_both_sides() -> None:
+    class Chance:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def uniform(self, purpose: str, index: int) -> float:
+            return self.value
+
+    for value, at_s in ((0.0, 7.5), (0.5, 10), (1.0, 12.5)):
+        config = ClientConfig(
+            probe_interval_s=10, probe_jitter=0.25, fallback_after_failures=1, poll_interval_s=1000, request_timeout_s=1000
+        )
+        session = ClientSession("client-1", config=config, policy=FullJitter(), draws=Chance(value))
+        session.start(0)
+        session.connection_lost(1, None, 0)
+        session.handle_timeout(seconds(at_s) - 1)
+        assert session.state is ClientState.POLLING
+        session.handle_timeout(seconds(at_s))
+        assert session.state is ClientState.PROBE_CONNECTING
