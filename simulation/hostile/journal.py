@@ -234,5 +234,8 @@ class Journal:
                 mark = view.marks[ticket]
                 if not failure.may_have_arrived and any(mark in marks for marks in self._marks.values()):
                     self.note("G3", f"{mark} failed ({failure.code}) as never arrived, and stands in a log")
-            if view.epoch is not None and view.state not in (None, self._histories[view.epoch].states[view.last]):
+            history = None if view.epoch is None else self._histories[view.epoch]
+            if history is not None and view.last > history.head:
+                self.note("G1", f"{view.client} was given events up to {view.last}; {view.epoch} has {history.head}")
+            elif history is not None and view.state not in (None, history.states[view.last]):
                 self.note("G5", f"{view.client} has folded another state than {view.epoch} has at {view.last}")

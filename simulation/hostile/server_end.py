@@ -266,6 +266,7 @@ class ServerEnd:
         if wire.credit is not None:
             wire.credit -= 1
             if wire.credit == 0:
+                wire.blocked_at = self._ground.now
                 run.handle_blocked(connection_id, batch, self._ground.server_now)
 
     def _give(self, run: Run, wire: Wire) -> bool:

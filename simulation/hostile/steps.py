@@ -7,7 +7,7 @@ well. A step for which there is nothing there does nothing.
 from simulation.hostile.steps_application import Hold, Join, Leave, MoveCursor, Publish
 from simulation.hostile.steps_network import Answer, Block, Choke, Copy, Cut, Down, Http, Stall, StallHttp, Swallow, Trickle, Up
 from simulation.hostile.steps_server import CheckToken, Crash, GoAway, LoseHistory, Restart, Store, StoreFails, TooSlow
-from simulation.hostile.steps_time import Calm, NextAlarm, StepClock, UntilOpening, Wait
+from simulation.hostile.steps_time import Calm, CalmUntil, NextAlarm, StepClock, UntilOpening, Wait
 
 Step = (
     Publish
@@ -39,6 +39,7 @@ Step = (
     | NextAlarm
     | UntilOpening
     | Calm
+    | CalmUntil
     | StepClock
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "Answer",
     "Block",
     "Calm",
+    "CalmUntil",
     "CheckToken",
     "Choke",
     "Copy",

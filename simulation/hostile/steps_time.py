@@ -49,6 +49,17 @@ class UntilOpening(StepBase, frozen=True):
                 NextAlarm(0).do(world)
 
 
+class CalmUntil(StepBase, frozen=True):
+    """Everything goes as it should until some client wishes to open a WebSocket, or has sent a request; then that waits."""
+
+    what: Literal["opening", "request"]
+    ms_max: int
+
+    def do(self, world: World) -> None:
+        is_opening = self.what == "opening"
+        world.calm(self.ms_max / 1000, until=lambda it: it.is_asked_to_open if is_opening else it.is_asked_over_http)
+
+
 class Calm(StepBase, frozen=True):
     """Everything goes as it should for a while."""
 

@@ -76,19 +76,34 @@ class World(Ground):
         alarms = [self.server.next_alarm(), *(host.session.next_deadline() for host in self.hosts)]
         return min((alarm for alarm in alarms if alarm is not None), default=None)
 
-    def calm(self, duration_s: float) -> None:
-        """Let everything go as it should for a while: a message takes a millisecond, and alarms ring on time."""
-        until = self.now + ns(duration_s)
+    @property
+    def is_asked_to_open(self) -> bool:
+        """Whether some client wishes to open a WebSocket."""
+        return any(wire.is_opening and wire.client_stands for wire in self.wires)
+
+    @property
+    def is_asked_over_http(self) -> bool:
+        """Whether a request has been sent and not arrived."""
+        return any(request.is_under_way and not request.is_stalled for request in self.requests)
+
+    def calm(self, duration_s: float, *, until: Callable[["World"], bool] = lambda _: False) -> None:
+        """Let everything go as it should for a while: a message takes a millisecond, and alarms ring on time.
+
+        No longer than until `until` says so, which is asked before anything moves.
+        """
+        end = self.now + ns(duration_s)
         for _ in range(ROUNDS_MAX):
+            if until(self):
+                break
             if self._move_everything():
                 self.now += NS_PER_MS
-            elif (alarm := self.next_alarm()) is None or alarm > until:
-                self.now = max(self.now, until)
+            elif (alarm := self.next_alarm()) is None or alarm > end:
+                self.now = max(self.now, end)
                 break
             else:
                 self.now = max(self.now, alarm)
             self.ring()
-            if self.now >= until:
+            if self.now >= end:
                 break
         else:
             raise AssertionError(f"no rest within {ROUNDS_MAX} rounds")

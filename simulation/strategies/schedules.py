@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from reference.protocol.heartbeat import NoPings
 from simulation.hostile import steps
 from simulation.hostile.ground import POLICY, Setup
+from simulation.strategies.plots import PLOTS, few, publishes
 from simulation.strategies.policies import fallbacks, heartbeats, reconnect_policies
 from simulation.strategies.small_configs import client_configs, server_configs
 
@@ -32,82 +33,18 @@ def setups(draw: st.DrawFn) -> Setup:
     )
 
 
-NEWEST = -1
-_few = st.integers(0, 4)
 _sights = st.sampled_from(["now", "later", "never"])
-_publishes = st.builds(
-    steps.Publish,
-    client=_few,
-    event_type=st.sampled_from(["GRAFT", "PRUNE", "FLAG", "CHAT", "CHAT", "NEWER"]),
-    key=st.integers(0, 2),
-)
 _calm = st.builds(steps.Calm, ms=st.sampled_from([5, 20, 600, 3000]))
-_open_by_hand = st.builds(
-    lambda opening, wire, count: [
-        steps.UntilOpening(4),
-        steps.Answer(opening, "open"),
-        steps.Down(wire, 1),
-        steps.Up(wire, 1),
-        steps.CheckToken(),
-        steps.Down(wire, count),
-    ],
-    opening=_few,
-    wire=_few,
-    count=st.integers(1, 3),
-)
-_late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=_few)
-_late_hello = st.builds(
-    lambda wire, ms: [
-        steps.Cut(wire, "now", "now"),
-        steps.UntilOpening(8),
-        steps.Answer(NEWEST, "open"),
-        steps.Down(NEWEST, 1),
-        steps.Cut(NEWEST, "now", "later"),
-        steps.Stall(NEWEST, "up", True),
-        steps.Calm(ms),
-        steps.Up(NEWEST, 3),
-    ],
-    wire=_few,
-    ms=st.sampled_from([5, 600, 3000]),
-)
-_flap = [
-    steps.UntilOpening(8),
-    steps.Answer(NEWEST, "open"),
-    steps.Down(NEWEST, 1),
-    steps.Cut(NEWEST, "now", "now"),
-] * 3
-_lost_batch = st.builds(
-    lambda wire, lost, seen: [
-        steps.Swallow(wire, 1),
-        steps.Choke(wire, 1),
-        *lost,
-        steps.Calm(5),
-        *seen,
-        steps.Calm(5),
-        steps.Choke(wire, 0),
-        steps.Calm(5),
-    ],
-    wire=_few,
-    lost=st.lists(_publishes, min_size=1, max_size=2),
-    seen=st.lists(_publishes, min_size=1, max_size=6),
-)
-_fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=_few)
 _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     # How often, among all of them, and what.
     "calm": (12, _calm),
-    "up": (8, st.builds(steps.Up, wire=_few, count=st.integers(1, 4))),
-    "down": (8, st.builds(steps.Down, wire=_few, count=st.integers(1, 4))),
-    "answer": (4, st.builds(steps.Answer, opening=_few, how=st.sampled_from(["open", "open", "refuse", "hang"]))),
-    "http": (6, st.builds(steps.Http, request=_few, how=st.sampled_from(["arrive", "answer", "fail", "lose"]))),
-    "stall": (5, st.builds(steps.Stall, wire=_few, direction=st.sampled_from(["up", "down"]), stalls=st.booleans())),
-    "stall http": (5, st.builds(steps.StallHttp, request=_few, stalls=st.sampled_from([True, True, False]))),
-    "copy": (2, st.builds(steps.Copy, request=_few)),
-    "open by hand": (4, _open_by_hand),
-    "late answer": (3, _late_answer),
-    "fall back": (3, _fall_back),
-    "late hello": (3, _late_hello),
-    "flap": (2, st.just(_flap)),
-    "lost batch": (4, _lost_batch),
+    "up": (8, st.builds(steps.Up, wire=few, count=st.integers(1, 4))),
+    "down": (8, st.builds(steps.Down, wire=few, count=st.integers(1, 4))),
+    "answer": (4, st.builds(steps.Answer, opening=few, how=st.sampled_from(["open", "open", "refuse", "hang"]))),
+    "http": (6, st.builds(steps.Http, request=few, how=st.sampled_from(["arrive", "answer", "fail", "lose"]))),
+    "stall": (5, st.builds(steps.Stall, wire=few, direction=st.sampled_from(["up", "down"]), stalls=st.booleans())),
+    "stall http": (5, st.builds(steps.StallHttp, request=few, stalls=st.sampled_from([True, True, False]))),
+    "copy": (2, st.builds(steps.Copy, request=few)),
     "store": (6, st.builds(steps.Store, count=st.integers(1, 3))),
     "check token": (2, st.builds(steps.CheckToken)),
     "next alarm": (4, st.builds(steps.NextAlarm, late_ms=st.sampled_from([0, 0, 1, 300]))),
@@ -115,26 +52,27 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
         4,
         st.builds(steps.Wait, ms=st.sampled_from([1, 100, 1000, 5000]), alarms=st.sampled_from(["exact", "late", "not yet"])),
     ),
-    "publish": (4, _publishes),
-    "publish many": (8, st.lists(_publishes, min_size=2, max_size=8)),
-    "cursor": (2, st.builds(steps.MoveCursor, client=_few, at=st.integers(0, 3))),
-    "hold": (2, st.builds(steps.Hold, client=_few, holds=st.booleans())),
-    "join": (1, st.builds(steps.Join, user=_few)),
-    "leave": (2, st.builds(steps.Leave, client=_few)),
-    "cut": (8, st.builds(steps.Cut, wire=_few, client_sees=_sights, server_sees=_sights)),
-    "block": (4, st.builds(steps.Block, client=_few, blocked=st.sampled_from([True, True, False]))),
+    "publish": (4, publishes),
+    "publish many": (8, st.lists(publishes, min_size=2, max_size=8)),
+    "cursor": (2, st.builds(steps.MoveCursor, client=few, at=st.integers(0, 3))),
+    "hold": (2, st.builds(steps.Hold, client=few, holds=st.booleans())),
+    "join": (1, st.builds(steps.Join, user=few)),
+    "leave": (2, st.builds(steps.Leave, client=few)),
+    "cut": (8, st.builds(steps.Cut, wire=few, client_sees=_sights, server_sees=_sights)),
+    "block": (4, st.builds(steps.Block, client=few, blocked=st.sampled_from([True, True, False]))),
     "crash": (3, st.builds(steps.Crash, stored=st.integers(0, 2), restarts=st.sampled_from([True, True, False]))),
     "restart": (3, st.builds(steps.Restart)),
     "store fails": (2, st.builds(steps.StoreFails, stored=st.integers(0, 2))),
     "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
-    "choke": (4, st.builds(steps.Choke, wire=_few, credit=st.integers(0, 2))),
-    "trickle": (2, st.builds(steps.Trickle, wire=_few)),
-    "too slow": (1, st.builds(steps.TooSlow, wire=_few)),
+    "choke": (4, st.builds(steps.Choke, wire=few, credit=st.integers(0, 2))),
+    "trickle": (2, st.builds(steps.Trickle, wire=few)),
+    "too slow": (1, st.builds(steps.TooSlow, wire=few)),
     "step clock": (1, st.builds(steps.StepClock, ms=st.sampled_from([1, 700, 5000, 60_000, -1, -5000, -60_000]))),
     "go away": (
         1,
         st.builds(steps.GoAway, retry_after_ms=st.sampled_from([0, 500, 3000]), spread_ms=st.sampled_from([0, 1000])),
     ),
+    **PLOTS,
 }
 
 
