@@ -108,7 +108,7 @@ def told_here() -> dict[str, str]:
     return digests()
 
 
-@pytest.mark.parametrize("hash_seed", ["0", "4711"])
+@pytest.mark.parametrize("hash_seed", ["0", pytest.param("4711", marks=pytest.mark.slow)])
 def test_same_seed_same_transcript_in_another_process(told_here: dict[str, str], hash_seed: str) -> None:
     assert json.loads(printed_by(SCRIPT, hash_seed=hash_seed)) == told_here
 

@@ -58,11 +58,13 @@ def mean_wait_s(processors: int, *, per_s: float, service_s: float, jobs: int, i
 # The queue.
 
 
+@pytest.mark.slow
 def test_the_mean_wait_of_one_processor() -> None:
     """M/D/1: rho * s / (2 (1 - rho))."""
     assert mean_wait_s(1, per_s=0.7, service_s=1.0, jobs=20_000, is_exponential=False) == pytest.approx(0.7 / 0.6, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_mean_wait_of_several_processors() -> None:
     """M/M/c by Erlang C: for c = 3 and rho = 0.5 the chance to wait is 9/38, and the mean wait that by c mu - lambda."""
     assert mean_wait_s(3, per_s=1.5, service_s=1.0, jobs=20_000, is_exponential=True) == pytest.approx(9 / 38 / 1.5, rel=0.1)
