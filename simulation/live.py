@@ -10,20 +10,15 @@
 
 So one trace comes from live sockets and one from virtual time, both in the same words, judged by the same checkers and read as
 the same frames. Whatever differs between them is what the model leaves out.
-
-The laboratory does not import the shells. It knows what a client's tap is told by its shape.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 import trio
 
-from reference.protocol.actions import Close, Open, RefreshToken, Send
 from reference.protocol.errors import ConfigError, LocalError
-from reference.protocol.events import Data
-from reference.protocol.frames import Frame
 from reference.protocol.observations import Observation
 from reference.protocol.records import StoredRun
 from reference.protocol.timers import NS_PER_S
@@ -33,49 +28,18 @@ from simulation.emulator import Emulator
 from simulation.facts import facts_of
 from simulation.faults import Fault
 from simulation.recording import (
-    record_actions,
-    record_answers,
-    record_frame,
-    record_loss,
     record_observations,
-    record_outcomes,
     record_stored,
     start_trace,
 )
 from simulation.scenario import Scenario, longest_wait_s
+from simulation.tapped import record_tapped
 from simulation.trace import ClientStarted, FaultHappened, FaultOver, Published, Trace
 from simulation.work import IDLE
 from simulation.world import Result, World
 
 MACHINE_S_MAX = 0.5
 """What a busy machine may add to a round trip, in seconds, before a bound counts as missed."""
-
-
-@runtime_checkable
-class _Queued(Protocol):
-    """The application has published."""
-
-    ticket: int
-    event_type: str
-    data: Data
-
-
-@runtime_checkable
-class _Received(Protocol):
-    """A frame has arrived."""
-
-    connection_id: int
-    frame: Frame
-
-
-@runtime_checkable
-class _Lost(Protocol):
-    """A connection has ended."""
-
-    connection_id: int
-    code: int | None
-    message: str
-    retry_after_ms: int | None
 
 
 class Recording:
@@ -113,7 +77,7 @@ class Recording:
 
         def tap(now: int, what: object) -> None:
             if not self._is_over:
-                self._tapped(client, what, self._since_origin(now))
+                record_tapped(self.trace, client, what, self._since_origin(now))
 
         return tap
 
@@ -149,22 +113,6 @@ class Recording:
         if self._origin is None:
             raise LocalError("nothing has begun: the recording's time begins with its first client")
         return now - self._origin
-
-    def _tapped(self, client: str, what: Any, at: int) -> None:
-        match what:
-            case Open() | Close() | Send():
-                record_actions(self.trace, client, [what], at)
-            case RefreshToken():
-                pass
-            case _Queued(ticket=ticket, event_type=event_type, data=data):
-                self.trace.add(Published(at=at, client=client, ticket=ticket, event_type=event_type, data=data))
-            case _Lost(connection_id=connection_id, code=code, message=message, retry_after_ms=retry_after_ms):
-                record_loss(self.trace, client, connection_id, at, code=code, message=message, retry_after_ms=retry_after_ms)
-            case _Received(connection_id=connection_id, frame=frame):
-                record_frame(self.trace, client, connection_id, frame, at)
-                record_answers(self.trace, client, frame, at)
-            case _:
-                record_outcomes(self.trace, client, [what], at)
 
 
 def replay(trace: Trace, scenario: Scenario) -> Result:

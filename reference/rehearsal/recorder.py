@@ -25,15 +25,8 @@ from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.rehearsal.plan import Parameters
 from reference.rehearsal.server_main import Listening
-from simulation.recording import (
-    record_actions,
-    record_answers,
-    record_frame,
-    record_loss,
-    record_outcomes,
-    record_stored,
-    start_trace,
-)
+from simulation.recording import record_outcomes, record_stored, start_trace
+from simulation.tapped import record_tapped
 from simulation.trace import (
     ClientStarted,
     CursorMoved,
@@ -184,24 +177,17 @@ class Recorder:
 
     def _tapped(self, name: str, what: object, at: int, pings: dict[tuple[int, int], int]) -> None:
         match what:
-            case Received(connection_id=connection_id, frame=frame):
-                record_frame(self.trace, name, connection_id, frame, at)
-                record_answers(self.trace, name, frame, at)
-                if isinstance(frame, frames.Pong) and (sent_at := pings.pop((connection_id, frame.nonce), None)) is not None:
+            case Received(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
+                if (sent_at := pings.pop((connection_id, nonce), None)) is not None:
                     self.round_trips_ms.append((at - sent_at) / NS_PER_MS)
-            case Lost(connection_id=connection_id, code=code, message=message, retry_after_ms=retry_after_ms):
-                record_loss(self.trace, name, connection_id, at, code=code, message=message, retry_after_ms=retry_after_ms)
             case StateChanged(state=state):
                 self.turns.append((name, self._states[name], state))
                 self._states[name] = state
-                record_outcomes(self.trace, name, [what], at)
             case PublishAccepted(sequence_number=number):
                 self.counts["accepted"] += 1
                 self._accepted = max(self._accepted, number)
-                record_outcomes(self.trace, name, [what], at)
             case PublishFailed():
                 self.counts["failed"] += 1
-                record_outcomes(self.trace, name, [what], at)
             case Send(connection_ids=(connection_id,), frame=frames.Ping(nonce=nonce)):
                 while len(pings) >= PINGS_REMEMBERED_MAX:
                     del pings[next(iter(pings))]
@@ -210,7 +196,5 @@ class Recorder:
                 self._accepted = snapshot.sequence_number  # numbers of a history that is gone say nothing about the head
             case SnapshotReceived(epoch=epoch) if self.trace.epoch_of(name) is None:
                 self.trace.enter_epoch(name, epoch)  # answers may come before the application has read its snapshot
-            case Open() | Send() | Close():
-                record_actions(self.trace, name, [what], at)
-            case _:
-                pass
+        if isinstance(what, Received | Lost | StateChanged | PublishAccepted | PublishFailed | Open | Send | Close):
+            record_tapped(self.trace, name, what, at)
