@@ -63,7 +63,6 @@ class Inbox:
                 self.last = number
                 deliver.append(event)
                 if self._held:
-                    self._held.pop(number, None)  # a position that was moved may stand right before what is held
                     self._release(self._held, deliver)
             elif number <= self.last or (self._held and number in self._held):
                 duplicates += 1

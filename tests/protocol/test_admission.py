@@ -77,6 +77,16 @@ def test_a_welcome_says_where_the_reader_stands() -> None:
     assert run.lag_of(1) == 2
 
 
+def test_a_driver_may_tell_more_limits_than_the_config_has() -> None:
+    limits = frames.Limits(2000, 9, 7.5, connections_max=3)
+    run = Run(stored_run(), config=ServerConfig(), now=0, limits=limits)
+    run.connection_opened(1, Transport.WEBSOCKET, Identity("ann"), "session-1", 0)
+    run.receive_frame(1, frames.Hello(protocol=1, client_id="client-1"), 0)
+    welcome = sent(run.take_actions(), 1)[0]
+    assert isinstance(welcome, frames.Welcome)
+    assert welcome.limits == limits
+
+
 def test_a_position_in_another_history_is_answered_with_a_reset() -> None:
     run = run_of("ann")
     run.connection_opened(2, Transport.WEBSOCKET, Identity("bob"), "session-2", 0)

@@ -247,6 +247,26 @@ def test_what_is_not_allowed_now_is_named_in_the_close() -> None:
     assert client.session.take_actions() == [Close((1,), CloseCode.BAD_FRAME, "Welcome while live")]
 
 
+def test_pings_are_numbered_and_tell_the_round_trip_before() -> None:
+    client = client_in(ClientState.PROVING, ping_interval_s=10, ping_timeout_s=5)
+    session = client.session
+    session.receive_frame(1, frames.Pong(0, server_time=0), seconds(0.25))
+    pings = []
+    for second in (10, 20, 30):
+        session.handle_timeout(seconds(second))
+        pings += [frame for frame in sent(session.take_actions(), 1) if isinstance(frame, frames.Ping)]
+        session.receive_frame(1, frames.Pong(pings[-1].nonce, server_time=0), seconds(second) + seconds(0.001) * len(pings))
+    assert [(ping.nonce, ping.round_trip_ms) for ping in pings] == [(1, 250.0), (2, 1.0), (3, 2.0)]
+
+
+def test_so_many_pings_are_remembered() -> None:
+    client = client_in(ClientState.LIVE, ping_interval_s=1, ping_timeout_s=100)
+    for second in range(1, 11):
+        client.session.handle_timeout(seconds(second))
+    held = {each.what: each.length for each in client.session.statistics().held}
+    assert held["remembered pings"] == 8
+
+
 def test_a_pong_to_no_ping_of_this_connection_proves_nothing() -> None:
     client = client_in(ClientState.PROVING)
     client.session.receive_frame(1, frames.Pong(7, server_time=0), 0)

@@ -181,6 +181,7 @@ def test_no_pings_finds_a_half_open_connection() -> None:
         (EveryInterval(10, 4), 10_000, [5, 10, 15, 20, 25, 30]),
         (EveryInterval(60, 4), 20_000, [10, 20, 30]),
         (AfterSilence(25, 4, 60), 20_000, [10, 20, 30]),
+        (AfterSilence(5, 4, 60), 20_000, [5, 10, 15, 20, 25, 30]),
         (NoPings(100), 30_000, [15, 30]),
         (NoPings(100), None, []),
         (EveryInterval(10, 4), 1, list(range(1, 31))),
@@ -190,6 +191,12 @@ def test_a_client_does_not_fall_silent_for_longer_than_its_server_allows(
     policy: HeartbeatPolicy, silence_ms: int | None, pings: list[float]
 ) -> None:
     assert Life(policy, silence_ms=silence_ms).pass_until(30).pings == pings
+
+
+def test_pings_that_the_server_wants_find_a_dead_connection_too() -> None:
+    life = Life(EveryInterval(60, 4), answers=False, silence_ms=20_000).pass_until(60)
+    assert life.left is not None
+    assert life.left[0] == 14
 
 
 def test_an_answered_first_ping_makes_the_connection_useful_under_every_policy() -> None:

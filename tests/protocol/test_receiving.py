@@ -126,6 +126,24 @@ def test_what_is_still_missing_after_some_events_is_waited_for_anew() -> None:
     assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
 
 
+def test_a_heartbeat_that_comes_again_gives_a_missing_event_no_more_time() -> None:
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    for second in (0, 1.9):
+        client.session.receive_frame(1, frames.Heartbeat(1), seconds(second))
+    client.session.handle_timeout(seconds(2))
+    assert closes(client.session.take_actions()) == [(1, CloseCode.GOING_AWAY)]
+
+
+def test_a_session_that_resumed_acknowledges_and_is_told_who_is_here() -> None:
+    client = behind_three()
+    frame = welcome(outcome="resumed", head=4, cursor_positions={"ann": {"x": 1}}, server_time=8)
+    client.session.receive_frame(2, frame, client.now)
+    assert outcomes(client) == [Event("CURSOR_MOVE", "ann", 8, None, {"x": 1}, False)]
+    client.session.receive_frame(2, frames.Events((chat(4),)), client.now)
+    client.session.handle_timeout(client.now + seconds(1))
+    assert frames.Ack(4) in sent(client.session.take_actions(), 2)
+
+
 def test_a_snapshot_that_came_while_nothing_was_taken_is_asked_for_again() -> None:
     client = client_in(ClientState.PROVING, snapshot_is_due=True)
     client.session.hold_events(0)

@@ -6,6 +6,8 @@ from reference.protocol import frames
 from reference.protocol.actions import Deliver, Retire
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
+from reference.protocol.limits import Limit
+from reference.protocol.observations import LimitReached
 from reference.protocol.run import Run
 
 from .machines import closes, go_live, seconds, sent, stored_run
@@ -68,6 +70,28 @@ def test_only_of_silence_it_is_judged_again() -> None:
     run.handle_refused(1, batch, 0)
     run.handle_timeout(seconds(60))
     assert closes(run.take_actions()) == [(1, CloseCode.TOO_SLOW)]
+
+
+def test_the_first_changes_after_a_run_was_loaded_are_told_at_once() -> None:
+    run = run_of("ann", presence_interval_s=0.25, cursor_interval_s=0.1)
+    go_live(run, 2, "client-2", "bob", seconds(0.3))
+    assert sent(run.take_actions(), 1) == [frames.Presence(joined=("bob",), server_time=300)]
+    quick = run_of("ann", "bob", cursor_interval_s=0.1)
+    quick.receive_frame(2, frames.Cursor({"x": 1}), seconds(0.01))
+    assert frames.Cursors(moved={"bob": {"x": 1}}, server_time=10) in sent(quick.take_actions(), 1)
+
+
+def test_frames_are_counted_by_the_second() -> None:
+    run = run_of("ann", publishes_per_s=1, publish_burst=1, frames_per_s=2, frame_burst=3)  # its hello was the first
+    for second in range(1, 9):
+        for nonce in (1, 2):
+            run.receive_frame(1, frames.Ping(nonce), seconds(second))
+    assert closes(run.take_actions()) == []
+    run.take_observations()
+    for nonce in range(2):
+        run.receive_frame(1, frames.Ping(nonce), seconds(8))
+    assert closes(run.take_actions()) == [(1, CloseCode.RATE)]
+    assert LimitReached(Limit.FRAME_RATE) in run.take_observations()
 
 
 def test_presence_is_told_at_once_and_then_gathered() -> None:

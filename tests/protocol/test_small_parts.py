@@ -225,6 +225,29 @@ def test_a_critical_event_says_what_it_changes(event_type: str, key: str) -> Non
             DEFAULT_REGISTRY.check_publish(event_type, {key: wrong})
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"t": "a\0"}, "text contains the character NUL, which no database keeps; remove it"),
+        ({"a\0": 1}, "text contains the character NUL, which no database keeps; remove it"),
+        ({"t": "\ud800"}, "text contains half of a surrogate pair, which is not Unicode; remove it"),
+        ({"n": 2**63}, "the integer 9223372036854775808 does not fit into 64 bits; send it as a string"),
+        ({"n": -(2**63) - 1}, "the integer -9223372036854775809 does not fit into 64 bits; send it as a string"),
+        ({"n": float("inf")}, "inf is not a JSON number; leave it out or send it as a string"),
+        ({1: 2}, "the key 1 is not a string, which JSON requires"),
+        ({"x": {1}}, "a set is not JSON: use strings, numbers, booleans, null, lists and objects"),
+    ],
+)
+def test_data_that_would_not_come_back_as_it_was_is_refused_with_what_to_do(data: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        DEFAULT_REGISTRY.check_publish("CHAT", data)
+    assert str(refused.value) == says
+
+
+def test_the_largest_integers_are_taken() -> None:
+    assert DEFAULT_REGISTRY.check_publish("CHAT", {"n": [2**63 - 1, -(2**63)]}) is EventClass.SEQUENCED
+
+
 # Bytes.
 
 
