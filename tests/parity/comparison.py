@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from .transcript import Line, Transcript, lines_of
+from .transcript import Line, Transcript
 
 TIME_NS_MAX = 1
 """How far the times of one line may lie apart, in ns.
@@ -32,7 +32,7 @@ class Difference:
 
 def differences(left: Transcript, right: Transcript) -> list[Difference]:
     """The first difference of each place, in the order of their times; empty if both tell the same."""
-    ours, theirs = lines_of(left.entries), lines_of(right.entries)
+    ours, theirs = left.lines, right.lines
     found: list[tuple[int, Difference]] = []
     for place in sorted({*ours, *theirs}):
         one, other = ours.get(place, []), theirs.get(place, [])
@@ -55,7 +55,7 @@ def assert_same(left: Transcript, right: Transcript) -> None:
 
 def largest_time_difference(left: Transcript, right: Transcript) -> int:
     """Over all lines of two transcripts that are the same otherwise, in ns."""
-    ours, theirs = lines_of(left.entries), lines_of(right.entries)
+    ours, theirs = left.lines, right.lines
     return max(abs(a.at - b.at) for place in ours for a, b in zip(ours[place], theirs[place], strict=True))
 
 

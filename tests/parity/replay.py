@@ -9,10 +9,10 @@ from .comparison import differences
 from .play import SCHEDULES_MAX, play_in_all
 
 
-def report(scenario: Scenario) -> list[str]:
+def report(scenario: Scenario, *, schedules_max: int = SCHEDULES_MAX) -> list[str]:
     """The first difference of each pair of worlds that differ."""
     found = []
-    for left, right in play_in_all(scenario, schedules_max=SCHEDULES_MAX).pairs():
+    for left, right in play_in_all(scenario, schedules_max=schedules_max).pairs():
         parted = differences(left, right)
         if parted:
             found.append(f"{left.world} and {right.world} differ in {len(parted)} places, first here:\n\n{parted[0]}")

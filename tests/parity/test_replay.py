@@ -30,7 +30,8 @@ def test_a_difference_is_shown_with_the_command_that_replays_it() -> None:
     left = load_scenario(Path(command[1]))
     assert left == scenario
     with applied(BUG):
-        assert [text.split(" differ")[0] for text in report(left)] == ["SimPy and trio", "bare machines and trio"]
+        found = report(left, schedules_max=1)
+    assert [text.split(" differ")[0] for text in found] == ["SimPy and trio", "bare machines and trio"]
     assert report(left) == []
 
 

@@ -17,6 +17,7 @@ compared, exactly. What is left out of it, and why, is here and nowhere else:
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -77,6 +78,11 @@ class Transcript:
     def records(self) -> list[Record]:
         """The trace in it."""
         return [entry for entry in self.entries if not isinstance(entry, FrameSeen)]
+
+    @cached_property
+    def lines(self) -> "dict[str, list[Line]]":
+        """The lines of each place, in order; worked out once, when all is told."""
+        return lines_of(self.entries)
 
     @property
     def frames_seen(self) -> list[FrameSeen]:
