@@ -42,6 +42,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     heartbeat: Heartbeat | None = None
     server: ServerConfig = ServerConfig()
     fan_out_ms: int = 0
+    kept_later: int | None = None
+    """How many events the server keeps from its first restart on, if its operator changes that."""
     chance: tuple[float, ...] = (0.0,)
     token_in_hello: bool = False
     token_life_s: float | None = None
@@ -51,6 +53,19 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def wait_max_s(self) -> float:
         """The longest wait that the reconnect policy ever comes to."""
         return _longest_wait_s(self.policy)
+
+    @property
+    def server_later(self) -> ServerConfig:
+        """The server's settings after its first restart."""
+        if self.kept_later is None:
+            return self.server
+        most, server = self.kept_later, self.server
+        return msgspec.structs.replace(
+            server,
+            events_kept_max=most,
+            snapshot_interval_events=min(most, server.snapshot_interval_events),
+            appends_pending_max=min(most, server.appends_pending_max),
+        )
 
     @property
     def gives_up(self) -> bool:

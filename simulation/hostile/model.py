@@ -81,7 +81,8 @@ class StoreModel:
         if append.snapshot is not None:
             assert append.snapshot == self.now.snapshot(append.snapshot.sequence_number), "a snapshot is the fold so far"
             self.snapshot = append.snapshot
-        self.oldest = max(self.oldest, min(append.oldest, self.snapshot.sequence_number + 1))
+        assert append.oldest <= self.snapshot.sequence_number + 1, "what is trimmed is in a snapshot"
+        self.oldest = max(self.oldest, append.oldest)
 
     def load(self) -> StoredRun:
         clients: dict[str, tuple[str, list[tuple[int, int]]]] = {}

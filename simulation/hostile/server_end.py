@@ -31,6 +31,7 @@ class ServerEnd:
         self._ground = ground
         self._ends: dict[int, Wire | Request] = {}
         self._last_end = 0
+        self._starts = 0
         self.restart()
 
     # Life and death.
@@ -39,7 +40,9 @@ class ServerEnd:
         """The server is started, with what its store holds."""
         assert self.run is None
         ground = self._ground
-        self.run = Run(ground.store.load(), config=ground.setup.server, now=ground.server_now, registry=SERVER_KNOWS)
+        config = ground.setup.server if self._starts == 0 else ground.setup.server_later
+        self._starts += 1
+        self.run = Run(ground.store.load(), config=config, now=ground.server_now, registry=SERVER_KNOWS)
         ground.journal.server_restarted()
         ground.note("server", f"starts with {ground.store.now.epoch}, head {ground.store.now.head}")
         self.pump()

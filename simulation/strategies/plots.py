@@ -135,46 +135,49 @@ lost_while_polling = st.builds(
     after=st.lists(publishes, max_size=3),
 )
 lost_behind_a_probe = st.builds(
-    lambda client, before, kept, ms: [
-        steps.Block(client, True),
-        steps.Calm(3000),
-        *_probed(client),
+    lambda user, before, kept: [
+        steps.Join(user),
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Calm(5),
+        *_probed(NEWEST),
         *before,
-        steps.Up(0, 4),
-        steps.Up(1, 4),
-        steps.Store(3),
+        steps.Calm(5),
         steps.LoseHistory(kept),
-        steps.Calm(ms),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.Http(NEWEST, "answer"),
         *_released(NEWEST),
     ],
-    client=few,
+    user=few,
     before=st.lists(publishes, min_size=1, max_size=6),
     kept=_kept,
-    ms=st.sampled_from([600, 900, 2500]),
 )
 """The welcome of a lost history arrives when polling has been told of the new one."""
 lost_before_a_poll_is_answered = st.builds(
-    lambda client, before, missed, kept: [
+    lambda user, before, kept: [
         *before,
-        steps.Calm(20),
-        steps.Block(client, True),
-        *missed,
+        steps.Join(user),
+        steps.Block(NEWEST, True),
         steps.CalmUntil("request", _PROBE_MS),
         steps.Http(NEWEST, "arrive"),
         steps.StallHttp(NEWEST, True),
         steps.LoseHistory(kept),
-        steps.Block(client, False),
+        steps.Block(NEWEST, False),
         steps.CalmUntil("opening", _PROBE_MS),
-        steps.Calm(20),
-        steps.StallHttp(NEWEST, False),
+        steps.Answer(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.Down(NEWEST, 2),
+        steps.Http(NEWEST, "answer"),
         steps.Calm(20),
     ],
-    client=few,
+    user=few,
     before=st.lists(publishes, min_size=1, max_size=3),
-    missed=st.lists(publishes, max_size=3),
     kept=_kept,
 )
-"""The answer to a poll, of a lost history, arrives when a probe has been told of the new one."""
+"""The answer to the first poll of a client, of a lost history, arrives when a probe has been told of the new one."""
 overtaken_snapshot = st.builds(
     lambda client, ms: [
         steps.Block(client, True),
@@ -196,6 +199,13 @@ stopped_while_gathering = st.builds(
     then=publishes,
     ms=st.sampled_from([0, 500]),
 )
+late_joiner = st.builds(
+    lambda before, stored, user: [*before, steps.Calm(20), steps.Crash(stored, True), steps.Join(user), steps.Calm(20)],
+    before=st.lists(publishes, min_size=4, max_size=8),
+    stored=st.integers(0, 2),
+    user=few,
+)
+"""Someone comes to a server that was just started, perhaps with another limit."""
 
 PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     # How often, among all that may happen, and what.
@@ -212,5 +222,6 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost behind a probe": (2, lost_behind_a_probe),
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
+    "late joiner": (2, late_joiner),
     "stopped while gathering": (2, stopped_while_gathering),
 }

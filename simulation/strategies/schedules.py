@@ -27,6 +27,7 @@ def setups(draw: st.DrawFn) -> Setup:
         heartbeat=heartbeat,
         server=server,
         fan_out_ms=draw(st.sampled_from([0, 1, 30, 5000])),
+        kept_later=draw(st.sampled_from([None, None, None, 1, 3])),
         chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
         token_in_hello=draw(st.booleans()),
         token_life_s=draw(st.sampled_from([None, None, None, 2.0, 10.0])),

@@ -4,8 +4,8 @@
     python -m tests.properties.bite --into FILE         and into FILE, between its marks
     python -m tests.properties.bite outbox              only bugs whose name or place has the word
 
-Over the hostile link the kept cases come first. Then examples are drawn as the tests draw them, the same in every run, up to the
-first that shows the bug; that one is shrunk for as long as `SHRINK_S`.
+Examples are drawn as the tests draw them, the same in every run, up to the first that shows the bug; that one is shrunk for as
+long as `SHRINK_S`. No kept case takes part: a bug has to be found, not to be known. A test that draws nothing is one example.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from simulation.hostile.settling import play
 from simulation.scenario import Scenario
 from simulation.strategies import schedules, setups
 from tests.fuzz import test_front_door
+from tests.infra import test_files
 from tests.parity import test_drawn
 from tests.properties import shells, test_g13_tail, test_guarantees, test_shells, test_small_machines
 from tests.properties.bugs import BUGS, Bug, applied
@@ -33,7 +34,6 @@ from tests.protocol import test_fan_out, test_inbox, test_outbox, test_presence,
 
 EXAMPLES_MAX = 500
 SHRINK_S = 3.0
-CASES = Path(__file__).parent / "cases"
 BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
 _NAMES = {name.split("_")[1].upper(): name for name in dir(test_guarantees) if name.startswith("test_g")}
 
@@ -97,6 +97,12 @@ def _nets() -> dict[str, Net]:
         "trio": ("test_g.._on_trio", {"scenario": shells.scenarios_for_shells()}, shells.judge_everything),
         "slow reader": _net(test_shells.test_g1_order_for_a_slow_reader),
         "bad disk": _net(test_shells.test_g3_once_on_a_bad_disk),
+        "deaf reader": _net(test_shells.test_g7_bounds_a_reader_that_never_reads_is_cut),
+        "busy reader": _net(test_shells.test_g1_order_behind_answers_that_nobody_takes),
+        "half closed": _net(test_shells.test_g6_recovery_from_a_connection_that_is_half_closed),
+        "never": _net(test_shells.test_g10_manners_a_code_that_says_never_reaches_the_session),
+        "place": _net(small.test_g2_no_silence_wherever_a_reader_stands),
+        "alerts": ("test_alerts_are_over_metrics_that_there_are", {}, test_files.test_alerts_are_over_metrics_that_there_are),
         "cancelled": _net(test_shells.test_g9_a_client_that_is_cancelled_anywhere_leaves_nothing_behind),
         "wire": _net(test_front_door.test_the_user_is_the_tokens_whatever_the_headers_say),
     }
@@ -136,7 +142,7 @@ def hunt(bug: Bug, *, examples_max: int = EXAMPLES_MAX, shrink_s: float = SHRINK
         print_blob=False,
     )
     with applied(bug), contextlib.suppress(AssertionError, Flaky, BaseExceptionGroup):
-        search(given(**strategies)(example))()
+        search(given(**strategies)(example))() if strategies else example()
     return catch
 
 

@@ -1,41 +1,8 @@
-"""A catalogue of bugs, each one line of the product changed, and the property that must find it.
+"""A catalogue of bugs, each one line of the product changed, and the net in which it must be caught (`planting`, `bite`)."""
 
-`applied(bug)` puts one into the running process: the changed source is compiled, and the code of each function that differs is given
-to the function that everybody already holds. So nothing is reloaded, and nothing stays behind.
+from .planting import Bug, applied, fits
 
-`design`: the fault stands in the last section of the protocol's design, the faults of the system before this one.
-"""
-
-import importlib
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Bug:
-    """`where` is a module below `reference`; `old` stands in it once, and is replaced by `new`. `net` names the search."""
-
-    name: str
-    where: str
-    old: str
-    new: str
-    net: str = "link"
-    design: bool = False
-
-    @property
-    def path(self) -> Path:
-        return ROOT / "reference" / f"{self.where.replace('.', '/')}.py"
-
-    @property
-    def line(self) -> str:
-        """The change in one line."""
-        return f"{self.old.splitlines()[0].strip()} => {self.new.splitlines()[0].strip()}"
-
+__all__ = ["BUGS", "Bug", "applied", "fits"]
 
 BUGS: tuple[Bug, ...] = (
     # The outbox.
@@ -273,6 +240,120 @@ BUGS: tuple[Bug, ...] = (
     Bug("frames are dated a millisecond late", "client.pump", "self.feed(self.session.receive_frame, connection_id, frame, now)", "self.feed(self.session.receive_frame, connection_id, frame, now + 1_000_000)", net="parity"),
     Bug("polls do not say where they are", "client.polling", 'del parameters["type"]', 'del parameters["type"]; parameters.pop("afterSequence", None); parameters.pop("epoch", None)', net="fallback"),
     Bug("the application is given the newest first", "client.mailbox", "popitem(last=False)", "popitem(last=True)", net="slow reader"),
+    # Two histories.
+    Bug(
+        "an answer is told for the history of the position",
+        "protocol.client_session",
+        "epoch=self._receiving.stream_epoch",
+        "epoch=self._receiving.inbox.epoch",
+    ),
+    Bug(
+        "an answer over HTTP is told for the history of the position",
+        "protocol.client_session",
+        "self._sending.receive(result, now, epoch=epoch)",
+        "self._sending.receive(result, now, epoch=self._receiving.inbox.epoch)",
+    ),
+    Bug(
+        "the answer to a poll of a former history counts",
+        "protocol.receiving",
+        "if self.inbox.epoch not in (asked_in, answer.epoch):",
+        "if False:",
+    ),
+    Bug(
+        "a WebSocket of a former history counts",
+        "protocol.receiving",
+        "if self.inbox.epoch not in self._stream_epochs:",
+        "if False:",
+    ),
+    Bug(
+        "numbers of a lost history are acknowledged",
+        "protocol.receiving",
+        "return self._stream_epochs == (self.inbox.epoch,)",
+        "return True",
+    ),
+    Bug(
+        "a snapshot from behind the position is taken",
+        "protocol.receiving",
+        "if same_epoch and not was_ahead and frame.sequence_number <= self.inbox.last:",
+        "if False:",
+    ),
+    Bug("a position ahead of the head is resumed", "protocol.event_log", "if after > self.head:", "if False:", net="place"),
+    # The window, the waits and the batches.
+    Bug("a position that is no longer kept is resumed", "protocol.event_log", "if not self.holds(after):", "if False:"),
+    Bug(
+        "the log is trimmed past its newest snapshot",
+        "protocol.event_log",
+        "min(self.head - self._kept_max, self.snapshot.sequence_number)",
+        "self.head - self._kept_max",
+    ),
+    Bug(
+        "a reader that fell out of the log is not told",
+        "protocol.run",
+        "for connection_id in self._fan_out.fallen_out():",
+        "for connection_id in ():",
+    ),
+    Bug(
+        "a reader that takes nothing is kept",
+        "protocol.readers",
+        "if (RunTimer.STALLED, connection_id) not in self._desk.timers and",
+        "if False and",
+    ),
+    Bug("two batches are with the store at once", "protocol.appending", "if self._under_way is None and", "if"),
+    Bug("a server that stops gathers on", "protocol.appending", "self._desk.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
+    # The shells, and what lies between a machine and a socket.
+    Bug(
+        "the session is not told the close code",
+        "client.websocket",
+        "self._reports.lost(self._id, self._end.code,",
+        "self._reports.lost(self._id, None,",
+        net="never",
+    ),
+    Bug(
+        "the session is not told that its connection is lost",
+        "client.pump",
+        "self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)",
+        "pass",
+        net="half closed",
+    ),
+    Bug("the run is not told that a connection is lost", "server.connection", "live.lost(number, peer_code)", "pass", net="half closed"),
+    Bug(
+        "a socket that takes nothing counts as moving",
+        "server.peers",
+        "if self._websocket.statistics().bytes_out > bytes_out:",
+        "if True:",
+        net="deaf reader",
+    ),
+    Bug(
+        "a replay is dropped between the run and the socket",
+        "server.live_run",
+        "if data is not None:\n                peer.push(data)",
+        "pass",
+        net="slow reader",
+    ),
+    Bug(
+        "a reader whose socket is full counts as served",
+        "server.live_run",
+        "if peer.is_draining or not peer.push(data):",
+        "if not (peer.is_draining or peer.push(data) or True):",
+        net="busy reader",
+    ),
+    Bug(
+        "the run is not told that a socket refused a batch",
+        "server.live_run",
+        "self.run.handle_refused(number, batch, now)",
+        "pass",
+        net="busy reader",
+    ),
+    # The operator's side.
+    Bug(
+        "an alert on a series that does not exist",
+        "infra.websocket-alerts",
+        "orchestrator_websocket_fallback_http_total",
+        "orchestrator_websocket_fallbacks_total",
+        net="alerts",
+        design=True,
+        suffix="yml",
+    ),
     # The shell of the server.
     Bug("live events overtake a replay", "protocol.fan_out", "self._lagging[connection_id] = Lagging(after, seen)\n\n    def remove", "self._current[connection_id] = None\n\n    def remove", design=True),
     Bug("a commit that failed counts as stored", "server.live_run", "elif error is None:", "elif True:", net="bad disk"),
@@ -285,61 +366,3 @@ BUGS: tuple[Bug, ...] = (
         design=True,
     ),
 )
-
-
-@contextmanager
-def applied(bug: Bug) -> Iterator[None]:
-    """The bug is in the running process for the length of the block. Raises LookupError if its line is no longer there."""
-    module = importlib.import_module(f"reference.{bug.where}")
-    replaced = _compiled(module, bug)
-    kept = [(function, function.__code__) for function, _ in replaced]
-    try:
-        for function, code in replaced:
-            function.__code__ = code
-        yield
-    finally:
-        for function, code in kept:
-            function.__code__ = code
-
-
-def fits(bug: Bug) -> bool:
-    """Whether its line stands in the source exactly once."""
-    return bug.path.read_text(encoding="utf-8").count(bug.old) == 1
-
-
-def _compiled(module: types.ModuleType, bug: Bug) -> list[tuple[types.FunctionType, types.CodeType]]:
-    source = bug.path.read_text(encoding="utf-8")
-    if source.count(bug.old) != 1:
-        raise LookupError(f"{bug.name}: {bug.old!r} stands {source.count(bug.old)} times in {bug.where}; adapt the catalogue")
-    before = dict(_codes(compile(source, str(bug.path), "exec")))
-    after = dict(_codes(compile(source.replace(bug.old, bug.new), str(bug.path), "exec")))
-    functions = dict(_functions(module))
-    changed = [name for name in before if name in after and _text(before[name]) != _text(after[name])]
-    found = [(functions[name], after[name]) for name in changed if name in functions]
-    if not found:
-        raise LookupError(f"{bug.name}: the change is in no function of {bug.where}")
-    return found
-
-
-def _codes(code: types.CodeType) -> Iterator[tuple[str, types.CodeType]]:
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield constant.co_qualname, constant
-            yield from _codes(constant)
-
-
-def _text(code: types.CodeType) -> tuple[object, ...]:
-    inner = tuple(_text(constant) if isinstance(constant, types.CodeType) else repr(constant) for constant in code.co_consts)
-    return (code.co_code, code.co_names, code.co_varnames, inner)
-
-
-def _functions(module: types.ModuleType) -> Iterator[tuple[str, types.FunctionType]]:
-    """Every function of a module and of its classes, by its qualified name."""
-    for value in list(vars(module).values()):
-        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-            yield value.__qualname__, value
-        elif isinstance(value, type) and value.__module__ == module.__name__:
-            for member in list(vars(value).values()):
-                for function in (member, getattr(member, "fget", None), getattr(member, "__func__", None)):
-                    if isinstance(function, types.FunctionType):
-                        yield function.__qualname__, function

@@ -13,17 +13,21 @@ from reference.client import Received, connect
 from reference.protocol import frames
 from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
+from reference.protocol.outcomes import SessionEnded
 from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore, StoreError, StoreUnavailable
+from tests.server.visitors import visitor_on
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
 CONFIG = ClientConfig(start="oldest", ping_interval_s=2.0, ping_timeout_s=2.0, connect_timeout_s=3.0, retry_limit=1000)
 POLICY = FullJitter(cap_s=2.0)
 PAYLOAD = "x" * 500
+SLOW_READER_TIMEOUT_S = 20
 
 
 class Halves:
@@ -88,7 +92,9 @@ def in_virtual_time(play) -> None:  # type: ignore[no-untyped-def] - an async fu
 
 
 def serve(store: BadDisk):  # type: ignore[no-untyped-def] - whatever open_server gives
-    protocol = ServerConfig(heartbeat_interval_s=3.0, silence_max_s=8.0, batch_events_max=7)
+    protocol = ServerConfig(
+        heartbeat_interval_s=3.0, silence_max_s=8.0, batch_events_max=7, slow_reader_timeout_s=SLOW_READER_TIMEOUT_S
+    )
     return open_server(ServerSettings(protocol=protocol), store=store, origin_ns=10**18, listening=False)
 
 
@@ -135,6 +141,13 @@ async def read(client, reader: Reader, pauses: Sequence[float] = ()) -> None:  #
                 await trio.sleep(waits.pop())
 
 
+async def stay(joining, task_status) -> None:  # type: ignore[no-untyped-def]
+    """A client for the rest of the test."""
+    async with joining as client:
+        task_status.started(client)
+        await trio.sleep_forever()
+
+
 async def until(reader: Reader, count: int) -> None:
     with trio.fail_after(300):
         while len(reader.events) < count:
@@ -169,7 +182,12 @@ def test_g1_order_for_a_slow_reader(pauses: list[float], capacity_bytes: int, bu
                     ada.publish_soon("CHAT", {"text": PAYLOAD})
                 await trio.sleep(1.0)
                 assert len(quick.events) == ada.position[1], "the quick one waits for nobody"
-            for reader in (quick, slow):
+            late = Reader()
+            cyd = await nursery.start(stay, join(server, "cyd"))
+            nursery.start_soon(read, cyd, late)
+            with trio.fail_after(1):  # sooner than it would notice that something is missing
+                await until(late, sum(bursts))
+            for reader in (quick, slow, late):
                 await until(reader, sum(bursts))
                 assert reader.numbers == list(range(1, sum(bursts) + 1))
             assert not tap.gaps, tap.gaps[0]
@@ -274,11 +292,100 @@ def test_g6_recovery_from_a_connection_that_is_half_closed(after_frames: int, fi
                     await streams[0].send_eof()
                 else:
                     streams[0].abort()
+                await trio.sleep(0.1)
+                assert server.statistics().websockets == 0, "the server learns of an end when it comes, and not by silence"
                 ticket = ada.publish_soon("CHAT", {"n": after_frames})
-                with trio.fail_after(60):
+                with trio.fail_after(3):  # before the client would learn by silence that its line is dead
                     await ticket.accepted()
                 await until(reader, after_frames + 1)
                 assert reader.numbers == list(range(1, after_frames + 2))
                 nursery.cancel_scope.cancel()
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(
+    pings=st.integers(0, 60),
+    bursts=st.lists(st.integers(1, 20), min_size=1, max_size=3),
+    capacity_bytes=st.sampled_from([1024, 4000]),
+)
+def test_g1_order_behind_answers_that_nobody_takes(pings: int, bursts: list[int], capacity_bytes: int) -> None:
+    """A socket that answers have filled is given no event that it does not take, and each in the end."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        async with (
+            serve(store) as server,
+            join(server, "ada") as ada,
+            visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as busy,
+        ):
+            await busy.hello("busy")
+            published = 0
+            for burst in bursts:
+                for nonce in range(pings):
+                    await busy.say("ping", nonce=nonce)
+                await trio.sleep(0.1)
+                for _ in range(burst):
+                    await ada.publish("CHAT", {"text": PAYLOAD})
+                published += burst
+                with trio.fail_after(10):
+                    await busy.events(published)
+                assert busy.numbers_heard() == list(range(1, published + 1))
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(burst=st.integers(20, 60), capacity_bytes=st.sampled_from([1500, 4000]))
+def test_g7_bounds_a_reader_that_never_reads_is_cut(burst: int, capacity_bytes: int) -> None:
+    """Whoever takes nothing of what waits for it is left after the limit, though it goes on to ping."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        async with (
+            serve(store) as server,
+            join(server, "ada") as ada,
+            visitor_on(server.connect(capacity_bytes=capacity_bytes), RUN_ID) as deaf,
+        ):
+            await deaf.hello("deaf")
+            for _ in range(burst):
+                await ada.publish("CHAT", {"text": PAYLOAD})
+            assert server.statistics().websockets == 2
+            for nonce in range(SLOW_READER_TIMEOUT_S):
+                await deaf.say("ping", nonce=nonce)
+                await trio.sleep(1.0)
+            await trio.sleep(1.0)
+            assert server.statistics().websockets == 1, "the other one is left"
+
+    in_virtual_time(play)
+
+
+@FEW
+@given(whose=st.sampled_from(["ada", "ben"]), publishes=st.integers(0, 3))
+def test_g10_manners_a_code_that_says_never_reaches_the_session(whose: str, publishes: int) -> None:
+    """Someone else brings a client id that is taken: the session ends with the server's code, after one attempt."""
+
+    async def play() -> None:
+        store = BadDisk()
+        await store.create_run(RUN_ID, "E1")
+        async with serve(store) as server, join(server, whose) as owner:
+            await trio.sleep(1.0)
+            for _ in range(publishes):
+                await owner.publish("CHAT", {})
+            streams = []
+
+            async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+                streams.append(server.connect())
+                return streams[-1]
+
+            options = {"config": CONFIG, "policy": POLICY, "draws": Halves(), "open_stream": open_stream}
+            with trio.fail_after(300):
+                async with connect("http://server", RUN_ID, token="dev:eve", client_id=whose, **options) as eve:
+                    ended = [outcome async for outcome in eve]
+            assert [(type(outcome), outcome.code) for outcome in ended] == [(SessionEnded, CloseCode.FORBIDDEN)]
+            assert len(streams) == 1
 
     in_virtual_time(play)

@@ -13,8 +13,9 @@ from reference.protocol import codec, frames
 from reference.protocol.backoff import AskedWait, FullJitter, Reconnector
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.event_log import EventLog, Place
 from reference.protocol.health import HealthRecord, Status
-from reference.protocol.records import Append, LogEntry, StoredRun
+from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.store import MemoryStore
 from simulation.hostile import steps
@@ -162,3 +163,28 @@ def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: i
     world.calm(20.0)
     assert len(world.hosts[0].view.accepted) == publishes
     assert world.journal.broken == []
+
+
+@given(
+    history=histories(events_max=12),
+    snapshot_at=st.integers(0, 12),
+    kept_max=st.integers(1, 12),
+    after=st.integers(0, 14),
+    epoch=st.sampled_from(["E1", "E2"]),
+)
+def test_g2_no_silence_wherever_a_reader_stands(history: list, snapshot_at: int, kept_max: int, after: int, epoch: str) -> None:
+    """Whatever position it brings: what it is given begins right there, or with a snapshot and the reason for one."""
+    snapshot_at = min(snapshot_at, len(history))
+    log = EventLog("E1", len(history), Snapshot(snapshot_at, RunState()), history, kept_max)
+    is_kept = after >= max(0, min(len(history) - kept_max, snapshot_at))
+    if epoch != "E1":
+        expected = Place("reset", "epoch", snapshot_at, log.snapshot)
+    elif after > len(history):
+        expected = Place("reset", "ahead", snapshot_at, log.snapshot)
+    elif not is_kept:
+        expected = Place("snapshot", "expired", snapshot_at, log.snapshot)
+    else:
+        expected = Place("resumed", None, after, None)
+    place = log.place(epoch, after, "snapshot")
+    assert place == expected
+    assert log.read(place.after, 1000, 2**20) == tuple(history[place.after :])
