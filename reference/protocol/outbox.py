@@ -30,6 +30,8 @@ class Queued:
     in_flight: bool = False
     copies_out: int = 0
     """Copies that were sent and have had no answer: as long as there is one, it may have arrived."""
+    is_perhaps_lost: bool = False
+    """A copy was out when a history was lost: it may have arrived there, whatever becomes of it in the one that follows."""
     tries: int = 0
 
     @property
@@ -100,6 +102,8 @@ class Outbox:
     def new_epoch(self) -> None:
         """The server lost its memory together with its history: it knows no number of ours."""
         self._last_accepted = 0
+        for message in self._unanswered.values():
+            message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
 
     def take_sendable(self, bytes_max: int | None = None) -> list[Message]:
         """What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window.

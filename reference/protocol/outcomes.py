@@ -50,7 +50,8 @@ class PublishAccepted(msgspec.Struct, frozen=True):
 
 
 class PublishFailed(msgspec.Struct, frozen=True):
-    """The publish with this ticket is given up. `may_have_arrived`: a copy was sent and never answered."""
+    """The publish with this ticket is given up. `may_have_arrived`: a copy was sent and never answered, now or before a history
+    was lost."""
 
     ticket: int
     code: str

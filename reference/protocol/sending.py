@@ -191,7 +191,8 @@ class Sending:
 
 
 def _may_have_arrived(message: Queued, code: str) -> bool:
-    """Whether a publish that is given up may yet stand in the log: a copy of it is out, and its number was not used up."""
-    if code == RejectCode.ANSWER_EXPIRED:
+    """Whether a publish that is given up may yet stand in a log: a copy of it is out, and its number was not used up; or one was
+    out when a history was lost."""
+    if code == RejectCode.ANSWER_EXPIRED or message.is_perhaps_lost:
         return True
     return message.copies_out > 0 and code not in _NUMBER_USED_UP
