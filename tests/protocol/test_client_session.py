@@ -8,9 +8,10 @@ from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
+from reference.protocol.events import Event
 from reference.protocol.fallback import AfterSeconds
 from reference.protocol.health import Status
-from reference.protocol.outcomes import PublishFailed, SessionEnded, StateChanged
+from reference.protocol.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 
@@ -30,6 +31,9 @@ def test_what_a_person_is_shown() -> None:
     come_back(client)
     health = client.session.health()
     assert (health.status, health.transport, health.reconnections) == (Status.RECONNECTED, Transport.WEBSOCKET, 1)
+    client.session.connection_lost(2, None, client.now)
+    come_back(client)
+    assert client.session.health().reconnections == 2
 
 
 def test_polling_is_shown_once_the_server_has_answered() -> None:
@@ -283,6 +287,27 @@ def test_a_dead_line_is_left_with_the_reason() -> None:
     for at in (10, 13):
         client.session.handle_timeout(seconds(at))
     assert Close((1,), CloseCode.HEARTBEAT_LOST, "nothing came back after a ping") in client.session.take_actions()
+
+
+def test_what_the_application_has_to_know_is_kept_in_order_until_it_is_taken() -> None:
+    client = client_in(ClientState.LIVE)
+    ticket = client.session.publish("CHAT", {}, 0)
+    for frame in (
+        frames.Events((chat(1),)),
+        frames.Presence(joined=("bob",), server_time=1),
+        frames.Cursors(moved={"bob": {"x": 1}}, server_time=2),
+        frames.Accepted(client_sequence=1, sequence_number=1),
+        frames.Events((chat(2),)),
+    ):
+        client.session.receive_frame(1, frame, 0)
+    assert client.session.take_outcomes() == [
+        chat(1),
+        Event("USER_JOIN", "bob", 1, None, {}, False),
+        Event("CURSOR_MOVE", "bob", 2, None, {"x": 1}, False),
+        PublishAccepted(ticket, 1, False, EPOCH),
+        chat(2),
+    ]
+    assert client.session.take_outcomes() == []
 
 
 # Holding events.

@@ -80,6 +80,14 @@ def test_a_session_that_held_an_event_right_behind_its_snapshot_stays_connected(
     assert session.position == (EPOCH, 9)
 
 
+def test_the_place_where_it_stands_keeps_what_is_held() -> None:
+    inbox = Inbox(HELD_MAX)
+    inbox.start_at(EPOCH, 1)
+    inbox.receive([chat(3)])
+    inbox.start_at(EPOCH, 1)
+    assert inbox.held == 1
+
+
 def test_another_history_or_an_earlier_place_forgets_what_is_held() -> None:
     for epoch, number in (("epoch-2", 2), (EPOCH, 0)):
         inbox = Inbox(HELD_MAX)

@@ -274,6 +274,16 @@ def test_a_reset_over_http_is_told_and_numbers_begin_anew_for_the_server() -> No
         session.receive_frame(2, frames.PublishAnswer((accepted,), epoch), client.now)
 
 
+def test_a_snapshot_that_the_other_transport_has_overtaken_moves_nothing() -> None:
+    receiving = _receiving()
+    receiving.inbox.start_at(EPOCH, 3)
+    receiving.greeted()
+    receiving.welcomed(welcome(outcome="snapshot", reason="expired", head=8, after_sequence=8, active_users=()), 0)
+    receiving.inbox.start_at(EPOCH, 10)  # as a poll does meanwhile
+    receiving.snapshot(frames.SnapshotFrame(8, STATE), 0)
+    assert (receiving.inbox.last, receiving._desk.outcomes) == (10, [])
+
+
 def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
     client = client_in(ClientState.PROBE_PROVING)
     client.session._receiving.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history

@@ -14,6 +14,11 @@ from .machines import closes, go_live, seconds, sent, stored_run
 from .runs import publish, run_of, store
 
 
+def test_a_run_that_was_loaded_waits_for_its_first_heartbeat() -> None:
+    run = Run(stored_run(), config=ServerConfig(heartbeat_interval_s=15, run_idle_s=60), now=seconds(5))
+    assert run.next_deadline() == seconds(20)
+
+
 def test_readers_hear_the_head_when_nothing_else_comes() -> None:
     run = run_of("ann", heartbeat_interval_s=15, silence_max_s=1000)
     publish(run, 1, 1)

@@ -9,7 +9,7 @@ from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.outcomes import PublishAccepted, PublishFailed
 from reference.protocol.states import ClientState
 
-from .machines import EPOCH, EXAMPLES, Client, client_in, seconds, sent
+from .machines import EPOCH, EXAMPLES, Client, client_in, come_back, seconds, sent
 
 
 def live(**settings: object) -> Client:
@@ -258,7 +258,44 @@ def test_after_a_reset_the_server_is_told_that_nothing_comes_before() -> None:
     assert (publish.client_sequence, publish.after) == (2, 0)
 
 
+def test_over_http_one_request_holds_no_more_than_a_frame_and_over_websocket_each_message_is_its_own() -> None:
+    client = client_in(ClientState.POLLING)
+    session = client.session
+    session.handle_timeout(0)
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
+    session.take_actions()
+    large = {"text": "x" * 40_000}
+    session.publish("CHAT", {}, 0)  # leaves alone, and while it is under way the others gather
+    for _ in range(2):
+        session.publish("CHAT", large, 0)
+    session.receive_frame(2, frames.PublishAnswer((frames.Accepted(client_sequence=1, sequence_number=1),), EPOCH), 0)
+    requests = [frame for frame in sent(session.take_actions(), 2) if isinstance(frame, frames.PublishRequest)]
+    assert [len(request.messages) for request in requests] == [1, 1]
+    greeting = client_in(ClientState.GREETING)
+    for _ in range(3):
+        greeting.session.publish("CHAT", large, 0)
+    greeting.session.receive_frame(1, EXAMPLES[frames.Welcome], 0)
+    assert published(greeting) == [1, 2, 3]
+
+
+def test_what_was_put_off_goes_out_at_once_on_the_next_connection() -> None:
+    client = live(retry_base_s=30)
+    client.session.publish("CHAT", {}, 0)
+    reject(client, 1, RejectCode.OVERLOADED, 0)
+    client.session.connection_lost(1, None, 0)
+    come_back(client)
+    assert client.now < seconds(2)
+    assert published(client) == [1]
+
+
 # Cursors.
+
+
+def test_a_first_cursor_is_told_at_once_whatever_was_published() -> None:
+    client = live(cursor_interval_s=10)
+    client.session.publish("CHAT", {}, 0)
+    client.session.move_cursor({"x": 1}, seconds(0.01))
+    assert cursors(client) == [frames.Cursor({"x": 1})]
 
 
 def cursors(client: Client) -> list[frames.Cursor]:
