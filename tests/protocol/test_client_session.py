@@ -289,6 +289,15 @@ def test_a_dead_line_is_left_with_the_reason() -> None:
     assert Close((1,), CloseCode.HEARTBEAT_LOST, "nothing came back after a ping") in client.session.take_actions()
 
 
+def test_a_timer_that_falls_due_with_a_frame_fires_with_it() -> None:
+    client = client_in(ClientState.LIVE, ack_interval_s=5, ping_interval_s=100)
+    client.session.receive_frame(1, frames.Events((chat(1),)), 0)
+    client.session.receive_frame(1, frames.Heartbeat(1), seconds(5) - 1)
+    assert client.session.take_actions() == []
+    client.session.receive_frame(1, frames.Heartbeat(1), seconds(5))
+    assert client.session.take_actions() == [Send((1,), frames.Ack(1))]
+
+
 def test_what_the_application_has_to_know_is_kept_in_order_until_it_is_taken() -> None:
     client = client_in(ClientState.LIVE)
     ticket = client.session.publish("CHAT", {}, 0)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import frames
+from reference.protocol.actions import Close
 from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
@@ -126,6 +127,7 @@ def test_an_attempt_that_hangs_is_given_up_at_the_very_second() -> None:
     assert life.session.state is ClientState.CONNECTING
     life.pass_until(3.0)
     assert life.session.state is ClientState.POLLING
+    assert Close((1,), None, "polling takes over") in life.actions
 
 
 def test_a_wait_for_the_next_attempt_is_cut_short() -> None:
@@ -150,6 +152,8 @@ def test_failures_and_seconds_whichever_comes_first() -> None:
     by_failures.pass_until(10.0)
     by_seconds.pass_until(4.0)
     assert by_failures.session.state is by_seconds.session.state is ClientState.POLLING
+    by_failures.pass_until(120.0)
+    assert by_failures.session.state.is_polling, "and the seconds are of no matter any more"
 
 
 def test_a_connection_that_is_welcomed_stops_the_count_but_only_a_steady_one_begins_it_anew() -> None:
@@ -181,6 +185,20 @@ def test_the_time_that_the_server_asked_for_does_not_count() -> None:
     assert not life.session.state.is_polling
     life.pass_until(65.0)
     assert life.session.state is ClientState.POLLING
+
+
+def test_a_policy_is_told_how_it_goes() -> None:
+    class Remembers:
+        def __init__(self) -> None:
+            self.told: list[Trouble] = []
+
+        def wait_s(self, trouble: Trouble) -> None:
+            self.told.append(trouble)
+
+    policy = Remembers()
+    life = Life(policy, connect_timeout_s=10.0)
+    life.pass_until(10.0)
+    assert policy.told == [Trouble(0, 0.0), Trouble(1, 10.0)]
 
 
 def test_a_policy_that_wants_polling_from_the_start_gets_it() -> None:

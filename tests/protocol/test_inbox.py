@@ -80,6 +80,17 @@ def test_a_session_that_held_an_event_right_behind_its_snapshot_stays_connected(
     assert session.position == (EPOCH, 9)
 
 
+def test_what_a_snapshot_covers_is_held_no_more() -> None:
+    inbox = Inbox(HELD_MAX)
+    inbox.start_at(EPOCH, 0)
+    inbox.receive([chat(6), chat(8)])
+    inbox.start_at(EPOCH, 6)
+    assert inbox.held == 1
+    received = inbox.receive([chat(7)])
+    assert [event.sequence_number for event in received.deliver] == [7, 8]
+    assert not received.gap
+
+
 def test_the_place_where_it_stands_keeps_what_is_held() -> None:
     inbox = Inbox(HELD_MAX)
     inbox.start_at(EPOCH, 1)

@@ -4,7 +4,7 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
-from reference.protocol.backoff import FullJitter
+from reference.protocol.backoff import Attempt, FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
@@ -106,6 +106,26 @@ def test_a_wait_that_came_with_a_refusal_is_kept() -> None:
     client = client_in(ClientState.CONNECTING)
     client.session.connection_lost(1, CloseCode.OVERLOADED, 0, retry_after_ms=20_000)
     assert client.session.next_deadline() == seconds(20.75), "and then the policy's 0.25 s and half of a second"
+
+
+def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
+    class Remembers:
+        def __init__(self) -> None:
+            self.told: list[float] = []
+
+        def wait_s(self, attempt: Attempt) -> float:
+            self.told.append(attempt.first_spread_s)
+            return 1.0
+
+    policy = Remembers()
+    session = ClientSession("client-1", config=ClientConfig(first_spread_s=3.0), policy=policy, draws=Halves())
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    session.handle_timeout(seconds(1))
+    session.connection_opened(2, seconds(1))
+    session.receive_frame(2, welcome(retry=frames.Retry(7000)), seconds(1))
+    session.connection_lost(2, None, seconds(1))
+    assert policy.told == [3.0, 7.0]
 
 
 def test_who_is_sent_away_comes_back_spread_over_the_time_that_was_named() -> None:

@@ -309,6 +309,13 @@ def test_everyone_who_is_here_is_told_once_and_who_left_too() -> None:
     assert (roster.users, roster.positions) == (("ann",), {})
 
 
+def test_who_was_alone_and_left_is_told() -> None:
+    roster = Roster()
+    roster.full(("ann",), {}, 0)
+    assert roster.full((), {}, 5) == [Event("USER_LEAVE", "ann", 5, None, {}, False)]
+    assert roster.full((), {}, 6) == []
+
+
 def test_changes_of_presence_are_told_when_they_are_news() -> None:
     roster = Roster()
     roster.full(("ann",), {}, 0)

@@ -352,3 +352,11 @@ def test_over_http_a_cursor_is_told_no_more_often_than_is_polled() -> None:
     assert told() == []
     session.handle_timeout(seconds(6))
     assert told() == [{"x": 2}]
+
+
+def test_on_the_next_connection_a_cursor_does_not_wait_for_the_last_ones_interval() -> None:
+    client = live(cursor_interval_s=100)
+    client.session.move_cursor({"x": 1}, 0)
+    client.session.connection_lost(1, None, 0)
+    come_back(client)
+    assert cursors(client) == [frames.Cursor({"x": 1})]
