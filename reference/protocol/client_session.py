@@ -128,6 +128,12 @@ class ClientSession:
         elif self.state.is_polling:
             self._links.replace_lane(now)
 
+    def _check_open(self) -> None:
+        if self.state is ClientState.CLOSED:
+            raise SessionClosed("the session has ended; open a new one")
+        if self.state is ClientState.NEW:
+            raise LocalError("start the session first")
+
     # The network speaks.
 
     def connection_opened(self, connection_id: int, now: int) -> None:
@@ -301,6 +307,10 @@ class ClientSession:
         self._receiving.welcomed(welcome, now)
         self._send(self._pulse.ping(now, self.queued_messages))
 
+    def _count_connection(self, now: int) -> None:
+        self._desk.tally.recovered(now)
+        self._record.connected()
+
     # Answers on the polling lane.
 
     def _receive_answer(self, answer: frames.Frame, now: int) -> None:
@@ -387,15 +397,3 @@ class ClientSession:
                 self._links.end(CloseCode.TOKEN, "the application supplied no token in time")
             case _:
                 assert_never(timer)
-
-    # Small things.
-
-    def _check_open(self) -> None:
-        if self.state is ClientState.CLOSED:
-            raise SessionClosed("the session has ended; open a new one")
-        if self.state is ClientState.NEW:
-            raise LocalError("start the session first")
-
-    def _count_connection(self, now: int) -> None:
-        self._desk.tally.recovered(now)
-        self._record.connected()
