@@ -366,6 +366,15 @@ def test_who_holds_events_does_not_miss_the_tail() -> None:
     assert client.session.state is ClientState.WAITING
 
 
+def test_an_application_that_takes_a_break_before_anything_came_misses_nothing() -> None:
+    session = client_in(ClientState.CONNECTING).session
+    before = session.next_deadline()
+    session.hold_events(0)
+    session.release_events(0)
+    assert session.next_deadline() == before
+    assert session.client_id == "client-1"
+
+
 def test_how_long_a_driver_may_wait_for_an_application() -> None:
     assert client_in(ClientState.NEW, patience_s=0.5).session.patience_s == 0.5
     assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=3).session.patience_s == 1.5

@@ -126,6 +126,34 @@ def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
     session.receive_frame(2, welcome(retry=frames.Retry(7000)), seconds(1))
     session.connection_lost(2, None, seconds(1))
     assert policy.told == [3.0, 7.0]
+    config = ClientConfig(first_spread_s=3.0, fallback_after_failures=1)
+    polls = ClientSession("client-1", config=config, policy=policy, draws=Halves())
+    polls.start(0)
+    polls.connection_lost(1, None, 0)
+    polls.handle_timeout(0)
+    polls.receive_frame(2, frames.RequestFailed(request="poll"), 0)
+    assert policy.told == [3.0, 7.0, 3.0]
+
+
+def test_waits_of_polls_are_drawn_beside_those_of_attempts() -> None:
+    class Chance:
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, int]] = []
+
+        def uniform(self, purpose: str, index: int) -> float:
+            self.asked.append((purpose, index))
+            return 0.5
+
+    chance = Chance()
+    config = ClientConfig(fallback_after_failures=2, probe_interval_s=1000, probe_interval_max_s=1000)
+    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=chance)
+    session.start(0)
+    session.connection_lost(1, None, 0)
+    session.handle_timeout(seconds(1))
+    session.connection_lost(2, None, seconds(1))
+    session.handle_timeout(seconds(1))
+    session.receive_frame(3, frames.RequestFailed(request="poll"), seconds(1))
+    assert chance.asked == [("backoff", 0), ("probe", 0), ("poll_backoff", 0)]
 
 
 def test_who_is_sent_away_comes_back_spread_over_the_time_that_was_named() -> None:
