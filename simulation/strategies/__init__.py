@@ -13,17 +13,21 @@
 
 from simulation.strategies.events import events, histories, publishes
 from simulation.strategies.frames import client_frames, frames_of, nearly, payloads, server_frames
-from simulation.strategies.machines import ClientMachine, ServerMachine
+from simulation.strategies.machines import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
 from simulation.strategies.networks import rich_paths
 from simulation.strategies.policies import fallbacks, heartbeats, hurried, reconnect_policies
 from simulation.strategies.scenarios import fault_schedules, faults, paths, scenarios, traces, workloads
 from simulation.strategies.schedules import schedules, setups
 from simulation.strategies.small_configs import client_configs, server_configs
-from simulation.strategies.under_test import ClientUnderTest, ServerUnderTest
+from simulation.strategies.under_test import ClientUnderTest, PollingClientUnderTest, PollingServerUnderTest, ServerUnderTest
 
 __all__ = [
     "ClientMachine",
     "ClientUnderTest",
+    "PollingClientMachine",
+    "PollingClientUnderTest",
+    "PollingServerMachine",
+    "PollingServerUnderTest",
     "ServerMachine",
     "ServerUnderTest",
     "client_configs",

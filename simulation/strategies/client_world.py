@@ -11,7 +11,7 @@ from simulation.strategies.server_world import Violated
 from simulation.strategies.under_test import ClientUnderTest
 
 SETTLE_ROUNDS = 90
-_USER = "ann"
+USER = "ann"
 
 
 class ClientWorld:
@@ -72,15 +72,22 @@ class ClientWorld:
 
     def settle(self) -> None:
         """Faults stop: in the end the client has everything, and everything that it published stands in the log."""
-        for _ in range(SETTLE_ROUNDS):
-            self.carry_up(len(self._up))
-            self.carry_down(len(self._down))
-            self.wait(1.0)
+        self._let_pass(SETTLE_ROUNDS)
         log = [entry.event.data["n"] for entry in self.server.store.now.entries]
         if log != list(range(1, self._published + 1)):
             raise Violated("G3", f"{self._published} publishes were made; the log holds {log}")
         if self.delivered != list(range(1, len(log) + 1)):
             raise Violated("G6", f"the application was given {self.delivered} of {len(log)} events")
+
+    def _let_pass(self, rounds: int) -> None:
+        """So many seconds in which everything arrives."""
+        for _ in range(rounds):
+            self._carry_everything()
+            self.wait(1.0)
+
+    def _carry_everything(self) -> None:
+        self.carry_up(len(self._up))
+        self.carry_down(len(self._down))
 
     def _lose(self) -> None:
         connection, self._connection = self._connection, None
@@ -89,15 +96,18 @@ class ClientWorld:
         if connection is not None:
             self.client.lost(connection, None)
 
+    def _open(self, connection: int) -> None:
+        if self._connection is not None:
+            self.server.cut(self._connection)
+        self._connection = connection
+        self._up.clear()
+        self._down.clear()
+        self.server.open(connection, USER)
+        self.client.opened(connection)
+
     def _turn(self) -> None:
         for connection in self.client.wishes():
-            if self._connection is not None:
-                self.server.cut(self._connection)
-            self._connection = connection
-            self._up.clear()
-            self._down.clear()
-            self.server.open(connection, _USER)
-            self.client.opened(connection)
+            self._open(connection)
         self._up.extend(self.client.sent())
         if self._connection is not None:
             self._down.extend((self._connection, text) for text in self.server.receive(self._connection))

@@ -9,8 +9,9 @@
     TestMyServer = TestMyServer.TestCase
 
 Real client sessions of the protocol drive it, through cuts and crashes; what it tells them must agree with itself, and in the end
-with what it accepted (`server_world`). A failure is a short program of rules, and `world.tape` has the conversation. For a client
-of your own there is `ClientMachine` with `make_client`; the run of the protocol is then its server (`client_world`).
+with what it accepted (`server_world`); for a server that speaks HTTP as well there is `PollingServerMachine`. A failure is a
+short program of rules, and `world.tape` has the conversation. For a client of your own there are `ClientMachine` and
+`PollingClientMachine` with `make_client`; the run of the protocol is then its server (`client_world`).
 """
 
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from simulation.hostile.tape import Tape
 from simulation.strategies.client_world import ClientWorld
+from simulation.strategies.polling_client_world import PollingClientWorld
+from simulation.strategies.polling_world import PollingServerWorld
 from simulation.strategies.server_world import ServerWorld
-from simulation.strategies.under_test import ClientUnderTest, ServerUnderTest
+from simulation.strategies.under_test import ClientUnderTest, PollingClientUnderTest, PollingServerUnderTest, ServerUnderTest
 
 Deed = tuple[str, float]
 _CLIENTS = st.integers(0, 2)
@@ -76,7 +79,10 @@ class ServerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = ServerWorld(type(self).make_server())
+        self.world = self._new_world()
+
+    def _new_world(self) -> ServerWorld:
+        return ServerWorld(type(self).make_server())
 
     @initialize()
     def two_clients_join(self) -> None:
@@ -112,6 +118,33 @@ class ServerMachine(RuleBasedStateMachine):
         self.world.settle()
 
 
+class PollingServerMachine(ServerMachine):
+    """The same for a server that is asked over HTTP too: `make_server` makes a PollingServerUnderTest. Clients whose WebSockets
+    are blocked poll and publish over HTTP, and come back when they are not (`polling_world`)."""
+
+    make_server: ClassVar[Callable[[], PollingServerUnderTest]]
+    world: PollingServerWorld
+
+    def _new_world(self) -> ServerWorld:
+        return PollingServerWorld(type(self).make_server())
+
+    @rule(client=_CLIENTS)
+    def block_websockets(self, client: int) -> None:
+        self.world.block(client)
+
+    @rule(client=_CLIENTS)
+    def let_websockets_pass(self, client: int) -> None:
+        self.world.unblock(client)
+
+    @rule(client=_CLIENTS)
+    def answer(self, client: int) -> None:
+        self.world.answer(client)
+
+    @rule(client=_CLIENTS)
+    def lose_answers(self, client: int) -> None:
+        self.world.lose_answers(client)
+
+
 class ClientMachine(RuleBasedStateMachine):
     """See the module."""
 
@@ -119,7 +152,10 @@ class ClientMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = ClientWorld(type(self).make_client())
+        self.world = self._new_world()
+
+    def _new_world(self) -> ClientWorld:
+        return ClientWorld(type(self).make_client())
 
     @rule()
     def publish(self) -> None:
@@ -147,3 +183,33 @@ class ClientMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.world.settle()
+
+
+class PollingClientMachine(ClientMachine):
+    """The same for a client that goes on over HTTP: `make_client` makes a PollingClientUnderTest (`polling_client_world`)."""
+
+    make_client: ClassVar[Callable[[], PollingClientUnderTest]]
+    world: PollingClientWorld
+
+    def _new_world(self) -> ClientWorld:
+        return PollingClientWorld(type(self).make_client())
+
+    @rule()
+    def block_websockets(self) -> None:
+        self.world.block()
+
+    @rule()
+    def let_websockets_pass(self) -> None:
+        self.world.unblock()
+
+    @rule()
+    def carry_requests(self) -> None:
+        self.world.carry_requests()
+
+    @rule()
+    def carry_answers(self) -> None:
+        self.world.carry_answers()
+
+    @rule()
+    def lose_requests(self) -> None:
+        self.world.lose_requests()

@@ -1,26 +1,31 @@
 """Our own run behind the small interface, over a store that keeps what it confirmed: the model for clients of yours."""
 
+import msgspec
+
 from reference.protocol import codec, frames
 from reference.protocol.actions import Authenticate, Close, Deliver, Send
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import RemoteError
+from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.run import Run
 from reference.protocol.server_session import Identity
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 from simulation.hostile.model import StoreModel
 
+_decoder = msgspec.json.Decoder(frames.PollRequest | frames.PublishRequest)
 ORIGIN = 1_700_000_000 * 10**9
 
 
 class ModelServer:
-    """A `simulation.strategies.ServerUnderTest`."""
+    """A `simulation.strategies.PollingServerUnderTest`."""
 
     def __init__(self) -> None:
         self.store = StoreModel()
         self._now = ORIGIN
         self._waiting: dict[int, list[str]] = {}
         self._open: set[int] = set()
+        self._asked: set[int] = set()
+        self._answers: dict[int, str] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -28,6 +33,8 @@ class ModelServer:
 
     def crash(self) -> None:
         self._open.clear()
+        self._asked.clear()
+        self._answers.clear()
 
     def open(self, connection: int, user: str) -> None:
         self._open.add(connection)
@@ -57,6 +64,22 @@ class ModelServer:
             self._run.connection_lost(connection, self._now)
             self._pump()
 
+    def ask(self, request: int, user: str, text: str) -> None:
+        self._asked.add(request)
+        self._run.connection_opened(request, Transport.POLLING, Identity(user), f"s{request}", self._now)
+        self._run.receive_frame(request, _decoder.decode(text), self._now)
+        self._pump()
+
+    def answer(self, request: int) -> str | None:
+        return self._answers.pop(request, None)
+
+    def forsake(self, request: int) -> None:
+        self._answers.pop(request, None)
+        if request in self._asked:
+            self._asked.discard(request)
+            self._run.connection_lost(request, self._now)
+            self._pump()
+
     def advance(self, seconds: float) -> None:
         self._now += ns(seconds)
         self._run.handle_timeout(self._now)
@@ -75,8 +98,8 @@ class ModelServer:
                         self._say(connection_ids, frame)
                     case Deliver(connection_ids):
                         self._say(connection_ids, action.frame)
-                    case Close(connection_ids):
-                        self._open -= set(connection_ids)
+                    case Close(connection_ids, code, message, retry_after_ms):
+                        self._close(connection_ids, HttpProblem(code or 0, message, retry_after_ms))
                     case Authenticate(connection_id, _):
                         raise AssertionError(f"connection {connection_id} came with its identity")
             gave = [self._give(connection) for connection in sorted(self._open)]
@@ -92,7 +115,17 @@ class ModelServer:
             self._say((connection,), batch.frame)
         return True
 
+    def _close(self, connection_ids: tuple[int, ...], problem: HttpProblem) -> None:
+        for connection in connection_ids:
+            self._open.discard(connection)
+            if connection in self._asked:
+                self._asked.discard(connection)
+                self._answers[connection] = codec.encode(problem).decode()
+
     def _say(self, connection_ids: tuple[int, ...], frame: frames.Frame) -> None:
         for connection in connection_ids:
-            if connection in self._open:
+            if connection in self._asked:
+                self._asked.discard(connection)
+                self._answers[connection] = codec.encode(frame).decode()
+            elif connection in self._open:
                 self._waiting[connection].append(codec.encode(frame).decode())

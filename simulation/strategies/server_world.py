@@ -6,9 +6,10 @@ connection is given events without a gap, and in the end everyone has everything
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
@@ -51,10 +52,14 @@ class Guest:
     marks: dict[int, str] = field(default_factory=dict)
     sent: dict[int, str] = field(default_factory=dict)
     """The mark of each publish, by its client sequence."""
+    is_blocked: bool = False
+    """Every WebSocket of this client is refused on the way."""
 
 
 class ServerWorld:
     """See the module. Nothing happens but what a method says; `settle` judges the end. Methods raise Violated."""
+
+    config: ClassVar[ClientConfig] = CONFIG
 
     def __init__(self, server: ServerUnderTest, tape: Tape | None = None) -> None:
         self.server = server
@@ -73,8 +78,8 @@ class ServerWorld:
     def join(self) -> None:
         """One more client begins to connect."""
         name = f"client{len(self.guests)}"
-        session = ClientSession(name, config=CONFIG, policy=POLICY, draws=_NoChance())
-        guest = Guest(name, session)
+        session = ClientSession(name, config=self.config, policy=POLICY, draws=_NoChance())
+        guest = self._new_guest(name, session)
         self.guests.append(guest)
         session.start(self.now)
         self._pump(guest)
@@ -138,10 +143,7 @@ class ServerWorld:
         """Faults stop. Then everyone, and one who comes late, must have all that was accepted, once."""
         self.tape.note("", "the faults stop", self.now)
         self.join()
-        for _ in range(SETTLE_ROUNDS):
-            for client in range(len(self.guests)):
-                self.deliver(client)
-            self.wait(1.0)
+        self._let_pass(SETTLE_ROUNDS)
         late = self.guests[-1]
         epoch, head = late.session.position
         for guest in self.guests:
@@ -155,6 +157,20 @@ class ServerWorld:
 
     # The sessions' driver.
 
+    def _new_guest(self, name: str, session: ClientSession) -> Guest:
+        return Guest(name, session)
+
+    def _let_pass(self, rounds: int) -> None:
+        """So many seconds in which everything arrives."""
+        for _ in range(rounds):
+            for client in range(len(self.guests)):
+                self._bring_everything(client)
+            self.wait(1.0)
+
+    def _bring_everything(self, client: int) -> None:
+        """What waits for a client arrives."""
+        self.deliver(client)
+
     def _pick(self, client: int) -> Guest | None:
         return self.guests[client % len(self.guests)] if self.guests else None
 
@@ -162,18 +178,7 @@ class ServerWorld:
         session = guest.session
         while actions := session.take_actions():
             for action in actions:
-                match action:
-                    case Open(connection_id, transport, _):
-                        assert transport is Transport.WEBSOCKET, "these clients do not poll"
-                        self._open(guest, connection_id)
-                    case Send(_, frame) if guest.connection is not None:
-                        self._send(guest, guest.connection, frame)
-                    case Close() if guest.connection is not None:
-                        self.tape.note(guest.name, f"leaves: {action.message}", self.now)
-                        self.server.cut(guest.connection)
-                        guest.connection = None
-                    case RefreshToken() | Send() | Close():
-                        pass
+                self._carry_out(guest, action)
         for outcome in session.take_outcomes():
             words = words_of_outcome(outcome)
             if words is not None:
@@ -181,8 +186,22 @@ class ServerWorld:
             if isinstance(outcome, PublishAccepted):
                 self._accepted[guest.marks[outcome.ticket]] = outcome.sequence_number
 
+    def _carry_out(self, guest: Guest, action: ClientAction) -> None:
+        match action:
+            case Open(connection_id, transport, _):
+                assert transport is Transport.WEBSOCKET, "these clients do not poll"
+                self._open(guest, connection_id)
+            case Send(_, frame) if guest.connection is not None:
+                self._send(guest, guest.connection, frame)
+            case Close() if guest.connection is not None:
+                self.tape.note(guest.name, f"leaves: {action.message}", self.now)
+                self.server.cut(guest.connection)
+                guest.connection = None
+            case RefreshToken() | Send() | Close():
+                pass
+
     def _open(self, guest: Guest, link: int) -> None:
-        if self.is_down:
+        if self.is_down or guest.is_blocked:
             guest.session.connection_lost(link, None, self.now)
             return
         self._connections += 1
@@ -238,12 +257,16 @@ class ServerWorld:
                         raise Violated("G1", what)
                     guest.last_given = number
                     self._seen(epoch, number, str(event.data.get("mark")))
-            case frames.Accepted(client_sequence=sequence, sequence_number=number):
-                first = self._answers.setdefault((guest.name, sequence), number)
-                if first != number:
-                    raise Violated("G4", f"publish {guest.sent.get(sequence)} was answered {first}, and now {number}")
+            case frames.Accepted():
+                self._answered(guest, frame)
             case _:
                 pass
+
+    def _answered(self, guest: Guest, accepted: frames.Accepted) -> None:
+        sequence, number = accepted.client_sequence, accepted.sequence_number
+        first = self._answers.setdefault((guest.name, sequence), number)
+        if first != number:
+            raise Violated("G4", f"publish {guest.sent.get(sequence)} was answered {first}, and now {number}")
 
     def _seen(self, epoch: str, number: int, mark: str) -> None:
         before = self._events.setdefault((epoch, number), mark)

@@ -33,6 +33,19 @@ class ServerUnderTest(Protocol):
         """And comes back."""
 
 
+class PollingServerUnderTest(ServerUnderTest, Protocol):
+    """A server that is also asked over HTTP. Requests have numbers too, never used twice, nor by a connection."""
+
+    def ask(self, request: int, user: str, text: str) -> None:
+        """A call of `user` has arrived: `poll` (its query parameters as JSON) or `publishMany` (its body); `type` says which."""
+
+    def answer(self, request: int) -> str | None:
+        """The body of the answer, once: `polled`, `published`, or an `HttpProblem`. None while there is none."""
+
+    def forsake(self, request: int) -> None:
+        """Nobody waits any more for the answer."""
+
+
 class ClientUnderTest(Protocol):
     """A client in one run, without HTTP. It names its connections by numbers that are never used twice."""
 
@@ -59,3 +72,18 @@ class ClientUnderTest(Protocol):
 
     def delivered(self) -> list[int]:
         """The numbers of the events that its application was given since the last call, in order."""
+
+
+class PollingClientUnderTest(ClientUnderTest, Protocol):
+    """A client that goes on over HTTP when it can have no WebSocket. Its requests have numbers too, never used twice, nor by a
+    connection."""
+
+    def asked(self) -> list[tuple[int, str]]:
+        """The calls that it has made since the last call: `poll` (its query parameters as JSON) or `publishMany` (its body), with
+        `type`."""
+
+    def answered(self, request: int, text: str) -> None:
+        """The body of an answer has arrived: `polled`, `published`, or an `HttpProblem`. It may have given the request up."""
+
+    def unanswered(self, request: int) -> None:
+        """The connection of a request broke."""

@@ -1,11 +1,15 @@
 """Our own session behind the small interface for clients; `forgets`: what it does wrong on purpose."""
 
-from reference.protocol import codec
+import msgspec
+
+from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Close, Open, Send
 from reference.protocol.backoff import FullJitter
 from reference.protocol.client_session import ClientSession
 from reference.protocol.config import ClientConfig
+from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.events import Data, Event
+from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 
 
@@ -18,10 +22,10 @@ class SessionClient:
     """A `simulation.strategies.ClientUnderTest`."""
 
     is_forgetful = False
+    config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
 
     def __init__(self) -> None:
-        config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
-        self._session = ClientSession("c", config=config, policy=FullJitter(cap_s=1.0), draws=Halves())
+        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), draws=Halves())
         self._now = 0
         self._wishes: list[int] = []
         self._sent: list[tuple[int, str]] = []
@@ -85,3 +89,64 @@ class ForgetfulClient(SessionClient):
     """What was not answered is gone with the connection."""
 
     is_forgetful = True
+
+
+class PollingSessionClient(SessionClient):
+    """A `simulation.strategies.PollingClientUnderTest`."""
+
+    config = msgspec.structs.replace(
+        SessionClient.config, fallback_after_failures=1, probe_interval_s=3.0, probe_interval_max_s=6.0
+    )
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[int, str]] = []
+        self._requests: dict[int, tuple[int, frames.RequestFrame]] = {}
+        self._last_request = 1_000_000  # far from the names of connections
+        super().__init__()
+
+    def asked(self) -> list[tuple[int, str]]:
+        asked, self._asked = self._asked, []
+        return asked
+
+    def answered(self, request: int, text: str) -> None:
+        if request in self._requests:
+            lane, frame = self._requests.pop(request)
+            try:
+                answer: frames.Frame = codec.decode_answer(frame, text.encode())
+            except RemoteError:
+                problem = msgspec.json.decode(text, type=HttpProblem)
+                answer = self._failure(frame, problem.code, problem.retry_after_ms)
+            self._session.receive_frame(lane, answer, self._now)
+            self._drain()
+
+    def unanswered(self, request: int) -> None:
+        if request in self._requests:
+            lane, frame = self._requests.pop(request)
+            self._session.receive_frame(lane, self._failure(frame, None, None), self._now)
+            self._drain()
+
+    def _failure(self, frame: frames.RequestFrame, code: int | None, retry_after_ms: int | None) -> frames.RequestFailed:
+        kind = "poll" if isinstance(frame, frames.PollRequest) else "publishMany"
+        return frames.RequestFailed(request=kind, code=code, retry_after_ms=retry_after_ms)
+
+    def _do(self, action: ClientAction) -> None:
+        match action:
+            case Open(transport=Transport.POLLING):
+                pass
+            case Send((lane,), frames.PollRequest() | frames.PublishRequest() as frame):
+                self._last_request += 1
+                self._requests[self._last_request] = lane, frame
+                self._asked.append((self._last_request, codec.encode(frame).decode()))
+            case Close((connection,)):
+                self._requests = {number: pair for number, pair in self._requests.items() if pair[0] != connection}
+            case _:
+                super()._do(action)
+
+
+class ForgetfulPoller(PollingSessionClient):
+    """A publish whose request broke counts as sent."""
+
+    def unanswered(self, request: int) -> None:
+        if request in self._requests and isinstance(self._requests[request][1], frames.PublishRequest):
+            self._session._sending.outbox.clear()
+        super().unanswered(request)
