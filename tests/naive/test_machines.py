@@ -18,6 +18,7 @@ from .naive_server import NaiveServer
 from .session_client import ForgetfulClient, ForgetfulPoller, PollingSessionClient, SessionClient
 
 QUICK = settings(max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+HUNT = settings(QUICK, max_examples=500, phases=["explicit", "generate"], derandomize=True)
 
 
 class OurServer(ServerMachine):
@@ -81,7 +82,7 @@ def test_ours_hold(machine: type) -> None:
 @pytest.mark.parametrize("machine", [SomebodysServer, SomebodysClient, SomebodysPollingClient, DoublesOverHttp, ForgetsOverHttp])
 def test_what_is_broken_is_found(machine: type) -> None:
     with pytest.raises(Violated):
-        run_state_machine_as_test(machine, settings=settings(QUICK, max_examples=100, phases=["explicit", "generate"]))
+        run_state_machine_as_test(machine, settings=HUNT)
 
 
 def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
@@ -118,7 +119,7 @@ def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
 def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> None:
     """The sessions are the product's own; with one line of them changed the rules have to find it."""
     with applied(next(bug for bug in BUGS if bug.name == name)), pytest.raises(Violated):
-        run_state_machine_as_test(machine, settings=settings(QUICK, max_examples=100, phases=["explicit", "generate"]))
+        run_state_machine_as_test(machine, settings=HUNT)
 
 
 @settings(QUICK)
