@@ -1,6 +1,6 @@
 """A transcript: what one world tells of a scenario, in a form in which two worlds can be laid side by side.
 
-Both worlds record through `simulation.recording`, so most of a transcript is a trace. Added to it is every frame that goes in
+Every world records through `simulation.recording`, so most of a transcript is a trace. Added to it is every frame that goes in
 or out of a client's session, because two worlds that show their applications the same may still have said different things on
 the way. Records stand in the order in which they were made, frames between them.
 
