@@ -31,7 +31,8 @@ def recovery(facts: Facts) -> Findings:
         elif facts.ended_at >= due:
             late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
             yield f"{client.name} {late}; the faults ended at {seconds(since)}, the bound is {facts.started.recovery_bound_s:g} s"
-        if facts.ended_at >= due and (client.epoch, client.position) != (log.epoch, log.head):
+        was_given_nothing = log.head == 0 and client.epoch is None
+        if facts.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
             yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
 
 

@@ -15,7 +15,7 @@ from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
 def recovered_at(client: ClientFacts, since: int, epoch: str, head: int) -> int | None:
     """Since when, but not before `since`, something has carried this client, at `head` or beyond, until the end; None if it is
     not so at the end."""
-    is_connected = reached = False
+    is_connected, reached = False, head == 0  # where there is nothing, nothing is to be given
     back_at: int | None = None
     for record in client.records:
         if isinstance(record, StateTurned):

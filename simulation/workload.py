@@ -8,7 +8,7 @@ import json
 import math
 from typing import Protocol, assert_never
 
-from reference.protocol.events import CURSOR_MOVE, Data
+from reference.protocol.events import CURSOR_BYTES_MAX, CURSOR_MOVE, Data
 from reference.protocol.timers import ns
 from simulation.client_host import ClientHost
 from simulation.clock import ARRIVAL, Call, Clock
@@ -20,7 +20,7 @@ from simulation.work import OnOff, Periodic, Poisson, RecordedTimes, Timing, Wor
 GRAFT_POSITIONS = 50
 PRUNE_STEPS = 200
 FILL_BYTES_MAX = 16 * 1024 * 1024
-"""No event is filled up to more than this; the server takes far less."""
+"""No event is filled up to more than this; the server takes far less. A cursor is not filled beyond what is a cursor."""
 
 
 class _Times(Protocol):
@@ -86,7 +86,8 @@ class Work:
         size = self._sizes.get(event_type)
         if size is None:
             return data
-        wanted = min(FILL_BYTES_MAX, round(size.at(self._draws.uniform(f"size/{event_type}", index))))
+        most = CURSOR_BYTES_MAX if event_type == CURSOR_MOVE else FILL_BYTES_MAX
+        wanted = min(most, round(size.at(self._draws.uniform(f"size/{event_type}", index))))
         empty = {**data, "fill": ""}
         lacking = wanted - len(json.dumps(empty, separators=(",", ":")))
         return {**data, "fill": "x" * lacking} if lacking >= 0 else data

@@ -16,7 +16,8 @@ from simulation.strategies.frames import client_frames, frames_of, nearly, paylo
 from simulation.strategies.machines import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
 from simulation.strategies.networks import rich_paths
 from simulation.strategies.policies import fallbacks, heartbeats, hurried, reconnect_policies
-from simulation.strategies.scenarios import fault_schedules, faults, paths, scenarios, traces, workloads
+from simulation.strategies.populations import arrivals, availabilities, laws, stays, timings, workloads
+from simulation.strategies.scenarios import fault_schedules, faults, losses, paths, rich_scenarios, scenarios, traces
 from simulation.strategies.schedules import schedules, setups
 from simulation.strategies.small_configs import client_configs, server_configs
 from simulation.strategies.under_test import ClientUnderTest, PollingClientUnderTest, PollingServerUnderTest, ServerUnderTest
@@ -30,6 +31,8 @@ __all__ = [
     "PollingServerUnderTest",
     "ServerMachine",
     "ServerUnderTest",
+    "arrivals",
+    "availabilities",
     "client_configs",
     "client_frames",
     "events",
@@ -40,17 +43,22 @@ __all__ = [
     "heartbeats",
     "histories",
     "hurried",
+    "laws",
+    "losses",
     "nearly",
     "paths",
     "payloads",
     "publishes",
     "reconnect_policies",
     "rich_paths",
+    "rich_scenarios",
     "scenarios",
     "schedules",
     "server_configs",
     "server_frames",
     "setups",
+    "stays",
+    "timings",
     "traces",
     "workloads",
 ]

@@ -2,21 +2,8 @@
 
 from hypothesis import strategies as st
 
-from simulation.laws import Constant, Empirical, Exponential, Law, LogNormal, Pareto, Uniform
 from simulation.paths import BernoulliLoss, GilbertElliottLoss, Middlebox, Path, Tcp
-
-
-def delay_laws() -> st.SearchStrategy[Law]:
-    """Laws whose draws are short times, in seconds."""
-    short = st.sampled_from([0.001, 0.02, 0.3])
-    return st.one_of(
-        short.map(lambda value: Constant(value=value)),
-        short.map(lambda value: Uniform(high=value)),
-        short.map(lambda value: Exponential(scale=value)),
-        short.map(lambda value: LogNormal(median=value, sigma=1.0)),
-        short.map(lambda value: Pareto(scale=value, shape=1.5, most=10.0)),
-        st.lists(short, min_size=1, max_size=3).map(lambda values: Empirical(values=tuple(values))),
-    )
+from simulation.strategies.populations import laws
 
 
 @st.composite
@@ -31,7 +18,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
         bandwidth_bytes_per_s=None if is_recorded else draw(rates),
         up_bandwidth_bytes_per_s=None if is_recorded else draw(rates),
-        delay=draw(st.none() | delay_laws()),
+        delay=draw(st.none() | laws(0.001, 0.02, 0.3)),
         recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
         deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),
         queue_bytes=draw(st.sampled_from([None, None, 3_000])),
@@ -40,9 +27,9 @@ def rich_paths(draw: st.DrawFn) -> Path:
             st.builds(
                 Tcp,
                 resumes=st.sampled_from(["at_once", "rto"]),
-                syn=st.sampled_from(["classic", "linux_6_5"]),
+                syn=st.sampled_from(["linux_6_5", "classic"]),
                 tls=st.sampled_from(["none", "1.3", "1.2"]),
-                retries=st.sampled_from([3, 15]),
+                retries=st.sampled_from([15, 3]),
             )
         ),
         middlebox=draw(

@@ -19,6 +19,7 @@ from simulation.scenario import longest_wait_s
 
 PolicyKind = TypeVar("PolicyKind", bound=Policy)
 LONGEST_S = 4.0
+MANY_FAILURES = 1_000_000
 _CAP_OF_BASE = 16  # where a formula has no cap
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
 from simulation.scenario import Scenario, parse_scenario
-from simulation.strategies import scenarios
+from simulation.strategies import rich_scenarios, scenarios
 from simulation.verdicts import Verdict
 from simulation.world import run
 from tests.simulation.worlds import everything
@@ -124,3 +124,17 @@ def test_g12_lanes_in_the_simulator(scenario: Scenario) -> None:
 def test_g13_tail_in_the_simulator(scenario: Scenario) -> None:
     """Nobody stays behind on a living connection."""
     judge("test_g13_tail_in_the_simulator", "G13", scenario)
+
+
+TAKE_TIME = ("G6", "G13")
+"""On a line that loses most of its packets nothing is promised within a time."""
+
+
+@settings(max_examples=EXAMPLES)
+@given(scenario=rich_scenarios())
+def test_whatever_the_line_nothing_is_lost_repeated_or_out_of_order(scenario: Scenario) -> None:
+    """Any path that can be written down, also such as break connections by themselves: the guarantees that need no time hold."""
+    assert parse_scenario(scenario.to_toml()) == scenario
+    for guarantee, verdict in run(scenario).verdicts.items():
+        if guarantee not in TAKE_TIME:
+            judge_scenario("test_whatever_the_line", guarantee, scenario, verdict, exercises=False)

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.frames import Start
+from simulation.faults import Reset
 from simulation.hostile.case import load_case, parse_case
 from simulation.hostile.settling import play, settle
 from simulation.hostile.steps import Block, Crash, Http, Publish, StallHttp, Up, Wait
 from simulation.hostile.world import Setup, World
+from simulation.laws import Constant
+from simulation.scenario import ClientPart, Group, Scenario
+from simulation.work import IDLE, Workload
+from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
 CASES = Path(__file__).parent / "cases"
@@ -51,3 +57,22 @@ def test_a_publish_that_may_have_arrived_is_not_said_to_be_lost() -> None:
     assert world.journal.broken == []
     assert world.server.run is not None
     assert world.server.run.head == 1, "the late copy was taken"
+
+
+@pytest.mark.parametrize("start", ["head", "oldest", "snapshot"])
+def test_who_was_given_nothing_of_an_empty_log_is_back_all_the_same(start: Start) -> None:
+    """The checker of G6 knew a position only from what was given, and called a client lost where there was nothing to give."""
+    part = ClientPart(config=ClientConfig(start=start))
+    scenario = Scenario(
+        name="empty", groups=(Group(name="c"),), workload=IDLE, faults=(Reset(at_s=5.0),), client=part, horizon_s=9.0
+    )
+    verdict = run(scenario).verdicts["G6"]
+    assert verdict.checked
+    assert verdict.violations == ()
+
+
+def test_a_law_of_sizes_makes_no_cursor_that_is_none() -> None:
+    """A law for the size of every event made cursors of more bytes than a cursor may have, and the run broke off."""
+    workload = Workload(cursor_per_s=5.0, size_bytes=Constant(value=2000.0))
+    result = run(Scenario(name="large", groups=(Group(name="c", clients=2),), workload=workload, horizon_s=5.0))
+    assert all(not verdict.violations for verdict in result.verdicts.values())

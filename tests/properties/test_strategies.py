@@ -1,13 +1,30 @@
 """The strategies draw what they say, all of it, and shrink to what a person would have written."""
 
+import math
+import typing
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
 import msgspec
 import pytest
-from hypothesis import Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis.strategies import SearchStrategy
 
+from reference.protocol import fallback, heartbeat
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, check_data
-from simulation import strategies
+from reference.protocol.frames import Heartbeat
+from simulation import faults, population, strategies, work
+from simulation import laws as laws_module
+from simulation import paths as paths_module
 from simulation.hostile import steps
+from simulation.paths import BernoulliLoss, Path
+from simulation.presets import PRESETS, SHIPPED
+from simulation.scenario import Scenario, longest_wait_s, parse_scenario
 from simulation.strategies import frames
+from simulation.trace import AttemptMade, FaultHappened
+
+T = TypeVar("T")
+HALF, ONE = laws_module.Constant(value=0.5), laws_module.Constant(value=1.0)
 
 _AS_DRAWN = settings(database=None, phases=[Phase.generate], derandomize=True)
 _SHRUNK = settings(database=None, derandomize=True, max_examples=2000)
@@ -41,7 +58,130 @@ def test_schedules_are_long_and_shrink_to_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_schedule_shrinks_to_the_one_step_that_matters() -> None:
-    def crashes(schedule: list[steps.Step]) -> bool:
-        return any(isinstance(step, steps.Crash) for step in schedule)
+    def fails(schedule: list[steps.Step]) -> bool:
+        return any(isinstance(step, steps.StoreFails) for step in schedule)
 
-    assert find(strategies.schedules(), crashes, settings=_SHRUNK) == [steps.Crash(0, True)]
+    assert find(strategies.schedules(), fails, settings=_SHRUNK) == [steps.StoreFails(0)]
+
+
+# Every kind of everything is drawn.
+
+IN_SCENARIOS = {
+    "law": laws_module.Law,
+    "loss": paths_module.Loss,
+    "availability": paths_module.Availability,
+    "timing": work.Timing,
+    "arrivals": population.Arrivals,
+    "fault": faults.Fault,
+    "fallback": fallback.Fallback,
+    "heartbeat": heartbeat.Heartbeat,
+}
+
+
+def parts_of(value: object) -> Iterator[object]:
+    """A value and everything inside of it."""
+    yield value
+    if isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
+            yield from parts_of(getattr(value, field.name))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from parts_of(item)
+
+
+def drawn_kinds(strategy: SearchStrategy[object], examples: int) -> set[type]:
+    kinds: set[type] = set()
+
+    @settings(_AS_DRAWN, max_examples=examples, suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def look(value: object) -> None:
+        kinds.update(type(part) for part in parts_of(value))
+
+    look()
+    return kinds
+
+
+@pytest.fixture(scope="module")
+def kinds_in_scenarios() -> set[type]:
+    return drawn_kinds(strategies.rich_scenarios(), 200)
+
+
+@pytest.mark.parametrize("name", IN_SCENARIOS)
+def test_every_kind_stands_in_some_scenario(name: str, kinds_in_scenarios: set[type]) -> None:
+    assert set(typing.get_args(IN_SCENARIOS[name])) <= kinds_in_scenarios
+
+
+def test_the_hostile_link_is_given_every_policy_that_a_system_uses() -> None:
+    used = {type(preset.policy) for name, preset in PRESETS.items() if name in SHIPPED}
+    kinds = drawn_kinds(strategies.setups(), 400)
+    assert used | set(typing.get_args(fallback.Fallback)) | set(typing.get_args(heartbeat.Heartbeat)) <= kinds
+
+
+@given(strategies.rich_scenarios())
+def test_a_scenario_is_valid_and_comes_back_from_its_text(scenario: Scenario) -> None:
+    assert parse_scenario(scenario.to_toml()) == scenario
+    assert parse_scenario(scenario.to_json()) == scenario
+
+
+def test_hurried_policies_keep_their_shape() -> None:
+    for name in SHIPPED:
+        policy = PRESETS[name].policy
+        quick = strategies.hurried(policy, 4.0)
+        assert longest_wait_s(quick, math.inf) <= 4.01
+        assert type(quick) is type(policy)
+        gives_up = [[each.range_s(failures) is None for failures in range(100)] for each in (policy, quick)]
+        assert gives_up[0] == gives_up[1]
+
+
+# What is found shrinks to the simplest that shows it.
+
+
+def smallest(strategy: SearchStrategy[T], shows: Callable[[T], bool]) -> T:
+    return find(strategy, shows, settings=settings(_SHRUNK, max_examples=1000, suppress_health_check=list(HealthCheck)))
+
+
+@pytest.mark.slow
+def test_a_scenario_shrinks_to_one_client_and_no_fault() -> None:
+    scenario = smallest(strategies.scenarios(), lambda _: True)
+    assert (len(scenario.groups), scenario.groups[0].clients, scenario.faults) == (1, 1, ())
+    assert (scenario.groups[0].path, scenario.groups[0].stay, scenario.availability) == (Path(latency_s=0.0), None, None)
+
+
+@pytest.mark.slow
+def test_a_scenario_shrinks_to_the_one_fault_that_matters() -> None:
+    scenario = smallest(strategies.scenarios(), lambda drawn: any(isinstance(one, faults.Stall) for one in drawn.faults))
+    assert scenario.faults == (faults.Stall(at_s=0.0, duration_s=0.0),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "shows", "simplest"),
+    [
+        (strategies.faults(("ann", "ben")), lambda _: True, faults.Reset(at_s=0.0)),
+        (strategies.faults(("ann", "ben")), lambda fault: fault.clients, faults.Reset(at_s=0.0, clients=("ann",))),
+        (strategies.paths(), lambda path: path.loss, Path(latency_s=0.0, loss=BernoulliLoss(probability=0.0))),
+        (strategies.rich_paths(), lambda path: path.delay, Path(latency_s=0.0, delay=laws_module.Constant(value=0.001))),
+        (strategies.laws(0.5, 2.0), lambda law: law.mean > 0.5, laws_module.Constant(value=2.0)),
+        (strategies.server_frames(), lambda frame: isinstance(frame, Heartbeat), Heartbeat(head=0)),
+        (strategies.timings(1.0), lambda timing: isinstance(timing, work.OnOff), work.OnOff(per_s=1.0, on=HALF, off=ONE)),
+        (strategies.reconnect_policies(), lambda _: True, strategies.hurried(PRESETS["steadywire"].policy)),
+    ],
+    ids=["fault", "fault of one", "path", "rich path", "law", "frame", "timing", "policy"],
+)
+def test_the_simplest_is_found(strategy: SearchStrategy[T], shows: Callable[[T], bool], simplest: T) -> None:
+    assert smallest(strategy, shows) == simplest
+
+
+@pytest.mark.slow
+def test_a_workload_shrinks_to_rates() -> None:
+    found = smallest(strategies.workloads(), lambda _: True)
+    assert found == work.Workload(graft_per_s=0.1, prune_per_s=0.05, flag_per_s=0.02, chat_per_s=0.1, cursor_per_s=0.0)
+
+
+@pytest.mark.slow
+def test_a_trace_shrinks_to_one_that_is_quickly_read() -> None:
+    found = find(
+        strategies.traces(), lambda _: True, settings=settings(_SHRUNK, max_examples=20, suppress_health_check=list(HealthCheck))
+    )
+    assert len({record.client for record in found if isinstance(record, AttemptMade)}) == 1
+    assert not [record for record in found if isinstance(record, FaultHappened)]
