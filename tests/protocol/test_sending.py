@@ -160,6 +160,19 @@ def test_a_final_rejection_says_whether_a_copy_may_yet_arrive(code: RejectCode, 
     assert failures(client) == [PublishFailed(ticket, code, "because", may_have_arrived)]
 
 
+@pytest.mark.parametrize("was_answered", [False, True])
+def test_what_was_out_when_a_history_was_lost_may_have_arrived_there(was_answered: bool) -> None:
+    client = live()
+    ticket = client.session.publish("CHAT", {}, 0)
+    if was_answered:
+        reject(client, 1, RejectCode.RATE, 0)
+    client.session.connection_lost(1, None, 0)
+    come_back(client, outcome="reset", reason="epoch", epoch="epoch-2")
+    client.session.take_outcomes()
+    reject(client, 1, RejectCode.INVALID_EVENT, 2)
+    assert failures(client) == [PublishFailed(ticket, "invalid_event", "because", may_have_arrived=not was_answered)]
+
+
 @pytest.mark.parametrize(("code", "may_have_arrived"), [(RejectCode.TOO_MANY_CLIENTS, False), (RejectCode.ANSWER_EXPIRED, True)])
 def test_a_publish_whose_only_copy_was_refused_has_not_arrived(code: RejectCode, may_have_arrived: bool) -> None:
     client = live()
