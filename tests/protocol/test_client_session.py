@@ -103,6 +103,14 @@ def test_closing_tells_the_server_and_fails_what_is_unanswered() -> None:
     assert client.session.take_outcomes() == [], "once"
 
 
+def test_closing_before_the_start_is_said_to_the_application_only() -> None:
+    client = client_in(ClientState.NEW)
+    assert client.session.statistics().limits is None
+    client.session.close(0)
+    assert client.session.take_actions() == []
+    assert ended(client) == SessionEnded(None, "closed by the application")
+
+
 def test_closing_while_nothing_carries_the_session_tells_nobody() -> None:
     client = client_in(ClientState.GREETING)
     client.session.close(0)

@@ -248,6 +248,18 @@ def test_an_answer_to_nothing_is_no_answer() -> None:
     assert lane.session.queued_messages == 1
 
 
+def test_an_answer_before_the_first_poll_is_none() -> None:
+    client = client_in(ClientState.CONNECTING, fallback_after_failures=1)
+    session = client.session
+    session.connection_lost(1, CloseCode.OVERLOADED, 0, retry_after_ms=20_000)
+    assert session.state is ClientState.POLLING
+    assert not [action for action in session.take_actions() if isinstance(action, Send)]
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], seconds(1))
+    assert session.position == (None, 0)
+    session.handle_timeout(seconds(20))
+    assert [action for action in session.take_actions() if isinstance(action, Send)]
+
+
 def test_a_publish_request_that_was_answered_is_waited_for_no_more() -> None:
     lane = Lane(poll_interval_s=100, request_timeout_s=5)
     lane.answer(0.5)
