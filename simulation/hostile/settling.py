@@ -12,6 +12,8 @@ from simulation.hostile.world import World
 
 GO_AWAY_MAX_S = 4.0
 """The longest wait that a schedule's `GoAway` may ask for, spread included."""
+LOOK_EVERY_S = 0.05
+GIVEN_UP_S = 300.0
 AFTERWARDS_S = 4.0
 """How long a settled world is watched, lest it comes undone."""
 
@@ -51,6 +53,22 @@ def settle(world: World) -> None:
     world.calm(AFTERWARDS_S)
     _judge_rest(world)
     journal.finish(host.view for host in world.hosts)
+
+
+def time_to_recover_s(world: World) -> float:
+    """Let the faults stop, and everyone publish; after how many seconds everyone is connected and has it all (or it is given up).
+
+    A line that is dead and not known to be is found out by that: whoever is on it does not get the others' publishes.
+    """
+    _stop_faults(world)
+    since = world.now
+    for host in world.present:
+        host.publish("CHAT")
+    while world.now - since < GIVEN_UP_S * NS_PER_S:
+        world.calm(LOOK_EVERY_S)
+        if _is_connected(world) and not any(host.session.queued_messages for host in world.present):
+            break
+    return (world.now - since) / NS_PER_S
 
 
 def _stop_faults(world: World) -> None:

@@ -11,13 +11,14 @@ def rich_paths(draw: st.DrawFn) -> Path:
     """Any path, also such as break connections by themselves."""
     is_recorded = draw(st.booleans())
     rates = st.sampled_from([None, 3_000.0, 100_000.0])
+    down, up = draw(rates), draw(rates)  # always, so that the simpler path is the one without a recording
     probabilities = st.sampled_from([0.0, 0.01, 0.3])
     bursts = st.builds(GilbertElliottLoss, good_to_bad=probabilities, bad_to_good=st.sampled_from([0.2, 0.9]))
     return Path(
         latency_s=draw(st.sampled_from([0.0, 0.02, 0.3])),
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
-        bandwidth_bytes_per_s=None if is_recorded else draw(rates),
-        up_bandwidth_bytes_per_s=None if is_recorded else draw(rates),
+        bandwidth_bytes_per_s=None if is_recorded else down,
+        up_bandwidth_bytes_per_s=None if is_recorded else up,
         delay=draw(st.none() | laws(0.001, 0.02, 0.3)),
         recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
         deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),

@@ -1,9 +1,11 @@
 """`steadywire replay`: a kept case and a scenario are shown, and what cannot be read is said in one line."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, find, settings
 
 from reference.cli import run
 from simulation.hostile import steps
@@ -12,6 +14,10 @@ from simulation.hostile.ground import Setup
 from simulation.hostile.settling import play
 from simulation.hostile.tape import Tape
 from simulation.sequence_diagram import sequence_diagram
+from simulation.verdicts import Verdict
+
+from .judging import judge_scenario
+from .shells import scenarios_for_shells
 
 CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
 SCENARIO = Path(__file__).parents[2] / "simulation" / "library" / "elevator.toml"
@@ -35,6 +41,26 @@ def test_the_notebook_draws_what_the_case_says(tmp_path: Path) -> None:
         if cell["cell_type"] == "code":
             exec(cell["source"], names)
     assert names["broken"] == []
+
+
+@pytest.mark.parametrize("path", sorted(CASE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_kept_case_is_told_and_drawn(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["replay", str(path), "--notebook", str(tmp_path / "case.ipynb")]) == 0
+    assert capsys.readouterr().out.startswith(load_case(path).name)
+    assert (tmp_path / "case.ipynb").stat().st_size > 1000
+
+
+def test_what_fails_among_the_shells_names_a_scenario_that_the_simulator_replays(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = find(
+        scenarios_for_shells(), lambda drawn: bool(drawn.faults), settings=settings(database=None, phases=[Phase.generate])
+    )
+    verdict = Verdict("G1", "Order", 1, 1, ("event 3 after 1",))
+    with pytest.raises(AssertionError, match="event 3 after 1") as failure:
+        judge_scenario("test_of_the_report", "G1", scenario, verdict, exercises=False)
+    command = re.search(r"steadywire (replay \S+)", str(failure.value))
+    assert command is not None
+    assert run(command[1].split()) == 0
+    assert "-> server" in capsys.readouterr().out
 
 
 def test_a_scenario_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from simulation.presets import PRESETS, SHIPPED
 from simulation.scenario import Scenario, longest_wait_s, parse_scenario
 from simulation.strategies import frames
 from simulation.trace import AttemptMade, FaultHappened
+from simulation.world import run
 
 T = TypeVar("T")
 HALF, ONE = laws_module.Constant(value=0.5), laws_module.Constant(value=1.0)
@@ -141,10 +142,13 @@ def smallest(strategy: SearchStrategy[T], shows: Callable[[T], bool]) -> T:
 
 
 @pytest.mark.slow
-def test_a_scenario_shrinks_to_one_client_and_no_fault() -> None:
+def test_a_scenario_and_its_trace_shrink_to_one_client_and_no_fault() -> None:
     scenario = smallest(strategies.scenarios(), lambda _: True)
     assert (len(scenario.groups), scenario.groups[0].clients, scenario.faults) == (1, 1, ())
     assert (scenario.groups[0].path, scenario.groups[0].stay, scenario.availability) == (Path(latency_s=0.0), None, None)
+    trace = run(scenario).trace  # as `traces` does
+    assert {record.client for record in trace if isinstance(record, AttemptMade)} == {"c-0"}
+    assert not [record for record in trace if isinstance(record, FaultHappened)]
 
 
 @pytest.mark.slow
@@ -176,12 +180,3 @@ def test_the_simplest_is_found(strategy: SearchStrategy[T], shows: Callable[[T],
 def test_a_workload_shrinks_to_rates() -> None:
     found = smallest(strategies.workloads(), lambda _: True)
     assert found == work.Workload(graft_per_s=0.1, prune_per_s=0.05, flag_per_s=0.02, chat_per_s=0.1, cursor_per_s=0.0)
-
-
-@pytest.mark.slow
-def test_a_trace_shrinks_to_one_that_is_quickly_read() -> None:
-    found = find(
-        strategies.traces(), lambda _: True, settings=settings(_SHRUNK, max_examples=20, suppress_health_check=list(HealthCheck))
-    )
-    assert len({record.client for record in found if isinstance(record, AttemptMade)}) == 1
-    assert not [record for record in found if isinstance(record, FaultHappened)]
