@@ -100,7 +100,7 @@ class WebSocketLink(Link):
             case "strip":
                 self.server_leaves(STRIPPED)
             case "hang":
-                pass
+                self._leave_server()  # the middlebox lets the client wait, and the server go
             case _:
                 assert_never(self.line.upgrades)
 

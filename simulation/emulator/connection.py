@@ -94,6 +94,7 @@ class Connection:
         self._server_reading = trio.CancelScope()
         self._has_crossed = False
         self._is_silent = False
+        self._is_refused = False  # its upgrade was, one way or the other
         self._is_forbidden = False
         self._is_hanging = False
         self._reads_open = 1
@@ -157,7 +158,7 @@ class Connection:
             self._abort_both()
 
     def cut_if_websocket(self) -> None:
-        if self._watch.is_upgraded:
+        if self._watch.is_upgraded and not self._is_refused:
             self.cut()
 
     def silence(self, direction: Direction = "both") -> None:
@@ -247,6 +248,7 @@ class Connection:
                 was_upgraded = self._watch.is_upgraded
                 data, is_forbidden = self._watch.feed(segment.data, is_blocking=handling != "pass")
                 await self._send_to_server(server, data)
+                self._is_refused = self._is_refused or is_forbidden
                 if is_forbidden and handling == "strip":
                     self._counters.upgrades_refused += 1
                     await self._send_to_server(server, self._watch.strip())

@@ -252,6 +252,7 @@ class WebSocket(Connection):
                 self.server_leaves((None, "refused", None))
                 return
             case "hang":
+                self.server_stands = False
                 return
         self.is_upgraded = True
         if self.server_stands:

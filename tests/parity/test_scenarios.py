@@ -16,6 +16,7 @@ from reference.protocol.states import ClientState
 from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario import Scenario, ServerPart, Workload
 from simulation.trace import (
+    AttemptMade,
     ConnectionLost,
     CursorSeen,
     Delivered,
@@ -152,6 +153,17 @@ def test_of_several_blocks_the_last_one_decides() -> None:
     real = play_everywhere(scenario_of(*faults, config=config, horizon_s=8.0)).real
     first = next(record.at for record in real.records if isinstance(record, ConnectionLost))
     assert first < 3e9, "it was refused, and did not hang"
+
+
+@pytest.mark.parametrize("later", [ServerRestart(at_s=4.3, duration_s=0.1), BlockUpgrade(at_s=4.3, duration_s=0.2)], ids=name_of)
+def test_an_upgrade_that_is_never_answered_is_nobodys_connection(later: object) -> None:
+    """The server is not connected any more, so its end does not reach the client; and it is no WebSocket that could be cut. The
+    simulator passed on a reset of the killed server, the emulator cut it as a WebSocket."""
+    hung = BlockUpgrade(at_s=0.0, duration_s=2.0, clients=("ada",), how="hang")
+    config = msgspec.structs.replace(QUICK, fallback_after_failures=None)
+    real = play_everywhere(scenario_of(hung, later, config=config, horizon_s=8.0)).real
+    tries = told(real, "ada-0", AttemptMade)
+    assert tries[1].at - tries[0].at > 10e9, "only its own limit has ended the first"
 
 
 def test_a_run_where_nobody_does_anything_beats_alike() -> None:
