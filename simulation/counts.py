@@ -143,7 +143,8 @@ def _lost_with_store(facts: Facts) -> int:
 
 def _lost(facts: Facts, deliveries: dict[str, _Deliveries]) -> int:
     lost = 0
-    readers = [deliveries[name] for name, client in facts.clients.items() if client.is_live]
+    # Who was given nothing at all may have begun at the head, behind everything; whether that is so is for G6.
+    readers = [deliveries[name] for name, client in facts.clients.items() if client.is_live and client.epoch is not None]
     for client in facts.clients.values():
         for ticket, answers in client.accepted.items():
             epoch, number = answers[0].epoch, answers[0].sequence_number

@@ -6,6 +6,7 @@ What was found is mended; the steps are kept because they are short enough to re
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
@@ -16,12 +17,14 @@ from simulation.hostile.settling import play, settle
 from simulation.hostile.steps import Block, Crash, Http, Publish, StallHttp, Up, Wait
 from simulation.hostile.world import Setup, World
 from simulation.laws import Constant
+from simulation.population import FlashCrowd
 from simulation.scenario import ClientPart, Group, Scenario
-from simulation.work import IDLE, Workload
+from simulation.work import IDLE, RecordedTimes, Stream, Workload
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
 CASES = Path(__file__).parent / "cases"
+TALK = msgspec.structs.replace(IDLE, chat=Stream(timing=RecordedTimes(times_s=(2.0, 3.0, 4.0))))
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.toml")), ids=lambda path: path.stem)
@@ -76,3 +79,13 @@ def test_a_law_of_sizes_makes_no_cursor_that_is_none() -> None:
     workload = Workload(cursor_per_s=5.0, size_bytes=Constant(value=2000.0))
     result = run(Scenario(name="large", groups=(Group(name="c", clients=2),), workload=workload, horizon_s=5.0))
     assert all(not verdict.violations for verdict in result.verdicts.values())
+
+
+def test_who_begins_at_the_head_when_all_is_said_has_lost_nothing() -> None:
+    """Visitors that came after the last event, and asked for none from before, made every event count as lost."""
+    late = Group(name="late", arrivals=FlashCrowd(at_s=9.0), workload=IDLE)
+    part = ClientPart(config=ClientConfig(start="head"))
+    scenario = Scenario(name="late", groups=(Group(name="c"), late), workload=TALK, client=part, horizon_s=9.5)
+    result = run(scenario)
+    assert result.counts.accepted == 3
+    assert result.counts.lost == 0
