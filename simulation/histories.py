@@ -14,12 +14,14 @@ from simulation.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
 
 def recovered_at(client: ClientFacts, since: int, epoch: str, head: int) -> int | None:
     """Since when, but not before `since`, something has carried this client, at `head` or beyond, until the end; None if it is
-    not so at the end."""
+    not so at the end. While its application is asked for a new token it counts as carried if it was before: on the polling lane
+    that comes with every token."""
     is_connected, reached = False, head == 0  # where there is nothing, nothing is to be given
     back_at: int | None = None
     for record in client.records:
         if isinstance(record, StateTurned):
-            is_connected = record.state.is_connected
+            if record.state is not ClientState.REFRESHING:
+                is_connected = record.state.is_connected
         elif isinstance(record, Delivered | SnapshotTaken | ResetTaken):
             reached = record.epoch == epoch and record.sequence_number >= head
         else:

@@ -1,4 +1,4 @@
-"""Whatever is drawn: every guarantee holds, nothing is lost, and everyone is back at the head at the end."""
+"""Whatever is drawn: every guarantee holds, nothing is lost, and everyone who is there is at the head at the end."""
 
 from hypothesis import given, note
 
@@ -16,6 +16,9 @@ def test_every_guarantee_holds(scenario: Scenario) -> None:
     counts = result.counts
     assert (counts.duplicates, counts.gaps, counts.out_of_order, counts.lost, counts.unsettled) == (0, 0, 0, 0, 0), counts
     head = result.facts.log.head if result.facts.log else 0
+    starts = {name: scenario.client_of(group).config.start for group in scenario.groups for name in group.client_names}
     for client in result.facts.clients.values():
-        assert client.is_live, f"{client.name} is {client.state.value}"
-        assert client.position == head, f"{client.name} is at {client.position}, the head is {head}"
+        # Whether somebody should be back is for G6 to say: a path may lose what is sent until the end. Who begins at the head is
+        # given nothing of what was there.
+        if client.is_live and starts[client.name] != "head":
+            assert client.position == head, f"{client.name} is at {client.position}, the head is {head}"
