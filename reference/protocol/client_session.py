@@ -123,6 +123,7 @@ class ClientSession:
         self._links.token = token
         if self.state is ClientState.REFRESHING:
             self._links.token_given(now)
+            self.handle_timeout(now)
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:

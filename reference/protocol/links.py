@@ -41,6 +41,7 @@ class Links:
         "_receiving",
         "_sending",
         "_timers",
+        "_tries_token",
         "_troubled_since",
         "lane",
         "reconnector",
@@ -68,6 +69,7 @@ class Links:
         self.websocket: int | None = None
         self.websocket_generation = 0
         self.token = token
+        self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
         asked = AskedWait()
         self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s, asked)
         polls = Reconnector(policy, draws, desk.config.first_spread_s, asked, purpose="poll_backoff")
@@ -132,6 +134,7 @@ class Links:
         self._turn(ClientInput.WELCOMED)
         for timer in (Timer.CONNECT, Timer.FALLBACK):
             self._timers.cancel(timer)
+        self._tries_token = False
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
         # What polling has under way may arrive or not; this connection carries it from now on.
@@ -196,6 +199,7 @@ class Links:
         if reaction is Reaction.STOP:
             self.end(code, message)
         elif reaction is Reaction.NEW_TOKEN:
+            self._tries_token = not self.state.has_websocket and not self._tries_token
             self.want_token(code, message, now)
         else:
             if reaction is Reaction.NEW_SESSION:
@@ -217,11 +221,11 @@ class Links:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
-    def _wait_or_fall_back(self, event: ClientInput, now: int) -> None:
+    def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False) -> None:
         if self._falls_back(now):
             self._fall_back(now)
             return
-        at = self.reconnector.next_attempt_at(now)
+        at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
             self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts")
         else:
@@ -318,9 +322,10 @@ class Links:
             self._desk.actions.append(RefreshToken())
 
     def token_given(self, now: int) -> None:
-        """The application has supplied a token that was wanted."""
+        """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
+        it was an attempt that showed the last one to be too old; but not two in a row."""
         self._timers.cancel(Timer.TOKEN)
-        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now)
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token)
 
     def end(self, code: int | None, message: str) -> None:
         """The session is over; whatever is unanswered fails visibly."""

@@ -77,10 +77,35 @@ def test_a_part_of_a_large_frame_gives_it_time_but_not_after_a_heartbeat() -> No
 
 
 def test_a_token_that_is_refused_again_and_again_does_not_loop() -> None:
-    session = client_in(ClientState.REFRESHING).session
-    session.handle_token("as bad as the last", 0)
+    """7.40: at once when an attempt has shown that the last was too old; not when the new one is refused, too; and so on."""
+    session, now = client_in(ClientState.REFRESHING, fallback_after_failures=100).session, 0
+    for turn in range(3):
+        session.handle_token("a new one", now)
+        assert session.state is ClientState.CONNECTING
+        (opening,) = (action for action in session.take_actions() if isinstance(action, Open))
+        assert opening.token == "a new one"
+        session.connection_lost(opening.connection_id, CloseCode.TOKEN, now)
+        session.handle_token("as bad as the last", now)
+        assert session.state is ClientState.WAITING, turn
+        now = session.next_deadline() or 0
+        session.handle_timeout(now)
+        (opening,) = (action for action in session.take_actions() if isinstance(action, Open))
+        session.connection_lost(opening.connection_id, CloseCode.TOKEN, now)
+
+
+def test_a_token_that_grew_old_on_a_standing_connection_is_no_reason_to_hurry() -> None:
+    """The tokens of many may grow old together, and their connections are closed together."""
+    session = client_in(ClientState.LIVE).session
+    session.connection_lost(1, CloseCode.TOKEN, 0)
+    session.handle_token("a new one", 0)
     assert session.state is ClientState.WAITING
-    assert not [action for action in session.take_actions() if isinstance(action, Open)]
+
+
+def test_a_new_token_is_not_tried_before_the_time_that_was_asked_for() -> None:
+    session = client_in(ClientState.CONNECTING).session
+    session.connection_lost(1, CloseCode.TOKEN, 0, retry_after_ms=5000)
+    session.handle_token("a new one", 0)
+    assert (session.state, session.next_deadline()) == (ClientState.WAITING, 5 * NS_PER_S)
 
 
 def test_a_wait_that_one_request_was_asked_for_holds_for_all() -> None:

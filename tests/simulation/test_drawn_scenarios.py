@@ -14,7 +14,10 @@ def test_every_guarantee_holds(scenario: Scenario) -> None:
     violations = [text for verdict in result.verdicts.values() for text in verdict.violations]
     assert not violations, violations[:5]
     counts = result.counts
-    assert (counts.duplicates, counts.gaps, counts.out_of_order, counts.lost, counts.unsettled) == (0, 0, 0, 0, 0), counts
+    assert (counts.duplicates, counts.gaps, counts.out_of_order) == (0, 0, 0), counts
+    capacity = scenario.server.capacity
+    if capacity is None or capacity.shedding is None:  # else a server that is too busy for good may send someone away for ever
+        assert (counts.lost, counts.unsettled) == (0, 0), counts
     head = result.facts.log.head if result.facts.log else 0
     starts = {name: scenario.client_of(group).config.start for group in scenario.groups for name in group.client_names}
     for client in result.facts.clients.values():

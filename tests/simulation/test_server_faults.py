@@ -5,10 +5,12 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
+from reference.protocol.fallback import NeverFallBack
+from reference.protocol.policies import Fixed
 from reference.protocol.timers import ns
 from simulation.checkers import check
 from simulation.clock import ALARM, Call
-from simulation.faults import ClockStep, Fault, Outage, Pause, RollingDeploy, ServerRestart, SlowStore
+from simulation.faults import ClockStep, Fault, Outage, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
 from simulation.scenario import ClientPart, Scenario, ServerPart, Workload
 from simulation.trace import (
     Accepted,
@@ -243,6 +245,18 @@ def test_a_token_that_expires_in_an_outage_is_refused_and_replaced() -> None:
     assert {loss.client for loss in refused} == {"c-0"}
     assert refused[0].at > 28e9
     assert {client.state.value for client in result.facts.clients.values()} == {"live"}
+
+
+def test_a_wait_that_is_longer_than_a_token_lives_does_not_keep_a_client_out() -> None:
+    """Found by the drawn scenarios: the token that came for an attempt was as old as the last when the attempt was made."""
+    scenario = tokens(Reset(at_s=1.0, clients=("c-0",)))
+    scenario = msgspec.structs.replace(
+        scenario, client=ClientPart(config=scenario.client.config, policy=Fixed(seconds=12.0), fallback=NeverFallBack())
+    )
+    result = run(scenario)
+    assert result.is_ok
+    assert [loss.code for loss in of(result, ConnectionLost)] == [None, CloseCode.TOKEN]
+    assert [round(join.at / 1e9) for join in of(result, SessionJoined) if join.is_return] == [13]
 
 
 def test_a_clock_that_is_ahead_takes_no_token() -> None:
