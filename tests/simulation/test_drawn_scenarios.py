@@ -1,5 +1,5 @@
-"""Whatever is drawn: every guarantee holds, and nothing is lost. Who should be back, and where, at the end is for G6 to say: a path
-may lose what is sent until then."""
+"""Whatever is drawn: every guarantee holds, and nothing is lost. Who should be back, and where, is for G6 to say: a path may lose
+what is sent until the end."""
 
 from hypothesis import given, note
 
