@@ -93,6 +93,21 @@ def test_a_token_that_is_refused_again_and_again_does_not_loop() -> None:
         session.connection_lost(opening.connection_id, CloseCode.TOKEN, now)
 
 
+def test_a_token_that_was_taken_makes_the_next_refusal_the_first_again() -> None:
+    session = client_in(ClientState.REFRESHING, fallback_after_failures=100).session
+    session.handle_token("good", 0)
+    (opening,) = (action for action in session.take_actions() if isinstance(action, Open))
+    session.connection_opened(opening.connection_id, 0)
+    session.receive_frame(opening.connection_id, EXAMPLES[frames.Welcome], 0)
+    session.connection_lost(opening.connection_id, None, 0)
+    now = session.next_deadline() or 0
+    session.handle_timeout(now)
+    (opening,) = (action for action in session.take_actions() if isinstance(action, Open))
+    session.connection_lost(opening.connection_id, CloseCode.TOKEN, now)
+    session.handle_token("a new one", now)
+    assert session.state is ClientState.CONNECTING
+
+
 def test_a_token_that_grew_old_on_a_standing_connection_is_no_reason_to_hurry() -> None:
     """The tokens of many may grow old together, and their connections are closed together."""
     session = client_in(ClientState.LIVE).session
