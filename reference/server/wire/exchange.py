@@ -175,6 +175,7 @@ class Exchange:
             await self._wire.send(*events)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._is_client_gone = True
+            self._is_sending = False
             return
         self._is_sending = False
         if is_last:

@@ -235,6 +235,24 @@ async def test_a_body_that_never_ends_is_timed_out(autojump_clock: MockClock) ->
         assert trio.current_time() == pytest.approx(LIMITS.request_timeout_s)
 
 
+async def test_a_client_that_goes_while_its_answer_is_sent_is_no_slow_reader(autojump_clock: MockClock) -> None:
+    """The application goes on, and is too slow: that is its own fault, and nobody waits for it."""
+
+    async def dawdling(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 10_000, "more_body": True})
+        await trio.sleep(1000)
+
+    async with open_house(dawdling, limits=LIMITS) as house:
+        client = house.knock(capacity_bytes=3000)
+        await client.send_all(get("/"))
+        await trio.sleep(1)
+        client.abort()
+        await house.wait_until_empty()
+    assert house.limits == []
+    assert len(house.problems) == 1
+
+
 async def test_a_client_that_does_not_read_its_answer_is_cut_off(autojump_clock: MockClock) -> None:
     async def talkative(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
