@@ -12,27 +12,27 @@ from functools import cached_property
 from hashlib import blake2b
 from uuid import UUID
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
-from simulation.availability import start_availability
-from simulation.checkers import Verdict, check_facts
-from simulation.client_host import ClientHost, Listen
+from simulation.checks.checkers import Verdict, check_facts
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections
-from simulation.counts import Counts, count
-from simulation.draws import Draws
-from simulation.facts import Facts, facts_of
-from simulation.faults import Fault, ServerFault
-from simulation.frames_seen import FrameRecorder
-from simulation.hostile.wording import words_of
-from simulation.line import Line
-from simulation.recording import begin_trace, record_stored
-from simulation.scenario import Group, Scenario
-from simulation.server_faults import ServerTroubles
-from simulation.server_host import ServerHost
-from simulation.store import SimulatedStore
-from simulation.tokens import Issuer
-from simulation.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
-from simulation.workload import Work
+from simulation.hosts.client import ClientHost, Listen
+from simulation.hosts.server_faults import ServerTroubles
+from simulation.hosts.server_host import ServerHost
+from simulation.hosts.store import SimulatedStore
+from simulation.hosts.tokens import Issuer
+from simulation.hosts.workload_driver import Work
+from simulation.network.access_link import Line
+from simulation.network.availability import start_availability
+from simulation.random import Draws
+from simulation.results.counts import Counts, count
+from simulation.scenario.faults import Fault, ServerFault
+from simulation.scenario.scenario import Group, Scenario
+from simulation.trace.frames_seen import FrameRecorder
+from simulation.trace.index import Facts, facts_of
+from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
+from simulation.trace.wording import words_of
+from simulation.trace.writer import begin_trace, record_stored
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,25 @@ from pathlib import Path
 
 import trio
 
+from reference.client.driver import Pump
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
-from reference.client.pump import Pump
-from reference.client.record import Recording
+from reference.client.recorder import Recording
 from reference.client.tickets import Ticket
-from reference.protocol.backoff import ReconnectPolicy
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.health import Health
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
 from reference.protocol.frames import Limits
-from reference.protocol.health import Health
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 
 
 class Client:
     """One client in one run. As an async iterator it yields what is received: events in order, and the moments between them that
-    an application must know of (`reference.protocol.outcomes`); the last one is SessionEnded.
+    an application must know of (`reference.protocol.client.outcomes`); the last one is SessionEnded.
 
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """

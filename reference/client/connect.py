@@ -15,23 +15,22 @@ import trio
 
 from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
 from reference.client.client import Client
-from reference.client.draws import KeyedDraws
-from reference.client.http import HttpClient, RequestLost
-from reference.client.links import Link
+from reference.client.driver import Pump
+from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
 from reference.client.polling import PollingLink
-from reference.client.pump import Pump
-from reference.client.refusals import read_refusal
+from reference.client.random_source import KeyedDraws
 from reference.client.tap import Tap
+from reference.client.transport import Link
 from reference.client.websocket import WebSocketLink
 from reference.protocol.actions import Open
-from reference.protocol.backoff import Draws, FullJitter, ReconnectPolicy
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError, LocalError, RemoteError, SessionClosed, SteadywireError
 from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
-from reference.protocol.fallback import FallbackPolicy
-from reference.protocol.heartbeat import HeartbeatPolicy
+from reference.protocol.policies.fallback import FallbackPolicy
+from reference.protocol.policies.keepalive import HeartbeatPolicy
+from reference.protocol.policies.reconnect import Draws, FullJitter, ReconnectPolicy
 from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024

@@ -15,9 +15,8 @@ import msgspec
 import trio
 
 from reference.client.addresses import Address, OpenStream
-from reference.client.http import Answer, HttpClient, RequestLost
-from reference.client.links import Reports
-from reference.client.refusals import read_refusal
+from reference.client.http import Answer, HttpClient, RequestLost, read_refusal
+from reference.client.transport import Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import RemoteError
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.events import Data
-from reference.protocol.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)

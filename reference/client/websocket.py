@@ -29,8 +29,8 @@ import trio
 import trio_websocket
 
 from reference.client.addresses import Address, OpenStream, bearer
-from reference.client.links import CLOSING_S_MAX, Reports
-from reference.client.refusals import Refusal, read_refusal
+from reference.client.http import Refusal, read_refusal
+from reference.client.transport import CLOSING_S_MAX, Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
 

@@ -14,9 +14,9 @@ from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.admission import Admission
+from reference.server.access import Admission
 from reference.server.live_run import LiveRun
-from reference.server.monitor import Monitor
+from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.framing import frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead

@@ -20,18 +20,18 @@ import trio
 from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
 from reference.protocol.errors import RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
-from reference.protocol.observations import Joined
 from reference.protocol.records import Append
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import Joined
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S
 from reference.server.auth import identify
+from reference.server.context import Surroundings
 from reference.server.encoding import Encoder
+from reference.server.monitoring.sessions import Traffic
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
-from reference.server.sessions import Traffic
-from reference.server.surroundings import Surroundings
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
 from reference.store import StoreError

@@ -18,9 +18,9 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import EventRegistry
 from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
+from reference.server.context import Surroundings
 from reference.server.live_run import LiveRun
-from reference.server.surroundings import Surroundings
 from reference.store import EventStore, StoreError, StoreUnavailable
 from reference.store.place import Place
 

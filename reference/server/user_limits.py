@@ -6,10 +6,10 @@ words, and nobody else notices.
 
 from collections import Counter, OrderedDict
 
-from reference.protocol.allowance import Allowance
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.problems import RequestRefused
+from reference.protocol.rate_limit import Allowance
+from reference.server.http.problems import RequestRefused
 
 USERS_REMEMBERED_MAX = 10_000
 """Users whose rates are watched; beyond, whoever has been quiet longest is forgotten, and may begin anew."""

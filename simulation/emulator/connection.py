@@ -30,13 +30,13 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
-from simulation.draws import Draws
-from simulation.emulator.lane import Lane, Mark
+from simulation.emulator.pipe import Lane, Mark
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.faults import BlockUpgrade, Direction, UpgradeHandling
-from simulation.way import Ways
+from simulation.network.delay import Ways
+from simulation.random import Draws
+from simulation.scenario.faults import BlockUpgrade, Direction, UpgradeHandling
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""

@@ -14,13 +14,13 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 import trio
 
 from reference.protocol.errors import ConfigError
-from simulation.draws import Draws
+from simulation.emulator.access_link import BUFFER_BYTES_MAX, Line
 from simulation.emulator.errors import EmulatorError, check_fault
-from simulation.emulator.line import BUFFER_BYTES_MAX, Line
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
-from simulation.faults import Fault, LineFault, Path
+from simulation.random import Draws
+from simulation.scenario.faults import Fault, LineFault, Path
 
 
 class Emulator(FaultVerbs):
@@ -85,7 +85,7 @@ class Emulator(FaultVerbs):
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
         """Let lines come and go by themselves from now on; returns when all processes have stopped.
 
-        `processes`: each the downs of one process, in order and apart, as `simulation.availability.comings_and_goings` draws them
+        `processes`: each the downs of one process, in order and apart, as `simulation.network.availability.comings_and_goings` draws them
         from a scenario: with the same draws as the simulator's, the same downs. EmulatorError for clients without a line.
         """
         starts_at = trio.current_time()

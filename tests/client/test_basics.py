@@ -9,12 +9,12 @@ import trio.testing
 from reference.client import Client, PublishFailedError, Received
 from reference.protocol import frames
 from reference.protocol.actions import Open, Send
+from reference.protocol.client.health import Health, Status
+from reference.protocol.client.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE, Event
-from reference.protocol.health import Health, Status
-from reference.protocol.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from reference.client.record import Recording
-from reference.protocol.backoff import FullJitter
+from reference.client.recorder import Recording
 from reference.protocol.errors import ConfigError
-from reference.protocol.server_session import Identity
+from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.server.connection import Identity
 from reference.protocol.session_record import (
     ConnectionEnded,
     ConnectionTried,

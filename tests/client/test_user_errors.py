@@ -8,9 +8,9 @@ import trio
 
 from reference.client import CreateRunFailed, connect, create_run
 from reference.client.addresses import Address
-from reference.client.draws import KeyedDraws
+from reference.client.random_source import KeyedDraws
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode, ConfigError, LocalError
-from reference.protocol.outcomes import SessionEnded
 from tests.client.conftest import Connect
 from tests.client.harness import RUN_ID, URL, Server, problem
 from tests.client.scripted import Scripted, answers

@@ -12,8 +12,8 @@ from reference.protocol.session_record import (
     SessionTurned,
 )
 from reference.protocol.states import ClientState, Transport
-from simulation.counterfactual.conclusions import Assumption, concluded_faults
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset
+from simulation.replay.conclusions import Assumption, concluded_faults
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset
 
 S = 10**9
 

@@ -16,16 +16,16 @@ from reference.protocol.timers import NS_PER_S
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
-from simulation.counterfactual.command import BAD_INPUT, PLAYED, what_if_command
-from simulation.counterfactual.rebuild import scenario_of
-from simulation.counterfactual.what_if import read_recording, what_if
-from simulation.draws import Draws
+from simulation.cli.what_if import BAD_INPUT, PLAYED, what_if_command
 from simulation.emulator import Line
-from simulation.facts import facts_of
-from simulation.faults import HalfOpen, Outage, Reset
-from simulation.paths import Path
-from simulation.scenario import Group, Scenario
-from simulation.trace import Trace
+from simulation.random import Draws
+from simulation.replay.rebuild import scenario_of
+from simulation.replay.what_if import read_recording, what_if
+from simulation.scenario.faults import HalfOpen, Outage, Reset
+from simulation.scenario.paths import Path
+from simulation.scenario.scenario import Group, Scenario
+from simulation.trace.index import facts_of
+from simulation.trace.trace import Trace
 from simulation.world import run
 
 pytestmark = pytest.mark.slow

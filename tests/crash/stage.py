@@ -16,19 +16,19 @@ import msgspec
 import trio
 
 from reference.client import Client, connect
-from reference.demo.parameters import PARAMETERS
 from reference.protocol.events import Event
-from reference.rehearsal.actors import Actor
-from reference.rehearsal.plan import ClientPlan
-from reference.rehearsal.recorder import Recorder
-from reference.rehearsal.rest import come_to_rest, unrest
-from reference.rehearsal.server_process import ServerPlace, ServerProcess, open_server_process
 from reference.store import open_store
-from simulation.draws import Draws
-from simulation.faults import ServerRestart
-from simulation.paths import Path as NetworkPath
-from simulation.publishes import publish_data
-from simulation.trace import FaultHappened, FaultOver, ServerKilled, Trace
+from simulation.processes.demo.parameters import PARAMETERS
+from simulation.processes.participant import Actor
+from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.recorder import Recorder
+from simulation.processes.run_plan import ClientPlan
+from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
+from simulation.random import Draws
+from simulation.scenario.faults import ServerRestart
+from simulation.scenario.paths import Path as NetworkPath
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import FaultHappened, FaultOver, ServerKilled, Trace
 
 CLIENTS = 6
 PUBLISH_INTERVAL_S = 0.04

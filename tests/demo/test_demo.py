@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from reference.demo.command import CANNOT, FAILED, PASSED, run_demo
-from reference.demo.report import Report
-from reference.demo.schedule import plan_demo
-from reference.protocol.client_session import ClientSession
-from reference.rehearsal.plan import Plan
-from simulation.faults import BlockUpgrade, Reset, ServerRestart, Stall
+from reference.protocol.client.session import ClientSession
+from simulation.cli.demo import CANNOT, FAILED, PASSED, run_demo
+from simulation.processes.demo.report import Report
+from simulation.processes.demo.schedule import plan_demo
+from simulation.processes.run_plan import Plan
+from simulation.scenario.faults import BlockUpgrade, Reset, ServerRestart, Stall
 
 pytestmark = pytest.mark.slow
 

@@ -1,25 +1,16 @@
 """Figures and verdicts of traces that are written by hand."""
 
-from reference.demo.report import Report, report_on
-from reference.demo.schedule import plan_demo
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S
-from reference.rehearsal.plan import Plan
-from reference.rehearsal.stage import Played
-from simulation.counts import Counts
-from simulation.facts import facts_of
-from simulation.recoveries import recoveries as recoveries_in
-from simulation.trace import (
-    ClientStarted,
-    Delivered,
-    LogStored,
-    Record,
-    ServerStarted,
-    StateTurned,
-    Trace,
-    TraceStarted,
-)
+from simulation.processes.demo.report import Report, report_on
+from simulation.processes.demo.schedule import plan_demo
+from simulation.processes.real_run import Played
+from simulation.processes.run_plan import Plan
+from simulation.results.counts import Counts
+from simulation.results.recoveries import recoveries as recoveries_in
+from simulation.trace.index import facts_of
+from simulation.trace.trace import ClientStarted, Delivered, LogStored, Record, ServerStarted, StateTurned, Trace, TraceStarted
 
 EPOCH = "e"
 STARTED = TraceStarted(at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5)

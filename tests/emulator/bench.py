@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import trio
 from trio.testing import MockClock
 
-from simulation.draws import Draws
 from simulation.emulator import Line
-from simulation.faults import Path
+from simulation.random import Draws
+from simulation.scenario.faults import Path
 from tests.emulator.wires import Wire, wire_pair
 
 AT_ONCE = Path(latency_s=0)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.draws import Draws
+from simulation.random import Draws
 
 CHI_SQUARE_63_MAX = 103.4  # the 99.9 % point of chi-square with 63 degrees of freedom
 DRAWS_COUNT = 20_000
@@ -44,7 +44,7 @@ def test_draws_are_the_recorded_ones() -> None:
 
 
 def test_draws_do_not_depend_on_the_hash_seed() -> None:
-    program = "from simulation.draws import Draws; print(repr(Draws(1).of('ada').uniform('jitter', 5)))"
+    program = "from simulation.random import Draws; print(repr(Draws(1).of('ada').uniform('jitter', 5)))"
     answers = {
         subprocess.run(
             [sys.executable, "-c", program],

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError, SteadywireError
-from simulation.draws import Draws
 from simulation.emulator import EmulatorError, Line
-from simulation.emulator.lane import Lane, Mark
-from simulation.faults import Path
-from simulation.way import ways_of
+from simulation.emulator.pipe import Lane, Mark
+from simulation.network.delay import ways_of
+from simulation.random import Draws
+from simulation.scenario.faults import Path
 from tests.emulator.bench import (
     AT_ONCE,
     MemoryServer,

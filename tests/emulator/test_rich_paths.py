@@ -10,17 +10,17 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.availability import comings_and_goings
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.draws import Draws
 from simulation.emulator import open_emulator
-from simulation.emulator.lane import Lane, Mark
-from simulation.faults import Outage, Path
-from simulation.lane import Lane as SimulatedLane
-from simulation.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
-from simulation.scenario import Group, Scenario
-from simulation.strategies import rich_paths
-from simulation.way import ways_of
+from simulation.emulator.pipe import Lane, Mark
+from simulation.network.availability import comings_and_goings
+from simulation.network.delay import ways_of
+from simulation.network.pipe import Lane as SimulatedLane
+from simulation.random import Draws
+from simulation.scenario.faults import Outage, Path
+from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
+from simulation.scenario.scenario import Group, Scenario
+from simulation.testing import rich_paths
 from tests.emulator.bench import MemoryServer, assert_silent, open_bench, receive_exactly, receive_to_end, run_in_virtual_time
 from tests.emulator.test_upgrades import GET, WEBSOCKET
 from tests.simulation.lanes import Owner

@@ -2,16 +2,16 @@
 
 import pytest
 
-from reference.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
-from reference.fidelity.costs import Costs, load_costs
-from reference.protocol.backoff import FullJitter
 from reference.protocol.errors import ConfigError
-from reference.rehearsal.plan import Plan
+from reference.protocol.policies.reconnect import FullJitter
 from simulation.clock import ARRIVAL, Call
-from simulation.laws import Constant, Uniform
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart
-from simulation.trace import Trace
-from simulation.work import IDLE
+from simulation.processes.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
+from simulation.processes.fidelity.costs import Costs, load_costs
+from simulation.processes.run_plan import Plan
+from simulation.scenario.distributions import Constant, Uniform
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
+from simulation.scenario.workload import IDLE
+from simulation.trace.trace import Trace
 from simulation.world import World
 
 KNOWN = Costs(

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from reference.fidelity.comparison import Difference, compare
-from reference.fidelity.measures import Measure
+from simulation.processes.fidelity.comparison import Difference, compare
+from simulation.processes.fidelity.measures import Measure
 
 
 def measure(values: list[list[float]], *, unit: str = "s", expected: int | None = None) -> Measure:

@@ -5,10 +5,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, find, settings
 from hypothesis.errors import NoSuchExample
 
-from simulation.hostile.tape import Tape
-from simulation.sequence_diagram import sequence_diagram
-from simulation.strategies.machines import Deed, deeds, play_deeds
-from simulation.strategies.server_world import Violated
+from simulation.results.diagrams import sequence_diagram
+from simulation.testing.machines import Deed, deeds, play_deeds
+from simulation.testing.server_world import Violated
+from simulation.trace.messages import Tape
 
 from .naive_server import NaiveServer
 
@@ -25,8 +25,8 @@ HEAD = """# Somebody else's server
 
 `tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
 a little later, replays by a second job, and takes a retry for a new message. Here the deeds of `ServerMachine`
-(`simulation.strategies`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
-breaks is shrunk by Hypothesis to the fewest deeds that show it; `simulation/strategies/server_world.py` says what each deed is.
+(`simulation.testing`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
+breaks is shrunk by Hypothesis to the fewest deeds that show it; `simulation/testing/server_world.py` says what each deed is.
 
 This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
 """

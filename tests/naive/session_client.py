@@ -4,11 +4,11 @@ import msgspec
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Close, Open, Send
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.events import Data, Event
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 
@@ -19,7 +19,7 @@ class Halves:
 
 
 class SessionClient:
-    """A `simulation.strategies.ClientUnderTest`."""
+    """A `simulation.testing.ClientUnderTest`."""
 
     is_forgetful = False
     config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
@@ -92,7 +92,7 @@ class ForgetfulClient(SessionClient):
 
 
 class PollingSessionClient(SessionClient):
-    """A `simulation.strategies.PollingClientUnderTest`."""
+    """A `simulation.testing.PollingClientUnderTest`."""
 
     config = msgspec.structs.replace(
         SessionClient.config, fallback_after_failures=1, probe_interval_s=3.0, probe_interval_max_s=6.0

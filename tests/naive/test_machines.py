@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from reference.protocol.states import ClientState
-from simulation.hostile.tape import Tape
-from simulation.strategies import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
-from simulation.strategies.machines import Deed, deeds, play_deeds
-from simulation.strategies.model_server import ModelServer
-from simulation.strategies.polling_world import PollingServerWorld
-from simulation.strategies.server_world import Violated
+from simulation.testing import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
+from simulation.testing.machines import Deed, deeds, play_deeds
+from simulation.testing.model_server import ModelServer
+from simulation.testing.polling_world import PollingServerWorld
+from simulation.testing.server_world import Violated
+from simulation.trace.messages import Tape
 from tests.properties.bugs import BUGS, applied
 
 from .naive_server import NaiveServer

@@ -16,17 +16,17 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import memory_pair
 from reference.store import MemoryStore
-from simulation.checkers import check
-from simulation.draws import Draws
+from simulation.checks.checkers import check
 from simulation.emulator import open_emulator
-from simulation.facts import facts_of
-from simulation.faults import Outage, Path
-from simulation.live import Recording, replay
-from simulation.notebook import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
-from simulation.publishes import publish_data
-from simulation.results import Frames
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart
-from simulation.trace import FaultOver, Trace
+from simulation.random import Draws
+from simulation.replay.live import Recording, replay
+from simulation.results.frames import Frames
+from simulation.results.world_colours import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
+from simulation.scenario.faults import Outage, Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
+from simulation.trace.index import facts_of
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import FaultOver, Trace
 
 SCENARIO = Scenario(
     name="two",

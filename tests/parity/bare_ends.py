@@ -1,6 +1,6 @@
 """The two ends of the bare world: a ClientSession or a Run, the loop of five steps around it (docs/architecture.md), and no more.
 
-The server has a store (the model of `simulation.hostile`, which checks what it is given), a commit that takes its time, and a
+The server has a store (the model of `simulation.adversary`, which checks what it is given), a commit that takes its time, and a
 life that can end in the middle of one. Nothing it does takes time, and a socket takes whatever it is given: no reader lags for
 long.
 """
@@ -9,20 +9,20 @@ from typing import assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, ClientAction, Close, Deliver, Open, Retire, Send, ServerAction
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.frames import Limits
 from reference.protocol.records import Append
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
-from simulation.draws import EntityDraws
-from simulation.hostile.model import StoreModel
-from simulation.recording import record_actions, record_frame, record_loss, record_observations, record_outcomes
-from simulation.tokens import ORIGIN
-from simulation.trace import ClientStarted, CursorMoved, Published, PublishRefused, ServerKilled, ServerStarted
+from simulation.adversary.model import StoreModel
+from simulation.hosts.tokens import ORIGIN
+from simulation.random import EntityDraws
+from simulation.trace.trace import ClientStarted, CursorMoved, Published, PublishRefused, ServerKilled, ServerStarted
+from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes
 
 from .bare_link import ARRIVAL, RESET, Agenda, Http, Line, Said, WebSocket
 from .inputs import Deed

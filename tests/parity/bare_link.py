@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
-from simulation.paths import Path
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
+from simulation.scenario.paths import Path
 
 if TYPE_CHECKING:
     from .bare_ends import BareClient, BareServer

@@ -13,14 +13,14 @@ very moment of a timeout has arrived. With `alarms_first` it has not, as on trio
 alarm.
 """
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
-from simulation.draws import Draws
-from simulation.faults import Fault, ServerRestart
-from simulation.hostile.model import StoreModel
-from simulation.recording import record_stored
-from simulation.scenario import Scenario, ServerPart
-from simulation.trace import FaultHappened, FaultOver
+from simulation.adversary.model import StoreModel
+from simulation.random import Draws
+from simulation.scenario.faults import Fault, ServerRestart
+from simulation.scenario.scenario import Scenario, ServerPart
+from simulation.trace.trace import FaultHappened, FaultOver
+from simulation.trace.writer import record_stored
 
 from .bare_ends import BareClient, BareServer
 from .bare_link import ARRIVAL, FAULT, Agenda, Line

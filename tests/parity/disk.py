@@ -9,7 +9,7 @@ import trio
 
 from reference.protocol.records import Append, LogEntry, StoredRun
 from reference.store import MemoryStore, StoreError, StoreUnavailable
-from simulation.draws import EntityDraws
+from simulation.random import EntityDraws
 
 
 class Disk:

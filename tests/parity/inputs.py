@@ -1,6 +1,6 @@
 """What goes into every world: the scenario's own draws, looked at without running anything.
 
-The simulated users of `simulation.workload` are drawn once more, on a clock on which nothing else happens: what they do does not
+The simulated users of `simulation.hosts.workload_driver` are drawn once more, on a clock on which nothing else happens: what they do does not
 depend on what happens to them. Ids are those of the simulator.
 """
 
@@ -11,10 +11,10 @@ from reference.protocol.frames import Limits
 from reference.protocol.timers import ns
 from reference.server.settings import ServerSettings
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.faults import Path
-from simulation.scenario import Scenario
-from simulation.workload import Work
+from simulation.hosts.workload_driver import Work
+from simulation.random import Draws
+from simulation.scenario.faults import Path
+from simulation.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)

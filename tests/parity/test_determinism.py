@@ -18,14 +18,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.hostile.case import load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.steps import Step
-from simulation.hostile.tape import Tape
-from simulation.scenario import Scenario
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.adversary.steps import Step
+from simulation.scenario.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario
+from simulation.testing import schedules, setups
+from simulation.trace.messages import Tape
 from tests.other_process import printed_by
 
 from . import bare_world, simpy_world, trio_world

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from simulation.draws import Draws
+from simulation.random import Draws
 from tests.server.visitors import RUN, open_house
 
 from .disk import Disk

@@ -23,23 +23,22 @@ import trio.testing
 
 from reference.client import Client, Lost, Queued, Received, connect
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
-from reference.protocol.observations import Observation
-from reference.protocol.outcomes import Outcome
+from reference.protocol.server.observations import Observation
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
-from simulation.draws import Draws
 from simulation.emulator import Line
-from simulation.faults import Fault, Refuse, ServerRestart
-from simulation.recording import record_actions, record_frame, record_loss, record_observations, record_outcomes, record_stored
-from simulation.scenario import Scenario
-from simulation.server_host import ORIGIN
-from simulation.trace import (
+from simulation.hosts.server_host import ORIGIN
+from simulation.random import Draws
+from simulation.scenario.faults import Fault, Refuse, ServerRestart
+from simulation.scenario.scenario import Scenario
+from simulation.trace.trace import (
     ClientStarted,
     CursorMoved,
     FaultHappened,
@@ -50,6 +49,7 @@ from simulation.trace import (
     ServerKilled,
     ServerStarted,
 )
+from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes, record_stored
 
 from .disk import Disk
 from .inputs import Part, parts_of

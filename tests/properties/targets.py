@@ -12,13 +12,13 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, settings, target
 
 from reference.protocol.errors import ConfigError
-from simulation.hostile.case import Case, load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import time_to_recover_s
-from simulation.hostile.steps import Step
-from simulation.hostile.tape import Tape
-from simulation.hostile.world import World
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import Case, load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import time_to_recover_s
+from simulation.adversary.steps import Step
+from simulation.adversary.world import World
+from simulation.testing import schedules, setups
+from simulation.trace.messages import Tape
 
 CASES = Path(__file__).parent / "cases"
 STEPS_MAX = 60

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.config import ClientConfig, ServerConfig
-from simulation.hostile.steps import Calm, Publish, Swallow
-from simulation.hostile.world import WAIT_MAX_S, Setup, World
+from simulation.adversary.steps import Calm, Publish, Swallow
+from simulation.adversary.world import WAIT_MAX_S, Setup, World
 
 HEARTBEAT_S = 3.0
 

@@ -11,15 +11,15 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.frames import Start
-from simulation.faults import Reset
-from simulation.hostile.case import load_case, parse_case
-from simulation.hostile.settling import play, settle
-from simulation.hostile.steps import Block, Crash, Http, Publish, StallHttp, Up, Wait
-from simulation.hostile.world import Setup, World
-from simulation.laws import Constant
-from simulation.population import FlashCrowd
-from simulation.scenario import ClientPart, Group, Scenario
-from simulation.work import IDLE, RecordedTimes, Stream, Workload
+from simulation.adversary.case import load_case, parse_case
+from simulation.adversary.settling import play, settle
+from simulation.adversary.steps import Block, Crash, Http, Publish, StallHttp, Up, Wait
+from simulation.adversary.world import Setup, World
+from simulation.scenario.distributions import Constant
+from simulation.scenario.faults import Reset
+from simulation.scenario.population import FlashCrowd
+from simulation.scenario.scenario import ClientPart, Group, Scenario
+from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)

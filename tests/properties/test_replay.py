@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, find, settings
 
-from reference.cli import run
-from simulation.hostile import steps
-from simulation.hostile.case import Case, load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.tape import Tape
-from simulation.sequence_diagram import sequence_diagram
-from simulation.verdicts import Verdict
+from simulation.adversary import steps
+from simulation.adversary.case import Case, load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.checks.verdicts import Verdict
+from simulation.cli import run
+from simulation.results.diagrams import sequence_diagram
+from simulation.trace.messages import Tape
 
 from .judging import judge_scenario
 from .shells import scenarios_for_shells
 
 CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
-SCENARIO = Path(__file__).parents[2] / "simulation" / "library" / "elevator.toml"
+SCENARIO = Path(__file__).parents[2] / "simulation" / "scenario" / "library" / "elevator.toml"
 
 
 def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from reference.client import Received, connect
 from reference.protocol import frames
-from reference.protocol.backoff import FullJitter
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import codec, frames
-from reference.protocol.backoff import AskedWait, FullJitter, Reconnector
+from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.event_log import EventLog, Place
-from reference.protocol.health import HealthRecord, Status
+from reference.protocol.policies.reconnect import AskedWait, FullJitter, Reconnector
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
+from reference.protocol.server.event_log import EventLog, Place
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.store import MemoryStore
-from simulation.hostile import steps
-from simulation.hostile.ground import Setup
-from simulation.hostile.model import StoreModel
-from simulation.hostile.world import World
-from simulation.strategies import frames_of, histories
-from simulation.strategies.frames import CLIENT_FRAMES
+from simulation.adversary import steps
+from simulation.adversary.ground import Setup
+from simulation.adversary.model import StoreModel
+from simulation.adversary.world import World
+from simulation.testing import frames_of, histories
+from simulation.testing.frames import CLIENT_FRAMES
 
 SPREAD_DRAWS = 64
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from reference.protocol import fallback, heartbeat
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, check_data
 from reference.protocol.frames import Heartbeat
-from simulation import faults, population, strategies, work
-from simulation import laws as laws_module
-from simulation import paths as paths_module
-from simulation.hostile import steps
-from simulation.paths import BernoulliLoss, Path
-from simulation.presets import PRESETS, SHIPPED
-from simulation.scenario import Scenario, longest_wait_s, parse_scenario
-from simulation.strategies import frames
-from simulation.trace import AttemptMade, FaultHappened
+from reference.protocol.policies import fallback
+from reference.protocol.policies import keepalive as heartbeat
+from simulation import testing as strategies
+from simulation.adversary import steps
+from simulation.scenario import distributions as laws_module
+from simulation.scenario import faults, population
+from simulation.scenario import paths as paths_module
+from simulation.scenario import workload as work
+from simulation.scenario.paths import BernoulliLoss, Path
+from simulation.scenario.presets import PRESETS, SHIPPED
+from simulation.scenario.scenario import Scenario, longest_wait_s, parse_scenario
+from simulation.testing import frames
+from simulation.trace.trace import AttemptMade, FaultHappened
 from simulation.world import run
 
 T = TypeVar("T")

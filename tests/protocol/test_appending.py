@@ -3,8 +3,8 @@
 from reference.protocol import frames
 from reference.protocol.actions import Retire
 from reference.protocol.config import ServerConfig
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 
 from .machines import go_live, seconds, stored_run

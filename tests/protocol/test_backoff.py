@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.errors import ConfigError
+from reference.protocol.policies.reconnect import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.timers import NS_PER_MS, ns
 
 DRAWN = st.floats(0, 1, exclude_max=True)

@@ -4,14 +4,14 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.health import Status
+from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
 from reference.protocol.events import Event
-from reference.protocol.fallback import AfterSeconds
-from reference.protocol.health import Status
-from reference.protocol.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.policies.fallback import AfterSeconds
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.codec import encoded_bytes
-from reference.protocol.event_log import TRIM_AT, EventLog, Place
 from reference.protocol.records import LogEntry, RunState, Snapshot
+from reference.protocol.server.event_log import TRIM_AT, EventLog, Place
 
 from .machines import EPOCH, chat
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.fallback import AfterEither, AfterFailures, AfterSeconds, FallbackPolicy, NeverFallBack, Trouble
+from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds, FallbackPolicy, NeverFallBack, Trouble
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 
 from .machines import EXAMPLES, Halves, seconds, sent

@@ -4,8 +4,8 @@ from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
 

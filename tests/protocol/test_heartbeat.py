@@ -7,11 +7,11 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig, recovery_bound_s
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.heartbeat import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.policies.keepalive import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState
 
 from .machines import EXAMPLES, Halves, seconds, sent

@@ -4,12 +4,12 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
-from reference.protocol.backoff import Attempt, FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.outcomes import SessionEnded
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.reconnect import Attempt, FullJitter
 from reference.protocol.states import ClientState, Transport
 
 from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, come_back, ended, opened, seconds, sent, welcome

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import Attempt, FullJitter
 from reference.protocol.errors import ConfigError
-from reference.protocol.policies import (
+from reference.protocol.policies.catalogue import (
     WAIT_CEILING_S,
     AddedJitter,
     Decorrelated,
@@ -25,6 +24,7 @@ from reference.protocol.policies import (
     SignedJitter,
     SpreadJitter,
 )
+from reference.protocol.policies.reconnect import Attempt, FullJitter
 
 
 class Always:

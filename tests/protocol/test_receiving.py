@@ -5,14 +5,13 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.client_desk import Desk
+from reference.protocol.client.context import Desk
+from reference.protocol.client.delivery import Receiving, Roster
+from reference.protocol.client.outcomes import PublishAccepted, ResetReceived, SnapshotReceived, StateChanged
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import PublishAccepted, ResetReceived, SnapshotReceived, StateChanged
-from reference.protocol.receiving import Receiving
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.roster import Roster
 from reference.protocol.states import ClientState
 
 from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, seconds, sent

@@ -5,9 +5,9 @@ from reference.protocol.actions import Close, Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import Answered, Left, LimitReached
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.run import Run
+from reference.protocol.server.observations import Answered, Left, LimitReached
+from reference.protocol.server.run import Run
 from reference.protocol.states import ConnectionState
 from reference.protocol.timers import NS_PER_MS
 

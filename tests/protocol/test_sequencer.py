@@ -11,7 +11,7 @@ from reference.protocol.errors import RejectCode
 from reference.protocol.events import DEFAULT_REGISTRY, Event
 from reference.protocol.frames import Accepted, Publish, Rejected
 from reference.protocol.records import Append, RunState, Snapshot, StoredClient
-from reference.protocol.sequencer import ANSWERS_KEPT, Reply, Sequencer
+from reference.protocol.server.sequencer import ANSWERS_KEPT, Reply, Sequencer
 
 from .machines import seconds, stored_run
 

@@ -4,20 +4,20 @@ import msgspec
 import pytest
 
 from reference.protocol import frames
-from reference.protocol.allowance import Allowance
+from reference.protocol.client.client_report import Tally
 from reference.protocol.codec import decode_answer, decode_client_frame, decode_publish_request, encode
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
 from reference.protocol.limits import Limit
-from reference.protocol.membership import Membership
-from reference.protocol.observations import Answered, LimitReached
-from reference.protocol.presence import Attendance
-from reference.protocol.run_desk import RunDesk
-from reference.protocol.server_session import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.rate_limit import Allowance
+from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.server.context import RunDesk
+from reference.protocol.server.observations import Answered, LimitReached
+from reference.protocol.server.session_table import Membership
+from reference.protocol.server.sessions import Attendance
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
-from reference.protocol.tally import Tally
 from reference.protocol.timers import NS_PER_MS
 
 from .machines import EXAMPLES, chat, seconds

@@ -5,12 +5,12 @@ import pytest
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Send
+from reference.protocol.client.client_report import POLL, Tally
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
 from reference.protocol.states import ClientState, ConnectionState, Transport
-from reference.protocol.tally import POLL, Tally
 from reference.protocol.timers import NS_PER_MS
 
 from .machines import EXAMPLES, Client, client_in, go_live, seconds, sent, server_in

@@ -6,16 +6,25 @@ import trio
 from trio.testing import MockClock
 
 from reference.client import Lost, Received
-from reference.demo.parameters import PARAMETERS
 from reference.protocol.actions import Open, Send
+from reference.protocol.client.outcomes import PublishAccepted, SnapshotReceived, StateChanged
 from reference.protocol.frames import Accepted as AcceptedFrame
 from reference.protocol.frames import Ping, Pong
-from reference.protocol.outcomes import PublishAccepted, SnapshotReceived, StateChanged
 from reference.protocol.records import RunState, Snapshot
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
-from reference.rehearsal.recorder import Recorder
-from simulation.trace import Accepted, AnswerGiven, AttemptMade, ConnectionLost, QueueSampled, Record, SessionJoined, StateTurned
+from simulation.processes.demo.parameters import PARAMETERS
+from simulation.processes.recorder import Recorder
+from simulation.trace.trace import (
+    Accepted,
+    AnswerGiven,
+    AttemptMade,
+    ConnectionLost,
+    QueueSampled,
+    Record,
+    SessionJoined,
+    StateTurned,
+)
 
 
 def now() -> int:

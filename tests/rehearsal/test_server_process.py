@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from reference.client import connect
-from reference.rehearsal.ports import free_ports
-from reference.rehearsal.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
-from simulation.trace import Record, SessionJoined
+from simulation.processes.ports import free_ports
+from simulation.processes.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
+from simulation.trace.trace import Record, SessionJoined
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
 PATIENCE_S = 30.0

@@ -8,10 +8,10 @@ import trio
 
 from reference.client import connect
 from reference.protocol.errors import ConfigError
-from reference.rehearsal.ports import free_ports
-from reference.rehearsal.server_process import ServerPlace, open_server_process
-from reference.rehearsal.troubles import check_playable
-from simulation.faults import ClockStep, Fault, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
+from simulation.processes.fault_schedule import check_playable
+from simulation.processes.ports import free_ports
+from simulation.processes.server_process import ServerPlace, open_server_process
+from simulation.scenario.faults import ClockStep, Fault, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
 PATIENCE_S = 30.0

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.faults import Path
-from simulation.lane import Lane
-from simulation.way import ways_of
+from simulation.network.delay import ways_of
+from simulation.network.pipe import Lane
+from simulation.random import Draws
+from simulation.scenario.faults import Path
 
 
 def lane_of(path: Path) -> tuple[Clock, Lane, list[tuple[float, str]]]:

@@ -7,13 +7,13 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.availability import comings_and_goings, outages
-from simulation.draws import Draws
-from simulation.faults import LoadBalancerCut, Outage, Path
-from simulation.laws import Constant, Exponential
-from simulation.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
-from simulation.scenario import Group
-from simulation.trace import ConnectionLost, FaultHappened, FaultOver
+from simulation.network.availability import comings_and_goings, outages
+from simulation.random import Draws
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import LoadBalancerCut, Outage, Path
+from simulation.scenario.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
+from simulation.scenario.scenario import Group
+from simulation.trace.trace import ConnectionLost, FaultHappened, FaultOver
 from simulation.world import run
 from tests.simulation.worlds import QUIET, calm
 

@@ -5,21 +5,19 @@ from collections import Counter
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.capacity import Listener, Work
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.ends import Taken
-from simulation.faults import BlockUpgrade, Fault, Pause, Reset
-from simulation.laws import Constant, Exponential
-from simulation.link import Link
-from simulation.network import HttpLink
-from simulation.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
-from simulation.trace import (
+from simulation.hosts.capacity import Listener, Work
+from simulation.network.connection import HttpLink, Link, Taken
+from simulation.random import Draws
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import BlockUpgrade, Fault, Pause, Reset
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
+from simulation.trace.trace import (
     Accepted,
     ConnectionLost,
     Delivered,

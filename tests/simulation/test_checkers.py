@@ -8,11 +8,10 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
-from simulation.checkers import CHECKERS, check
-from simulation.counts import count
-from simulation.facts import facts_of
-from simulation.recording import start_trace
-from simulation.trace import (
+from simulation.checks.checkers import CHECKERS, check
+from simulation.results.counts import count
+from simulation.trace.index import facts_of
+from simulation.trace.trace import (
     Accepted,
     AnswerGiven,
     AttemptMade,
@@ -32,6 +31,7 @@ from simulation.trace import (
     TraceStarted,
     WaitAsked,
 )
+from simulation.trace.writer import start_trace
 from simulation.world import run
 from tests.simulation.worlds import calm, everything_result
 

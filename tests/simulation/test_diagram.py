@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.diagram import diagram_command, tape_of
-from simulation.faults import HalfOpen, Reset
-from simulation.frames_seen import FrameSeen
-from simulation.sequence_diagram import sequence_diagram
-from simulation.trace import Trace
+from simulation.results.diagrams import diagram_command, sequence_diagram, tape_of
+from simulation.scenario.faults import HalfOpen, Reset
+from simulation.trace.frames_seen import FrameSeen
+from simulation.trace.trace import Trace
 from simulation.world import Result, World, run
 from tests.simulation.worlds import calm, everything_result
 

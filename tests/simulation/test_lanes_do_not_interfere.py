@@ -2,9 +2,9 @@
 
 import msgspec
 
-from simulation.faults import Path
-from simulation.scenario import Workload
-from simulation.trace import Accepted, Delivered, Published, Trace
+from simulation.scenario.faults import Path
+from simulation.scenario.scenario import Workload
+from simulation.trace.trace import Accepted, Delivered, Published, Trace
 from simulation.world import run
 from tests.simulation.worlds import everything
 

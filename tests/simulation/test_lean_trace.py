@@ -5,12 +5,12 @@ from functools import cache
 import msgspec
 import pytest
 
-from simulation.checkers import CHECKERS, check_facts
-from simulation.facts import facts_of
-from simulation.measured import MessagesMeasured
-from simulation.results import Frames
-from simulation.scenario import Scenario
-from simulation.trace import Delivered, Published, Record, Trace
+from simulation.checks.checkers import CHECKERS, check_facts
+from simulation.results.frames import Frames
+from simulation.scenario.scenario import Scenario
+from simulation.trace.index import facts_of
+from simulation.trace.measured import MessagesMeasured
+from simulation.trace.trace import Delivered, Published, Record, Trace
 from simulation.world import Result, run
 from tests.simulation.worlds import everything, everything_result
 

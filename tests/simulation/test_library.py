@@ -8,10 +8,10 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
-from simulation import library
-from simulation.results import Frames
-from simulation.scenario import Scenario
-from simulation.trace import ConnectionLost, EntryStored, ResetTaken, SnapshotTaken, WaitAsked
+from simulation.results.frames import Frames
+from simulation.scenario import library
+from simulation.scenario.scenario import Scenario
+from simulation.trace.trace import ConnectionLost, EntryStored, ResetTaken, SnapshotTaken, WaitAsked
 from simulation.world import Result, run
 
 LATENCY_LINE_S = 0.5

@@ -5,10 +5,10 @@ taken for one of the old history.
 """
 
 from reference.protocol.config import ClientConfig
-from simulation.faults import Refuse, ServerRestart
-from simulation.paths import Path
-from simulation.scenario import ClientPart, Group, Scenario, Workload
-from simulation.trace import Accepted, ServerStarted
+from simulation.scenario.faults import Refuse, ServerRestart
+from simulation.scenario.paths import Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
+from simulation.trace.trace import Accepted, ServerStarted
 from simulation.world import run
 
 SCENARIO = Scenario(

@@ -9,12 +9,12 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.metrics import METRICS
-from simulation.counts import count
-from simulation.faults import BlockUpgrade, Reset
-from simulation.laws import Constant
-from simulation.population import Stay
-from simulation.results import Frames, summary
-from simulation.scenario import ClientPart, Group, Scenario, Workload
+from simulation.results.counts import count
+from simulation.results.frames import Frames, summary
+from simulation.scenario.distributions import Constant
+from simulation.scenario.faults import BlockUpgrade, Reset
+from simulation.scenario.population import Stay
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
 from simulation.world import run
 from tests.simulation.worlds import calm, everything, everything_result
 

@@ -2,17 +2,18 @@
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.draws import Draws
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
-from simulation.lane import Lane
-from simulation.peer import CONTROL_FRAMES_MAX
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
-from simulation.trace import (
+from simulation.hosts.peer import CONTROL_FRAMES_MAX
+from simulation.network.delay import ways_of
+from simulation.network.pipe import Lane
+from simulation.random import Draws
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.trace.trace import (
     Accepted,
     AttemptMade,
     ConnectionLeft,
@@ -27,7 +28,6 @@ from simulation.trace import (
     StateTurned,
     Trace,
 )
-from simulation.way import ways_of
 from simulation.world import World, run
 from tests.simulation.lanes import Owner, at, lane_of
 from tests.simulation.worlds import QUIET, calm

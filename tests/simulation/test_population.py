@@ -4,20 +4,20 @@ from collections import Counter
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import AfterFailures, AfterSeconds
-from reference.protocol.heartbeat import EveryInterval
+from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
+from reference.protocol.policies.keepalive import EveryInterval
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.draws import Draws
-from simulation.facts import facts_of
-from simulation.faults import BlockUpgrade, HalfOpen
-from simulation.laws import Constant, Exponential
-from simulation.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay
-from simulation.scenario import ClientPart, Group, Scenario, Workload
-from simulation.trace import ClientStarted, ConnectionLeft, Delivered, LeaveAsked, SessionOver, StateTurned, Trace
-from simulation.work import IDLE
+from simulation.random import Draws
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import BlockUpgrade, HalfOpen
+from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
+from simulation.scenario.workload import IDLE
+from simulation.trace.index import facts_of
+from simulation.trace.trace import ClientStarted, ConnectionLeft, Delivered, LeaveAsked, SessionOver, StateTurned, Trace
 from simulation.world import run
 
 SOME = Workload(graft_per_s=0.5, cursor_per_s=0)

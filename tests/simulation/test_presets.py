@@ -4,14 +4,14 @@ import statistics
 
 import pytest
 
-from reference.protocol.backoff import AskedWait, Attempt, Reconnector
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import AfterFailures
-from reference.protocol.policies import WAIT_CEILING_S
-from simulation.draws import Draws
-from simulation.presets import HEARTBEATS, PRESETS, PresetPolicy, find, register
-from simulation.scenario import ClientPart, client_part, longest_wait_s, parse_scenario
+from reference.protocol.policies.catalogue import WAIT_CEILING_S
+from reference.protocol.policies.fallback import AfterFailures
+from reference.protocol.policies.reconnect import AskedWait, Attempt, Reconnector
+from simulation.random import Draws
+from simulation.scenario.presets import HEARTBEATS, PRESETS, PresetPolicy, find, register
+from simulation.scenario.scenario import ClientPart, client_part, longest_wait_s, parse_scenario
 
 STOP = None
 Wait = tuple[float, float] | None
@@ -223,7 +223,7 @@ def test_one_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:
         def wait_s(self, attempt: Attempt) -> float:
             return 60.0
 
-    monkeypatch.setattr("simulation.presets.PRESETS", dict(PRESETS))
+    monkeypatch.setattr("simulation.scenario.presets.PRESETS", dict(PRESETS))
     with pytest.raises(ConfigError, match="give wait_max_s"):
         register("minute", EveryMinute(), source="a test")
     register("minute", EveryMinute(), source="a test", wait_max_s=60.0)

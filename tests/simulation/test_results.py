@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from reference.protocol.config import ServerConfig
-from simulation.faults import Outage
-from simulation.plots import latency_and_delivery, save
-from simulation.results import BUILDERS, Frames
-from simulation.scenario import Group, Scenario, ServerPart
+from simulation.results.frames import BUILDERS, Frames
+from simulation.results.plots import latency_and_delivery, save
+from simulation.scenario.faults import Outage
+from simulation.scenario.scenario import Group, Scenario, ServerPart
 from simulation.world import run
 from tests.simulation.worlds import QUIET, calm, everything, everything_result
 

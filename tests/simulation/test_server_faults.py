@@ -5,14 +5,14 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.fallback import NeverFallBack
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.fallback import NeverFallBack
 from reference.protocol.timers import ns
-from simulation.checkers import check
+from simulation.checks.checkers import check
 from simulation.clock import ALARM, Call
-from simulation.faults import ClockStep, Fault, Outage, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
-from simulation.scenario import ClientPart, Scenario, ServerPart, Workload
-from simulation.trace import (
+from simulation.scenario.faults import ClockStep, Fault, Outage, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
+from simulation.scenario.scenario import ClientPart, Scenario, ServerPart, Workload
+from simulation.trace.trace import (
     Accepted,
     AttemptMade,
     ConnectionLost,

@@ -4,8 +4,8 @@ from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.draws import Draws
-from simulation.store import SimulatedStore
+from simulation.hosts.store import SimulatedStore
+from simulation.random import Draws
 
 
 def batch(first: int, last: int, *, client: str = "a", snapshot: Snapshot | None = None, oldest: int = 1) -> Append:

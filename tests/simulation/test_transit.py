@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.draws import Draws
-from simulation.lane import Lane
-from simulation.laws import Constant, Exponential, Law, LogNormal, Pareto, Uniform
-from simulation.loss import losses_of
-from simulation.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
-from simulation.strategies.networks import rich_paths
-from simulation.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
-from simulation.transit import NEVER, Transit
-from simulation.way import round_trip_max_s, ways_of
+from simulation.network.delay import NEVER, Transit, round_trip_max_s, ways_of
+from simulation.network.loss import losses_of
+from simulation.network.pipe import Lane
+from simulation.network.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
+from simulation.random import Draws
+from simulation.scenario.distributions import Constant, Exponential, Law, LogNormal, Pareto, Uniform
+from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
+from simulation.testing.networks import rich_paths
 from tests.simulation.lanes import Owner, at, lane_of
 
 LATENCY_S = 0.05

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.records import Append, StoredRun
-from simulation.faults import Reset, ServerRestart, Stall
-from simulation.scenario import Scenario
-from simulation.store import SimulatedStore
+from simulation.hosts.store import SimulatedStore
+from simulation.scenario.faults import Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario
 from simulation.world import Result, World
 from tests.simulation.worlds import everything
 

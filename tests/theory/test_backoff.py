@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from simulation.theory import backoff, onoff
-from simulation.theory.backoff import Jitter, Schedule, Wait, exponential, fixed, floored_full_jitter
+from simulation.validation.closed_forms import backoff, onoff
+from simulation.validation.closed_forms.backoff import Jitter, Schedule, Wait, exponential, fixed, floored_full_jitter
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from simulation.theory import herd
-from simulation.theory.backoff import Wait
+from simulation.validation.closed_forms import herd
+from simulation.validation.closed_forms.backoff import Wait
 
 
 def test_the_fullest_bin_by_counting_all_cases() -> None:

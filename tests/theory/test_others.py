@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from simulation.theory import backoff, detection, loss, outbox, polling, staleness, stream, tcp
+from simulation.validation.closed_forms import backoff, detection, loss, outbox, polling, staleness, stream, tcp
 
 
 def test_stream_numbers() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulation.theory import queues
+from simulation.validation.closed_forms import queues
 
 
 def lindley(services: np.ndarray, arrivals_per_s: float, random: np.random.Generator) -> np.ndarray:

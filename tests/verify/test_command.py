@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reference.cli import run
-from simulation.verify import catalogue
-from simulation.verify.experiment import Experiment
-from simulation.verify.reconnecting import AfterAnOutage
+from simulation.cli import run
+from simulation.validation import catalogue
+from simulation.validation.experiment import Experiment
+from simulation.validation.experiments.reconnecting import AfterAnOutage
 from tests.verify.test_experiment import Noise
 
 RIGHT, WRONG = Noise(draws=10, allowed=1.0), Noise(said=0.4, draws=10, allowed=1.0)

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import pytest
 
-from simulation.draws import Draws
-from simulation.verify.experiment import Expected, Experiment, NotAsSetUp, Number, judge
-from simulation.verify.run import verify
+from simulation.random import Draws
+from simulation.validation.experiment import Expected, Experiment, NotAsSetUp, Number, judge
+from simulation.validation.run import verify
 
 
 @dataclass(frozen=True, kw_only=True)

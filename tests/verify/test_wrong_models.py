@@ -9,28 +9,28 @@ from typing import Any
 
 import pytest
 
-import simulation.lane
-import simulation.tcp
-from reference.cli import run
-from reference.protocol.backoff import Attempt
-from reference.protocol.heartbeat import Due, EveryInterval, Signs
-from reference.protocol.outbox import Outbox
-from reference.protocol.policies import SpreadJitter
+import simulation.network.pipe
+import simulation.network.tcp
+from reference.protocol.client.outbox import Outbox
+from reference.protocol.policies.catalogue import SpreadJitter
+from reference.protocol.policies.keepalive import Due, EveryInterval, Signs
+from reference.protocol.policies.reconnect import Attempt
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.capacity import Cost, Listener
-from simulation.lane import Lane
-from simulation.loss import _GilbertElliott
-from simulation.paths import Tcp
-from simulation.verify import catalogue
-from simulation.verify.detecting import HalfOpenConnection
-from simulation.verify.experiment import Experiment
-from simulation.verify.herding import Accepting
-from simulation.verify.losing import Bursts
-from simulation.verify.outboxes import OverflowInAnOutage
-from simulation.verify.queueing import ServerQueue
-from simulation.verify.reconnecting import AfterAnOutage
-from simulation.verify.streams import InOrder
-from simulation.verify.transport import Dialling
+from simulation.cli import run
+from simulation.hosts.capacity import Cost, Listener
+from simulation.network.loss import _GilbertElliott
+from simulation.network.pipe import Lane
+from simulation.scenario.paths import Tcp
+from simulation.validation import catalogue
+from simulation.validation.experiment import Experiment
+from simulation.validation.experiments.detecting import HalfOpenConnection
+from simulation.validation.experiments.herding import Accepting
+from simulation.validation.experiments.losing import Bursts
+from simulation.validation.experiments.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.queueing import ServerQueue
+from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiments.streams import InOrder
+from simulation.validation.experiments.transport import Dialling
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +139,7 @@ def test_syns_at_other_times(verify: Verify, monkeypatch: pytest.MonkeyPatch) ->
     def from_three_seconds(tcp: Tcp) -> tuple[tuple[int, ...], int]:
         return tuple(at * NS_PER_S for at in (0, 3, 9, 21, 45)), 93 * NS_PER_S
 
-    for module in (simulation.tcp, simulation.lane):
+    for module in (simulation.network.tcp, simulation.network.pipe):
         monkeypatch.setattr(module, "syn_schedule", from_three_seconds)
     exit_code, complaints = verify(Dialling(kernel="classic", outage_s=5.5), Dialling(kernel="linux_6_5", outage_s=20.0))
     assert exit_code == 1

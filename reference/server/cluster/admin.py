@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.admin_answers import CleanedUp, Connections, Sessions
-from reference.server.admin_api import AdminApi
-from reference.server.cluster.colleagues import Colleagues
+from reference.server.cluster.peer_processes import Colleagues
 from reference.server.cluster.request_relay import head_of
-from reference.server.problems import AnyRequest, RequestRefused
-from reference.server.sessions import SessionMetrics
+from reference.server.http.admin_answers import CleanedUp, Connections, Sessions
+from reference.server.http.admin_api import AdminApi
+from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.monitoring.sessions import SessionMetrics
 
 T = TypeVar("T")
 

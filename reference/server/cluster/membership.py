@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference.server.logs import OnFault
+from reference.server.monitoring.logs import OnFault
 from reference.store import EventStore, StoreError, StoreUnavailable, shared_url
 from reference.store.place import Place
 

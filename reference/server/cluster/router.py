@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.admission import Admission
+from reference.server.access import Admission
 from reference.server.auth import bearer_token
 from reference.server.cluster.membership import Membership
 from reference.server.registry import RunRegistry, canonical_run_id

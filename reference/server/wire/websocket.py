@@ -31,13 +31,7 @@ import trio_websocket
 
 from reference.protocol.errors import CloseCode, SteadywireError
 from reference.server.wire.between import Between, handshake_head
-from reference.server.wire.framing import (
-    INTERNAL_ERROR,
-    NORMAL,
-    SERVER_GOES,
-    MessageMeter,
-    frame_close,
-)
+from reference.server.wire.framing import INTERNAL_ERROR, NORMAL, SERVER_GOES, MessageMeter, frame_close
 from reference.server.wire.limits import WebSocketLimits
 from reference.server.wire.push_stream import PushStream, StreamStatistics
 from reference.server.wire.request_head import Headers, RequestHead
