@@ -24,7 +24,7 @@ _INDEX_BYTES = 8
 _UNIT = 2.0**-53  # 53 bits are what a float in [0, 1) holds exactly, so the conversion never rounds up to 1.0
 
 
-class EntityDraws:
+class EntityRandom:
     """The draws of one entity: `uniform(purpose, index)` is all that the protocol asks of chance."""
 
     __slots__ = ("_entity", "_replication", "_seed", "_states")
@@ -55,16 +55,16 @@ class EntityDraws:
         key = json.dumps([self._seed, self._replication, self._entity, purpose])
         return blake2b(key.encode("ascii"), digest_size=8)
 
-    def __reduce__(self) -> tuple[type["EntityDraws"], tuple[int, int, str]]:
+    def __reduce__(self) -> tuple[type["EntityRandom"], tuple[int, int, str]]:
         # Hash states cannot be pickled or deep-copied; the key is all there is to keep, and it gives the same
         # draws.
-        return EntityDraws, (self._seed, self._replication, self._entity)
+        return EntityRandom, (self._seed, self._replication, self._entity)
 
     def __repr__(self) -> str:
         return f"EntityDraws(seed={self._seed}, replication={self._replication}, entity={self._entity!r})"
 
 
-class Draws:
+class RandomStreams:
     """All draws of one replication of one seed; `of(entity)` gives an entity its own."""
 
     __slots__ = ("replication", "seed")
@@ -73,9 +73,9 @@ class Draws:
         self.seed = seed
         self.replication = replication
 
-    def of(self, entity: str) -> EntityDraws:
+    def of(self, entity: str) -> EntityRandom:
         """The draws of `entity`. Asked twice, it answers with the same draws."""
-        return EntityDraws(self.seed, self.replication, entity)
+        return EntityRandom(self.seed, self.replication, entity)
 
     def __repr__(self) -> str:
         return f"Draws(seed={self.seed}, replication={self.replication})"

@@ -106,7 +106,7 @@ def _run(scenario_text: str, replication: int, own_presets: Mapping[str, Preset]
         "replication": replication,
         "trace": result.trace.digest(),
         "violated": ", ".join(violated),
-        **{str(name): value for name, value in summary(result.facts).iloc[0].items()},
+        **{str(name): value for name, value in summary(result.trace_index).iloc[0].items()},
     }
 
 

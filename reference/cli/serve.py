@@ -36,7 +36,7 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     _allow_many_connections()
     try:
         settings = load_settings(config, **_absolute(given))
-        trio.run(_serve_and_tell, settings)
+        trio.run(_serve_and_announce, settings)
     except SteadywireError as error:
         print(f"steadywire serve: {error}", file=sys.stderr)
         return CANNOT_START
@@ -66,7 +66,7 @@ def _absolute(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _serve_and_tell(settings: ServerSettings) -> None:
+async def _serve_and_announce(settings: ServerSettings) -> None:
     failure: SteadywireError | None = None
     async with trio.open_nursery() as nursery:
         try:

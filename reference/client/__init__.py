@@ -15,8 +15,8 @@ from reference.client.client import Client
 from reference.client.connect import CreateRunFailed, connect, create_run
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
-from reference.client.recorder import Recording
-from reference.client.tap import Lost, Queued, Received, Tap
+from reference.client.recorder import SessionRecording
+from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
 from reference.client.tickets import PublishFailedError, Ticket
 
 __all__ = [
@@ -24,12 +24,12 @@ __all__ = [
     "CreateRunFailed",
     "Delivery",
     "HealthChanges",
-    "Lost",
+    "LostConnection",
     "OpenStream",
     "PublishFailedError",
-    "Queued",
-    "Received",
-    "Recording",
+    "QueuedPublish",
+    "ReceivedFrame",
+    "SessionRecording",
     "Tap",
     "Ticket",
     "connect",

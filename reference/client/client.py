@@ -10,10 +10,10 @@ from pathlib import Path
 
 import trio
 
-from reference.client.driver import Pump
+from reference.client.driver import ClientDriver
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
-from reference.client.recorder import Recording
+from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
 from reference.protocol.client.health import Health
 from reference.protocol.client.outcomes import SessionEnded
@@ -33,7 +33,9 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, pump: Pump, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self, run_id: str, session: ClientSession, pump: ClientDriver, mailbox: Mailbox, policy: ReconnectPolicy
+    ) -> None:
         self.run_id = run_id
         self._session = session
         self._pump = pump
@@ -74,10 +76,10 @@ class Client:
         self._pump.read_by_application()
         return delivery
 
-    def events(self) -> "Events":
+    def events(self) -> "EventStream":
         """Events only: what stands between them is left out. After a long absence numbers are skipped without a word; an
         application that keeps a state of the run iterates the client itself."""
-        return Events(self)
+        return EventStream(self)
 
     # ---- looking ----
 
@@ -123,13 +125,13 @@ class Client:
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._pump.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
-    def record(self, path: Path | str) -> Recording:
+    def record(self, path: Path | str) -> SessionRecording:
         """Write down this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
 
         It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
         is there already or cannot be written.
         """
-        recording = Recording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
+        recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
         self._pump.add_tap(recording.tap)
         return recording
 
@@ -148,13 +150,13 @@ class Client:
         return f"<Client {self.client_id} of run {self.run_id}: {self.state.value}, position {self.position[1]}>"
 
 
-class Events:
+class EventStream:
     """An async iterator over a client's events."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __aiter__(self) -> "Events":
+    def __aiter__(self) -> "EventStream":
         return self
 
     async def __anext__(self) -> Event:

@@ -27,9 +27,9 @@ from typing import ParamSpec, TypeVar, assert_never
 import trio
 
 from reference.client.mailbox import Mailbox
-from reference.client.tap import Lost, Queued, Received, Tap, Tapped
+from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.client.tickets import Ticket, Tickets
-from reference.client.transport import Link
+from reference.client.transport import ClientTransport
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
 from reference.protocol.client.outcomes import Outcome, PublishAccepted, PublishFailed, StateChanged
@@ -44,7 +44,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Pump:
+class ClientDriver:
     """Drives one session from `start` to its end."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Pump:
         mailbox: Mailbox,
         *,
         nursery: trio.Nursery,
-        make_link: Callable[[Open, "Pump"], Link],
+        make_link: Callable[[Open, "ClientDriver"], ClientTransport],
         refresh_token: Callable[[], None],
         tap: Tap | None,
     ) -> None:
@@ -64,7 +64,7 @@ class Pump:
         self._make_link = make_link
         self._refresh_token = refresh_token
         self._taps: list[Tap] = [] if tap is None else [tap]
-        self._links: dict[int, Link] = {}
+        self._links: dict[int, ClientTransport] = {}
         self._alarm = trio.CancelScope()
         self._turned = trio.lowlevel.ParkingLot()
         self._link_ended = trio.lowlevel.ParkingLot()
@@ -88,7 +88,7 @@ class Pump:
         """The one input whose answer may come with it: the ticket is there before the outcomes are handed over."""
         now = self.now()
         ticket = self.tickets.issue(self.session.publish(event_type, data, now))
-        self._tell(now, Queued(ticket.number, event_type, data))
+        self._tell(now, QueuedPublish(ticket.number, event_type, data))
         self._turn()
         return ticket
 
@@ -117,7 +117,7 @@ class Pump:
 
     def lost(self, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
         now = self.now()
-        self._tell(now, Lost(connection_id, code, message, retry_after_ms))
+        self._tell(now, LostConnection(connection_id, code, message, retry_after_ms))
         self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
 
     def bytes_came(self, connection_id: int, request: frames.RequestKind | None = None) -> None:
@@ -139,8 +139,8 @@ class Pump:
             case _:
                 self._receive(connection_id, frame)
 
-    def nonsense(self, connection_id: int, error: RemoteError) -> None:
-        self.feed(self.session.receive_nonsense, connection_id, error, self.now())
+    def malformed(self, connection_id: int, error: RemoteError) -> None:
+        self.feed(self.session.receive_malformed, connection_id, error, self.now())
 
     # ---- waiting for what the pump has done ----
 
@@ -170,7 +170,7 @@ class Pump:
 
     def _receive(self, connection_id: int, frame: frames.Frame) -> None:
         now = self.now()
-        self._tell(now, Received(connection_id, frame))
+        self._tell(now, ReceivedFrame(connection_id, frame))
         self.feed(self.session.receive_frame, connection_id, frame, now)
 
     async def _room(self, wanted: int = 1) -> int | None:
@@ -207,7 +207,7 @@ class Pump:
             case _:
                 assert_never(action)
 
-    async def _run_link(self, connection_id: int, link: Link) -> None:
+    async def _run_link(self, connection_id: int, link: ClientTransport) -> None:
         try:
             await link.run()
         finally:

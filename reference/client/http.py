@@ -73,7 +73,7 @@ class RequestLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
@@ -97,7 +97,7 @@ class HttpClient:
 
     async def request(
         self, method: str, target: str, body: bytes | None = None, *, bytes_came: Callable[[], None] = lambda: None
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG.
 
         `bytes_came` is told of every piece of the answer. To be awaited in a task of its own.
@@ -114,7 +114,7 @@ class HttpClient:
             raise RemoteError(CloseCode.TOO_BIG, f"an answer larger than {ANSWER_BYTES_MAX} bytes") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise RequestLost(f"{method} to {self._address} was not answered: {error or type(error).__name__}") from None
-        return Answer(response.status, tuple(response.headers), response.content)
+        return HttpResponse(response.status, tuple(response.headers), response.content)
 
 
 class _Body:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 _UNIT = 2.0**-53  # 53 bits are what a float in [0, 1) holds exactly
 
 
-class KeyedDraws:
+class KeyedRandomSource:
     """A pure function of (key, purpose, index): no draw changes another."""
 
     def __init__(self, seed: int | None = None) -> None:

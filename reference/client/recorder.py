@@ -2,7 +2,7 @@
 
 It is told what the tap is told, and keeps of it what a replay needs (`reference.protocol.session_record`). Lines are written as
 they come, through the operating system's buffer; when the disk refuses, or the file has reached its limit, the recording ends and
-the session does not notice. `Recording.ended` says why.
+the session does not notice. `SessionRecording.ended` says why.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from reference.client.tap import Lost, Queued, Received, Tapped
+from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tapped
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.client.outcomes import (
@@ -46,7 +46,7 @@ RECORDING_BYTES_MAX = 256 * 1024 * 1024
 PINGS_REMEMBERED_MAX = 8
 
 
-class Recording:
+class SessionRecording:
     """One file. Made by `Client.record`; a context manager that ends it, which the end of the session does as well."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Recording:
             )
         )
 
-    def __enter__(self) -> "Recording":
+    def __enter__(self) -> "SessionRecording":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,7 +126,7 @@ class Recording:
 
     def _line(self, at: int, what: Tapped) -> SessionLine | None:
         match what:
-            case Queued(ticket=ticket, event_type=event_type, data=data):
+            case QueuedPublish(ticket=ticket, event_type=event_type, data=data):
                 return PublishQueued(at=at, ticket=ticket, event_type=event_type, size_bytes=len(msgspec.json.encode(data)))
             case PublishAccepted(ticket=ticket, sequence_number=number):
                 return PublishSettled(at=at, ticket=ticket, sequence_number=number)
@@ -136,7 +136,7 @@ class Recording:
                 return ConnectionTried(at=at, connection_id=connection_id, transport=transport)
             case Close(connection_ids=(connection_id, *_), code=code):
                 return ConnectionEnded(at=at, connection_id=connection_id, by_client=True, code=code)
-            case Lost(connection_id=connection_id, code=code):
+            case LostConnection(connection_id=connection_id, code=code):
                 return ConnectionEnded(at=at, connection_id=connection_id, by_client=False, code=code)
             case StateChanged(state=state):
                 return SessionTurned(at=at, state=state)
@@ -151,7 +151,7 @@ class Recording:
                 while len(self._pings) >= PINGS_REMEMBERED_MAX:
                     del self._pings[next(iter(self._pings))]
                 self._pings[connection_id, nonce] = at
-            case Received(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
+            case ReceivedFrame(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
                 sent_at = self._pings.pop((connection_id, nonce), None)
                 if sent_at is not None:
                     return RoundTripTaken(at=at, round_trip_ms=(at - sent_at) / NS_PER_MS)

@@ -14,7 +14,7 @@ CLOSING_S_MAX = 2.0
 """How long a link that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is cut."""
 
 
-class Link(Protocol):
+class ClientTransport(Protocol):
     """One connection."""
 
     def send(self, frame: Frame) -> None:
@@ -49,6 +49,6 @@ class Reports(Protocol):
         """A frame, or an answer. Waits while the application has no room, and so slows the server down."""
         ...
 
-    def nonsense(self, connection_id: int, error: RemoteError) -> None:
+    def malformed(self, connection_id: int, error: RemoteError) -> None:
         """Something that is no frame of the protocol."""
         ...

@@ -4,7 +4,7 @@ from reference.protocol.frames import MILLISECONDS_MAX
 from reference.protocol.timers import NS_PER_S
 
 
-class Allowance:
+class TokenBucket:
     """Full at first. Times in ns."""
 
     __slots__ = (

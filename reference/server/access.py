@@ -15,7 +15,7 @@ from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
 
-class Admission:
+class AccessControl:
     """One per server."""
 
     def __init__(self, authenticator: Authenticator, clock: ServerClock, origins: OriginPolicy, retry_after_ms: int) -> None:

@@ -27,16 +27,16 @@ from reference.protocol import metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
-from reference.server.access import Admission
+from reference.server.access import AccessControl
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
 from reference.server.cluster.admin import AdminOfAll
 from reference.server.cluster.cluster import Cluster
 from reference.server.cluster.membership import Membership, open_ownership
-from reference.server.cluster.peer_processes import Colleagues
+from reference.server.cluster.peer_processes import PeerProcesses
 from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
-from reference.server.context import Surroundings
+from reference.server.context import ServerContext
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.exchanges import Exchanges
 from reference.server.http.operator_api import OperatorApi
@@ -132,7 +132,7 @@ def _assemble(
 
     writer = GroupCommit(store)
     nursery.start_soon(writer.run)
-    shared = Surroundings(
+    shared = ServerContext(
         clock=clock,
         writer=writer,
         authenticator=authenticator,
@@ -158,10 +158,10 @@ def _assemble(
     )
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
-    admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
+    admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
-    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, colleagues=Colleagues(membership, pool))
+    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, peer_processes=PeerProcesses(membership, pool))
     app = http_app(
         RunApi(
             runs,

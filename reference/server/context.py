@@ -14,7 +14,7 @@ from reference.store import GroupCommit
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ServerContext:
     """What all live runs of one server share."""
 
     clock: ServerClock

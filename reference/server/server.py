@@ -6,7 +6,7 @@ import trio
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.statistics import Held
-from reference.server.access import Admission
+from reference.server.access import AccessControl
 from reference.server.cluster.cluster import Cluster
 from reference.server.http.exchanges import Exchanges
 from reference.server.monitoring.logs import log_problem
@@ -40,7 +40,7 @@ class Parts:
     monitor: Monitor
     writer: GroupCommit
     runs: RunRegistry
-    admission: Admission
+    admission: AccessControl
     exchanges: Exchanges
     door: FrontDoor
     cluster: Cluster | None = None

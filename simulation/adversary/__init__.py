@@ -6,7 +6,7 @@
     journal   the guarantees, watched as things pass                      (`journal.Journal`)
     settling  the end of every schedule: faults stop, all must come right (`settling.play`)
     case      a setup and a schedule with a name, as a TOML file          (`case.Case`)
-    tape      what was said, as lines or as a sequence diagram            (`tape.Tape`)
+    tape      what was said, as lines or as a sequence diagram            (`message_log.Tape`)
 
 Nothing here needs Hypothesis: `simulation.testing` draws schedules, `steadywire replay` plays the ones that were kept.
 """

@@ -11,7 +11,7 @@ from reference.protocol.policies.fallback import AfterEither, AfterFailures, Aft
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.adversary.bounds import check
-from simulation.adversary.ground import CLIENT_KNOWS, Draws, Ground
+from simulation.adversary.ground import CLIENT_KNOWS, Ground, ScriptedRandom
 from simulation.adversary.journal import View
 from simulation.adversary.network import End, Opened, Request, Wire
 from simulation.trace.wording import words_of, words_of_outcome
@@ -39,7 +39,7 @@ class Host:
             name,
             config=setup.client,
             policy=setup.policy,
-            draws=Draws(setup.chance),
+            random_source=ScriptedRandom(setup.chance),
             fallback=setup.fallback,
             heartbeat=setup.heartbeat,
             registry=CLIENT_KNOWS,
@@ -82,7 +82,7 @@ class Host:
                 self._carry_out(action)
         for outcome in session.take_outcomes():
             journal.told(self.view, outcome)
-            if self._ground.tape is not None and (words := words_of_outcome(outcome)) is not None:
+            if self._ground.message_log is not None and (words := words_of_outcome(outcome)) is not None:
                 self._ground.note(self.view.client, words)
         if session.state is ClientState.CLOSED and not self.is_gone:
             self.is_gone = True
@@ -126,8 +126,8 @@ class Host:
                 assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
             request = Request(self.index, connection_id, frame)
             self._ground.requests.append(request)
-            if self._ground.tape is not None:
-                self._ground.tape.sent((request, "up"), self.view.client, "server", words_of(frame), self._ground.now)
+            if self._ground.message_log is not None:
+                self._ground.message_log.sent((request, "up"), self.view.client, "server", words_of(frame), self._ground.now)
             return
         wire = self.wires[connection_id]
         assert wire.client_stands, f"{type(frame).__name__} on a connection that the session has left"
@@ -141,8 +141,8 @@ class Host:
         ):
             what = f"{self.view.client} acknowledges {frame.sequence_number} of {wire.epoch}"
             self._ground.journal.note("G2", f"{what}; its position is {self.session.position}")
-        if self._ground.tape is not None:
-            self._ground.tape.sent((wire, "up"), self.view.client, "server", words_of(frame), self._ground.now)
+        if self._ground.message_log is not None:
+            self._ground.message_log.sent((wire, "up"), self.view.client, "server", words_of(frame), self._ground.now)
         wire.up.append(codec.encode(frame))
 
     def _close(self, connection_id: int, code: int | None, message: str) -> None:
@@ -186,8 +186,8 @@ class Host:
             case _:
                 # A frame may come too late: the session has left this connection, and does not care what it says.
                 frame = codec.decode_server_frame(item)
-                if self._ground.tape is not None:
-                    self._ground.tape.arrived((wire, "down"), self._ground.now)
+                if self._ground.message_log is not None:
+                    self._ground.message_log.arrived((wire, "down"), self._ground.now)
                 if wire.client_stands:
                     self._expect(frame)
                 if isinstance(frame, frames.Welcome):
@@ -202,8 +202,8 @@ class Host:
         answer: frames.Frame | None = request.failure
         if request.answer is not None:
             answer = codec.decode_answer(request.frame, request.answer)
-            if self._ground.tape is not None:
-                self._ground.tape.arrived((request, "down"), self._ground.now)
+            if self._ground.message_log is not None:
+                self._ground.message_log.arrived((request, "down"), self._ground.now)
         assert answer is not None
         if request.client_waits:
             self._expect(answer)

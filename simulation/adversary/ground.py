@@ -18,7 +18,7 @@ from simulation.adversary.journal import Journal
 from simulation.adversary.model import StoreModel
 from simulation.adversary.network import Request, Wire
 from simulation.scenario.scenario import longest_wait_s
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
@@ -83,7 +83,7 @@ def _longest_wait_s(policy: Policy) -> float:
 
 
 @dataclass(frozen=True)
-class Draws:
+class ScriptedRandom:
     """Chance for the machines, out of what Hypothesis drew."""
 
     chance: tuple[float, ...]
@@ -95,9 +95,9 @@ class Draws:
 class Ground:
     """See the module. `now` is in ns on the clients' clock; the server's is `server_ahead` of it, and may be stepped."""
 
-    def __init__(self, setup: Setup, tape: Tape | None = None) -> None:
+    def __init__(self, setup: Setup, message_log: MessageLog | None = None) -> None:
         self.setup = setup
-        self.tape = tape
+        self.message_log = message_log
         self.now = 0
         self.server_ahead = SERVER_CLOCK_AHEAD
         self.store = StoreModel()
@@ -109,8 +109,8 @@ class Ground:
 
     def note(self, place: str, words: str) -> None:
         """Write down for the reader of the tape what happened, if somebody reads."""
-        if self.tape is not None:
-            self.tape.note(place, words, self.now)
+        if self.message_log is not None:
+            self.message_log.note(place, words, self.now)
 
     @property
     def server_now(self) -> int:

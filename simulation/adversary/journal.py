@@ -49,7 +49,7 @@ class View:
 class Journal:
     def __init__(self, histories: dict[str, History]) -> None:
         self.broken: list[Broken] = []
-        self._histories = histories
+        self._states = histories
         self._answers: dict[tuple[str, str, int], int] = {}
         self._refused: set[tuple[str, str, int]] = set()
         self._marks: dict[str, dict[str, int]] = {}
@@ -101,7 +101,7 @@ class Journal:
             self._answered(client, frame, epoch)
         elif isinstance(frame, frames.Events):
             for event in frame.events:
-                if event != self._histories[epoch].event(event.sequence_number or 0):
+                if event != self._states[epoch].event(event.sequence_number or 0):
                     self.note("G11", f"event {event.sequence_number} was sent before it was durable, or is another one")
 
     def delivers(self, client: str, connection_id: int, batch: frames.Events) -> None:
@@ -129,7 +129,7 @@ class Journal:
         first = self._answers.setdefault(key, answer.sequence_number)
         if first != answer.sequence_number or key in self._refused:
             self.note("G4", f"publish {key} was answered {first}, and now {answer.sequence_number}")
-        history = self._histories[epoch]
+        history = self._states[epoch]
         if answer.sequence_number > history.head:
             self.note("G11", f"publish {key} was accepted as {answer.sequence_number} before that was durable")
         else:
@@ -140,7 +140,7 @@ class Journal:
     def _check_forgotten(self, key: tuple[str, str, int]) -> None:
         """The run has said that it no longer has the answer to this publish."""
         epoch, client, number = key
-        kept = [entry.client_sequence for entry in self._histories[epoch].entries if entry.client_id == client][-ANSWERS_KEPT:]
+        kept = [entry.client_sequence for entry in self._states[epoch].entries if entry.client_id == client][-ANSWERS_KEPT:]
         if number in kept:
             self.note("G4", f"publish {key} is in the log, and its answer was forgotten")
 
@@ -163,7 +163,7 @@ class Journal:
                 self._settled(view, outcome.ticket)
                 view.failed[outcome.ticket] = outcome
                 # A run that lost its history must be told where a client's numbers go on; that may cost one publish its tries.
-                if outcome.code == "out_of_order" and len(self._histories) == 1:
+                if outcome.code == "out_of_order" and len(self._states) == 1:
                     self.note("G8", f"{view.client} could not make the run take publish {outcome.ticket}: {outcome.message}")
             case SessionEnded():
                 view.ended = outcome
@@ -180,7 +180,7 @@ class Journal:
     def _begin(self, view: View) -> None:
         assert view.begins_at is not None
         view.epoch, view.last = view.begins_at
-        view.state = self._histories[view.epoch].states[0] if view.last == 0 else None
+        view.state = self._states[view.epoch].states[0] if view.last == 0 else None
 
     def _delivered(self, view: View, event: Event, number: int) -> None:
         if view.epoch is None and view.begins_at is not None:
@@ -190,7 +190,7 @@ class Journal:
             return
         if number != view.last + 1:
             self.note("G1", f"{view.client} was given event {number} after {view.last}")
-        if event != self._histories[view.epoch].event(number):
+        if event != self._states[view.epoch].event(number):
             self.note("G1", f"{view.client} was given an event {number} that is not the one of {view.epoch}")
         view.last = number
         if view.state is not None:
@@ -204,7 +204,7 @@ class Journal:
             self.note("G2", f"{view.client} was moved from {view.epoch} to {outcome.epoch} without a reset")
         if outcome.epoch == view.epoch and number < view.last:
             self.note("G1", f"{view.client} was moved back from {view.last} to {number} in {view.epoch}")
-        history = self._histories[outcome.epoch]
+        history = self._states[outcome.epoch]
         if number > history.head or outcome.snapshot.state != history.states[number]:
             self.note("G5", f"{view.client} was given a snapshot at {number} that is not the fold of 1..{number}")
         view.epoch, view.last, view.state = outcome.epoch, number, outcome.snapshot.state
@@ -215,9 +215,9 @@ class Journal:
 
     def _check_accepted(self, view: View, accepted: PublishAccepted) -> None:
         mark = view.marks[accepted.ticket]
-        named = [accepted.epoch] if accepted.epoch is not None else list(self._histories)
+        named = [accepted.epoch] if accepted.epoch is not None else list(self._states)
         for epoch in named:
-            event = self._histories[epoch].event(accepted.sequence_number)
+            event = self._states[epoch].event(accepted.sequence_number)
             if event is not None and event.data["mark"] == mark:
                 return
         where = "no log" if accepted.epoch is None else accepted.epoch
@@ -234,7 +234,7 @@ class Journal:
                 mark = view.marks[ticket]
                 if not failure.may_have_arrived and any(mark in marks for marks in self._marks.values()):
                     self.note("G3", f"{mark} failed ({failure.code}) as never arrived, and stands in a log")
-            history = None if view.epoch is None else self._histories[view.epoch]
+            history = None if view.epoch is None else self._states[view.epoch]
             if history is not None and view.last > history.head:
                 self.note("G1", f"{view.client} was given events up to {view.last}; {view.epoch} has {history.head}")
             elif history is not None and view.state not in (None, history.states[view.last]):

@@ -19,7 +19,7 @@ from simulation.adversary.network import End, Opened, Request, Wire
 from simulation.trace.wording import words_of
 
 
-class ServerEnd:
+class AdversarialServer:
     """See the module. `run` is None while the server is down."""
 
     def __init__(self, ground: Ground) -> None:
@@ -132,8 +132,8 @@ class ServerEnd:
             self._lose(run, wire, end)
         else:
             frame = codec.decode_client_frame(item)
-            if self._ground.tape is not None:
-                self._ground.tape.arrived((wire, "up"), self._ground.now)
+            if self._ground.message_log is not None:
+                self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
             was_owner, before = journal.owns(client, end), run.last_client_sequence(client)
             run.receive_frame(end, frame, self._ground.server_now)
@@ -145,8 +145,8 @@ class ServerEnd:
         """An HTTP request."""
         assert self.run is not None
         request.server_end = end = self._new_end(request)
-        if self._ground.tape is not None:
-            self._ground.tape.arrived((request, "up"), self._ground.now)
+        if self._ground.message_log is not None:
+            self._ground.message_log.arrived((request, "up"), self._ground.now)
         now = self._ground.server_now
         identity = self._ground.identity_of(self._ground.users[request.client])
         self.run.connection_opened(end, Transport.POLLING, identity, f"s{end}", now)
@@ -245,8 +245,8 @@ class ServerEnd:
         thing = self._ends[connection_id]
         is_http = isinstance(thing, Request)
         self._ground.journal.said(_name(thing), connection_id, frame, run.epoch, over_http=is_http)
-        if self._ground.tape is not None:
-            self._ground.tape.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
+        if self._ground.message_log is not None:
+            self._ground.message_log.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
         if isinstance(thing, Request):
             assert not thing.is_answered, "a request gets one answer"
             thing.answer = codec.encode(frame)

@@ -7,8 +7,8 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.adversary.ground import Setup
 from simulation.adversary.journal import Broken
 from simulation.adversary.steps import Step
-from simulation.adversary.world import World
-from simulation.trace.messages import Tape
+from simulation.adversary.world import AdversarialWorld
+from simulation.trace.messages import MessageLog
 
 GO_AWAY_MAX_S = 4.0
 """The longest wait that a schedule's `GoAway` may ask for, spread included."""
@@ -18,9 +18,11 @@ AFTERWARDS_S = 4.0
 """How long a settled world is watched, lest it comes undone."""
 
 
-def play(setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, tape: Tape | None = None) -> list[Broken]:
-    """Play a schedule, then let the faults stop, and say which guarantees were broken. `tape` takes down what is said."""
-    world = World(setup, tape)
+def play(
+    setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, message_log: MessageLog | None = None
+) -> list[Broken]:
+    """Play a schedule, then let the faults stop, and say which guarantees were broken. `message_log` takes down what is said."""
+    world = AdversarialWorld(setup, message_log)
     for step in schedule:
         world.note("", str(step))
         step.do(world)
@@ -30,7 +32,7 @@ def play(setup: Setup, schedule: Sequence[Step], *, judge_end: bool = True, tape
     return world.journal.broken
 
 
-def settle(world: World) -> None:
+def settle(world: AdversarialWorld) -> None:
     """Faults stop: whatever is dead stays dead, but all that is new works. Then judge G6 and the rest."""
     _stop_faults(world)
     journal, client, server = world.journal, world.setup.client, world.setup.server
@@ -55,7 +57,7 @@ def settle(world: World) -> None:
     journal.finish(host.view for host in world.hosts)
 
 
-def time_to_recover_s(world: World) -> float:
+def time_to_recover_s(world: AdversarialWorld) -> float:
     """Let the faults stop, and everyone publish; after how many seconds everyone is connected and has it all (or it is given up).
 
     A line that is dead and not known to be is found out by that: whoever is on it does not get the others' publishes.
@@ -71,7 +73,7 @@ def time_to_recover_s(world: World) -> float:
     return (world.now - since) / NS_PER_S
 
 
-def _stop_faults(world: World) -> None:
+def _stop_faults(world: AdversarialWorld) -> None:
     if world.server.run is None:
         world.server.restart()
     for host in world.hosts:
@@ -88,7 +90,7 @@ def _stop_faults(world: World) -> None:
     world.server.pump()
 
 
-def _calm_until(world: World, most_s: float, is_reached: Callable[[World], bool]) -> bool:
+def _calm_until(world: AdversarialWorld, most_s: float, is_reached: Callable[[AdversarialWorld], bool]) -> bool:
     """A calm of at most `most_s`, second by second. Returns whether it was cut short."""
     until = world.now + ns(most_s)
     while world.now < until:
@@ -98,14 +100,14 @@ def _calm_until(world: World, most_s: float, is_reached: Callable[[World], bool]
     return False
 
 
-def _is_connected(world: World) -> bool:
+def _is_connected(world: AdversarialWorld) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
     return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
 
 
-def _is_settled(world: World) -> bool:
+def _is_settled(world: AdversarialWorld) -> bool:
     """Nothing is left to come right."""
     assert world.server.run is not None
     sessions = [host.session for host in world.present]
@@ -115,7 +117,7 @@ def _is_settled(world: World) -> bool:
     return quiet and alike and _is_connected(world) and all(session.state.value == "live" for session in sessions)
 
 
-def _judge_rest(world: World) -> None:
+def _judge_rest(world: AdversarialWorld) -> None:
     run, journal = world.server.run, world.journal
     assert run is not None
     for session in [host.session for host in world.present]:

@@ -14,7 +14,7 @@ import msgspec
 from reference.protocol.errors import InvalidEvent
 from reference.protocol.timers import NS_PER_MS
 from simulation.adversary.network import End, Request
-from simulation.adversary.world import World
+from simulation.adversary.world import AdversarialWorld
 
 
 def _name(class_name: str) -> str:
@@ -34,14 +34,14 @@ def pick(items: Sequence[T], index: int) -> T | None:
     return items[index % len(items)] if items else None
 
 
-class Publish(StepBase, frozen=True):
+class PublishEvent(StepBase, frozen=True, tag="publish"):
     """An application publishes."""
 
     client: int
     event_type: Literal["GRAFT", "PRUNE", "FLAG", "CHAT", "NEWER"]
     key: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         host = pick(world.hosts, self.client)
         if host is not None:
             host.publish(self.event_type, position=f"p{self.key}", step=f"s{self.key}")
@@ -51,7 +51,7 @@ class MoveCursor(StepBase, frozen=True):
     client: int
     at: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         host = pick(world.present, self.client)
         if host is not None:
             with contextlib.suppress(InvalidEvent):  # larger than the outbox
@@ -65,7 +65,7 @@ class Hold(StepBase, frozen=True):
     client: int
     holds: bool
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         host = pick(world.present, self.client)
         if host is None:
             return
@@ -81,7 +81,7 @@ class Leave(StepBase, frozen=True):
 
     client: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         host = pick(world.present, self.client)
         if host is not None:
             host.leave()
@@ -92,7 +92,7 @@ class Join(StepBase, frozen=True):
 
     user: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if len(world.hosts) < 5:
             world.join(pick(world.setup.users, self.user) or "ann")
 
@@ -107,7 +107,7 @@ class Up(StepBase, frozen=True):
     wire: int
     count: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.moves_up], self.wire)
         for _ in range(self.count):
             if wire is not None and wire.moves_up:
@@ -120,7 +120,7 @@ class Down(StepBase, frozen=True):
     wire: int
     count: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.moves_down], self.wire)
         for _ in range(self.count):
             if wire is not None and wire.moves_down:
@@ -134,7 +134,7 @@ class Cut(StepBase, frozen=True):
     client_sees: Sight
     server_sees: Sight
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick(world.wires, self.wire)
         if wire is None:
             return
@@ -159,13 +159,13 @@ class Cut(StepBase, frozen=True):
                 assert_never(self.client_sees)
 
 
-class Answer(StepBase, frozen=True):
+class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
     """A client's wish for a WebSocket is granted, refused, or left hanging."""
 
     opening: int
     how: Literal["open", "refuse", "hang"]
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.is_opening], self.opening)
         if wire is None:
             return
@@ -184,7 +184,7 @@ class Http(StepBase, frozen=True):
     request: int
     how: Literal["arrive", "answer", "fail", "lose"]
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if self.how == "arrive":
             request = pick([r for r in world.requests if r.is_under_way], self.request)
             if request is not None and world.server.run is not None:
@@ -205,14 +205,14 @@ class Http(StepBase, frozen=True):
             world.requests.remove(request)
 
 
-class Stall(StepBase, frozen=True):
+class StallConnection(StepBase, frozen=True, tag="stall"):
     """Bytes on a wire are held back, in one direction, or flow again."""
 
     wire: int
     direction: Literal["up", "down"]
     stalls: bool
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick(world.wires, self.wire)
         if wire is not None and self.direction == "up":
             wire.up_is_stalled = self.stalls
@@ -226,7 +226,7 @@ class StallHttp(StepBase, frozen=True):
     request: int
     stalls: bool
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.is_stalled != self.stalls], self.request)
         if request is not None:
             request.is_stalled = self.stalls
@@ -237,7 +237,7 @@ class Copy(StepBase, frozen=True):
 
     request: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
             world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
@@ -249,7 +249,7 @@ class Block(StepBase, frozen=True):
     client: int
     blocked: bool
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         host = pick(world.hosts, self.client)
         if host is not None:
             host.blocked = self.blocked
@@ -263,7 +263,7 @@ class Choke(StepBase, frozen=True):
     wire: int
     credit: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None:
             wire.credit, wire.blocked_at = self.credit or None, None
@@ -275,7 +275,7 @@ class Trickle(StepBase, frozen=True):
 
     wire: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.client_stands and not wire.down_is_silent], self.wire)
         if wire is None:
             return
@@ -292,13 +292,13 @@ class Swallow(StepBase, frozen=True):
     wire: int
     batches: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None:
             wire.swallows += self.batches
 
 
-def _fail_early(world: World, request: Request) -> None:
+def _fail_early(world: AdversarialWorld, request: Request) -> None:
     """The client is told that its request failed; if it was under way it may still arrive."""
     if request.is_answered:
         request.answer = None
@@ -319,7 +319,7 @@ class Store(StepBase, frozen=True):
 
     count: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         world.server.commit(self.count)
 
 
@@ -328,7 +328,7 @@ class StoreFails(StepBase, frozen=True):
 
     stored: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         world.server.fail_append(self.stored)
 
 
@@ -338,7 +338,7 @@ class Crash(StepBase, frozen=True):
     stored: int
     restarts: bool
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if world.server.run is not None:
             world.server.crash(self.stored)
         if self.restarts:
@@ -346,7 +346,7 @@ class Crash(StepBase, frozen=True):
 
 
 class Restart(StepBase, frozen=True):
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if world.server.run is None:
             world.server.restart()
 
@@ -356,7 +356,7 @@ class LoseHistory(StepBase, frozen=True):
 
     kept: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         world.server.lose_history(self.kept)
         world.server.restart()
 
@@ -366,7 +366,7 @@ class TooSlow(StepBase, frozen=True):
 
     wire: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None and wire.server_end is not None and world.server.run is not None:
             world.server.run.too_slow(wire.server_end, world.server_now)
@@ -379,7 +379,7 @@ class GoAway(StepBase, frozen=True):
     retry_after_ms: int
     spread_ms: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if world.server.run is None:
             return
         world.server.run.go_away(world.server_now, retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
@@ -392,18 +392,18 @@ class GoAway(StepBase, frozen=True):
 
 
 class CheckToken(StepBase, frozen=True):
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         if world.server.checks and world.server.run is not None:
             world.server.check_token()
 
 
-class Wait(StepBase, frozen=True):
+class WaitFor(StepBase, frozen=True, tag="wait"):
     """Time passes and nothing arrives. Alarms ring exactly on time, or all of them late, or not yet."""
 
     ms: int
     alarms: Literal["exact", "late", "not yet"]
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         until = world.now + self.ms * NS_PER_MS
         while self.alarms == "exact":
             alarm = world.next_alarm()
@@ -421,7 +421,7 @@ class NextAlarm(StepBase, frozen=True):
 
     late_ms: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         alarm = world.next_alarm()
         if alarm is not None:
             world.now = max(world.now, alarm + self.late_ms * NS_PER_MS)
@@ -433,7 +433,7 @@ class UntilOpening(StepBase, frozen=True):
 
     alarms: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         for _ in range(self.alarms):
             if not any(wire.is_opening for wire in world.wires):
                 NextAlarm(0).do(world)
@@ -445,7 +445,7 @@ class CalmUntil(StepBase, frozen=True):
     what: Literal["opening", "request"]
     ms_max: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         is_opening = self.what == "opening"
         world.calm(self.ms_max / 1000, until=lambda it: it.is_asked_to_open if is_opening else it.is_asked_over_http)
 
@@ -455,7 +455,7 @@ class Calm(StepBase, frozen=True):
 
     ms: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         world.calm(self.ms / 1000)
 
 
@@ -464,12 +464,12 @@ class StepClock(StepBase, frozen=True):
 
     ms: int
 
-    def do(self, world: World) -> None:
+    def do(self, world: AdversarialWorld) -> None:
         world.server.step_clock(self.ms * NS_PER_MS)
 
 
 Step = (
-    Publish
+    PublishEvent
     | MoveCursor
     | Hold
     | Leave
@@ -477,9 +477,9 @@ Step = (
     | Up
     | Down
     | Cut
-    | Answer
+    | AnswerUpgrade
     | Http
-    | Stall
+    | StallConnection
     | StallHttp
     | Copy
     | Block
@@ -494,7 +494,7 @@ Step = (
     | TooSlow
     | GoAway
     | CheckToken
-    | Wait
+    | WaitFor
     | NextAlarm
     | UntilOpening
     | Calm
@@ -503,7 +503,7 @@ Step = (
 )
 
 __all__ = [
-    "Answer",
+    "AnswerUpgrade",
     "Block",
     "Calm",
     "CalmUntil",
@@ -521,9 +521,9 @@ __all__ = [
     "LoseHistory",
     "MoveCursor",
     "NextAlarm",
-    "Publish",
+    "PublishEvent",
     "Restart",
-    "Stall",
+    "StallConnection",
     "StallHttp",
     "Step",
     "StepClock",
@@ -534,5 +534,5 @@ __all__ = [
     "Trickle",
     "UntilOpening",
     "Up",
-    "Wait",
+    "WaitFor",
 ]

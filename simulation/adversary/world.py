@@ -9,7 +9,7 @@ that Hypothesis drew, so a failing example is a list of steps that anyone can re
 server can do, and no more: what arrives on one wire arrives in order and whole, but when, and whether the other end ever learns
 of the end, is anyone's guess. Frames pass through the codec.
 
-`World.calm` is the link without malice: everything is delivered within a millisecond and alarms ring on time.
+`AdversarialWorld.calm` is the link without malice: everything is delivered within a millisecond and alarms ring on time.
 """
 
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from reference.protocol.timers import NS_PER_MS, ns
 from simulation.adversary.client_end import Host
 from simulation.adversary.ground import WAIT_MAX_S, Ground, Setup
 from simulation.adversary.network import Request, Wire
-from simulation.adversary.server_end import ServerEnd
-from simulation.trace.messages import Tape
+from simulation.adversary.server_end import AdversarialServer
+from simulation.trace.messages import MessageLog
 
-__all__ = ["WAIT_MAX_S", "Host", "Setup", "World"]
+__all__ = ["WAIT_MAX_S", "AdversarialWorld", "Host", "Setup"]
 ROUNDS_MAX = 50_000
 
 
-class World(Ground):
+class AdversarialWorld(Ground):
     """See the module."""
 
-    def __init__(self, setup: Setup, tape: Tape | None = None) -> None:
-        super().__init__(setup, tape)
-        self.server = ServerEnd(self)
+    def __init__(self, setup: Setup, message_log: MessageLog | None = None) -> None:
+        super().__init__(setup, message_log)
+        self.server = AdversarialServer(self)
         self.hosts: list[Host] = []
         for user in setup.users:
             self.join(user)
@@ -86,7 +86,7 @@ class World(Ground):
         """Whether a request has been sent and not arrived."""
         return any(request.is_under_way and not request.is_stalled for request in self.requests)
 
-    def calm(self, duration_s: float, *, until: Callable[["World"], bool] = lambda _: False) -> None:
+    def calm(self, duration_s: float, *, until: Callable[["AdversarialWorld"], bool] = lambda _: False) -> None:
         """Let everything go as it should for a while: a message takes a millisecond, and alarms ring on time.
 
         No longer than until `until` says so, which is asked before anything moves.

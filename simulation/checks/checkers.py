@@ -3,7 +3,7 @@
     verdicts = check(trace)          # {"G1": Verdict, ...}
     verdicts["G3"].status            # "held", "violated", "not exercised" or "not checked"
 
-A checker is one small function over `Facts` (`log_checks`, `client_checks`). It says what it looked at (`checked`): one that
+A checker is one small function over `TraceIndex` (`log_checks`, `client_checks`). It says what it looked at (`checked`): one that
 found nothing to look at has not held, it was not exercised, and a report must not sell the one as the other. Violations are
 sentences with times and names. A trace that kept no messages (`record = "histograms"`) is judged by `lean_checks`, which say of
 what they cannot see that it was not checked.
@@ -15,28 +15,28 @@ from simulation.checks import aggregated as lean_checks
 from simulation.checks import connections as client_checks
 from simulation.checks import delivery as log_checks
 from simulation.checks.verdicts import Findings, Status, Verdict, judge
-from simulation.trace.index import Facts, facts_of
+from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace
 
-__all__ = ["CHECKERS", "Status", "Verdict", "check", "check_facts"]
+__all__ = ["CHECKERS", "Status", "Verdict", "check", "check_index"]
 
 
 def check(trace: Trace) -> dict[str, Verdict]:
     """Judge a trace by every guarantee. Raises ConfigError if it is no trace of a run."""
-    return check_facts(facts_of(trace))
+    return check_index(index_of(trace))
 
 
-def check_facts(facts: Facts) -> dict[str, Verdict]:
+def check_index(trace_index: TraceIndex) -> dict[str, Verdict]:
     verdicts = {}
     for guarantee, (sentence, checker) in CHECKERS.items():
         unchecked = ""
-        if facts.measured is not None:
+        if trace_index.measured is not None:
             checker, unchecked = lean_checks.in_place_of(guarantee, checker)
-        verdicts[guarantee] = judge(guarantee, sentence, checker(facts), unchecked)
+        verdicts[guarantee] = judge(guarantee, sentence, checker(trace_index), unchecked)
     return verdicts
 
 
-CHECKERS: dict[str, tuple[str, Callable[[Facts], Findings]]] = {
+CHECKERS: dict[str, tuple[str, Callable[[TraceIndex], Findings]]] = {
     "G1": ("sequence numbers delivered to an application strictly increase, without a gap", log_checks.order),
     "G2": ("a sequenced event is skipped only together with an explicit snapshot or reset outcome", log_checks.no_silence),
     "G3": ("an accepted publish is in its epoch's log exactly once, however often it was sent", log_checks.once),

@@ -7,62 +7,64 @@ from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import Findings, seconds, when
-from simulation.trace.index import ClientFacts, Facts, quiet_stretches, recovered_at
+from simulation.trace.index import ClientIndex, TraceIndex, quiet_stretches, recovered_at
 from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, SessionJoined, WaitAsked
 
 
-def recovery(facts: Facts) -> Findings:
+def recovery(trace_index: TraceIndex) -> Findings:
     """When the last fault was over, everyone came back within the bound: carried by something, and at least where the head was
     then; and at the end of the trace everyone is at the head. A trace that ends before the bound has passed judges only those
     who were back before. For who came later, or was asked to wait, the bound begins later (`due_at`).
     """
-    if facts.log is None or not facts.troubles:
+    if trace_index.log is None or not trace_index.troubles:
         return
-    since, log = facts.troubles_end, facts.log
-    head = max((number for (epoch, number), at in facts.visible_at.items() if epoch == log.epoch and at <= since), default=0)
-    for client in facts.clients.values():
+    since, log = trace_index.faults_end, trace_index.log
+    head = max(
+        (number for (epoch, number), at in trace_index.visible_at.items() if epoch == log.epoch and at <= since), default=0
+    )
+    for client in trace_index.clients.values():
         if client.is_over:
             continue
-        due = due_at(facts, client)
+        due = due_at(trace_index, client)
         back_at = recovered_at(client, since, log.epoch, head)
         if back_at is not None and back_at <= due:
             yield None
-        elif facts.ended_at >= due:
+        elif trace_index.ended_at >= due:
             late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
-            yield f"{client.name} {late}; the faults ended at {seconds(since)}, the bound is {facts.started.recovery_bound_s:g} s"
+            yield f"{client.name} {late}; the faults ended at {seconds(since)}, the bound is {trace_index.started.recovery_bound_s:g} s"
         was_given_nothing = log.head == 0 and client.epoch is None
-        if facts.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
+        if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
             yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
 
 
-def due_at(facts: Facts, client: ClientFacts) -> int:
+def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
     """When a client has to have recovered, in ns: the bound after the last fault, or after it began if that was later, or after
     the last time until which the server asked it to stay away, if it asked within the bound."""
-    bound = ns(facts.started.recovery_bound_s)
-    due = max(facts.troubles_end, client.started_at) + bound
+    bound = ns(trace_index.started.recovery_bound_s)
+    due = max(trace_index.faults_end, client.started_at) + bound
     for record in client.records:
         if isinstance(record, WaitAsked) and record.at <= due:
             due = max(due, record.at + (record.retry_after_ms + record.spread_ms) * NS_PER_MS + bound)
     return due
 
 
-def bounds(facts: Facts) -> Findings:
+def bounds(trace_index: TraceIndex) -> Findings:
     """Every sampled queue, log and table against its limit. Between two samples nothing is seen."""
-    for sample in facts.samples:
+    for sample in trace_index.samples:
         if sample.length <= sample.limit:
             yield None
         else:
             yield f"{when(sample.at)} {sample.queue} of {sample.place} holds {sample.length}; its limit is {sample.limit}"
 
 
-def takeover(facts: Facts) -> Findings:
+def takeover(trace_index: TraceIndex) -> Findings:
     """At the server, at the instant when a session joined on a new connection: it left the old one. What the old one still
     carried after that would show as a violation of order or once."""
     owner: dict[str, int] = {}  # session -> its connection
     to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
-    kills = iter([*facts.kills, None])
+    kills = iter([*trace_index.kills, None])
     next_kill = next(kills)
-    for record in facts.sessions:
+    for record in trace_index.sessions:
         while next_kill is not None and record.at >= next_kill:
             owner.clear()
             to_leave.clear()
@@ -84,9 +86,9 @@ def takeover(facts: Facts) -> Findings:
         yield _not_left(heir, connection_id)
 
 
-def manners(facts: Facts) -> Findings:
+def manners(trace_index: TraceIndex) -> Findings:
     """Every attempt and request against the time that the server had asked for, if any, and a code that ends everything."""
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         not_before, final_code = 0, None
         for record in client.records:
             match record:
@@ -102,19 +104,19 @@ def manners(facts: Facts) -> Findings:
                     pass
 
 
-def tail(facts: Facts) -> Findings:
+def tail(trace_index: TraceIndex) -> Findings:
     """No client stays LIVE, behind, and without anything arriving, for longer than a heartbeat and the tail timeout. Stretches
     that a fault touches are left out: there a dead line may look alive until the ping finds out, which G6 judges."""
-    bound, notice = ns(facts.started.tail_bound_s), ns(facts.started.notice_bound_s)
-    for client in facts.clients.values():
-        for start, end, epoch, position in quiet_stretches(client, facts.ended_at):
-            seen_at = facts.visible_at.get((epoch, position + 1))
+    bound, notice = ns(trace_index.started.tail_bound_s), ns(trace_index.started.notice_bound_s)
+    for client in trace_index.clients.values():
+        for start, end, epoch, position in quiet_stretches(client, trace_index.ended_at):
+            seen_at = trace_index.visible_at.get((epoch, position + 1))
             if seen_at is None or seen_at >= end:
                 continue
             behind_since = max(start, seen_at)
             if end - behind_since <= bound:
                 yield None
-            elif not any(trouble.touches(client.name, behind_since - notice, end) for trouble in facts.troubles):
+            elif not any(trouble.touches(client.name, behind_since - notice, end) for trouble in trace_index.troubles):
                 lasted = (end - behind_since) / NS_PER_S
                 yield f"{when(behind_since)} {client.name} stayed at {position} for {lasted:.3f} s with more to come"
 

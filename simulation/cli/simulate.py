@@ -40,7 +40,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
         result = run(scenario)
-        frames = Frames(result.facts)
+        frames = Frames(result.trace_index)
         _write(result, frames, out_dir)
     except ConfigError as error:
         return _complain(str(error))

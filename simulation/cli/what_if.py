@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference.protocol.errors import ConfigError
-from simulation.replay.what_if import MEASURES, Answer, Column, read_recording, what_if
+from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
 
 PLAYED, BAD_INPUT = 0, 2
 COLUMNS: tuple[Column, ...] = ("recorded", "as it was", "changed")
@@ -49,7 +49,7 @@ def _change(text: str) -> tuple[str, Any]:
         return path, value
 
 
-def _table(answer: Answer) -> Table:
+def _table(answer: WhatIfResult) -> Table:
     changes = ", ".join(f"{path} = {value}" for path, value in answer.changes.items()) or "nothing"
     table = Table("", *COLUMNS, title=f"changed: {changes}", title_justify="left")
     for measure in MEASURES:
@@ -57,7 +57,7 @@ def _table(answer: Answer) -> Table:
     return table
 
 
-def _shown(answer: Answer, column: Column, measure: str) -> str:
+def _shown(answer: WhatIfResult, column: Column, measure: str) -> str:
     found = answer.range_of(column, measure)
     if found is None:
         return "-"

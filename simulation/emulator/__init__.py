@@ -30,17 +30,17 @@ first byte instead. Real kernels acknowledge to the proxy what it holds, so none
 seconds; the operating system adds its own fractions of a millisecond.
 """
 
-from simulation.emulator.access_link import Line
+from simulation.emulator.access_link import EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError
 from simulation.emulator.proxy import Emulator, open_emulator
 from simulation.emulator.statistics import AppliedFault, EmulatorStatistics, LineStatistics
 
 __all__ = [
     "AppliedFault",
+    "EmulatedAccessLink",
     "Emulator",
     "EmulatorError",
     "EmulatorStatistics",
-    "Line",
     "LineStatistics",
     "open_emulator",
 ]

@@ -13,14 +13,14 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.errors import ConfigError
-from simulation.emulator.connection import Conditions, Connection
+from simulation.emulator.connection import Conditions, EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
 from simulation.emulator.port import Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import Ways
-from simulation.random import Draws
+from simulation.network.delay import PathDirections
+from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
     ClockStep,
@@ -42,7 +42,7 @@ BUFFER_BYTES_MAX = 256 * 1024
 """What one direction of one connection holds by default, in bytes."""
 
 
-class Line(FaultVerbs):
+class EmulatedAccessLink(FaultVerbs):
     """The line of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Line(FaultVerbs):
         client: str,
         path: Path,
         connect: Connect,
-        draws: Draws,
+        random_source: RandomStreams,
         *,
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
         journal: FaultJournal | None = None,
@@ -62,13 +62,13 @@ class Line(FaultVerbs):
         self.client = client
         self.path = path
         self._connect = connect
-        self._draws = draws
+        self._random_source = random_source
         self._buffer_bytes_max = buffer_bytes_max
         self._journal = FaultJournal() if journal is None else journal
-        self._ways = Ways(path)
+        self._ways = PathDirections(path)
         self._conditions = Conditions(path.middlebox.upgrades)
         self._counters = Counters()
-        self._connections: dict[int, Connection] = {}
+        self._connections: dict[int, EmulatedConnection] = {}
         self._door: Door | None = None
 
     @property
@@ -96,12 +96,12 @@ class Line(FaultVerbs):
             return
         number = self._counters.connections_opened
         self._counters.connections_opened += 1
-        connection = self._connections[number] = Connection(
+        connection = self._connections[number] = EmulatedConnection(
             f"{self.client}/{number}",
             client,
             self._connect,
             ways=self._ways,
-            draws=self._draws,
+            random_source=self._random_source,
             origin=self._journal.opened_at,
             conditions=self._conditions,
             counters=self._counters,
@@ -144,7 +144,7 @@ class Line(FaultVerbs):
                     self._door.shut()
                 conditions.refusals += 1
                 if isinstance(fault, LoadBalancerCut):
-                    draw = self._draws.of(self.client).uniform("cut", round(fault.at_s * 1e9))
+                    draw = self._random_source.of(self.client).uniform("cut", round(fault.at_s * 1e9))
                     for connection in connections if draw < fault.share else ():
                         connection.cut()
             case BlockUpgrade():

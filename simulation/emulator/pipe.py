@@ -34,9 +34,9 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import NEVER, Transit, Way
+from simulation.network.delay import NEVER, DelayModel, PathDirection
 from simulation.network.tcp import next_retransmission, next_syn
-from simulation.random import EntityDraws
+from simulation.random import EntityRandom
 
 READ_BYTES_MAX = 64 * 1024
 ETHERNET_SEGMENT_BYTES = 1460
@@ -62,11 +62,11 @@ class Segment:
     is_lost: bool = False
 
 
-class Lane:
+class EmulatedPipe:
     """One direction of one connection. `push` is the near end, `next` the far end."""
 
-    def __init__(self, way: Way, draws: EntityDraws, *, bytes_max: int, origin: float = 0.0) -> None:
-        self._transit = Transit(way, draws)
+    def __init__(self, way: PathDirection, random_source: EntityRandom, *, bytes_max: int, origin: float = 0.0) -> None:
+        self._transit = DelayModel(way, random_source)
         self._bytes_max = bytes_max
         self._origin = origin
         self._read_bytes_max = _read_bytes_max(way)
@@ -250,7 +250,7 @@ class Lane:
         return math.inf if at >= NEVER else self._origin + at / NS_PER_S
 
 
-def _read_bytes_max(way: Way) -> int:
+def _read_bytes_max(way: PathDirection) -> int:
     if way.deliveries is not None:
         return ETHERNET_SEGMENT_BYTES
     if not way.ns_per_byte:

@@ -21,19 +21,19 @@ from typing import Any, NamedTuple
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.network.connection import Link
-from simulation.random import EntityDraws
-from simulation.scenario.distributions import Constant, Law
+from simulation.network.connection import TcpConnection
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Constant, Distribution
 
 
 class Cost:
     """What one kind of work takes, in ns. The n-th of a client is a draw of (server, kind and client, n)."""
 
-    def __init__(self, law: Law, draws: EntityDraws, kind: str) -> None:
-        self._law = law
-        self._draws = draws
+    def __init__(self, distribution: Distribution, random_source: EntityRandom, kind: str) -> None:
+        self._distribution = distribution
+        self._random_source = random_source
         self._kind = kind
-        self._constant = ns(law.value) if isinstance(law, Constant) else None
+        self._constant = ns(distribution.value) if isinstance(distribution, Constant) else None
         self._drawn: dict[str, int] = {}
 
     def of(self, client: str) -> int:
@@ -42,23 +42,23 @@ class Cost:
             return self._constant
         index = self._drawn.get(client, 0)
         self._drawn[client] = index + 1
-        return ns(self._law.at(self._draws.uniform(f"{self._kind}/{client}", index)))
+        return ns(self._distribution.at(self._random_source.uniform(f"{self._kind}/{client}", index)))
 
 
 class Job(NamedTuple):
-    """See `Work.submit`. `came_at`: by the world's clock."""
+    """See `ProcessorQueue.submit`. `came_at`: by the world's clock."""
 
     came_at: int
     cost: int
     function: Callable[[Any], None]
     argument: Any
-    link: Link | None
+    link: TcpConnection | None
     patience: int | None
     too_late: Callable[[Any], None] | None
     too_late_cost: int
 
 
-class Work:
+class ProcessorQueue:
     """The jobs of one server process. All times in ns."""
 
     def __init__(self, clock: Clock, processors: int | None) -> None:
@@ -101,7 +101,7 @@ class Work:
         function: Callable[[Any], None],
         argument: Any = None,
         *,
-        link: Link | None = None,
+        link: TcpConnection | None = None,
         patience: int | None = None,
         too_late: Callable[[Any], None] | None = None,
         too_late_cost: int = 0,
@@ -212,7 +212,7 @@ class Work:
 class Listener:
     """Takes connections in the order in which they come, one in each `1 / accepts_per_s` of the process's time."""
 
-    def __init__(self, work: Work, accepts_per_s: float | None, backlog_max: int) -> None:
+    def __init__(self, work: ProcessorQueue, accepts_per_s: float | None, backlog_max: int) -> None:
         """`accepts_per_s` None: at once."""
         self._work = work
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0

@@ -17,13 +17,13 @@ from reference.protocol.events import Data
 from reference.protocol.states import Transport
 from simulation.clock import ARRIVAL, Alarm, Call
 from simulation.hosts.tokens import Issuer
-from simulation.network.access_link import Line
+from simulation.network.access_link import AccessLink
 from simulation.network.connection import (
     REQUEST_HEAD_BYTES,
     Ending,
-    HttpLink,
-    ServerMachine,
-    WebSocketLink,
+    HttpConnection,
+    ServerListener,
+    WebSocketConnection,
     request_kind,
     websocket_bytes,
 )
@@ -46,7 +46,7 @@ class _Pool:
     def __init__(self, connection_id: int, token: str | None) -> None:
         self.connection_id = connection_id
         self.token = token
-        self.links: list[HttpLink] = []
+        self.links: list[HttpConnection] = []
 
 
 class ClientHost:
@@ -73,8 +73,8 @@ class ClientHost:
     def __init__(
         self,
         session: ClientSession,
-        line: Line,
-        machine: ServerMachine,
+        line: AccessLink,
+        machine: ServerListener,
         trace: Trace,
         send_buffer_bytes: int,
         listen: Listen | None = None,
@@ -90,7 +90,7 @@ class ClientHost:
         self._listen = listen
         self._tokens = tokens
         self._has_bottleneck = line.ways.up.counts_bytes
-        self._websocket: WebSocketLink | None = None
+        self._websocket: WebSocketConnection | None = None
         self._websocket_id = 0
         self._pool: _Pool | None = None
         self._alarm = Alarm(line.clock, session, self)
@@ -171,16 +171,16 @@ class ClientHost:
         self.session.bytes_received(connection_id, self._clock.now)
         self._pump()
 
-    def bytes_of_answer_arrived(self, link: HttpLink) -> None:
+    def bytes_of_answer_arrived(self, link: HttpConnection) -> None:
         if link.request is not None:
             request = request_kind(link.request)
             self.session.bytes_received(self._pool_with(link).connection_id, self._clock.now, request=request)
             self._pump()
 
-    def request_answered(self, link: HttpLink, answer: frames.Frame) -> None:
+    def request_answered(self, link: HttpConnection, answer: frames.Frame) -> None:
         self.frame_arrived(self._pool_with(link).connection_id, answer)
 
-    def http_ended(self, link: HttpLink, failure: frames.RequestFailed | None) -> None:
+    def http_ended(self, link: HttpConnection, failure: frames.RequestFailed | None) -> None:
         pool = self._pool_with(link)
         pool.links.remove(link)
         if failure is not None:
@@ -226,7 +226,9 @@ class ClientHost:
             case Open(connection_id=connection_id, transport=Transport.WEBSOCKET, token=token):
                 assert self._websocket is None, "a session leaves its WebSocket before it opens another"
                 self._websocket_id = connection_id
-                self._websocket = WebSocketLink(self._line, self, connection_id, self._machine, self._send_buffer_bytes, token)
+                self._websocket = WebSocketConnection(
+                    self._line, self, connection_id, self._machine, self._send_buffer_bytes, token
+                )
             case Open(connection_id=connection_id, token=token):
                 assert self._pool is None, "a session leaves its polling lane before it opens another"
                 self._pool = _Pool(connection_id, token)
@@ -251,18 +253,18 @@ class ClientHost:
         if link is not None and connection_id == self._websocket_id:
             link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True) if size_bytes else 0)
 
-    def _idle_link(self, connection_id: int) -> HttpLink:
+    def _idle_link(self, connection_id: int) -> HttpConnection:
         pool = self._pool
         assert pool is not None, "requests are sent on an open lane"
         assert pool.connection_id == connection_id, "and there is one at a time"
         for link in pool.links:
             if link.request is None:
                 return link
-        link = HttpLink(self._line, self, self._machine, self._send_buffer_bytes, pool.token)
+        link = HttpConnection(self._line, self, self._machine, self._send_buffer_bytes, pool.token)
         pool.links.append(link)
         return link
 
-    def _pool_with(self, link: HttpLink) -> _Pool:
+    def _pool_with(self, link: HttpConnection) -> _Pool:
         pool = self._pool
         assert pool is not None, "a link of a lane that was left tells nothing any more"
         assert link in pool.links, "nor does one of another lane"

@@ -9,13 +9,13 @@ import enum
 from collections.abc import Callable
 
 from reference.protocol import frames
-from simulation.network.connection import Ending, WebSocketLink
+from simulation.network.connection import Ending, WebSocketConnection
 
 CONTROL_FRAMES_MAX = 256
 """Of one connection, waiting for room in its send buffer; as in the trio shell."""
 
 
-class Taken(enum.Enum):
+class FrameTaken(enum.Enum):
     """What became of a batch that was offered."""
 
     NOTHING = "it has no room"
@@ -32,9 +32,9 @@ class Peer:
     def __init__(
         self,
         connection_id: int,
-        link: WebSocketLink,
+        link: WebSocketConnection,
         more_for: "Callable[[Peer], tuple[frames.Frame, int] | None]",
-        charge: Callable[[WebSocketLink, frames.Frame], int] | None,
+        charge: Callable[[WebSocketConnection, frames.Frame], int] | None,
     ) -> None:
         self.connection_id = connection_id
         self.link = link
@@ -54,13 +54,13 @@ class Peer:
         """Whether it takes nothing more now, or is being drained."""
         return self._is_draining or self.link.is_blocked()
 
-    def offer(self, frame: frames.Frame, size_bytes: int) -> Taken:
+    def offer(self, frame: frames.Frame, size_bytes: int) -> FrameTaken:
         """Send a batch of the log if there is room."""
         link = self.link
         if self._is_draining or link.is_blocked():
-            return Taken.NOTHING
+            return FrameTaken.NOTHING
         link.send_to_client(frame, size_bytes, 0 if self._charge is None else self._charge(link, frame))
-        return Taken.LAST if link.is_blocked() else Taken.ALL
+        return FrameTaken.LAST if link.is_blocked() else FrameTaken.ALL
 
     def push(self, frame: frames.Frame, size_bytes: int) -> None:
         """Send a frame now, whether there is room or not."""

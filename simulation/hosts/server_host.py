@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reference.protocol.config import ServerConfig
-from reference.protocol.policies.reconnect import Draws as DrawSource
+from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import ALARM, Call, Clock
-from simulation.hosts.capacity import Cost, Listener, Work
+from simulation.hosts.capacity import Cost, Listener, ProcessorQueue
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
-from simulation.network.access_link import Line
-from simulation.network.connection import RESET, Ending, Link, ServerEnd, Syn, Taken
-from simulation.random import Draws
+from simulation.network.access_link import AccessLink
+from simulation.network.connection import RESET, AcceptedConnection, Ending, ServerEndpoint, Syn, TcpConnection
+from simulation.random import RandomStreams
 from simulation.scenario.scenario import Balancing, Capacity, ServerPart
 from simulation.trace.trace import ServerKilled, ServerStopped, Trace, WorkSampled
 from simulation.trace.writer import record_stored
@@ -31,9 +31,9 @@ from simulation.trace.writer import record_stored
 class Instances:
     """Numbered from 0."""
 
-    def __init__(self, count: int, balancing: Balancing, draws: DrawSource) -> None:
+    def __init__(self, count: int, balancing: Balancing, random_source: RandomSource) -> None:
         self._balancing = balancing
-        self._draws = draws
+        self._random_source = random_source
         self._connections = [0] * count
         self._times_out = [0] * count  # an instance may be taken out by two deploys at once
         self._drawn: dict[str, int] = {}
@@ -58,7 +58,7 @@ class Instances:
             return min(up, key=self._connections.__getitem__)
         index = self._drawn.get(client, 0)
         self._drawn[client] = index + 1
-        return up[int(len(up) * self._draws.uniform(f"balance/{client}", index))]
+        return up[int(len(up) * self._random_source.uniform(f"balance/{client}", index))]
 
     def took(self, instance: int) -> None:
         self._connections[instance] += 1
@@ -84,7 +84,7 @@ FRAMES_OF_ONE_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class ProcessorCosts:
     """What the work of a server costs.
 
     shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
@@ -105,7 +105,13 @@ class ServerHost:
     """The machine that the server runs on."""
 
     def __init__(
-        self, clock: Clock, store: SimulatedStore, part: ServerPart, trace: Trace, draws: Draws, lines: Mapping[str, Line]
+        self,
+        clock: Clock,
+        store: SimulatedStore,
+        part: ServerPart,
+        trace: Trace,
+        random_source: RandomStreams,
+        lines: Mapping[str, AccessLink],
     ) -> None:
         """`lines`: all that lead to it."""
         self._lines = lines
@@ -122,10 +128,10 @@ class ServerHost:
         """That have reached a run's machine."""
         self.retry_after_ms, self.spread_ms = _ms(part.go_away_retry_after_s), _ms(part.go_away_spread_s)
         self._capacity = part.capacity
-        self._draws = draws.of("server")
+        self._random_source = random_source.of("server")
         self._costs = None if part.capacity is None else self._costs_of(part.capacity)
         self._is_plain = part.capacity is None and part.instances == 1
-        self.instances = Instances(part.instances, part.balancing, self._draws)
+        self.instances = Instances(part.instances, part.balancing, self._random_source)
         self._on_end: Callable[[], None] | None = None
         self._connections_opened = 0
         self._waits_drawn: dict[str, int] = {}
@@ -183,7 +189,7 @@ class ServerHost:
 
     # Connections.
 
-    def take(self, link: Link) -> ServerEnd | Syn:
+    def take(self, link: TcpConnection) -> ServerEndpoint | Syn:
         """As ServerMachine.take."""
         process = self.process
         if process is None or process.is_leaving:
@@ -196,11 +202,11 @@ class ServerHost:
             return Syn.DROPPED
         if self._is_plain:
             return process
-        link.taken = Taken(instance, taken_at)
+        link.taken = AcceptedConnection(instance, taken_at)
         self.instances.took(instance)
         return process
 
-    def released(self, link: Link) -> None:
+    def released(self, link: TcpConnection) -> None:
         """A process's end of a connection is gone."""
         if not self._is_plain:
             self.instances.gave_back(link.taken.instance)
@@ -251,10 +257,10 @@ class ServerHost:
 
     # A machine for each process.
 
-    def new_machine(self) -> tuple[Work, Listener, Costs | None]:
+    def new_machine(self) -> tuple[ProcessorQueue, Listener, ProcessorCosts | None]:
         """What a process that starts now works with."""
         capacity = self._capacity
-        work = Work(self.clock, None if capacity is None else capacity.processors)
+        work = ProcessorQueue(self.clock, None if capacity is None else capacity.processors)
         if capacity is None:
             return work, Listener(work, None, 1), None
         return work, Listener(work, capacity.accepts_per_s, capacity.accept_backlog_max), self._costs
@@ -266,16 +272,16 @@ class ServerHost:
         index = self._waits_drawn.get(client, 0)
         self._waits_drawn[client] = index + 1
         wait_ms, spread_ms = self._costs.shedding
-        return wait_ms + round(spread_ms * self._draws.uniform(f"shed/{client}", index))
+        return wait_ms + round(spread_ms * self._random_source.uniform(f"shed/{client}", index))
 
-    def _costs_of(self, capacity: Capacity) -> Costs:
-        draws, shedding = self._draws, capacity.shedding
-        return Costs(
-            Cost(capacity.handshake_cost, draws, "handshake"),
-            Cost(capacity.authentication_cost, draws, "authentication"),
-            Cost(capacity.frame_cost, draws, "frame"),
-            Cost(capacity.delivery_cost, draws, "delivery"),
-            Cost(capacity.replay_event_cost, draws, "replay"),
+    def _costs_of(self, capacity: Capacity) -> ProcessorCosts:
+        random_source, shedding = self._random_source, capacity.shedding
+        return ProcessorCosts(
+            Cost(capacity.handshake_cost, random_source, "handshake"),
+            Cost(capacity.authentication_cost, random_source, "authentication"),
+            Cost(capacity.frame_cost, random_source, "frame"),
+            Cost(capacity.delivery_cost, random_source, "delivery"),
+            Cost(capacity.replay_event_cost, random_source, "replay"),
             None if shedding is None else ns(shedding.queue_wait_max_s),
             None if shedding is None else (_ms(shedding.retry_after_s), _ms(shedding.spread_s)),
             (self.config.connections_per_run_max + capacity.accept_backlog_max) * FRAMES_OF_ONE_MAX,

@@ -19,9 +19,9 @@ from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.run import Run
 from simulation.clock import Alarm
-from simulation.hosts.peer import Peer, Taken
+from simulation.hosts.peer import FrameTaken, Peer
 from simulation.hosts.tokens import identify
-from simulation.network.connection import ANSWER_HEAD_BYTES, Ending, HttpLink, Link, failed, websocket_bytes
+from simulation.network.connection import ANSWER_HEAD_BYTES, Ending, HttpConnection, TcpConnection, failed, websocket_bytes
 from simulation.trace.writer import record_answers, record_observations
 
 if TYPE_CHECKING:  # a process is started by its host
@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import Transport
 from simulation.hosts.peer import CONTROL_FRAMES_MAX
-from simulation.network.connection import WebSocketLink
+from simulation.network.connection import WebSocketConnection
 from simulation.trace.trace import ServerStarted
 
 CLOSED = Ending(None, "the server has closed the connection")
 
 
-class Pump:
+class RunDriver:
     """Owns the run of one process, and its readers. The run is loaded when somebody first asks for it."""
 
     def __init__(self, host: "ServerHost") -> None:
@@ -51,7 +51,7 @@ class Pump:
         self._alarm = Alarm(host.clock, self, self)
         self._is_ringing = False
         self._peers: dict[int, Peer] = {}
-        self._requests: dict[int, HttpLink] = {}
+        self._requests: dict[int, HttpConnection] = {}
         self._on_drained: Callable[[], None] | None = None
 
     @property
@@ -139,10 +139,10 @@ class Pump:
             if peer is None:
                 continue
             taken = peer.offer(batch.frame, size_bytes)
-            if taken is Taken.NOTHING:
+            if taken is FrameTaken.NOTHING:
                 self._run.handle_refused(connection_id, batch, self._now())
                 peer.drain()
-            elif taken is Taken.LAST:
+            elif taken is FrameTaken.LAST:
                 self._run.handle_blocked(connection_id, batch, self._now())
                 peer.drain()
         done = self.work.spend(0)
@@ -171,10 +171,10 @@ class Pump:
         if link is not None and link.request is not None:
             self._fail(link, link.request, ending)
 
-    def _fail(self, link: HttpLink, request: frames.RequestFrame, ending: Ending) -> None:
+    def _fail(self, link: HttpConnection, request: frames.RequestFrame, ending: Ending) -> None:
         self._answer(link, failed(request, ending), 0)
 
-    def _answer(self, link: HttpLink, frame: frames.Frame, size_bytes: int) -> None:
+    def _answer(self, link: HttpConnection, frame: frames.Frame, size_bytes: int) -> None:
         link.answer(frame, ANSWER_HEAD_BYTES + size_bytes, self._charge(link, frame))
         if self._host.is_replaced(link.taken.instance):
             link.server_leaves(CLOSED)
@@ -201,7 +201,7 @@ class Pump:
                 peer.push(*more)
             peer = self._peers.get(connection_id)
 
-    def _charge(self, link: Link, frame: frames.Frame) -> int:
+    def _charge(self, link: TcpConnection, frame: frames.Frame) -> int:
         """What it costs to send this frame; returns when it leaves, in ns from now."""
         if self._costs is None:
             return 0
@@ -217,10 +217,10 @@ def size_of(frame: frames.Frame) -> int:
 
 __all__ = ["CLOSED", "Process"]
 
-_Opened = tuple[Link, frames.RequestFrame | None]
+_Opened = tuple[TcpConnection, frames.RequestFrame | None]
 
 
-class Process(Pump):
+class Process(RunDriver):
     """One server process, from its start until it ends."""
 
     def __init__(self, host: "ServerHost") -> None:
@@ -237,10 +237,10 @@ class Process(Pump):
 
     # The network speaks.
 
-    def upgrade_arrived(self, link: WebSocketLink) -> None:
+    def upgrade_arrived(self, link: WebSocketConnection) -> None:
         self._when_taken(link, self._begin_upgrade, (link, None))
 
-    def request_arrived(self, link: HttpLink, request: frames.RequestFrame) -> None:
+    def request_arrived(self, link: HttpConnection, request: frames.RequestFrame) -> None:
         self._when_taken(link, self._begin_request, (link, request))
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
@@ -272,7 +272,7 @@ class Process(Pump):
         """Some bytes have arrived at a client whose send buffer was full."""
         self.work.submit(0, self._make_room, connection_id)
 
-    def released(self, link: Link) -> None:
+    def released(self, link: TcpConnection) -> None:
         """As ServerEnd.released."""
         self._host.released(link)
 
@@ -309,7 +309,7 @@ class Process(Pump):
 
     # Jobs.
 
-    def _when_taken(self, link: Link, function: Callable[[_Opened], None], argument: _Opened) -> None:
+    def _when_taken(self, link: TcpConnection, function: Callable[[_Opened], None], argument: _Opened) -> None:
         """The listener may not have got to this connection yet."""
         if link.taken.at > self.work.now:
             self.work.later(link.taken.at, function, argument)
@@ -336,7 +336,7 @@ class Process(Pump):
             too_late_cost=reading,
         )
 
-    def _upgrade(self, link: WebSocketLink) -> None:
+    def _upgrade(self, link: WebSocketConnection) -> None:
         if not link.is_served:
             return  # the client has given up: the work was for nothing
         if self.is_leaving or self._host.is_replaced(link.taken.instance):
@@ -357,7 +357,7 @@ class Process(Pump):
 
     def _serve(self, opened: _Opened) -> None:
         link, request = opened
-        assert isinstance(link, HttpLink), "requests come over HTTP"
+        assert isinstance(link, HttpConnection), "requests come over HTTP"
         assert request is not None, "one has arrived"
         identity = self._identify(link)
         if self.is_leaving:
@@ -373,7 +373,7 @@ class Process(Pump):
     def _refuse(self, opened: _Opened) -> None:
         """There is no time for this request."""
         link, request = opened
-        assert isinstance(link, HttpLink), "requests come over HTTP"
+        assert isinstance(link, HttpConnection), "requests come over HTTP"
         assert request is not None, "one has arrived"
         self.shed += 1
         wait_ms = self._host.drawn_wait_ms(link.line.client)
@@ -423,14 +423,14 @@ class Process(Pump):
             self._pump()
         self._check_drained()
 
-    def _identify(self, link: Link) -> Identity | RemoteError:
+    def _identify(self, link: TcpConnection) -> Identity | RemoteError:
         """The token came with the upgrade, or with the request. Without one the line says whose it is."""
         return Identity(link.line.client) if link.token is None else identify(link.token, self._now())
 
     def _open(self, connection_id: int, transport: Transport, identity: Identity) -> None:
         self._run.connection_opened(connection_id, transport, identity, f"session-{connection_id}", self._now())
 
-    def _handshake_cost(self, link: Link) -> int:
+    def _handshake_cost(self, link: TcpConnection) -> int:
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True

@@ -16,8 +16,8 @@ from reference.protocol.records import Append, LogEntry, RunState, Snapshot, Sto
 from reference.protocol.server.sequencer import ANSWERS_KEPT
 from reference.protocol.timers import ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.random import EntityDraws
-from simulation.scenario.distributions import Law
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Distribution
 
 
 class SimulatedStore:
@@ -26,22 +26,22 @@ class SimulatedStore:
     def __init__(
         self,
         clock: Clock,
-        draws: EntityDraws,
+        random_source: EntityRandom,
         run_id: str,
         epoch: str,
         commit_time: int,
         *,
-        law: Law | None = None,
+        distribution: Distribution | None = None,
         event_time: int = 0,
     ) -> None:
-        """`commit_time`: of one transaction, in ns; `law`: in its place, in seconds, drawn for each transaction by its number.
+        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its number.
         `event_time`: of each event in it, in ns."""
         self._clock = clock
-        self._draws = draws
+        self._random_source = random_source
         self._run_id = run_id
         self._epoch = epoch
         self._commit_time = commit_time
-        self._law = law
+        self._distribution = distribution
         self._event_time = event_time
         self._factors: list[float] = []
         self._entries: list[LogEntry] = []
@@ -70,7 +70,7 @@ class SimulatedStore:
             return
         append, _ = self._under_way
         self._under_way = None
-        if self._draws.uniform("crash", self._commits) < 0.5:
+        if self._random_source.uniform("crash", self._commits) < 0.5:
             self._keep(append)
 
     def slow(self, factor: float) -> None:
@@ -101,8 +101,12 @@ class SimulatedStore:
         return StoredRun(self._run_id, self._epoch, len(self._entries), self._snapshot, events, clients)
 
     def _time_for(self, append: Append) -> int:
-        law = self._law
-        time = self._commit_time if law is None else ns(law.at(self._draws.uniform("commit", self._commits)))
+        distribution = self._distribution
+        time = (
+            self._commit_time
+            if distribution is None
+            else ns(distribution.at(self._random_source.uniform("commit", self._commits)))
+        )
         return round((time + self._event_time * len(append.entries)) * math.prod(self._factors))
 
     def _committed(self, call: Call) -> None:

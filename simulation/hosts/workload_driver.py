@@ -12,8 +12,8 @@ from reference.protocol.events import CURSOR_BYTES_MAX, CURSOR_MOVE, Data
 from reference.protocol.timers import ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.hosts.client import ClientHost
-from simulation.random import EntityDraws
-from simulation.scenario.distributions import Law
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Distribution
 from simulation.scenario.workload import OnOff, Periodic, Poisson, RecordedTimes, Timing, Workload
 from simulation.trace.publishes import publish_data
 
@@ -31,19 +31,19 @@ class _Times(Protocol):
         ...
 
 
-class Work:
+class WorkloadDriver:
     """What one client does, from `start` on until `until`, in ns."""
 
-    def __init__(self, clock: Clock, client: ClientHost, workload: Workload, draws: EntityDraws, until: int) -> None:
+    def __init__(self, clock: Clock, client: ClientHost, workload: Workload, random_source: EntityRandom, until: int) -> None:
         self._clock = clock
         self._client = client
-        self._draws = draws
+        self._random_source = random_source
         self._until = until
         self._published = 0
         self._times: dict[str, _Times] = {}
-        self._sizes: dict[str, Law] = {}
+        self._sizes: dict[str, Distribution] = {}
         for event_type, stream in workload.streams().items():
-            self._times[event_type] = _times_of(stream.timing, draws, f"work/{event_type}", clock.now)
+            self._times[event_type] = _times_of(stream.timing, random_source, f"work/{event_type}", clock.now)
             size = stream.size_bytes or workload.size_bytes
             if size is not None:
                 self._sizes[event_type] = size
@@ -68,7 +68,7 @@ class Work:
     def _data(self, event_type: str, index: int) -> Data:
         self._published += 1
         publish_id = f"{self._client.name}:{self._published}"
-        choice = self._draws.uniform(f"what/{event_type}", index)
+        choice = self._random_source.uniform(f"what/{event_type}", index)
         match event_type:
             case "GRAFT":
                 return publish_data(publish_id, position=f"p{int(choice * GRAFT_POSITIONS)}")
@@ -78,7 +78,7 @@ class Work:
                 return publish_data(publish_id, note=f"n{int(choice * 1000)}")
 
     def _cursor(self, index: int) -> Data:
-        x, y = (self._draws.uniform(axis, index) for axis in ("x", "y"))
+        x, y = (self._random_source.uniform(axis, index) for axis in ("x", "y"))
         return {"x": int(x * 1920), "y": int(y * 1080), "move": index}
 
     def _filled(self, event_type: str, index: int, data: Data) -> Data:
@@ -87,37 +87,37 @@ class Work:
         if size is None:
             return data
         most = CURSOR_BYTES_MAX if event_type == CURSOR_MOVE else FILL_BYTES_MAX
-        wanted = min(most, round(size.at(self._draws.uniform(f"size/{event_type}", index))))
+        wanted = min(most, round(size.at(self._random_source.uniform(f"size/{event_type}", index))))
         empty = {**data, "fill": ""}
         lacking = wanted - len(json.dumps(empty, separators=(",", ":")))
         return {**data, "fill": "x" * lacking} if lacking >= 0 else data
 
 
 class _PoissonTimes:
-    def __init__(self, timing: Poisson, draws: EntityDraws, purpose: str) -> None:
-        self._per_s, self._draws, self._purpose = timing.per_s, draws, purpose
+    def __init__(self, timing: Poisson, random_source: EntityRandom, purpose: str) -> None:
+        self._per_s, self._random_source, self._purpose = timing.per_s, random_source, purpose
 
     def next_at(self, index: int, after: int) -> int:
-        return after + ns(_exponential(self._draws, self._purpose, index) / self._per_s)
+        return after + ns(_exponential(self._random_source, self._purpose, index) / self._per_s)
 
 
 class _OnOffTimes:
     """A Poisson process on a clock that runs only while it is on."""
 
-    def __init__(self, timing: OnOff, draws: EntityDraws, purpose: str, began_at: int) -> None:
-        self._timing, self._draws, self._purpose = timing, draws, purpose
+    def __init__(self, timing: OnOff, random_source: EntityRandom, purpose: str, began_at: int) -> None:
+        self._timing, self._random_source, self._purpose = timing, random_source, purpose
         self._turn = 0
-        self._on_until = began_at + ns(timing.on.at(draws.uniform(f"{purpose}/on", 0)))
+        self._on_until = began_at + ns(timing.on.at(random_source.uniform(f"{purpose}/on", 0)))
 
     def next_at(self, index: int, after: int) -> int | None:
-        at = after + ns(_exponential(self._draws, self._purpose, index) / self._timing.per_s)
+        at = after + ns(_exponential(self._random_source, self._purpose, index) / self._timing.per_s)
         for _ in range(_TURNS_MAX):
             if at < self._on_until:
                 return at
             left = at - self._on_until
             self._turn += 1
-            on_since = self._on_until + ns(self._timing.off.at(self._draws.uniform(f"{self._purpose}/off", self._turn)))
-            self._on_until = on_since + ns(self._timing.on.at(self._draws.uniform(f"{self._purpose}/on", self._turn)))
+            on_since = self._on_until + ns(self._timing.off.at(self._random_source.uniform(f"{self._purpose}/off", self._turn)))
+            self._on_until = on_since + ns(self._timing.on.at(self._random_source.uniform(f"{self._purpose}/on", self._turn)))
             at = on_since + left
         return None
 
@@ -126,8 +126,8 @@ _TURNS_MAX = 1_000_000  # without an event: a stream that is practically never o
 
 
 class _PeriodicTimes:
-    def __init__(self, timing: Periodic, draws: EntityDraws, purpose: str, began_at: int) -> None:
-        first_s = timing.first_s if timing.first_s is not None else timing.every_s * draws.uniform(f"{purpose}/phase", 0)
+    def __init__(self, timing: Periodic, random_source: EntityRandom, purpose: str, began_at: int) -> None:
+        first_s = timing.first_s if timing.first_s is not None else timing.every_s * random_source.uniform(f"{purpose}/phase", 0)
         self._first_at = began_at + ns(first_s)
         self._every_s = timing.every_s
 
@@ -147,19 +147,19 @@ class _RecordedTimes:
         return self._began_at + ns(times_s[place] + rounds * (repeat_s or 0.0))
 
 
-def _times_of(timing: Timing, draws: EntityDraws, purpose: str, began_at: int) -> _Times:
+def _times_of(timing: Timing, random_source: EntityRandom, purpose: str, began_at: int) -> _Times:
     match timing:
         case Poisson():
-            return _PoissonTimes(timing, draws, purpose)
+            return _PoissonTimes(timing, random_source, purpose)
         case OnOff():
-            return _OnOffTimes(timing, draws, purpose, began_at)
+            return _OnOffTimes(timing, random_source, purpose, began_at)
         case Periodic():
-            return _PeriodicTimes(timing, draws, purpose, began_at)
+            return _PeriodicTimes(timing, random_source, purpose, began_at)
         case RecordedTimes():
             return _RecordedTimes(timing, began_at)
         case _:
             assert_never(timing)
 
 
-def _exponential(draws: EntityDraws, purpose: str, index: int) -> float:
-    return -math.log1p(-draws.uniform(purpose, index))
+def _exponential(random_source: EntityRandom, purpose: str, index: int) -> float:
+    return -math.log1p(-random_source.uniform(purpose, index))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from reference.protocol import frames
 from simulation.clock import Clock
-from simulation.network.delay import ways_of
-from simulation.random import Draws
+from simulation.network.delay import directions_of
+from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
     Direction,
@@ -29,14 +29,14 @@ from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
 
 if TYPE_CHECKING:  # a line knows its links only by what it does to them
-    from simulation.network.connection import Link
+    from simulation.network.connection import TcpConnection
 
 T = TypeVar("T")
 Report = Callable[[str, PathTrouble, int], None]
 """Told of what a line's path does by itself: the client, what it was, and until when it is at work, in ns."""
 
 
-class Line:
+class AccessLink:
     """The line of one client. `outages`: the directions of those under way."""
 
     __slots__ = (
@@ -47,21 +47,21 @@ class Line:
         "blocks",
         "client",
         "clock",
-        "draws",
         "outages",
         "path",
+        "random_source",
         "refusals",
         "stalls",
         "watch",
         "ways",
     )
 
-    def __init__(self, clock: Clock, client: str, path: Path, draws: Draws, report: Report | None = None) -> None:
+    def __init__(self, clock: Clock, client: str, path: Path, random_source: RandomStreams, report: Report | None = None) -> None:
         self.clock = clock
         self.client = client
         self.path = path
-        self.ways = ways_of(path)
-        self.draws = draws
+        self.ways = directions_of(path)
+        self.random_source = random_source
         self.outages: tuple[Direction, ...] = ()
         self.stalls = 0
         self.refusals = 0
@@ -70,7 +70,7 @@ class Line:
         """Is told of every frame, if anyone wants to know."""
         self._report = report
         self._late_until = 0
-        self._links: dict[int, Link] = {}  # by the order in which they were opened
+        self._links: dict[int, TcpConnection] = {}  # by the order in which they were opened
         self._opened = 0
 
     @property
@@ -83,7 +83,7 @@ class Line:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
         return self.blocks[-1].how if self.blocks else self.path.middlebox.upgrades
 
-    def saw(self, link: "Link", way: Way, moment: Moment, frame: frames.Frame) -> None:
+    def saw(self, link: "TcpConnection", way: Way, moment: Moment, frame: frames.Frame) -> None:
         """A frame leaves one end of a connection, or arrives at the other. Only for a line with a `watch`."""
         assert self.watch is not None, "whoever calls this for each frame has looked"
         self.watch(link, self.client, way, moment, frame)
@@ -99,7 +99,7 @@ class Line:
             self._late_until = until
             self._report(self.client, "late", until)
 
-    def add(self, link: "Link") -> int:
+    def add(self, link: "TcpConnection") -> int:
         """A connection is being opened; returns its number on this line."""
         self._opened += 1
         self._links[self._opened] = link
@@ -108,7 +108,7 @@ class Line:
     def remove(self, number: int) -> None:
         self._links.pop(number, None)
 
-    def served(self) -> "tuple[Link, ...]":
+    def served(self) -> "tuple[TcpConnection, ...]":
         """The connections of which a server process has its end."""
         return tuple(link for link in self._links.values() if link.is_served)
 
@@ -138,7 +138,7 @@ class Line:
                     link.cut_if_websocket()
             case LoadBalancerCut(at_s=at_s, share=share):
                 self.refusals += 1
-                if self.draws.of(self.client).uniform("cut", round(at_s * 1e9)) < share:
+                if self.random_source.of(self.client).uniform("cut", round(at_s * 1e9)) < share:
                     for link in links:
                         link.cut()
             case _:

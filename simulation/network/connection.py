@@ -28,9 +28,9 @@ from typing import Protocol, assert_never
 from reference.protocol import frames
 from reference.protocol.timers import ns
 from simulation.clock import FAULT, Call
-from simulation.network.access_link import Line
-from simulation.network.pipe import Lane
-from simulation.random import Draws, EntityDraws
+from simulation.network.access_link import AccessLink
+from simulation.network.pipe import Pipe
+from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.faults import Direction
 
 
@@ -50,7 +50,7 @@ FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
 STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
 
 
-class ClientEnd(Protocol):
+class ClientEndpoint(Protocol):
     """What a client's host is told about its connections. It named the WebSockets itself."""
 
     def connection_opened(self, connection_id: int) -> None: ...
@@ -62,22 +62,22 @@ class ClientEnd(Protocol):
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
 
-    def bytes_of_answer_arrived(self, link: "HttpLink") -> None: ...
+    def bytes_of_answer_arrived(self, link: "HttpConnection") -> None: ...
 
-    def request_answered(self, link: "HttpLink", answer: frames.Frame) -> None: ...
+    def request_answered(self, link: "HttpConnection", answer: frames.Frame) -> None: ...
 
-    def http_ended(self, link: "HttpLink", failure: frames.RequestFailed | None) -> None:
+    def http_ended(self, link: "HttpConnection", failure: frames.RequestFailed | None) -> None:
         """An HTTP connection has ended; `failure` if a request was under way on it."""
 
 
-class ServerEnd(Protocol):
+class ServerEndpoint(Protocol):
     """What a server process is told about a connection. It names it by writing `link.server_id`, and is told of frames and
     losses for as long as that is there."""
 
-    def upgrade_arrived(self, link: "WebSocketLink") -> None:
+    def upgrade_arrived(self, link: "WebSocketConnection") -> None:
         """The request for an upgrade; answered by `link.upgrade()`."""
 
-    def request_arrived(self, link: "HttpLink", request: frames.RequestFrame) -> None: ...
+    def request_arrived(self, link: "HttpConnection", request: frames.RequestFrame) -> None: ...
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
 
@@ -85,7 +85,7 @@ class ServerEnd(Protocol):
 
     def bytes_taken(self, connection_id: int) -> None: ...
 
-    def released(self, link: "Link") -> None:
+    def released(self, link: "TcpConnection") -> None:
         """Its end of a connection is gone, whatever became of it."""
 
 
@@ -97,7 +97,7 @@ class Syn(enum.Enum):
 
 
 @dataclass(slots=True)
-class Taken:
+class AcceptedConnection:
     """What the server's machine notes about a connection that it has taken; times in ns, by the process's own time.
 
     instance: which one has it. at: when the listener takes it. busy_until: it has work on it until then. is_greeted: its
@@ -110,24 +110,24 @@ class Taken:
     is_greeted: bool = False
 
 
-NOTHING_NOTED = Taken()
+NOTHING_NOTED = AcceptedConnection()
 """About a connection that a machine without instances and a capacity has taken. Nobody writes into it."""
 
 
-class ServerMachine(Protocol):
+class ServerListener(Protocol):
     """Where the server's processes run."""
 
-    def take(self, link: "Link") -> ServerEnd | Syn:
+    def take(self, link: "TcpConnection") -> ServerEndpoint | Syn:
         """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
 
 
-_NO_DRAWS: EntityDraws = Draws(0).of("nobody")
+_NO_DRAWS: EntityRandom = RandomStreams(0).of("nobody")
 """For paths on which nothing is left to chance."""
 _TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
 """Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
 
 
-class Link(abc.ABC):
+class TcpConnection(abc.ABC):
     """One TCP connection, from its SYN until both ends are gone."""
 
     __slots__ = (
@@ -152,13 +152,13 @@ class Link(abc.ABC):
     )
 
     def __init__(
-        self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int, token: str | None = None
+        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
     ) -> None:
         """`token`: what the client's requests on it carry in their heads."""
         self.line = line
         self._client = client
         self._machine = machine
-        self._server: ServerEnd | None = None  # the process that took the connection, while its end is there
+        self._server: ServerEndpoint | None = None  # the process that took the connection, while its end is there
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
         self.token = token
@@ -166,8 +166,8 @@ class Link(abc.ABC):
         self._send_buffer_bytes = send_buffer_bytes
         self._number = line.add(self)
         up, down = line.ways.up, line.ways.down
-        self._up = Lane(line.clock, up, self._draws_of("up") if up.has_chance else _NO_DRAWS, self)
-        self._down = Lane(line.clock, down, self._draws_of("down") if down.has_chance else _NO_DRAWS, self)
+        self._up = Pipe(line.clock, up, self._random_of("up") if up.has_chance else _NO_DRAWS, self)
+        self._down = Pipe(line.clock, down, self._random_of("down") if down.has_chance else _NO_DRAWS, self)
         self._has_crossed = False
         self._client_is_gone = False
         self._client_timed_out = False
@@ -182,8 +182,8 @@ class Link(abc.ABC):
         self._up.dial(self._syn_at_server)
         self._watch()
 
-    def _draws_of(self, direction: str) -> EntityDraws:
-        return self.line.draws.of(f"{self.line.client}/{self._number}/{direction}")
+    def _random_of(self, direction: str) -> EntityRandom:
+        return self.line.random_source.of(f"{self.line.client}/{self._number}/{direction}")
 
     # What the line does to it.
 
@@ -302,14 +302,14 @@ class Link(abc.ABC):
 
     # What the kernels do.
 
-    def gave_up(self, lane: Lane) -> None:
+    def gave_up(self, lane: Pipe) -> None:
         """As LaneOwner.gave_up: the end that sends on `lane` is told, the other end is not."""
         self.line.note_trouble("gave_up")
         if lane is self._up:
             self._client_timed_out = True
             if not self._client_is_gone:
                 self._client_is_gone = True
-                self._tell_client_of_end(TIMED_OUT)
+                self._notify_client_of_end(TIMED_OUT)
             if not self._has_crossed:
                 self._drop()
         else:
@@ -322,14 +322,14 @@ class Link(abc.ABC):
         """As LaneOwner.is_late."""
         self.line.note_late(until)
 
-    def part_arrived(self, _: Lane) -> None:
+    def part_arrived(self, _: Pipe) -> None:
         """As LaneOwner.part_arrived."""
         self._part_at_client()
 
-    def room_made(self, lane: Lane) -> None:
+    def room_made(self, lane: Pipe) -> None:
         """As LaneOwner.room_made."""
         if lane is self._down:
-            self._tell_server_of_room()
+            self._notify_server_of_room()
 
     # What arrives.
 
@@ -382,13 +382,13 @@ class Link(abc.ABC):
             self._down.push(self._end_at_client, RESET)
         return self._server is not None
 
-    def _tell_server_of_room(self) -> None:
+    def _notify_server_of_room(self) -> None:
         """Bytes have left the send buffer; a server that waits for room wants to know."""
         if self._is_waited_for and self._server is not None and self.server_id is not None:
             self._server.bytes_taken(self.server_id)
 
     @abc.abstractmethod
-    def _tell_client_of_end(self, ending: Ending) -> None: ...
+    def _notify_client_of_end(self, ending: Ending) -> None: ...
 
     def _end_at_server(self, _: Ending) -> None:
         self._leave_server()
@@ -398,7 +398,7 @@ class Link(abc.ABC):
         self._drop()
         if not self._client_is_gone:
             self._client_is_gone = True
-            self._tell_client_of_end(ending)
+            self._notify_client_of_end(ending)
 
     # How it goes.
 
@@ -437,17 +437,17 @@ def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
     return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
 
 
-class WebSocketLink(Link):
+class WebSocketConnection(TcpConnection):
     """A connection that asks to be upgraded as soon as it stands."""
 
     __slots__ = ("_connection_id", "_is_upgraded")
 
     def __init__(
         self,
-        line: Line,
-        client: ClientEnd,
+        line: AccessLink,
+        client: ClientEndpoint,
         connection_id: int,
-        machine: ServerMachine,
+        machine: ServerListener,
         send_buffer_bytes: int,
         token: str | None = None,
     ) -> None:
@@ -504,7 +504,7 @@ class WebSocketLink(Link):
             self._server.frame_arrived(self.server_id, frame)
 
     def _part_at_client(self) -> None:
-        self._tell_server_of_room()
+        self._notify_server_of_room()
         if not self._client_is_gone:
             self._client.bytes_arrived(self._connection_id)
 
@@ -512,21 +512,21 @@ class WebSocketLink(Link):
         if self.line.watch is not None:
             self.line.saw(self, "down", "arrived", frame)
         if self._is_waited_for:
-            self._tell_server_of_room()
+            self._notify_server_of_room()
         if not (self._client_is_gone or self._client_timed_out) or self._client_hears():
             self._client.frame_arrived(self._connection_id, frame)
 
-    def _tell_client_of_end(self, ending: Ending) -> None:
+    def _notify_client_of_end(self, ending: Ending) -> None:
         self._client.connection_ended(self._connection_id, ending)
 
 
-class HttpLink(Link):
+class HttpConnection(TcpConnection):
     """A kept-alive connection: one request at a time, each with one answer."""
 
     __slots__ = ("_waiting_bytes", "_waits_for_connection", "request")
 
     def __init__(
-        self, line: Line, client: ClientEnd, machine: ServerMachine, send_buffer_bytes: int, token: str | None = None
+        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
     ) -> None:
         self.request: frames.RequestFrame | None = None
         """The one under way."""
@@ -582,7 +582,7 @@ class HttpLink(Link):
         if self._client_hears():
             self._client.request_answered(self, frame)
 
-    def _tell_client_of_end(self, ending: Ending) -> None:
+    def _notify_client_of_end(self, ending: Ending) -> None:
         request, self.request = self.request, None
         self._client.http_ended(self, None if request is None else failed(request, ending))
 

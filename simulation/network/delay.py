@@ -30,8 +30,8 @@ from collections.abc import Sequence
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.network.loss import Losses, losses_of, unbroken_losses
 from simulation.network.tcp import DUPLICATES, RTO_AT_FIRST, RoundTripEstimate, gives_up_after, syn_schedule, timeouts
-from simulation.random import EntityDraws
-from simulation.scenario.distributions import Constant, Empirical, Law, Uniform
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Constant, Distribution, Empirical, Uniform
 from simulation.scenario.paths import Path
 
 PACKET_BYTES = 1500
@@ -87,7 +87,7 @@ class Deliveries:
         return cycle * self._period + self._times[place]
 
 
-class Way:
+class PathDirection:
     """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
     `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost.
     `is_plain`: nothing but a constant latency."""
@@ -150,9 +150,9 @@ class Way:
         return bool(self.ns_per_byte or self.deliveries or self.is_lossy)
 
 
-def _usual_most(law: Law) -> float:
+def _usual_most(distribution: Distribution) -> float:
     """The most of a law that has one near, else what it stays below but for UNUSUAL draws."""
-    match law:
+    match distribution:
         case Constant(value=value):
             return value
         case Uniform(high=high):
@@ -160,28 +160,28 @@ def _usual_most(law: Law) -> float:
         case Empirical(values=values):
             return max(values)
         case _:
-            return law.at(1 - UNUSUAL)
+            return distribution.at(1 - UNUSUAL)
 
 
-class Ways:
+class PathDirections:
     """Both directions of one path."""
 
     __slots__ = ("down", "path", "up")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.up = Way(path, is_up=True)
-        self.down = Way(path, is_up=False)
+        self.up = PathDirection(path, is_up=True)
+        self.down = PathDirection(path, is_up=False)
 
 
-_last: Ways | None = None
+_last: PathDirections | None = None
 
 
-def ways_of(path: Path) -> Ways:
+def directions_of(path: Path) -> PathDirections:
     """Worked out once for a group whose lines are made one after the other."""
     global _last
     if _last is None or _last.path is not path:
-        _last = Ways(path)
+        _last = PathDirections(path)
     return _last
 
 
@@ -191,7 +191,7 @@ def round_trip_max_s(path: Path) -> float:
     A bound where the path has one. Where chance has no near end (loss, a law with a tail) it covers what happens to all but
     UNUSUAL packets; each time the path takes longer than that, a simulated run says so in its trace (`PathTroubled`).
     """
-    ways = ways_of(path)
+    ways = directions_of(path)
     return (ways.up.one_way_max + ways.down.one_way_max) / NS_PER_S
 
 
@@ -199,15 +199,15 @@ NEVER = 1 << 62
 """The arrival of what is not sent any more: TCP has given it up."""
 
 
-class Transit:
+class DelayModel:
     """The state of one direction. `left_at`: when the last chunk left the bottleneck."""
 
-    __slots__ = ("_delivery", "_draws", "_repair", "_room", "left_at", "way")
+    __slots__ = ("_delivery", "_random_source", "_repair", "_room", "left_at", "way")
 
-    def __init__(self, way: Way, draws: EntityDraws) -> None:
+    def __init__(self, way: PathDirection, random_source: EntityRandom) -> None:
         self.way = way
-        self._draws = draws
-        self._repair = Repair(way, draws) if way.is_lossy else None
+        self._random_source = random_source
+        self._repair = Repair(way, random_source) if way.is_lossy else None
         self._delivery = 0  # of a recording: the one that the last packet left with, and what is still free of it
         self._room = PACKET_BYTES
         self.left_at = 0
@@ -230,9 +230,9 @@ class Transit:
         way = self.way
         takes = way.latency if way.recorded is None else way.recorded.at(left_at)
         if way.jitter:
-            takes += int(way.jitter * self._draws.uniform("jitter", index))
+            takes += int(way.jitter * self._random_source.uniform("jitter", index))
         if way.delay is not None:
-            takes += ns(way.delay.at(self._draws.uniform("delay", index)))
+            takes += ns(way.delay.at(self._random_source.uniform("delay", index)))
         return takes
 
     def dial(self, sent_at: int) -> tuple[int, int]:
@@ -343,9 +343,9 @@ class Repair:
 
     __slots__ = ("_missing", "_opens_at", "_way", "corrections", "estimate", "gives_up_at", "losses", "packets")
 
-    def __init__(self, way: Way, draws: EntityDraws) -> None:
+    def __init__(self, way: PathDirection, random_source: EntityRandom) -> None:
         self._way = way
-        self.losses: Losses = losses_of(way.loss, draws)
+        self.losses: Losses = losses_of(way.loss, random_source)
         self.estimate = RoundTripEstimate(way.tcp)
         self.packets = 0
         self._missing: list[_Lost] = []
@@ -358,7 +358,7 @@ class Repair:
         self.corrections.clear()
         self._opens_at = None
 
-    def send(self, transit: Transit, size_bytes: int, index: int, sent_at: int) -> int:
+    def send(self, transit: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
         way = self._way
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
@@ -392,7 +392,7 @@ class Repair:
             self._settle(lost)
         return chunk.arrives_at
 
-    def _leaves(self, transit: Transit, packet_bytes: int, at: int) -> int:
+    def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
         """A packet goes to the bottleneck's queue, or finds no room there."""
         if self._way.queue_bytes is None:
             return transit.leaves(packet_bytes, at)

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ALARM, FAULT, Call, Clock
-from simulation.network.delay import NEVER, Transit, Way
+from simulation.network.delay import NEVER, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
-from simulation.random import EntityDraws
+from simulation.random import EntityRandom
 
 PROGRESS = NS_PER_S
 _LOST = -1  # on the way when the line went down; arrives when it has been sent again
@@ -35,23 +35,23 @@ Thing = tuple[int, int, int, Callable[[Any], None], Any]
 """When it arrives by itself, its size in bytes, its index, and the call to make."""
 
 
-class LaneOwner(Protocol):
+class PipeOwner(Protocol):
     """Who is told what a lane does beside carrying things."""
 
-    def part_arrived(self, lane: "Lane") -> None:
+    def part_arrived(self, lane: "Pipe") -> None:
         """Another second's worth of one large frame has come in."""
 
-    def room_made(self, lane: "Lane") -> None:
+    def room_made(self, lane: "Pipe") -> None:
         """What had arrived before has been acknowledged at last."""
 
-    def gave_up(self, lane: "Lane") -> None:
+    def gave_up(self, lane: "Pipe") -> None:
         """The sender's kernel has given the connection up."""
 
     def is_late(self, until: int) -> None:
         """Something takes longer than the path's stated bound says, and arrives at `until` only."""
 
 
-class Lane:
+class Pipe:
     """`push` is the near end. `bytes_held`: sent and not acknowledged, in bytes. `pushed_at`: when something was last sent."""
 
     __slots__ = (
@@ -77,10 +77,10 @@ class Lane:
         "pushed_at",
     )
 
-    def __init__(self, clock: Clock, way: Way, draws: EntityDraws, owner: LaneOwner | None = None) -> None:
+    def __init__(self, clock: Clock, way: PathDirection, random_source: EntityRandom, owner: PipeOwner | None = None) -> None:
         self._clock = clock
         self._owner = owner
-        self._transit = Transit(way, draws)
+        self._transit = DelayModel(way, random_source)
         self._things: list[Thing] = []  # not a deque, which takes 0.7 KiB when it is empty, as most lanes are most of the time
         self._pushed = 0
         self._dialled_at = 0
@@ -146,7 +146,7 @@ class Lane:
         self._heed_repair(arrives_at)
         limit = self._transit.way.limit
         if limit is not None and arrives_at - now > limit:
-            self._tell_late(arrives_at)
+            self._report_late(arrives_at)
         self._wake_at_first()
 
     def dial_again(self, function: Callable[[Any], None]) -> None:
@@ -193,7 +193,7 @@ class Lane:
             at = next_retransmission(since, self._transit.rto, ns(tcp.rto_max_s), now)
         if at is not None:  # else the SYN's time is over, and its kernel will say so
             self._resumes_at = at
-            self._tell_late(at + self._transit.way.one_way_max)
+            self._report_late(at + self._transit.way.one_way_max)
             Call(self._clock, at, FAULT, self._resume_if_due)
 
     def hold_acks(self) -> None:
@@ -267,7 +267,7 @@ class Lane:
             if transit.repair is not None:
                 self._heed_repair(arrives_at)
             if arrives_at - transit.left_at > limit:
-                self._tell_late(arrives_at)
+                self._report_late(arrives_at)
         return arrives_at
 
     def _heed_repair(self, arrives_at: int) -> None:
@@ -306,7 +306,7 @@ class Lane:
             if self._owner is not None:
                 self._owner.gave_up(self)
 
-    def _tell_late(self, until: int) -> None:
+    def _report_late(self, until: int) -> None:
         repair = self._transit.repair
         if until == NEVER and repair is not None and repair.gives_up_at is not None:
             until = repair.gives_up_at

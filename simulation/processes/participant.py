@@ -13,13 +13,13 @@ from reference.protocol.errors import SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import ClientPlan, Parameters
-from simulation.random import Draws
+from simulation.random import RandomStreams
 
 SAMPLE_INTERVAL_S = 1.0
 
 
 @dataclass(slots=True)
-class Actor:
+class Participant:
     """One client and its plan; `client` is None until it has joined."""
 
     plan: ClientPlan
@@ -27,7 +27,7 @@ class Actor:
     url: str
     client: Client | None = None
 
-    async def perform(self, run_id: str, recorder: Recorder, draws: Draws, is_over: trio.Event) -> None:
+    async def perform(self, run_id: str, recorder: Recorder, random_source: RandomStreams, is_over: trio.Event) -> None:
         """Join, work, and stay until `is_over`."""
         name = self.plan.name
         await _sleep_until(recorder, self.plan.joins_at_s)
@@ -41,7 +41,7 @@ class Actor:
             policy=self.parameters.policy,
             fallback=self.parameters.fallback,
             heartbeat=self.parameters.heartbeat,
-            draws=draws.of(name),
+            random_source=random_source.of(name),
             tap=recorder.tap_of(name),
         ) as client:
             self.client = client

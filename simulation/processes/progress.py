@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reference.protocol.states import ClientState
-from simulation.processes.participant import Actor
+from simulation.processes.participant import Participant
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import Plan
 from simulation.scenario.faults import Fault, enumerate_names
@@ -68,7 +68,7 @@ SHOWN_S_MIN = 1.0
 """How long a fault is shown that is over in a moment."""
 
 
-def scene_of(plan: Plan, actors: Sequence[Actor], recorder: Recorder, act: Act, *, server_is_up: bool) -> Scene:
+def scene_of(plan: Plan, participants: Sequence[Participant], recorder: Recorder, act: Act, *, server_is_up: bool) -> Scene:
     """Everything now."""
     now_s, counts = recorder.now_s, recorder.counts
     return Scene(
@@ -81,7 +81,7 @@ def scene_of(plan: Plan, actors: Sequence[Actor], recorder: Recorder, act: Act, 
         accepted=counts["accepted"],
         delivered=counts["delivered"],
         head=recorder.head,
-        rows=tuple(_row(actor, recorder) for actor in actors),
+        rows=tuple(_row(participant, recorder) for participant in participants),
     )
 
 
@@ -100,14 +100,14 @@ def moves(recorder: Recorder) -> Iterator[str]:
         yield f"{enumerate_names(returned)}: back on WebSocket"
 
 
-def _row(actor: Actor, recorder: Recorder) -> Row:
-    client, name = actor.client, actor.plan.name
+def _row(participant: Participant, recorder: Recorder) -> Row:
+    client, name = participant.client, participant.plan.name
     if client is None:
-        return Row(name, actor.plan.path, None, None, 0, 0, None, 0)
+        return Row(name, participant.plan.path, None, None, 0, 0, None, 0)
     health = client.health
     return Row(
         name=name,
-        path=actor.plan.path,
+        path=participant.plan.path,
         state=client.state,
         transport=health.transport,
         position=recorder.positions[name],

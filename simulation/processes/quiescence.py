@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import trio
 
 from reference.protocol.states import ClientState
-from simulation.processes.participant import Actor
+from simulation.processes.participant import Participant
 from simulation.processes.recorder import Recorder
 
 REST_S = 0.5
@@ -13,11 +13,11 @@ REST_S = 0.5
 _LOOK_INTERVAL_S = 0.05
 
 
-async def come_to_rest(actors: Sequence[Actor], recorder: Recorder) -> float:
+async def come_to_rest(participants: Sequence[Participant], recorder: Recorder) -> float:
     """Return when everything has been at rest for a while; with the time since when, in seconds since the trace began."""
     since_s: float | None = None
     while since_s is None or recorder.now_s - since_s < REST_S:
-        if any(unrest(actors, recorder)):
+        if any(unrest(participants, recorder)):
             since_s = None
         elif since_s is None:
             since_s = recorder.now_s
@@ -25,11 +25,11 @@ async def come_to_rest(actors: Sequence[Actor], recorder: Recorder) -> float:
     return since_s
 
 
-def unrest(actors: Sequence[Actor], recorder: Recorder) -> Iterator[str]:
+def unrest(participants: Sequence[Participant], recorder: Recorder) -> Iterator[str]:
     """What keeps clients from being at rest, a sentence for each."""
     head = recorder.head
-    for actor in actors:
-        name, client = actor.plan.name, actor.client
+    for participant in participants:
+        name, client = participant.plan.name, participant.client
         if client is None:
             yield f"{name} has not joined"
         elif client.state is not ClientState.LIVE:

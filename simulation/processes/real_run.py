@@ -17,14 +17,14 @@ from reference.protocol.records import StoredRun
 from reference.store import open_store
 from simulation.emulator import open_emulator
 from simulation.processes.fault_schedule import Troubles, check_playable
-from simulation.processes.participant import Actor
+from simulation.processes.participant import Participant
 from simulation.processes.ports import free_ports
 from simulation.processes.progress import Act, Watcher, moves, scene_of
 from simulation.processes.quiescence import come_to_rest, unrest
 from simulation.processes.recorder import Recorder
 from simulation.processes.run_plan import Plan
 from simulation.processes.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
-from simulation.random import Draws
+from simulation.random import RandomStreams
 from simulation.trace.trace import Trace
 
 LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT = 0.2, 0.005
@@ -65,13 +65,13 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
         watcher.say(0.0, f"starting a server on port {port}, with its log in SQLite")
         listening = await server.start()
         async with open_emulator("127.0.0.1", port, seed=plan.seed) as emulator:
-            actors: list[Actor] = []
+            participants: list[Participant] = []
             for client, line_port in zip(plan.clients, line_ports, strict=True):
                 line = await emulator.add_line(client.name, client.path, port=line_port)
-                actors.append(Actor(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
+                participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
             recorder.begin()
             recorder.server_started(listening)
-            stage = _Stage(plan, run_id, actors, recorder, Troubles(server, emulator, recorder, watcher), watcher)
+            stage = _RealRun(plan, run_id, participants, recorder, Troubles(server, emulator, recorder, watcher), watcher)
             settled_s, late = await stage.perform()
         await server.stop()
     recorder.stored(await _read_store(place))
@@ -79,10 +79,10 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
 
 
 @dataclass(slots=True)
-class _Stage:
+class _RealRun:
     plan: Plan
     run_id: str
-    actors: list[Actor]
+    participants: list[Participant]
     recorder: Recorder
     troubles: Troubles
     watcher: Watcher
@@ -91,12 +91,12 @@ class _Stage:
 
     async def perform(self) -> tuple[float | None, tuple[str, ...]]:
         """Work, come to rest, leave. Returns how long the rest took to come, and who was late, as in Played."""
-        draws, recorder, is_over = Draws(self.plan.seed), self.recorder, trio.Event()
+        random_source, recorder, is_over = RandomStreams(self.plan.seed), self.recorder, trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
             nursery.start_soon(self._feel_pulse)
-            for actor in self.actors:
-                nursery.start_soon(actor.perform, self.run_id, recorder, draws, is_over)
+            for participant in self.participants:
+                nursery.start_soon(participant.perform, self.run_id, recorder, random_source, is_over)
             async with trio.open_nursery() as work:
                 work.start_soon(self.troubles.happen, self.plan.faults)
                 await trio.sleep(self.plan.seconds)
@@ -106,10 +106,10 @@ class _Stage:
             settled_s: float | None = None
             if self.plan.settle_s is None:
                 with trio.move_on_after(self.plan.parameters.settle_s_max):
-                    settled_s = max(0.0, await come_to_rest(self.actors, recorder) - begun_s)
+                    settled_s = max(0.0, await come_to_rest(self.participants, recorder) - begun_s)
             else:
                 await trio.sleep(self.plan.settle_s)
-            late = () if settled_s is not None else tuple(unrest(self.actors, recorder))
+            late = () if settled_s is not None else tuple(unrest(self.participants, recorder))
             recorder.end()
             self.act = Act.END
             self._show()
@@ -123,7 +123,7 @@ class _Stage:
             for sentence in moves(self.recorder):
                 self.watcher.say(self.recorder.now_s, sentence)
             self._show()
-            await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.actors)))
+            await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.participants)))
 
     async def _feel_pulse(self) -> None:
         """Find out how late this process is."""
@@ -134,7 +134,7 @@ class _Stage:
 
     def _show(self) -> None:
         is_up = self.troubles.server_is_up
-        self.watcher.show(scene_of(self.plan, self.actors, self.recorder, self.act, server_is_up=is_up))
+        self.watcher.show(scene_of(self.plan, self.participants, self.recorder, self.act, server_is_up=is_up))
 
 
 async def _read_store(place: ServerPlace) -> StoredRun:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 import trio
 
-from reference.client import Client, Delivery, Lost, Received, Tap
+from reference.client import Client, Delivery, LostConnection, ReceivedFrame, Tap
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, ResetReceived, SnapshotReceived, StateChanged
@@ -24,7 +24,7 @@ from reference.protocol.records import StoredRun
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.processes.run_plan import Parameters
-from simulation.processes.server_main import Listening
+from simulation.processes.server_main import ListeningLine
 from simulation.trace.trace import (
     ClientStarted,
     CursorMoved,
@@ -95,7 +95,7 @@ class Recorder:
         if not self._is_over:
             self.trace.add(make(self.now))
 
-    def server_started(self, listening: Listening) -> None:
+    def server_started(self, listening: ListeningLine) -> None:
         """A server process accepts connections."""
         self.add(lambda at: ServerStarted(at=at, epoch=listening.epoch, head=listening.head))
 
@@ -176,7 +176,7 @@ class Recorder:
 
     def _tapped(self, name: str, what: object, at: int, pings: dict[tuple[int, int], int]) -> None:
         match what:
-            case Received(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
+            case ReceivedFrame(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
                 if (sent_at := pings.pop((connection_id, nonce), None)) is not None:
                     self.round_trips_ms.append((at - sent_at) / NS_PER_MS)
             case StateChanged(state=state):
@@ -195,5 +195,7 @@ class Recorder:
                 self._accepted = snapshot.sequence_number  # numbers of a history that is gone say nothing about the head
             case SnapshotReceived(epoch=epoch) if self.trace.epoch_of(name) is None:
                 self.trace.enter_epoch(name, epoch)  # answers may come before the application has read its snapshot
-        if isinstance(what, Received | Lost | StateChanged | PublishAccepted | PublishFailed | Open | Send | Close):
+        if isinstance(
+            what, ReceivedFrame | LostConnection | StateChanged | PublishAccepted | PublishFailed | Open | Send | Close
+        ):
             record_tapped(self.trace, name, what, at)

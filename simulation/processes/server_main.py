@@ -3,7 +3,7 @@
     python -m simulation.processes.server_main --port 20007 --store sqlite:////tmp/events.sqlite3 --run 01234567-...
 
 It loads its code and waits for `START` on standard input; only then it opens store and port. On standard output stand JSON lines:
-first `Listening`, once connections are accepted, then what the runs let observe, as records of a trace whose `at` is by this
+first `ListeningLine`, once connections are accepted, then what the runs let observe, as records of a trace whose `at` is by this
 machine's monotonic clock. Logs go to standard error.
 
 It ends on SIGTERM, gracefully, and as soon as standard input ends: whoever started it holds the other end, so it cannot be left
@@ -37,7 +37,7 @@ STOP_TIMEOUT_S = 3.0
 SAMPLE_INTERVAL_S = 1.0
 
 
-class Listening(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
+class ListeningLine(msgspec.Struct, frozen=True, tag_field="record", tag="listening"):
     """Connections are accepted; the run is there, with this history."""
 
     epoch: str
@@ -83,7 +83,7 @@ async def _serve(port: int, store_url: str, run_id: str, config: ServerConfig) -
                 stored = await store.load_run(run_id)
                 if stored is None:
                     raise StoreUnavailable(f"the run {run_id} was made and is not in the store {hide_password(store_url)}")
-                _write(msgspec.json.encode(Listening(stored.epoch, stored.head)) + b"\n")
+                _write(msgspec.json.encode(ListeningLine(stored.epoch, stored.head)) + b"\n")
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wait_for_end, parent, nursery.cancel_scope)
                     nursery.start_soon(_sample, server)

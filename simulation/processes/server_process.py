@@ -25,7 +25,7 @@ import trio
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import SteadywireError
-from simulation.processes.server_main import START, Listening
+from simulation.processes.server_main import START, ListeningLine
 from simulation.trace.trace import Record
 
 SERVER_COMMAND = (sys.executable, "-m", "simulation.processes.server_main")
@@ -68,7 +68,7 @@ class ServerProcess:
         self._spare: trio.Process | None = None
         self._standing: Counter[int] = Counter()  # how many pauses hold a process, by its pid
         self.failure: ServerFailed | None = None
-        self._decoder: msgspec.json.Decoder[Listening | Record] = msgspec.json.Decoder(Listening | Record)
+        self._decoder: msgspec.json.Decoder[ListeningLine | Record] = msgspec.json.Decoder(ListeningLine | Record)
 
     @property
     def pid(self) -> int | None:
@@ -83,7 +83,7 @@ class ServerProcess:
                     self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
                 )
 
-    async def start(self) -> Listening:
+    async def start(self) -> ListeningLine:
         """Start it, and wait until it accepts connections. Raises ServerFailed."""
         assert self._process is None, "one life after the other"
         await self.prepare()
@@ -94,7 +94,7 @@ class ServerProcess:
             await process.stdin.send_all(START)
         try:
             with trio.move_on_after(START_S_MAX):
-                listening: Listening = await self._nursery.start(self._live, process)
+                listening: ListeningLine = await self._nursery.start(self._live, process)
                 return listening
             raise ServerFailed(self._last_words(f"the server process did not listen within {START_S_MAX:g} s"))
         except ServerFailed as failure:
@@ -139,12 +139,12 @@ class ServerProcess:
         await self.kill()
         await _kill(spare)
 
-    async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[Listening]") -> None:
+    async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[ListeningLine]") -> None:
         """Listen to one life of it, to its end."""
         is_listening = False
         try:
             async for message in self._messages(process):
-                if isinstance(message, Listening):
+                if isinstance(message, ListeningLine):
                     is_listening = True
                     task_status.started(message)
                 else:
@@ -158,7 +158,7 @@ class ServerProcess:
             self.failure = failure
             self._nursery.cancel_scope.cancel()
 
-    async def _messages(self, process: trio.Process) -> AsyncIterator[Listening | Record]:
+    async def _messages(self, process: trio.Process) -> AsyncIterator[ListeningLine | Record]:
         assert process.stdout is not None, "it was asked for"
         assert process.stdin is not None, "it was asked for"
         async with process.stdin, process.stdout:
@@ -170,7 +170,7 @@ class ServerProcess:
                 for line in lines:
                     yield self._decode(line)
 
-    def _decode(self, line: bytes) -> Listening | Record:
+    def _decode(self, line: bytes) -> ListeningLine | Record:
         try:
             return self._decoder.decode(line)
         except msgspec.MsgspecError as error:

@@ -16,7 +16,7 @@ from simulation.adversary.case import Case, parse_case
 from simulation.adversary.settling import play
 from simulation.scenario.faults import describe
 from simulation.scenario.scenario import Scenario, parse_scenario
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 from simulation.trace.trace import AttemptMade, ConnectionLost, FaultHappened, FaultOver, Record, ServerKilled, ServerStarted
 from simulation.trace.wording import words_of
 from simulation.world import World
@@ -34,13 +34,15 @@ def read(text: str) -> Case | Scenario:
     return parse_case(text) if is_case else parse_scenario(text)
 
 
-def tape_of(played: Case | Scenario) -> tuple[Tape, list[str]]:
+def tape_of(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
     """Play it. Returns what was said, and a sentence for each guarantee that was broken."""
-    tape = Tape()
+    message_log = MessageLog()
     if isinstance(played, Case):
-        return tape, [f"{broken.guarantee}: {broken.what}" for broken in play(played.setup, played.schedule, tape=tape)]
-    result = _simulate(played, tape)
-    return tape, [f"{verdict.guarantee}: {text}" for verdict in result.values() for text in verdict.violations]
+        return message_log, [
+            f"{broken.guarantee}: {broken.what}" for broken in play(played.setup, played.schedule, message_log=message_log)
+        ]
+    result = _simulate(played, message_log)
+    return message_log, [f"{verdict.guarantee}: {text}" for verdict in result.values() for text in verdict.violations]
 
 
 def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> int:
@@ -48,7 +50,7 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
     try:
         text = path.read_text(encoding="utf-8")
         played = read(text)
-        tape, broken = tape_of(played)
+        message_log, broken = tape_of(played)
         if notebook is not None:
             notebook.write_text(_notebook(played, text), encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -56,7 +58,7 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
     except ConfigError as error:
         return _complain(f"{path}: {error}")
     print("\n".join([f"{played.name}: {' '.join(played.about.split())}", ""]))
-    for line in (tape if everything else tape.without_pulse()).lines():
+    for line in (message_log if everything else message_log.without_pulse()).lines():
         print(line)
     print()
     for sentence in broken:
@@ -66,14 +68,14 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
     return VIOLATED if broken else HELD
 
 
-def _simulate(scenario: Scenario, tape: Tape) -> dict[str, Any]:
+def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
     """What a client says and hears is seen at the client: its messages leave and arrive at once."""
     world: World
 
     def listen(client: str, now: int, direction: Literal["sent", "received"], connection_id: int, frame: frames.Frame) -> None:
         ends = (client, "server") if direction == "sent" else ("server", client)
-        tape.sent((client, connection_id, direction), *ends, words_of(frame), now)
-        tape.arrived((client, connection_id, direction), now)
+        message_log.sent((client, connection_id, direction), *ends, words_of(frame), now)
+        message_log.arrived((client, connection_id, direction), now)
 
     world = World(scenario, listen=listen)
     tell = world.trace.add
@@ -82,17 +84,17 @@ def _simulate(scenario: Scenario, tape: Tape) -> dict[str, Any]:
         tell(record)
         match record:
             case FaultHappened(fault=fault):
-                tape.note("", describe(fault), record.at)
+                message_log.note("", describe(fault), record.at)
             case FaultOver(fault=fault):
-                tape.note("", f"over: {describe(fault)}", record.at)
+                message_log.note("", f"over: {describe(fault)}", record.at)
             case ServerStarted(head=head):
-                tape.note("server", f"starts, head {head}", record.at)
+                message_log.note("server", f"starts, head {head}", record.at)
             case ServerKilled():
-                tape.note("server", "dies", record.at)
+                message_log.note("server", "dies", record.at)
             case AttemptMade(client=client, connection_id=number):
-                tape.note(client, f"opens connection {number}", record.at)
+                message_log.note(client, f"opens connection {number}", record.at)
             case ConnectionLost(client=client, connection_id=number, code=code):
-                tape.note(client, f"loses connection {number}{'' if code is None else f' ({code})'}", record.at)
+                message_log.note(client, f"loses connection {number}{'' if code is None else f' ({code})'}", record.at)
             case _:
                 pass
 

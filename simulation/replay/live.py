@@ -28,7 +28,7 @@ from simulation.replay.rebuild import faults_as_they_were
 from simulation.scenario.faults import Fault
 from simulation.scenario.scenario import Scenario, longest_wait_s
 from simulation.scenario.workload import IDLE
-from simulation.trace.index import facts_of
+from simulation.trace.index import index_of
 from simulation.trace.trace import ClientStarted, FaultHappened, FaultOver, Published, Trace
 from simulation.trace.writer import record_observations, record_stored, record_tapped, start_trace
 from simulation.world import Result, World
@@ -37,7 +37,7 @@ MACHINE_S_MAX = 0.5
 """What a busy machine may add to a round trip, in seconds, before a bound counts as missed."""
 
 
-class Recording:
+class LiveRecording:
     """The trace of a run on real sockets while it grows; used in trio's thread only. Its time begins with the first client.
 
     `scenario` says who takes part and with which parameters; its workload and its faults are not used.
@@ -116,11 +116,11 @@ def replay(trace: Trace, scenario: Scenario) -> Result:
     The scenario's paths, parameters and seed are used; its workload and its faults are not. Everyone arrives at the beginning.
     Raises ConfigError if the trace speaks of clients that the scenario does not have.
     """
-    facts = facts_of(trace)
-    unknown = sorted(set(facts.clients) - set(scenario.client_names))
+    trace_index = index_of(trace)
+    unknown = sorted(set(trace_index.clients) - set(scenario.client_names))
     if unknown:
         raise ConfigError(f"the trace speaks of {', '.join(unknown)}, and the scenario has {', '.join(scenario.client_names)}")
-    publishes = [publish for client in facts.clients.values() for publish in client.published.values()]
+    publishes = [publish for client in trace_index.clients.values() for publish in client.published.values()]
     scenario = scenario.replace(
         workload=IDLE,
         faults=faults_as_they_were(trace),

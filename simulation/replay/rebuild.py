@@ -18,7 +18,7 @@ from simulation.scenario.paths import Path
 from simulation.scenario.population import RecordedArrivals
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
-from simulation.trace.index import ClientFacts, Facts, facts_of
+from simulation.trace.index import ClientIndex, TraceIndex, index_of
 from simulation.trace.trace import FaultHappened, FaultOver, Trace
 
 STREAMS = {GRAFT: "graft", PRUNE: "prune", FLAG: "flag", CHAT: "chat"}
@@ -29,23 +29,23 @@ LAW_VALUES = 200
 
 def scenario_of(trace: Trace, *, name: str = "recorded") -> Scenario:
     """The scenario of a real run. Raises ConfigError for a trace without clients, or of a simulated run that has a scenario."""
-    facts = facts_of(trace)
-    if not facts.clients:
+    trace_index = index_of(trace)
+    if not trace_index.clients:
         raise ConfigError("nobody takes part in this trace, so there is nothing to replay")
-    if facts.started.world == "simulation":
+    if trace_index.started.world == "simulation":
         raise ConfigError("this trace was simulated: vary its scenario.toml instead")
-    client = facts.started.client or ClientConfig()
-    server = facts.started.server or ServerConfig()
+    client = trace_index.started.client or ClientConfig()
+    server = trace_index.started.server or ServerConfig()
     part = ClientPart(config=msgspec.structs.replace(client, refreshes_token=False))
-    if facts.started.policy is not None:
-        part = msgspec.structs.replace(part, policy=facts.started.policy)
-    one_ways = _one_ways(facts)
-    publishes = [publish for each in facts.clients.values() for publish in each.published.values()]
+    if trace_index.started.policy is not None:
+        part = msgspec.structs.replace(part, policy=trace_index.started.policy)
+    one_ways = _one_ways(trace_index)
+    publishes = [publish for each in trace_index.clients.values() for publish in each.published.values()]
     return Scenario(
         name=name,
-        seed=facts.started.seed,
+        seed=trace_index.started.seed,
         horizon_s=max([1.0, *(publish.at / NS_PER_S + 0.001 for publish in publishes)]),
-        groups=tuple(_group(each, one_ways.get(each.name, [])) for each in facts.clients.values()),
+        groups=tuple(_group(each, one_ways.get(each.name, [])) for each in trace_index.clients.values()),
         faults=faults_as_they_were(trace),  # a client of the trace is the group of its name
         client=part,
         server=ServerPart(config=server),
@@ -69,7 +69,7 @@ def faults_as_they_were(trace: Trace) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def _group(client: ClientFacts, one_ways_s: list[float]) -> Group:
+def _group(client: ClientIndex, one_ways_s: list[float]) -> Group:
     return Group(
         name=client.name,
         path=_path(one_ways_s),
@@ -86,7 +86,7 @@ def _path(one_ways_s: list[float]) -> Path:
     return Path(latency_s=least, delay=Empirical(values=tuple(round(max(0.0, float(value)), 6) for value in above)))
 
 
-def _workload(client: ClientFacts) -> Workload:
+def _workload(client: ClientIndex) -> Workload:
     times: dict[str, list[float]] = {}
     sizes: dict[str, list[float]] = {}
     for publish in client.published.values():
@@ -102,12 +102,12 @@ def _workload(client: ClientFacts) -> Workload:
     return msgspec.structs.replace(IDLE, **streams)
 
 
-def _one_ways(facts: Facts) -> dict[str, list[float]]:
+def _one_ways(trace_index: TraceIndex) -> dict[str, list[float]]:
     """By client: half of each round trip, in seconds."""
-    names = {client.client_id: client.name for client in facts.clients.values()}
+    names = {client.client_id: client.name for client in trace_index.clients.values()}
     found: dict[str, list[float]] = {}
-    for report in facts.round_trips:
-        name = names.get(facts.session_owners.get(report.session_id, ""))
+    for report in trace_index.round_trips:
+        name = names.get(trace_index.session_owners.get(report.session_id, ""))
         if name is not None:
             found.setdefault(name, []).append(report.round_trip_ms * NS_PER_MS / NS_PER_S / 2)
     return found

@@ -28,7 +28,7 @@ from simulation.replay.conclusions import Assumption, concluded_faults
 from simulation.scenario.faults import Fault
 from simulation.trace.publishes import publish_data
 from simulation.trace.trace import (
-    Accepted,
+    AcceptedRecord,
     AttemptMade,
     ClientStarted,
     ConnectionLeft,
@@ -107,7 +107,7 @@ def _records(line: SessionLine) -> Iterator[Record]:
             data: Data = publish_data(f"{ME}:{ticket}", filler="." * max(0, size_bytes - 40))
             yield Published(at=at, client=ME, ticket=ticket, event_type=event_type, data=data)
         case PublishSettled(ticket=ticket, sequence_number=int(number)):
-            yield Accepted(at=at, client=ME, ticket=ticket, epoch=EPOCH, sequence_number=number)
+            yield AcceptedRecord(at=at, client=ME, ticket=ticket, epoch=EPOCH, sequence_number=number)
         case PublishSettled(ticket=ticket, code=code):
             yield Failed(at=at, client=ME, ticket=ticket, code=code or "", message="")
         case ConnectionTried(connection_id=connection_id, transport=transport):

@@ -24,7 +24,7 @@ from simulation.replay.session_trace import ME, trace_of
 from simulation.results.counts import moves_of
 from simulation.results.recoveries import recoveries
 from simulation.scenario.scenario import Scenario
-from simulation.trace.index import Facts, facts_of
+from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace
 from simulation.world import run
 
@@ -56,7 +56,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WhatIfResult:
     """figures: by column and measure, one for each trace of the recording; None where there was nothing to measure."""
 
     changes: Mapping[str, Any]
@@ -77,7 +77,7 @@ def read_recording(path: FilePath) -> Recorded:
         raise ConfigError(f"cannot read the recording {path}: {error.strerror or error}") from None
     if b'"trace_started"' in content.partition(b"\n")[0]:
         trace = Trace.read(path)
-        return Recorded((trace,), tuple(facts_of(trace).clients))
+        return Recorded((trace,), tuple(index_of(trace).clients))
     try:
         lines: list[SessionLine] = decode_lines(content)
     except ConfigError as error:
@@ -85,24 +85,24 @@ def read_recording(path: FilePath) -> Recorded:
     return Recorded(tuple(trace_of(lines, assumption) for assumption in ASSUMPTIONS), (ME,))
 
 
-def what_if(recorded: Recorded, changes: Mapping[str, Any]) -> Answer:
+def what_if(recorded: Recorded, changes: Mapping[str, Any]) -> WhatIfResult:
     """Play a recording as it was and with changes (by the paths of a scenario's parameters). Raises ConfigError."""
     as_it_was = recorded.scenarios()
     changed = tuple(scenario.replace(changes) for scenario in as_it_was)
-    return Answer(
+    return WhatIfResult(
         dict(changes),
         {
-            "recorded": tuple(figures_of(facts_of(trace), recorded.watched) for trace in recorded.traces[:1]),
+            "recorded": tuple(figures_of(index_of(trace), recorded.watched) for trace in recorded.traces[:1]),
             "as it was": tuple(_simulated(scenario, recorded.watched) for scenario in as_it_was),
             "changed": tuple(_simulated(scenario, recorded.watched) for scenario in changed),
         },
     )
 
 
-def figures_of(facts: Facts, watched: tuple[str, ...]) -> dict[str, float | None]:
+def figures_of(trace_index: TraceIndex, watched: tuple[str, ...]) -> dict[str, float | None]:
     """The measures of some clients of a trace."""
-    mine = [facts.clients[name] for name in watched if name in facts.clients]
-    cut_off = [took_s for name, took_s in recoveries(facts) if name in watched]
+    mine = [trace_index.clients[name] for name in watched if name in trace_index.clients]
+    cut_off = [took_s for name, took_s in recoveries(trace_index) if name in watched]
     answers = [
         (client.accepted[ticket][0].at - publish.at) / NS_PER_S
         for client in mine
@@ -124,7 +124,7 @@ def figures_of(facts: Facts, watched: tuple[str, ...]) -> dict[str, float | None
 
 
 def _simulated(scenario: Scenario, watched: tuple[str, ...]) -> dict[str, float | None]:
-    return figures_of(run(scenario).facts, tuple(f"{name}-0" for name in watched))
+    return figures_of(run(scenario).trace_index, tuple(f"{name}-0" for name in watched))
 
 
 def _quantile(values: list[float], fraction: float) -> float | None:

@@ -5,19 +5,19 @@ import pandas as pd
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
-from simulation.trace.index import ClientFacts, Facts
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.index import interruptions as interruptions_of
 from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, StateTurned
 
 
-def attempts(facts: Facts) -> pd.DataFrame:
+def attempts(trace_index: TraceIndex) -> pd.DataFrame:
     """Every WebSocket that was tried, and every lane of polling that was opened.
 
     waited_s: since the client's connection before had ended (NaN for the first). welcomed_s: when the server had taken it; a lane
     of polling counts as welcomed when it opens. outcome: welcomed, failed (ended before a welcome), or open (at the end).
     """
     rows = []
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         ends, welcomes = _ends(client), _welcomes(client)
         ended_before: float | None = None
         for record in client.records:
@@ -54,13 +54,13 @@ def attempts(facts: Facts) -> pd.DataFrame:
     return framed(rows, types)
 
 
-def connections(facts: Facts) -> pd.DataFrame:
+def connections(trace_index: TraceIndex) -> pd.DataFrame:
     """Every connection that was welcomed: from when until when, and how it ended.
 
     ended_by: client, or network (the server included); None while it lasts. duration_s: until it ended, or the trace did.
     """
     rows = []
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         ends, welcomes = _ends(client), _welcomes(client)
         for record in client.records:
             if not isinstance(record, AttemptMade) or record.connection_id not in welcomes:
@@ -74,7 +74,7 @@ def connections(facts: Facts) -> pd.DataFrame:
                     "attempted_s": record.at / NS_PER_S,
                     "welcomed_s": welcomed / NS_PER_S,
                     "ended_s": end.at / NS_PER_S if end else None,
-                    "duration_s": ((end.at if end else facts.ended_at) - welcomed) / NS_PER_S,
+                    "duration_s": ((end.at if end else trace_index.ended_at) - welcomed) / NS_PER_S,
                     "ended_by": None if end is None else "client" if isinstance(end, ConnectionLeft) else "network",
                     "code": end.code if end else None,
                     "message": end.message if end else None,
@@ -95,12 +95,12 @@ def connections(facts: Facts) -> pd.DataFrame:
     return framed(rows, types)
 
 
-def states(facts: Facts) -> pd.DataFrame:
+def states(trace_index: TraceIndex) -> pd.DataFrame:
     """is_connected: something carried the session. transport: what."""
     rows = []
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         turns = list(client.turns())
-        ends = [*(turn.at for turn in turns[1:]), facts.ended_at]
+        ends = [*(turn.at for turn in turns[1:]), trace_index.ended_at]
         for turn, end in zip(turns, ends, strict=True):
             state = turn.state
             transport = "websocket" if state.has_websocket else "polling" if state.is_polling else None
@@ -125,7 +125,7 @@ def states(facts: Facts) -> pd.DataFrame:
     return framed(rows, types)
 
 
-def interruptions(facts: Facts) -> pd.DataFrame:
+def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
     """has_returned: the stretch ended with a connection, not with the trace."""
     rows = [
         {
@@ -135,28 +135,28 @@ def interruptions(facts: Facts) -> pd.DataFrame:
             "duration_s": (end - start) / NS_PER_S,
             "has_returned": has_returned,
         }
-        for client in facts.clients.values()
-        for start, end, has_returned in interruptions_of(client, facts.ended_at)
+        for client in trace_index.clients.values()
+        for start, end, has_returned in interruptions_of(client, trace_index.ended_at)
     ]
     types = {"client": "str", "start_s": "float64", "end_s": "float64", "duration_s": "float64", "has_returned": "bool"}
     return framed(rows, types)
 
 
-def faults(facts: Facts) -> pd.DataFrame:
+def faults(trace_index: TraceIndex) -> pd.DataFrame:
     """clients: how many it hit."""
     rows = [
         {
             "kind": trouble.kind,
             "start_s": trouble.start / NS_PER_S,
             "end_s": trouble.end / NS_PER_S,
-            "clients": len(trouble.clients) or len(facts.clients),
+            "clients": len(trouble.clients) or len(trace_index.clients),
         }
-        for trouble in facts.troubles
+        for trouble in trace_index.troubles
     ]
     return framed(rows, {"kind": "str", "start_s": "float64", "end_s": "float64", "clients": "int64"})
 
 
-def samples(facts: Facts) -> pd.DataFrame:
+def samples(trace_index: TraceIndex) -> pd.DataFrame:
     """place: a client, or server. Between two rows of one queue its length was the same at every look."""
     rows = [
         {
@@ -166,12 +166,12 @@ def samples(facts: Facts) -> pd.DataFrame:
             "length": sample.length,
             "limit": sample.limit,
         }
-        for sample in facts.samples
+        for sample in trace_index.samples
     ]
     return framed(rows, {"time_s": "float64", "place": "str", "queue": "str", "length": "int64", "limit": "int64"})
 
 
-def work(facts: Facts) -> pd.DataFrame:
+def work(trace_index: TraceIndex) -> pd.DataFrame:
     """What the server's machine did in the time up to each look, if it has a capacity: `WorkSampled`. waited_mean_s: of the jobs
     that were taken up, NaN if there were none."""
     rows = [
@@ -184,27 +184,27 @@ def work(facts: Facts) -> pd.DataFrame:
             "shed": sample.shed,
             "syns_dropped": sample.syns_dropped,
         }
-        for sample in facts.work
+        for sample in trace_index.work
     ]
     times = dict.fromkeys(("time_s", "busy_s", "waited_mean_s", "waited_max_s"), "float64")
     return framed(rows, times | dict.fromkeys(("jobs", "shed", "syns_dropped"), "int64"))
 
 
-def round_trips(facts: Facts) -> pd.DataFrame:
+def round_trips(trace_index: TraceIndex) -> pd.DataFrame:
     """time_s: when the server heard of it, which is with the next ping. is_measured: after the warm-up."""
     rows = [
         {
             "time_s": report.at / NS_PER_S,
-            "client_id": facts.session_owners.get(report.session_id),
+            "client_id": trace_index.session_owners.get(report.session_id),
             "round_trip_s": report.round_trip_ms * NS_PER_MS / NS_PER_S,
-            "is_measured": report.at / NS_PER_S >= facts.started.warm_up_s,
+            "is_measured": report.at / NS_PER_S >= trace_index.started.warm_up_s,
         }
-        for report in facts.round_trips
+        for report in trace_index.round_trips
     ]
     return framed(rows, {"time_s": "float64", "client_id": "str", "round_trip_s": "float64", "is_measured": "bool"})
 
 
-def _ends(client: ClientFacts) -> dict[int, ConnectionLeft | ConnectionLost]:
+def _ends(client: ClientIndex) -> dict[int, ConnectionLeft | ConnectionLost]:
     ends: dict[int, ConnectionLeft | ConnectionLost] = {}
     for record in client.records:
         if isinstance(record, ConnectionLeft) or (isinstance(record, ConnectionLost) and record.request is None):
@@ -212,7 +212,7 @@ def _ends(client: ClientFacts) -> dict[int, ConnectionLeft | ConnectionLost]:
     return ends
 
 
-def _welcomes(client: ClientFacts) -> dict[int, int]:
+def _welcomes(client: ClientIndex) -> dict[int, int]:
     """When each connection was welcomed, in ns."""
     welcomes: dict[int, int] = {}
     tried: int | None = None

@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from reference.protocol.states import ClientState
-from simulation.trace.index import ClientFacts, Facts
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.measured import MessagesMeasured
 from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken
 
@@ -44,7 +44,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 class _Deliveries:
     """What one client was given, and how it broke the order, if it did."""
 
-    def __init__(self, client: ClientFacts) -> None:
+    def __init__(self, client: ClientIndex) -> None:
         self.delivered = self.snapshots = self.resets = self.duplicates = self.gaps = self.out_of_order = 0
         self.numbers: set[tuple[str | None, int]] = set()  # only ever asked, never iterated
         self._covered: dict[str | None, list[tuple[int, int]]] = {}
@@ -74,19 +74,19 @@ class _Deliveries:
         return (epoch, number) in self.numbers or any(low <= number <= high for low, high in self._covered.get(epoch, ()))
 
 
-def count(facts: Facts) -> Counts:
+def count(trace_index: TraceIndex) -> Counts:
     """Count everything in one trace."""
-    deliveries = {name: _Deliveries(client) for name, client in facts.clients.items()}
+    deliveries = {name: _Deliveries(client) for name, client in trace_index.clients.items()}
     moves: Counter[str] = Counter()
     published = accepted = failed = refused = 0
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         published += len(client.published)
         accepted += len(client.accepted)
         failed += len(client.failed.keys() - client.accepted.keys())
         refused += client.refused
         moves.update(moves_of(client))
-    if facts.measured is not None:
-        return _measured(facts.measured, moves, len(facts.starts))
+    if trace_index.measured is not None:
+        return _measured(trace_index.measured, moves, len(trace_index.starts))
     total = deliveries.values()
     return Counts(
         published=published,
@@ -100,12 +100,12 @@ def count(facts: Facts) -> Counts:
         duplicates=sum(each.duplicates for each in total),
         gaps=sum(each.gaps for each in total),
         out_of_order=sum(each.out_of_order for each in total),
-        lost=_lost(facts, deliveries),
+        lost=_lost(trace_index, deliveries),
         reconnections=moves["reconnections"],
         fallbacks=moves["fallbacks"],
         returns_to_websocket=moves["returns_to_websocket"],
-        server_restarts=max(0, len(facts.starts) - 1),
-        lost_with_store=_lost_with_store(facts),
+        server_restarts=max(0, len(trace_index.starts) - 1),
+        lost_with_store=_lost_with_store(trace_index),
     )
 
 
@@ -134,33 +134,33 @@ def _measured(measured: MessagesMeasured, moves: Counter[str], starts: int) -> C
     )
 
 
-def _lost_with_store(facts: Facts) -> int:
-    if facts.log is None or not facts.losses:
+def _lost_with_store(trace_index: TraceIndex) -> int:
+    if trace_index.log is None or not trace_index.losses:
         return 0
-    answers = (answers[0] for client in facts.clients.values() for answers in client.accepted.values())
-    return sum(answer.epoch != facts.log.epoch for answer in answers)
+    answers = (answers[0] for client in trace_index.clients.values() for answers in client.accepted.values())
+    return sum(answer.epoch != trace_index.log.epoch for answer in answers)
 
 
-def _lost(facts: Facts, deliveries: dict[str, _Deliveries]) -> int:
+def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
     lost = 0
     # Who was given nothing at all may have begun at the head, behind everything; whether that is so is for G6.
-    readers = [deliveries[name] for name, client in facts.clients.items() if client.is_live and client.epoch is not None]
-    for client in facts.clients.values():
+    readers = [deliveries[name] for name, client in trace_index.clients.items() if client.is_live and client.epoch is not None]
+    for client in trace_index.clients.values():
         for ticket, answers in client.accepted.items():
             epoch, number = answers[0].epoch, answers[0].sequence_number
             publish = client.published.get(ticket)
-            entry = facts.entry(epoch, number)
-            is_stored = not facts.is_retained(epoch, number) or (
+            entry = trace_index.entry(epoch, number)
+            is_stored = not trace_index.is_retained(epoch, number) or (
                 entry is not None and publish is not None and entry.data == publish.data
             )
-            if facts.log is not None and epoch == facts.log.epoch and number > facts.log.head:
+            if trace_index.log is not None and epoch == trace_index.log.epoch and number > trace_index.log.head:
                 is_stored = False
-            is_current = facts.log is None or epoch == facts.log.epoch
+            is_current = trace_index.log is None or epoch == trace_index.log.epoch
             lost += not is_stored or (is_current and not all(reader.has(epoch, number) for reader in readers))
     return lost
 
 
-def moves_of(client: ClientFacts) -> Counter[str]:
+def moves_of(client: ClientIndex) -> Counter[str]:
     """How often something new began to carry this client."""
     moves: Counter[str] = Counter()
     before, was_carried = ClientState.NEW, False

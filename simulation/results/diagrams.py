@@ -1,6 +1,6 @@
 """Message-sequence diagrams of a trace: which frame went from whom to whom, and what happened meanwhile.
 
-    log = message_log(trace, 20.0, 25.0, clients=("mobile-0",))
+    log = message_log_of(trace, 20.0, 25.0, clients=("mobile-0",))
     print("\n".join(log.lines()))
     sequence_diagram(log)                      # a matplotlib figure
 
@@ -22,7 +22,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.results.plots import save
 from simulation.scenario.faults import describe
 from simulation.trace.frames_seen import FrameSeen
-from simulation.trace.messages import Message, Note, Tape
+from simulation.trace.messages import LoggedMessage, LoggedNote, MessageLog
 from simulation.trace.trace import (
     ConnectionLost,
     Delivered,
@@ -51,14 +51,14 @@ _LOST = "#b3261e"
 _BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
 
 
-def sequence_diagram(tape: Tape, *, title: str = "", rows_max: int = ROWS_MAX) -> Figure:
+def sequence_diagram(message_log: MessageLog, *, title: str = "", rows_max: int = ROWS_MAX) -> Figure:
     """Draw a tape. Each sending, arrival and note has a row of its own, so rows are in order of time, and not to its scale.
 
     Beyond `rows_max` rows (the first are kept) nothing is drawn; the figure says so.
     """
-    places = tape.places
+    places = message_log.places
     x_of = {place: float(index) for index, place in enumerate(places)}
-    rows = _rows(tape)
+    rows = _rows(message_log)
     cut = len(rows) > rows_max
     rows = rows[:rows_max]
     row_of = {key: number for number, (_, key, _) in enumerate(rows)}
@@ -70,7 +70,7 @@ def sequence_diagram(tape: Tape, *, title: str = "", rows_max: int = ROWS_MAX) -
     for number, (at, _, entry) in enumerate(rows):
         if number == 0 or rows[number - 1][0] != at:
             axes.text(-0.62, number, f"{at / NS_PER_S:.3f} s", ha="left", va="center", fontsize=7, color=_LINE)
-        if isinstance(entry, Note):
+        if isinstance(entry, LoggedNote):
             x = x_of.get(entry.place, (len(places) - 1) / 2)
             weight = "normal" if entry.place else "bold"
             axes.text(x, number, _short(entry.words), ha="center", va="center", fontsize=7, weight=weight, bbox=_BOX)
@@ -80,15 +80,17 @@ def sequence_diagram(tape: Tape, *, title: str = "", rows_max: int = ROWS_MAX) -
     axes.set_ylim(max(len(rows), 4) + 0.5, -2.5)
     axes.axis("off")
     if title or cut:
-        axes.set_title(title + (f" (the first {rows_max} of {len(_rows(tape))} rows)" if cut else ""), loc="left", fontsize=10)
+        axes.set_title(
+            title + (f" (the first {rows_max} of {len(_rows(message_log))} rows)" if cut else ""), loc="left", fontsize=10
+        )
     return figure
 
 
-def _rows(tape: Tape) -> list[tuple[int, tuple[int, str], Message | Note]]:
+def _rows(message_log: MessageLog) -> list[tuple[int, tuple[int, str], LoggedMessage | LoggedNote]]:
     """A time, a key and an entry for each row."""
-    rows: list[tuple[int, int, tuple[int, str], Message | Note]] = []
-    for order, entry in enumerate(tape.entries):
-        if isinstance(entry, Note):
+    rows: list[tuple[int, int, tuple[int, str], LoggedMessage | LoggedNote]] = []
+    for order, entry in enumerate(message_log.entries):
+        if isinstance(entry, LoggedNote):
             rows.append((entry.at, order, (id(entry), "note"), entry))
             continue
         rows.append((entry.sent_at, order, (id(entry), "sent"), entry))
@@ -97,7 +99,7 @@ def _rows(tape: Tape) -> list[tuple[int, tuple[int, str], Message | Note]]:
     return [(at, key, entry) for at, _, key, entry in sorted(rows, key=lambda row: row[:2])]
 
 
-def _draw(axes: Axes, message: Message, x_of: dict[str, float], row: int, arrival_row: int | None) -> None:
+def _draw(axes: Axes, message: LoggedMessage, x_of: dict[str, float], row: int, arrival_row: int | None) -> None:
     start, end = x_of[message.sender], x_of[message.receiver]
     is_lost = message.arrived_at is None
     color = _LOST if is_lost else _ARROW
@@ -119,7 +121,7 @@ LINES_MAX = 10_000
 """Lines that are printed; the stretch has to be made shorter for more."""
 
 
-def tape_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> Tape:
+def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> MessageLog:
     """What was sent or happened from `start_s` until `end_s` (None: the end), by these clients (none: all) and the server.
 
     Raises ConfigError for a client that the trace does not know, and for a stretch that ends before it begins.
@@ -132,14 +134,14 @@ def tape_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clie
     for client in wanted:
         if client not in known:
             raise ConfigError(f"the trace knows no client {client!r}; there are {', '.join(sorted(known)[:10])}, ...")
-    tape = Tape()
+    message_log = MessageLog()
     given: list[Delivered] = []  # at one instant to one client; told as one
 
     def tell_given() -> None:
         if given:
             first, last = given[0], given[-1]
             numbers = f"{first.sequence_number}" + (f" to {last.sequence_number}" if len(given) > 1 else f" {first.event_type}")
-            tape.note(first.client, f"is given {numbers}", first.at)
+            message_log.note(first.client, f"is given {numbers}", first.at)
             given.clear()
 
     for at, way, record in _in_order(trace):
@@ -151,18 +153,18 @@ def tape_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clie
                 continue
             ends = (record.client, SERVER) if record.way == "up" else (SERVER, record.client)
             if record.moment == "arrived":
-                tape.arrived(way, at)  # of one that was sent before the stretch there is nothing to tell
+                message_log.arrived(way, at)  # of one that was sent before the stretch there is nothing to tell
             elif is_within:
-                tape.sent(way, *ends, record.words, at)
+                message_log.sent(way, *ends, record.words, at)
         elif isinstance(record, Delivered):
             if is_within and (not wanted or record.client in wanted):
                 given.append(record)
         elif is_within:
             place, words = _note(record)
             if words and (not wanted or place in (*wanted, SERVER, "")):
-                tape.note(place, words, at)
+                message_log.note(place, words, at)
     tell_given()
-    return tape
+    return message_log
 
 
 def diagram_command(
@@ -170,17 +172,17 @@ def diagram_command(
 ) -> int:
     """Print a stretch of a trace's file, and draw it; returns the exit code."""
     try:
-        tape = tape_of(Trace.read(path), from_s, to_s, clients)
-        tape = tape if everything else tape.without_pulse()
-        lines = list(tape.lines())
+        message_log = message_log_of(Trace.read(path), from_s, to_s, clients)
+        message_log = message_log if everything else message_log.without_pulse()
+        lines = list(message_log.lines())
         for line in lines[:LINES_MAX]:
             print(line)
         if len(lines) > LINES_MAX:
             print(f"... and {len(lines) - LINES_MAX} more; make the stretch shorter with --from, --to or --client")
-        if not tape.messages:
+        if not message_log.messages:
             print("no frames in this stretch: a trace has them if its scenario says `record_frames = true`", file=sys.stderr)
         if png is not None:
-            save(sequence_diagram(tape, title=f"{path.name}, from {from_s:g} s"), png)
+            save(sequence_diagram(message_log, title=f"{path.name}, from {from_s:g} s"), png)
     except ConfigError as error:
         print(f"steadywire diagram: {error}", file=sys.stderr)
         return 2

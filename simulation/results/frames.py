@@ -39,7 +39,7 @@ from simulation.results.measures import alerts, clients, minutes
 from simulation.results.message_frames import messages, publishes
 from simulation.results.metric_frames import metrics
 from simulation.trace.histograms import LogHistogram
-from simulation.trace.index import Facts
+from simulation.trace.index import TraceIndex
 from simulation.trace.measured import MessagesMeasured
 
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
@@ -48,14 +48,14 @@ QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 class Frames:
     """The frames of one trace, each built when it is first asked for: `frames["messages"]`."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(self, trace_index: TraceIndex) -> None:
+        self._trace_index = trace_index
         self._built: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """A frame by its name; raises KeyError."""
         if name not in self._built:
-            self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._facts)
+            self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._trace_index)
         return self._built[name]
 
     def write(self, directory: FilePath) -> list[FilePath]:
@@ -66,7 +66,7 @@ class Frames:
         return paths
 
     def _summary(self) -> pd.DataFrame:
-        return _summary_of(self._facts, self)
+        return _summary_of(self._trace_index, self)
 
 
 def write_parquet(frame: pd.DataFrame, path: FilePath) -> None:
@@ -74,7 +74,7 @@ def write_parquet(frame: pd.DataFrame, path: FilePath) -> None:
     pyarrow.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, compression="zstd")
 
 
-def summary(facts: Facts) -> pd.DataFrame:
+def summary(trace_index: TraceIndex) -> pd.DataFrame:
     """One row. Counts are of the whole run; what follows leaves out the warm-up.
 
     delivery_rate: accepted / (accepted + failed for good). messages: publishes times readers, those left out that had left.
@@ -82,21 +82,21 @@ def summary(facts: Facts) -> pd.DataFrame:
     trace ended, and so have no latency (censored). Quantiles are of what was delivered: read them beside that share; error_share:
     the relative error of latencies and round trips (0: exact). gave_up: clients whose session ended against their will.
     """
-    return Frames(facts)["summary"]
+    return Frames(trace_index)["summary"]
 
 
-def _summary_of(facts: Facts, frames: Frames) -> pd.DataFrame:
-    counts = count(facts)
+def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
+    counts = count(trace_index)
     row: dict[str, Any] = {
-        "clients": len(facts.clients),
-        "duration_s": facts.ended_at / NS_PER_S,
+        "clients": len(trace_index.clients),
+        "duration_s": trace_index.ended_at / NS_PER_S,
         **msgspec.structs.asdict(counts),
-        "gave_up": sum(client.is_over and client.left_at is None for client in facts.clients.values()),
+        "gave_up": sum(client.is_over and client.left_at is None for client in trace_index.clients.values()),
         "error_share": 0.0,
     }
-    row |= _of_messages(frames) if facts.measured is None else _of_sums(facts.measured, facts)
+    row |= _of_messages(frames) if trace_index.measured is None else _of_sums(trace_index.measured, trace_index)
     gone = frames["interruptions"]
-    gone = gone[gone["start_s"] >= facts.started.warm_up_s]
+    gone = gone[gone["start_s"] >= trace_index.started.warm_up_s]
     row |= _quantiles("interruption", gone["duration_s"][gone["has_returned"]])
     row["not_returned"] = int((~gone["has_returned"]).sum())
     floats = [name for name in row if name.endswith(("_s", "_rate", "_share"))]
@@ -119,7 +119,7 @@ def _of_messages(frames: Frames) -> dict[str, Any]:
     }
 
 
-def _of_sums(measured: MessagesMeasured, facts: Facts) -> dict[str, Any]:
+def _of_sums(measured: MessagesMeasured, trace_index: TraceIndex) -> dict[str, Any]:
     """How many messages were owed to whom is not known there; what was delivered is."""
     accepted = sum(client.accepted for client in measured.clients.values())
     failed = sum(client.failed for client in measured.clients.values())
@@ -127,7 +127,7 @@ def _of_sums(measured: MessagesMeasured, facts: Facts) -> dict[str, Any]:
     return {
         "error_share": latency.relative_error,
         "delivery_rate": accepted / (accepted + failed) if accepted + failed else None,
-        "messages": measured.measured_publishes * len(facts.clients),
+        "messages": measured.measured_publishes * len(trace_index.clients),
         "undelivered": float("nan"),
         "delivered_share": None,
         **_read("latency", latency),
@@ -144,7 +144,7 @@ def _read(name: str, histogram: LogHistogram) -> dict[str, float | None]:
     return {f"{name}_{label}_s": histogram.quantile(fraction) for fraction, label in QUANTILES}
 
 
-BUILDERS: dict[str, Callable[[Facts], pd.DataFrame]] = {
+BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "messages": messages,
     "publishes": publishes,
     "states": states,

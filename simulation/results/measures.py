@@ -19,7 +19,7 @@ from reference.protocol.client.health import quality_of, quality_score
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
-from simulation.trace.index import ClientFacts, Facts
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import Delivered
 
 STEP_S = 15.0
@@ -28,18 +28,20 @@ ROUND_TRIPS_KEPT = 100
 """Of a client, the latest, by which its quality is judged; as the client does."""
 
 
-def clients(facts: Facts) -> pd.DataFrame:
+def clients(trace_index: TraceIndex) -> pd.DataFrame:
     """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as the server heard of them.
 
     quality_score: the brief's, 0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate; NaN without a round trip.
     """
     pings: dict[str, list[float]] = {}
-    for report in facts.round_trips:
-        pings.setdefault(facts.session_owners.get(report.session_id, ""), []).append(report.round_trip_ms * NS_PER_MS / NS_PER_S)
+    for report in trace_index.round_trips:
+        pings.setdefault(trace_index.session_owners.get(report.session_id, ""), []).append(
+            report.round_trip_ms * NS_PER_MS / NS_PER_S
+        )
     rows = []
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         trips = np.array(pings.get(client.client_id, [])[-ROUND_TRIPS_KEPT:])
-        accepted, failed = _settled(facts, client)
+        accepted, failed = _settled(trace_index, client)
         rate = accepted / (accepted + failed) if accepted + failed else None
         reconnections = len(_reconnected(client))
         mean_s = float(trips.mean()) if len(trips) else None
@@ -97,17 +99,17 @@ class _Series:
         return cls(at_s, values)
 
 
-def minutes(facts: Facts) -> pd.DataFrame:
+def minutes(trace_index: TraceIndex) -> pd.DataFrame:
     """One row per minute of the run. fallbacks_per_min, reconnections_per_min: over all clients; per_client: divided by them."""
-    series = _all_series(facts)
-    end_s = facts.ended_at / NS_PER_S
+    series = _all_series(trace_index)
+    end_s = trace_index.ended_at / NS_PER_S
     rows = []
     for start_s in np.arange(0.0, max(end_s, WINDOW_S), WINDOW_S):
         row: dict[str, object] = {"start_s": start_s, "length_s": min(WINDOW_S, max(end_s - start_s, 0.0))}
         for name, measure in MEASURES.items():
             row[name] = measure.read(series[measure.series].between(start_s, start_s + WINDOW_S))
         row["reconnections_per_client"] = len(series["reconnections"].between(start_s, start_s + WINDOW_S)) / max(
-            1, len(facts.clients)
+            1, len(trace_index.clients)
         )
         rows.append(row)
     types = dict.fromkeys(("start_s", "length_s", *MEASURES, "reconnections_per_client"), "float64")
@@ -148,17 +150,17 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def alerts(facts: Facts) -> pd.DataFrame:
+def alerts(trace_index: TraceIndex) -> pd.DataFrame:
     """One row per stretch in which a line was crossed. fired_s: when it was first seen; until_s: when it was last seen; worst:
     the value furthest beyond. is_judged False: the trace kept no messages, so this line could not be looked at at all."""
-    series = _all_series(facts)
+    series = _all_series(trace_index)
     rows = []
-    unknown = () if facts.measured is None else ("settled", "latency", "round_trip")
+    unknown = () if trace_index.measured is None else ("settled", "latency", "round_trip")
     for name, measure in MEASURES.items():
         if measure.series in unknown:
             rows.append({"alert": name, "limit": measure.limit, "is_judged": False})
             continue
-        for fired_s, until_s, worst in _stretches(series[measure.series], measure, facts.ended_at / NS_PER_S):
+        for fired_s, until_s, worst in _stretches(series[measure.series], measure, trace_index.ended_at / NS_PER_S):
             stretch = {"fired_s": fired_s, "until_s": until_s, "worst": worst, "is_judged": True}
             rows.append({"alert": name, "limit": measure.limit, **stretch})
     types = {
@@ -188,20 +190,22 @@ def _stretches(series: _Series, measure: Measure, end_s: float) -> Iterator[tupl
         yield fired_s, until_s, worst
 
 
-def _all_series(facts: Facts) -> dict[str, _Series]:
-    warm_up_s = facts.started.warm_up_s
+def _all_series(trace_index: TraceIndex) -> dict[str, _Series]:
+    warm_up_s = trace_index.started.warm_up_s
     reconnections, fallbacks, settled, latency = [], [], [], []
     published_s = {
-        publish.publish_id: publish.at / NS_PER_S for client in facts.clients.values() for publish in client.published.values()
+        publish.publish_id: publish.at / NS_PER_S
+        for client in trace_index.clients.values()
+        for publish in client.published.values()
     }
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         reconnections += [(at / NS_PER_S, 1.0) for at in _reconnected(client)]
         fallbacks += [(at / NS_PER_S, 1.0) for at in _fell_back(client)]
         settled += [(answers[0].at / NS_PER_S, 1.0) for answers in client.accepted.values()]
         settled += [(ends[0].at / NS_PER_S, 0.0) for ticket, ends in client.failed.items() if ticket not in client.accepted]
         given = (record for record in client.records if isinstance(record, Delivered) and record.publish_id in published_s)
         latency += [(record.at / NS_PER_S, record.at / NS_PER_S - published_s[record.publish_id]) for record in given]
-    pings = [(report.at / NS_PER_S, report.round_trip_ms * NS_PER_MS / NS_PER_S) for report in facts.round_trips]
+    pings = [(report.at / NS_PER_S, report.round_trip_ms * NS_PER_MS / NS_PER_S) for report in trace_index.round_trips]
     everything = {
         "reconnections": reconnections,
         "fallbacks": fallbacks,
@@ -212,15 +216,15 @@ def _all_series(facts: Facts) -> dict[str, _Series]:
     return {name: _Series.of([pair for pair in pairs if pair[0] >= warm_up_s]) for name, pairs in everything.items()}
 
 
-def _settled(facts: Facts, client: ClientFacts) -> tuple[int, int]:
+def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
     """Publishes that were accepted, and that failed for good."""
-    if facts.measured is not None:
-        sums = facts.measured.clients.get(client.name)
+    if trace_index.measured is not None:
+        sums = trace_index.measured.clients.get(client.name)
         return (0, 0) if sums is None else (sums.accepted, sums.failed)
     return len(client.accepted), len(client.failed.keys() - client.accepted.keys())
 
 
-def _reconnected(client: ClientFacts) -> list[int]:
+def _reconnected(client: ClientIndex) -> list[int]:
     """When something carried this client again, in ns."""
     times = []
     was_carried, before = False, ClientState.NEW
@@ -233,7 +237,7 @@ def _reconnected(client: ClientFacts) -> list[int]:
     return times
 
 
-def _fell_back(client: ClientFacts) -> list[int]:
+def _fell_back(client: ClientIndex) -> list[int]:
     """When polling took over, in ns."""
     times, before = [], ClientState.NEW
     for turn in client.turns():
@@ -243,7 +247,7 @@ def _fell_back(client: ClientFacts) -> list[int]:
     return times
 
 
-def _status(client: ClientFacts, reconnections: int) -> str:
+def _status(client: ClientIndex, reconnections: int) -> str:
     """The brief's words."""
     if client.state.is_polling:
         return "HTTP Polling"

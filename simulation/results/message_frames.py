@@ -8,14 +8,14 @@ import pandas as pd
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.results.columns import framed
-from simulation.trace.index import ClientFacts, Facts
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken
 
 MESSAGES_MAX = 20_000_000
 """Rows; of a larger run, keep histograms."""
 
 
-def messages(facts: Facts) -> pd.DataFrame:
+def messages(trace_index: TraceIndex) -> pd.DataFrame:
     """Every publish that was queued, for every client, its sender included.
 
     latency_s: from the publish to its delivery, the time in the sender's outbox included; NaN if it was not delivered.
@@ -23,17 +23,19 @@ def messages(facts: Facts) -> pd.DataFrame:
     begin. has_left: neither, and its reader had left of its own will. is_measured: published after the warm-up.
     """
     sent = [
-        (publish.publish_id, client.name, publish) for client in facts.clients.values() for publish in client.published.values()
+        (publish.publish_id, client.name, publish)
+        for client in trace_index.clients.values()
+        for publish in client.published.values()
     ]
-    if len(sent) * len(facts.clients) > MESSAGES_MAX:
+    if len(sent) * len(trace_index.clients) > MESSAGES_MAX:
         raise ConfigError(
-            f"{len(sent)} publishes to {len(facts.clients)} clients are more than {MESSAGES_MAX} rows; "
+            f"{len(sent)} publishes to {len(trace_index.clients)} clients are more than {MESSAGES_MAX} rows; "
             'run the scenario with record = "histograms"'
         )
-    readers = list(facts.clients.values())
+    readers = list(trace_index.clients.values())
     ids = [publish_id for publish_id, _, _ in sent]
     published_s = np.array([publish.at / NS_PER_S for _, _, publish in sent], dtype=float)
-    numbered = _numbers(facts)
+    numbered = _numbers(trace_index)
     epochs = [numbered.get(publish_id, (None, 0))[0] for publish_id in ids]
     numbers = np.array([numbered.get(publish_id, (None, 0))[1] for publish_id in ids], dtype=np.int64)
     delivered, covered, left = [np.empty(0)], [np.empty(0, dtype=bool)], [np.empty(0, dtype=bool)]
@@ -62,15 +64,15 @@ def messages(facts: Facts) -> pd.DataFrame:
     frame["is_delivered"] = frame["delivered_s"].notna()
     frame["is_covered"] = np.concatenate(covered)
     frame["has_left"] = np.concatenate(left)
-    frame["is_measured"] = frame["published_s"] >= facts.started.warm_up_s
+    frame["is_measured"] = frame["published_s"] >= trace_index.started.warm_up_s
     return frame
 
 
-def publishes(facts: Facts) -> pd.DataFrame:
+def publishes(trace_index: TraceIndex) -> pd.DataFrame:
     """outcome: accepted, failed or unsettled (when the trace ended). answered_s: when its sender was told. is_measured: made
     after the warm-up."""
     rows = []
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         for ticket, publish in client.published.items():
             accepted, failed = client.accepted.get(ticket), client.failed.get(ticket)
             answer = accepted[0] if accepted else failed[0] if failed else None
@@ -84,7 +86,7 @@ def publishes(facts: Facts) -> pd.DataFrame:
                     "outcome": "accepted" if accepted else "failed" if failed else "unsettled",
                     "code": failed[0].code if failed and not accepted else None,
                     "sequence_number": accepted[0].sequence_number if accepted else None,
-                    "is_measured": publish.at / NS_PER_S >= facts.started.warm_up_s,
+                    "is_measured": publish.at / NS_PER_S >= trace_index.started.warm_up_s,
                 }
             )
     types = {
@@ -101,20 +103,20 @@ def publishes(facts: Facts) -> pd.DataFrame:
     return framed(rows, types)
 
 
-def _numbers(facts: Facts) -> dict[str | None, tuple[str | None, int]]:
+def _numbers(trace_index: TraceIndex) -> dict[str | None, tuple[str | None, int]]:
     """Epoch and sequence number of every publish of which one is known."""
     numbers: dict[str | None, tuple[str | None, int]] = {}
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         for ticket, answers in client.accepted.items():
             publish = client.published.get(ticket)
             if publish is not None:
                 numbers[publish.publish_id] = (answers[0].epoch, answers[0].sequence_number)
-    for (epoch, number), found in facts.entries.items():
+    for (epoch, number), found in trace_index.entries.items():
         numbers.setdefault(found[0].publish_id, (epoch, number))
     return numbers
 
 
-def _covered(reader: ClientFacts) -> dict[str | None, int]:
+def _covered(reader: ClientIndex) -> dict[str | None, int]:
     """By epoch: the number up to which this client was given a snapshot, or before which it began."""
     covered: dict[str | None, int] = {}
     has_begun = False

@@ -15,16 +15,16 @@ from reference.protocol.metrics import Metric
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.results.columns import framed
-from simulation.trace.index import Facts, interruptions
+from simulation.trace.index import TraceIndex, interruptions
 from simulation.trace.trace import SessionJoined, SessionLeft
 
 _Row = dict[str, object]
 
 
-def metrics(facts: Facts) -> pd.DataFrame:
+def metrics(trace_index: TraceIndex) -> pd.DataFrame:
     """One row per series: metric, labels (as JSON), unit, value. A histogram has its buckets (`le`), sum and count."""
-    joined = [record for record in facts.sessions if isinstance(record, SessionJoined)]
-    left = [record for record in facts.sessions if isinstance(record, SessionLeft)]
+    joined = [record for record in trace_index.sessions if isinstance(record, SessionJoined)]
+    left = [record for record in trace_index.sessions if isinstance(record, SessionLeft)]
     counters: list[tuple[Metric, dict[str, str], float]] = [
         (table.CONNECTIONS, {}, len(joined)),
         (table.RECONNECTIONS, {}, sum(record.is_return for record in joined)),
@@ -33,17 +33,17 @@ def metrics(facts: Facts) -> pd.DataFrame:
             (table.RESUMES, {"outcome": outcome}, number)
             for outcome, number in sorted(Counter(record.outcome for record in joined).items())
         ),
-        (table.FALLBACKS, {"reason": "unknown"}, _fallbacks(facts)),
+        (table.FALLBACKS, {"reason": "unknown"}, _fallbacks(trace_index)),
     ]
-    if facts.log is not None:
-        counters.append((table.EVENTS_STORED, {}, facts.log.head))
-    if facts.measured is None:
-        counters += _of_answers(facts)
+    if trace_index.log is not None:
+        counters.append((table.EVENTS_STORED, {}, trace_index.log.head))
+    if trace_index.measured is None:
+        counters += _of_answers(trace_index)
     rows = [_row(metric, labels, value) for metric, labels, value in counters]
     rows += _histogram(table.RESUME_EVENTS, (float(record.replayed) for record in joined))
-    rows += _histogram(table.RECOVERY, _recoveries(facts))
-    if facts.measured is None:
-        rows += _histogram(table.LATENCY, (report.round_trip_ms * NS_PER_MS / NS_PER_S for report in facts.round_trips))
+    rows += _histogram(table.RECOVERY, _recoveries(trace_index))
+    if trace_index.measured is None:
+        rows += _histogram(table.LATENCY, (report.round_trip_ms * NS_PER_MS / NS_PER_S for report in trace_index.round_trips))
     return framed(rows, {"metric": "str", "labels": "str", "unit": "str", "value": "float64"})
 
 
@@ -69,8 +69,8 @@ def _by_code(left: list[SessionLeft]) -> list[tuple[Metric, dict[str, str], floa
     ]
 
 
-def _of_answers(facts: Facts) -> list[tuple[Metric, dict[str, str], float]]:
-    answers = [answer for answer in facts.answers if answer is not None]
+def _of_answers(trace_index: TraceIndex) -> list[tuple[Metric, dict[str, str], float]]:
+    answers = [answer for answer in trace_index.answers if answer is not None]
     accepted = [answer for answer in answers if answer.sequence_number is not None]
     return [
         (table.ACCEPTED, {}, sum(not answer.duplicate for answer in accepted)),
@@ -79,9 +79,9 @@ def _of_answers(facts: Facts) -> list[tuple[Metric, dict[str, str], float]]:
     ]
 
 
-def _fallbacks(facts: Facts) -> int:
+def _fallbacks(trace_index: TraceIndex) -> int:
     number = 0
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         was_polling = False
         for turn in client.turns():
             number += turn.state is ClientState.POLLING and not was_polling
@@ -89,8 +89,8 @@ def _fallbacks(facts: Facts) -> int:
     return number
 
 
-def _recoveries(facts: Facts) -> Iterable[float]:
-    for client in facts.clients.values():
-        for start, end, has_returned in interruptions(client, facts.ended_at):
+def _recoveries(trace_index: TraceIndex) -> Iterable[float]:
+    for client in trace_index.clients.values():
+        for start, end, has_returned in interruptions(client, trace_index.ended_at):
             if has_returned:
                 yield (end - start) / NS_PER_S

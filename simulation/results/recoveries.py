@@ -8,24 +8,24 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from reference.protocol.timers import NS_PER_S
-from simulation.trace.index import ClientFacts, Facts
+from simulation.trace.index import ClientIndex, TraceIndex
 from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
 
 
-def recoveries(facts: Facts) -> Iterator[tuple[str, float]]:
+def recoveries(trace_index: TraceIndex) -> Iterator[tuple[str, float]]:
     """Every time that a client was cut off and came back: its name, and how long it took, in seconds."""
-    epoch = None if facts.log is None else facts.log.epoch
-    seen = sorted((at, number) for (seen_epoch, number), at in facts.visible_at.items() if seen_epoch == epoch)
+    epoch = None if trace_index.log is None else trace_index.log.epoch
+    seen = sorted((at, number) for (seen_epoch, number), at in trace_index.visible_at.items() if seen_epoch == epoch)
     times, heads, head = [at for at, _ in seen], [], 0
     for _, number in seen:
         head = max(head, number)
         heads.append(head)
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         for took_s in _recoveries_of(client, times, heads):
             yield client.name, took_s
 
 
-def _recoveries_of(client: ClientFacts, times: Sequence[int], heads: Sequence[int]) -> Iterator[float]:
+def _recoveries_of(client: ClientIndex, times: Sequence[int], heads: Sequence[int]) -> Iterator[float]:
     lost_at: int | None = None
     was_carried, position, wanted = False, 0, 0
     for record in client.records:

@@ -21,11 +21,11 @@ EMPIRICAL_VALUES_MAX = 100_000
 _NORMAL = NormalDist()
 
 
-class _Law(msgspec.Struct, frozen=True, kw_only=True, tag_field="law", forbid_unknown_fields=True):
+class _Distribution(msgspec.Struct, frozen=True, kw_only=True, tag_field="distribution", forbid_unknown_fields=True):
     pass
 
 
-class Constant(_Law, frozen=True, kw_only=True, tag="constant"):
+class Constant(_Distribution, frozen=True, kw_only=True, tag="constant"):
     value: Value
 
     def at(self, u: float) -> float:
@@ -36,7 +36,7 @@ class Constant(_Law, frozen=True, kw_only=True, tag="constant"):
         return self.value
 
 
-class Uniform(_Law, frozen=True, kw_only=True, tag="uniform"):
+class Uniform(_Distribution, frozen=True, kw_only=True, tag="uniform"):
     low: Value = 0.0
     high: Value
 
@@ -52,7 +52,7 @@ class Uniform(_Law, frozen=True, kw_only=True, tag="uniform"):
         return (self.low + self.high) / 2
 
 
-class Exponential(_Law, frozen=True, kw_only=True, tag="exponential"):
+class Exponential(_Distribution, frozen=True, kw_only=True, tag="exponential"):
     """`scale` is the mean of what comes on top of `least`."""
 
     scale: PositiveValue
@@ -66,7 +66,7 @@ class Exponential(_Law, frozen=True, kw_only=True, tag="exponential"):
         return self.least + self.scale
 
 
-class LogNormal(_Law, frozen=True, kw_only=True, tag="log_normal"):
+class LogNormal(_Distribution, frozen=True, kw_only=True, tag="log_normal"):
     """exp(N(ln median, sigma**2)), on top of `least`."""
 
     median: PositiveValue
@@ -81,7 +81,7 @@ class LogNormal(_Law, frozen=True, kw_only=True, tag="log_normal"):
         return self.least + self.median * math.exp(self.sigma**2 / 2)
 
 
-class Pareto(_Law, frozen=True, kw_only=True, tag="pareto"):
+class Pareto(_Distribution, frozen=True, kw_only=True, tag="pareto"):
     """P(X > x) = (scale / x)**shape from `scale` on, cut at `most`: what would be above counts as `most`."""
 
     scale: PositiveValue
@@ -103,7 +103,7 @@ class Pareto(_Law, frozen=True, kw_only=True, tag="pareto"):
         return self.scale * (a - math.pow(ratio, a - 1)) / (a - 1)
 
 
-class Empirical(_Law, frozen=True, kw_only=True, tag="empirical"):
+class Empirical(_Distribution, frozen=True, kw_only=True, tag="empirical"):
     """Each of the values with the same probability; not interpolated."""
 
     values: Annotated[tuple[Value, ...], msgspec.Meta(min_length=1, max_length=EMPIRICAL_VALUES_MAX)]
@@ -116,4 +116,4 @@ class Empirical(_Law, frozen=True, kw_only=True, tag="empirical"):
         return math.fsum(self.values) / len(self.values)
 
 
-Law = Constant | Uniform | Exponential | LogNormal | Pareto | Empirical
+Distribution = Constant | Uniform | Exponential | LogNormal | Pareto | Empirical

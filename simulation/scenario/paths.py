@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.distributions import Law
+from simulation.scenario.distributions import Distribution
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
@@ -110,7 +110,7 @@ class Path(_Part, frozen=True):
     latency_s: Seconds = 0.02
     jitter_s: Seconds = 0.0
     bandwidth_bytes_per_s: BytesPerSecond | None = None
-    delay: Law | None = None
+    delay: Distribution | None = None
     recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     up_bandwidth_bytes_per_s: BytesPerSecond | None = None
     deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
@@ -146,8 +146,8 @@ class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
 class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
     """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least."""
 
-    up: Law
-    down: Law
+    up: Distribution
+    down: Distribution
 
 
 class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):

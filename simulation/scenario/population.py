@@ -18,8 +18,8 @@ import msgspec
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
-from simulation.random import Draws
-from simulation.scenario.distributions import Constant, Law
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Distribution
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 CLIENTS_MAX = 100_000
@@ -47,7 +47,7 @@ class FlashCrowd(_Arrivals, frozen=True, kw_only=True, tag="flash_crowd"):
     """Something happens at `at_s`, and everyone comes; each after a draw of `delay`, in seconds."""
 
     at_s: Seconds
-    delay: Law = Constant(value=0.0)
+    delay: Distribution = Constant(value=0.0)
 
 
 class RecordedArrivals(_Arrivals, frozen=True, kw_only=True, tag="recorded"):
@@ -62,8 +62,8 @@ Arrivals = Uniformly | PoissonArrivals | FlashCrowd | RecordedArrivals
 class Stay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a visit lasts, in seconds, and, if there are several, the time away between two. Whoever leaves says bye."""
 
-    lasts: Law
-    away: Law = Constant(value=60.0)
+    lasts: Distribution
+    away: Distribution = Constant(value=60.0)
     visits: Annotated[int, msgspec.Meta(ge=1, le=VISITS_MAX)] = 1
 
 
@@ -89,13 +89,13 @@ def visit_names(name: str, clients: int, visits: int) -> Iterator[str]:
             yield _named(name, number, visit)
 
 
-def visits_of(name: str, clients: int, arrivals: Arrivals, stay: Stay | None, draws: Draws) -> Iterator[Visit]:
+def visits_of(name: str, clients: int, arrivals: Arrivals, stay: Stay | None, random_source: RandomStreams) -> Iterator[Visit]:
     """Every visit of a group, person by person."""
-    for number, arrives_s in enumerate(_arrival_times(name, clients, arrivals, draws)):
+    for number, arrives_s in enumerate(_arrival_times(name, clients, arrivals, random_source)):
         if stay is None:
             yield Visit(_named(name, number, 1), ns(arrives_s), None)
             continue
-        own = draws.of(_named(name, number, 1))
+        own = random_source.of(_named(name, number, 1))
         at_s = arrives_s
         for visit in range(1, stay.visits + 1):
             leaves_s = at_s + stay.lasts.at(own.uniform("stay", visit))
@@ -103,20 +103,20 @@ def visits_of(name: str, clients: int, arrivals: Arrivals, stay: Stay | None, dr
             at_s = leaves_s + stay.away.at(own.uniform("away", visit))
 
 
-def _arrival_times(name: str, clients: int, arrivals: Arrivals, draws: Draws) -> Iterator[float]:
+def _arrival_times(name: str, clients: int, arrivals: Arrivals, random_source: RandomStreams) -> Iterator[float]:
     match arrivals:
         case RecordedArrivals(times_s=times_s):
             yield from times_s
         case PoissonArrivals(per_s=per_s, from_s=from_s):
-            own = draws.of(name)
+            own = random_source.of(name)
             waits = (-math.log1p(-own.uniform("arrival", number)) / per_s for number in range(clients))
             yield from itertools.islice(itertools.accumulate(waits, initial=from_s), 1, None)
         case Uniformly(within_s=within_s):
             for number in range(clients):
-                yield within_s * draws.of(_named(name, number, 1)).uniform("arrival", 0)
+                yield within_s * random_source.of(_named(name, number, 1)).uniform("arrival", 0)
         case FlashCrowd(at_s=at_s, delay=delay):
             for number in range(clients):
-                yield at_s + delay.at(draws.of(_named(name, number, 1)).uniform("arrival", 0))
+                yield at_s + delay.at(random_source.of(_named(name, number, 1)).uniform("arrival", 0))
 
 
 def _named(name: str, number: int, visit: int) -> str:

@@ -22,7 +22,7 @@ from reference.protocol.policies.catalogue import (
     AddedJitter,
     Decorrelated,
     DoubleJitter,
-    Exponential,
+    ExponentialBackoff,
     Fixed,
     LateGrowth,
     OnceDrawn,
@@ -57,7 +57,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "brief-as-documented": Preset(
-        Exponential(base_s=1.0, factor=2.0),
+        ExponentialBackoff(base_s=1.0, factor=2.0),
         "the brief: automatic reconnection with exponential backoff, HTTP polling after 5 failed attempts",
         fallback=AfterFailures(5),
         resets_on_open=True,
@@ -89,7 +89,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "nats": Preset(Fixed(seconds=2.0, spread_s=0.1, attempts_max=60), "nats.js: reconnectTimeWait, reconnectJitter"),
     "sockudo-js": Preset(Polynomial(factor_s=1.0, power=2.0, cap_s=120.0, attempts_max=6), "sockudo-js: connection manager"),
-    "y-websocket": Preset(Exponential(base_s=0.1, factor=2.0, cap_s=2.5), "y-websocket: setupWS"),
+    "y-websocket": Preset(ExponentialBackoff(base_s=0.1, factor=2.0, cap_s=2.5), "y-websocket: setupWS"),
     "hocuspocus": Preset(
         SpreadJitter(base_s=1.0, factor=2.0, cap_s=30.0, low_s=1.0), "hocuspocus-provider: delay 1 s, factor 2, jitter, maxDelay"
     ),

@@ -30,13 +30,13 @@ import msgspec
 from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
 from reference.protocol.errors import ConfigError
 from reference.protocol.policies.catalogue import Policy
+from reference.protocol.policies.fallback import Disconnection as FallbackTrouble
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
-from reference.protocol.policies.fallback import Trouble as FallbackTrouble
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.network.delay import round_trip_max_s as path_round_trip_max_s
-from simulation.random import Draws
-from simulation.scenario.distributions import Constant, Law
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.paths import Availability, Path
@@ -121,10 +121,10 @@ class Group(_Part, frozen=True, kw_only=True):
         """Of every visit."""
         return tuple(visit_names(self.name, self.clients, 1 if self.stay is None else self.stay.visits))
 
-    def visits(self, draws: Draws) -> tuple[Visit, ...]:
+    def visits(self, random_source: RandomStreams) -> tuple[Visit, ...]:
         """When each of its clients begins and leaves."""
         arrivals = self.arrivals or Uniformly(within_s=self.arrive_within_s)
-        return tuple(visits_of(self.name, self.clients, arrivals, self.stay, draws))
+        return tuple(visits_of(self.name, self.clients, arrivals, self.stay, random_source))
 
 
 class Shedding(_Part, frozen=True, kw_only=True):
@@ -151,18 +151,18 @@ class Capacity(_Part, frozen=True, kw_only=True):
     processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     accepts_per_s: Annotated[float, msgspec.Meta(gt=0, le=10_000_000)] | None = None
     accept_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
-    handshake_cost: Law = Constant(value=0.0)
-    authentication_cost: Law = Constant(value=0.0)
-    frame_cost: Law = Constant(value=0.0)
-    delivery_cost: Law = Constant(value=0.0)
-    replay_event_cost: Law = Constant(value=0.0)
+    handshake_cost: Distribution = Constant(value=0.0)
+    authentication_cost: Distribution = Constant(value=0.0)
+    frame_cost: Distribution = Constant(value=0.0)
+    delivery_cost: Distribution = Constant(value=0.0)
+    replay_event_cost: Distribution = Constant(value=0.0)
     shedding: Shedding | None = None
 
     def storm_s(self, clients: int) -> float:
         """How long it takes on average to let in so many clients that come at once, in seconds."""
-        laws = (self.handshake_cost, self.authentication_cost, self.frame_cost, self.frame_cost, self.delivery_cost)
+        distributions = (self.handshake_cost, self.authentication_cost, self.frame_cost, self.frame_cost, self.delivery_cost)
         accept_s = 0.0 if self.accepts_per_s is None else 1 / self.accepts_per_s
-        return clients * (math.fsum(law.mean for law in laws) / self.processors + accept_s)
+        return clients * (math.fsum(distribution.mean for distribution in distributions) / self.processors + accept_s)
 
 
 Balancing = Literal["least_connections", "draw"]
@@ -183,7 +183,7 @@ class ServerPart(_Part, frozen=True, kw_only=True):
 
     config: ServerConfig = ServerConfig()
     commit_time_s: SecondsToSpend = 0.002
-    commit_time: Law | None = None
+    commit_time: Distribution | None = None
     commit_event_time_s: SecondsToSpend = 0.0
     send_buffer_bytes: Annotated[int, msgspec.Meta(ge=1)] = 256 * 1024
     capacity: Capacity | None = None

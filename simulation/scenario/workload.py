@@ -15,7 +15,7 @@ import msgspec
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, CURSOR_MOVE, FLAG, GRAFT, PRUNE
-from simulation.scenario.distributions import Law
+from simulation.scenario.distributions import Distribution
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
 PositiveRate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
@@ -38,8 +38,8 @@ class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
     """Poisson at `per_s` while on; on for a draw of `on`, then off for a draw of `off`, in seconds, beginning on."""
 
     per_s: PositiveRate
-    on: Law
-    off: Law
+    on: Distribution
+    off: Distribution
 
     def __post_init__(self) -> None:
         if self.on.mean <= 0:
@@ -73,7 +73,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The events of one type of one client. size_bytes: of each event's data as JSON, filled up to that; None: as it is."""
 
     timing: Timing
-    size_bytes: Law | None = None
+    size_bytes: Distribution | None = None
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +92,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     flag: Stream | None = None
     chat: Stream | None = None
     cursor: Stream | None = None
-    size_bytes: Law | None = None
+    size_bytes: Distribution | None = None
 
     def streams(self) -> dict[str, Stream]:
         """What is to be done, by event type; types of which there are none are left out."""

@@ -11,12 +11,12 @@
 `docs/strategies.md` lists them with an example each. Hypothesis is in the extra `test`; nothing else here imports it.
 """
 
-from simulation.testing.events import events, histories, publishes
+from simulation.testing.events import event_lists, events, publishes
 from simulation.testing.frames import client_frames, frames_of, nearly, payloads, server_frames
 from simulation.testing.machines import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
 from simulation.testing.networks import rich_paths
 from simulation.testing.policies import fallbacks, heartbeats, hurried, reconnect_policies
-from simulation.testing.populations import arrivals, availabilities, laws, stays, timings, workloads
+from simulation.testing.populations import arrivals, availabilities, distributions, stays, timings, workloads
 from simulation.testing.scenarios import fault_schedules, faults, losses, paths, rich_scenarios, scenarios, traces
 from simulation.testing.schedules import schedules, setups
 from simulation.testing.small_configs import client_configs, server_configs
@@ -35,15 +35,15 @@ __all__ = [
     "availabilities",
     "client_configs",
     "client_frames",
+    "distributions",
+    "event_lists",
     "events",
     "fallbacks",
     "fault_schedules",
     "faults",
     "frames_of",
     "heartbeats",
-    "histories",
     "hurried",
-    "laws",
     "losses",
     "nearly",
     "paths",

@@ -16,7 +16,7 @@ LOG = 24
 _PROBE_MS = 6000
 few = st.integers(0, 4)
 publishes = st.builds(
-    steps.Publish,
+    steps.PublishEvent,
     client=few,
     event_type=st.sampled_from(["GRAFT", "PRUNE", "FLAG", "CHAT", "CHAT", "NEWER"]),
     key=st.integers(0, 2),
@@ -26,7 +26,7 @@ _kept = st.sampled_from([0, 1, 5])
 
 def _a_log_of(client: int) -> list[steps.Step]:
     """So much is published that nothing from before is kept."""
-    return [steps.Publish(client, "CHAT", 0), steps.Calm(5)] * LOG
+    return [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * LOG
 
 
 def _probed(client: int) -> list[steps.Step]:
@@ -34,22 +34,22 @@ def _probed(client: int) -> list[steps.Step]:
     return [
         steps.Block(client, False),
         steps.CalmUntil("opening", _PROBE_MS),
-        steps.Answer(NEWEST, "open"),
+        steps.AnswerUpgrade(NEWEST, "open"),
         steps.Down(NEWEST, 1),
         steps.Up(NEWEST, 1),
         steps.CheckToken(),
-        steps.Stall(NEWEST, "down", True),
+        steps.StallConnection(NEWEST, "down", True),
     ]
 
 
 def _released(wire: int) -> list[steps.Step]:
-    return [steps.Stall(wire, "down", False), steps.Down(wire, 4), steps.Calm(5)]
+    return [steps.StallConnection(wire, "down", False), steps.Down(wire, 4), steps.Calm(5)]
 
 
 open_by_hand = st.builds(
     lambda opening, wire, count: [
         steps.UntilOpening(4),
-        steps.Answer(opening, "open"),
+        steps.AnswerUpgrade(opening, "open"),
         steps.Down(wire, 1),
         steps.Up(wire, 1),
         steps.CheckToken(),
@@ -64,10 +64,10 @@ late_hello = st.builds(
     lambda wire, ms: [
         steps.Cut(wire, "now", "now"),
         steps.UntilOpening(8),
-        steps.Answer(NEWEST, "open"),
+        steps.AnswerUpgrade(NEWEST, "open"),
         steps.Down(NEWEST, 1),
         steps.Cut(NEWEST, "now", "later"),
-        steps.Stall(NEWEST, "up", True),
+        steps.StallConnection(NEWEST, "up", True),
         steps.Calm(ms),
         steps.Up(NEWEST, 3),
     ],
@@ -76,7 +76,7 @@ late_hello = st.builds(
 )
 flap = [
     steps.UntilOpening(8),
-    steps.Answer(NEWEST, "open"),
+    steps.AnswerUpgrade(NEWEST, "open"),
     steps.Down(NEWEST, 1),
     steps.Cut(NEWEST, "now", "now"),
 ] * 3
@@ -126,7 +126,7 @@ lost_while_polling = st.builds(
         steps.Block(client, True),
         steps.Calm(3000),
         steps.LoseHistory(kept),
-        steps.Publish(client, "CHAT", 0),
+        steps.PublishEvent(client, "CHAT", 0),
         *after,
         steps.Calm(5),
     ],
@@ -165,7 +165,7 @@ lost_before_a_poll_is_answered = st.builds(
         steps.LoseHistory(kept),
         steps.Block(NEWEST, False),
         steps.CalmUntil("opening", _PROBE_MS),
-        steps.Answer(NEWEST, "open"),
+        steps.AnswerUpgrade(NEWEST, "open"),
         steps.Down(NEWEST, 1),
         steps.Up(NEWEST, 1),
         steps.CheckToken(),

@@ -30,6 +30,6 @@ def events(draw: st.DrawFn, sequence_number: int = 1) -> Event:
 
 
 @st.composite
-def histories(draw: st.DrawFn, events_max: int = 20) -> list[Event]:
+def event_lists(draw: st.DrawFn, events_max: int = 20) -> list[Event]:
     """The events 1, 2, ... of one run."""
     return [draw(events(number)) for number in range(1, draw(st.integers(0, events_max)) + 1)]

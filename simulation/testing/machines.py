@@ -10,7 +10,7 @@
 
 Real client sessions of the protocol drive it, through cuts and crashes; what it tells them must agree with itself, and in the end
 with what it accepted (`server_world`); for a server that speaks HTTP as well there is `PollingServerMachine`. A failure is a
-short program of rules, and `world.tape` has the conversation. For a client of your own there are `ClientMachine` and
+short program of rules, and `world.message_log` has the conversation. For a client of your own there are `ClientMachine` and
 `PollingClientMachine` with `make_client`; the run of the protocol is then its server (`client_world`).
 """
 
@@ -25,7 +25,7 @@ from simulation.testing.polling_client_world import PollingClientWorld
 from simulation.testing.polling_world import PollingServerWorld
 from simulation.testing.server_world import ServerWorld
 from simulation.testing.under_test import ClientUnderTest, PollingClientUnderTest, PollingServerUnderTest, ServerUnderTest
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 
 Deed = tuple[str, float]
 _CLIENTS = st.integers(0, 2)
@@ -47,9 +47,9 @@ def deeds(longest: int = 30) -> st.SearchStrategy[list[Deed]]:
     )
 
 
-def play_deeds(server: ServerUnderTest, chosen: list[Deed], tape: Tape | None = None) -> ServerWorld:
+def play_deeds(server: ServerUnderTest, chosen: list[Deed], message_log: MessageLog | None = None) -> ServerWorld:
     """Two clients do what the list says; then faults stop. Raises Violated."""
-    world = ServerWorld(server, tape)
+    world = ServerWorld(server, message_log)
     world.join()
     world.join()
     for deed, argument in chosen:

@@ -46,7 +46,7 @@ class ModelServer:
         try:
             frame = codec.decode_client_frame(text)
         except RemoteError as error:
-            self._run.receive_nonsense(connection, error, self._now)
+            self._run.receive_malformed(connection, error, self._now)
         else:
             self._run.receive_frame(connection, frame, self._now)
         self._pump()

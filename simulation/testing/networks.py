@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Middlebox, Path, Tcp
-from simulation.testing.populations import laws
+from simulation.testing.populations import distributions
 
 
 @st.composite
@@ -19,7 +19,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
         bandwidth_bytes_per_s=None if is_recorded else down,
         up_bandwidth_bytes_per_s=None if is_recorded else up,
-        delay=draw(st.none() | laws(0.001, 0.02, 0.3)),
+        delay=draw(st.none() | distributions(0.001, 0.02, 0.3)),
         recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
         deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),
         queue_bytes=draw(st.sampled_from([None, None, 3_000])),

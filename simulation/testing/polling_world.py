@@ -19,7 +19,7 @@ from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.states import ClientState, Transport
 from simulation.testing.server_world import CONFIG, Guest, ServerWorld, Violated
 from simulation.testing.under_test import PollingServerUnderTest
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 from simulation.trace.wording import words_of
 
 RETURN_ROUNDS = 20
@@ -41,8 +41,8 @@ class PollingServerWorld(ServerWorld):
         CONFIG, fallback_after_failures=1, poll_interval_s=0.5, poll_wait_s=1.0, probe_interval_s=2.0, probe_interval_max_s=4.0
     )
 
-    def __init__(self, server: PollingServerUnderTest, tape: Tape | None = None) -> None:
-        super().__init__(server, tape)
+    def __init__(self, server: PollingServerUnderTest, message_log: MessageLog | None = None) -> None:
+        super().__init__(server, message_log)
         self._http = server
 
     # What can happen.
@@ -108,7 +108,7 @@ class PollingServerWorld(ServerWorld):
         assert isinstance(guest, PollingGuest)
         match action:
             case Open(connection_id, Transport.POLLING, _):
-                self.tape.note(guest.name, "goes on over HTTP", self.now)
+                self.message_log.note(guest.name, "goes on over HTTP", self.now)
                 guest.lane = connection_id
             case Send(_, frames.PollRequest() | frames.PublishRequest() as frame):
                 self._ask(guest, frame)
@@ -126,11 +126,11 @@ class PollingServerWorld(ServerWorld):
         guest.requests[number] = frame
         if isinstance(frame, frames.PublishRequest):
             guest.sent.update((message.client_sequence, str(message.data["mark"])) for message in frame.messages)
-        self.tape.sent((number, "up"), guest.name, "server", words_of(frame), self.now)
+        self.message_log.sent((number, "up"), guest.name, "server", words_of(frame), self.now)
         if self.is_down:
             self._fail(guest, number)
             return
-        self.tape.arrived((number, "up"), self.now)
+        self.message_log.arrived((number, "up"), self.now)
         self._http.ask(number, guest.name, codec.encode(frame).decode())
 
     def _fail(self, guest: PollingGuest, number: int, problem: HttpProblem | None = None) -> None:
@@ -140,7 +140,7 @@ class PollingServerWorld(ServerWorld):
         else:
             code, wait_ms = problem.code if 4000 <= problem.code <= 4999 else None, problem.retry_after_ms
             failure = frames.RequestFailed(request=kind, code=code, message=problem.message, retry_after_ms=wait_ms)
-        self.tape.note(guest.name, f"gets no answer to its {kind}: {failure.message}", self.now)
+        self.message_log.note(guest.name, f"gets no answer to its {kind}: {failure.message}", self.now)
         self._receive(guest, failure)
 
     def _receive(self, guest: PollingGuest, frame: frames.Frame) -> None:
@@ -161,8 +161,8 @@ class PollingServerWorld(ServerWorld):
                 raise Violated("form", f"{guest.name} was answered what is no answer: {error.message}") from None
             self._fail(guest, number, problem)
             return
-        self.tape.sent((number, "down"), "server", guest.name, words_of(frame), self.now)
-        self.tape.arrived((number, "down"), self.now)
+        self.message_log.sent((number, "down"), "server", guest.name, words_of(frame), self.now)
+        self.message_log.arrived((number, "down"), self.now)
         match request, frame:
             case frames.PollRequest(), frames.PollAnswer():
                 self._account_of_poll(guest, request, frame)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.policies.reconnect import FullJitter
-from simulation.scenario.distributions import Constant, Law
+from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import (
     BlockUpgrade,
     ClockStep,
@@ -33,7 +33,7 @@ from simulation.scenario.presets import PRESETS, SHIPPED, PresetPolicy
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, longest_wait_s
 from simulation.testing.networks import rich_paths
 from simulation.testing.policies import MANY_FAILURES, fallbacks, heartbeats, reconnect_policies
-from simulation.testing.populations import arrivals, availabilities, laws, stays, workloads
+from simulation.testing.populations import arrivals, availabilities, distributions, stays, workloads
 from simulation.trace.trace import Trace
 from simulation.world import run
 
@@ -51,7 +51,7 @@ def paths(draw: st.DrawFn) -> Path:
         latency_s=draw(st.sampled_from([0.0, 0.001, 0.02, 0.3])),
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
         bandwidth_bytes_per_s=draw(st.sampled_from([None, None, 20_000.0])),
-        delay=draw(st.none() | st.none() | laws(0.001, 0.02)),
+        delay=draw(st.none() | st.none() | distributions(0.001, 0.02)),
         recorded_latency=draw(st.sampled_from([(), (), ((0.0, 0.01), (3.0, 0.2), (5.0, 0.05))])),
         loss=draw(st.none() | st.none() | losses()),
     )
@@ -92,9 +92,9 @@ def capacities(draw: st.DrawFn) -> Capacity | None:
     if draw(st.booleans()):
         return None
 
-    def cost(*choices_s: float) -> Law:
+    def cost(*choices_s: float) -> Distribution:
         mean_s = draw(st.sampled_from(choices_s))
-        return draw(laws(mean_s)) if mean_s and draw(st.booleans()) else Constant(value=mean_s)
+        return draw(distributions(mean_s)) if mean_s and draw(st.booleans()) else Constant(value=mean_s)
 
     return Capacity(
         processors=draw(st.sampled_from([1, 1, 3])),
@@ -188,7 +188,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         server=ServerPart(
             config=server,
             commit_time_s=commit_time_s,
-            commit_time=draw(st.none() | laws(commit_time_s)) if commit_time_s == 0.002 else None,
+            commit_time=draw(st.none() | distributions(commit_time_s)) if commit_time_s == 0.002 else None,
             send_buffer_bytes=send_buffer_bytes,
             capacity=draw(capacities()),
             token_lifetime_s=draw(st.sampled_from([None, None, 15.0, 300.0])),

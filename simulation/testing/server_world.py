@@ -18,7 +18,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.testing.under_test import ServerUnderTest
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 from simulation.trace.wording import words_of, words_of_outcome
 
 CONFIG = ClientConfig(fallback_after_failures=None, start="oldest", ping_interval_s=5.0, ping_timeout_s=5.0, retry_limit=1000)
@@ -61,9 +61,9 @@ class ServerWorld:
 
     config: ClassVar[ClientConfig] = CONFIG
 
-    def __init__(self, server: ServerUnderTest, tape: Tape | None = None) -> None:
+    def __init__(self, server: ServerUnderTest, message_log: MessageLog | None = None) -> None:
         self.server = server
-        self.tape = tape or Tape()
+        self.message_log = message_log or MessageLog()
         self.guests: list[Guest] = []
         self.now = 0
         self.is_down = False
@@ -78,7 +78,7 @@ class ServerWorld:
     def join(self) -> None:
         """One more client begins to connect."""
         name = f"client{len(self.guests)}"
-        session = ClientSession(name, config=self.config, policy=POLICY, draws=_NoChance())
+        session = ClientSession(name, config=self.config, policy=POLICY, random_source=_NoChance())
         guest = self._new_guest(name, session)
         self.guests.append(guest)
         session.start(self.now)
@@ -130,7 +130,7 @@ class ServerWorld:
 
     def crash(self) -> None:
         """The server is killed and started again; everyone loses their connection."""
-        self.tape.note("server", "is killed and comes back", self.now)
+        self.message_log.note("server", "is killed and comes back", self.now)
         self.server.crash()
         self.is_down = True
         for guest in self.guests:
@@ -141,7 +141,7 @@ class ServerWorld:
 
     def settle(self) -> None:
         """Faults stop. Then everyone, and one who comes late, must have all that was accepted, once."""
-        self.tape.note("", "the faults stop", self.now)
+        self.message_log.note("", "the faults stop", self.now)
         self.join()
         self._let_pass(SETTLE_ROUNDS)
         late = self.guests[-1]
@@ -182,7 +182,7 @@ class ServerWorld:
         for outcome in session.take_outcomes():
             words = words_of_outcome(outcome)
             if words is not None:
-                self.tape.note(guest.name, words, self.now)
+                self.message_log.note(guest.name, words, self.now)
             if isinstance(outcome, PublishAccepted):
                 self._accepted[guest.marks[outcome.ticket]] = outcome.sequence_number
 
@@ -194,7 +194,7 @@ class ServerWorld:
             case Send(_, frame) if guest.connection is not None:
                 self._send(guest, guest.connection, frame)
             case Close() if guest.connection is not None:
-                self.tape.note(guest.name, f"leaves: {action.message}", self.now)
+                self.message_log.note(guest.name, f"leaves: {action.message}", self.now)
                 self.server.cut(guest.connection)
                 guest.connection = None
             case RefreshToken() | Send() | Close():
@@ -213,8 +213,8 @@ class ServerWorld:
     def _send(self, guest: Guest, connection: int, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Publish):
             guest.sent[frame.client_sequence] = str(frame.data["mark"])
-        self.tape.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
-        self.tape.arrived((connection, "up"), self.now)
+        self.message_log.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
+        self.message_log.arrived((connection, "up"), self.now)
         self.server.send(connection, codec.encode(frame).decode())
 
     def _lose(self, guest: Guest) -> None:
@@ -223,16 +223,16 @@ class ServerWorld:
             return
         if not self.is_down:
             for text in self.server.receive(connection):
-                self.tape.sent((connection, "lost"), "server", guest.name, _words(text), self.now)
-        self.tape.note(guest.name, "loses its connection", self.now)
+                self.message_log.sent((connection, "lost"), "server", guest.name, _words(text), self.now)
+        self.message_log.note(guest.name, "loses its connection", self.now)
         guest.session.connection_lost(guest.links[connection], None, self.now)
         self._pump(guest)
 
     # The account.
 
     def _hear(self, guest: Guest, connection: int, text: str) -> None:
-        self.tape.sent((connection, "down"), "server", guest.name, _words(text), self.now)
-        self.tape.arrived((connection, "down"), self.now)
+        self.message_log.sent((connection, "down"), "server", guest.name, _words(text), self.now)
+        self.message_log.arrived((connection, "down"), self.now)
         link = guest.links[connection]
         try:
             frame = codec.decode_server_frame(text)

@@ -14,7 +14,7 @@ from simulation.trace.histograms import LogHistogram
 from simulation.trace.measured import ClientMeasured, Measured, MessagesMeasured
 from simulation.trace.publishes import publish_id_of
 from simulation.trace.trace import (
-    Accepted,
+    AcceptedRecord,
     AnswerGiven,
     CursorMoved,
     CursorSeen,
@@ -77,7 +77,7 @@ class LeanTrace(Trace):
         self._take: dict[type, Callable[[Any], None]] = {
             Published: self._take_published,
             PublishRefused: self._take_refused,
-            Accepted: self._take_accepted,
+            AcceptedRecord: self._take_accepted,
             Failed: self._take_failed,
             Delivered: self._take_delivered,
             SnapshotTaken: self._take_snapshot,
@@ -132,7 +132,7 @@ class LeanTrace(Trace):
     def _take_refused(self, record: PublishRefused) -> None:
         self._client(record.client).refused += 1
 
-    def _take_accepted(self, record: Accepted) -> None:
+    def _take_accepted(self, record: AcceptedRecord) -> None:
         client = self._client(record.client)
         published_at = client.waiting.pop(record.ticket, None)
         if published_at is None:

@@ -17,7 +17,7 @@ from simulation.scenario.faults import Fault, HalfOpen, ServerRestart
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.measured import MessagesMeasured
 from simulation.trace.trace import (
-    Accepted,
+    AcceptedRecord,
     AnswerGiven,
     ClientRecord,
     ClientStarted,
@@ -53,7 +53,7 @@ Progress = Delivered | SnapshotTaken | ResetTaken
 
 
 @dataclass(slots=True)
-class ClientFacts:
+class ClientIndex:
     """One client. `records` are all of it, in order."""
 
     name: str
@@ -62,7 +62,7 @@ class ClientFacts:
     started_at: int
     records: list[ClientRecord] = field(default_factory=list)
     published: dict[int, Published] = field(default_factory=dict)
-    accepted: dict[int, list[Accepted]] = field(default_factory=dict)
+    accepted: dict[int, list[AcceptedRecord]] = field(default_factory=dict)
     failed: dict[int, list[Failed]] = field(default_factory=dict)
     refused: int = 0
     """Publishes that were not even queued."""
@@ -87,7 +87,7 @@ class ClientFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FaultInterval:
     """A stretch of time, in ns, in which a fault (`kind`: its tag), or a path by itself, was at work on some clients; `clients`
     empty: on all."""
 
@@ -101,11 +101,11 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class Facts:
+class TraceIndex:
     """A whole trace."""
 
     started: TraceStarted
-    clients: dict[str, ClientFacts] = field(default_factory=dict)
+    clients: dict[str, ClientIndex] = field(default_factory=dict)
     entries: dict[tuple[str, int], list[EntryStored]] = field(default_factory=dict)
     log: LogStored | None = None
     """What the store holds at the end."""
@@ -113,7 +113,7 @@ class Facts:
     """By epoch: that, and what a store held that was lost."""
     visible_at: dict[tuple[str | None, int], int] = field(default_factory=dict)
     """When a number was first seen outside of the server, by anyone."""
-    troubles: list[Trouble] = field(default_factory=list)
+    troubles: list[FaultInterval] = field(default_factory=list)
     kills: list[int] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)
     """When a server process ended by itself."""
@@ -133,7 +133,7 @@ class Facts:
     ended_at: int = 0
 
     @property
-    def troubles_end(self) -> int:
+    def faults_end(self) -> int:
         """When the last fault had ended, in ns; 0 if there was none."""
         return max((trouble.end for trouble in self.troubles), default=0)
 
@@ -152,107 +152,107 @@ class Facts:
         return Counter((epoch, publish_id) for epoch, publish_id in ids if publish_id is not None)
 
 
-def facts_of(trace: Trace) -> Facts:
+def index_of(trace: Trace) -> TraceIndex:
     """Sort a trace. Raises ConfigError if it does not begin with TraceStarted."""
     records = iter(trace)
     first = next(records, None)
     if not isinstance(first, TraceStarted):
         raise ConfigError("a trace begins with trace_started; this one does not")
-    facts = Facts(first)
+    trace_index = TraceIndex(first)
     under_way: dict[Fault, list[int]] = {}
     for record in records:
-        _take(facts, record, under_way)
+        _take(trace_index, record, under_way)
     for fault, begun in under_way.items():  # never declared over: at work until the end
-        facts.troubles += [Trouble(_kind(fault), start, facts.ended_at, fault.clients) for start in begun]
-    facts.troubles.sort(key=lambda trouble: (trouble.start, trouble.end))
-    return facts
+        trace_index.troubles += [FaultInterval(_kind(fault), start, trace_index.ended_at, fault.clients) for start in begun]
+    trace_index.troubles.sort(key=lambda trouble: (trouble.start, trouble.end))
+    return trace_index
 
 
 def _kind(fault: Fault) -> str:
     return str(fault.__struct_config__.tag)
 
 
-def _take(facts: Facts, record: Record, under_way: dict[Fault, list[int]]) -> None:
+def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[int]]) -> None:
     match record:
         case EntryStored():
-            facts.entries.setdefault((record.epoch, record.sequence_number), []).append(record)
+            trace_index.entries.setdefault((record.epoch, record.sequence_number), []).append(record)
             return
         case LogStored():
-            facts.log = facts.logs[record.epoch] = record
+            trace_index.log = trace_index.logs[record.epoch] = record
         case ServerStopped(at=at):
-            facts.stops.append(at)
+            trace_index.stops.append(at)
         case WorkSampled():
-            facts.work.append(record)
+            trace_index.work.append(record)
         case FaultHappened(at=at, fault=fault):
             if isinstance(fault, ServerRestart) and fault.loses_state:
-                facts.losses.append(at)
-                facts.answers.append(None)
+                trace_index.losses.append(at)
+                trace_index.answers.append(None)
             if hasattr(fault, "duration_s"):
                 under_way.setdefault(fault, []).append(at)
             else:
-                end = at + ns(facts.started.notice_bound_s) if isinstance(fault, HalfOpen) else at
-                facts.troubles.append(Trouble(_kind(fault), at, end, fault.clients))
+                end = at + ns(trace_index.started.notice_bound_s) if isinstance(fault, HalfOpen) else at
+                trace_index.troubles.append(FaultInterval(_kind(fault), at, end, fault.clients))
         case FaultOver(at=at, fault=fault):
             begun = under_way.get(fault, [])
-            facts.troubles.append(Trouble(_kind(fault), begun.pop(0) if begun else at, at, fault.clients))
+            trace_index.troubles.append(FaultInterval(_kind(fault), begun.pop(0) if begun else at, at, fault.clients))
             if not begun:
                 under_way.pop(fault, None)
         case PathTroubled(at=at, client=name, what=what, until=until):
-            end = at + ns(facts.started.notice_bound_s) if what == "idle_silence" else until
-            facts.troubles.append(Trouble(what, at, end, (name,)))
+            end = at + ns(trace_index.started.notice_bound_s) if what == "idle_silence" else until
+            trace_index.troubles.append(FaultInterval(what, at, end, (name,)))
         case ServerStarted():
-            facts.starts.append(record)
+            trace_index.starts.append(record)
         case ServerKilled(at=at):
-            facts.kills.append(at)
+            trace_index.kills.append(at)
         case QueueSampled():
-            facts.samples.append(record)
+            trace_index.samples.append(record)
         case SessionJoined():
-            facts.sessions.append(record)
-            facts.session_owners[record.session_id] = record.client_id
+            trace_index.sessions.append(record)
+            trace_index.session_owners[record.session_id] = record.client_id
         case SessionLeft():
-            facts.sessions.append(record)
+            trace_index.sessions.append(record)
         case RoundTripReported():
-            facts.round_trips.append(record)
+            trace_index.round_trips.append(record)
         case AnswerGiven():
-            facts.answers.append(record)
+            trace_index.answers.append(record)
         case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):
-            facts.clients[name] = ClientFacts(name, client_id, user_id, at)
+            trace_index.clients[name] = ClientIndex(name, client_id, user_id, at)
         case FrameSeen():
             return
         case MessagesMeasured():
-            _take_measured(facts, record)
+            _take_measured(trace_index, record)
         case TraceStarted():
             raise ConfigError("a trace has one trace_started, at its beginning")
         case _:
-            _take_of_client(facts, record)
-    facts.ended_at = max(facts.ended_at, record.at)
+            _take_of_client(trace_index, record)
+    trace_index.ended_at = max(trace_index.ended_at, record.at)
 
 
-def _take_measured(facts: Facts, measured: MessagesMeasured) -> None:
-    facts.measured = measured
+def _take_measured(trace_index: TraceIndex, measured: MessagesMeasured) -> None:
+    trace_index.measured = measured
     for name, place in measured.clients.items():
-        client = facts.clients.get(name)
+        client = trace_index.clients.get(name)
         if client is None:
             raise ConfigError(f"the trace speaks of client {name!r}, which never started")
         client.epoch, client.position, client.refused = place.epoch, place.position, place.refused
 
 
-def _take_of_client(facts: Facts, record: ClientRecord) -> None:
-    client = facts.clients.get(record.client)
+def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
+    client = trace_index.clients.get(record.client)
     if client is None:
         raise ConfigError(f"the trace speaks of client {record.client!r}, which never started")
     client.records.append(record)
     match record:
         case Delivered(epoch=epoch, sequence_number=number):
             client.epoch, client.position = epoch, number
-            facts.visible_at.setdefault((epoch, number), record.at)
+            trace_index.visible_at.setdefault((epoch, number), record.at)
         case SnapshotTaken(epoch=epoch, sequence_number=number) | ResetTaken(epoch=epoch, sequence_number=number):
             client.epoch, client.position = epoch, number
         case StateTurned(state=state):
             client.state = state
-        case Accepted(ticket=ticket):
+        case AcceptedRecord(ticket=ticket):
             client.accepted.setdefault(ticket, []).append(record)
-            facts.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
+            trace_index.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
         case Failed(ticket=ticket):
             client.failed.setdefault(ticket, []).append(record)
         case Published(ticket=ticket):
@@ -267,7 +267,7 @@ def _take_of_client(facts: Facts, record: ClientRecord) -> None:
             pass
 
 
-def recovered_at(client: ClientFacts, since: int, epoch: str, head: int) -> int | None:
+def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int | None:
     """Since when, but not before `since`, something has carried this client, at `head` or beyond, until the end; None if it is
     not so at the end. While its application is asked for a new token it counts as carried if it was before: on the polling lane
     that comes with every token."""
@@ -288,7 +288,7 @@ def recovered_at(client: ClientFacts, since: int, epoch: str, head: int) -> int 
     return back_at
 
 
-def interruptions(client: ClientFacts, ended_at: int) -> Iterator[tuple[int, int, bool]]:
+def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, bool]]:
     """The stretches, after it was first connected, in which nothing carried this client: start and end in ns, and whether it
     came back (else the trace, or the session, ended first)."""
     lost_at: int | None = None
@@ -326,10 +326,10 @@ class _Sum:
         return RunState(dict(self._grafts), tuple(sorted(self._prunes)), tuple(self._flags))
 
 
-def states_claimed(facts: Facts, epoch: str) -> dict[int, list[tuple[str, RunState]]]:
+def states_claimed(trace_index: TraceIndex, epoch: str) -> dict[int, list[tuple[str, RunState]]]:
     """The states that clients were given or have folded, by number: who, and what."""
     claimed: dict[int, list[tuple[str, RunState]]] = {}
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         total: _Sum | None = None
         for record, _, position in steps(client):
             if record.epoch != epoch:
@@ -349,12 +349,12 @@ def states_claimed(facts: Facts, epoch: str) -> dict[int, list[tuple[str, RunSta
     return claimed
 
 
-def states_stored(facts: Facts, epoch: str, head: int, wanted: Container[int]) -> dict[int, RunState]:
+def states_stored(trace_index: TraceIndex, epoch: str, head: int, wanted: Container[int]) -> dict[int, RunState]:
     """The fold of a log that is there from its beginning, at the wanted numbers."""
     total = _Sum(RunState())
     states = {0: total.state()}
     for number in range(1, head + 1):
-        entry = facts.entry(epoch, number)
+        entry = trace_index.entry(epoch, number)
         if entry is None:
             break
         total.add(entry.event_type, entry.data)
@@ -363,7 +363,7 @@ def states_stored(facts: Facts, epoch: str, head: int, wanted: Container[int]) -
     return states
 
 
-def steps(client: ClientFacts) -> Iterator[tuple[Progress, str | None, int]]:
+def steps(client: ClientIndex) -> Iterator[tuple[Progress, str | None, int]]:
     """Every record that moves the position, with the epoch and the position before it; epoch None: it had none."""
     epoch: str | None = None
     position = 0
@@ -372,7 +372,7 @@ def steps(client: ClientFacts) -> Iterator[tuple[Progress, str | None, int]]:
         epoch, position = record.epoch, record.sequence_number
 
 
-def quiet_stretches(client: ClientFacts, ended_at: int) -> Iterator[tuple[int, int, str | None, int]]:
+def quiet_stretches(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, str | None, int]]:
     """The stretches in which the client was LIVE and nothing arrived: start and end in ns, epoch and position."""
     quiet_since: int | None = None
     epoch: str | None = None

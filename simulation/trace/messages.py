@@ -18,7 +18,7 @@ _PULSE = ("ping", "pong", "heartbeat")
 
 
 @dataclass
-class Message:
+class LoggedMessage:
     """One message; times in ns. `arrived_at` None: it never did."""
 
     sender: str
@@ -29,7 +29,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Note:
+class LoggedNote:
     """Something that happened at one place; place "" is the world."""
 
     place: str
@@ -38,40 +38,40 @@ class Note:
 
 
 @dataclass
-class Tape:
+class MessageLog:
     """Messages in the order in which they were sent, notes between them; bounded by the run that it listens to."""
 
-    entries: list[Message | Note] = field(default_factory=list)
-    _arrivals: list[tuple[int, Message | Note]] = field(default_factory=list)
+    entries: list[LoggedMessage | LoggedNote] = field(default_factory=list)
+    _arrivals: list[tuple[int, LoggedMessage | LoggedNote]] = field(default_factory=list)
     """What `lines` tells, in the order in which it came about."""
-    _under_way: dict[Hashable, deque[Message]] = field(default_factory=dict)
+    _under_way: dict[Hashable, deque[LoggedMessage]] = field(default_factory=dict)
 
     @property
-    def messages(self) -> list[Message]:
-        return [entry for entry in self.entries if isinstance(entry, Message)]
+    def messages(self) -> list[LoggedMessage]:
+        return [entry for entry in self.entries if isinstance(entry, LoggedMessage)]
 
     @property
-    def notes(self) -> list[Note]:
-        return [entry for entry in self.entries if isinstance(entry, Note)]
+    def notes(self) -> list[LoggedNote]:
+        return [entry for entry in self.entries if isinstance(entry, LoggedNote)]
 
     @property
     def places(self) -> list[str]:
         """Everyone who says or hears something, clients first, in the order of their appearance."""
         names: dict[str, None] = {}
         for entry in self.entries:
-            for name in (entry.sender, entry.receiver) if isinstance(entry, Message) else (entry.place,):
+            for name in (entry.sender, entry.receiver) if isinstance(entry, LoggedMessage) else (entry.place,):
                 if name:
                     names[name] = None
         return sorted(names, key=lambda name: name == "server")
 
     def note(self, place: str, words: str, now: int) -> None:
-        note = Note(place, words, now)
+        note = LoggedNote(place, words, now)
         self.entries.append(note)
         self._arrivals.append((now, note))
 
     def sent(self, way: Hashable, sender: str, receiver: str, words: str, now: int) -> None:
         """`way`: what keeps the order of its messages, such as one direction of a wire."""
-        message = Message(sender, receiver, words, now)
+        message = LoggedMessage(sender, receiver, words, now)
         self.entries.append(message)
         self._under_way.setdefault(way, deque()).append(message)
 
@@ -83,10 +83,10 @@ class Tape:
             message.arrived_at = now
             self._arrivals.append((now, message))
 
-    def without_pulse(self) -> "Tape":
+    def without_pulse(self) -> "MessageLog":
         """The same without pings, pongs and heartbeats, which say little when something else is the matter."""
         is_pulse = {id(message) for message in self.messages if message.words.split()[0] in _PULSE}
-        return Tape(
+        return MessageLog(
             [entry for entry in self.entries if id(entry) not in is_pulse],
             [(at, entry) for at, entry in self._arrivals if id(entry) not in is_pulse],
         )
@@ -95,13 +95,13 @@ class Tape:
         """What happened, a line for each arrival and each note, and at the end what never arrived."""
         for at, entry in self._arrivals:
             match entry:
-                case Message():
+                case LoggedMessage():
                     way = f"{entry.sender} -> {entry.receiver}"
                     late = "" if at - entry.sent_at <= NS_PER_S // 100 else f"   (sent at {_seconds(entry.sent_at)})"
                     yield f"{_seconds(at)}  {way:<18}  {entry.words}{late}"
-                case Note(place=""):
+                case LoggedNote(place=""):
                     yield f"{_seconds(at)}  -- {entry.words}"
-                case Note():
+                case LoggedNote():
                     yield f"{_seconds(at)}  {entry.place:<18}  {entry.words}"
         for message in self.messages:
             if message.arrived_at is None:

@@ -155,7 +155,7 @@ class CursorMoved(_Record, frozen=True, tag="cursor_moved", kw_only=True, gc=Fal
 # A client: what it was told.
 
 
-class Accepted(_Record, frozen=True, tag="accepted", kw_only=True, gc=False):
+class AcceptedRecord(_Record, frozen=True, tag="accepted", kw_only=True, gc=False):
     """`epoch`: of the history that the client was in."""
 
     client: str
@@ -354,7 +354,9 @@ class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=Fal
 WorldRecord = TraceStarted | FaultHappened | FaultOver | PathTroubled | QueueSampled | WorkSampled
 LifeRecord = ServerStarted | ServerKilled | ServerStopped
 AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
-ToldRecord = Accepted | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
+ToldRecord = (
+    AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
+)
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
 StoreRecord = LogStored | EntryStored

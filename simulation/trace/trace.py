@@ -30,7 +30,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.events import Event
 from simulation.trace.records import (
     FORMAT_VERSION,
-    Accepted,
+    AcceptedRecord,
     AnswerGiven,
     AskedRecord,
     AttemptMade,
@@ -78,7 +78,7 @@ from simulation.trace.records import (
 
 __all__ = [
     "FORMAT_VERSION",
-    "Accepted",
+    "AcceptedRecord",
     "AnswerGiven",
     "AskedRecord",
     "AttemptMade",

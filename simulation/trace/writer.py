@@ -30,7 +30,7 @@ from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
 from simulation.trace.aggregated import LeanTrace
 from simulation.trace.trace import (
-    Accepted,
+    AcceptedRecord,
     AnswerGiven,
     AttemptMade,
     ConnectionLeft,
@@ -129,7 +129,7 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
             case PublishAccepted(ticket=ticket, sequence_number=number, duplicate=duplicate):
                 where = outcome.epoch or entered
                 trace.add(
-                    Accepted(at=now, client=client, ticket=ticket, epoch=where, sequence_number=number, duplicate=duplicate)
+                    AcceptedRecord(at=now, client=client, ticket=ticket, epoch=where, sequence_number=number, duplicate=duplicate)
                 )
             case PublishFailed():
                 trace.add(

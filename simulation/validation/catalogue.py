@@ -2,7 +2,7 @@
 
 from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.detecting import HalfOpenConnection
-from simulation.validation.experiments.herding import Accepting, AfterALongOutage, UniformSpread
+from simulation.validation.experiments.herding import AcceptRate, AfterALongOutage, UniformSpread
 from simulation.validation.experiments.late import LateEvents
 from simulation.validation.experiments.losing import Bursts, Repeats
 from simulation.validation.experiments.outboxes import OverflowInAnOutage
@@ -39,8 +39,8 @@ QUICK: tuple[Experiment, ...] = (
     UniformSpread(clients=60, spread_s=10.0, bins=40),
     AfterALongOutage(floor_s=0.25, cap_s=5.0),
     AfterALongOutage(floor_s=3.0, cap_s=4.0),
-    Accepting(clients=100, spread_s=1.0, accepts_per_s=40.0),
-    Accepting(clients=80, spread_s=2.0, accepts_per_s=30.0),
+    AcceptRate(clients=100, spread_s=1.0, accepts_per_s=40.0),
+    AcceptRate(clients=80, spread_s=2.0, accepts_per_s=30.0),
     ServerQueue(law="constant", load=0.5),
     ServerQueue(law="constant", load=0.8),
     ServerQueue(law="exponential", load=0.5),

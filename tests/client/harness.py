@@ -347,7 +347,7 @@ class Server:
             try:
                 frame = codec.decode_client_frame(message, self.config.frame_bytes_max)
             except RemoteError as error:
-                self.run.receive_nonsense(connection_id, error, self.now())
+                self.run.receive_malformed(connection_id, error, self.now())
             else:
                 self.run.receive_frame(connection_id, frame, self.now())
             self.turn()

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from reference.client import Client, PublishFailedError, Received
+from reference.client import Client, PublishFailedError, ReceivedFrame
 from reference.protocol import frames
 from reference.protocol.actions import Open, Send
 from reference.protocol.client.health import Health, Status
@@ -227,7 +227,7 @@ async def test_a_tap_sees_everything_in_order(join: Connect, server: Server) -> 
     assert kinds[:2] == [Open, StateChanged]
     assert PublishAccepted in kinds
     sent = [what.frame for _, what in seen if isinstance(what, Send)]
-    received = [what.frame for _, what in seen if isinstance(what, Received)]
+    received = [what.frame for _, what in seen if isinstance(what, ReceivedFrame)]
     assert isinstance(sent[0], frames.Hello)
     assert isinstance(sent[-1], frames.Bye)
     assert isinstance(received[0], frames.Welcome)

@@ -17,14 +17,14 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
 from simulation.cli.what_if import BAD_INPUT, PLAYED, what_if_command
-from simulation.emulator import Line
-from simulation.random import Draws
+from simulation.emulator import EmulatedAccessLink
+from simulation.random import RandomStreams
 from simulation.replay.rebuild import scenario_of
 from simulation.replay.what_if import read_recording, what_if
 from simulation.scenario.faults import HalfOpen, Outage, Reset
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Group, Scenario
-from simulation.trace.index import facts_of
+from simulation.trace.index import index_of
 from simulation.trace.trace import Trace
 from simulation.world import run
 
@@ -43,7 +43,7 @@ async def recorded_session(path: FilePath) -> None:
         async def dial() -> MemoryPushStream:
             return server.connect()
 
-        lines = {name: Line(name, Path(latency_s=0.03), dial, Draws(1)) for name in ("ada", "bela")}
+        lines = {name: EmulatedAccessLink(name, Path(latency_s=0.03), dial, RandomStreams(1)) for name in ("ada", "bela")}
 
         async def open_stream(name: str, *_: object) -> MemoryPushStream:
             near, far = memory_pair()
@@ -100,8 +100,8 @@ def test_the_faults_are_concluded(recording: FilePath) -> None:
 
 
 def test_what_others_published_is_spread_over_the_outage(recording: FilePath) -> None:
-    facts = facts_of(read_recording(recording).traces[0])
-    times = [publish.at / NS_PER_S for publish in facts.clients["others"].published.values()]
+    trace_index = index_of(read_recording(recording).traces[0])
+    times = [publish.at / NS_PER_S for publish in trace_index.clients["others"].published.values()]
     assert len(times) == HORIZON_S / 2
     assert sum(105 <= at <= 125 for at in times) == pytest.approx(10, abs=2)
 

@@ -8,7 +8,7 @@ from hypothesis.errors import NoSuchExample
 from simulation.results.diagrams import sequence_diagram
 from simulation.testing.machines import Deed, deeds, play_deeds
 from simulation.testing.server_world import Violated
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 
 from .naive_server import NaiveServer
 
@@ -32,10 +32,10 @@ This page is made by `python -m tests.naive.page`, and a test compares it with w
 """
 
 
-def judged(chosen: list[Deed], tape: Tape | None = None) -> Violated | None:
+def judged(chosen: list[Deed], message_log: MessageLog | None = None) -> Violated | None:
     """What the naive server breaks when this is done to it."""
     try:
-        play_deeds(NaiveServer(), chosen, tape)
+        play_deeds(NaiveServer(), chosen, message_log)
     except Violated as violated:
         return violated
     return None
@@ -56,14 +56,14 @@ def smallest(guarantee: str) -> list[Deed] | None:
 
 def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
     """One guarantee's part of the page; its diagram is written to `figures`."""
-    tape = Tape()
-    violated = judged(chosen, tape)
+    message_log = MessageLog()
+    violated = judged(chosen, message_log)
     assert violated is not None
     said = " · ".join(f"{deed} {argument:g}" if deed not in ("crash", "join") else deed for deed, argument in chosen)
     if figures is not None:
-        figure = sequence_diagram(tape.without_pulse(), title=f"{guarantee}: {said}", rows_max=40)
+        figure = sequence_diagram(message_log.without_pulse(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
-    lines = "\n".join(list(tape.without_pulse().lines())[:40])
+    lines = "\n".join(list(message_log.without_pulse().lines())[:40])
     figure_of = f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```"
     parts = [
         f"\n## {guarantee}",

@@ -25,7 +25,7 @@ class SessionClient:
     config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
 
     def __init__(self) -> None:
-        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), draws=Halves())
+        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), random_source=Halves())
         self._now = 0
         self._wishes: list[int] = []
         self._sent: list[tuple[int, str]] = []
@@ -55,7 +55,7 @@ class SessionClient:
 
     def lost(self, connection: int, code: int | None) -> None:
         if self.is_forgetful:
-            self._session._sending.outbox.clear()
+            self._session._publishing.outbox.clear()
         self._session.connection_lost(connection, code, self._now)
         self._drain()
 
@@ -148,5 +148,5 @@ class ForgetfulPoller(PollingSessionClient):
 
     def unanswered(self, request: int) -> None:
         if request in self._requests and isinstance(self._requests[request][1], frames.PublishRequest):
-            self._session._sending.outbox.clear()
+            self._session._publishing.outbox.clear()
         super().unanswered(request)

@@ -11,7 +11,7 @@ from simulation.testing.machines import Deed, deeds, play_deeds
 from simulation.testing.model_server import ModelServer
 from simulation.testing.polling_world import PollingServerWorld
 from simulation.testing.server_world import Violated
-from simulation.trace.messages import Tape
+from simulation.trace.messages import MessageLog
 from tests.properties.bugs import BUGS, applied
 
 from .naive_server import NaiveServer
@@ -109,7 +109,7 @@ def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
     world.unblock(0)
     world.settle()
     assert [each.session.position[1] for each in world.guests] == [1, 1, 1]
-    words = [message.words.split()[0] for message in world.tape.messages]
+    words = [message.words.split()[0] for message in world.message_log.messages]
     assert words.count("publishMany") == 2
     assert {"poll", "answer", "results:"} <= set(words)
 
@@ -131,7 +131,7 @@ def test_our_server_holds_for_lists_of_deeds_too(chosen: list[Deed]) -> None:
 def test_the_naive_servers_fault_shrinks_to_one_publish() -> None:
     def shows(chosen: list[Deed]) -> bool:
         try:
-            play_deeds(NaiveServer(), chosen, Tape())
+            play_deeds(NaiveServer(), chosen, MessageLog())
         except Violated as violated:
             return violated.guarantee == "G1"
         return False

@@ -30,7 +30,7 @@ SCENARIO = Scenario(
 
 @pytest.fixture(scope="module")
 def worlds() -> dict[str, Frames]:
-    return {REAL: Frames(run(SCENARIO, seed=1).facts), SIMULATED: Frames(run(SCENARIO, seed=2).facts)}
+    return {REAL: Frames(run(SCENARIO, seed=1).trace_index), SIMULATED: Frames(run(SCENARIO, seed=2).trace_index)}
 
 
 def test_waiting_counts_what_has_no_answer() -> None:

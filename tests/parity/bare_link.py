@@ -202,7 +202,7 @@ class Connection:
         self._drop()
         if self.client_stands:
             self.client_stands = False
-            self._tell_client_of_end(said)
+            self._notify_client_of_end(said)
 
     def _drop(self) -> None:
         self.server_stands = False
@@ -224,7 +224,7 @@ class Connection:
     def _connected_at_client(self) -> None:
         raise NotImplementedError
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         raise NotImplementedError
 
 
@@ -263,7 +263,7 @@ class WebSocket(Connection):
         if self.server_id is not None:
             self.line.server.receive(self.server_id, frame)
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         self.client.lose(self.client_id, said)
 
 
@@ -300,7 +300,7 @@ class Http(Connection):
         if self.client_stands:
             self.client.answered(frame)
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         request, self.request = self.request, None
         self.client.lose_request_connection(self, None if request is None else failure_of(request, said))
 

@@ -11,8 +11,8 @@ from reference.protocol.frames import Limits
 from reference.protocol.timers import ns
 from reference.server.settings import ServerSettings
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.hosts.workload_driver import Work
-from simulation.random import Draws
+from simulation.hosts.workload_driver import WorkloadDriver
+from simulation.random import RandomStreams
 from simulation.scenario.faults import Path
 from simulation.scenario.scenario import Scenario
 
@@ -53,14 +53,16 @@ class _Rehearsal:
 
 def parts_of(scenario: Scenario) -> list[Part]:
     """Everyone's part in the scenario."""
-    draws = Draws(scenario.seed)
+    random_source = RandomStreams(scenario.seed)
     clock = Clock()
     parts = []
     for group in scenario.groups:
         for name in group.client_names:
-            arrives_at = ns(group.arrive_within_s * draws.of(name).uniform("arrival", 0))
+            arrives_at = ns(group.arrive_within_s * random_source.of(name).uniform("arrival", 0))
             part = Part(name, group.path, arrives_at)
-            work = Work(clock, _Rehearsal(clock, part), scenario.workload, draws.of(name), ns(scenario.horizon_s))
+            work = WorkloadDriver(
+                clock, _Rehearsal(clock, part), scenario.workload, random_source.of(name), ns(scenario.horizon_s)
+            )
             Call(clock, arrives_at, ARRIVAL, lambda _, work=work: work.start())
             parts.append(part)
     clock.run(until=ns(scenario.horizon_s) + 1)

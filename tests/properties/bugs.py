@@ -57,7 +57,7 @@ BUGS: tuple[Bug, ...] = (
         "if epoch is not None and epoch != self.epoch:",
         "if False:",
     ),
-    Bug("a resume begins one event too late", "protocol.server.event_log", 'Place("resumed", None, after, None)', 'Place("resumed", None, min(after + 1, self.head), None)'),
+    Bug("a resume begins one event too late", "protocol.server.event_log", 'ReadPosition("resumed", None, after, None)', 'ReadPosition("resumed", None, min(after + 1, self.head), None)'),
     Bug("what a socket refused counts as delivered", "protocol.server.fan_out", "batch.first - 1, seen", "batch.last, seen", net="fan out", design=True),
     # The sequencer and the state.
     Bug("no dedupe: a retry doubles a graft", "protocol.server.sequencer", "if number <= publisher.last:", "if False:", design=True),
@@ -71,7 +71,7 @@ BUGS: tuple[Bug, ...] = (
         "shown before it is stored",
         "protocol.server.run",
         "return self._appending.take()",
-        "append = self._appending.take(); append and self._log.append(append.entries, append.snapshot); self._desk.actions += self._fan_out.grow(); return append",
+        "append = self._appending.take(); append and self._log.append(append.entries, append.snapshot); self._context.actions += self._fan_out.grow(); return append",
         design=True,
     ),
     Bug(
@@ -121,8 +121,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "the old connection keeps the session",
         "protocol.server.session_table",
-        "loser, session.connection_id = session.connection_id, None",
-        "loser, session.connection_id = None, None",
+        "superseded, session.connection_id = session.connection_id, None",
+        "superseded, session.connection_id = None, None",
     ),
     Bug(
         "a second tab that leaves takes the user along",
@@ -134,8 +134,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a pong goes to the whole run",
         "protocol.server.run",
-        "self._desk.send((connection.connection_id,), frames.Pong(",
-        "self._desk.send(tuple(self._connections), frames.Pong(",
+        "self._context.send((connection.connection_id,), frames.Pong(",
+        "self._context.send(tuple(self._connections), frames.Pong(",
         design=True,
     ),
     Bug("the cursor of who left stays", "protocol.server.sessions", "self._cursors.pop(user_id, None)", "pass", net="presence"),
@@ -188,9 +188,9 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "latency is the difference of two clocks",
         "protocol.client.session",
-        "self._pulse.pong(frame.nonce, now)",
-        "self._pulse.pong(frame.nonce, frame.server_time * 1_000_000)",
-        net="pulse",
+        "self._keepalive.pong(frame.nonce, now)",
+        "self._keepalive.pong(frame.nonce, frame.server_time * 1_000_000)",
+        net="keepalive",
         design=True,
     ),
     # Health.
@@ -244,14 +244,14 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "an answer is told for the history of the position",
         "protocol.client.session",
-        "epoch=self._receiving.stream_epoch",
-        "epoch=self._receiving.inbox.epoch",
+        "epoch=self._delivery.stream_epoch",
+        "epoch=self._delivery.inbox.epoch",
     ),
     Bug(
         "an answer over HTTP is told for the history of the position",
         "protocol.client.session",
-        "self._sending.receive(result, now, epoch=epoch)",
-        "self._sending.receive(result, now, epoch=self._receiving.inbox.epoch)",
+        "self._publishing.receive(result, now, epoch=epoch)",
+        "self._publishing.receive(result, now, epoch=self._delivery.inbox.epoch)",
     ),
     Bug(
         "the answer to a poll of a former history counts",
@@ -295,11 +295,11 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a reader that takes nothing is kept",
         "protocol.server.fan_out",
-        "if (RunTimer.STALLED, connection_id) not in self._desk.timers and",
+        "if (RunTimer.STALLED, connection_id) not in self._context.timers and",
         "if False and",
     ),
     Bug("two batches are with the store at once", "protocol.server.sequencer", "if self._under_way is None and", "if"),
-    Bug("a server that stops gathers on", "protocol.server.sequencer", "self._desk.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
+    Bug("a server that stops gathers on", "protocol.server.sequencer", "self._context.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
     # The shells, and what lies between a machine and a socket.
     Bug(
         "the session is not told the close code",

@@ -39,7 +39,7 @@ def test_payloads_are_such_as_a_client_may_publish(data: Data) -> None:
     check_data(data)
 
 
-@given(strategies.histories())
+@given(strategies.event_lists())
 def test_histories_are_what_a_run_could_have(history: list[Event]) -> None:
     assert [event.sequence_number for event in history] == list(range(1, len(history) + 1))
     for event in history:
@@ -71,7 +71,7 @@ def test_a_schedule_shrinks_to_the_one_step_that_matters() -> None:
 # Every kind of everything is drawn.
 
 IN_SCENARIOS = {
-    "law": laws_module.Law,
+    "distribution": laws_module.Distribution,
     "loss": paths_module.Loss,
     "availability": paths_module.Availability,
     "timing": work.Timing,
@@ -168,12 +168,12 @@ def test_a_scenario_shrinks_to_the_one_fault_that_matters() -> None:
         (strategies.faults(("ann", "ben")), lambda fault: fault.clients, faults.Reset(at_s=0.0, clients=("ann",))),
         (strategies.paths(), lambda path: path.loss, Path(latency_s=0.0, loss=BernoulliLoss(probability=0.0))),
         (strategies.rich_paths(), lambda path: path.delay, Path(latency_s=0.0, delay=laws_module.Constant(value=0.001))),
-        (strategies.laws(0.5, 2.0), lambda law: law.mean > 0.5, laws_module.Constant(value=2.0)),
+        (strategies.distributions(0.5, 2.0), lambda distribution: distribution.mean > 0.5, laws_module.Constant(value=2.0)),
         (strategies.server_frames(), lambda frame: isinstance(frame, Heartbeat), Heartbeat(head=0)),
         (strategies.timings(1.0), lambda timing: isinstance(timing, work.OnOff), work.OnOff(per_s=1.0, on=HALF, off=ONE)),
         (strategies.reconnect_policies(), lambda _: True, strategies.hurried(PRESETS["steadywire"].policy)),
     ],
-    ids=["fault", "fault of one", "path", "rich path", "law", "frame", "timing", "policy"],
+    ids=["fault", "fault of one", "path", "rich path", "distribution", "frame", "timing", "policy"],
 )
 def test_the_simplest_is_found(strategy: SearchStrategy[T], shows: Callable[[T], bool], simplest: T) -> None:
     assert smallest(strategy, shows) == simplest

@@ -78,7 +78,9 @@ class Life:
     def __init__(
         self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True, silence_ms: int | None = None
     ) -> None:
-        self.session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), draws=Halves(), heartbeat=policy)
+        self.session = ClientSession(
+            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), heartbeat=policy
+        )
         self.hears = list(hears)
         self.answers = answers
         self.pings: list[float] = []

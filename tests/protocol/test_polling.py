@@ -345,7 +345,7 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
         "client-1",
         config=ClientConfig(request_timeout_s=5),
         policy=Fixed(seconds=1, attempts_max=1),
-        draws=Halves(),
+        random_source=Halves(),
         fallback=AfterFailures(1),
     )
     session.start(0)

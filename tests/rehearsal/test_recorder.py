@@ -5,7 +5,7 @@ import time
 import trio
 from trio.testing import MockClock
 
-from reference.client import Lost, Received
+from reference.client import LostConnection, ReceivedFrame
 from reference.protocol.actions import Open, Send
 from reference.protocol.client.outcomes import PublishAccepted, SnapshotReceived, StateChanged
 from reference.protocol.frames import Accepted as AcceptedFrame
@@ -16,7 +16,7 @@ from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from simulation.processes.demo.parameters import PARAMETERS
 from simulation.processes.recorder import Recorder
 from simulation.trace.trace import (
-    Accepted,
+    AcceptedRecord,
     AnswerGiven,
     AttemptMade,
     ConnectionLost,
@@ -46,10 +46,10 @@ async def test_a_round_trip_is_from_a_ping_to_its_own_pong(autojump_clock: MockC
     tap = recorder.tap_of("ada")
     tap(now(), Send((1,), Ping(nonce=1)))
     await trio.sleep(0.25)
-    tap(now(), Received(1, Pong(nonce=2, server_time=0)))
-    tap(now(), Received(2, Pong(nonce=1, server_time=0)))
-    tap(now(), Received(1, Pong(nonce=1, server_time=0)))
-    tap(now(), Received(1, Pong(nonce=1, server_time=0)))
+    tap(now(), ReceivedFrame(1, Pong(nonce=2, server_time=0)))
+    tap(now(), ReceivedFrame(2, Pong(nonce=1, server_time=0)))
+    tap(now(), ReceivedFrame(1, Pong(nonce=1, server_time=0)))
+    tap(now(), ReceivedFrame(1, Pong(nonce=1, server_time=0)))
     assert recorder.round_trips_ms == [250.0]
 
 
@@ -59,7 +59,7 @@ async def test_pings_without_an_answer_are_not_kept_for_ever(autojump_clock: Moc
     for nonce in range(100):
         tap(now(), Send((nonce,), Ping(nonce=nonce)))
     for nonce in range(100):
-        tap(now(), Received(nonce, Pong(nonce=nonce, server_time=0)))
+        tap(now(), ReceivedFrame(nonce, Pong(nonce=nonce, server_time=0)))
     assert len(recorder.round_trips_ms) == 8
 
 
@@ -69,7 +69,7 @@ async def test_what_a_session_does_and_says_is_recorded_with_its_time(autojump_c
     await trio.sleep(1.5)
     tap(now(), Open(1, Transport.WEBSOCKET, None))
     tap(now(), StateChanged(ClientState.CONNECTING))
-    tap(now(), Lost(1, 4001, "going away", 2000))
+    tap(now(), LostConnection(1, 4001, "going away", 2000))
     assert [record.at for record in recorder.trace][2:] == [1500 * NS_PER_MS] * 4
     assert len(records(recorder, AttemptMade)) == len(records(recorder, StateTurned)) == 1
     assert records(recorder, ConnectionLost) == [
@@ -82,9 +82,9 @@ async def test_an_answer_before_the_application_has_read_its_snapshot_is_of_the_
     recorder = recorder_of_ada()
     tap = recorder.tap_of("ada")
     tap(now(), SnapshotReceived("epoch", Snapshot(0, RunState()), None))
-    tap(now(), Received(1, AcceptedFrame(client_sequence=1, sequence_number=5)))
+    tap(now(), ReceivedFrame(1, AcceptedFrame(client_sequence=1, sequence_number=5)))
     tap(now(), PublishAccepted(0, 5, False))
-    assert records(recorder, Accepted) == [Accepted(at=0, client="ada", ticket=0, epoch="epoch", sequence_number=5)]
+    assert records(recorder, AcceptedRecord) == [AcceptedRecord(at=0, client="ada", ticket=0, epoch="epoch", sequence_number=5)]
     assert records(recorder, AnswerGiven) == [AnswerGiven(at=0, client_id="ada", client_sequence=1, sequence_number=5)]
     assert recorder.head == 5
 

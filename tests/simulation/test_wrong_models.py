@@ -64,7 +64,7 @@ def test_forgetting_the_cursor_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     receive = ClientSession.connection_opened
 
     def forgetful(self: ClientSession, connection_id: int, now: int) -> None:
-        inbox = self._receiving.inbox
+        inbox = self._delivery.inbox
         if inbox.epoch is not None:
             inbox.last += 1  # believes that it has seen one event more
         receive(self, connection_id, now)

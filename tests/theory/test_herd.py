@@ -57,7 +57,7 @@ def test_accepting_against_plain_monte_carlo(rate: float) -> None:
     through = np.maximum.accumulate(arrivals - order, axis=1) + order + 1 / rate
     waits = (through - 1 / rate - arrivals).mean(axis=1)
     backlog = clients - (through <= spread + 1e-12).sum(axis=1)
-    theory = herd.Accepting(clients, spread, rate)
+    theory = herd.AcceptQueue(clients, spread, rate)
     for found, reference in (
         (through[:, -1], theory.last_mean_s),
         (waits, theory.wait_mean_s),
@@ -67,7 +67,7 @@ def test_accepting_against_plain_monte_carlo(rate: float) -> None:
 
 
 def test_accepting_is_nearly_the_fluid() -> None:
-    theory = herd.Accepting(10_000, 5.0, 100.0)
+    theory = herd.AcceptQueue(10_000, 5.0, 100.0)
     assert theory.last_mean_s == pytest.approx(10_000 / 100, rel=1e-4)
     assert theory.wait_mean_s == pytest.approx(5.0 * (2000 - 100) / 200, rel=1e-3)
     assert theory.backlog_mean == pytest.approx(10_000 - 500, rel=1e-3)

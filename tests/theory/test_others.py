@@ -43,9 +43,9 @@ def test_outbox_numbers() -> None:
     assert outbox.overflows(1000, 10, 60) == pytest.approx(0.189, abs=5e-4)
     assert outbox.overflows(0, 1e-9, 1) == pytest.approx(0, abs=1e-8)
     g = 5 / 6  # by the geometric law itself
-    law = (1 - g) * g ** np.arange(2000)
-    assert outbox.overflows(7, 0.5, 10) == pytest.approx(law[8:].sum())
-    assert outbox.overflow_mean(7, 0.5, 10) == pytest.approx(float((np.arange(2000) - 7).clip(0) @ law))
+    distribution = (1 - g) * g ** np.arange(2000)
+    assert outbox.overflows(7, 0.5, 10) == pytest.approx(distribution[8:].sum())
+    assert outbox.overflow_mean(7, 0.5, 10) == pytest.approx(float((np.arange(2000) - 7).clip(0) @ distribution))
 
 
 def test_polling_and_detection() -> None:

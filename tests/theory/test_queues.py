@@ -16,20 +16,20 @@ def lindley(services: np.ndarray, arrivals_per_s: float, random: np.random.Gener
 
 
 @pytest.mark.parametrize("load", [0.3, 0.8])
-@pytest.mark.parametrize("law", ["constant", "exponential", "uniform"])
-def test_waits_by_lindleys_recursion(law: str, load: float) -> None:
+@pytest.mark.parametrize("distribution", ["constant", "exponential", "uniform"])
+def test_waits_by_lindleys_recursion(distribution: str, load: float) -> None:
     random, shape, service_s = np.random.default_rng(4), (100, 6000), 0.02
     services, square = {
         "constant": (np.full(shape, service_s), service_s**2),
         "exponential": (random.exponential(service_s, shape), 2 * service_s**2),
         "uniform": (random.uniform(0, 2 * service_s, shape), 4 / 3 * service_s**2),
-    }[law]
+    }[distribution]
     waits = lindley(services, load / service_s, random)[:, 1000:]
     per_replication = waits.mean(axis=1)
     expected = queues.mg1_wait_mean_s(load / service_s, service_s, square)
     assert abs(per_replication.mean() - expected) < 3.3 * per_replication.std(ddof=1) / 10
     below = (waits <= 2.5 * service_s).mean(axis=1)
-    cdf = {"constant": queues.md1_wait_cdf, "exponential": queues.mm1_wait_cdf}.get(law)
+    cdf = {"constant": queues.md1_wait_cdf, "exponential": queues.mm1_wait_cdf}.get(distribution)
     if cdf is not None:
         assert abs(below.mean() - cdf(load / service_s, service_s, 2.5 * service_s)) < 3.3 * below.std(ddof=1) / 10
 

@@ -11,7 +11,7 @@ from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.reconnecting import AfterAnOutage
 from tests.verify.test_experiment import Noise
 
-RIGHT, WRONG = Noise(draws=10, allowed=1.0), Noise(said=0.4, draws=10, allowed=1.0)
+RIGHT, WRONG = Noise(samples=10, allowed=1.0), Noise(said=0.4, samples=10, allowed=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,11 @@ def test_what_agrees(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     only(monkeypatch, RIGHT)
     assert run(["verify", "--markdown", str(tmp_path / "v.md"), "--json", str(tmp_path / "v.json")]) == 0
     said = capsys.readouterr().out
-    assert "agrees: noise: Noise(said=0.5, draws=10, allowed=1): mean (s): 0.5" in said
+    assert "agrees: noise: Noise(said=0.5, samples=10, allowed=1): mean (s): 0.5" in said
     assert "2 of 2 numbers agree" in said
     page = (tmp_path / "v.md").read_text()
     assert "## noise" in page
-    assert "| `Noise(said=0.5, draws=10, allowed=1)` | mean (s) | 0." in page
+    assert "| `Noise(said=0.5, samples=10, allowed=1)` | mean (s) | 0." in page
     outcome = json.loads((tmp_path / "v.json").read_text())
     assert (outcome["seed"], outcome["is_quick"], len(outcome["numbers"])) == (1, False, 2)
     assert outcome["numbers"][0]["reference"] == 0.5
@@ -45,7 +45,7 @@ def test_what_differs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert run(["verify", "--quick"]) == 1
     captured = capsys.readouterr()
     assert "3 of 4 numbers agree" in captured.out
-    assert captured.err.startswith("differs: noise: Noise(said=0.4, draws=10, allowed=1): mean (s)")
+    assert captured.err.startswith("differs: noise: Noise(said=0.4, samples=10, allowed=1): mean (s)")
 
 
 @pytest.mark.slow  # it starts processes

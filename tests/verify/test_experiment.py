@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from simulation.random import Draws
+from simulation.random import RandomStreams
 from simulation.validation.experiment import Expected, Experiment, NotAsSetUp, Number, judge
 from simulation.validation.run import verify
 
@@ -17,15 +17,18 @@ class Noise(Experiment):
 
     family: ClassVar[str] = "noise"
     said: float = 0.5
-    draws: int = 100
+    samples: int = 100
     allowed: float = 0.05
 
     def expected(self) -> dict[str, Expected]:
         return {"mean": Expected(self.said, "s", self.allowed), "one": Expected(1.0, "", 1e-12)}
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        draws = Draws(seed, replication).of("noise")
-        return {"mean": sum(draws.uniform("u", index) for index in range(self.draws)) / self.draws, "one": 1.0 + 1e-10}
+        random_source = RandomStreams(seed, replication).of("noise")
+        return {
+            "mean": sum(random_source.uniform("u", index) for index in range(self.samples)) / self.samples,
+            "one": 1.0 + 1e-10,
+        }
 
 
 class Fails(Noise):
@@ -69,7 +72,7 @@ def test_a_chance_difference_is_gone_when_it_is_looked_at_again() -> None:
 
 
 def test_a_weak_comparison_fails_too() -> None:
-    assert verdicts(Noise(draws=1, allowed=0.01)) == ["too imprecise", "agrees"]
+    assert verdicts(Noise(samples=1, allowed=0.01)) == ["too imprecise", "agrees"]
 
 
 def test_a_quick_run_allows_for_its_fewer_replications() -> None:
@@ -90,12 +93,12 @@ def test_one_replication_that_gave_nothing_is_enough_to_fail() -> None:
 
 
 def test_experiments_share_no_draw() -> None:
-    assert Noise(draws=10).seed(1) != Noise(draws=11).seed(1) != Noise(draws=11).seed(2)
+    assert Noise(samples=10).seed(1) != Noise(samples=11).seed(1) != Noise(samples=11).seed(2)
 
 
 @pytest.mark.slow  # it starts some
 def test_the_number_of_processes_changes_nothing() -> None:
-    experiments = [Noise(), Noise(draws=10)]
+    experiments = [Noise(), Noise(samples=10)]
     assert verify(experiments, seed=3, jobs=2) == verify(experiments, seed=3, jobs=1)
 
 
@@ -124,8 +127,8 @@ class Single(Experiment):
         return {"it": Expected(0.5, "", 1.0)}
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        draws = Draws(seed, replication).of("single")
-        return {"it": (draws.uniform("u", 0) + draws.uniform("u", 1)) / 2}
+        random_source = RandomStreams(seed, replication).of("single")
+        return {"it": (random_source.uniform("u", 0) + random_source.uniform("u", 1)) / 2}
 
 
 def only(numbers: list[Number]) -> Number:

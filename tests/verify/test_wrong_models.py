@@ -19,12 +19,12 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.cli import run
 from simulation.hosts.capacity import Cost, Listener
 from simulation.network.loss import _GilbertElliott
-from simulation.network.pipe import Lane
+from simulation.network.pipe import Pipe
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
 from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.detecting import HalfOpenConnection
-from simulation.validation.experiments.herding import Accepting
+from simulation.validation.experiments.herding import AcceptRate
 from simulation.validation.experiments.losing import Bursts
 from simulation.validation.experiments.outboxes import OverflowInAnOutage
 from simulation.validation.experiments.queueing import ServerQueue
@@ -72,14 +72,14 @@ def test_jitter_of_another_law(verify: Verify, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_lane_that_reorders(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
-    push = Lane.push
+    push = Pipe.push
 
-    def push_and_overtake(self: Lane, function: Callable[[Any], None], argument: Any = None, *sizes: int) -> None:
+    def push_and_overtake(self: Pipe, function: Callable[[Any], None], argument: Any = None, *sizes: int) -> None:
         push(self, function, argument, *sizes)
         self._things.sort(key=lambda thing: thing[0])
         self._wake_at_first()
 
-    monkeypatch.setattr(Lane, "push", push_and_overtake)
+    monkeypatch.setattr(Pipe, "push", push_and_overtake)
     exit_code, complaints = verify(InOrder(messages_per_s=20.0, floor_s=0.05, mean_s=0.1, messages=20))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: stream: InOrder(")
@@ -101,7 +101,7 @@ def test_a_ping_counted_from_the_last_answer(verify: Verify, monkeypatch: pytest
 def test_exponential_service_in_place_of_constant(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     def exponential(self: Cost, client: str) -> int:
         index = self._drawn[client] = self._drawn.get(client, 0) + 1
-        return ns(-self._law.mean * math.log1p(-self._draws.uniform(f"{self._kind}/{client}", index)))
+        return ns(-self._distribution.mean * math.log1p(-self._random_source.uniform(f"{self._kind}/{client}", index)))
 
     monkeypatch.setattr(Cost, "of", exponential)
     exit_code, complaints = verify(ServerQueue(law="constant", load=0.5, frames=300))
@@ -118,7 +118,7 @@ def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatc
         return taken_at
 
     monkeypatch.setattr(Listener, "take", hasty)
-    exit_code, complaints = verify(Accepting(clients=20, spread_s=0.2, accepts_per_s=40.0))
+    exit_code, complaints = verify(AcceptRate(clients=20, spread_s=0.2, accepts_per_s=40.0))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: herd: Accepting(")
 
@@ -126,7 +126,7 @@ def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatc
 def test_loss_without_bursts(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     def memoryless(self: _GilbertElliott, packet: int, attempt: int = 0) -> bool:
         p, r = self._loss.good_to_bad, self._loss.bad_to_good
-        return self._draws.uniform("loss", packet) < p / (p + r)
+        return self._random_source.uniform("loss", packet) < p / (p + r)
 
     monkeypatch.setattr(_GilbertElliott, "is_lost", memoryless)
     exit_code, complaints = verify(Bursts(good_to_bad=0.05, bad_to_good=0.5, packets=3000))

@@ -13,7 +13,7 @@ POLL = -1
 """In place of a ping's nonce: the poll that is under way."""
 
 
-class Tally:
+class ClientReport:
     """Bounded: counts, and the last few outages. Times in ns."""
 
     __slots__ = (
@@ -75,16 +75,16 @@ class Tally:
         if self._under_way:
             self._under_way = {number: report for number, report in self._under_way.items() if number > nonce or number == POLL}
 
-    def poll_told(self) -> None:
+    def poll_acknowledged(self) -> None:
         """The answer to the poll came."""
         self._under_way.pop(POLL, None)
 
-    def untold(self) -> None:
+    def unreported(self) -> None:
         """The WebSocket is gone, and nobody knows what of it has arrived."""
         for nonce in [nonce for nonce in reversed(self._under_way) if nonce != POLL]:
             self._take_back(nonce)
 
-    def poll_untold(self) -> None:
+    def poll_unreported(self) -> None:
         """The poll failed, or is no longer waited for."""
         if POLL in self._under_way:
             self._take_back(POLL)

@@ -9,17 +9,17 @@ a proxy that kills WebSockets after a second leads to polling just as one that r
 """
 
 from reference.protocol.actions import Close, Open, RefreshToken
-from reference.protocol.client.context import Desk, Timer
-from reference.protocol.client.delivery import Receiving
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.health import Status
-from reference.protocol.client.keepalive import Pulse
+from reference.protocol.client.keepalive import Keepalive
 from reference.protocol.client.outcomes import SessionEnded, StateChanged
-from reference.protocol.client.polling import PollingLane
-from reference.protocol.client.publishing import Sending
+from reference.protocol.client.polling import Polling
+from reference.protocol.client.publishing import Publishing
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
-from reference.protocol.policies.fallback import FallbackPolicy, Trouble
-from reference.protocol.policies.reconnect import AskedWait, Draws, Reconnector, ReconnectPolicy, capped
+from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
+from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 
@@ -28,15 +28,15 @@ class Probes:
     """Waits of interval * 2**failed, capped, each spread by the jitter to both sides."""
 
     __slots__ = (
-        "_desk",
-        "_draws",
+        "_context",
         "_failed",
         "_index",
+        "_random_source",
     )
 
-    def __init__(self, desk: Desk, draws: Draws) -> None:
-        self._desk = desk
-        self._draws = draws
+    def __init__(self, context: ClientContext, random_source: RandomSource) -> None:
+        self._context = context
+        self._random_source = random_source
         self._failed = 0
         self._index = 0
 
@@ -48,29 +48,29 @@ class Probes:
 
     def schedule(self, now: int, not_before: int) -> None:
         """Time the next probe; never before `not_before`. Times in ns."""
-        config = self._desk.config
+        config = self._context.config
         wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
-        spread = config.probe_jitter * (2 * self._draws.uniform("probe", self._index) - 1)
+        spread = config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)
         self._index += 1
-        self._desk.timers.set(Timer.PROBE, max(now + ns(wait_s * (1 + spread)), not_before))
+        self._context.timers.set(Timer.PROBE, max(now + ns(wait_s * (1 + spread)), not_before))
 
 
 _HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
 
 
-class Links:
+class Connectivity:
     """Owns the state of one client session and the connections that it opens."""
 
     __slots__ = (
         "_client_id",
-        "_desk",
+        "_context",
+        "_delivery",
         "_fallback",
         "_generation",
+        "_keepalive",
         "_last_connection_id",
         "_probes",
-        "_pulse",
-        "_receiving",
-        "_sending",
+        "_publishing",
         "_timers",
         "_tries_token",
         "_troubled_since",
@@ -86,13 +86,13 @@ class Links:
     def __init__(
         self,
         client_id: str,
-        desk: Desk,
-        sending: Sending,
-        receiving: Receiving,
-        pulse: Pulse,
+        context: ClientContext,
+        publishing: Publishing,
+        delivery: EventDelivery,
+        keepalive: Keepalive,
         policy: ReconnectPolicy,
         fallback: FallbackPolicy,
-        draws: Draws,
+        random_source: RandomSource,
         token: str | None,
     ) -> None:
         self.state = ClientState.NEW
@@ -102,18 +102,18 @@ class Links:
         self.token = token
         self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
         asked = AskedWait()
-        self.reconnector = Reconnector(policy, draws, desk.config.first_spread_s, asked)
-        polls = Reconnector(policy, draws, desk.config.first_spread_s, asked, purpose="poll_backoff")
-        self.lane = PollingLane(desk, client_id, polls)
-        self._probes = Probes(desk, draws)
+        self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
+        polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
+        self.lane = Polling(context, client_id, polls)
+        self._probes = Probes(context, random_source)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
         self._client_id = client_id
-        self._desk = desk
-        self._timers = desk.timers
-        self._sending = sending
-        self._receiving = receiving
-        self._pulse = pulse
+        self._context = context
+        self._timers = context.timers
+        self._publishing = publishing
+        self._delivery = delivery
+        self._keepalive = keepalive
         self._last_connection_id = 0
         self._generation = 0  # the highest that a connection of ours has had
 
@@ -147,7 +147,7 @@ class Links:
 
     def opened(self, now: int) -> None:
         self._turn(ClientInput.OPENED)
-        self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
 
     def hello(self, epoch: str | None, last: int) -> Hello:
         """The first frame on the WebSocket that was opened."""
@@ -158,7 +158,7 @@ class Links:
             session_id=self.session_id,
             epoch=epoch,
             after_sequence=None if epoch is None else last,
-            start=self._desk.config.start,
+            start=self._context.config.start,
         )
 
     def welcomed(self, session_id: str, first_spread_s: float) -> None:
@@ -169,13 +169,13 @@ class Links:
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
         # What polling has under way may arrive or not; this connection carries it from now on.
-        self._sending.connection_lost()
+        self._publishing.connection_lost()
 
     def proven(self, now: int) -> None:
         """A ping was answered: the WebSocket is useful, and polling ends."""
         self._turn(ClientInput.PROVEN)
         self._stop_polling()
-        self._timers.set(Timer.STEADY, now + ns(self._desk.config.steady_after_s))
+        self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
 
     def steady(self) -> None:
         """It has been useful for long enough."""
@@ -187,12 +187,12 @@ class Links:
     def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
         """Our decision that the WebSocket is of no more use; the session goes on."""
         assert self.websocket is not None, "there is a connection to leave"
-        self._desk.actions.append(Close((self.websocket,), code, message))
+        self._context.actions.append(Close((self.websocket,), code, message))
         self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
 
     def leave_for_gap(self, message: str, now: int) -> None:
         """An event is missing, and only a resume can bring it."""
-        self._desk.tally.gaps += 1
+        self._context.client_report.gaps += 1
         self.leave(CloseCode.GOING_AWAY, message, now)
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
@@ -221,8 +221,8 @@ class Links:
         if was_steady:
             self._troubled_since = now
         if self.state.has_websocket:
-            self._sending.connection_lost()
-        self._tally_loss(now, is_failed=is_failure and not was_steady, by_silence=by_silence)
+            self._publishing.connection_lost()
+        self._report_loss(now, is_failed=is_failure and not was_steady, by_silence=by_silence)
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
@@ -240,13 +240,13 @@ class Links:
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
 
-    def _tally_loss(self, now: int, *, is_failed: bool, by_silence: bool) -> None:
-        self._desk.tally.failed_attempts += is_failed
+    def _report_loss(self, now: int, *, is_failed: bool, by_silence: bool) -> None:
+        self._context.client_report.failed_attempts += is_failed
         if self.state.is_polling:
             return  # a probe is not what carries the session
         self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
         if self.state.has_websocket:
-            self._desk.tally.lost(now, silent_since=self._pulse.heard_at if by_silence else None)
+            self._context.client_report.lost(now, silent_since=self._keepalive.heard_at if by_silence else None)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
@@ -276,7 +276,7 @@ class Links:
     def _falls_back(self, now: int) -> bool:
         """Ask the fallback policy. If not now, a timer is set for when to ask again."""
         since = max(self._troubled_since, self.reconnector.not_before)
-        wait_s = self._fallback.wait_s(Trouble(self.reconnector.failures, max(0, now - since) / NS_PER_S))
+        wait_s = self._fallback.wait_s(Disconnection(self.reconnector.failures, max(0, now - since) / NS_PER_S))
         if wait_s is None or ns(wait_s) <= 0:
             self._timers.cancel(Timer.FALLBACK)
             return wait_s is not None
@@ -299,7 +299,7 @@ class Links:
 
     # The polling lane.
 
-    def replace_lane(self, first_poll_at: int) -> None:
+    def restart_polling(self, first_poll_at: int) -> None:
         """Give up what is under way over HTTP, and poll on a new connection.
 
         Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
@@ -308,15 +308,15 @@ class Links:
         self.lane.close()
         self.lane.open(self._new_connection_id(), generation, self.token, first_poll_at)
         if not self.state.has_websocket:
-            self._sending.connection_lost()
+            self._publishing.connection_lost()
 
-    def lane_hangs(self, now: int) -> None:
+    def polling_timed_out(self, now: int) -> None:
         """A request is not answered in time, or with nonsense."""
         _, at = self.lane.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling")
         else:
-            self.replace_lane(at)
+            self.restart_polling(at)
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
         """A request was refused, or its connection failed."""
@@ -332,25 +332,25 @@ class Links:
         elif at is None:
             self.end(None, "the reconnect policy gave up on polling")
         elif failed.request == "publishMany" and not self.state.has_websocket:
-            self._sending.connection_lost()
-            self._sending.wait_until(at)
+            self._publishing.connection_lost()
+            self._publishing.wait_until(at)
 
     # Tokens, and the end.
 
     def want_token(self, code: int | None, message: str, now: int) -> None:
         """The server takes this token no longer."""
-        if not self._desk.config.refreshes_token:
+        if not self._context.config.refreshes_token:
             self.end(code, message)
             return
         self._drop_transports()
         self._turn(ClientInput.TOKEN_WANTED)
-        self._timers.set(Timer.TOKEN, now + ns(self._desk.config.token_timeout_s))
-        self._desk.actions.append(RefreshToken())
+        self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
+        self._context.actions.append(RefreshToken())
 
     def token_expires(self) -> None:
         """The server warns that it will not take this token for long."""
-        if self._desk.config.refreshes_token:
-            self._desk.actions.append(RefreshToken())
+        if self._context.config.refreshes_token:
+            self._context.actions.append(RefreshToken())
 
     def token_given(self, now: int) -> None:
         """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
@@ -361,23 +361,23 @@ class Links:
     def end(self, code: int | None, message: str) -> None:
         """The session is over; whatever is unanswered fails visibly."""
         self._drop_transports()
-        self._sending.give_up(f"the session ended: {message}")
+        self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
             self._timers.cancel(timer)
         self._turn(ClientInput.END)
-        self._desk.outcomes.append(SessionEnded(code, message))
+        self._context.outcomes.append(SessionEnded(code, message))
 
     # Small things.
 
     def _turn(self, event: ClientInput) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, event]
-        self._desk.outcomes.append(StateChanged(self.state))
+        self._context.outcomes.append(StateChanged(self.state))
 
     def _connect(self, now: int) -> None:
         self.websocket = self._new_connection_id()
         self.websocket_generation = self._new_generation()
-        self._desk.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
-        self._timers.set(Timer.CONNECT, now + ns(self._desk.config.connect_timeout_s))
+        self._context.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
 
     def _new_connection_id(self) -> int:
         self._last_connection_id += 1
@@ -391,8 +391,8 @@ class Links:
         self.websocket = None
         for timer in (Timer.CONNECT, Timer.STEADY):
             self._timers.cancel(timer)
-        self._pulse.stopped()
-        self._receiving.disconnected()
+        self._keepalive.stopped()
+        self._delivery.disconnected()
 
     def _stop_polling(self) -> None:
         self.lane.close()
@@ -401,8 +401,8 @@ class Links:
     def _drop_transports(self) -> None:
         self._stop_polling()
         if self.websocket is not None:
-            self._desk.actions.append(Close((self.websocket,), 1000, "leaving"))
+            self._context.actions.append(Close((self.websocket,), 1000, "leaving"))
         for timer in (Timer.RETRY, Timer.FALLBACK):
             self._timers.cancel(timer)
         self._forget_websocket()
-        self._sending.connection_lost()
+        self._publishing.connection_lost()

@@ -3,7 +3,7 @@
 import enum
 
 from reference.protocol.actions import ClientAction
-from reference.protocol.client.client_report import Tally
+from reference.protocol.client.client_report import ClientReport
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.config import ClientConfig
 from reference.protocol.timers import FewTimers
@@ -32,14 +32,14 @@ class Timer(enum.Enum):
     PUBLISH_LIMIT = "the publish request is to be answered by now"
 
 
-class Desk:
+class ClientContext:
     """One per session; the session's parts put their work on it."""
 
-    __slots__ = ("actions", "config", "outcomes", "tally", "timers")
+    __slots__ = ("actions", "client_report", "config", "outcomes", "timers")
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
         self.timers: FewTimers[Timer] = FewTimers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []
-        self.tally = Tally()
+        self.client_report = ClientReport()

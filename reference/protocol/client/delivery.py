@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from reference.protocol import frames
-from reference.protocol.client.context import Desk, Timer
+from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
@@ -153,13 +153,13 @@ def _unnumbered(event_type: str, user_id: str, data: Data, timestamp: int) -> Ev
     return Event(event_type, user_id, timestamp, None, data, False)
 
 
-class Receiving:
+class EventDelivery:
     """Owns the position, the roster, and the acknowledgements."""
 
     __slots__ = (
         "_acked",
         "_announced",
-        "_desk",
+        "_context",
         "_holding",
         "_is_tail_certain",
         "_known_head",
@@ -169,9 +169,9 @@ class Receiving:
         "roster",
     )
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self.inbox = Inbox(desk.config.inbox_held_max)
+    def __init__(self, context: ClientContext) -> None:
+        self._context = context
+        self.inbox = Inbox(context.config.inbox_held_max)
         self.roster = Roster()
         self._announced: frames.Welcome | None = None  # its snapshot is still to come
         self._stream_epochs: tuple[str | None, ...] = ()  # the histories that the WebSocket may speak of
@@ -184,7 +184,7 @@ class Receiving:
     def hold(self) -> None:
         """Take no sequenced events until `release`."""
         self._holding = True
-        self._desk.timers.cancel(Timer.TAIL)
+        self._context.timers.cancel(Timer.TAIL)
 
     def release(self, now: int) -> bool:
         """Take events again. Returns whether something was passed over, which only a resume can bring."""
@@ -210,11 +210,11 @@ class Receiving:
         self._check_history()
         self._stream_epochs = (self.inbox.epoch, welcome.epoch) if welcome.outcome != "resumed" else (welcome.epoch,)
         outcomes = self.roster.full(welcome.active_users, welcome.cursor_positions, welcome.server_time)
-        self._desk.outcomes += outcomes
+        self._context.outcomes += outcomes
         self._known_head = 0
         if welcome.outcome == "resumed":
             self.head_is(welcome.head, now)
-        elif welcome.outcome == "fresh" and self._desk.config.start != "snapshot":
+        elif welcome.outcome == "fresh" and self._context.config.start != "snapshot":
             self._start_at(welcome.epoch, welcome.after_sequence)
             self._stream_epochs = (welcome.epoch,)
             self.head_is(welcome.head, now)
@@ -227,7 +227,7 @@ class Receiving:
         self._passed_over = False
         self._known_head = 0
         for timer in (Timer.TAIL, Timer.ACK):
-            self._desk.timers.cancel(timer)
+            self._context.timers.cancel(timer)
 
     def snapshot(self, frame: frames.SnapshotFrame, now: int) -> None:
         """The snapshot that a welcome announced. Raises RemoteError."""
@@ -249,8 +249,8 @@ class Receiving:
         self._check_history()
         deliver, gap = self._take_events(events)
         if deliver:
-            if Timer.TAIL in self._desk.timers.deadlines:
-                self._desk.timers.cancel(Timer.TAIL)
+            if Timer.TAIL in self._context.timers.deadlines:
+                self._context.timers.cancel(Timer.TAIL)
             if self._known_head > self.inbox.last:
                 self.head_is(self._known_head, now)
         return gap
@@ -269,7 +269,7 @@ class Receiving:
             self._take_events(answer.events)
         if takes_roster:
             users, cursors = answer.active_users, answer.cursor_positions
-            self._desk.outcomes += self.roster.full(users, cursors, answer.server_time)
+            self._context.outcomes += self.roster.full(users, cursors, answer.server_time)
 
     @property
     def is_behind(self) -> bool:
@@ -283,27 +283,27 @@ class Receiving:
 
     def bytes_came(self, now: int) -> None:
         """A large frame may be on its way: give it time, unless it is certain that the missing events are not in it."""
-        if Timer.TAIL in self._desk.timers.deadlines and not self._is_tail_certain:
-            self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
+        if Timer.TAIL in self._context.timers.deadlines and not self._is_tail_certain:
+            self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
 
     def head_is(self, head: int, now: int) -> None:
         """Events up to `head` exist. If they do not come, something has been lost on the way."""
         self._known_head = max(self._known_head, head)
-        if self.is_behind and Timer.TAIL not in self._desk.timers:
+        if self.is_behind and Timer.TAIL not in self._context.timers:
             self._is_tail_certain = False
-            self._desk.timers.set(Timer.TAIL, now + ns(self._desk.config.tail_timeout_s))
+            self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
 
     def ack_due(self, now: int) -> bool:
         """Whether to acknowledge at once; otherwise a timer sees to it."""
         unacknowledged = self.inbox.last - self._acked
-        if unacknowledged < self._desk.config.ack_events and Timer.ACK in self._desk.timers.deadlines:
+        if unacknowledged < self._context.config.ack_events and Timer.ACK in self._context.timers.deadlines:
             return False
         if not self.may_ack:
             return False
-        if unacknowledged >= self._desk.config.ack_events:
+        if unacknowledged >= self._context.config.ack_events:
             return True
         if unacknowledged > 0:
-            self._desk.timers.set(Timer.ACK, now + ns(self._desk.config.ack_interval_s))
+            self._context.timers.set(Timer.ACK, now + ns(self._context.config.ack_interval_s))
         return False
 
     @property
@@ -312,7 +312,7 @@ class Receiving:
         return self._stream_epochs == (self.inbox.epoch,)
 
     def take_ack(self) -> frames.Ack:
-        self._desk.timers.cancel(Timer.ACK)
+        self._context.timers.cancel(Timer.ACK)
         self._acked = self.inbox.last
         return frames.Ack(self._acked)
 
@@ -327,8 +327,8 @@ class Receiving:
             self._passed_over = True
             return False, False
         received = self.inbox.receive(events)
-        self._desk.outcomes += received.deliver
-        self._desk.tally.duplicates += received.duplicates
+        self._context.outcomes += received.deliver
+        self._context.client_report.duplicates += received.duplicates
         return bool(received.deliver), received.gap
 
     def _start_at(self, epoch: str, sequence_number: int) -> None:
@@ -346,4 +346,4 @@ class Receiving:
         self.inbox.start_at(announced.epoch, frame.sequence_number)
         self._acked = frame.sequence_number
         kind = ResetReceived if announced.outcome == "reset" else SnapshotReceived
-        self._desk.outcomes.append(kind(announced.epoch, snapshot, announced.reason))
+        self._context.outcomes.append(kind(announced.epoch, snapshot, announced.reason))

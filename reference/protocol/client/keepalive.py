@@ -10,7 +10,7 @@ A policy that would be silent for as long as the server allows, or longer, is no
 import math
 
 from reference.protocol import frames
-from reference.protocol.client.context import Desk, Timer
+from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.health import HealthRecord
 from reference.protocol.policies.keepalive import Due, HeartbeatPolicy, Signs
 from reference.protocol.timers import NS_PER_S, ns
@@ -19,11 +19,11 @@ _PING_WITHIN_S_MIN = 1.0  # whatever limit a server tells, it does not make a cl
 PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
 
 
-class Pulse:
+class Keepalive:
     """The pings of one client session; `stopped` between its connections."""
 
     __slots__ = (
-        "_desk",
+        "_context",
         "_next_nonce",
         "_ping_within_s",
         "_pinged_at",
@@ -34,8 +34,8 @@ class Pulse:
         "heard_at",
     )
 
-    def __init__(self, desk: Desk, record: HealthRecord, policy: HeartbeatPolicy) -> None:
-        self._desk = desk
+    def __init__(self, context: ClientContext, record: HealthRecord, policy: HeartbeatPolicy) -> None:
+        self._context = context
         self._record = record
         self._policy = policy
         self._sent_at: dict[int, int] = {}
@@ -73,7 +73,7 @@ class Pulse:
         if self._unanswered_since is None:
             self._unanswered_since = now
         self._arm(self._due(now), now)
-        report = self._desk.tally.report(nonce, queued_messages)
+        report = self._context.client_report.report(nonce, queued_messages)
         return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms, report=report)
 
     def heard(self, now: int) -> None:
@@ -87,7 +87,7 @@ class Pulse:
         if sent_at is None:
             return False
         self._record.round_trip(now - sent_at)
-        self._desk.tally.told(nonce)
+        self._context.client_report.told(nonce)
         return True
 
     def is_ping_due(self, now: int) -> bool:
@@ -109,9 +109,9 @@ class Pulse:
         """The connection is gone."""
         self._sent_at.clear()
         self._unanswered_since = None
-        self._desk.tally.untold()
+        self._context.client_report.unreported()
         for timer in (Timer.PING, Timer.PONG):
-            self._desk.timers.cancel(timer)
+            self._context.timers.cancel(timer)
 
     def _due(self, now: int) -> Due:
         unanswered, pinged_s = self._unanswered_since, (now - self._pinged_at) / NS_PER_S
@@ -126,7 +126,7 @@ class Pulse:
         return wait_s is not None and ns(wait_s) <= 0
 
     def _arm(self, due: Due, now: int) -> bool:
-        timers = self._desk.timers
+        timers = self._context.timers
         for timer, wait_s in ((Timer.PING, due.ping_s), (Timer.PONG, due.dead_s)):
             if wait_s is None:
                 timers.cancel(timer)

@@ -5,7 +5,7 @@ or lost. It is silent while a retryable rejection is being waited out.
 """
 
 from reference.protocol import frames
-from reference.protocol.client.context import Desk, Timer
+from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.health import HealthRecord
 from reference.protocol.client.outbox import Outbox, Queued
 from reference.protocol.client.outcomes import FailureCode, PublishAccepted, PublishFailed
@@ -23,14 +23,14 @@ _NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, Reje
 """Rejections that settle a publish: a copy of it gets the same one."""
 
 
-class Sending:
+class Publishing:
     """Owns the outbox and the cursor that waits."""
 
     __slots__ = (
         "_asked_until",
+        "_context",
         "_cursor",
         "_cursor_is_told",
-        "_desk",
         "_frame_bytes_max",
         "_record",
         "_registry",
@@ -39,9 +39,9 @@ class Sending:
         "outbox",
     )
 
-    def __init__(self, desk: Desk, registry: EventRegistry, record: HealthRecord) -> None:
-        config = desk.config
-        self._desk = desk
+    def __init__(self, context: ClientContext, registry: EventRegistry, record: HealthRecord) -> None:
+        config = context.config
+        self._context = context
         self._registry = registry
         self._record = record
         self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
@@ -79,15 +79,15 @@ class Sending:
         if not len(self.outbox) and (self._cursor is None or self._cursor_is_told):
             self.is_empty = True
             return (), None
-        if Timer.RESEND in self._desk.timers:
+        if Timer.RESEND in self._context.timers:
             return (), None
         messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
         self.watch_age()
-        if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._desk.timers:
+        if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._context.timers:
             return messages, None
-        config = self._desk.config
+        config = self._context.config
         interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s
-        self._desk.timers.set(Timer.CURSOR, now + ns(interval_s))
+        self._context.timers.set(Timer.CURSOR, now + ns(interval_s))
         self._cursor_is_told = True
         return messages, self._cursor
 
@@ -98,7 +98,7 @@ class Sending:
             message = self.outbox.accepted(number)
             if message is not None:
                 self._record.accepted += 1
-                self._desk.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))
+                self._context.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))
         elif result.retryable:
             self._put_off(result, now)
         else:
@@ -113,12 +113,12 @@ class Sending:
 
     def wait_until(self, at: int) -> None:
         """Send nothing before `at`."""
-        self._desk.timers.set(Timer.RESEND, at)
+        self._context.timers.set(Timer.RESEND, at)
 
     def connection_lost(self) -> None:
         """What was in flight is to be sent again, on whatever comes next; but not before the time that the server asked for."""
-        self._desk.timers.cancel(Timer.RESEND)
-        self._desk.timers.cancel(Timer.CURSOR)
+        self._context.timers.cancel(Timer.RESEND)
+        self._context.timers.cancel(Timer.CURSOR)
         if self._asked_until is not None:
             self.wait_until(self._asked_until)
         self._cursor_is_told = self.is_empty = False
@@ -133,7 +133,7 @@ class Sending:
 
     def expire(self, now: int) -> None:
         """Give up what has waited for too long."""
-        for message in self.outbox.expire(now - ns(self._desk.config.outbox_age_max_s)):
+        for message in self.outbox.expire(now - ns(self._context.config.outbox_age_max_s)):
             self._fail(message, FailureCode.EXPIRED, "waited for a connection for too long")
         self.watch_age()
 
@@ -145,9 +145,9 @@ class Sending:
     def watch_age(self) -> None:
         since = self.outbox.oldest_waiting_since()
         if since is None:
-            self._desk.timers.cancel(Timer.EXPIRE)
+            self._context.timers.cancel(Timer.EXPIRE)
         else:
-            self._desk.timers.set(Timer.EXPIRE, since + ns(self._desk.config.outbox_age_max_s))
+            self._context.timers.set(Timer.EXPIRE, since + ns(self._context.config.outbox_age_max_s))
 
     def keep_limits(self, limits: frames.Limits) -> None:
         """The server has told its limits; a message that waits and is too large for it fails visibly."""
@@ -169,14 +169,14 @@ class Sending:
     def _put_off(self, rejected: frames.Rejected, now: int) -> None:
         again, failed = self.outbox.put_off(
             rejected.client_sequence,
-            self._desk.config.retry_limit,
+            self._context.config.retry_limit,
             as_out_of_order=rejected.code == RejectCode.OUT_OF_ORDER,
         )
         if failed is not None:
             self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)")
         if again:
             tries = max(1, self.outbox.tries_of_oldest())
-            wait_s = capped(self._desk.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
+            wait_s = capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
             at = now + ns(wait_s)
             if rejected.retry_after_ms is not None:
                 self._asked_until = now + rejected.retry_after_ms * NS_PER_MS
@@ -186,8 +186,8 @@ class Sending:
     def _fail(self, message: Queued, code: str, reason: str) -> None:
         self._record.failed += 1
         if code in tuple(FailureCode):  # the server knows what it has refused itself
-            self._desk.tally.failed_messages += 1
-        self._desk.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
+            self._context.client_report.failed_messages += 1
+        self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
 
 
 def _may_have_arrived(message: Queued, code: str) -> bool:

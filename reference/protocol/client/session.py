@@ -15,19 +15,19 @@ from typing import assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Send
-from reference.protocol.client.connectivity import Links
-from reference.protocol.client.context import Desk, Timer
-from reference.protocol.client.delivery import Receiving
+from reference.protocol.client.connectivity import Connectivity
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.health import Health, HealthRecord
-from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Pulse
+from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Keepalive
 from reference.protocol.client.outcomes import Outcome
-from reference.protocol.client.publishing import Sending
+from reference.protocol.client.publishing import Publishing
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
 from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
 from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
-from reference.protocol.policies.reconnect import Draws, ReconnectPolicy
+from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
 from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 from reference.protocol.statistics import ClientStatistics, Held
 
@@ -39,7 +39,7 @@ class ClientSession:
     the config's fields say.
     """
 
-    __slots__ = ("_desk", "_links", "_pulse", "_receiving", "_record", "_sending", "_timers", "client_id", "config")
+    __slots__ = ("_context", "_delivery", "_keepalive", "_links", "_publishing", "_record", "_timers", "client_id", "config")
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ClientSession:
         *,
         config: ClientConfig,
         policy: ReconnectPolicy,
-        draws: Draws,
+        random_source: RandomSource,
         fallback: FallbackPolicy | None = None,
         heartbeat: HeartbeatPolicy | None = None,
         registry: EventRegistry = DEFAULT_REGISTRY,
@@ -56,13 +56,13 @@ class ClientSession:
         self.client_id = client_id
         self.config = config
         self._record = HealthRecord(config.round_trip_samples_max)
-        self._desk = Desk(config)
-        self._timers = self._desk.timers
-        self._sending = Sending(self._desk, registry, self._record)
-        self._receiving = Receiving(self._desk)
-        self._pulse = Pulse(self._desk, self._record, heartbeat or config.heartbeat_policy)
-        parts = (self._desk, self._sending, self._receiving, self._pulse)
-        self._links = Links(client_id, *parts, policy, fallback or config.fallback_policy, draws, token)
+        self._context = ClientContext(config)
+        self._timers = self._context.timers
+        self._publishing = Publishing(self._context, registry, self._record)
+        self._delivery = EventDelivery(self._context)
+        self._keepalive = Keepalive(self._context, self._record, heartbeat or config.heartbeat_policy)
+        parts = (self._context, self._publishing, self._delivery, self._keepalive)
+        self._links = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
     # The application speaks.
 
@@ -76,7 +76,7 @@ class ClientSession:
         Raises InvalidEvent, OutboxFull or SessionClosed; then nothing was queued.
         """
         self._check_open()
-        ticket = self._sending.publish(event_type, data, now)
+        ticket = self._publishing.publish(event_type, data, now)
         self._send_waiting(now)
         return ticket
 
@@ -86,7 +86,7 @@ class ClientSession:
         Raises InvalidEvent or SessionClosed.
         """
         self._check_open()
-        self._sending.move_cursor(data)
+        self._publishing.move_cursor(data)
         self._send_waiting(now)
 
     def hold_events(self, now: int) -> None:
@@ -95,11 +95,11 @@ class ClientSession:
         The position stays where it is, so nothing is lost and nothing is kept; everything else goes on, answers to publishes
         among it, so an application that publishes while it reads cannot lock itself out.
         """
-        self._receiving.hold()
+        self._delivery.hold()
 
     def release_events(self, now: int) -> None:
         """The application reads again: go on from the position, by a resume if something was passed over."""
-        if not self._receiving.release(now):
+        if not self._delivery.release(now):
             return
         if self.state.has_websocket:
             reason = "events were passed over while the application did not read"
@@ -126,7 +126,7 @@ class ClientSession:
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
-            self._links.replace_lane(now)
+            self._links.restart_polling(now)
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:
@@ -141,7 +141,7 @@ class ClientSession:
         if connection_id != self._links.websocket:
             return
         self._links.opened(now)
-        self._receiving.greeted()
+        self._delivery.greeted()
         self._send(self._links.hello(*self.position))
 
     def connection_lost(
@@ -159,8 +159,8 @@ class ClientSession:
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
         """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling lane: of whose answer."""
         if connection_id == self._links.websocket:
-            self._pulse.heard(now)
-            self._receiving.bytes_came(now)
+            self._keepalive.heard(now)
+            self._delivery.bytes_came(now)
         elif connection_id == self._links.lane.connection_id and request is not None:
             self._links.lane.bytes_came(request, now)
 
@@ -172,19 +172,19 @@ class ClientSession:
             elif connection_id == self._links.lane.connection_id:
                 self._receive_answer(frame, now)
             # Most frames leave nothing to send and come before any timer: then there is no need to call.
-            if not self._sending.is_empty:
+            if not self._publishing.is_empty:
                 self._send_waiting(now)
             if (first := self._timers.first) is None or first <= now:
                 self.handle_timeout(now)
         except RemoteError as error:
-            self.receive_nonsense(connection_id, error, now)
+            self.receive_malformed(connection_id, error, now)
 
-    def receive_nonsense(self, connection_id: int, error: RemoteError, now: int) -> None:
+    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
         """Something arrived that the protocol does not allow. Its connection is left; the session goes on elsewhere."""
         if connection_id == self._links.websocket:
             self._links.leave(error.code, error.message, now)
         elif connection_id == self._links.lane.connection_id:
-            self._links.lane_hangs(now)
+            self._links.polling_timed_out(now)
         self._send_waiting(now)
         self.handle_timeout(now)
 
@@ -204,12 +204,12 @@ class ClientSession:
 
     def take_actions(self) -> list[ClientAction]:
         """What the driver has to do, in order."""
-        actions, self._desk.actions = self._desk.actions, []
+        actions, self._context.actions = self._context.actions, []
         return actions
 
     def take_outcomes(self) -> list[Outcome]:
         """What the application has to know, in order."""
-        outcomes, self._desk.outcomes = self._desk.outcomes, []
+        outcomes, self._context.outcomes = self._context.outcomes, []
         return outcomes
 
     # What can be looked at.
@@ -226,7 +226,7 @@ class ClientSession:
     @property
     def position(self) -> tuple[str | None, int]:
         """Epoch and number of the last event handed over."""
-        return self._receiving.inbox.epoch, self._receiving.inbox.last
+        return self._delivery.inbox.epoch, self._delivery.inbox.last
 
     @property
     def transport(self) -> Transport | None:
@@ -236,25 +236,25 @@ class ClientSession:
     @property
     def queued_messages(self) -> int:
         """Messages that wait to be sent or answered."""
-        return len(self._sending.outbox)
+        return len(self._publishing.outbox)
 
     @property
     def active_users(self) -> tuple[str, ...]:
-        return self._receiving.roster.users
+        return self._delivery.roster.users
 
     @property
     def cursors(self) -> dict[str, Data]:
-        return self._receiving.roster.positions
+        return self._delivery.roster.positions
 
     @property
     def patience_s(self) -> float:
         """How long a driver may wait for an application that takes no events, before it must `hold_events`: pongs and answers
         stand behind those events, so it has to end well before the session would take silence for a fault."""
-        return min(self.config.patience_s, self.config.tail_timeout_s / 2, self._pulse.answer_limit_s / 2)
+        return min(self.config.patience_s, self.config.tail_timeout_s / 2, self._keepalive.answer_limit_s / 2)
 
     def statistics(self) -> ClientStatistics:
         """A frozen account of what the session holds."""
-        return _statistics_of(self._desk, self._sending, self._receiving, self._pulse, self._links, self._record)
+        return _statistics_of(self._context, self._publishing, self._delivery, self._keepalive, self._links, self._record)
 
     def health(self) -> Health:
         """A frozen snapshot."""
@@ -265,28 +265,28 @@ class ClientSession:
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._links.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
-        self._pulse.heard(now)
-        self._receiving.bytes_came(now)
+        self._keepalive.heard(now)
+        self._delivery.bytes_came(now)
         match frame:
             case frames.Events():  # first, because most frames are
-                if self._receiving.events(frame.events, now):
+                if self._delivery.events(frame.events, now):
                     self._links.leave_for_gap(f"event {self.position[1] + 1} is missing", now)
-                elif self._receiving.ack_due(now):
-                    self._send(self._receiving.take_ack())
+                elif self._delivery.ack_due(now):
+                    self._send(self._delivery.take_ack())
             case frames.Welcome():
                 self._welcomed(frame, now)
             case frames.SnapshotFrame():
-                self._receiving.snapshot(frame, now)
+                self._delivery.snapshot(frame, now)
             case frames.Presence():
-                self._desk.outcomes += self._receiving.roster.presence(frame)
+                self._context.outcomes += self._delivery.roster.presence(frame)
             case frames.Cursors():
-                self._desk.outcomes += self._receiving.roster.cursors(frame)
+                self._context.outcomes += self._delivery.roster.cursors(frame)
             case frames.Accepted() | frames.Rejected():
-                self._sending.receive(frame, now, epoch=self._receiving.stream_epoch)
+                self._publishing.receive(frame, now, epoch=self._delivery.stream_epoch)
             case frames.Heartbeat():
-                self._receiving.heartbeat(frame.head, now)
+                self._delivery.heartbeat(frame.head, now)
             case frames.Pong():
-                if self._pulse.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
+                if self._keepalive.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
                     self._links.proven(now)
             case frames.Expiring():
                 self._links.token_expires()
@@ -301,14 +301,14 @@ class ClientSession:
         if self.state is ClientState.GREETING:  # a probe that succeeds is no reconnection: polling was connected
             self._count_connection(now)
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
-        self._sending.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
-        self._sending.keep_limits(welcome.limits)
-        self._pulse.keep_limit(welcome.limits.silence_max_ms)
-        self._receiving.welcomed(welcome, now)
-        self._send(self._pulse.ping(now, self.queued_messages))
+        self._publishing.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
+        self._publishing.keep_limits(welcome.limits)
+        self._keepalive.keep_limit(welcome.limits.silence_max_ms)
+        self._delivery.welcomed(welcome, now)
+        self._send(self._keepalive.ping(now, self.queued_messages))
 
     def _count_connection(self, now: int) -> None:
-        self._desk.tally.recovered(now)
+        self._context.client_report.recovered(now)
         self._record.connected()
 
     # Answers on the polling lane.
@@ -320,7 +320,7 @@ class ClientSession:
             case frames.PublishAnswer(results=results, epoch=epoch):
                 if self._links.lane.publish_answered():
                     for result in results:
-                        self._sending.receive(result, now, epoch=epoch)
+                        self._publishing.receive(result, now, epoch=epoch)
             case frames.RequestFailed():
                 self._links.request_failed(answer, now)
             case _:
@@ -328,34 +328,34 @@ class ClientSession:
 
     def _receive_poll(self, answer: frames.PollAnswer, now: int) -> None:
         lane = self._links.lane
-        if not lane.poll_answered(answer.has_more and not self._receiving.is_holding, now):
+        if not lane.poll_answered(answer.has_more and not self._delivery.is_holding, now):
             return
         if not lane.has_arrived:
             lane.has_arrived = True
             self._count_connection(now)
         self._links.session_id = answer.session_id or self._links.session_id
-        self._sending.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
-        self._receiving.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)
+        self._publishing.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
+        self._delivery.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)
 
     # Sending.
 
     def _send(self, frame: frames.Frame) -> None:
         assert self._links.websocket is not None, "this is sent over WebSocket"
-        self._desk.actions.append(Send((self._links.websocket,), frame))
+        self._context.actions.append(Send((self._links.websocket,), frame))
 
     def _send_waiting(self, now: int) -> None:
         """Send what waits, on whatever carries the session now."""
-        if self._sending.is_empty:
+        if self._publishing.is_empty:
             return
         state, lane = self._links.state, self._links.lane
         if state.has_websocket:
-            messages, cursor = self._sending.take(now, as_one_body=False)
+            messages, cursor = self._publishing.take(now, as_one_body=False)
             for message in messages:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
         elif state.is_polling and lane.may_publish(now):
-            messages, cursor = self._sending.take(now, as_one_body=True)
+            messages, cursor = self._publishing.take(now, as_one_body=True)
             if messages or cursor is not None:
                 lane.publish(messages, cursor, now)
 
@@ -370,29 +370,29 @@ class ClientSession:
             case Timer.FALLBACK:
                 self._links.overdue(now)
             case Timer.PING:
-                if self._pulse.is_ping_due(now):
-                    self._send(self._pulse.ping(now, self.queued_messages))
+                if self._keepalive.is_ping_due(now):
+                    self._send(self._keepalive.ping(now, self.queued_messages))
             case Timer.PONG:
-                if self._pulse.is_dead(now):
-                    self._links.leave(CloseCode.HEARTBEAT_LOST, self._pulse.verdict, now)
+                if self._keepalive.is_dead(now):
+                    self._links.leave(CloseCode.HEARTBEAT_LOST, self._keepalive.verdict, now)
             case Timer.TAIL:
-                if self._receiving.is_behind:
+                if self._delivery.is_behind:
                     self._links.leave_for_gap(f"event {self.position[1] + 1} has not come", now)
             case Timer.STEADY:
                 self._links.steady()
             case Timer.ACK:
-                if self._receiving.may_ack:
-                    self._send(self._receiving.take_ack())
+                if self._delivery.may_ack:
+                    self._send(self._delivery.take_ack())
             case Timer.RESEND:
-                self._sending.resend()
+                self._publishing.resend()
             case Timer.CURSOR:
                 pass  # what waits is sent after every timer
             case Timer.EXPIRE:
-                self._sending.expire(now)
+                self._publishing.expire(now)
             case Timer.POLL:
                 self._links.lane.poll(*self.position, self.session_id, self.queued_messages, now)
             case Timer.POLL_LIMIT | Timer.PUBLISH_LIMIT:
-                self._links.lane_hangs(now)
+                self._links.polling_timed_out(now)
             case Timer.TOKEN:
                 self._links.end(CloseCode.TOKEN, "the application supplied no token in time")
             case _:
@@ -400,9 +400,14 @@ class ClientSession:
 
 
 def _statistics_of(
-    desk: Desk, sending: Sending, receiving: Receiving, pulse: Pulse, links: Links, record: HealthRecord
+    context: ClientContext,
+    publishing: Publishing,
+    delivery: EventDelivery,
+    keepalive: Keepalive,
+    links: Connectivity,
+    record: HealthRecord,
 ) -> ClientStatistics:
-    config, outbox, inbox = desk.config, sending.outbox, receiving.inbox
+    config, outbox, inbox = context.config, publishing.outbox, delivery.inbox
     return ClientStatistics(
         state=links.state,
         epoch=inbox.epoch,
@@ -411,13 +416,13 @@ def _statistics_of(
         reconnections=record.reconnections,
         publishes_accepted=record.accepted,
         publishes_failed=record.failed,
-        limits=sending.limits,
+        limits=publishing.limits,
         held=(
             Held("messages in the outbox", len(outbox), config.outbox_messages_max),
             Held("bytes in the outbox", outbox.size_bytes, config.outbox_bytes_max),
             Held("unanswered publishes", outbox.unanswered, config.unanswered_max),
             Held("held events", inbox.held, config.inbox_held_max),
-            Held("remembered pings", pulse.remembered, PINGS_REMEMBERED_MAX),
-            Held("timers", len(desk.timers), len(Timer)),
+            Held("remembered pings", keepalive.remembered, PINGS_REMEMBERED_MAX),
+            Held("timers", len(context.timers), len(Timer)),
         ),
     )

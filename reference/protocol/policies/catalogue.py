@@ -86,7 +86,7 @@ class _Growing(_Policy, frozen=True, kw_only=True):
         return capped(self.base_s, self.factor, failures, WAIT_CEILING_S if self.cap_s is None else self.cap_s)
 
 
-class Exponential(_Growing, frozen=True, kw_only=True, tag="exponential"):
+class ExponentialBackoff(_Growing, frozen=True, kw_only=True, tag="exponential"):
     """min(cap, d), without any jitter."""
 
     def _drawn(self, attempt: Attempt) -> float:
@@ -278,7 +278,7 @@ class OnceDrawn(_Policy, frozen=True, kw_only=True, tag="once_drawn"):
         _in_order(self, self.low_s, self.high_s)
 
     def _drawn(self, attempt: Attempt) -> float:
-        m = self.low_s + (self.high_s - self.low_s) * attempt.draws.uniform(f"{attempt.purpose}/once", 0)
+        m = self.low_s + (self.high_s - self.low_s) * attempt.random_source.uniform(f"{attempt.purpose}/once", 0)
         return capped(m, self.factor, attempt.failures, self.cap_s)
 
     def _range(self, failures: int) -> Range:
@@ -309,7 +309,7 @@ class Ramp(_Policy, frozen=True, kw_only=True, tag="ramp"):
 Policy = (
     FullJitter
     | Fixed
-    | Exponential
+    | ExponentialBackoff
     | Schedule
     | ScaledJitter
     | AddedJitter

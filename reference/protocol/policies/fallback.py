@@ -16,7 +16,7 @@ from reference.protocol.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Disconnection:
     """What a policy may know.
 
     failures: attempts failed in a row, forgotten when a connection is steady. lasts_s: for how many seconds nothing has carried
@@ -30,7 +30,7 @@ class Trouble:
 class FallbackPolicy(Protocol):
     """When polling takes over. More trouble never makes it later."""
 
-    def wait_s(self, trouble: Trouble) -> float | None:
+    def wait_s(self, trouble: Disconnection) -> float | None:
         """Seconds until polling takes over if nothing gets better before: 0 or less is now; None: not before another failure."""
         ...
 
@@ -43,7 +43,7 @@ class AfterFailures(msgspec.Struct, frozen=True, tag_field="kind", tag="after_fa
     def __post_init__(self) -> None:
         _check(self.failures >= 1, self, "needs failures >= 1")
 
-    def wait_s(self, trouble: Trouble) -> float | None:
+    def wait_s(self, trouble: Disconnection) -> float | None:
         return 0.0 if trouble.failures >= self.failures else None
 
 
@@ -55,7 +55,7 @@ class AfterSeconds(msgspec.Struct, frozen=True, tag_field="kind", tag="after_sec
     def __post_init__(self) -> None:
         _check(0 < self.seconds <= 86_400, self, "needs 0 < seconds <= 86400")
 
-    def wait_s(self, trouble: Trouble) -> float:
+    def wait_s(self, trouble: Disconnection) -> float:
         return max(0.0, self.seconds - trouble.lasts_s)
 
 
@@ -68,14 +68,14 @@ class AfterEither(msgspec.Struct, frozen=True, tag_field="kind", tag="after_eith
     def __post_init__(self) -> None:
         _check(self.failures >= 1 and 0 < self.seconds <= 86_400, self, "needs failures >= 1 and 0 < seconds <= 86400")
 
-    def wait_s(self, trouble: Trouble) -> float:
+    def wait_s(self, trouble: Disconnection) -> float:
         return 0.0 if trouble.failures >= self.failures else max(0.0, self.seconds - trouble.lasts_s)
 
 
 class NeverFallBack(msgspec.Struct, frozen=True, tag_field="kind", tag="never_fall_back", forbid_unknown_fields=True):
     """WebSocket or nothing."""
 
-    def wait_s(self, trouble: Trouble) -> None:
+    def wait_s(self, trouble: Disconnection) -> None:
         return None
 
 

@@ -4,7 +4,7 @@ A policy is a formula over what the client has last heard and said, in seconds. 
 leaves with the welcome, for a connection is useful only when a ping was answered on it, and any byte from the server is life.
 
 The server has a limit of its own (`ServerConfig.silence_max_s`): a client of which it hears nothing for so long is gone. A policy
-says with `quiet_max_s` what it can promise; to a server that allows less, the client pings in between (`pulse`).
+says with `quiet_max_s` what it can promise; to a server that allows less, the client pings in between (`keepalive`).
 """
 
 from typing import Protocol

@@ -16,7 +16,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_MS, ns
 
 
-class Draws(Protocol):
+class RandomSource(Protocol):
     """A source of chance. The same purpose and index always give the same number."""
 
     def uniform(self, purpose: str, index: int) -> float:
@@ -36,12 +36,12 @@ class Attempt(msgspec.Struct, frozen=True):
     previous_s: float
     first_spread_s: float
     index: int
-    draws: Draws
+    random_source: RandomSource
     purpose: str = "backoff"
 
     def uniform(self, low_s: float, high_s: float, aspect: str = "") -> float:
         """A draw from U(low_s, high_s), in seconds. A policy that needs two draws for one wait names their aspects."""
-        return low_s + (high_s - low_s) * self.draws.uniform(self.purpose + aspect, self.index)
+        return low_s + (high_s - low_s) * self.random_source.uniform(self.purpose + aspect, self.index)
 
 
 class ReconnectPolicy(Protocol):
@@ -101,24 +101,29 @@ class Reconnector:
 
     __slots__ = (
         "_asked",
-        "_draws",
         "_index",
         "_policy",
         "_previous_s",
         "_purpose",
+        "_random_source",
         "_spread_asked_s",
         "failures",
         "first_spread_s",
     )
 
     def __init__(
-        self, policy: ReconnectPolicy, draws: Draws, first_spread_s: float, asked: AskedWait, purpose: str = "backoff"
+        self,
+        policy: ReconnectPolicy,
+        random_source: RandomSource,
+        first_spread_s: float,
+        asked: AskedWait,
+        purpose: str = "backoff",
     ) -> None:
         self.first_spread_s = first_spread_s
         self.failures = 0
         self._asked = asked
         self._policy = policy
-        self._draws = draws
+        self._random_source = random_source
         self._purpose = purpose
         self._previous_s = 0.0
         self._index = 0
@@ -168,4 +173,4 @@ class Reconnector:
 
     def _attempt(self) -> Attempt:
         index, self._index = self._index, self._index + 1
-        return Attempt(self.failures, self._previous_s, self.first_spread_s, index, self._draws, self._purpose)
+        return Attempt(self.failures, self._previous_s, self.first_spread_s, index, self._random_source, self._purpose)

@@ -5,7 +5,7 @@ Both are the same read of the same log from the same kind of place; only the env
 
 from reference.protocol import frames
 from reference.protocol.config import ServerConfig
-from reference.protocol.server.event_log import EventLog, Place
+from reference.protocol.server.event_log import EventLog, ReadPosition
 from reference.protocol.server.session_table import Session
 from reference.protocol.server.sessions import Attendance
 from reference.protocol.timers import NS_PER_MS
@@ -13,7 +13,7 @@ from reference.protocol.timers import NS_PER_MS
 
 def welcome(
     session: Session,
-    place: Place,
+    place: ReadPosition,
     log: EventLog,
     attendance: Attendance,
     last_client_sequence: int,
@@ -42,7 +42,7 @@ def welcome(
 def poll_answer(
     run_id: str,
     session: Session | None,
-    place: Place,
+    place: ReadPosition,
     log: EventLog,
     attendance: Attendance,
     last_client_sequence: int,
@@ -69,7 +69,7 @@ def poll_answer(
     )
 
 
-def snapshot_frame(place: Place) -> frames.SnapshotFrame | None:
+def snapshot_frame(place: ReadPosition) -> frames.SnapshotFrame | None:
     """The snapshot that a reader is given before its first event, if its place asks for one."""
     if place.snapshot is None:
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.rate_limit import Allowance
+from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.server.sequencer import Answer
 from reference.protocol.server.session_table import Session
 from reference.protocol.states import SERVER_MAY_RECEIVE, ConnectionState, Transport
@@ -38,7 +38,7 @@ class Connection:
     transport: Transport
     state: ConnectionState
     identity: Identity | None
-    allowance: Allowance
+    rate_limit: TokenBucket
     new_session_id: str
     """Drawn by the driver, for the session if it is a new one."""
     hello: frames.Hello | None = None
@@ -52,7 +52,7 @@ class Connection:
 
     def check(self, frame: frames.Frame, now: int) -> None:
         """Raise RemoteError unless the peer may say this now."""
-        if self.allowance.spend(now):
+        if self.rate_limit.spend(now):
             raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
         if type(frame) in SERVER_MAY_RECEIVE[self.state]:
             return

@@ -13,11 +13,11 @@ from reference.protocol.actions import Close
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Connection
-from reference.protocol.server.context import OF_CONNECTION, TOO_LATE, RunDesk, RunTimer
+from reference.protocol.server.context import OF_CONNECTION, TOO_LATE, RunContext, RunTimer
 from reference.protocol.server.fan_out import FanOut
-from reference.protocol.server.http_requests import Requests
+from reference.protocol.server.http_requests import HttpRequests
 from reference.protocol.server.sequencer import Sequencer
-from reference.protocol.server.sessions import Gathering
+from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS
 
@@ -27,16 +27,18 @@ _TO_READ = 1000 * NS_PER_MS
 """What a driver that was late has to read what came meanwhile."""
 
 
-class Connections(dict[int, Connection]):
+class ConnectionTable(dict[int, Connection]):
     """By number, in the order in which they came."""
 
-    def __init__(self, desk: RunDesk, fan_out: FanOut, requests: Requests, sequencer: Sequencer, gathering: Gathering) -> None:
+    def __init__(
+        self, context: RunContext, fan_out: FanOut, requests: HttpRequests, sequencer: Sequencer, sessions: Sessions
+    ) -> None:
         super().__init__()
-        self._desk = desk
+        self._context = context
         self._fan_out = fan_out
         self._requests = requests
         self._sequencer = sequencer
-        self._gathering = gathering
+        self._sessions = sessions
 
     def close(
         self,
@@ -50,25 +52,25 @@ class Connections(dict[int, Connection]):
     ) -> None:
         """End it, and say why."""
         target = (connection.connection_id,)
-        self._desk.limit_reached(limit)
+        self._context.limit_reached(limit)
         if connection.transport is Transport.WEBSOCKET and code >= 4000:
-            self._desk.send(target, frames.Error(code=code, message=message))
-        self._desk.actions.append(Close(target, code, message, retry_after_ms))
+            self._context.send(target, frames.Error(code=code, message=message))
+        self._context.actions.append(Close(target, code, message, retry_after_ms))
         self.forget(connection, code, now)
 
-    def close_losers(self, now: int) -> None:
+    def close_superseded(self, now: int) -> None:
         """End those whose session a newer connection has taken over."""
-        for connection_id in self._gathering.take_losers():
+        for connection_id in self._sessions.take_superseded():
             self.close(self[connection_id], CloseCode.SUPERSEDED, "a newer connection took the session over", now)
 
     def too_late(self, timer: RunTimer, connection: Connection, now: int) -> None:
         """A timer that ends this connection has expired."""
-        timers = self._desk.timers
+        timers = self._context.timers
         if timer is RunTimer.SILENCE and now - timers.expired_at > _LATE:
             timers.set((timer, connection.connection_id), now + _TO_READ)
             return
         code, reason, setting, limit = TOO_LATE[timer]
-        self.close(connection, code, reason.format(getattr(self._desk.config, setting)), now, limit=limit)
+        self.close(connection, code, reason.format(getattr(self._context.config, setting)), now, limit=limit)
 
     def forget(self, connection: Connection, code: int | None, now: int, peer_code: int | None = None) -> None:
         """It is over, with our code, or with the peer's, or without one."""
@@ -80,9 +82,9 @@ class Connections(dict[int, Connection]):
         self._requests.forget(connection_id)
         self._sequencer.forget_connection(connection_id)
         for timer in OF_CONNECTION:
-            self._desk.timers.cancel((timer, connection_id))
+            self._context.timers.cancel((timer, connection_id))
         session = connection.session
         if connection.transport is Transport.WEBSOCKET:
-            self._desk.ended(connection_id, session, code, peer_code)
+            self._context.ended(connection_id, session, code, peer_code)
             if session is not None and session.connection_id == connection_id:
-                self._gathering.disconnected(session, now)
+                self._sessions.disconnected(session, now)

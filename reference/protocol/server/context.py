@@ -65,7 +65,7 @@ _LIMITS = {
 """Rejections that say that a limit is reached."""
 
 
-class RunDesk:
+class RunContext:
     """One per run; the run's parts put their work on it."""
 
     def __init__(self, config: ServerConfig, limits: Limits | None = None) -> None:
@@ -127,10 +127,10 @@ _KEY = (RunTimer.IDLE, THE_RUN)
 class Idling:
     """Watches whether the run is in use. `since`: in ns, None while it is."""
 
-    __slots__ = ("_desk", "since")
+    __slots__ = ("_context", "since")
 
-    def __init__(self, desk: RunDesk) -> None:
-        self._desk = desk
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self.since: int | None = None
 
     def watch(self, is_idle: bool, now: int) -> None:
@@ -138,11 +138,11 @@ class Idling:
         if not is_idle:
             if self.since is not None:
                 self.since = None
-                self._desk.timers.cancel(_KEY)
+                self._context.timers.cancel(_KEY)
         elif self.since is None:
             self.since = now
-            self._desk.timers.set(_KEY, now + ns(self._desk.config.run_idle_s))
+            self._context.timers.set(_KEY, now + ns(self._context.config.run_idle_s))
 
     def is_over(self) -> None:
         """It has lasted."""
-        self._desk.actions.append(Retire())
+        self._context.actions.append(Retire())

@@ -16,7 +16,7 @@ TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReadPosition:
     """Where a reader begins: after this number, perhaps with a snapshot first."""
 
     outcome: Outcome
@@ -84,14 +84,14 @@ class EventLog:
         """Whether everything after that number can still be read."""
         return after >= self.oldest - 1
 
-    def place(self, epoch: str | None, after: int | None, start: Start) -> Place:
+    def place(self, epoch: str | None, after: int | None, start: Start) -> ReadPosition:
         """Where a reader with that position goes on, or where one without begins."""
         if after is None:
             match start:
                 case "oldest":
-                    return Place("fresh", None, self.oldest - 1, None)
+                    return ReadPosition("fresh", None, self.oldest - 1, None)
                 case "head":
-                    return Place("fresh", None, self.head, None)
+                    return ReadPosition("fresh", None, self.head, None)
                 case "snapshot":
                     return self._from_snapshot("fresh", None)
         if epoch is not None and epoch != self.epoch:
@@ -100,7 +100,7 @@ class EventLog:
             return self._from_snapshot("reset", "ahead")
         if not self.holds(after):
             return self._from_snapshot("snapshot", "expired")
-        return Place("resumed", None, after, None)
+        return ReadPosition("resumed", None, after, None)
 
-    def _from_snapshot(self, outcome: Outcome, reason: ResetReason | None) -> Place:
-        return Place(outcome, reason, self.snapshot.sequence_number, self.snapshot)
+    def _from_snapshot(self, outcome: Outcome, reason: ResetReason | None) -> ReadPosition:
+        return ReadPosition(outcome, reason, self.snapshot.sequence_number, self.snapshot)

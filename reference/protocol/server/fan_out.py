@@ -17,7 +17,7 @@ from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.frames import Events
-from reference.protocol.server.context import RunDesk, RunTimer
+from reference.protocol.server.context import RunContext, RunTimer
 from reference.protocol.server.event_log import EventLog
 from reference.protocol.server.sessions import Attendance
 from reference.protocol.timers import NS_PER_MS, ns
@@ -129,10 +129,10 @@ class FanOut:
 class Readers:
     """Moves the cursors of one run's readers as their drivers report."""
 
-    __slots__ = ("_attendance", "_desk", "_fan_out")
+    __slots__ = ("_attendance", "_context", "_fan_out")
 
-    def __init__(self, desk: RunDesk, fan_out: FanOut, attendance: Attendance) -> None:
-        self._desk = desk
+    def __init__(self, context: RunContext, fan_out: FanOut, attendance: Attendance) -> None:
+        self._context = context
         self._fan_out = fan_out
         self._attendance = attendance
 
@@ -144,10 +144,10 @@ class Readers:
             return batch
         seen = self._fan_out.catch_up(connection_id)
         if seen is not None:
-            self._desk.timers.cancel((RunTimer.STALLED, connection_id))
+            self._context.timers.cancel((RunTimer.STALLED, connection_id))
             if seen != self._attendance.version:
                 for frame in self._attendance.full(now // NS_PER_MS):
-                    self._desk.send((connection_id,), frame)
+                    self._context.send((connection_id,), frame)
         return None
 
     def refused(self, connection_id: int, batch: Deliver, now: int) -> None:
@@ -162,7 +162,7 @@ class Readers:
 
     def bytes_taken(self, connection_id: int, now: int) -> None:
         """The socket has taken some bytes: it is slow, but it moves."""
-        if (RunTimer.STALLED, connection_id) in self._desk.timers:
+        if (RunTimer.STALLED, connection_id) in self._context.timers:
             self._watch(connection_id, now)
 
     def acknowledged(self, number: int, head: int) -> None:
@@ -171,8 +171,8 @@ class Readers:
             raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {head}")
 
     def _watch_lag(self, connection_id: int, now: int) -> None:
-        if (RunTimer.STALLED, connection_id) not in self._desk.timers and self._fan_out.is_lagging(connection_id):
+        if (RunTimer.STALLED, connection_id) not in self._context.timers and self._fan_out.is_lagging(connection_id):
             self._watch(connection_id, now)
 
     def _watch(self, connection_id: int, now: int) -> None:
-        self._desk.timers.set((RunTimer.STALLED, connection_id), now + ns(self._desk.config.slow_reader_timeout_s))
+        self._context.timers.set((RunTimer.STALLED, connection_id), now + ns(self._context.config.slow_reader_timeout_s))

@@ -9,38 +9,38 @@ from collections.abc import Callable
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.rate_limit import Allowance
+from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.server.answers import snapshot_frame, welcome
 from reference.protocol.server.connection import Connection, Identity, session_of
-from reference.protocol.server.context import RunDesk, RunTimer
-from reference.protocol.server.event_log import EventLog, Place
+from reference.protocol.server.context import RunContext, RunTimer
+from reference.protocol.server.event_log import EventLog, ReadPosition
 from reference.protocol.server.fan_out import FanOut
 from reference.protocol.server.observations import Joined
 from reference.protocol.server.sequencer import Sequencer
 from reference.protocol.server.session_table import Session
-from reference.protocol.server.sessions import Gathering
+from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
 
-class Admission:
-    """Lets connections in. `close_losers` closes whoever loses a session by that, before the new owner is welcomed."""
+class Handshake:
+    """Lets connections in. `close_superseded` closes whoever loses a session by that, before the new owner is welcomed."""
 
     def __init__(
         self,
-        desk: RunDesk,
+        context: RunContext,
         log: EventLog,
         sequencer: Sequencer,
-        gathering: Gathering,
+        sessions: Sessions,
         fan_out: FanOut,
-        close_losers: Callable[[int], None],
+        close_superseded: Callable[[int], None],
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._log = log
         self._sequencer = sequencer
-        self._gathering = gathering
+        self._sessions = sessions
         self._fan_out = fan_out
-        self._close_losers = close_losers
+        self._close_losers = close_superseded
 
     def opened(
         self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
@@ -48,10 +48,10 @@ class Admission:
         """The server's half of a new connection; it has to say something in time."""
         is_websocket = transport is Transport.WEBSOCKET
         state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
-        config = self._desk.config
-        self._desk.timers.set((RunTimer.HELLO, connection_id), now + ns(config.hello_timeout_s))
-        allowance = Allowance(config.frames_per_s, config.frame_burst)
-        return Connection(connection_id, transport, state, identity, allowance, new_session_id)
+        config = self._context.config
+        self._context.timers.set((RunTimer.HELLO, connection_id), now + ns(config.hello_timeout_s))
+        rate_limit = TokenBucket(config.frames_per_s, config.frame_burst)
+        return Connection(connection_id, transport, state, identity, rate_limit, new_session_id)
 
     def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
         """Raises RemoteError."""
@@ -66,7 +66,7 @@ class Admission:
             self.ask_whose(connection, hello.token)
 
     def ask_whose(self, connection: Connection, token: str | None) -> None:
-        self._desk.actions.append(Authenticate(connection.connection_id, token))
+        self._context.actions.append(Authenticate(connection.connection_id, token))
 
     def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:
         """The driver has found out whose token it is. Raises RemoteError."""
@@ -83,12 +83,12 @@ class Admission:
         expires_at = connection.identity.expires_at
         assert expires_at is not None, "only a token that expires is warned of"
         in_ms = min(max(0, (expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
-        self._desk.send((connection.connection_id,), frames.Expiring(in_ms))
+        self._context.send((connection.connection_id,), frames.Expiring(in_ms))
 
     def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
         hello = connection.hello
         assert hello is not None, "a connection is authenticated by its hello"
-        session = connection.session = self._gathering.claim(
+        session = connection.session = self._sessions.claim(
             hello.client_id,
             identity.user_id,
             hello.session_id,
@@ -100,12 +100,12 @@ class Admission:
         self._close_losers(now)
         number = session.connection_id = connection.connection_id
         connection.state = ConnectionState.LIVE
-        self._desk.timers.cancel((RunTimer.HELLO, number))
-        self._desk.timers.set((RunTimer.SILENCE, number), now + ns(self._desk.config.silence_max_s))
+        self._context.timers.cancel((RunTimer.HELLO, number))
+        self._context.timers.set((RunTimer.SILENCE, number), now + ns(self._context.config.silence_max_s))
         self._watch_token(connection, identity, now)
         place = self._log.place(hello.epoch, hello.after_sequence, hello.start)
         self._welcome(connection, session, place, now)
-        self._desk.observations.append(
+        self._context.observations.append(
             Joined(
                 number,
                 session.session_id,
@@ -118,22 +118,22 @@ class Admission:
             )
         )
 
-    def _welcome(self, connection: Connection, session: Session, place: Place, now: int) -> None:
-        number, attendance = connection.connection_id, self._gathering.attendance
+    def _welcome(self, connection: Connection, session: Session, place: ReadPosition, now: int) -> None:
+        number, attendance = connection.connection_id, self._sessions.attendance
         last = self._sequencer.last_of(session.client_id)
-        desk = self._desk
-        desk.send((number,), welcome(session, place, self._log, attendance, last, desk.config, desk.limits, now))
-        self._desk.send((number,), snapshot_frame(place))
+        context = self._context
+        context.send((number,), welcome(session, place, self._log, attendance, last, context.config, context.limits, now))
+        self._context.send((number,), snapshot_frame(place))
         self._fan_out.add(number, place.after, attendance.version)
-        self._desk.timers.set((RunTimer.STALLED, number), now + ns(self._desk.config.slow_reader_timeout_s))
+        self._context.timers.set((RunTimer.STALLED, number), now + ns(self._context.config.slow_reader_timeout_s))
 
     def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
         connection.identity = identity
-        number, timers = connection.connection_id, self._desk.timers
+        number, timers = connection.connection_id, self._context.timers
         timers.cancel((RunTimer.EXPIRING, number))
         timers.cancel((RunTimer.EXPIRED, number))
         if identity.expires_at is not None:
             born = now if identity.issued_at is None else identity.issued_at
-            warn_at = born + round((identity.expires_at - born) * self._desk.config.token_warning_fraction)
+            warn_at = born + round((identity.expires_at - born) * self._context.config.token_warning_fraction)
             timers.set((RunTimer.EXPIRING, number), max(now, warn_at))
-            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._desk.config.token_grace_s))
+            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._context.config.token_grace_s))

@@ -25,15 +25,15 @@ from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegist
 from reference.protocol.limits import Limit
 from reference.protocol.records import Append, Snapshot, StoredRun
 from reference.protocol.server.connection import Connection, Identity, session_of
-from reference.protocol.server.connection_table import Connections
-from reference.protocol.server.context import OF_CONNECTION, OF_RUN, THE_RUN, Idling, RunDesk, RunTimer, TimerKey
+from reference.protocol.server.connection_table import ConnectionTable
+from reference.protocol.server.context import OF_CONNECTION, OF_RUN, THE_RUN, Idling, RunContext, RunTimer, TimerKey
 from reference.protocol.server.event_log import TRIM_AT, EventLog
 from reference.protocol.server.fan_out import FanOut, Readers
-from reference.protocol.server.handshake import Admission
-from reference.protocol.server.http_requests import Requests
+from reference.protocol.server.handshake import Handshake
+from reference.protocol.server.http_requests import HttpRequests
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.sequencer import Appending, Sequencer
-from reference.protocol.server.sessions import Gathering
+from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
 from reference.protocol.timers import NS_PER_MS, ns
@@ -59,16 +59,16 @@ class Run:
         self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
         self._sequencer = Sequencer(stored, config, registry)
         self._fan_out = FanOut(self._log, config)
-        self._desk = RunDesk(config, limits)
-        self._appending = Appending(self._desk, self._sequencer)
-        self._gathering = Gathering(self._desk, self._sequencer.user_of, now)
-        self._readers = Readers(self._desk, self._fan_out, self._gathering.attendance)
-        self._idling = Idling(self._desk)
-        self._parts = (self._desk, self._log, self._sequencer, self._gathering)
-        self._requests = Requests(self.run_id, *self._parts)
-        self._connections = Connections(self._desk, self._fan_out, self._requests, self._sequencer, self._gathering)
-        self._admission = Admission(*self._parts, self._fan_out, self._connections.close_losers)
-        self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._context = RunContext(config, limits)
+        self._appending = Appending(self._context, self._sequencer)
+        self._sessions = Sessions(self._context, self._sequencer.user_of, now)
+        self._readers = Readers(self._context, self._fan_out, self._sessions.attendance)
+        self._idling = Idling(self._context)
+        self._parts = (self._context, self._log, self._sequencer, self._sessions)
+        self._requests = HttpRequests(self.run_id, *self._parts)
+        self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
+        self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
         self._idling.watch(self.is_idle, now)
 
     # Connections speak.
@@ -101,11 +101,11 @@ class Run:
             self._receive(connection, frame, now)
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
-        self._connections.close_losers(now)
+        self._connections.close_superseded(now)
         self._send_replies(now)
         self.handle_timeout(now)
 
-    def receive_nonsense(self, connection_id: int, error: RemoteError, now: int) -> None:
+    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
         """Something arrived that is no frame."""
         connection = self._connections.get(connection_id)
         if connection is not None:
@@ -170,8 +170,8 @@ class Run:
         self._log.append(append.entries, append.snapshot)
         self._appending.landed(append)
         self._send_replies(now)
-        self._desk.actions += self._fan_out.grow()
-        self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+        self._context.actions += self._fan_out.grow()
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
             self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
@@ -194,28 +194,28 @@ class Run:
             self._appending.hurry()
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
         told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
-        self._desk.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+        self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
             self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
 
     # Time passes.
 
     def next_deadline(self) -> int | None:
-        return self._desk.timers.next_deadline()
+        return self._context.timers.next_deadline()
 
     def handle_timeout(self, now: int) -> None:
         """Fire every timer that has expired by `now`."""
-        while (key := self._desk.timers.pop_expired(now)) is not None:
+        while (key := self._context.timers.pop_expired(now)) is not None:
             self._fire(key, now)
         self._idling.watch(self.is_idle, now)
 
     # Output, drained.
 
     def take_actions(self) -> list[ServerAction]:
-        return self._desk.take_actions()
+        return self._context.take_actions()
 
     def take_observations(self) -> list[Observation]:
-        return self._desk.take_observations()
+        return self._context.take_observations()
 
     # What can be looked at.
 
@@ -238,11 +238,11 @@ class Run:
 
     @property
     def active_users(self) -> tuple[str, ...]:
-        return self._gathering.attendance.users
+        return self._sessions.attendance.users
 
     @property
     def cursors(self) -> dict[str, Data]:
-        return self._gathering.attendance.cursors
+        return self._sessions.attendance.cursors
 
     @property
     def connections(self) -> int:
@@ -251,7 +251,7 @@ class Run:
     @property
     def is_idle(self) -> bool:
         """Nobody is here, and nothing is on its way to the store: the run may be dropped from memory."""
-        return not self._connections and not len(self._gathering) and not self._sequencer.events_pending
+        return not self._connections and not len(self._sessions) and not self._sequencer.events_pending
 
     @property
     def idle_since(self) -> int | None:
@@ -288,7 +288,7 @@ class Run:
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
         if connection.state is ConnectionState.LIVE:
-            self._desk.timers.set((RunTimer.SILENCE, connection.connection_id), now + ns(self.config.silence_max_s))
+            self._context.timers.set((RunTimer.SILENCE, connection.connection_id), now + ns(self.config.silence_max_s))
         match frame:
             case frames.Hello():
                 self._admission.hello(connection, frame, now)
@@ -296,18 +296,18 @@ class Run:
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
             case frames.Cursor(data=data):
-                self._gathering.move_cursor(session_of(connection).user_id, data, now)
+                self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 self._readers.acknowledged(number, self._log.head)
             case frames.Ping(nonce=nonce):
-                self._desk.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
-                self._desk.pinged(session_of(connection), frame)
+                self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
+                self._context.pinged(session_of(connection), frame)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
                 self._connections.close(connection, 1000, "bye", now)
                 if connection.session is not None:
-                    self._gathering.leave(connection.session.client_id, now)
+                    self._sessions.leave(connection.session.client_id, now)
             case frames.PollRequest():
                 self._answer(connection, self._requests.poll(connection, frame, now), now)
             case frames.PublishRequest():
@@ -318,7 +318,7 @@ class Run:
     def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
         """Answer a request and be done with it; None: it has to wait."""
         if answer is not None:
-            self._desk.send((connection.connection_id,), answer)
+            self._context.send((connection.connection_id,), answer)
             self._connections.forget(connection, None, now)
 
     # Timers.
@@ -326,17 +326,17 @@ class Run:
     def _fire(self, key: TimerKey, now: int) -> None:
         timer, owner = key
         if timer is RunTimer.GRACE:
-            self._gathering.leave(str(owner), now)
+            self._sessions.leave(str(owner), now)
             return
         connection = self._connections.get(owner) if isinstance(owner, int) else None
         match timer:
             case RunTimer.HEARTBEAT:
-                self._desk.send(self._fan_out.current, frames.Heartbeat(self._log.head))
-                self._desk.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))
+                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
             case RunTimer.PRESENCE:
-                self._gathering.tell_presence(self._fan_out.current, now)
+                self._sessions.send_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
-                self._gathering.tell_cursors(self._fan_out.current, now)
+                self._sessions.send_cursors(self._fan_out.current, now)
             case RunTimer.GATHER:
                 pass  # what was gathered is handed out after every input
             case RunTimer.IDLE:
@@ -362,26 +362,26 @@ class Run:
             if connection is None:
                 continue
             answer = reply.answer
-            self._desk.answered(connection.client_id, answer)
+            self._context.answered(connection.client_id, answer)
             if connection.transport is Transport.WEBSOCKET:
-                self._desk.send((reply.connection_id,), answer)
+                self._context.send((reply.connection_id,), answer)
                 continue
             self._answer(connection, self._requests.settled(connection, answer), now)
 
 
 def _statistics_of(
-    desk: RunDesk,
+    context: RunContext,
     log: EventLog,
     sequencer: Sequencer,
-    gathering: Gathering,
+    sessions: Sessions,
     appending: Appending,
     fan_out: FanOut,
-    requests: Requests,
+    requests: HttpRequests,
     connections: Collection[int],
 ) -> RunStatistics:
-    config = desk.config
-    sessions, orphans = gathering.count(connections)
-    timers_max = OF_RUN + len(OF_CONNECTION) * len(connections) + sessions
+    config = context.config
+    present, orphans = sessions.count(connections)
+    timers_max = OF_RUN + len(OF_CONNECTION) * len(connections) + present
     in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
     return RunStatistics(
         epoch=log.epoch,
@@ -389,7 +389,7 @@ def _statistics_of(
         oldest=log.oldest,
         snapshot_at=log.snapshot.sequence_number,
         connections=len(connections),
-        sessions=sessions,
+        sessions=present,
         current=len(fan_out) - fan_out.behind,
         lagging=fan_out.behind,
         publishers=sequencer.publishers,
@@ -397,11 +397,11 @@ def _statistics_of(
             Held("connections", len(connections), config.connections_per_run_max),
             Held("readers", len(fan_out), len(connections)),
             Held("polls that wait", requests.waiting, len(connections)),
-            Held("sessions", sessions, config.sessions_per_run_max),
+            Held("sessions", present, config.sessions_per_run_max),
             Held("sessions that point to a connection which is gone", orphans, 0),
             Held("events under way to the store", appending.events_under_way, config.appends_pending_max),
             Held("events in memory", log.in_memory, in_memory_max),
-            Held("timers", len(desk.timers), timers_max),
+            Held("timers", len(context.timers), timers_max),
             *sequencer.held(),
         ),
     )

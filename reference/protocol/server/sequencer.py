@@ -24,9 +24,9 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Event, EventClass, EventRegistry
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
-from reference.protocol.rate_limit import Allowance
+from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
-from reference.protocol.server.context import THE_RUN, RunDesk, RunTimer
+from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
 from reference.protocol.server.fold import Fold
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
@@ -43,7 +43,7 @@ class _Publisher:
     """The dedupe memory of one client, and its allowance."""
 
     user_id: str
-    allowance: Allowance
+    rate_limit: TokenBucket
     last: int = 0
     answers: dict[int, Answer] = field(default_factory=dict)
     pending: dict[int, "_Pending"] = field(default_factory=dict)
@@ -212,14 +212,14 @@ class Sequencer:
         if self._events_pending >= self._config.appends_pending_max:
             reason = f"{self._events_pending} events wait to be stored"
             return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
-        wait_ms = publisher.allowance.spend(now)
+        wait_ms = publisher.rate_limit.spend(now)
         if wait_ms:
             reason = f"more than {self._config.publishes_per_s:g} publishes per second"
             return _rejected(number, RejectCode.RATE, reason, wait_ms)
         return None
 
-    def _full_allowance(self) -> Allowance:
-        return Allowance(self._config.publishes_per_s, self._config.publish_burst)
+    def _full_allowance(self) -> TokenBucket:
+        return TokenBucket(self._config.publishes_per_s, self._config.publish_burst)
 
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         number = publish.client_sequence
@@ -297,20 +297,20 @@ def _duplicate(answer: Accepted) -> Accepted:
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
 
 
-def _restored(client: StoredClient, allowance: Allowance) -> _Publisher:
+def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
     answers: dict[int, Answer] = {
         number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
     }
-    return _Publisher(client.user_id, allowance, client.last_client_sequence, answers)
+    return _Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)
 
 
 class Appending:
     """Owns the batch that is with the store."""
 
-    __slots__ = ("_desk", "_gathers", "_sequencer", "_under_way")
+    __slots__ = ("_context", "_gathers", "_sequencer", "_under_way")
 
-    def __init__(self, desk: RunDesk, sequencer: Sequencer) -> None:
-        self._desk = desk
+    def __init__(self, context: RunContext, sequencer: Sequencer) -> None:
+        self._context = context
         self._sequencer = sequencer
         self._under_way: Append | None = None
         self._gathers = True
@@ -322,7 +322,7 @@ class Appending:
 
     def take(self) -> Append | None:
         """The next batch, if there is one and it may go."""
-        if self._under_way is None and self._sequencer.has_append and (RunTimer.GATHER, THE_RUN) not in self._desk.timers:
+        if self._under_way is None and self._sequencer.has_append and (RunTimer.GATHER, THE_RUN) not in self._context.timers:
             self._under_way = self._sequencer.take_append()
             return self._under_way
         return None
@@ -336,10 +336,10 @@ class Appending:
     def hurry(self) -> None:
         """The server stops: what has a number goes to the store without gathering more."""
         self._gathers = False
-        self._desk.timers.cancel((RunTimer.GATHER, THE_RUN))
+        self._context.timers.cancel((RunTimer.GATHER, THE_RUN))
 
     def fanned_out(self, took: int, now: int) -> None:
         """A batch has been pushed to the readers, which took so many ns."""
-        took = min(took, ns(self._desk.config.gather_max_s))
+        took = min(took, ns(self._context.config.gather_max_s))
         if took > 0 and self._gathers:
-            self._desk.timers.set((RunTimer.GATHER, THE_RUN), now + took)
+            self._context.timers.set((RunTimer.GATHER, THE_RUN), now + took)

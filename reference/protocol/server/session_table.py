@@ -17,7 +17,7 @@ class Session:
     """The WebSocket that owns the session; None over polling, and while it is away."""
 
 
-class Membership:
+class SessionTable:
     """Sessions by client id; bounded by the run's connections and the grace of those that went away."""
 
     __slots__ = ("_sessions",)
@@ -60,11 +60,11 @@ class Membership:
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
         if generation < session.generation:
             raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
-        loser, session.connection_id = session.connection_id, None
+        superseded, session.connection_id = session.connection_id, None
         session.session_id = named_session_id or session.session_id
         session.generation = generation
         session.transport = transport
-        return session, loser, False
+        return session, superseded, False
 
     def drop(self, client_id: str) -> Session | None:
         return self._sessions.pop(client_id, None)

@@ -13,7 +13,7 @@ from reference.server.cluster.membership import Membership
 from reference.server.cluster.router import RELAYED, forwarded, is_relayed
 from reference.server.wire.request_head import RequestHead
 from reference.store import StoreUnavailable
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 ANSWER_S_MAX = 2.0
 """For all of them, the database that says who they are included."""
@@ -28,7 +28,7 @@ class Answers:
     silent: tuple[str, ...] = ()
 
 
-class Colleagues:
+class PeerProcesses:
     """The other processes, as `membership` knows them, over connections of `pool`."""
 
     def __init__(self, membership: Membership, pool: httpcore.AsyncConnectionPool) -> None:
@@ -40,7 +40,7 @@ class Colleagues:
         if is_relayed(head.header(RELAYED), self._membership):
             return Answers()
         told: dict[str, tuple[int, bytes]] = {}
-        waiting: dict[str, Place] = {UNKNOWN: Place(0, "", 0, "")}
+        waiting: dict[str, ProcessAddress] = {UNKNOWN: ProcessAddress(0, "", 0, "")}
         with trio.move_on_after(ANSWER_S_MAX):
             try:
                 places = await self._membership.others()
@@ -52,7 +52,7 @@ class Colleagues:
                     nursery.start_soon(self._ask, head, name, place, told)
         return Answers(told, tuple(name for name in waiting if name not in told))
 
-    async def _ask(self, head: RequestHead, name: str, place: Place, told: dict[str, tuple[int, bytes]]) -> None:
+    async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, told: dict[str, tuple[int, bytes]]) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
         try:
             answer = await self._pool.request(head.method, url, headers=forwarded(head, place))

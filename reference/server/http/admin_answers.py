@@ -55,7 +55,7 @@ class ConnectionInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Durable events that its WebSocket has not been given; null over polling."""
 
 
-class Connections(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class ConnectionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`total_connections` are WebSockets; `total_polling` sessions poll. The list has both, in pages."""
 
     total_connections: int
@@ -87,7 +87,7 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     has_more: bool
     sessions: tuple[SessionMetrics, ...]
     processes_silent: tuple[str, ...] = ()
-    """As in `Connections`."""
+    """As in `ConnectionsAnswer`."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -115,4 +115,4 @@ class CleanedUp(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
     removed: int
     remaining: int
     processes_silent: tuple[str, ...] = ()
-    """As in `Connections`."""
+    """As in `ConnectionsAnswer`."""

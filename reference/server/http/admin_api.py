@@ -12,13 +12,13 @@ from reference.protocol.client.health import Quality, RoundTrips, quality_of, su
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
-from reference.server.access import Admission
+from reference.server.access import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.http.admin_answers import (
     CleanedUp,
     CleanupRequest,
     ConnectionInfo,
-    Connections,
+    ConnectionsAnswer,
     Page,
     RunConnections,
     ServerHealth,
@@ -45,7 +45,7 @@ class AdminApi:
         runs: RunRegistry,
         store: EventStore,
         monitor: Monitor,
-        admission: Admission,
+        admission: AccessControl,
         clock: ServerClock,
         appends_waiting: Callable[[], int],
     ) -> None:
@@ -58,13 +58,13 @@ class AdminApi:
         self._appends_waiting = appends_waiting
         self._started_at = clock.now()
 
-    async def connections(self, request: AnyRequest) -> Connections:
+    async def connections(self, request: AnyRequest) -> ConnectionsAnswer:
         self._admit(request)
         page = parameters(request, Page)
         carried = list(self._sessions.carried())
         websockets = [record for record in carried if record.transport is Transport.WEBSOCKET]
         shown, has_more = _page(carried, page)
-        return Connections(
+        return ConnectionsAnswer(
             total_connections=len(websockets),
             total_polling=len(carried) - len(websockets),
             connections_per_run=dict(Counter(record.run_id for record in websockets)),

@@ -115,7 +115,7 @@ OPERATIONS = (
         _ADMIN + "/connections",
         "admin",
         "All connections",
-        {200: admin.Connections},
+        {200: admin.ConnectionsAnswer},
         _WITH_TOKEN,
         "A session that was dropped is no connection.",
         parameters=admin.Page,

@@ -4,7 +4,7 @@ import msgspec
 import trio
 
 from reference.protocol.errors import CloseCode
-from reference.server.access import Admission
+from reference.server.access import AccessControl
 from reference.server.http.problems import RequestRefused
 from reference.server.monitoring.logs import OnFault
 from reference.server.monitoring.monitor import Monitor
@@ -23,7 +23,7 @@ class ProbeStatus(msgspec.Struct, frozen=True):
 class OperatorApi:
     """For probes and for Prometheus."""
 
-    def __init__(self, store: EventStore, monitor: Monitor, admission: Admission, on_fault: OnFault) -> None:
+    def __init__(self, store: EventStore, monitor: Monitor, admission: AccessControl, on_fault: OnFault) -> None:
         self._store = store
         self._monitor = monitor
         self._admission = admission

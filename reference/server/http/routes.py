@@ -19,7 +19,7 @@ from litestar.types import ControllerRouterHandler
 
 from reference.protocol import frames
 from reference.protocol.limits import Limit
-from reference.server.http.admin_answers import CleanedUp, Connections, RunConnections, ServerHealth, Sessions
+from reference.server.http.admin_answers import CleanedUp, ConnectionsAnswer, RunConnections, ServerHealth, Sessions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.docs_page import CSP, docs_page
 from reference.server.http.openapi import document
@@ -98,7 +98,7 @@ def _run_routes(api: RunApi) -> list[ControllerRouterHandler]:
 
 def _admin_routes(api: AdminApi) -> list[ControllerRouterHandler]:
     @get("/api/admin/websocket/connections")
-    async def connections(request: AnyRequest) -> Connections:
+    async def connections(request: AnyRequest) -> ConnectionsAnswer:
         return await api.connections(request)
 
     @get("/api/admin/websocket/connections/{run_id:str}")

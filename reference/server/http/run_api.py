@@ -11,7 +11,7 @@ from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
-from reference.server.access import Admission
+from reference.server.access import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.http.parameters import parameters
 from reference.server.http.problems import AnyRequest, RequestRefused
@@ -32,7 +32,7 @@ class RunApi:
     def __init__(
         self,
         runs: RunRegistry,
-        admission: Admission,
+        admission: AccessControl,
         clock: ServerClock,
         *,
         body_bytes_max: int,

@@ -16,16 +16,16 @@ import msgspec
 
 from reference.protocol.client.health import percentile
 from reference.protocol.config import ClientConfig, ServerConfig
-from simulation.checks.checkers import Status, Verdict, check_facts
+from simulation.checks.checkers import Status, Verdict, check_index
 from simulation.processes.real_run import Played
 from simulation.processes.run_plan import Parameters
 from simulation.results.counts import Counts, count
 from simulation.results.recoveries import recoveries
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Reset, ServerRestart
-from simulation.trace.index import facts_of
+from simulation.trace.index import index_of
 
 
-class Milliseconds(msgspec.Struct, frozen=True):
+class Percentiles(msgspec.Struct, frozen=True):
     """Percentiles; None without a sample."""
 
     p50: float | None
@@ -33,7 +33,7 @@ class Milliseconds(msgspec.Struct, frozen=True):
     p99: float | None
 
 
-class Recovery(msgspec.Struct, frozen=True):
+class RecoverySummary(msgspec.Struct, frozen=True):
     """In seconds; None if no connection was lost."""
 
     p50: float | None
@@ -60,7 +60,7 @@ class ParametersShown(msgspec.Struct, frozen=True):
     settle_s_max: float
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """See the module. The counts are those of simulation.results.counts.
 
     process_delay_ms: how late the demo's own process was in doing what it wanted to do at a time. Where that is much, the machine
@@ -88,10 +88,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     returns_to_websocket: int
     server_restarts: int
-    round_trip_ms: Milliseconds
-    process_delay_ms: Milliseconds
+    round_trip_ms: Percentiles
+    process_delay_ms: Percentiles
     delivery_rate: float | None
-    recovery_s: Recovery
+    recovery_s: RecoverySummary
     settled_s: float | None
     late: tuple[str, ...]
     passed: bool
@@ -107,14 +107,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
-def report_on(played: Played) -> Report:
+def report_on(played: Played) -> DemoReport:
     """Judge a run."""
-    facts = facts_of(played.trace)
-    verdicts, counts, plan = check_facts(facts), count(facts), played.plan
-    cut_off_s = sorted(took_s for _, took_s in recoveries(facts))
+    trace_index = index_of(played.trace)
+    verdicts, counts, plan = check_index(trace_index), count(trace_index), played.plan
+    cut_off_s = sorted(took_s for _, took_s in recoveries(trace_index))
     settled = counts.accepted + counts.failed
     shortcomings = tuple(_shortcomings(played, verdicts, counts))
-    return Report(
+    return DemoReport(
         seed=plan.seed,
         clients=len(plan.clients),
         seconds=plan.seconds,
@@ -122,7 +122,7 @@ def report_on(played: Played) -> Report:
         round_trip_ms=_milliseconds(played.round_trips_ms),
         process_delay_ms=_milliseconds(played.delays_ms),
         delivery_rate=counts.accepted / settled if settled else None,
-        recovery_s=Recovery(*(_percentile(cut_off_s, fraction) for fraction in (0.5, 0.99))),
+        recovery_s=RecoverySummary(*(_percentile(cut_off_s, fraction) for fraction in (0.5, 0.99))),
         settled_s=played.settled_s,
         late=played.late,
         passed=not shortcomings,
@@ -172,9 +172,9 @@ def _parameters(parameters: Parameters) -> ParametersShown:
     )
 
 
-def _milliseconds(samples: Sequence[float]) -> Milliseconds:
+def _milliseconds(samples: Sequence[float]) -> Percentiles:
     ascending = sorted(samples)
-    return Milliseconds(*(_percentile(ascending, fraction) for fraction in (0.5, 0.95, 0.99)))
+    return Percentiles(*(_percentile(ascending, fraction) for fraction in (0.5, 0.95, 0.99)))
 
 
 def _percentile(ascending: list[float], fraction: float) -> float | None:
@@ -182,4 +182,4 @@ def _percentile(ascending: list[float], fraction: float) -> float | None:
 
 
 def _shared(counts: Counts) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(counts).items() if name in Report.__struct_fields__}
+    return {name: value for name, value in msgspec.structs.asdict(counts).items() if name in DemoReport.__struct_fields__}

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulation.processes.demo.parameters import CLIENT, POLICY, SERVER
-from simulation.processes.demo.report import WITHOUT_FAULTS, Judgement, Report
+from simulation.processes.demo.report import WITHOUT_FAULTS, DemoReport, Judgement
 from simulation.processes.run_plan import Plan
 from simulation.scenario.faults import Fault
 
@@ -46,7 +46,7 @@ def print_beginning(plan: Plan, console: Console) -> None:
     print_line(console, "")
 
 
-def print_summary(report: Report, console: Console) -> None:
+def print_summary(report: DemoReport, console: Console) -> None:
     """Print it."""
     print_line(console, "")
     print_line(console, f"The network: {_what_was_done(report.schedule)}.")
@@ -109,7 +109,7 @@ def _what_was_done(schedule: tuple[Fault, ...]) -> str:
     return ", ".join(f"{counted[tag]} {nouns[counted[tag] > 1]}" for tag, nouns in _NOUNS.items() if counted[tag])
 
 
-def _times(report: Report) -> str:
+def _times(report: DemoReport) -> str:
     trips, recovery = report.round_trip_ms, report.recovery_s
     parts = []
     if trips.p50 is not None:

@@ -25,7 +25,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.events import GRAFT
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
-from simulation.processes.fidelity.costs import Costs
+from simulation.processes.fidelity.costs import MeasuredCosts
 from simulation.processes.fidelity.twin import Silent
 from simulation.processes.real_run import play
 from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
@@ -33,7 +33,7 @@ from simulation.processes.server_process import SERVER_COMMAND
 from simulation.scenario.distributions import Empirical
 from simulation.scenario.faults import Reset
 from simulation.scenario.paths import Path as NetworkPath
-from simulation.trace.index import Facts, facts_of
+from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.publishes import publish_data
 from simulation.trace.trace import Delivered, Trace
 
@@ -73,7 +73,7 @@ def burst_plan(seed: int) -> Plan:
     return Plan(seed, at_s, (_client("writer-0", 0.0, times),), (), _PARAMETERS, settle_s=1.0)
 
 
-async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str] = SERVER_COMMAND) -> Costs:
+async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str] = SERVER_COMMAND) -> MeasuredCosts:
     """Play both runs, with their files in `directory`, and fit. Raises ServerFailed, NoFreePort, ConfigError."""
     traces = []
     for name, plan in (("fan-out", fan_out_plan(seed)), ("bursts", burst_plan(seed))):
@@ -83,21 +83,21 @@ async def calibrate(directory: Path, *, seed: int, server_command: Sequence[str]
     return fit(*traces)
 
 
-def fit(fan_out: Trace, bursts: Trace) -> Costs:
+def fit(fan_out: Trace, bursts: Trace) -> MeasuredCosts:
     """The costs that the traces of the two runs show. Raises ConfigError if they show too little."""
-    facts = facts_of(fan_out)
-    hops = np.array([report.round_trip_ms * NS_PER_MS / NS_PER_S / 2 for report in facts.round_trips])
+    trace_index = index_of(fan_out)
+    hops = np.array([report.round_trip_ms * NS_PER_MS / NS_PER_S / 2 for report in trace_index.round_trips])
     hops = hops[: max(1, int(0.9 * len(hops)))]  # without the last ones, which the cut has disturbed
-    alone_s = float(np.median(_needed("single deliveries", list(_latencies(facts_of(bursts), alone=True)))))
-    shared_s = float(np.median(_needed("deliveries", list(_latencies(facts)))))
-    returns = _needed("returns after the cut", list(_return_times(facts)))
+    alone_s = float(np.median(_needed("single deliveries", list(_latencies(index_of(bursts), alone=True)))))
+    shared_s = float(np.median(_needed("deliveries", list(_latencies(trace_index)))))
+    returns = _needed("returns after the cut", list(_return_times(trace_index)))
     delivery_s = max(0.0, 2 * (shared_s - alone_s) / (READERS - 1))
-    frame_s = max(0.0, _slope(list(_burst_durations(facts_of(bursts)))) - delivery_s)
+    frame_s = max(0.0, _slope(list(_burst_durations(index_of(bursts)))) - delivery_s)
     hop_s = float(np.median(_needed("answered pings", list(hops))))
-    commits = np.array(_needed("answers", list(_answers(facts)))) - 2 * hop_s - frame_s
-    return Costs(
-        hop=_law(hops),
-        commit_time=_law(np.maximum(commits, 0.0)),
+    commits = np.array(_needed("answers", list(_answers(trace_index)))) - 2 * hop_s - frame_s
+    return MeasuredCosts(
+        hop=_distribution(hops),
+        commit_time=_distribution(np.maximum(commits, 0.0)),
         frame_cost_s=frame_s,
         delivery_cost_s=delivery_s,
         handshake_cost_s=max(0.0, (max(returns) - HANDSHAKE_HOPS * hop_s) / len(returns) - frame_s - delivery_s),
@@ -111,27 +111,29 @@ def _client(name: str, joins_at_s: float, times: Sequence[float]) -> ClientPlan:
     return ClientPlan(name, NetworkPath(latency_s=0.0), joins_at_s, moves)
 
 
-def _answers(facts: Facts) -> Iterator[float]:
+def _answers(trace_index: TraceIndex) -> Iterator[float]:
     """How long each publish waited for its answer, in seconds."""
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         for ticket, publish in client.published.items():
             if ticket in client.accepted:
                 yield (client.accepted[ticket][0].at - publish.at) / NS_PER_S
 
 
-def _latencies(facts: Facts, *, alone: bool = False) -> Iterator[float]:
+def _latencies(trace_index: TraceIndex, *, alone: bool = False) -> Iterator[float]:
     """From each publish to its delivery, averaged over its readers, in seconds. `alone`: only of publishes without another one
     at the same time."""
-    published = {publish.publish_id: publish.at for client in facts.clients.values() for publish in client.published.values()}
+    published = {
+        publish.publish_id: publish.at for client in trace_index.clients.values() for publish in client.published.values()
+    }
     times_published = list(published.values())
     given: dict[str | None, list[int]] = {}
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         for record in client.progress():
             if isinstance(record, Delivered):
                 given.setdefault(record.publish_id, []).append(record.at)
     for publish_id, times in given.items():
         at = published.get(publish_id)
-        if at is not None and len(times) == len(facts.clients) and not (alone and _is_in_burst(at, times_published)):
+        if at is not None and len(times) == len(trace_index.clients) and not (alone and _is_in_burst(at, times_published)):
             yield (sum(times) / len(times) - at) / NS_PER_S
 
 
@@ -139,18 +141,18 @@ def _is_in_burst(at: int, times: Sequence[int]) -> bool:
     return sum(abs(other - at) < BURST_EVERY_S / 2 * NS_PER_S for other in times) > 1
 
 
-def _return_times(facts: Facts) -> Iterator[float]:
+def _return_times(trace_index: TraceIndex) -> Iterator[float]:
     """How long after the cut each client was back, in seconds."""
-    cut_at = facts.troubles_end
-    for client in facts.clients.values():
+    cut_at = trace_index.faults_end
+    for client in trace_index.clients.values():
         back = next((turn.at for turn in client.turns() if turn.at > cut_at and turn.state.is_connected), None)
         if back is not None:
             yield (back - cut_at) / NS_PER_S
 
 
-def _burst_durations(facts: Facts) -> Iterator[tuple[int, float]]:
+def _burst_durations(trace_index: TraceIndex) -> Iterator[tuple[int, float]]:
     """For each burst: its size, and how long it took until its last event was answered, in seconds."""
-    for client in facts.clients.values():
+    for client in trace_index.clients.values():
         bursts: dict[int, list[int]] = {}
         for ticket, publish in client.published.items():
             begun = max((at for at in bursts if publish.at - at < BURST_EVERY_S / 2 * NS_PER_S), default=publish.at)
@@ -175,6 +177,6 @@ def _needed(what: str, values: list[float]) -> list[float]:
     return values
 
 
-def _law(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Empirical:
+def _distribution(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> Empirical:
     quantiles = np.quantile(values, np.linspace(0, 1, LAW_VALUES))
     return Empirical(values=tuple(round(float(value), 7) for value in quantiles))

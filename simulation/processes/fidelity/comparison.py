@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation.processes.fidelity.measures import Floats, Measure
+from simulation.processes.fidelity.measures import ComparedMeasure, Floats
 
 RELATIVE_MAX = 0.10
 SECONDS_MAX = 0.005
@@ -52,7 +52,7 @@ class _Side:
     clusters: int
 
     @classmethod
-    def of(cls, measure: Measure) -> "_Side":
+    def of(cls, measure: ComparedMeasure) -> "_Side":
         owners = np.repeat(np.arange(len(measure.clusters)), [len(cluster) for cluster in measure.clusters])
         order = np.argsort(measure.samples, kind="stable")
         return cls(measure.samples[order], owners[order], len(measure.clusters))
@@ -67,14 +67,14 @@ class _Side:
         return float(self.values[min(np.searchsorted(total, fraction * total[-1]), len(self.values) - 1)])
 
 
-def compare(simulated: Measure, real: Measure, *, seed: int) -> list[Difference]:
+def compare(simulated: ComparedMeasure, real: ComparedMeasure, *, seed: int) -> list[Difference]:
     """The figures of one measure: quantiles of times, the mean of counts. `seed`: of the bootstrap."""
     names = ["mean"] if not real.unit else [name for name, _ in QUANTILES]
     sides = (_Side.of(simulated), _Side.of(real))
     if not all(len(side.values) for side in sides):
         return [_difference(simulated, real, name, None, None, None) for name in names]
     chance = np.random.default_rng(seed)
-    draws = [
+    random_source = [
         [np.bincount(chance.integers(side.clusters, size=side.clusters), minlength=side.clusters) for _ in range(RESAMPLES)]
         for side in sides
     ]
@@ -82,7 +82,7 @@ def compare(simulated: Measure, real: Measure, *, seed: int) -> list[Difference]
     for name in names:
         estimates = [side.figure(name, np.ones(side.clusters)) for side in sides]
         resampled = [
-            np.array([side.figure(name, weights) for weights in drawn]) for side, drawn in zip(sides, draws, strict=True)
+            np.array([side.figure(name, weights) for weights in drawn]) for side, drawn in zip(sides, random_source, strict=True)
         ]
         low, high = np.quantile(resampled[0] - resampled[1], (0.025, 0.975))
         found.append(_difference(simulated, real, name, estimates[0], estimates[1], (float(low), float(high))))
@@ -90,8 +90,8 @@ def compare(simulated: Measure, real: Measure, *, seed: int) -> list[Difference]
 
 
 def _difference(
-    simulated: Measure,
-    real: Measure,
+    simulated: ComparedMeasure,
+    real: ComparedMeasure,
     figure: str,
     ours: float | None,
     theirs: float | None,

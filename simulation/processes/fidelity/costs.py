@@ -16,19 +16,19 @@ from typing import Annotated
 import msgspec
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.distributions import Constant, Law
+from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.scenario import Capacity, Scenario
 from simulation.scenario.text import to_toml
 
 Cost = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
-class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MeasuredCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module. `about`: where and when they were fitted."""
 
     about: str = ""
-    hop: Law
-    commit_time: Law
+    hop: Distribution
+    commit_time: Distribution
     frame_cost_s: Cost
     delivery_cost_s: Cost
     handshake_cost_s: Cost
@@ -56,10 +56,10 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return to_toml(msgspec.to_builtins(self))
 
 
-def load_costs(path: Path) -> Costs:
+def load_costs(path: Path) -> MeasuredCosts:
     """Read what `steadywire calibrate` wrote. Raises ConfigError."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Costs)
+        return msgspec.toml.decode(path.read_bytes(), type=MeasuredCosts)
     except OSError as error:
         raise ConfigError(f"cannot read the costs {path}: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from simulation.results.counts import moves_of
 from simulation.results.frames import Frames
 from simulation.results.recoveries import recoveries
-from simulation.trace.index import Facts, facts_of, interruptions
+from simulation.trace.index import TraceIndex, index_of, interruptions
 from simulation.trace.trace import Trace
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class ComparedMeasure:
     """clusters: one array of samples for each. expected: how many samples there could have been; below it some are missing."""
 
     name: str
@@ -43,37 +43,37 @@ class Measure:
         return len(self.samples) / self.expected if self.expected else 1.0
 
 
-def measure(trace: Trace, *, from_s: float = 0.0) -> dict[str, Measure]:
+def measure(trace: Trace, *, from_s: float = 0.0) -> dict[str, ComparedMeasure]:
     """All measures of a trace. `from_s`: the warm-up, of which publishes and pings are left out."""
-    facts = facts_of(trace)
-    frames = Frames(facts)
-    made = (_latency(frames, from_s), _round_trip(frames, from_s), _recovery(facts), _reconnections(facts))
+    trace_index = index_of(trace)
+    frames = Frames(trace_index)
+    made = (_latency(frames, from_s), _round_trip(frames, from_s), _recovery(trace_index), _reconnections(trace_index))
     return {each.name: each for each in made}
 
 
-def _latency(frames: Frames, from_s: float) -> Measure:
+def _latency(frames: Frames, from_s: float) -> ComparedMeasure:
     messages = frames["messages"]
     messages = messages[messages["published_s"] >= from_s]
     delivered = messages[messages["is_delivered"]]
     clusters = _clusters(zip(delivered["publish_id"], delivered["latency_s"], strict=True))
-    return Measure("delivery latency", "s", clusters, len(messages))
+    return ComparedMeasure("delivery latency", "s", clusters, len(messages))
 
 
-def _round_trip(frames: Frames, from_s: float) -> Measure:
+def _round_trip(frames: Frames, from_s: float) -> ComparedMeasure:
     pings = frames["round_trips"]
     pings = pings[pings["time_s"] >= from_s]
-    return Measure("round trip", "s", _clusters(zip(pings["client_id"], pings["round_trip_s"], strict=True)), len(pings))
+    return ComparedMeasure("round trip", "s", _clusters(zip(pings["client_id"], pings["round_trip_s"], strict=True)), len(pings))
 
 
-def _recovery(facts: Facts) -> Measure:
-    began = sum(1 for client in facts.clients.values() for _ in interruptions(client, facts.ended_at))
-    found = list(recoveries(facts))
-    return Measure("recovery", "s", _clusters(found), max(began, len(found)))
+def _recovery(trace_index: TraceIndex) -> ComparedMeasure:
+    began = sum(1 for client in trace_index.clients.values() for _ in interruptions(client, trace_index.ended_at))
+    found = list(recoveries(trace_index))
+    return ComparedMeasure("recovery", "s", _clusters(found), max(began, len(found)))
 
 
-def _reconnections(facts: Facts) -> Measure:
-    counts = [(client.name, float(moves_of(client)["reconnections"])) for client in facts.clients.values()]
-    return Measure("reconnections", "", _clusters(counts), len(counts))
+def _reconnections(trace_index: TraceIndex) -> ComparedMeasure:
+    counts = [(client.name, float(moves_of(client)["reconnections"])) for client in trace_index.clients.values()]
+    return ComparedMeasure("reconnections", "", _clusters(counts), len(counts))
 
 
 def _clusters(samples: Iterable[tuple[str | None, float]]) -> tuple[Floats, ...]:

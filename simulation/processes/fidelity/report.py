@@ -9,7 +9,7 @@ from rich.table import Table
 
 from reference.protocol.errors import ConfigError
 from simulation.processes.fidelity.comparison import RELATIVE_MAX, SECONDS_MAX, Difference
-from simulation.processes.fidelity.costs import Costs
+from simulation.processes.fidelity.costs import MeasuredCosts
 
 HEADINGS = ("scenario", "measure", "", "simulated", "real", "difference", "95 % interval", "samples", "agrees")
 LATE_MS_MAX = 50.0
@@ -33,7 +33,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FidelityReport(msgspec.Struct, frozen=True, kw_only=True):
-    costs: Costs
+    costs: MeasuredCosts
     scenarios: tuple[Compared, ...]
 
     @property

@@ -79,7 +79,7 @@ def stationary_peak_per_s(clients: int, wait: Wait) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepting:
+class AcceptQueue:
     """A server that takes 1 / mu for each client, in order, with N uniform over W and N / W > mu.
 
     To first order (a fluid), the last is through at N / mu, the mean wait is W (N/W - mu) / (2 mu), and N - mu W are waiting at

@@ -8,7 +8,7 @@ import numpy as np
 
 from reference.protocol.errors import CloseCode
 from reference.protocol.timers import NS_PER_S
-from simulation.random import Draws
+from simulation.random import RandomStreams
 from simulation.scenario.faults import HalfOpen, Path
 from simulation.scenario.scenario import ClientPart
 from simulation.trace.trace import ConnectionLeft
@@ -37,19 +37,19 @@ class HalfOpenConnection(Experiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        draws = Draws(seed, replication).of("black holes")
+        random_source = RandomStreams(seed, replication).of("black holes")
         begins_s = 5 * self.interval_s
-        died_s = {f"c-{n}": begins_s + self.interval_s * draws.uniform("phase", n) for n in range(self.clients)}
+        died_s = {f"c-{n}": begins_s + self.interval_s * random_source.uniform("phase", n) for n in range(self.clients)}
         config = msgspec.structs.replace(PATIENT_CLIENT, ping_interval_s=self.interval_s, ping_timeout_s=self.timeout_s)
         scenario = still_world("half_open", self.clients, Path(latency_s=self.round_trip_s / 2)).replace(
             client=ClientPart(config=config),
             faults=tuple(HalfOpen(at_s=at_s, clients=(client,)) for client, at_s in died_s.items()),
             settle_s=self.interval_s + 2 * self.timeout_s,
         )
-        facts = run(scenario, seed=seed, replication=replication).facts
+        trace_index = run(scenario, seed=seed, replication=replication).trace_index
         delays = [
             record.at / NS_PER_S - died_s[client.name]
-            for client in facts.clients.values()
+            for client in trace_index.clients.values()
             for record in client.records
             if isinstance(record, ConnectionLeft) and record.code == CloseCode.HEARTBEAT_LOST
         ]

@@ -24,7 +24,7 @@ def attempt_times_s(result: Result, since_s: float) -> np.ndarray:
     """When clients tried to connect from then on, in order. Shape (attempts,)."""
     times = [
         record.at / NS_PER_S
-        for client in result.facts.clients.values()
+        for client in result.trace_index.clients.values()
         for record in client.records
         if isinstance(record, AttemptMade) and record.at >= since_s * NS_PER_S
     ]
@@ -108,8 +108,8 @@ class AfterALongOutage(Experiment):
         result = run(scenario, seed=seed, replication=replication)
         back = [
             absence.end_s - end_s
-            for client in result.facts.clients.values()
-            for absence in absences(client, result.facts.ended_at)
+            for client in result.trace_index.clients.values()
+            for absence in absences(client, result.trace_index.ended_at)
             if absence.has_returned
         ]
         require(len(back) == self.clients, "everyone is back")
@@ -122,7 +122,7 @@ class AfterALongOutage(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accepting(Experiment):
+class AcceptRate(Experiment):
     """More clients come back than the server can accept: they wait in its backlog. It takes one at once, and the next one 1 / mu
     later."""
 
@@ -132,7 +132,7 @@ class Accepting(Experiment):
     accepts_per_s: float
 
     def expected(self) -> dict[str, Expected]:
-        theory = herd.Accepting(self.clients, self.spread_s, self.accepts_per_s)
+        theory = herd.AcceptQueue(self.clients, self.spread_s, self.accepts_per_s)
         return {
             "the last is taken": Expected(theory.last_mean_s - 1 / self.accepts_per_s, "s", 0.005),
             "mean wait": Expected(theory.wait_mean_s, "s", 0.02),
@@ -151,8 +151,8 @@ class Accepting(Experiment):
         taken_s = np.array(
             [
                 absence.end_s - cut_at_s
-                for client in result.facts.clients.values()
-                for absence in absences(client, result.facts.ended_at)
+                for client in result.trace_index.clients.values()
+                for absence in absences(client, result.trace_index.ended_at)
                 if absence.has_returned
             ]
         )

@@ -63,15 +63,15 @@ class LateEvents(Experiment):
             horizon_s=last_comes_s,
             settle_s=100 * away_s,
         )
-        facts = run(scenario, seed=seed, replication=replication).facts
+        trace_index = run(scenario, seed=seed, replication=replication).trace_index
         published = {
             publish.publish_id: publish.at
-            for publish in facts.clients["writer-0"].published.values()
+            for publish in trace_index.clients["writer-0"].published.values()
             if warm_up_s <= publish.at / NS_PER_S < over_s
         }
         delays = [
             (record.at - published[record.publish_id]) / NS_PER_S
-            for name, client in facts.clients.items()
+            for name, client in trace_index.clients.items()
             if name != "writer-0"
             for record in client.records
             if isinstance(record, Delivered) and record.publish_id in published

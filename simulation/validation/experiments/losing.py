@@ -7,10 +7,10 @@ import numpy as np
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.network.delay import Way
+from simulation.network.delay import PathDirection
 from simulation.network.loss import losses_of
-from simulation.network.pipe import Lane
-from simulation.random import Draws
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
 from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Path
 from simulation.validation.closed_forms import loss, tcp
 from simulation.validation.experiment import Expected, Experiment
@@ -39,7 +39,8 @@ class Bursts(Experiment):
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         process = losses_of(
-            GilbertElliottLoss(good_to_bad=self.good_to_bad, bad_to_good=self.bad_to_good), Draws(seed, replication).of("path")
+            GilbertElliottLoss(good_to_bad=self.good_to_bad, bad_to_good=self.bad_to_good),
+            RandomStreams(seed, replication).of("path"),
         )
         is_lost = np.array([process.is_lost(packet) for packet in range(self.packets)])
         share = loss.loss_share(self.good_to_bad, self.bad_to_good)
@@ -76,7 +77,7 @@ class Repeats(Experiment):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         clock = Clock()
         path = Path(latency_s=self.latency_s, loss=BernoulliLoss(probability=self.loss))
-        lane = Lane(clock, Way(path, is_up=True), Draws(seed, replication).of("lane"))
+        lane = Pipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"))
         late: list[float] = []
 
         def arrived(sent_at: int) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from reference.protocol.timers import NS_PER_S
-from simulation.random import Draws
+from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage
 from simulation.scenario.scenario import ClientPart
 from simulation.trace.trace import PublishRefused
@@ -39,10 +39,10 @@ class OverflowInAnOutage(Experiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        draws = Draws(seed, replication).of("outages")
+        random_source = RandomStreams(seed, replication).of("outages")
         faults, now_s = [], UP_S
         for number in range(self.outages):
-            lasts_s = -self.outage_mean_s * math.log1p(-draws.uniform("duration", number))
+            lasts_s = -self.outage_mean_s * math.log1p(-random_source.uniform("duration", number))
             faults.append(Outage(at_s=now_s, duration_s=lasts_s))
             now_s += lasts_s + UP_S
         config = msgspec.structs.replace(
@@ -59,7 +59,7 @@ class OverflowInAnOutage(Experiment):
             settle_s=UP_S,
         )
         result = run(scenario, seed=seed, replication=replication)
-        client = result.facts.clients["c-0"]
+        client = result.trace_index.clients["c-0"]
         begins = [fault.at_s for fault in faults]
         refused_in = [0] * self.outages
         for record in client.records:

@@ -60,7 +60,7 @@ class PlainPolling(Experiment):
             settle_s=2 * period_s,
         )
         result = run(scenario, seed=seed, replication=replication)
-        messages = Frames(result.facts)["messages"]
+        messages = Frames(result.trace_index)["messages"]
         is_meant = (messages["sender"] == "writer-0") & (messages["reader"] != "writer-0") & (messages["published_s"] > warm_up_s)
         messages = messages[is_meant]
         require(bool(messages["is_delivered"].all()), "polling loses nothing")

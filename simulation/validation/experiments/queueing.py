@@ -9,11 +9,11 @@ import numpy as np
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.hosts.capacity import Work
-from simulation.network.delay import Way
-from simulation.network.pipe import Lane
-from simulation.random import Draws
-from simulation.scenario.distributions import Constant, Exponential, Law, Uniform
+from simulation.hosts.capacity import ProcessorQueue
+from simulation.network.delay import PathDirection
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Distribution, Exponential, Uniform
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Capacity, ClientPart
 from simulation.trace.trace import QueueSampled, Trace, WorkSampled
@@ -27,14 +27,14 @@ SAMPLES_PER_S = 5
 CLIENTS = 4
 
 
-def law_of(name: LawName, mean: float) -> Law:
+def distribution_of(name: LawName, mean: float) -> Distribution:
     """A law with this mean; uniform from 0."""
-    laws: dict[str, Law] = {
+    distributions: dict[str, Distribution] = {
         "constant": Constant(value=mean),
         "exponential": Exponential(scale=mean),
         "uniform": Uniform(high=2 * mean),
     }
-    return laws[name]
+    return distributions[name]
 
 
 MEAN_SQUARES: dict[LawName, float] = {"constant": 1.0, "exponential": 2.0, "uniform": 4 / 3}
@@ -74,7 +74,7 @@ class ServerQueue(Experiment):
             server=msgspec.structs.replace(
                 scenario.server,
                 config=msgspec.structs.replace(PATIENT_SERVER, cursor_interval_s=NEVER_S, frames_per_s=1e6, frame_burst=10**6),
-                capacity=Capacity(frame_cost=law_of(self.law, self.service_s)),
+                capacity=Capacity(frame_cost=distribution_of(self.law, self.service_s)),
             ),
             workload=msgspec.structs.replace(QUIET, cursor_per_s=self._arrivals_per_s / CLIENTS),
             sample_interval_s=1 / SAMPLES_PER_S,
@@ -120,20 +120,20 @@ class Processors(Experiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        clock, draws = Clock(), Draws(seed, replication).of("processors")
-        work, waits = Work(clock, self.processors), []
+        clock, random_source = Clock(), RandomStreams(seed, replication).of("processors")
+        work, waits = ProcessorQueue(clock, self.processors), []
 
         def done(job: tuple[int, int]) -> None:
             came_at, cost = job
             waits.append(clock.now - came_at - cost)
 
         def come(call: Call) -> None:
-            cost = ns(-self.service_s * math.log1p(-draws.uniform("service", call.argument)))
+            cost = ns(-self.service_s * math.log1p(-random_source.uniform("service", call.argument)))
             work.submit(cost, done, (clock.now, cost))
 
         at_s = 0.0
         for index in range(self.jobs):
-            at_s -= self.service_s / self.load / self.processors * math.log1p(-draws.uniform("arrival", index))
+            at_s -= self.service_s / self.load / self.processors * math.log1p(-random_source.uniform("arrival", index))
             Call(clock, ns(at_s), ARRIVAL, come, index)
         clock.run()
         steady = np.array(waits[self.jobs // 10 :])
@@ -167,10 +167,10 @@ class Bottleneck(Experiment):
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
-        clock, draws = Clock(), Draws(seed, replication).of("bottleneck")
-        way = Way(Path(latency_s=0.03, bandwidth_bytes_per_s=self.bandwidth_bytes_per_s), is_up=True)
-        lane = Lane(clock, way, draws)
-        sizes = law_of(self.law, self.size_bytes)
+        clock, random_source = Clock(), RandomStreams(seed, replication).of("bottleneck")
+        way = PathDirection(Path(latency_s=0.03, bandwidth_bytes_per_s=self.bandwidth_bytes_per_s), is_up=True)
+        lane = Pipe(clock, way, random_source)
+        sizes = distribution_of(self.law, self.size_bytes)
         waits: list[float] = []
 
         def arrived(sent: tuple[int, int]) -> None:
@@ -178,12 +178,12 @@ class Bottleneck(Experiment):
             waits.append((clock.now - at) / NS_PER_S - 0.03 - size / self.bandwidth_bytes_per_s)
 
         def send(call: Call) -> None:
-            size = max(1, round(sizes.at(draws.uniform("size", call.argument))))
+            size = max(1, round(sizes.at(random_source.uniform("size", call.argument))))
             lane.push(arrived, (clock.now, size), size)
 
         at_s = 0.0
         for index in range(self.frames):
-            at_s -= self._service_s / self.load * math.log1p(-draws.uniform("arrival", index))
+            at_s -= self._service_s / self.load * math.log1p(-random_source.uniform("arrival", index))
             Call(clock, ns(at_s), ARRIVAL, send, index)
         clock.run()
         steady = np.array(waits[self.frames // 10 :])

@@ -11,7 +11,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
-from simulation.random import Draws
+from simulation.random import RandomStreams
 from simulation.scenario.faults import Fault, Path, Refuse, Reset
 from simulation.scenario.scenario import ClientPart, Scenario
 from simulation.validation.closed_forms import backoff
@@ -26,11 +26,11 @@ CUT_AT_S = 10.0
 
 def outages(seed: int, replication: int, clients: int, mean_s: float) -> tuple[Fault, ...]:
     """For each client a reset, and refusals for a time that is Exp(mean)."""
-    draws = Draws(seed, replication).of("outages")
+    random_source = RandomStreams(seed, replication).of("outages")
     faults: list[Fault] = []
     for number in range(clients):
         who = (f"c-{number}",)
-        lasts_s = -mean_s * math.log1p(-draws.uniform("duration", number))
+        lasts_s = -mean_s * math.log1p(-random_source.uniform("duration", number))
         # Refuse first: a client that tries again at once must not find the door open.
         faults += [Refuse(at_s=CUT_AT_S, duration_s=lasts_s, clients=who), Reset(at_s=CUT_AT_S, clients=who)]
     return tuple(faults)
@@ -41,8 +41,8 @@ def travelling(schedule: Schedule, one_way_s: float) -> Schedule:
     wait, each other one a round trip and its wait after the one before."""
 
     def wait(k: int) -> Wait | None:
-        law = schedule(k)
-        return None if law is None else law.later(one_way_s if k == 1 else 2 * one_way_s)
+        distribution = schedule(k)
+        return None if distribution is None else distribution.later(one_way_s if k == 1 else 2 * one_way_s)
 
     return wait
 
@@ -80,8 +80,8 @@ class AfterAnOutage(Experiment):
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         result = run(self._scenario(seed, replication), seed=seed, replication=replication)
-        facts = result.facts
-        found = [absence for client in facts.clients.values() for absence in absences(client, facts.ended_at)]
+        trace_index = result.trace_index
+        found = [absence for client in trace_index.clients.values() for absence in absences(client, trace_index.ended_at)]
         require(len(found) == self.clients, "each client is away once")
         returned = np.array([absence.has_returned for absence in found])
         attempts = np.array([absence.attempts for absence in found])

@@ -49,10 +49,10 @@ class OnAndOff(Experiment):
             server=msgspec.structs.replace(scenario.server, config=config),
             horizon_s=6 * (self.absences + 1) * (self.on_mean_s + away_s),
         )
-        facts = run(scenario, seed=seed, replication=replication).facts
+        trace_index = run(scenario, seed=seed, replication=replication).trace_index
         found = []
-        for client in facts.clients.values():
-            complete = [absence for absence in absences(client, facts.ended_at) if absence.has_returned]
+        for client in trace_index.clients.values():
+            complete = [absence for absence in absences(client, trace_index.ended_at) if absence.has_returned]
             require(len(complete) > self.absences, f"{client.name} is away often enough")
             # Not the first: where a line begins down, it is cut before the session has forgotten that it was never up.
             found += complete[1 : self.absences + 1]

@@ -56,7 +56,7 @@ class InOrder(Experiment):
             settle_s=100 * (self.floor_s + self.mean_s),
         )
         result = run(scenario, seed=seed, replication=replication)
-        messages = Frames(result.facts)["messages"]
+        messages = Frames(result.trace_index)["messages"]
         messages = messages[(messages["reader"] == "reader-0") & (messages["published_s"] > warm_up_s)]
         require(bool(messages["is_delivered"].all()), "everything is delivered")
         delays = messages["latency_s"].to_numpy()

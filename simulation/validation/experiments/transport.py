@@ -7,13 +7,13 @@ import msgspec
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import FAULT, Call, Clock
-from simulation.network.delay import Way
-from simulation.network.pipe import Lane
-from simulation.random import Draws
+from simulation.network.delay import PathDirection
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage
 from simulation.scenario.paths import Middlebox, Path, Tcp
 from simulation.scenario.scenario import ClientPart, Group
-from simulation.trace.index import ClientFacts
+from simulation.trace.index import ClientIndex
 from simulation.trace.trace import ConnectionLeft, ConnectionLost, StateTurned
 from simulation.validation.closed_forms import tcp
 from simulation.validation.experiment import Expected, Experiment, require
@@ -26,7 +26,7 @@ CHECKS = 2
 """Replications of what has no chance in it."""
 
 
-def connected_at_s(client: ClientFacts) -> list[float]:
+def connected_at_s(client: ClientIndex) -> list[float]:
     """When something came to carry this client."""
     times, was_connected = [], False
     for record in client.records:
@@ -37,7 +37,7 @@ def connected_at_s(client: ClientFacts) -> list[float]:
     return times
 
 
-def ended_at_s(client: ClientFacts) -> list[float]:
+def ended_at_s(client: ClientIndex) -> list[float]:
     """When its connections ended."""
     return [record.at / NS_PER_S for record in client.records if isinstance(record, ConnectionLost | ConnectionLeft)]
 
@@ -64,7 +64,7 @@ class Dialling(Experiment):
             faults=(Outage(at_s=0.0, duration_s=self.outage_s),),
             settle_s=200.0,
         )
-        client = run(scenario, seed=seed, replication=replication).facts.clients["c-0"]
+        client = run(scenario, seed=seed, replication=replication).trace_index.clients["c-0"]
         dialled_s = client.started_at / NS_PER_S
         told = {"connected": connected_at_s(client), "given up": ended_at_s(client)}
         return {what: times[0] - dialled_s for what, times in told.items() if times}
@@ -89,17 +89,17 @@ class Silence(Experiment):
         down_at_s = 10.0
 
         class Owner:
-            def part_arrived(self, lane: Lane) -> None: ...
+            def part_arrived(self, lane: Pipe) -> None: ...
 
-            def room_made(self, lane: Lane) -> None: ...
+            def room_made(self, lane: Pipe) -> None: ...
 
             def is_late(self, until: int) -> None: ...
 
-            def gave_up(self, lane: Lane) -> None:
+            def gave_up(self, lane: Pipe) -> None:
                 told["given up"] = clock.now / NS_PER_S - down_at_s
 
         path = Path(latency_s=0.0, tcp=Tcp(resumes="rto"))
-        lane = Lane(clock, Way(path, is_up=True), Draws(seed, replication).of("lane"), Owner())
+        lane = Pipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"), Owner())
 
         def arrived(_: None) -> None:
             told["arrives"] = clock.now / NS_PER_S - down_at_s
@@ -137,7 +137,7 @@ class IdleKiller(Experiment):
         path = Path(latency_s=0.0, middlebox=Middlebox(idle_timeout_s=self.idle_s, idle_effect=self.effect))
         config = msgspec.structs.replace(PATIENT_CLIENT, ping_interval_s=self.ping_s, ping_timeout_s=self.timeout_s)
         scenario = still_world("idle_killer", 1, path).replace(client=ClientPart(config=config), horizon_s=7200.0)
-        client = run(scenario, seed=seed, replication=replication).facts.clients["c-0"]
+        client = run(scenario, seed=seed, replication=replication).trace_index.clients["c-0"]
         ended = ended_at_s(client)
         if self.ping_s < self.idle_s:
             return {"connections lost in two hours": float(len(ended))}

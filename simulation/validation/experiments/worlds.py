@@ -12,7 +12,7 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
-from simulation.trace.index import ClientFacts
+from simulation.trace.index import ClientIndex
 from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, StateTurned
 
 NEVER_S = 86_400.0
@@ -64,7 +64,7 @@ class Absence:
         return self.end_s - self.start_s
 
 
-def absences(client: ClientFacts, ended_at: int) -> Iterator[Absence]:
+def absences(client: ClientIndex, ended_at: int) -> Iterator[Absence]:
     """Every absence of a client after it was connected for the first time."""
     since: int | None = None
     was_connected, attempts = False, 0
