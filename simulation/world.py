@@ -17,7 +17,7 @@ from reference.protocol.timers import ns
 from simulation.checks.checkers import Verdict, check_index
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections
 from simulation.hosts.client import ClientHost, Listen
-from simulation.hosts.server_faults import ServerTroubles
+from simulation.hosts.server_faults import ServerFaults
 from simulation.hosts.server_host import ServerHost
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import Issuer
@@ -100,7 +100,7 @@ class World:
         )
         self.lines: dict[str, AccessLink] = {}
         self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.lines)
-        self._troubles = ServerTroubles(self.server, self._over, self._new_epoch)
+        self._troubles = ServerFaults(self.server, self._over, self._new_epoch)
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}

@@ -81,7 +81,7 @@ class Host:
             for action in actions:
                 self._carry_out(action)
         for outcome in session.take_outcomes():
-            journal.told(self.view, outcome)
+            journal.reported(self.view, outcome)
             if self._ground.message_log is not None and (words := words_of_outcome(outcome)) is not None:
                 self._ground.note(self.view.client, words)
         if session.state is ClientState.CLOSED and not self.is_gone:

@@ -146,7 +146,7 @@ class Journal:
 
     # The clients' applications.
 
-    def told(self, view: View, outcome: Outcome) -> None:
+    def reported(self, view: View, outcome: Outcome) -> None:
         """A client's session has handed something to its application."""
         view.outcomes.append(outcome)
         match outcome:

@@ -91,7 +91,7 @@ class Request:
         return "poll" if isinstance(self.frame, frames.PollRequest) else "publishMany"
 
     @property
-    def is_under_way(self) -> bool:
+    def is_in_flight(self) -> bool:
         return self.server_end is None and self.failure is None
 
     @property

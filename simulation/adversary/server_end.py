@@ -29,7 +29,7 @@ class AdversarialServer:
         self.checks: list[tuple[int, str]] = []
         """Connections whose tokens are being checked, and the tokens. A token is the name of its user."""
         self._ground = ground
-        self._ends: dict[int, Wire | Request] = {}
+        self._ending_of: dict[int, Wire | Request] = {}
         self._last_end = 0
         self._starts = 0
         self.restart()
@@ -54,7 +54,7 @@ class AdversarialServer:
         self.commit(stored)
         self.appends.clear()
         self.checks.clear()
-        self._ends.clear()
+        self._ending_of.clear()
         for wire in self._ground.wires:
             if wire.server_stands:
                 wire.server_stands = False
@@ -157,7 +157,7 @@ class AdversarialServer:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
         orphan = Request(request.client, request.lane, request.frame, client_waits=False, server_end=request.server_end)
-        self._ends[request.server_end] = orphan
+        self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
         """The oldest token that waits is found good."""
@@ -218,7 +218,7 @@ class AdversarialServer:
                         for connection_id in connection_ids:
                             self._hang_up(connection_id, End(code, message, retry_after_ms))
                     case Authenticate(connection_id, token):
-                        self.checks.append((connection_id, token or self._ground.users[self._ends[connection_id].client]))
+                        self.checks.append((connection_id, token or self._ground.users[self._ending_of[connection_id].client]))
                     case Retire():
                         self._reload()
                         return
@@ -238,11 +238,11 @@ class AdversarialServer:
 
     def _new_end(self, thing: Wire | Request) -> int:
         self._last_end += 1
-        self._ends[self._last_end] = thing
+        self._ending_of[self._last_end] = thing
         return self._last_end
 
     def _say(self, run: Run, connection_id: int, frame: frames.Frame) -> None:
-        thing = self._ends[connection_id]
+        thing = self._ending_of[connection_id]
         is_http = isinstance(thing, Request)
         self._ground.journal.said(_name(thing), connection_id, frame, run.epoch, over_http=is_http)
         if self._ground.message_log is not None:
@@ -250,12 +250,12 @@ class AdversarialServer:
         if isinstance(thing, Request):
             assert not thing.is_answered, "a request gets one answer"
             thing.answer = codec.encode(frame)
-            del self._ends[connection_id]
+            del self._ending_of[connection_id]
         else:
             thing.down.append(codec.encode(frame))
 
     def _deliver(self, run: Run, connection_id: int, batch: Deliver) -> None:
-        wire = self._ends[connection_id]
+        wire = self._ending_of[connection_id]
         assert isinstance(wire, Wire)
         if wire.credit == 0:
             run.handle_refused(connection_id, batch, self._ground.server_now)
@@ -286,7 +286,7 @@ class AdversarialServer:
         return asked
 
     def _hang_up(self, connection_id: int, end: End) -> None:
-        thing = self._ends.pop(connection_id)
+        thing = self._ending_of.pop(connection_id)
         if end.code is not None and end.code >= 4400 and end.code != CloseCode.TOKEN:  # a token ends while its line is stalled
             self._ground.journal.note("G6", f"the server quarrels with honest {_name(thing)}: {end.code} {end.message}")
         if isinstance(thing, Request):
@@ -298,7 +298,7 @@ class AdversarialServer:
 
     def _lose(self, run: Run, wire: Wire, end: int) -> None:
         wire.server_stands = False
-        del self._ends[end]
+        del self._ending_of[end]
         run.connection_lost(end, self._ground.server_now)
 
 

@@ -186,7 +186,7 @@ class Http(StepBase, frozen=True):
 
     def do(self, world: AdversarialWorld) -> None:
         if self.how == "arrive":
-            request = pick([r for r in world.requests if r.is_under_way], self.request)
+            request = pick([r for r in world.requests if r.is_in_flight], self.request)
             if request is not None and world.server.run is not None:
                 world.server.take_request(request)
             return

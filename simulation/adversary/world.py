@@ -84,7 +84,7 @@ class AdversarialWorld(Ground):
     @property
     def is_asked_over_http(self) -> bool:
         """Whether a request has been sent and not arrived."""
-        return any(request.is_under_way and not request.is_stalled for request in self.requests)
+        return any(request.is_in_flight and not request.is_stalled for request in self.requests)
 
     def calm(self, duration_s: float, *, until: Callable[["AdversarialWorld"], bool] = lambda _: False) -> None:
         """Let everything go as it should for a while: a message takes a millisecond, and alarms ring on time.
@@ -120,9 +120,9 @@ class AdversarialWorld(Ground):
                 continue
             if request.is_answered:
                 moves.append(partial(self.answer, request))
-            elif request.is_under_way and server.run is not None:
+            elif request.is_in_flight and server.run is not None:
                 moves.append(partial(server.take_request, request))
-            elif request.is_under_way:
+            elif request.is_in_flight:
                 request.fail(None, "connection refused")
         if server.appends:
             moves.append(partial(server.commit, len(server.appends)))

@@ -18,7 +18,7 @@ from simulation.hosts.server_host import ServerHost
 from simulation.scenario.faults import ClockStep, Pause, RollingDeploy, ServerFault, ServerRestart, SlowStore
 
 
-class ServerTroubles:
+class ServerFaults:
     """Lets faults happen to one server. `on_over` is told of each when it is over."""
 
     def __init__(self, host: ServerHost, on_over: Callable[[ServerFault], None], new_epoch: Callable[[], str]) -> None:

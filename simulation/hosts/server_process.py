@@ -107,7 +107,7 @@ class RunDriver:
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._on_drained is not None and (self._loaded is None or not self._loaded.events_under_way):
+        if self._on_drained is not None and (self._loaded is None or not self._loaded.events_in_flight):
             self._on_drained()
 
     # Its actions.
@@ -303,7 +303,7 @@ class Process(RunDriver):
         config = self._run.config
         yield "log window", self._run.head - self._run.oldest + 1, config.events_kept_max
         yield "connections", self._run.connections, config.connections_per_run_max
-        yield "commit under way", self._run.events_under_way, config.appends_pending_max
+        yield "commit under way", self._run.events_in_flight, config.appends_pending_max
         waiting = max((peer.waiting for peer in self._peers.values()), default=0)
         yield "control frames of one connection", waiting, CONTROL_FRAMES_MAX
 

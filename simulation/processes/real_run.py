@@ -94,7 +94,7 @@ class _RealRun:
         random_source, recorder, is_over = RandomStreams(self.plan.seed), self.recorder, trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
-            nursery.start_soon(self._feel_pulse)
+            nursery.start_soon(self._watch_lateness)
             for participant in self.participants:
                 nursery.start_soon(participant.perform, self.run_id, recorder, random_source, is_over)
             async with trio.open_nursery() as work:
@@ -125,7 +125,7 @@ class _RealRun:
             self._show()
             await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.participants)))
 
-    async def _feel_pulse(self) -> None:
+    async def _watch_lateness(self) -> None:
         """Find out how late this process is."""
         while self.act is not Act.END:
             due = trio.current_time() + PULSE_INTERVAL_S

@@ -34,7 +34,7 @@ def read(text: str) -> Case | Scenario:
     return parse_case(text) if is_case else parse_scenario(text)
 
 
-def tape_of(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
+def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
     """Play it. Returns what was said, and a sentence for each guarantee that was broken."""
     message_log = MessageLog()
     if isinstance(played, Case):
@@ -50,7 +50,7 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
     try:
         text = path.read_text(encoding="utf-8")
         played = read(text)
-        message_log, broken = tape_of(played)
+        message_log, broken = log_of_case(played)
         if notebook is not None:
             notebook.write_text(_notebook(played, text), encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +58,7 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
     except ConfigError as error:
         return _complain(f"{path}: {error}")
     print("\n".join([f"{played.name}: {' '.join(played.about.split())}", ""]))
-    for line in (message_log if everything else message_log.without_pulse()).lines():
+    for line in (message_log if everything else message_log.without_keepalive()).lines():
         print(line)
     print()
     for sentence in broken:
@@ -104,12 +104,12 @@ def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
 
 def _notebook(played: Case | Scenario, text: str) -> str:
     """A notebook, as JSON, that plays the same and draws it."""
-    imports = "from simulation.replay.cases import read, tape_of\nfrom simulation.results.diagrams import sequence_diagram"
+    imports = "from simulation.replay.cases import read, log_of_case\nfrom simulation.results.diagrams import sequence_diagram"
     code = (
         f"{imports}\n\nTEXT = {text!r}",
-        "tape, broken = tape_of(read(TEXT))\nbroken",
-        f"sequence_diagram(tape.without_pulse(), title={played.name!r})",
-        'print("\\n".join(tape.without_pulse().lines()))',
+        "tape, broken = log_of_case(read(TEXT))\nbroken",
+        f"sequence_diagram(tape.without_keepalive(), title={played.name!r})",
+        'print("\\n".join(tape.without_keepalive().lines()))',
     )
     about = f"# {played.name}\n\n{played.about}"
     cells: list[dict[str, Any]] = [{"cell_type": "markdown", "id": "about", "metadata": {}, "source": about}]

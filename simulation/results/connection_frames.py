@@ -18,7 +18,7 @@ def attempts(trace_index: TraceIndex) -> pd.DataFrame:
     """
     rows = []
     for client in trace_index.clients.values():
-        ends, welcomes = _ends(client), _welcomes(client)
+        ends, welcomes = _ending_of(client), _welcomes(client)
         ended_before: float | None = None
         for record in client.records:
             if not isinstance(record, AttemptMade):
@@ -61,7 +61,7 @@ def connections(trace_index: TraceIndex) -> pd.DataFrame:
     """
     rows = []
     for client in trace_index.clients.values():
-        ends, welcomes = _ends(client), _welcomes(client)
+        ends, welcomes = _ending_of(client), _welcomes(client)
         for record in client.records:
             if not isinstance(record, AttemptMade) or record.connection_id not in welcomes:
                 continue
@@ -204,7 +204,7 @@ def round_trips(trace_index: TraceIndex) -> pd.DataFrame:
     return framed(rows, {"time_s": "float64", "client_id": "str", "round_trip_s": "float64", "is_measured": "bool"})
 
 
-def _ends(client: ClientIndex) -> dict[int, ConnectionLeft | ConnectionLost]:
+def _ending_of(client: ClientIndex) -> dict[int, ConnectionLeft | ConnectionLost]:
     ends: dict[int, ConnectionLeft | ConnectionLost] = {}
     for record in client.records:
         if isinstance(record, ConnectionLeft) or (isinstance(record, ConnectionLost) and record.request is None):

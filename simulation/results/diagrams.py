@@ -173,7 +173,7 @@ def diagram_command(
     """Print a stretch of a trace's file, and draw it; returns the exit code."""
     try:
         message_log = message_log_of(Trace.read(path), from_s, to_s, clients)
-        message_log = message_log if everything else message_log.without_pulse()
+        message_log = message_log if everything else message_log.without_keepalive()
         lines = list(message_log.lines())
         for line in lines[:LINES_MAX]:
             print(line)

@@ -32,7 +32,7 @@ _CLIENTS = st.integers(0, 2)
 _WAITS = st.sampled_from([0.1, 1.0, 6.0])
 
 
-def deeds(longest: int = 30) -> st.SearchStrategy[list[Deed]]:
+def steps_taken(longest: int = 30) -> st.SearchStrategy[list[Deed]]:
     """The same as the rules, as a list of values: for `find`, and for keeping."""
     return st.lists(
         st.one_of(

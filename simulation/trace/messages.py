@@ -83,7 +83,7 @@ class MessageLog:
             message.arrived_at = now
             self._arrivals.append((now, message))
 
-    def without_pulse(self) -> "MessageLog":
+    def without_keepalive(self) -> "MessageLog":
         """The same without pings, pongs and heartbeats, which say little when something else is the matter."""
         is_pulse = {id(message) for message in self.messages if message.words.split()[0] in _PULSE}
         return MessageLog(

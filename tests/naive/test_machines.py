@@ -1,4 +1,4 @@
-"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few deeds."""
+"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few steps_taken."""
 
 import msgspec
 import pytest
@@ -7,7 +7,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from reference.protocol.states import ClientState
 from simulation.testing import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
-from simulation.testing.machines import Deed, deeds, play_deeds
+from simulation.testing.machines import Deed, steps_taken, play_deeds
 from simulation.testing.model_server import ModelServer
 from simulation.testing.polling_world import PollingServerWorld
 from simulation.testing.server_world import Violated
@@ -123,7 +123,7 @@ def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> No
 
 
 @settings(QUICK)
-@given(chosen=deeds(20))
+@given(chosen=steps_taken(20))
 def test_our_server_holds_for_lists_of_deeds_too(chosen: list[Deed]) -> None:
     play_deeds(ModelServer(), chosen)
 
@@ -136,4 +136,4 @@ def test_the_naive_servers_fault_shrinks_to_one_publish() -> None:
             return violated.guarantee == "G1"
         return False
 
-    assert find(deeds(), shows, settings=settings(QUICK, max_examples=300, derandomize=True)) == [("publish", 0)]
+    assert find(steps_taken(), shows, settings=settings(QUICK, max_examples=300, derandomize=True)) == [("publish", 0)]

@@ -96,7 +96,7 @@ class _World:
         client = BareClient(name, session, self._agenda, line, self._message_log)
         self._clients.append(client)
         self._agenda.enter(part.arrives_at, ARRIVAL, client.start)
-        for deed in part.deeds:
+        for deed in part.steps_taken:
             self._agenda.enter(deed.at, ARRIVAL, lambda deed=deed: client.do(deed))
 
     # Faults.

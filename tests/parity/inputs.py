@@ -33,7 +33,7 @@ class Part:
     name: str
     path: Path
     arrives_at: int
-    deeds: list[Deed] = field(default_factory=list)
+    steps_taken: list[Deed] = field(default_factory=list)
 
 
 class _Rehearsal:
@@ -45,10 +45,10 @@ class _Rehearsal:
         self._part = part
 
     def publish(self, event_type: str, data: Data) -> None:
-        self._part.deeds.append(Deed(self._clock.now, event_type, data))
+        self._part.steps_taken.append(Deed(self._clock.now, event_type, data))
 
     def move_cursor(self, data: Data) -> None:
-        self._part.deeds.append(Deed(self._clock.now, CURSOR_MOVE, data))
+        self._part.steps_taken.append(Deed(self._clock.now, CURSOR_MOVE, data))
 
 
 def parts_of(scenario: Scenario) -> list[Part]:

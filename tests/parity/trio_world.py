@@ -262,7 +262,7 @@ class _World:
             await trio.sleep_forever()
 
     async def _work(self, client: Client, part: Part) -> None:
-        for deed in part.deeds:
+        for deed in part.steps_taken:
             await trio.sleep_until(deed.at / NS_PER_S)
             if deed.event_type == CURSOR_MOVE:
                 if client.state is not ClientState.CLOSED:

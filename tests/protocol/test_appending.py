@@ -34,7 +34,7 @@ def test_one_batch_is_with_the_store_at_a_time() -> None:
     publish(run, 2)
     publish(run, 3)
     assert numbers(run) is None
-    assert run.events_under_way == 1
+    assert run.events_in_flight == 1
     run.handle_appended(first, 0)
     assert numbers(run) == [2, 3], "what came meanwhile is the next"
 

@@ -77,7 +77,7 @@ def test_what_a_run_says_of_itself() -> None:
     assert (run.head, run.oldest, run.epoch, run.connections) == (0, 1, EPOCH, 2)
     assert not run.is_idle
     store(run)
-    assert (run.head, run.snapshot, run.events_under_way) == (2, Snapshot(0, RunState()), 0)
+    assert (run.head, run.snapshot, run.events_in_flight) == (2, Snapshot(0, RunState()), 0)
     assert run.take_observations() == [Answered("client-1", True)] * 2
 
 

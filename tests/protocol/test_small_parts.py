@@ -333,7 +333,7 @@ def test_every_count_is_told_again_when_nobody_knows_whether_it_arrived() -> Non
     assert client_report.report(2, 0) is not None
     client_report.unreported()
     assert client_report.report(3, 0) == frames.Report(failed_attempts=11, gaps=22, duplicates=33, failed_messages=44)
-    client_report.told(3)
+    client_report.acknowledged(3)
     client_report.unreported()
     assert client_report.report(4, 0) is None
 
@@ -343,7 +343,7 @@ def test_a_pong_settles_what_was_told_up_to_its_ping() -> None:
     for nonce in (1, 2, 3):
         client_report.gaps = nonce
         client_report.report(nonce, 0)
-    client_report.told(2)
+    client_report.acknowledged(2)
     client_report.unreported()
     assert client_report.report(4, 0) == frames.Report(gaps=3)
 

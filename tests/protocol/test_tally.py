@@ -102,10 +102,10 @@ def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not(
     assert client_report.report(2, 0) is None, "it is under way"
     client_report.gaps = 1
     assert client_report.report(3, 5) == frames.Report(gaps=1, queued_messages=5)
-    client_report.told(1)
+    client_report.acknowledged(1)
     client_report.unreported()
     assert client_report.report(4, 0) == frames.Report(gaps=1)
-    client_report.told(4)
+    client_report.acknowledged(4)
     client_report.unreported()
     assert client_report.report(5, 0) is None
 
@@ -116,7 +116,7 @@ def test_what_a_poll_tells_is_settled_by_its_answer_and_by_no_pong() -> None:
     assert client_report.report(POLL, 0) == frames.Report(gaps=2)
     client_report.duplicates = 1
     assert client_report.report(7, 0) == frames.Report(duplicates=1)
-    client_report.told(7)
+    client_report.acknowledged(7)
     client_report.unreported()
     assert client_report.report(8, 0) is None, "the poll is still under way"
     client_report.poll_unreported()

@@ -70,7 +70,7 @@ class ClientReport:
         self._under_way[nonce] = report
         return report
 
-    def told(self, nonce: int) -> None:
+    def acknowledged(self, nonce: int) -> None:
         """A pong came: everything up to its ping has arrived."""
         if self._under_way:
             self._under_way = {number: report for number, report in self._under_way.items() if number > nonce or number == POLL}

@@ -87,7 +87,7 @@ class Keepalive:
         if sent_at is None:
             return False
         self._record.round_trip(now - sent_at)
-        self._context.client_report.told(nonce)
+        self._context.client_report.acknowledged(nonce)
         return True
 
     def is_ping_due(self, now: int) -> bool:

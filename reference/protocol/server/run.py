@@ -264,9 +264,9 @@ class Run:
         self._idling.watch(self.is_idle, now)
 
     @property
-    def events_under_way(self) -> int:
+    def events_in_flight(self) -> int:
         """Of the batch that is with the store."""
-        return self._appending.events_under_way
+        return self._appending.events_in_flight
 
     def lag_of(self, connection_id: int) -> int:
         """How many durable events a reader has not been given."""
@@ -399,7 +399,7 @@ def _statistics_of(
             Held("polls that wait", requests.waiting, len(connections)),
             Held("sessions", present, config.sessions_per_run_max),
             Held("sessions that point to a connection which is gone", orphans, 0),
-            Held("events under way to the store", appending.events_under_way, config.appends_pending_max),
+            Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
             Held("events in memory", log.in_memory, in_memory_max),
             Held("timers", len(context.timers), timers_max),
             *sequencer.held(),

@@ -74,7 +74,7 @@ class Sequencer:
         self._epoch = stored.epoch
         self._config = config
         self._registry = registry
-        self._publishers = {client.client_id: _restored(client, self._full_allowance()) for client in stored.clients}
+        self._publishers = {client.client_id: _restored(client, self._full_bucket()) for client in stored.clients}
         self._clients_of = Counter(client.user_id for client in stored.clients)
         self._fold = Fold(stored.snapshot.state)
         for event in stored.events:
@@ -139,7 +139,7 @@ class Sequencer:
                 reason = f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
                 self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
                 return
-            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_allowance())
+            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())
             self._clients_of[user_id] += 1
         if number <= publisher.last:
             self._answer_again(publisher, number, connection_id)
@@ -218,7 +218,7 @@ class Sequencer:
             return _rejected(number, RejectCode.RATE, reason, wait_ms)
         return None
 
-    def _full_allowance(self) -> TokenBucket:
+    def _full_bucket(self) -> TokenBucket:
         return TokenBucket(self._config.publishes_per_s, self._config.publish_burst)
 
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
@@ -316,7 +316,7 @@ class Appending:
         self._gathers = True
 
     @property
-    def events_under_way(self) -> int:
+    def events_in_flight(self) -> int:
         """Of the batch that is with the store."""
         return 0 if self._under_way is None else len(self._under_way.entries)
 

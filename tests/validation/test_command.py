@@ -9,7 +9,7 @@ from simulation.cli import run
 from simulation.validation import catalogue
 from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.reconnecting import AfterAnOutage
-from tests.verify.test_experiment import Noise
+from tests.validation.test_experiment import Noise
 
 RIGHT, WRONG = Noise(samples=10, allowed=1.0), Noise(said=0.4, samples=10, allowed=1.0)
 
