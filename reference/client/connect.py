@@ -71,7 +71,8 @@ async def connect(
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's own.
+    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
+    own.
     `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
     open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of
     everything that goes in and out of the session.

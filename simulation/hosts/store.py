@@ -34,8 +34,8 @@ class SimulatedStore:
         distribution: Distribution | None = None,
         event_time: int = 0,
     ) -> None:
-        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its number.
-        `event_time`: of each event in it, in ns."""
+        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its
+        number. `event_time`: of each event in it, in ns."""
         self._clock = clock
         self._random_source = random_source
         self._run_id = run_id

@@ -16,8 +16,8 @@ told in the same words. `recording` has the functions that write it, the same in
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
 which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
 
-A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that is too
-large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
+A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that
+is too large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,6 +1,7 @@
 """Fan-out: every reader of a run is a cursor into its log.
 
-A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at the
+A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at
+the
 same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting. A reader whose
 socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as fast as its
 socket takes them, until it is current again. A lagging reader costs no queue: unread events stay in the log.
