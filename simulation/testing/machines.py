@@ -52,8 +52,8 @@ def play_steps(server: ServerUnderTest, chosen: list[ServerStep], message_log: M
     world = ServerWorld(server, message_log)
     world.join()
     world.join()
-    for deed, argument in chosen:
-        match deed:
+    for step, argument in chosen:
+        match step:
             case "publish":
                 world.publish(int(argument))
             case "deliver":

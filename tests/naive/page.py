@@ -59,7 +59,7 @@ def section(guarantee: str, chosen: list[ServerStep], figures: Path | None) -> s
     message_log = MessageLog()
     violated = judged(chosen, message_log)
     assert violated is not None
-    said = " · ".join(f"{deed} {argument:g}" if deed not in ("crash", "join") else deed for deed, argument in chosen)
+    said = " · ".join(f"{step} {argument:g}" if step not in ("crash", "join") else step for step, argument in chosen)
     if figures is not None:
         figure = sequence_diagram(message_log.without_keepalive(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
