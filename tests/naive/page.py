@@ -26,7 +26,7 @@ HEAD = """# Somebody else's server
 `tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
 a little later, replays by a second job, and takes a retry for a new message. Here the steps of `ServerMachine`
 (`simulation.testing`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
-breaks is shrunk by Hypothesis to the fewest steps that show it; `simulation/testing/server_world.py` says what each deed is.
+breaks is shrunk by Hypothesis to the fewest steps that show it; `simulation/testing/server_world.py` says what each step is.
 
 This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
 """
