@@ -73,12 +73,18 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ClientPart(_Part, frozen=True, kw_only=True):
-    """How the clients behave. fallback, heartbeat: None for what the config's own fields say."""
+    """How the clients behave. fallback, heartbeat: None for what the config's own fields say.
+
+    takes_per_s: how many events (and snapshots) an application takes per second; None: each at once. outcomes_waiting_max: how
+    many may wait for it before its session slows the server down.
+    """
 
     config: ClientConfig = ClientConfig()
     policy: Policy | PresetPolicy = FullJitter()
     fallback: Fallback | None = None
     heartbeat: Heartbeat | None = None
+    takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+    outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
