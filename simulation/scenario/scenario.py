@@ -34,6 +34,7 @@ from reference.protocol.policies.fallback import Disconnection as FallbackTroubl
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
+from reference.toml_files import read_text
 from simulation.network.delay import round_trip_max_s as path_round_trip_max_s
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
@@ -378,12 +379,7 @@ _FAILURES_MAX = 2000  # no formula here is still growing then
 
 def load_scenario(path: FilePath) -> Scenario:
     """Read a scenario's file. Raises ConfigError with one line that says where, what and what to do."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the scenario {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    text = read_text(path)
     try:
         return parse_scenario(text, path.parent)
     except ConfigError as error:
