@@ -283,8 +283,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "the log is trimmed past its newest snapshot",
         "protocol.server.event_log",
-        "min(self.head - self._kept_max, self.snapshot.sequence_number)",
-        "self.head - self._kept_max",
+        "self.head - self._kept_max + 1, self.snapshot.sequence_number)",
+        "self.head - self._kept_max + 1, self.head)",
     ),
     Bug(
         "a reader that fell out of the log is not told",
