@@ -6,7 +6,7 @@ The IO also watches: what a client must not do is noted as it does it.
 from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
-from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.outcomes import Outcome, StateChanged
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds
@@ -33,7 +33,8 @@ class Host:
         self._ground = ground
         self._not_before = 0  # the server asked this client not to come back earlier
         self._failures = 0  # WebSockets in a row that died under it before they were live
-        self._carried_at = ground.now  # when a transport carried it last
+        self._has_transport = False  # it is carried, or polls
+        self._had_transport_at = ground.now
         name = f"client{self.index}"
         self.view = View(name)
         setup = ground.setup
@@ -156,6 +157,10 @@ class Host:
 
     def deliver(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
+            if isinstance(outcome, StateChanged):
+                if self._has_transport:
+                    self._had_transport_at = self._ground.now
+                self._has_transport = outcome.is_carried or outcome.state.is_polling
             self._ground.journal.reported(self.view, outcome)
             if self._ground.message_log is not None and (words := words_of_outcome(outcome)) is not None:
                 self._ground.note(self.view.client, words)
@@ -179,7 +184,6 @@ class Host:
 
     def receive(self, wire: Wire, item: bytes | Opened | End) -> None:
         """The next thing on a wire."""
-        self._look_whether_carried()
         match item:
             case Opened():
                 if wire.client_stands:
@@ -231,7 +235,6 @@ class Host:
     def ring(self) -> None:
         """The alarm rings, if it is due."""
         deadline = self.session.next_deadline()
-        self._look_whether_carried()
         if deadline is not None and deadline <= self._ground.now:
             self.session.handle_timeout(self._ground.now)
             deadline = self.session.next_deadline()
@@ -239,25 +242,19 @@ class Host:
             self.pump()
             self._check_patience()
 
-    def _look_whether_carried(self) -> None:
-        """Called before whatever may take the transport away."""
-        if self.session.transport is not None:
-            self._carried_at = self._ground.now
-
     def _check_patience(self) -> None:
         """Without a transport no longer than the fallback policy bears it, not counting a wait that the server asked for."""
         policy, state = self._ground.setup.fallback_policy, self.session.state
-        is_excused = self.session.transport is not None or state in (ClientState.REFRESHING, ClientState.CLOSED)
+        is_excused = self._has_transport or state in (ClientState.REFRESHING, ClientState.CLOSED)
         if is_excused or not isinstance(policy, AfterSeconds | AfterEither):
             return
-        without_s = (self._ground.now - max(self._carried_at, self._not_before)) / NS_PER_S
+        without_s = (self._ground.now - max(self._had_transport_at, self._not_before)) / NS_PER_S
         if without_s > policy.seconds:
             note = f"{self.view.client} is {state.value} after {without_s:g} s without a transport, and not polling"
             self._ground.journal.note("G6", note)
 
     def _lose(self, wire: Wire, end: End) -> None:
         now = self._ground.now
-        self._look_whether_carried()
         wire.client_stands = False
         self._failures += self.session.state is not ClientState.LIVE
         del self.wires[wire.client_end]

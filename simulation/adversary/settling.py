@@ -44,7 +44,7 @@ def settle(world: AdversarialWorld) -> None:
         world.calm(slack_s)
         for session in [host.session for host in world.present]:
             epoch, last = session.position
-            if not session.state.is_connected or epoch != world.server.run.epoch or last < head_then:
+            if not session.is_carried or epoch != world.server.run.epoch or last < head_then:
                 where = f"{session.client_id} is {session.state.value} at {session.position}"
                 journal.note(
                     "G6", f"{where} {bound_s:g} s after the last fault; the run is at {(world.server.run.epoch, head_then)}"
@@ -104,7 +104,7 @@ def _is_connected(world: AdversarialWorld) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
-    return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
+    return all(session.is_carried and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: AdversarialWorld) -> bool:

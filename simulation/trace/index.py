@@ -70,6 +70,7 @@ class ClientIndex:
     """Where it is at the end, as `position`."""
     position: int = 0
     state: ClientState = ClientState.NEW
+    is_carried: bool = False
     is_over: bool = False
     left_at: int | None = None
     """When its application left of its own will, in ns."""
@@ -77,7 +78,7 @@ class ClientIndex:
     @property
     def is_live(self) -> bool:
         """Something carries its session at the end."""
-        return self.state.is_connected and not self.is_over
+        return self.is_carried and not self.is_over
 
     def progress(self) -> Iterator[Progress]:
         return (record for record in self.records if isinstance(record, Delivered | SnapshotTaken | ResetTaken))
@@ -248,8 +249,8 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             trace_index.visible_at.setdefault((epoch, number), record.at)
         case SnapshotTaken(epoch=epoch, sequence_number=number) | ResetTaken(epoch=epoch, sequence_number=number):
             client.epoch, client.position = epoch, number
-        case StateTurned(state=state):
-            client.state = state
+        case StateTurned(state=state, is_carried=is_carried):
+            client.state, client.is_carried = state, is_carried
         case AcceptedRecord(ticket=ticket):
             client.accepted.setdefault(ticket, []).append(record)
             trace_index.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
@@ -276,7 +277,7 @@ def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int 
     for record in client.records:
         if isinstance(record, StateTurned):
             if record.state is not ClientState.REFRESHING:
-                is_connected = record.state.is_connected
+                is_connected = record.is_carried
         elif isinstance(record, Delivered | SnapshotTaken | ResetTaken):
             reached = record.epoch == epoch and record.sequence_number >= head
         else:
@@ -294,7 +295,7 @@ def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int
     lost_at: int | None = None
     was_connected = False
     for turn in client.turns():
-        if turn.state.is_connected:
+        if turn.is_carried:
             if lost_at is not None:
                 yield lost_at, turn.at, True
             lost_at, was_connected = None, True
