@@ -87,7 +87,7 @@ def _stop_faults(world: AdversarialWorld) -> None:
     for request in world.requests:
         request.is_stalled = False
     world.ring()
-    world.server.pump()
+    world.server.take_more()
 
 
 def _calm_until(world: AdversarialWorld, most_s: float, is_reached: Callable[[AdversarialWorld], bool]) -> bool:

@@ -299,7 +299,6 @@ BUGS: tuple[Bug, ...] = (
         "if False and",
     ),
     Bug("two batches are with the store at once", "protocol.server.sequencer", "if self._under_way is None and", "if"),
-    Bug("a server that stops gathers on", "protocol.server.sequencer", "self._context.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
     # The shells, and what lies between a machine and a socket.
     Bug(
         "the session is not told the close code",
