@@ -1,10 +1,12 @@
-"""One client and its application: a real ClientSession, and the driver that does what it asks for.
+"""One client and its application: a real ClientSession, its driver, and an IO of wires that steps carry by hand.
 
-A real driver does the same with sockets. This one also reports to the journal whatever passes.
+The IO also reports to the journal whatever passes.
 """
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.states import ClientState, Transport
@@ -21,7 +23,7 @@ class Host:
         self.index = len(ground.users)
         self.user = user
         self.wires: dict[int, Wire] = {}
-        self.lane: int | None = None
+        self.polling: int | None = None
         self.blocked = False
         """Every WebSocket is refused on the way; HTTP passes."""
         self.is_gone = False
@@ -39,12 +41,13 @@ class Host:
             registry=CLIENT_KNOWS,
             token=user,
         )
+        self._driver = ClientDriver(self.session, self)
         ground.users.append(user)
         ground.journal.client_joins(self.name, user)
         self.session.start(ground.now)
         self.pump()
 
-    # The application.
+    # Inputs of the application.
 
     def publish(self, event_type: str, **data: object) -> None:
         """Publish. The data names the publish, by which it is known wherever it turns up: the client and a number of its own."""
@@ -68,48 +71,30 @@ class Host:
             self.session.close(self._ground.now)
             self.pump()
 
-    # The driver.
-
     def pump(self) -> None:
-        """Do what the session asks for."""
-        session, journal = self.session, self._ground.journal
-        while actions := session.take_actions():
-            for action in actions:
-                self._carry_out(action)
-        outcomes = session.take_outcomes()
-        journal.reported(self.name, outcomes, session.position[0])
-        if self._ground.message_log is not None:
-            for words in filter(None, map(words_of_outcome, outcomes)):
-                self._ground.note(self.name, words)
-        self.is_gone = self.is_gone or session.state is ClientState.CLOSED
-        journal.session_is(self.name, session)
+        """Carry out what the session asks for after the inputs that it was given, and look at it."""
+        self._driver.drain()
+        self.is_gone = self.is_gone or self.session.state is ClientState.CLOSED
+        self._ground.journal.session_is(self.name, self.session)
 
-    def _carry_out(self, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id, transport, _):
-                self._open(connection_id, transport)
-            case Send((connection_id,), frame):
-                self._send(connection_id, frame)
-            case Close((connection_id,), code, message):
-                self._close(connection_id, code, message)
-            case RefreshToken():
-                self.session.handle_token(self.user, self._ground.now)
-            case _:
-                raise AssertionError(f"no driver knows {action}")
+    # ClientIO.
 
-    def _open(self, connection_id: int, transport: Transport) -> None:
-        self._ground.journal.opens(self.name, connection_id, transport)
-        if transport is Transport.POLLING:
-            self.lane = connection_id
+    def observe(self, actions: list[ClientAction]) -> None:
+        pass
+
+    def open(self, action: Open) -> None:
+        self._ground.journal.opens(self.name, action.connection_id, action.transport)
+        if action.transport is Transport.POLLING:
+            self.polling = action.connection_id
             self._ground.note(self.name, "goes on over HTTP")
             return
-        self._ground.note(self.name, f"opens connection {connection_id}")
-        wire = self.wires[connection_id] = Wire(self.index, connection_id)
+        self._ground.note(self.name, f"opens connection {action.connection_id}")
+        wire = self.wires[action.connection_id] = Wire(self.index, action.connection_id)
         self._ground.wires.append(wire)
 
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
-            assert connection_id == self.lane, "a request on a lane that is closed"
+            assert connection_id == self.polling, "a request on a polling transport that is closed"
             if isinstance(frame, frames.PublishRequest):
                 assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
             request = Request(self.index, connection_id, frame)
@@ -125,18 +110,35 @@ class Host:
             self._ground.message_log.sent((wire, "up"), self.name, "server", words_of(frame), self._ground.now)
         wire.up.append(codec.encode(frame))
 
-    def _close(self, connection_id: int, code: int | None, message: str) -> None:
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
         self._ground.journal.closes(self.name, connection_id, code, message)
         self._ground.note(self.name, f"leaves connection {connection_id}: {message}")
-        if connection_id == self.lane:
-            self.lane = None
+        if connection_id == self.polling:
+            self.polling = None
             for request in self._ground.requests:
-                if request.client == self.index and request.lane == connection_id:
+                if request.client == self.index and request.polling == connection_id:
                     request.client_waits = False
             return
         wire = self.wires.pop(connection_id)
         wire.client_stands = False
         wire.up.append(End(code, message))
+
+    def pause(self, connection_id: int) -> None:
+        raise AssertionError("an application without a limit pauses nothing")
+
+    resume = pause
+
+    def refresh_token(self) -> None:
+        self._driver.feed(self.session.handle_token, self.user, self._ground.now)
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        self._ground.journal.reported(self.name, outcomes, self.session.position[0])
+        if self._ground.message_log is not None:
+            for words in filter(None, map(words_of_outcome, outcomes)):
+                self._ground.note(self.name, words)
+
+    def set_alarm(self, deadline: int | None) -> None:
+        """The world looks at every session's deadline itself."""
 
     # What arrives.
 
@@ -170,10 +172,10 @@ class Host:
                 self._ground.message_log.arrived((request, "down"), self._ground.now)
         assert answer is not None
         if request.client_waits:
-            self._hears(request.lane, answer)
-        elif request.lane == self.lane:
-            return  # the driver gave this one up; an answer on a lane that the session has left is for the session to ignore
-        self.session.receive_frame(request.lane, answer, self._ground.now)
+            self._hears(request.polling, answer)
+        elif request.polling == self.polling:
+            return  # the IO gave this one up; an answer on a transport that the session has left is for the session to ignore
+        self.session.receive_frame(request.polling, answer, self._ground.now)
         self.pump()
 
     def trickle(self, wire: Wire) -> None:
