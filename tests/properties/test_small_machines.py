@@ -115,7 +115,7 @@ def test_g6_recovery_polling_carries_publishes_too(publishes: int, calm_s: float
     assert world.broken() == []
     steps.Block(0, False).do(world)
     world.calm(130.0)
-    assert (host.session.state.value, host.lane) == ("live", None)
+    assert (host.session.state.value, host.polling) == ("live", None)
 
 
 @given(history=event_lists(events_max=12), cuts=st.sets(st.integers(0, 12)), snapshot=st.integers(0, 12))
