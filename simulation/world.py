@@ -147,10 +147,18 @@ class World:
             fallback=part.fallback,
             heartbeat=part.heartbeat,
             random_source=self._random_source.of(name),
+            outcomes_waiting_max=None if part.takes_per_s is None else part.outcomes_waiting_max,
         )
         self.access_links[name] = access_link
         self.clients[name] = ClientHost(
-            session, access_link, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen, self._tokens
+            session,
+            line,
+            self.server,
+            self.trace,
+            scenario.server.send_buffer_bytes,
+            self._listen,
+            self._tokens,
+            part.takes_per_s,
         )
 
     def _arrive(self, call: Call) -> None:

@@ -1,10 +1,12 @@
-"""One client and its application: a real ClientSession, and the driver that does what it asks for.
+"""One client and its application: a real ClientSession, its driver, and an IO of wires that steps carry by hand.
 
-A real driver does the same with sockets. This one also watches: what a client must not do is noted as it does it.
+The IO also watches: what a client must not do is noted as it does it.
 """
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import LocalError
 from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds
@@ -24,7 +26,7 @@ class Host:
         self.index = len(ground.users)
         self.user = user
         self.wires: dict[int, Wire] = {}
-        self.lane: int | None = None
+        self.polling: int | None = None
         self.blocked = False
         """Every WebSocket is refused on the way; HTTP passes."""
         self.is_gone = False
@@ -45,11 +47,12 @@ class Host:
             registry=CLIENT_KNOWS,
             token=user,
         )
+        self._driver = ClientDriver(self.session, self)
         ground.users.append(user)
         self.session.start(ground.now)
         self.pump()
 
-    # The application.
+    # Inputs of the application.
 
     def publish(self, event_type: str, **data: object) -> None:
         """Publish. The data carries a mark by which it is known wherever it turns up: the client and a number of its own."""
@@ -72,56 +75,40 @@ class Host:
             self.session.close(self._ground.now)
             self.pump()
 
-    # The driver.
-
     def pump(self) -> None:
-        """Do what the session asks for."""
+        """Carry out what the session asks for after the inputs that it was given, and look at it."""
         session, journal = self.session, self._ground.journal
-        while actions := session.take_actions():
-            for action in actions:
-                self._carry_out(action)
-        for outcome in session.take_outcomes():
-            journal.reported(self.view, outcome)
-            if self._ground.message_log is not None and (words := words_of_outcome(outcome)) is not None:
-                self._ground.note(self.view.client, words)
+        self._driver.drain()
         if session.state is ClientState.CLOSED and not self.is_gone:
             self.is_gone = True
             ended = self.view.ended
             assert ended is not None, "an application is told that its session is over"
             if not (self._ground.setup.gives_up and ended.code is None and "policy gave up" in ended.message):
                 journal.note("G6", f"{session.client_id} has ended by itself: {ended}")
-        self._check_roads()
+        self._check_transports()
         journal.position_is(self.view, *session.position)
         check(session, journal.note)
 
-    def _carry_out(self, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id, transport, _):
-                self._open(connection_id, transport)
-            case Send((connection_id,), frame):
-                self._send(connection_id, frame)
-            case Close((connection_id,), code, message):
-                self._close(connection_id, code, message)
-            case RefreshToken():
-                self.session.handle_token(self.user, self._ground.now)
-            case _:
-                raise AssertionError(f"no driver knows {action}")
+    # ClientIO.
 
-    def _open(self, connection_id: int, transport: Transport) -> None:
-        if self._ground.now < self._not_before and transport is Transport.WEBSOCKET:
+    def observe(self, actions: list[ClientAction]) -> None:
+        pass
+
+    def open(self, action: Open) -> None:
+        if self._ground.now < self._not_before and action.transport is Transport.WEBSOCKET:
             early_ms = (self._not_before - self._ground.now) // NS_PER_MS
             self._ground.journal.note("G10", f"{self.view.client} comes back {early_ms} ms before the time it was asked for")
-        if transport is Transport.POLLING:
-            self.lane = connection_id
+        if action.transport is Transport.POLLING:
+            self.polling = action.connection_id
             self._ground.note(self.view.client, "goes on over HTTP")
             return
-        self._ground.note(self.view.client, f"opens connection {connection_id}")
-        wire = self.wires[connection_id] = Wire(self.index, connection_id)
+        self._ground.note(self.view.client, f"opens connection {action.connection_id}")
+        wire = self.wires[action.connection_id] = Wire(self.index, action.connection_id)
         self._ground.wires.append(wire)
 
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
-            assert connection_id == self.lane, "a request on a lane that is closed"
+            assert connection_id == self.polling, "a request on a polling transport that is closed"
             if isinstance(frame, frames.PublishRequest):
                 assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
             request = Request(self.index, connection_id, frame)
@@ -145,27 +132,44 @@ class Host:
             self._ground.message_log.sent((wire, "up"), self.view.client, "server", words_of(frame), self._ground.now)
         wire.up.append(codec.encode(frame))
 
-    def _close(self, connection_id: int, code: int | None, message: str) -> None:
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
         if code is not None and code >= 4100:
             self._ground.journal.note("G6", f"{self.view.client} quarrels with an honest server: {code} {message}")
         self._ground.note(self.view.client, f"leaves connection {connection_id}: {message}")
-        if connection_id == self.lane:
-            self.lane = None
+        if connection_id == self.polling:
+            self.polling = None
             for request in self._ground.requests:
-                if request.client == self.index and request.lane == connection_id:
+                if request.client == self.index and request.polling == connection_id:
                     request.client_waits = False
             return
         wire = self.wires.pop(connection_id)
         wire.client_stands = False
         wire.up.append(End(code, message))
 
-    def _check_roads(self) -> None:
-        """One WebSocket, or one lane with a probe behind it; and polling when WebSocket has failed often enough."""
+    def pause(self, connection_id: int) -> None:
+        raise AssertionError("an application without a limit pauses nothing")
+
+    resume = pause
+
+    def refresh_token(self) -> None:
+        self._driver.feed(self.session.handle_token, self.user, self._ground.now)
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self._ground.journal.reported(self.view, outcome)
+            if self._ground.message_log is not None and (words := words_of_outcome(outcome)) is not None:
+                self._ground.note(self.view.client, words)
+
+    def set_alarm(self, deadline: int | None) -> None:
+        """The world looks at every session's deadline itself."""
+
+    def _check_transports(self) -> None:
+        """One WebSocket, or polling with one probe behind it; and polling when WebSocket has failed often enough."""
         state, policy = self.session.state, self._ground.setup.fallback_policy
         limit = policy.failures if isinstance(policy, AfterFailures | AfterEither) else None
         note = self._ground.journal.note
-        if len(self.wires) > 1 or (state is ClientState.LIVE and self.lane is not None):
-            note("G7", f"{self.view.client} is {state.value} with {len(self.wires)} wires and lane {self.lane}")
+        if len(self.wires) > 1 or (state is ClientState.LIVE and self.polling is not None):
+            note("G7", f"{self.view.client} is {state.value} with {len(self.wires)} wires and polling transport {self.polling}")
         if state is ClientState.LIVE or state.is_polling:
             self._failures = 0
         elif limit is not None and self._failures >= limit and state is not ClientState.CLOSED:
@@ -207,9 +211,9 @@ class Host:
         assert answer is not None
         if request.client_waits:
             self._expect(answer)
-        elif request.lane == self.lane:
-            return  # the driver gave this one up; an answer on a lane that the session has left is for the session to ignore
-        self.session.receive_frame(request.lane, answer, self._ground.now)
+        elif request.polling == self.polling:
+            return  # the IO gave this one up; an answer on a transport that the session has left is for the session to ignore
+        self.session.receive_frame(request.polling, answer, self._ground.now)
         self.pump()
 
     def trickle(self, wire: Wire) -> None:

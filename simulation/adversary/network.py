@@ -77,7 +77,7 @@ class Wire:
 @dataclass(eq=False)
 class Request:
     client: int
-    lane: int
+    polling: int
     frame: frames.RequestFrame
     client_waits: bool = True
     is_stalled: bool = False

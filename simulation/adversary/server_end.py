@@ -156,7 +156,7 @@ class AdversarialServer:
     def disown(self, request: Request) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
-        orphan = Request(request.client, request.lane, request.frame, client_waits=False, server_end=request.server_end)
+        orphan = Request(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:

@@ -240,7 +240,7 @@ class Copy(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
-            world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
+            world.requests.append(Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=True))
 
 
 class Block(StepBase, frozen=True):
@@ -305,7 +305,7 @@ def _fail_early(world: AdversarialWorld, request: Request) -> None:
         request.fail(None, "reset")
         world.answer(request)
         return
-    ghost = Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=request.is_stalled)
+    ghost = Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=request.is_stalled)
     world.requests.append(ghost)
     if request.server_end is not None:
         world.requests.remove(ghost)

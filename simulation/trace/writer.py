@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
 from reference.protocol.client.outcomes import (
     Outcome,
     PublishAccepted,
@@ -180,7 +180,7 @@ def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], n
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     trace.add(ConnectionLeft(at=now, client=client, connection_id=connection_id, code=code, message=message))
-            case RefreshToken():
+            case RefreshToken() | PauseReading() | ResumeReading():
                 pass
             case _:
                 assert_never(action)
