@@ -152,7 +152,7 @@ class World:
         self.access_links[name] = access_link
         self.clients[name] = ClientHost(
             session,
-            line,
+            access_link,
             self.server,
             self.trace,
             scenario.server.send_buffer_bytes,
