@@ -1,20 +1,17 @@
 """The server: a real Run with its driver, the model of its store, and the wires as sockets.
 
-It dies and comes back as a step says; what is on its way to the store then arrives or not. It watches too: what a server must
-not say is noted as it says it.
+It dies and comes back as a step says; what is on its way to the store then arrives or not. It reports to the journal whatever
+passes.
 """
 
 from collections.abc import Sequence
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Close
-from reference.protocol.errors import CloseCode
 from reference.protocol.records import Append
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from reference.protocol.statistics import beyond
-from reference.protocol.timers import ns
 from simulation.adversary.ground import SERVER_KNOWS, Ground
 from simulation.adversary.network import End, Opened, Request, Wire
 from simulation.trace.wording import words_of
@@ -50,13 +47,14 @@ class AdversarialServer:
         config = ground.setup.server if self._starts == 0 else ground.setup.server_later
         self._starts += 1
         self.driver = RunDriver(Run(ground.store.load(), config=config, now=ground.server_now, registry=SERVER_KNOWS), self)
-        ground.journal.server_restarted()
+        ground.journal.server_started(ground.store.now.epoch, ground.store.now.head)
         ground.note("server", f"starts with {ground.store.now.epoch}, head {ground.store.now.head}")
 
     def crash(self, stored: int) -> None:
         """The server dies. Of the batches on their way to the store, the first `stored` arrive."""
         self.driver = None
         self._ground.note("server", "dies")
+        self._ground.journal.server_died()
         self.commit(stored)
         self.appends.clear()
         self.checks.clear()
@@ -84,8 +82,9 @@ class AdversarialServer:
         """The server dies, and its store is restored from an older copy, or from none."""
         self.crash(0)
         store = self._ground.store
-        store.begin(store.now.entries[:kept])
-        self._ground.journal.history_lost(store.now.epoch, [str(entry.event.data["mark"]) for entry in store.now.entries])
+        old = store.now
+        store.begin(old.entries[:kept])
+        self._ground.journal.history_lost(old, store)
 
     # The store.
 
@@ -107,12 +106,11 @@ class AdversarialServer:
         self.crash(stored)
         self.restart()
 
-    def check_nothing_waits(self) -> None:
+    def stops(self) -> None:
         """A server that stops has stored whatever it gave a number."""
         assert self.run is not None
         waiting = [held.length for held in self.run.statistics().held if held.what == "events that are not durable"]
-        if waiting != [0]:
-            self._ground.journal.note("G11", f"the server stops with {waiting} numbered events that are not stored")
+        self._ground.journal.server_stops(sum(waiting))
 
     # What arrives.
 
@@ -138,10 +136,10 @@ class AdversarialServer:
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
-            was_owner, before = journal.owns(client, end), driver.run.last_client_sequence(client)
+            before = driver.run.last_client_sequence(client)
             driver.receive(end, (frame,))
-            if isinstance(frame, frames.Publish) and not was_owner and driver.run.last_client_sequence(client) != before:
-                journal.note("G9", f"a connection of {client} published that does not own its session")
+            if isinstance(frame, frames.Publish) and driver.run.last_client_sequence(client) != before:
+                journal.publish_taken(client, end, frame.client_sequence)
 
     def take_request(self, request: Request) -> None:
         """An HTTP request."""
@@ -155,7 +153,7 @@ class AdversarialServer:
     def disown(self, request: Request) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
-        orphan = Request(request.client, request.lane, request.frame, client_waits=False, server_end=request.server_end)
+        orphan = Request(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
@@ -182,14 +180,8 @@ class AdversarialServer:
             self.driver.ring()
             alarm = self.next_alarm()
             assert alarm is None or alarm > self._ground.now, "an alarm that was served does not ring again at once"
-        self._check_patience()
-
-    def _check_patience(self) -> None:
-        """A reader that takes nothing of what waits for it is closed in time (G7: every wait has a limit)."""
-        limit_s = self._ground.setup.server.slow_reader_timeout_s
-        for wire in self._ground.wires:
-            if wire.server_stands and wire.blocked_at is not None and self._ground.now - wire.blocked_at > ns(limit_s):
-                self._ground.journal.note("G7", f"{_name(wire)} has taken nothing for more than {limit_s:g} s and is not closed")
+        if any(wire.server_stands and wire.blocked_at is not None for wire in self._ground.wires):
+            self._ground.journal.readers_checked()
 
     # The driver's output, as RunIO.
 
@@ -221,15 +213,14 @@ class AdversarialServer:
         pass
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        pass
+        self._ground.journal.observed(observations)
 
     def retire(self) -> None:
         self._is_retired = True
 
     def turn_over(self) -> None:
         assert self.driver is not None
-        for held in beyond(self.driver.held):
-            self._ground.journal.note("G7", f"{held.what}: {held.length}; the limit is {held.limit}")
+        self._ground.journal.run_is(self.driver.run)
         if self._is_retired:  # nobody is here, and nothing is under way: the run leaves memory. Here somebody comes at once
             assert not self.appends, "a run that is in use does not leave"
             self.driver = None
@@ -255,11 +246,22 @@ class AdversarialServer:
         self._ending_of[self._last_end] = thing
         return self._last_end
 
+    def block(self, wire: Wire) -> None:
+        """The socket takes nothing more."""
+        if wire.blocked_at is None and wire.server_end is not None:
+            wire.blocked_at = self._ground.now
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, True)
+
+    def unblock(self, wire: Wire) -> None:
+        """The socket has taken something: its patience begins anew."""
+        if wire.blocked_at is not None and wire.server_end is not None:
+            wire.blocked_at = None
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, False)
+
     def hangs_up(self, connection_id: int, end: End) -> None:
         """The server ends a connection."""
         thing = self._ending_of.pop(connection_id)
-        if end.code is not None and end.code >= 4400 and end.code != CloseCode.TOKEN:  # a token ends while its line is stalled
-            self._ground.journal.note("G6", f"the server quarrels with honest {_name(thing)}: {end.code} {end.message}")
+        self._ground.journal.hung_up(_name(thing), connection_id, end.code, end.message)
         if isinstance(thing, Request):
             thing.fail(end.code, end.message, end.retry_after_ms)
             return
@@ -270,6 +272,7 @@ class AdversarialServer:
     def _lose(self, driver: RunDriver[frames.Frame], wire: Wire, end: int) -> None:
         wire.server_stands = False
         del self._ending_of[end]
+        self.unblock(wire)
         driver.lost(end)
 
 
@@ -291,11 +294,12 @@ class _Socket:
     def push(self, item: frames.Frame) -> None:
         wire = self._wire
         if isinstance(item, frames.Events):
-            self._ground.journal.delivers(_name(wire), self._end, item)
+            assert self._server.run is not None
+            self._ground.journal.delivers(_name(wire), self._end, item, self._server.run.epoch)
             if wire.credit is not None:
                 wire.credit -= 1
                 if wire.credit == 0:
-                    wire.blocked_at = self._ground.now
+                    self._server.block(wire)
             if wire.swallows:
                 wire.swallows -= 1
                 return

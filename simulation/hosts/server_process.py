@@ -89,7 +89,7 @@ class Process:
         if costs is None or peer is None:
             self.work.submit(0, self._receive, (connection_id, frame))
             return
-        client = peer.link.line.client
+        client = peer.link.access_link.client
         cost = frame_cost = costs.frame.of(client)
         if isinstance(frame, frames.Hello | frames.Auth):
             cost += costs.authentication.of(client)
@@ -166,7 +166,7 @@ class Process:
         if costs is None:
             self.work.submit(0, self._serve, opened)
             return
-        client = link.line.client
+        client = link.access_link.client
         reading = self._handshake_cost(link) + costs.frame.of(client)
         self.work.submit(
             reading + costs.authentication.of(client),
@@ -217,7 +217,7 @@ class Process:
         assert isinstance(link, HttpConnection), "requests come over HTTP"
         assert request is not None, "one has arrived"
         self.shed += 1
-        wait_ms = self._host.drawn_wait_ms(link.line.client)
+        wait_ms = self._host.drawn_wait_ms(link.access_link.client)
         self._fail(link, request, Ending(CloseCode.OVERLOADED, "the server has too much to do", wait_ms))
 
     def _turn_away(self, received: tuple[int, frames.Frame]) -> None:
@@ -254,13 +254,13 @@ class Process:
 
     def _identify(self, link: TcpConnection) -> Identity | RemoteError:
         """The token came with the upgrade, or with the request. Without one the line says whose it is."""
-        return Identity(link.line.client) if link.token is None else identify(link.token, self.now())
+        return Identity(link.access_link.client) if link.token is None else identify(link.token, self.now())
 
     def _handshake_cost(self, link: TcpConnection) -> int:
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True
-        return self._costs.handshake.of(link.line.client)
+        return self._costs.handshake.of(link.access_link.client)
 
     # The driver's output, as RunIO.
 
@@ -278,12 +278,12 @@ class Process:
         peer = self._peers.get(connection_id)
         if peer is None:
             return None
-        return Identity(peer.link.line.client) if token is None else identify(token, self.now())
+        return Identity(peer.link.access_link.client) if token is None else identify(token, self.now())
 
     def answer(self, connection_id: int, frame: frames.Frame) -> None:
         request = self._requests.pop(connection_id, None)
         if request is not None:
-            record_answers(self._trace, request.line.client, frame, self._clock.now)
+            record_answers(self._trace, request.access_link.client, frame, self._clock.now)
             self._answer(request, frame, size_of(frame))
 
     def refuse(self, connection_id: int, close: Close) -> None:
@@ -293,7 +293,7 @@ class Process:
 
     def replays(self, connection_id: int, events: int) -> None:
         if self._costs is not None:
-            self.work.spend(events * self._costs.replay_event.of(self._peers[connection_id].link.line.client))
+            self.work.spend(events * self._costs.replay_event.of(self._peers[connection_id].link.access_link.client))
 
     def observe(self, observations: Sequence[Observation]) -> None:
         record_observations(self._trace, observations, self._clock.now)
@@ -308,7 +308,7 @@ class Process:
 
     def sends(self, link: TcpConnection, frame: frames.Frame) -> int:
         if type(frame) is frames.Accepted or type(frame) is frames.Rejected:
-            record_answers(self._trace, link.line.client, frame, self._clock.now)
+            record_answers(self._trace, link.access_link.client, frame, self._clock.now)
         return 0 if self._costs is None else self._charge(link, frame, self._costs)
 
     def closed(self, connection_id: int) -> None:
@@ -354,7 +354,7 @@ class Process:
 
     def _charge(self, link: TcpConnection, frame: frames.Frame, costs: "ProcessorCosts") -> int:
         """What it costs to send this frame; returns when it leaves, in ns from now."""
-        client = link.line.client
+        client = link.access_link.client
         if isinstance(frame, frames.PollAnswer) and frame.events:
             self.work.spend(len(frame.events) * costs.replay_event.of(client))
         return self.work.spend(costs.delivery.of(client))
