@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import trio
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres_server import execute, new_database
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from reference.store import StoreUnavailable, open_store, parse_url
@@ -19,7 +21,7 @@ from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 from simulation.cli import run
 
-from .samples import EPOCH, RUN
+from .samples import EPOCH, RUN, append
 
 
 @pytest.fixture
@@ -197,3 +199,38 @@ async def test_of_several_who_open_a_new_database_at_once_all_that_may_use_it_ca
     assert created == [True, *[False] * (3 - len(refused))]
     for store in stores:
         await store.aclose()
+
+
+async def test_a_database_of_the_version_before_keeps_every_event_and_answer(empty: str) -> None:
+    url = make_url(empty)
+    async with open_store(empty) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1, 1, client_id="rare")]) == [None]
+        for first in range(2, 400, 40):
+            at = first + 39
+            assert await store.append([append(first, 40, snapshot_at=at, oldest=at - 150, client_id=f"c{first % 3}")]) == [None]
+        before = await store.load_run(RUN)
+    assert before is not None
+    await SqlStore.migrate(url, lambda connection: step(connection, "v13"))
+    # what the program of that version would have found: each answer that is kept, with its client
+    answers = await SqlStore.migrate(url, lambda connection: connection.exec_driver_sql(ANSWERS).scalar_one())
+    assert answers >= sum(len(client.answers) for client in before.clients)
+    if url.database is not None and url.get_backend_name() == "sqlite":
+        await trio.Path(f"{url.database}.commits").unlink()  # that version did not know it
+    async with open_store(empty) as store:  # brings it up again
+        assert await store.load_run(RUN) == before
+        assert await store.append([append(before.head + 1, client_id="rare")]) == [None]
+        after = await store.load_run(RUN)
+    assert after is not None
+    assert after.head == before.head + 1
+    assert [client.answers for client in after.clients if client.client_id == "rare"] == [((1, 1), (after.head, after.head))]
+
+
+ANSWERS = "SELECT count(*) FROM collaboration_answers a JOIN collaboration_clients c USING (run_id, client_id)"
+
+
+def step(connection: Connection, version: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "reference.store:migrations")
+    config.attributes["connection"] = connection
+    command.downgrade(config, version)
