@@ -23,9 +23,9 @@ from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from simulation.clock import ARRIVAL, Alarm, Call
 from simulation.hosts.tokens import Issuer
-from simulation.network.access_link import AccessLink
 from simulation.network.connection import (
     REQUEST_HEAD_BYTES,
+    ClientAccessLink,
     Ending,
     HttpConnection,
     ServerListener,
@@ -88,7 +88,7 @@ class ClientHost:
     def __init__(
         self,
         session: ClientSession,
-        line: AccessLink,
+        line: ClientAccessLink,
         machine: ServerListener,
         trace: Trace,
         send_buffer_bytes: int,
@@ -107,7 +107,7 @@ class ClientHost:
         self._listen = listen
         self._tokens = tokens
         self._takes_every = None if takes_per_s is None else max(1, round(NS_PER_S / takes_per_s))
-        self._has_bottleneck = line.ways.up.counts_bytes
+        self._has_bottleneck = line.directions.up.counts_bytes
         self._websocket: WebSocketConnection | None = None
         self._websocket_id = 0
         self._is_paused = False
@@ -225,7 +225,7 @@ class ClientHost:
         """What it holds now: a name, how much, and the limit."""
         config = self.session.config
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
-        yield "connections", self._line.links, CONNECTIONS_MAX
+        yield "connections", self._line.connections, CONNECTIONS_MAX
 
     # ClientIO.
 

@@ -35,11 +35,11 @@ from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
 from reference.toml_files import read_text
-from simulation.network.delay import round_trip_max_s as path_round_trip_max_s
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
 from simulation.scenario.network_traces import read_in
+from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
 from simulation.scenario.paths import Availability, Path
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.scenario.presets import PresetPolicy, find
