@@ -13,7 +13,7 @@ from simulation.trace.trace import CursorSeen, PresenceSeen
 def outcomes(trace_index: TraceIndex) -> Findings:
     """G4: an application is told what became of each publish before its session is over, and of every one in the end."""
     for client in trace_index.clients.values():
-        if not client.is_over and trace_index.rest_at is None:
+        if not client.is_over and trace_index.rest is None:
             continue
         for ticket in client.published:
             is_settled = ticket in client.accepted or ticket in client.failed
@@ -21,12 +21,12 @@ def outcomes(trace_index: TraceIndex) -> Findings:
 
 
 def everyone_is_back(trace_index: TraceIndex) -> Findings:
-    """G6: in the end everyone is on a WebSocket, and at the head."""
-    if trace_index.rest_at is None or trace_index.log is None:
+    """G6: in the end everyone is on a WebSocket, if that is possible, and at the head."""
+    if trace_index.rest is None or trace_index.log is None:
         return
     head = (trace_index.log.epoch, trace_index.log.head)
     for client in _current(trace_index):
-        if client.state is not ClientState.LIVE:
+        if not (client.state is ClientState.LIVE or (trace_index.rest.is_blocked and client.state.is_polling)):
             yield f"{client.name} has not come back to a WebSocket: it is {client.state.value}"
         was_given_nothing = head[1] == 0 and client.epoch is None
         is_there = was_given_nothing or (client.epoch, client.position) == head
@@ -35,7 +35,7 @@ def everyone_is_back(trace_index: TraceIndex) -> Findings:
 
 def rosters(trace_index: TraceIndex) -> Findings:
     """G12: in the end everyone sees who is there, and the cursors that the server knows, and was told so."""
-    if trace_index.rest_at is None or not trace_index.rosters:
+    if trace_index.rest is None or not trace_index.rosters:
         return
     present = tuple(sorted({client.user_id for client in _current(trace_index)}))
     sampled = {sample.place: sample for sample in trace_index.rosters}

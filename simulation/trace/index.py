@@ -141,8 +141,8 @@ class TraceIndex:
     rosters: list[RosterSampled] = field(default_factory=list)
     unstored: list[ServerStopped] = field(default_factory=list)
     """Ends of server processes that had not stored everything."""
-    rest_at: int | None = None
-    """When the world had come to rest, in ns."""
+    rest: CameToRest | None = None
+    """The last time that the world had come to rest."""
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
     session_owners: dict[str, str] = field(default_factory=dict)
     """Which client id a session is of."""
@@ -226,8 +226,8 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             trace_index.troubles.append(FaultInterval(what, at, end, (name,)))
         case FaultsStopped(at=at):
             trace_index.troubles.append(FaultInterval("anything", 0, at, ()))
-        case CameToRest(at=at):
-            trace_index.rest_at = at
+        case CameToRest():
+            trace_index.rest = record
         case RosterSampled():
             trace_index.rosters.append(record)
         case ServerStarted():

@@ -81,7 +81,10 @@ class FaultsStopped(_Record, frozen=True, tag="faults_stopped", kw_only=True, gc
 
 
 class CameToRest(_Record, frozen=True, tag="came_to_rest", kw_only=True, gc=False):
-    """The faults stopped long ago and nothing is under way: what has not come right by now never will."""
+    """The faults stopped long ago and nothing is under way: what has not come right by now never will. `is_blocked`: some
+    clients' WebSockets are still refused, so that polling has to be enough for them."""
+
+    is_blocked: bool = False
 
 
 class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc=False):
@@ -324,6 +327,15 @@ class BeginningGiven(_Record, frozen=True, tag="beginning_given", kw_only=True, 
     sequence_number: int
 
 
+class EventShown(_Record, frozen=True, tag="event_shown", kw_only=True, gc=False):
+    """A transport brought this event to the client, whether or not its application is given it."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+    publish_id: str | None
+
+
 class PublishSent(_Record, frozen=True, tag="publish_sent", kw_only=True, gc=False):
     """A publish has left on a WebSocket."""
 
@@ -492,7 +504,7 @@ ToldRecord = (
     AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 )
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
-WatchedRecord = PositionHeld | BeginningGiven | PublishSent | RetryAsked | AckSent | AlarmServed
+WatchedRecord = PositionHeld | BeginningGiven | EventShown | PublishSent | RetryAsked | AckSent | AlarmServed
 WatchedServerRecord = EventsCommitted | FrameGiven | PublishTaken | ReaderBlocked | ReadersChecked | ConnectionRefused
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven | WatchedServerRecord
 StoreRecord = LogStored | EntryStored
