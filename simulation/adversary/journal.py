@@ -91,6 +91,11 @@ class Journal:
             )
         )
 
+    def entries_are(self, history: History) -> None:
+        """All that a store holds of one history, recorded at once."""
+        self._entries(history.epoch, history.entries)
+        self.log_is(history)
+
     def _entries(self, epoch: str, entries: Iterable[LogEntry]) -> None:
         head = 0
         for entry in entries:
@@ -218,8 +223,11 @@ class Journal:
         if isinstance(frame, frames.Rejected) and frame.retryable:
             self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
         if begins_anywhere and isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh":
-            begun = BeginningGiven(at=self.now, client=client, epoch=frame.epoch, sequence_number=frame.after_sequence)
-            self.trace.add(begun)
+            self.begins_at(client, frame.epoch, frame.after_sequence)
+
+    def begins_at(self, client: str, epoch: str, number: int) -> None:
+        """A session without a snapshot is to be given what follows this position."""
+        self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
     def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
         """A session has handed something to its application; `epoch` is the session's after it."""

@@ -42,7 +42,7 @@ ANSWERS_KEPT = 64
 """Of each client's publishes, the answers to so many of the newest are kept (8.3)."""
 FROM_ANYONE = ("Error", "Goaway", "Welcome")
 """Frames that a connection may be given which does not own its session (yet)."""
-HONEST_WORLDS = ("adversary", "under_test")
+HONEST_WORLDS = ("adversary", "server_under_test")
 """Worlds in which no end has a reason to send the other away for good."""
 UNCARRIED = (ClientState.WAITING, ClientState.CONNECTING, ClientState.GREETING)
 VIOLATION_CODES_FROM = 4100
@@ -174,7 +174,7 @@ def _shown(trace_index: TraceIndex) -> list[EventShown]:
 def ownership(trace_index: TraceIndex) -> Findings:
     """G9: only the newest connection of a session is given frames, and only what it publishes is taken. Where frames are seen
     when they arrive, and not when the server gives them, this cannot be told."""
-    if trace_index.started.world == "under_test":
+    if trace_index.started.world == "server_under_test":
         return
     owner: dict[str, int] = {}
     for record in trace_index.served:

@@ -148,7 +148,7 @@ class ServerWorld:
         self.now = 0
         self.is_down = False
         self.trace = start_trace(
-            world="under_test",
+            world="server_under_test",
             seed=0,
             run_id="run",
             client=self.config,

@@ -20,7 +20,7 @@ from simulation.trace.measured import MessagesMeasured
 from simulation.trace.publishes import publish_id_of
 
 FORMAT_VERSION = 1
-World = Literal["simulation", "real", "adversary", "under_test"]
+World = Literal["simulation", "real", "adversary", "server_under_test", "client_under_test"]
 PathTrouble = Literal["idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late"]
 
 
@@ -39,7 +39,7 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
     warm_up_s: what happens before is left out of figures. keeps: whether each message has its records, or sums stand for them.
     client, server, policy, fallback: how the run was set, as far as that is known; a simulated one has its scenario.
-    world: "adversary" is the adversarial world, "under_test" a server or client of somebody else around our own sessions or run.
+    world: "adversary" is the adversarial world; the last two are a server or a client of somebody else with ours around it.
     """
 
     world: World
