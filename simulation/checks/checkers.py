@@ -85,6 +85,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
     "G11": (
         "an accepted publish survives a crash of the server at any point",
         delivery.durability,
+        delivery.still_there,
         watched.durable_first,
         watched.same_event,
     ),

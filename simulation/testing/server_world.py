@@ -5,6 +5,7 @@ trace is judged whenever something has arrived. In the end somebody joins late a
 is the log, and everyone must have it, with everything that was accepted in it, once.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from reference.protocol import codec, frames
@@ -36,18 +37,36 @@ ROUND_TRIP_MAX_S = 2.5
 
 
 class Violated(AssertionError):
-    """The server has broken a guarantee: `guarantee` names it."""
+    """The server has broken a guarantee: `guarantee` names the one that broke first, `what` says how. `broken`: all that are
+    broken by now, with a sentence for each."""
 
-    def __init__(self, guarantee: str, what: str) -> None:
+    def __init__(self, guarantee: str, what: str, broken: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{guarantee}: {what}")
         self.guarantee = guarantee
+        self.what = what
+        self.broken = {guarantee: what} if broken is None else broken
 
 
 def judge(trace: Trace) -> None:
-    """Raise Violated for the first guarantee that a trace breaks, if any."""
-    for name, verdict in check(trace).items():
-        if verdict.violations:
-            raise Violated(name, verdict.violations[0])
+    """Raise Violated for the guarantee that a trace breaks first, if any."""
+    broken = _broken(trace)
+    if not broken:
+        return
+    records = list(trace)
+    holds, breaks = 1, len(records)  # of so many records: a short beginning holds, all of them do not
+    first = broken
+    while breaks - holds > 1:
+        middle = (holds + breaks) // 2
+        if found := _broken(Trace(records[:middle])):
+            breaks, first = middle, found
+        else:
+            holds = middle
+    guarantee, what = next(iter(first.items()))
+    raise Violated(guarantee, what, broken)
+
+
+def _broken(trace: Trace) -> dict[str, str]:
+    return {name: verdict.violations[0] for name, verdict in check(trace).items() if verdict.violations}
 
 
 def record_log_of_reader(trace: Trace, client: str, now: int) -> None:
