@@ -205,7 +205,7 @@ def durability(trace_index: TraceIndex) -> Findings:
 
 
 def as_stored(trace_index: TraceIndex) -> Findings:
-    """Every delivered event is the one that the log has under its number. What a crash may have taken is left to `still_there`."""
+    """Every delivered event is the one that the log has under its number. What a crash took is left to `still_there`."""
     ends = [*trace_index.kills, *trace_index.stops]
     for client in trace_index.clients.values():
         for record in client.records:
