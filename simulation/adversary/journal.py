@@ -13,6 +13,7 @@ from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.events import Data, Event
 from reference.protocol.records import Append, LogEntry
+from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from simulation.adversary.model import History, StoreModel
@@ -174,9 +175,12 @@ class Journal:
         refused = ConnectionRefused(at=self.now, client_id=client, connection_id=connection_id, code=code, message=message)
         self.trace.add(refused)
 
+    def observed(self, observations: Iterable[Observation]) -> None:
+        """What a run let its driver observe."""
+        record_observations(self.trace, observations, self.now)
+
     def run_is(self, run: Run) -> None:
-        """What a run holds, and what it let its driver observe."""
-        record_observations(self.trace, run.take_observations(), self.now)
+        """What a run holds."""
         self._watch("server", run)
 
     # The clients' drivers.

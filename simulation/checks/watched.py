@@ -305,7 +305,8 @@ def fallback(trace_index: TraceIndex) -> Findings:
                         failures = 0
                     if record.state is ClientState.LIVE and state is not ClientState.LIVE:
                         live_since = at
-                    if state.is_connected and not record.state.is_connected:
+                    had_transport = state.has_websocket or state.is_polling
+                    if had_transport and not (record.state.has_websocket or record.state.is_polling):
                         uncarried_since = at
                     state = record.state
                 case AlarmServed(at=at) if seconds_max is not None and state in UNCARRIED:

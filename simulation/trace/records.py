@@ -238,8 +238,11 @@ class ResetTaken(_Record, frozen=True, tag="reset_taken", kw_only=True, gc=False
 
 
 class StateTurned(_Record, frozen=True, tag="state_turned", kw_only=True, gc=False):
+    """is_carried: a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
+
     client: str
     state: ClientState
+    is_carried: bool
 
 
 class SessionOver(_Record, frozen=True, tag="session_over", kw_only=True, gc=False):
