@@ -158,4 +158,4 @@ class ClientWorld:
 
     def state_is(self, state: ClientState) -> None:
         """What carries the session, as it shows from outside."""
-        self.journal.reported(NAME, [StateChanged(state, is_carried=state.is_connected)], None)
+        self.journal.reported(NAME, [StateChanged(state, is_carried=state is not ClientState.WAITING)], None)
