@@ -109,8 +109,8 @@ def conclusions(tuned: Tuned) -> list[str]:
     lines = [
         f"Best: {name}.",
         f"Score {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}], where 1 is the setting as it is.",
-        f"It is the best of the finalists with probability {selection.is_best:.0%} ({selection.replications} fresh replications).",
-        f"It is within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
+        f"Best of the finalists with probability {selection.is_best:.0%} ({selection.replications} fresh replications).",
+        f"Within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
     ]
     if selection.tied:
         others = "; ".join(_name(tuned, tied) for tied in selection.tied)
@@ -134,29 +134,16 @@ def comparison(tuned: Tuned) -> Figure:
     presets = {preset.name for preset in tuned.presets}
     for row, each in enumerate(shown):
         is_preset = each.name in presets
-        colour = (
-            BLUE
-            if selection is not None and each.name == selection.best
-            else ORANGE
-            if each.name == BASELINE
-            else GREY
-            if is_preset
-            else GREEN
-        )
+        colour = GREY if is_preset else ORANGE if each.name == BASELINE else GREEN
+        if selection is not None and each.name == selection.best:
+            colour = BLUE
         interval = None if selection is None or is_preset else selection.scores.get(each.name)
-        error = (
-            None if interval is None or math.isnan(interval.low) else [[each.score - interval.low], [interval.high - each.score]]
-        )
-        axes.errorbar(
-            [each.score],
-            [-row],
-            xerr=error,
-            fmt="s" if is_preset else "o",
-            ms=5,
-            capsize=2.5,
-            color=colour,
-            mfc=colour if each.is_feasible else "none",
-        )
+        error = None
+        if interval is not None and not math.isnan(interval.low):
+            error = [[each.score - interval.low], [interval.high - each.score]]
+        style: dict[str, Any] = {"fmt": "s" if is_preset else "o", "ms": 5, "capsize": 2.5, "color": colour}
+        axes.errorbar([each.score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
+    axes.margins(y=0.02)
     axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
     axes.axvline(1.0, color="black", lw=0.8, ls=":")
     axes.set_xscale("log")
