@@ -14,7 +14,7 @@ from importlib.metadata import version
 from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, verify, what_if
+from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity
 
 app = App(
@@ -23,7 +23,23 @@ app = App(
     version=version("steadywire"),
     suppress_keyboard_interrupt=False,
 )
-for command in (demo, serve, token, migrate, simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench):
+COMMANDS = (
+    demo,
+    serve,
+    token,
+    migrate,
+    simulate,
+    scenarios,
+    sweep,
+    diagram,
+    replay,
+    what_if,
+    verify,
+    fidelity,
+    calibrate,
+    bench,
+)
+for command in COMMANDS:
     app.command(command)
 
 

@@ -138,3 +138,32 @@ def verify(
     from simulation.cli.verify import verify_command
 
     return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
+
+
+def sweep(
+    study: Path,
+    /,
+    *,
+    workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
+    dask: str | None = None,
+    out: Path | None = None,
+    replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1))] | None = None,
+) -> int:
+    """Run a scenario at many parameter values, on all cores; exit code 1 if runs failed. An interrupted sweep goes on.
+
+    Parameters
+    ----------
+    study
+        A study file (docs/studies.md).
+    workers
+        Number of worker processes (default -1: one per core). The results do not depend on it.
+    dask
+        Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
+    out
+        Folder for the results (default: the study's name with .sweep). Finished runs in it are not repeated.
+    replications
+        Replications per point (default: the study's).
+    """
+    from simulation.cli.sweep import sweep_command
+
+    return sweep_command(study, workers=workers, dask=dask, out=out, replications=replications)

@@ -91,7 +91,7 @@ def test_a_grid_that_makes_no_sense_is_refused_before_anything_runs() -> None:
 
 SCRIPT = """
 from simulation.studies.sweep import sweep
-from tests.simulation.test_sweep import short
+from tests.studies.test_sweep import short
 if __name__ == "__main__":
     runs = sweep(short(), {{"client.policy.cap_s": [1.0, 30.0]}}, replications=2, workers={workers})
     print(",".join(runs["trace"]), runs.to_json())
