@@ -7,9 +7,9 @@
     trials = 60
     finalists = 6
 
-An objective is compared with its value for the untuned setting (the baseline: the scenario as it is) in the same scenario: a
-ratio of 0.5 means half of that. The score of a setting in a scenario is the weighted mean of its ratios, and its score is the worst, or
-the weighted mean, over the scenarios. A setting that is good in one scenario and bad in another does not win.
+An objective is compared with its value for the untuned setting (the baseline: the scenario as it is) in the same scenario. A
+ratio of 0.5 means half of that. The score of a setting in a scenario is the weighted mean of its ratios; its score is the worst,
+or the weighted mean, over the scenarios. A setting that is good in one scenario and bad in another does not win.
 """
 
 import math

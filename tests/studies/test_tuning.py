@@ -216,8 +216,9 @@ def test_what_matters_is_found(folder: Path) -> None:
     table = sensitivity(load_study(folder / "idle.toml"), folder, folder=folder / "runs").set_index("parameter")
     assert table.index[-1] == "client.config.retry_limit"
     assert table.loc["client.config.retry_limit", "mu_star"] == 0.0
-    assert (table["mu_star"].iloc[:2] > 0.1).all()
-    assert table["S1"].iloc[:2].notna().all()
+    assert (table["mu_star"].iloc[:2] > 0.05).all()
+    analysed = table[table["S1"].notna()]
+    assert "client.config.retry_limit" not in analysed.index
 
 
 def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:
