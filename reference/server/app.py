@@ -143,6 +143,7 @@ def _assemble(
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
         on_fault=on_fault,
+        holds_runs=(lambda: True) if ownership is None else (lambda: ownership.is_held),
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
     )

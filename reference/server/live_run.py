@@ -34,8 +34,9 @@ from reference.server.monitoring.sessions import Traffic
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
-from reference.store import StoreError
+from reference.store import StoreError, StoreUnavailable
 
+LEASE_LOST = StoreUnavailable("this process was silent for so long that another may serve the run now")
 STORE_FAILED = "what was sent last is not confirmed; come back"
 
 
@@ -244,6 +245,8 @@ class LiveRun:
     def _feed(self, handle: Callable[[], None]) -> None:
         if self.ended.is_set():
             return
+        if not self._shared.holds_runs():
+            handle = partial(self._fail, LEASE_LOST)  # what it would answer may be an old picture
         try:
             handle()
             self._pump()
