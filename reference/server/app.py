@@ -142,6 +142,7 @@ def _assemble(
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
         on_fault=monitor.and_count(log_fault),
+        nursery=nursery,
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
     )

@@ -84,7 +84,10 @@ class EmulatedPipe:
         return min(self._read_bytes_max, self._bytes_max - self.bytes_held)
 
     async def next(self) -> Segment:
-        """Wait for the next segment to arrive. Asking frees the room of the one before."""
+        """Wait for the next segment to arrive. Asking frees the room of the one before.
+
+        All bytes that have arrived by now are one segment, as a kernel hands them over.
+        """
         self._bytes_handed_over = 0
         self._has_room.set()
         while (thing := self._half.pop(now := self._now_resumed())) is None:
@@ -93,6 +96,10 @@ class EmulatedPipe:
             with trio.move_on_at(min(self._on_trio_s_clock(wake_at), self._on_trio_s_clock(resumes_at))):
                 await changed.wait()
         mark, data = thing[3]
+        while mark is Mark.BYTES and len(data) < READ_BYTES_MAX and self._has_more_bytes(now):
+            following = self._half.pop(now)
+            assert following is not None, "it has arrived"
+            data += following[3][1]
         self._bytes_handed_over = len(data)
         return Segment(mark, data)
 
@@ -127,6 +134,10 @@ class EmulatedPipe:
         """Undo one `stall`; after the last one everything that has arrived meanwhile is delivered at once."""
         self._half.unstall()
         self._wake()
+
+    def _has_more_bytes(self, now: int) -> bool:
+        following = self._half.next_arrived(now)
+        return following is not None and following[0] is Mark.BYTES
 
     def _wake(self) -> None:
         self._changed.set()

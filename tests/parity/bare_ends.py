@@ -217,8 +217,8 @@ class BareServer:
         self._requests[connection_id] = connection
         self._driver.request(connection_id, request, Identity(connection.client.name), f"session-{connection_id}")
 
-    def receive(self, connection_id: int, frame: frames.Frame) -> None:
-        self._driver.receive(connection_id, (frame,))
+    def receive(self, connection_id: int, read: Sequence[frames.Frame]) -> None:
+        self._driver.receive(connection_id, read)
 
     def lose(self, connection_id: int) -> None:
         self._websockets.pop(connection_id, None)

@@ -83,14 +83,10 @@ class RunDriver(Generic[T]):
         self.run.receive_frame(connection_id, frame, now)
         self._turn()
 
-    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError]) -> None:
-        """All messages that one read has brought, in their order; an error stands for one that is no frame."""
-        now = self._io.now()
-        for message in messages:
-            if isinstance(message, RemoteError):
-                self.run.receive_malformed(connection_id, message, now)
-            else:
-                self.run.receive_frame(connection_id, message, now)
+    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError], others: int = 0) -> None:
+        """All messages that one read has brought, in their order; an error stands for one that is no frame. `others`: frames of
+        the transport that came with them and are no messages; they count against the limit (8.41)."""
+        self.run.receive_frames(connection_id, messages, self._io.now(), others)
         self._turn(connection_id)
 
     def authenticated(self, connection_id: int, identity: Identity | RemoteError) -> None:
