@@ -42,7 +42,7 @@ class LiveRun:
         self._shared = shared
         self._clock = shared.clock
         self._on_end = on_end
-        self._output = RunOutput(run, shared, on_turn_over=self._turn_over, on_stored=self._stored)
+        self._output = RunOutput(run, shared, on_turn_over=self._turn_over, on_gathered=self._gathered, on_stored=self._stored)
         self._driver = self._output.driver
         self._peers = self._output.peers
         self._alarm = trio.CancelScope()
@@ -169,7 +169,8 @@ class LiveRun:
             peer.close((), close) if isinstance(peer, WebSocketPeer) else peer.close(close)
         self._peers.clear()
         self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
-        if self._output.has_stored.is_set():
+        if not self._output.is_with_writer:
+            self._output.has_stored.set()
             self.settled.set()
         self._on_end(self)
 
@@ -183,6 +184,9 @@ class LiveRun:
         """Wait until no batch is with the writer."""
         while not self._output.has_stored.is_set():
             await self._output.has_stored.wait()
+
+    def _gathered(self) -> None:
+        self._turn(self._driver.store_now)
 
     def _stored(self, append: Append, error: StoreError | None) -> None:
         if self.ended.is_set():

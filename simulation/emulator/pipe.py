@@ -13,6 +13,7 @@ lump a minute, and a fast one costs no more reads than it must.
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -46,10 +47,20 @@ class Segment:
 class EmulatedPipe:
     """One direction of one connection. `push` is the near end, `next` the far end."""
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, bytes_max: int, origin: float = 0.0) -> None:
+    def __init__(
+        self,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        *,
+        bytes_max: int,
+        origin: float = 0.0,
+        reset_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
         self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source)
         self._bytes_max = bytes_max
         self._origin = origin
+        self._reset_lost = reset_lost
         self._read_bytes_max = _read_bytes_max(direction)
         self._bytes_handed_over = 0
         self._changed = trio.Event()
@@ -68,13 +79,31 @@ class EmulatedPipe:
 
     def push(self, mark: Mark, data: bytes = b"") -> None:
         """Send a segment now. It always fits: limits are the business of the reader (see `room`)."""
-        self._half.push(self._now_resumed(), (mark, data), len(data))
+        now = self._now_resumed()
+        if mark is not Mark.RESET:
+            self._half.push(now, (mark, data), len(data))
+        elif not self._half.push_reset(now, (mark, data)):
+            self._reset_lost()
         self._wake()
 
     def dial(self) -> None:
         """Send the packet that opens a connection, the first on its pipe; it has a schedule of its own."""
         self._half.dial(self._now(), (Mark.OPENED, b""))
         self._wake()
+
+    def dial_again(self) -> None:
+        """Nobody answered the packet that opens the connection: it is sent again by its schedule."""
+        self._half.dial_again(self._now_resumed(), (Mark.OPENED, b""))
+        self._wake()
+
+    def has_dialled(self) -> bool:
+        """Whether a packet that opens the connection has left, and was not lost."""
+        return self._half.has_dialled(self._now_resumed())
+
+    @property
+    def is_down(self) -> bool:
+        """Whether what is sent now is lost."""
+        return self._half.is_down
 
     async def room(self) -> int:
         """How many bytes to read next, at least 1; waits while the pipe is full."""
@@ -84,10 +113,7 @@ class EmulatedPipe:
         return min(self._read_bytes_max, self._bytes_max - self.bytes_held)
 
     async def next(self) -> Segment:
-        """Wait for the next segment to arrive. Asking frees the room of the one before.
-
-        All bytes that have arrived by now are one segment, as a kernel hands them over.
-        """
+        """Wait for the next segment to arrive. Asking frees the room of the one before."""
         self._bytes_handed_over = 0
         self._has_room.set()
         while (thing := self._half.pop(now := self._now_resumed())) is None:
@@ -96,16 +122,24 @@ class EmulatedPipe:
             with trio.move_on_at(min(self._on_trio_s_clock(wake_at), self._on_trio_s_clock(resumes_at))):
                 await changed.wait()
         mark, data = thing[3]
-        while mark is Mark.BYTES and len(data) < READ_BYTES_MAX and self._has_more_bytes(now):
-            following = self._half.pop(now)
-            assert following is not None, "it has arrived"
-            data += following[3][1]
         self._bytes_handed_over = len(data)
         return Segment(mark, data)
 
+    def join_arrived(self, segment: Segment) -> None:
+        """Add to `segment`, the last one, the bytes behind it that have arrived too: a kernel hands them over in one read."""
+        now = self._now_resumed()
+        while segment.mark is Mark.BYTES and len(segment.data) < READ_BYTES_MAX:
+            following = self._half.next_arrived(now)
+            if following is None or following[0] is not Mark.BYTES:
+                return
+            self._half.pop(now)
+            segment.data += following[1]
+            self._bytes_handed_over += len(following[1])
+
     def hold(self) -> None:
         """The access link goes down in this direction."""
-        self._half.hold(self._now_resumed())
+        if self._half.hold(self._now_resumed()):
+            self._reset_lost()
 
     def release(self) -> None:
         """Undo one `hold`."""
@@ -134,10 +168,6 @@ class EmulatedPipe:
         """Undo one `stall`; after the last one everything that has arrived meanwhile is delivered at once."""
         self._half.unstall()
         self._wake()
-
-    def _has_more_bytes(self, now: int) -> bool:
-        following = self._half.next_arrived(now)
-        return following is not None and following[0] is Mark.BYTES
 
     def _wake(self) -> None:
         self._changed.set()

@@ -275,6 +275,9 @@ class Process:
     def encode(self, frame: frames.Frame) -> Measured:
         return frame, size_of(frame)
 
+    def may_store(self) -> bool:
+        return True
+
     def store(self, append: Append) -> bool:
         self._host.store.commit(append, self._durable)
         return False

@@ -240,6 +240,9 @@ class BareServer:
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
 
+    def may_store(self) -> bool:
+        return True
+
     def store(self, append: Append) -> bool:
         assert self._under_way is None, "one batch is with the store at a time"
         self._under_way = append

@@ -34,6 +34,9 @@ class RunIO(Protocol[Out]):
     def encode(self, frame: Frame) -> Out:
         """A frame as sockets of this world take it; done once, however many readers it has."""
 
+    def may_store(self) -> bool:
+        """There is something to store. True: `store` it now. False: `store_now` will be called, when more has been gathered."""
+
     def store(self, append: Append) -> bool:
         """Make this durable. True: it is, already. False: `stored` or `store_failed` will tell."""
 
@@ -145,6 +148,13 @@ class RunDriver(Generic[T]):
 
     # The store.
 
+    def store_now(self) -> None:
+        """What was gathered since `may_store` said no goes to the store."""
+        append = self.run.events_to_append()
+        if append is not None and self._io.store(append):
+            self.run.handle_appended(append, self._io.now())
+        self._turn()
+
     def stored(self, append: Append) -> None:
         """The batch is durable."""
         self.run.handle_appended(append, self._io.now())
@@ -212,9 +222,10 @@ class RunDriver(Generic[T]):
     def _carry_out_all(self) -> None:
         run, io = self.run, self._io
         while True:
-            append = run.events_to_append()
-            if append is not None and io.store(append):
-                run.handle_appended(append, io.now())
+            if run.has_append and io.may_store():
+                append = run.events_to_append()
+                if append is not None and io.store(append):
+                    run.handle_appended(append, io.now())
             actions = run.take_actions()
             if not actions:
                 return

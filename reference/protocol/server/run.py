@@ -172,6 +172,11 @@ class Run:
 
     # The store speaks.
 
+    @property
+    def has_append(self) -> bool:
+        """Whether there is something to make durable, and no batch is with the store."""
+        return self._appending.has_next
+
     def events_to_append(self) -> Append | None:
         """What is to be made durable now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
         new, or the batch before is still with the store, or more is being gathered."""
