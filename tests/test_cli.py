@@ -130,5 +130,6 @@ def run_in_another_process(arguments: list[str], stdout: int | IO[str]) -> subpr
 
 
 def test_the_command_line_does_not_depend_on_the_order_of_imports() -> None:
-    code = "import reference.cli.serve_command, reference.cli.migrate_command, simulation.cli.simulate; simulation.cli.run(['--help'])"
+    first = "import reference.cli.serve_command, reference.cli.migrate_command, simulation.cli.simulate"
+    code = f"{first}; simulation.cli.run(['--help'])"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
