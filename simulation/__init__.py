@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from simulation.scenario.paths import (
         AlternatingRenewal,
         BernoulliLoss,
+        FadingLoss,
         GilbertElliottLoss,
         Middlebox,
         OnOffMarkov,
@@ -94,6 +95,7 @@ __all__ = [
     "Constant",
     "Empirical",
     "Exponential",
+    "FadingLoss",
     "FlashCrowd",
     "Frames",
     "GilbertElliottLoss",
@@ -168,6 +170,7 @@ __getattr__, __dir__ = imported_on_use(
         "Exponential": "simulation.scenario.distributions:Exponential",
         "FlashCrowd": "simulation.scenario.population:FlashCrowd",
         "Frames": "simulation.results.frames:Frames",
+        "FadingLoss": "simulation.scenario.paths:FadingLoss",
         "GilbertElliottLoss": "simulation.scenario.paths:GilbertElliottLoss",
         "Group": "simulation.scenario.scenario:Group",
         "HalfOpen": "simulation.scenario.faults:HalfOpen",
