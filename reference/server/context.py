@@ -29,6 +29,8 @@ class ServerContext:
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault
+    holds_runs: Callable[[], bool]
+    """Whether the runs here are certainly still this process's; asked before each answer (`store.ownership`)."""
     nursery: trio.Nursery
     """Of the server: for the tasks that wait for sockets which were full."""
     control_frames_max: int

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, verify, what_if
+from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, tune, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity
 
 app = App(
@@ -31,6 +31,7 @@ COMMANDS = (
     simulate,
     scenarios,
     sweep,
+    tune,
     diagram,
     replay,
     what_if,
