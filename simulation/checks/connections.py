@@ -45,7 +45,7 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
     due = max(trace_index.faults_end, client.started_at) + bound
     for record in client.records:
         if isinstance(record, WaitAsked) and record.at <= due:
-            due = max(due, record.at + (record.retry_after_ms + record.spread_ms) * NS_PER_MS + bound)
+            due = max(due, record.at + (record.retry_after_ms + (record.spread_ms or 0)) * NS_PER_MS + bound)
     return due
 
 

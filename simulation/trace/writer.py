@@ -25,7 +25,7 @@ from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import LogEntry, StoredRun
-from reference.protocol.server.observations import Joined, Left, Observation, RoundTripMeasured
+from reference.protocol.server.observations import Departed, Joined, Left, Observation, RoundTripMeasured
 from reference.protocol.session_trace import FORMAT_VERSION, World, trace_started
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
@@ -45,6 +45,7 @@ from simulation.trace.trace import (
     RequestMade,
     ResetTaken,
     RoundTripReported,
+    SessionDeparted,
     SessionJoined,
     SessionLeft,
     SessionOver,
@@ -240,6 +241,8 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
                     is_return=observation.is_return,
                 )
             )
+        elif isinstance(observation, Departed):
+            trace.add(SessionDeparted(at=now, client_id=observation.client_id, session_id=observation.session_id))
         elif isinstance(observation, RoundTripMeasured):
             session_id, round_trip_ms = observation.session_id, observation.round_trip_ms
             trace.add(RoundTripReported(at=now, session_id=session_id, round_trip_ms=round_trip_ms))
