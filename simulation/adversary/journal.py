@@ -6,7 +6,7 @@ judges the trace, as it judges those of simulated and real runs. In the adversar
 which keeps the durable history in the most obvious way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from reference.protocol import frames
 from reference.protocol.client.outcomes import Outcome
@@ -259,7 +259,7 @@ class Journal:
         """A session without a snapshot is to be given what follows this position."""
         self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
-    def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
+    def reported(self, client: str, outcomes: Sequence[Outcome], epoch: str | None) -> None:
         """A session has handed something to its application; `epoch` is the session's after it."""
         record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
 

@@ -33,7 +33,7 @@ def recovery(trace_index: TraceIndex) -> Findings:
             late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
             bound = f"the bound is {trace_index.started.recovery_bound_s:g} s"
             yield f"{client.name} {late}; the faults ended at {seconds(since)}, {bound}"
-        was_given_nothing = log.head == 0 and client.epoch is None
+        was_given_nothing = client.epoch is None and (log.head == 0 or trace_index.started.world == "real")
         if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
             yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
 

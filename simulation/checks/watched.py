@@ -284,7 +284,9 @@ def honest_ends(trace_index: TraceIndex) -> Findings:
             yield f"{when(refused.at)} {what}" if is_wrong else None
     for client in trace_index.clients.values():
         over = next((record for record in client.records if isinstance(record, SessionOver)), None)
-        if over is not None and client.left_at is None:
+        if over is None or client.left_at is not None:
+            yield None
+        else:
             gave_up = over.code is None and "policy gave up" in over.message
             yield None if gave_up else f"{when(over.at)} {client.name} has ended by itself: {over.code} {over.message}"
 

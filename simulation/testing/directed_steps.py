@@ -228,14 +228,15 @@ aged = st.builds(
         steps.Block(client, True),
         *waiting,
         steps.WaitFor(ms, "exact"),
-        steps.Calm(5),
+        steps.PublishEvent(client, "CHAT", 0),
         steps.Block(client, False),
+        steps.Calm(3000),
     ],
     client=few,
     ms=st.sampled_from([1000, 3000, 12_000]),
     waiting=st.lists(publishes, min_size=2, max_size=5),
 )
-"""What was published waits while nothing carries it."""
+"""What was published waits while nothing carries it; what comes after it may have to go on without it."""
 old_token = st.builds(
     lambda wire, ms: [
         steps.StallConnection(wire, "up", True),
@@ -268,6 +269,6 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "stopped while storing": (2, stopped_while_storing),
     "chatterbox": (1, chatterbox),
     "deaf reader": (2, deaf_reader),
-    "aged": (2, aged),
+    "aged": (3, aged),
     "old token": (1, old_token),
 }
