@@ -33,7 +33,7 @@ class AdversarialServer:
         self.appends: list[Append] = []
         """Batches on their way to the store, in order."""
         self.checks: list[tuple[int, str]] = []
-        """Connections whose tokens are being checked, and the tokens. A token is the name of its user."""
+        """Connections whose tokens are being checked, and the tokens. A token is the name of its user, and a number."""
         self._ground = ground
         self._ending_of: dict[int, Wire | Request] = {}
         self._last_end = 0
@@ -200,7 +200,7 @@ class AdversarialServer:
         """The oldest token that waits is found good."""
         connection_id, token = self.checks.pop(0)
         assert self.driver is not None
-        identity, wire = self._ground.identity_of(token), self._ending_of.get(connection_id)
+        identity, wire = self._ground.identity_of(token.partition(" ")[0]), self._ending_of.get(connection_id)
         if isinstance(wire, Wire):
             self._token_taken(wire, connection_id, identity)
         self.driver.authenticated(connection_id, identity)
@@ -232,6 +232,9 @@ class AdversarialServer:
 
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
+
+    def may_store(self) -> bool:
+        return True
 
     def store(self, append: Append) -> bool:
         self.appends.append(append)

@@ -57,7 +57,12 @@ from simulation.trace.trace import (
 Records = list[Record]
 R = TypeVar("R")
 CLIENT = ClientConfig(
-    fallback_after_failures=1, probe_interval_s=2.0, probe_interval_max_s=4.0, outbox_age_max_s=30.0, refreshes_token=True
+    fallback_after_failures=1,
+    steady_after_s=1.0,
+    probe_interval_s=2.0,
+    probe_interval_max_s=4.0,
+    outbox_age_max_s=30.0,
+    refreshes_token=True,
 )
 SERVER = ServerConfig(heartbeat_interval_s=1.0, slow_reader_timeout_s=2.0, presence_grace_s=3.0, token_grace_s=30.0)
 SCHEDULE: tuple[steps.Step, ...] = (
@@ -70,6 +75,8 @@ SCHEDULE: tuple[steps.Step, ...] = (
     steps.Cut(0, "now", "now"),
     steps.Calm(3000),
     steps.Block(1, True),
+    steps.PublishEvent(1, "FLAG", 1),
+    steps.WaitFor(1000, "exact"),
     steps.Calm(5000),
     steps.PublishEvent(1, "FLAG", 0),
     steps.Calm(5000),
