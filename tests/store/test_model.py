@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 from postgres_server import new_database
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
@@ -79,7 +79,7 @@ class StoreMachine(RuleBasedStateMachine):
     """Made by `machine_for`, which says on which database."""
 
     url: URL
-    servers_max: int
+    servers: int
 
     runs = Bundle("runs")
 
@@ -90,14 +90,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.client_numbers = itertools.count(1)
         self.groups: list[tuple[int, list[Append]]] = []
         self.portal = Portal()
-        self.stores = [self.portal.call(SqlStore.open, self.url)]
+        self.stores = [self.portal.call(SqlStore.open, self.url) for _ in range(self.servers)]
 
     @initialize(target=runs)
-    def first_run(self) -> str:
-        return self.make_run()
+    def make_two_runs(self) -> Any:
+        return multiple(self._make_run(), self._make_run())
 
-    @rule(target=runs)
-    def make_run(self) -> str:
+    def _make_run(self) -> str:
         run_id, epoch = str(uuid.uuid4()), uuid.uuid4().hex
         assert self.portal.call(self.stores[0].create_run, run_id, epoch)
         assert not self.portal.call(self.stores[-1].create_run, run_id, "another")
@@ -116,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
                     "run": runs,
                     "count": counts,
                     "clients": st.integers(1, 3),
-                    "wrong": st.sampled_from([None] * 7 + ["epoch", "number", "client", "snapshot"]),
+                    "wrong": st.sampled_from([None] * 7 + ["epoch", "ahead", "behind", "client", "snapshot"]),
                     "snapshot": st.booleans(),
                     "value": values,
                 }
@@ -146,11 +145,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.portal.call(store.aclose)
         self.stores = [self.portal.call(SqlStore.open, self.url) for _ in self.stores]
 
-    @rule()
-    def open_another(self) -> None:
-        if len(self.stores) < self.servers_max:
-            self.stores.append(self.portal.call(SqlStore.open, self.url))
-
     @rule(run=runs, server=st.integers(0, 1))
     def load(self, run: str, server: int) -> None:
         self._check(run, self.stores[server % len(self.stores)])
@@ -171,7 +165,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _batch(self, drawn: dict[str, Any]) -> Append:
         model, wrong = self.models[drawn["run"]], drawn["wrong"]
-        first = len(model.entries) + 1 + (wrong == "number")
+        # "behind": from a server that does not know of the last events
+        first = max(1, len(model.entries) + 1 + {"ahead": 1, "behind": -2}.get(wrong, 0))
         entries = []
         for number in range(first, first + drawn["count"]):
             client = f"client {number % drawn['clients']}"
@@ -200,8 +195,8 @@ class Portal:
         self._context.__exit__(None, None, None)
 
 
-def machine_for(url: URL, servers_max: int) -> type[StoreMachine]:
-    return type("StoreMachineOnADatabase", (StoreMachine,), {"url": url, "servers_max": servers_max})
+def machine_for(url: URL, servers: int) -> type[StoreMachine]:
+    return type("StoreMachineOnADatabase", (StoreMachine,), {"url": url, "servers": servers})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
