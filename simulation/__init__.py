@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from simulation.scenario.paths import (
         AlternatingRenewal,
         BernoulliLoss,
+        FadingLoss,
         GilbertElliottLoss,
         Middlebox,
         OnOffMarkov,
@@ -102,6 +103,7 @@ __all__ = [
     "Empirical",
     "EveryInterval",
     "Exponential",
+    "FadingLoss",
     "FlashCrowd",
     "Frames",
     "FullJitter",
@@ -184,6 +186,7 @@ __getattr__, __dir__ = imported_on_use(
         "FlashCrowd": "simulation.scenario.population:FlashCrowd",
         "Frames": "simulation.results.frames:Frames",
         "FullJitter": "reference.protocol.policies.reconnect:FullJitter",
+        "FadingLoss": "simulation.scenario.paths:FadingLoss",
         "GilbertElliottLoss": "simulation.scenario.paths:GilbertElliottLoss",
         "Group": "simulation.scenario.scenario:Group",
         "HalfOpen": "simulation.scenario.faults:HalfOpen",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import PathDirection
+from simulation.network.delay import Bottleneck, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -54,10 +54,11 @@ class EmulatedPipe:
         *,
         bytes_max: int,
         origin: float = 0.0,
+        bottleneck: Bottleneck | None = None,
         reset_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
-        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source)
+        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source, bottleneck)
         self._bytes_max = bytes_max
         self._origin = origin
         self._reset_lost = reset_lost
@@ -124,6 +125,17 @@ class EmulatedPipe:
         mark, data = thing[3]
         self._bytes_handed_over = len(data)
         return Segment(mark, data)
+
+    def join_arrived(self, segment: Segment) -> None:
+        """Add to `segment`, the last one, the bytes behind it that have arrived too: a kernel hands them over in one read."""
+        now = self._now_resumed()
+        while segment.mark is Mark.BYTES and len(segment.data) < READ_BYTES_MAX:
+            following = self._half.next_arrived(now)
+            if following is None or following[0] is not Mark.BYTES:
+                return
+            self._half.pop(now)
+            segment.data += following[1]
+            self._bytes_handed_over += len(following[1])
 
     def hold(self) -> None:
         """The access link goes down in this direction."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Save, Send
 from reference.protocol.client.outcomes import (
+    NotConnected,
     Outcome,
     PublishAccepted,
     PublishFailed,
@@ -158,6 +159,8 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                 )
             case StateChanged(state=state, is_carried=is_carried):
                 trace.add(StateTurned(at=now, client=client, state=state, is_carried=is_carried))
+            case NotConnected():
+                pass  # the trace has the end of each connection
             case SessionEnded(code=code, message=message):
                 trace.add(SessionOver(at=now, client=client, code=code, message=message))
             case _:
@@ -180,7 +183,7 @@ def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], n
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     trace.add(ConnectionLeft(at=now, client=client, connection_id=connection_id, code=code, message=message))
-            case RefreshToken() | PauseReading() | ResumeReading():
+            case RefreshToken() | PauseReading() | ResumeReading() | Save():
                 pass
             case _:
                 assert_never(action)
