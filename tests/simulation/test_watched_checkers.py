@@ -76,6 +76,7 @@ SCHEDULE: tuple[steps.Step, ...] = (
     steps.Calm(3000),
     steps.Block(1, True),
     steps.PublishEvent(1, "FLAG", 1),
+    steps.Calm(100),
     steps.WaitFor(1000, "exact"),
     steps.Calm(5000),
     steps.PublishEvent(1, "FLAG", 0),
