@@ -28,6 +28,7 @@ import bisect
 from collections.abc import Sequence
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.network.congestion import RepairedBy
 from simulation.network.loss import Fades, Losses, losses_of
 from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, steady_rto, syn_schedule
 from simulation.random import EntityRandom
@@ -93,6 +94,7 @@ class PathDirection:
         "delay",
         "deliveries",
         "has_chance",
+        "has_window",
         "is_lossy",
         "is_plain",
         "is_shared",
@@ -122,8 +124,15 @@ class PathDirection:
         self.loss = path.loss
         self.tcp = path.tcp
         self.is_lossy = is_lossy(path)
+        self.has_window = path.tcp.congestion != "none"
         self.is_plain = not (
-            self.is_lossy or self.ns_per_byte or self.deliveries or self.recorded or self.jitter or self.delay is not None
+            self.has_window
+            or self.is_lossy
+            or self.ns_per_byte
+            or self.deliveries
+            or self.recorded
+            or self.jitter
+            or self.delay is not None
         )
         self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
@@ -136,7 +145,7 @@ class PathDirection:
     @property
     def counts_bytes(self) -> bool:
         """Whether it makes a difference how large things are."""
-        return bool(self.ns_per_byte or self.deliveries or self.is_lossy)
+        return bool(self.ns_per_byte or self.deliveries or self.is_lossy or self.has_window)
 
 
 class PathDirections:
@@ -356,10 +365,21 @@ class Repair:
     """Loss and retransmission on one direction.
 
     corrections: arrivals that have become earlier, as (index, time), for the lane to take. gives_up_at: when TCP gives the
-    connection up, once that is certain.
+    connection up, once that is certain. loss: what repairs the losses of what was sent last.
     """
 
-    __slots__ = ("_direction", "_fades", "_missing", "_opens_at", "corrections", "estimate", "gives_up_at", "losses", "packets")
+    __slots__ = (
+        "_direction",
+        "_fades",
+        "_missing",
+        "_opens_at",
+        "corrections",
+        "estimate",
+        "gives_up_at",
+        "loss",
+        "losses",
+        "packets",
+    )
 
     def __init__(self, direction: PathDirection, random_source: EntityRandom, fades: Fades | None = None) -> None:
         self._direction = direction
@@ -371,6 +391,7 @@ class Repair:
         self._opens_at: int | None = None  # since a drop: when the window opens again
         self.corrections: list[tuple[int, int]] = []
         self.gives_up_at: int | None = None
+        self.loss: RepairedBy = ""
 
     def forget(self) -> None:
         self._missing.clear()
@@ -381,6 +402,7 @@ class Repair:
         direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
+        self.loss = ""
         while True:
             packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
             left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
@@ -403,6 +425,7 @@ class Repair:
         if not chunk.lost:
             self.estimate.measured(round(packet_bytes * direction.ns_per_byte) + travel + direction.back, sent_at)
             return chunk.others_at
+        self.loss = "fast" if all(lost.fast_at is not None for lost in chunk.lost) else "timeout"
         for lost in chunk.lost:
             self._repeat(lost)
             self._settle(lost)

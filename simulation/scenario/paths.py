@@ -74,9 +74,24 @@ Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 # TCP, TLS and what stands in between.
 
 
-class Tcp(_Part, frozen=True, kw_only=True):
-    """What the transport does about loss and silence.
+class Keepalive(_Part, frozen=True, kw_only=True):
+    """TCP's own probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
 
+    After `idle_s` without anything from the other endpoint a probe leaves, and another every `interval_s`; when `probes` of them
+    were not answered, the kernel gives the connection up. A probe that passes a middlebox counts there.
+    """
+
+    idle_s: PositiveSeconds = 7200.0
+    interval_s: PositiveSeconds = 75.0
+    probes: Annotated[int, msgspec.Meta(ge=1, le=100)] = 9
+
+
+class Tcp(_Part, frozen=True, kw_only=True):
+    """What the transport does about loss, silence and congestion.
+
+    congestion: "none" sends at once what there is; "linux" begins with `initial_window_packets` in flight, doubles that per round
+    trip, halves it when idle, and backs off after losses (`simulation.network.congestion`), with `receive_window_bytes` in flight
+    at the most. user_timeout_s: TCP_USER_TIMEOUT, after which unacknowledged data ends the connection, in place of `retries`.
     resumes: after an outage, "at_once" (the emulator's way: bytes wait at the gap) or "rto" (as kernels do: at the next
     retransmission, whose time has been doubling since the silence began). syn: when a connection attempt repeats its SYN,
     "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
@@ -86,6 +101,11 @@ class Tcp(_Part, frozen=True, kw_only=True):
     """
 
     mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460
+    congestion: Literal["none", "linux"] = "none"
+    initial_window_packets: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    receive_window_bytes: Annotated[int, msgspec.Meta(ge=1460, le=2**30)] = 3 * 2**20
+    user_timeout_s: PositiveSeconds | None = None
+    keepalive: "Keepalive | None" = None
     rto_min_s: PositiveSeconds = 0.2
     rto_max_s: PositiveSeconds = 120.0
     retries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 15
