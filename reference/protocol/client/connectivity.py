@@ -20,6 +20,7 @@ from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
 from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
 from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
+from reference.protocol.saved_session import GenerationSaved
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 
@@ -463,7 +464,12 @@ class Connectivity:
 
     def _new_generation(self) -> int:
         self._generation += 1
+        self._context.save(GenerationSaved(self._generation))
         return self._generation
+
+    def restore(self, generation: int) -> None:
+        """Lower generations were used in the program's life before (2.6)."""
+        self._generation = generation
 
     def _forget_websocket(self) -> None:
         self._stop_reading(self.websocket)

@@ -13,6 +13,7 @@ from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, EventRegistry, check_cursor
 from reference.protocol.policies.reconnect import capped
+from reference.protocol.saved_session import SavedSession
 from reference.protocol.timers import NS_PER_MS, ns
 
 _RETRY_CAP_S = 30.0
@@ -44,7 +45,10 @@ class Publishing:
         self._context = context
         self._registry = registry
         self._record = record
-        self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
+        save = context.save if context.saves else None
+        self.outbox = Outbox(
+            config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy, save
+        )
         self._cursor: Data | None = None  # the latest
         self._cursor_is_told = False
         self._asked_until: int | None = None  # the server put a message off until then
@@ -65,6 +69,17 @@ class Publishing:
         self.is_empty = False
         self.watch_age()
         return ticket
+
+    def restore(self, saved: SavedSession, now: int) -> None:
+        """What the program had queued or sent in its life before."""
+        self.outbox.number_from(saved.next_sequence)
+        for each in saved.publishes:
+            size_bytes = encoded_bytes(each.data) + _FRAME_OVERHEAD_BYTES + len(each.event_type)
+            queued_at = now - each.age_ms * NS_PER_MS
+            message = Queued(each.ticket, each.event_type, each.data, size_bytes, queued_at, each.client_sequence)
+            self.outbox.restore(message)
+        self.is_empty = False
+        self.watch_age()
 
     def move_cursor(self, data: Data) -> None:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
@@ -141,6 +156,8 @@ class Publishing:
 
     def give_up(self, reason: str) -> None:
         """The session ends: whatever is left fails visibly."""
+        if self._context.saves:
+            reason = f"{reason}; it is saved and will be sent when the program starts again"
         for message in self.outbox.clear():
             self._fail(message, FailureCode.CLOSED, reason)
 
