@@ -86,8 +86,9 @@ class Deliveries:
 
 class PathDirection:
     """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
-    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost.
-    `is_plain`: nothing but a constant latency. `is_shared`: the connections of an access link share something of it."""
+    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_counted`: a middlebox counts
+    what passes. `is_lossy`: packets can be lost. `is_plain`: nothing but a constant latency. `is_shared`: the connections of an
+    access link share something of it."""
 
     __slots__ = (
         "back",
@@ -95,6 +96,7 @@ class PathDirection:
         "deliveries",
         "has_chance",
         "has_window",
+        "is_counted",
         "is_lossy",
         "is_plain",
         "is_shared",
@@ -115,18 +117,21 @@ class PathDirection:
         self.latency = ns(path.latency_s)
         self.jitter = ns(path.jitter_s)
         self.delay = path.delay
-        self.recorded = RecordedLatency(path.recorded_latency) if path.recorded_latency else None
+        recorded, deliveries_ms = path.recorded_latency_of(is_up=is_up), path.deliveries_ms_of(is_up=is_up)
+        self.recorded = RecordedLatency(recorded) if recorded else None
         is_other = is_up and path.up_bandwidth_bytes_per_s is not None
         bandwidth = path.up_bandwidth_bytes_per_s if is_other else path.bandwidth_bytes_per_s
         self.ns_per_byte = NS_PER_S / bandwidth if bandwidth else 0.0
-        self.deliveries = Deliveries(path.deliveries_ms) if path.deliveries_ms else None
+        self.deliveries = Deliveries(deliveries_ms) if deliveries_ms else None
         self.queue_bytes = path.queue_bytes
         self.loss = path.loss
         self.tcp = path.tcp
         self.is_lossy = is_lossy(path)
+        self.is_counted = path.middlebox.idle_timeout_s is not None
         self.has_window = path.tcp.congestion != "none"
         self.is_plain = not (
             self.has_window
+            or self.is_counted
             or self.is_lossy
             or self.ns_per_byte
             or self.deliveries
@@ -136,10 +141,10 @@ class PathDirection:
         )
         self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
-        self.back = ns(acknowledgement_s(path))
+        self.back = ns(acknowledgement_s(path, is_up=is_up))
         one_way = ns(one_way_max_s(path, is_up=is_up))
         self.limit = None if is_bounded(path) else one_way
-        self.one_way_max = one_way + ns(delivery_gap_s(path))
+        self.one_way_max = one_way + ns(delivery_gap_s(path, is_up=is_up))
         """One way, for a queue that is empty."""
 
     @property

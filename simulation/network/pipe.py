@@ -37,6 +37,8 @@ PART_EVERY = NS_PER_S
 _LOST = NEVER + 1  # on the way when the link went down; arrives when it has been sent again
 
 _TOGETHER_MAX = 1 << 20
+_SENT_MAX = 4096
+"""Of what a middlebox counts; it needs what left within one latency, and the one before."""
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ class Pipe(Generic[T]):
         "late_until",
         "pushed_at",
         "resumes_at",
+        "sent",
     )
 
     def __init__(
@@ -94,6 +97,8 @@ class Pipe(Generic[T]):
         self._notices_parts = notices_parts and bool(direction.ns_per_byte or direction.has_window)
         self._window = CongestionWindow(direction.tcp) if direction.has_window else None
         self._unsent: list[tuple[int, T]] = []  # what the window holds back: the bytes that are left, and what
+        self.sent: list[int] | None = [] if direction.is_counted else None
+        """When something left, for a middlebox that counts; the caller takes out what it does not need."""
         self._part_at = 0  # when the far end last noticed one
         # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time
         self._things: list[tuple[int, int, int, T | Part]] = []
@@ -143,6 +148,8 @@ class Pipe(Generic[T]):
         things = self._things
         if self._holds or self.resumes_at is not None:
             things.append((_LOST, size_bytes, index, item))
+            if self.sent is not None and not self._delay.direction.is_up:
+                self.sent.append(now)  # the box is on the server's side of the link
             self._fall_silent(now)
             return True
         if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
@@ -164,6 +171,8 @@ class Pipe(Generic[T]):
             self._things = [(_LOST, 0, 0, item)]
             self._fall_silent(now)
             return
+        if self.sent is not None:
+            self.sent.append(now)
         arrives_at, self._dials_at = self._delay.dial(now)
         self._things = [(arrives_at, 0, 0, item)]
         self._heed_repair(arrives_at)
@@ -207,6 +216,21 @@ class Pipe(Generic[T]):
     def has_dialled(self, now: int) -> bool:
         """Whether a SYN that gets through, unless the link goes down, has left."""
         return not self._holds and self.resumes_at is None and self._dials_at <= now
+
+    @property
+    def reached_at(self) -> int:
+        """When the last of what was handed over had arrived."""
+        return self._reached_at
+
+    def note_passage(self, now: int) -> None:
+        """A packet that carries nothing leaves: a keepalive."""
+        if self.sent is not None and not self._holds:
+            self.sent.append(now)
+
+    @property
+    def latency(self) -> int:
+        """The propagation that does not change."""
+        return self._delay.direction.latency
 
     @property
     def is_down(self) -> bool:
@@ -355,10 +379,12 @@ class Pipe(Generic[T]):
 
     def next_arrived(self, now: int) -> T | None:
         """What `pop` would hand over next, None if nothing has arrived by `now`."""
-        things = self._things
-        if not things or things[0][0] > now or things[0][0] > self._stalled_since:
-            return None
-        return things[0][3]
+        for at, _, _, item in self._things:
+            if at > now or at > self._stalled_since:
+                return None
+            if not isinstance(item, Part):
+                return item
+        return None
 
     def has_part(self, now: int) -> bool:
         """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
@@ -448,6 +474,10 @@ class Pipe(Generic[T]):
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
         delay = self._delay
+        if self.sent is not None:
+            self.sent.append(sent_at)
+            if len(self.sent) > _SENT_MAX:
+                del self.sent[: _SENT_MAX // 2]
         arrives_at = delay.send(size_bytes, index, sent_at)
         limit = delay.direction.limit
         if limit is not None:

@@ -121,14 +121,18 @@ class Tcp(_Part, frozen=True, kw_only=True):
 class Middlebox(_Part, frozen=True, kw_only=True):
     """A NAT, proxy or load balancer on the way, in its normal working.
 
-    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both ends keep a half-open
-    connection) or "reset" (both are told). connection_age_max_s: every connection is closed at this age; websocket_age_max_s:
-    every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each; "strip" removes the header, so that the
-    server answers as to plain HTTP (426); "hang" never answers.
+    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both endpoints keep a half-open
+    connection) or "reset" (both are told). What passes it counts, data and TCP's keepalives. place: where it stands, as a share
+    of the latency from the client (0: at the client, a NAT; 1: at the server, a load balancer). idle_sweep_s: it looks for idle
+    connections every so often (at a random phase), and not at the very moment (0). connection_age_max_s: every connection is
+    closed at this age; websocket_age_max_s: every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each;
+    "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
     """
 
     idle_timeout_s: PositiveSeconds | None = None
     idle_effect: Literal["silent", "reset"] = "silent"
+    place: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    idle_sweep_s: Seconds = 0.0
     connection_age_max_s: PositiveSeconds | None = None
     websocket_age_max_s: PositiveSeconds | None = None
     upgrades: Literal["pass", "block", "strip", "hang"] = "pass"
@@ -142,8 +146,8 @@ class Path(_Part, frozen=True):
     each until the next, repeated from its beginning when it ends; the last lasts as long as the one before it.
     bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
     the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
-    ms, repeated from the beginning when they end (the Mahimahi format). queue_bytes: what may wait at the bottleneck; a packet
-    that finds no room is lost.
+    ms, repeated from the beginning when they end (the Mahimahi format). up_recorded_latency, up_deliveries_ms: other ones towards
+    the server. queue_bytes: what may wait at the bottleneck; a packet that finds no room is lost.
     """
 
     latency_s: Seconds = 0.02
@@ -153,21 +157,35 @@ class Path(_Part, frozen=True):
     recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     up_bandwidth_bytes_per_s: BytesPerSecond | None = None
     deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    up_recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    up_deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     queue_bytes: Annotated[int, msgspec.Meta(ge=1500)] | None = None
     loss: Loss | None = None
     tcp: Tcp = Tcp()
     middlebox: Middlebox = Middlebox()
 
     def __post_init__(self) -> None:
-        times = [at for at, _ in self.recorded_latency]
-        if times and (times[0] != 0 or any(later <= at for at, later in itertools.pairwise(times))):
-            raise ConfigError("recorded_latency: its times must begin at 0 and increase")
-        if any(later < at for at, later in zip(self.deliveries_ms, self.deliveries_ms[1:], strict=False)):
-            raise ConfigError("deliveries_ms: its times must not decrease")
-        if self.deliveries_ms and not self.deliveries_ms[-1]:
-            raise ConfigError("deliveries_ms: its last time is its length, and must be above 0")
+        for name, recorded in (("recorded_latency", self.recorded_latency), ("up_recorded_latency", self.up_recorded_latency)):
+            times = [at for at, _ in recorded]
+            if times and (times[0] != 0 or any(later <= at for at, later in itertools.pairwise(times))):
+                raise ConfigError(f"{name}: its times must begin at 0 and increase")
+        for name, deliveries in (("deliveries_ms", self.deliveries_ms), ("up_deliveries_ms", self.up_deliveries_ms)):
+            if any(later < at for at, later in itertools.pairwise(deliveries)):
+                raise ConfigError(f"{name}: its times must not decrease")
+            if deliveries and not deliveries[-1]:
+                raise ConfigError(f"{name}: its last time is its length, and must be above 0")
+        if self.up_deliveries_ms and not self.deliveries_ms:
+            raise ConfigError("up_deliveries_ms needs deliveries_ms for the other direction; add it")
         if self.deliveries_ms and (self.bandwidth_bytes_per_s or self.up_bandwidth_bytes_per_s):
             raise ConfigError("a path has deliveries_ms or a bandwidth, not both; remove one")
+
+    def recorded_latency_of(self, *, is_up: bool) -> tuple[tuple[float, float], ...]:
+        """Of one direction."""
+        return self.up_recorded_latency if is_up and self.up_recorded_latency else self.recorded_latency
+
+    def deliveries_ms_of(self, *, is_up: bool) -> tuple[int, ...]:
+        """Of one direction."""
+        return self.up_deliveries_ms if is_up and self.up_deliveries_ms else self.deliveries_ms
 
 
 # Availability.
