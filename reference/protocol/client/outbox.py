@@ -1,11 +1,11 @@
-"""The client queue: publishes in the order in which they were made, kept until the server has answered.
+"""The client queue (7.1): publishes in the order in which they were made, kept until the server has answered.
 
 A message is *queued* until it is first sent, and only then is given its number; from then on it is *unanswered*, and a copy
 of it may be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves
-a hole that the next publish declares (`Publish.after`), for the server must never wait for a number that will not come.
+a hole that the next publish declares (`Publish.after`, 7.6), for the server must never wait for a number that will not come.
 
 Nothing is sent twice on one connection unless the server asked for it: what is unanswered goes out again, in order, on the next
-connection, or after a retryable rejection. The server tells copies by their number.
+connection, or after a retryable rejection (7.8). The server tells copies by their number.
 """
 
 from collections.abc import Callable, Iterator
@@ -128,7 +128,7 @@ class Outbox:
         self._unanswered_max = min(self._unanswered_max, unanswered_max)
 
     def new_epoch(self) -> None:
-        """The server lost its memory together with its history: it knows no number of ours."""
+        """The server lost its memory together with its history: it knows no number of ours (7.7)."""
         self._last_accepted = 0
         for message in self._unanswered.values():
             message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
@@ -149,7 +149,7 @@ class Outbox:
                         return messages
                 messages.append(self._send(sequence, message, before))
             before = sequence
-        while self._queue and len(self._unanswered) < self._unanswered_max:
+        while self._queue and len(self._unanswered) < self._unanswered_max:  # 7.4
             message = next(iter(self._queue.values()))
             if room is not None:
                 room -= message.size_bytes
@@ -276,7 +276,7 @@ class Outbox:
         return dropped
 
     def _victim_for(self, message: Queued, dropped: list[Queued]) -> Queued | None:
-        """What the policy gives up for `message`: only ever something that was never sent."""
+        """What the policy gives up for `message` (7.2): only ever something that was never sent."""
         gone = {old.ticket for old in dropped}
         key = message.conflation_key
         for old in self._queue.values():

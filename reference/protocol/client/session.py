@@ -156,7 +156,7 @@ class ClientSession:
         self.handle_timeout(now)
 
     def close(self, now: int) -> None:
-        """Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told."""
+        """Leave (7.38). Whatever is still unanswered fails visibly; presence leaves at once if the server can be notified."""
         if self.state is ClientState.CLOSED:
             return
         if self.state.has_websocket:
@@ -164,7 +164,7 @@ class ClientSession:
         self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
-        """The application has a new token. If it is the one that the session has already, it is not sent again (7.36)."""
+        """The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36)."""
         is_new, self._connectivity.token = token != self._connectivity.token, token
         if self.state is ClientState.REFRESHING:
             self._connectivity.token_given(now, is_new=is_new)
@@ -216,7 +216,8 @@ class ClientSession:
             self._connectivity.polling.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole. A frame that breaks the protocol ends its connection."""
+        """A frame has arrived whole. A frame that breaks the protocol ends its connection; one of a connection that was left is
+        ignored (3.11)."""
         flow = self._flow
         if flow is not None:
             is_websocket = connection_id == self._connectivity.websocket
@@ -376,7 +377,7 @@ class ClientSession:
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._connectivity.state]:
-            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
+            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")  # 3.9
         self._keepalive.heard(now)
         self._delivery.bytes_came(now)
         match frame:
