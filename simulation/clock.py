@@ -20,7 +20,6 @@ import simpy
 from simpy.events import EventPriority
 
 from reference.protocol.timers import ns
-from simulation.random import EntityRandom
 
 ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
 """The order of things at one instant."""
@@ -138,13 +137,17 @@ class Ringing(Protocol):
     def ring(self) -> None: ...
 
 
+class RandomNumbers(Protocol):
+    def uniform(self, purpose: str, index: int) -> float: ...
+
+
 class TimerLateness:
     """How much later than asked the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after
     that, uniformly."""
 
     __slots__ = ("_drawn", "_granularity", "_random_source", "_slack")
 
-    def __init__(self, granularity: int, slack: int, random_source: EntityRandom) -> None:
+    def __init__(self, granularity: int, slack: int, random_source: RandomNumbers) -> None:
         self._granularity = granularity
         self._slack = slack
         self._random_source = random_source
@@ -160,7 +163,7 @@ class TimerLateness:
         return at
 
 
-def lateness_of(granularity_s: float, slack_s: float, random_source: EntityRandom) -> TimerLateness | None:
+def lateness_of(granularity_s: float, slack_s: float, random_source: RandomNumbers) -> TimerLateness | None:
     """Of a system's timers; None: they are exact."""
     if not granularity_s and not slack_s:
         return None
