@@ -35,6 +35,10 @@ class NotApplicable(Exception):
     """The case cannot judge this implementation, as it is configured."""
 
 
+_VERDICTS = (Failed, BadFrame, NotApplicable)
+_KIT_FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+
+
 @dataclass(frozen=True, slots=True)
 class Case(Generic[Bench]):
     """One thing that is judged. `clauses` are all that it exercises, the most important first."""
@@ -137,7 +141,8 @@ async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], Abstract
             case Failed() | BadFrame():
                 return verdict("failed", cause.clause, str(cause))
             case _:
-                message = f"the case could not go on: {type(cause).__name__}: {cause}"
+                where = "a fault of the kit" if isinstance(cause, _KIT_FAULTS) else "the case could not go on"
+                message = f"{where}: {type(cause).__name__}: {cause}"
                 return verdict("failed", case.clauses[0], message)
     if limit.cancelled_caught:
         return verdict("failed", case.clauses[0], f"not done within {case.limit_s:g} s")
@@ -145,9 +150,10 @@ async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], Abstract
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What a group of exceptions comes from: a verdict if there is one, else the first exception."""
+    """What a group of exceptions comes from: a fault of the kit, else a verdict, else the first exception."""
+    order = {False: 1, True: 0}
     found = list(_leaves(error))
-    return min(found, key=lambda each: not isinstance(each, Failed | BadFrame | NotApplicable))
+    return min(found, key=lambda each: (order[isinstance(each, _KIT_FAULTS)], order[isinstance(each, _VERDICTS)]))
 
 
 def _leaves(error: BaseException) -> Any:

@@ -33,7 +33,7 @@ from simulation.conformance.frames import (
     parse,
     shorten,
 )
-from simulation.conformance.wire import SUBPROTOCOL, Binary, Closed, Request, ServedConnection, WebSocket
+from simulation.conformance.wire import CLOSING_S_MAX, SUBPROTOCOL, Binary, Closed, Request, ServedConnection, WebSocket
 
 PATIENCE_S = 5.0
 START_S_MAX = 30.0
@@ -122,8 +122,7 @@ class Sent:
     event_type: str
     data: Frame
     is_settled: bool = False
-    is_rejected_for_good: bool = False
-    failed_tries: int = 0
+    is_given_up: bool = False
 
 
 @dataclass
@@ -216,6 +215,7 @@ class Connection:
         self.position = 0
         self.limits = {"frameBytesMax": 65_536, "unansweredMax": 64, "publishesPerS": 200}
         self._news = trio.Condition()
+        self.at_s = 0.0
         self._read = 0
         self._last_sent = 0
         self._pings = 0
@@ -301,7 +301,12 @@ class Connection:
         """Close with that code; what the client still sends is ignored."""
         self.is_left = True
         self.ended_s = trio.current_time()
-        await self.websocket.close(code, reason)
+        await self.websocket.send_close(code, reason)
+        with trio.move_on_after(CLOSING_S_MAX):
+            async with self._news:
+                while self.ended is None:
+                    await self._news.wait()
+        await self.websocket.cut()
 
     async def cut(self) -> None:
         """Cut the connection without a word."""
@@ -319,13 +324,15 @@ class Connection:
     async def expect(
         self, kind: str, clause: str, within_s: float = PATIENCE_S, where: Callable[[Frame], bool] = lambda frame: True
     ) -> Frame:
-        """The next frame of that kind that no `expect` has passed yet; others are passed over. Raises Failed."""
+        """The next frame of that kind that no `expect` has passed yet, which came at `at_s`; others are passed over. Raises
+        Failed."""
         heard = []
         with trio.move_on_after(within_s):
             async with self._news:
                 while True:
                     while self._read < len(self.frames):
                         frame = self.frames[self._read]
+                        self.at_s = self.times_s[self._read]
                         self._read += 1
                         if frame["type"] == kind and where(frame):
                             return frame
@@ -385,7 +392,8 @@ class Connection:
             case "publish" if self.answers_publishes:
                 await self.accept(frame)
             case "bye":
-                await self.close(1000)
+                self.is_left = True
+                await self.websocket.send_close(1000)
 
     async def accept(self, publish: Frame) -> None:
         """Take a publish: its acceptance, then its event."""
@@ -445,7 +453,7 @@ class Connection:
             self._last_sent = min(self._last_sent, number - 1)
         else:
             self._note_settled(number)
-            self.bench.memory.publishes[number].is_rejected_for_good = True
+            self.bench.memory.publishes[number].is_given_up = True
 
     def _note_settled(self, number: int) -> None:
         sent = self.bench.memory.publishes.get(number)
@@ -653,7 +661,7 @@ class ClientBench:
         after, before = publish.get("after"), memory.publishes.get(number - 1)
         if after is None and before is not None:
             require(
-                not before.is_rejected_for_good, "7.6", f"publish {number} leaves `after` out, but {number - 1} was given up"
+                not before.is_given_up, "7.6", f"publish {number} leaves `after` out, but {number - 1} was given up"
             )
         if after is not None:
             waiting = [other for other in memory.unanswered if other < number]
@@ -721,6 +729,8 @@ class ClientBench:
                 self.reports.append(report)
                 if "ready" in report:
                     self.settings |= report["ready"].get("settings", {})
+                if "failed" in report:
+                    self._note_given_up(report["failed"]["tag"])
                 number = report.get("event", {}).get("sequenceNumber")
                 if number is not None:
                     self._check_delivery(report["event"])
@@ -728,6 +738,25 @@ class ClientBench:
         async with self._news:
             self._has_ended = True
             self._news.notify_all()
+
+    def _note_given_up(self, tag: str) -> None:
+        for sent in self.memory.publishes.values():
+            if sent.data.get("tag") == tag and not sent.is_settled:
+                sent.is_settled = sent.is_given_up = True
+
+    async def accepted(self, tags: Sequence[str], clause: str, within_s: float = PATIENCE_S) -> list[Frame]:
+        """Wait until each of these publishes is reported accepted, in any order, and check that none is twice."""
+        missing = set(tags)
+        with trio.move_on_after(within_s):
+            async with self._news:
+                while missing := missing - {content["tag"] for content in self.all_of("accepted")}:
+                    if self._has_ended:
+                        break
+                    await self._news.wait()
+        require(not missing, clause, f"{', '.join(sorted(missing))} was not reported accepted within {within_s:g} s")
+        found = [content for content in self.all_of("accepted") if content["tag"] in tags]
+        require(len(found) == len(tags), clause, f"{len(tags)} publishes were reported accepted {len(found)} times")
+        return found
 
     def _check_delivery(self, event: Frame) -> None:
         """Nothing twice, nothing out of order, nothing changed, between two snapshots (7.12)."""

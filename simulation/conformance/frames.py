@@ -118,7 +118,7 @@ def _struct(name: str) -> Check:
     def check(value: Any) -> str | None:
         if not isinstance(value, dict):
             return f"{shorten(value, 60)} is not an object"
-        for field_name, field in (TABLES.get(name) or _ANSWERS[name]).items():
+        for field_name, field in (_ANSWERS if name in _ANSWERS else TABLES)[name].items():
             if field_name not in value or (value[field_name] is None and field.default == "none"):
                 if field.is_required:
                     return f"`{field_name}` is missing"

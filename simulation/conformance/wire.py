@@ -27,7 +27,7 @@ SUBPROTOCOL: Final = "collab.v1.json"
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 _READ_BYTES: Final = 64 * 1024
-_CLOSING_S_MAX: Final = 2.0
+CLOSING_S_MAX: Final = 2.0
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 Headers = list[tuple[str, str]]
@@ -255,12 +255,16 @@ class WebSocket:
         return self.ended
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Send a close frame, and wait shortly for the peer to end the connection."""
-        await self._send(self._frame(CloseConnection(code=code, reason=reason)))
-        with trio.move_on_after(_CLOSING_S_MAX):
+        """Send a close frame, and wait shortly for the peer to end the connection. For the task that receives."""
+        await self.send_close(code, reason)
+        with trio.move_on_after(CLOSING_S_MAX):
             while self.ended is None:
                 await self.receive()
         await self.cut()
+
+    async def send_close(self, code: int, reason: str = "") -> None:
+        """Send a close frame; `receive` goes on until the peer has answered it."""
+        await self._send(self._frame(CloseConnection(code=code, reason=reason)))
 
     async def cut(self) -> None:
         """End the connection without a close frame."""
