@@ -9,6 +9,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from reference.cli.commands import migrate, serve, token
+from simulation.cli.conformance import conformance
 from simulation.cli.laboratory import diagram, replay, scenarios, simulate, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity
 
@@ -17,7 +18,9 @@ app = App(
     help="Real-time connections that survive bad networks, and a laboratory to study and tune them offline.",
     version=version("steadywire"),
 )
-for command in (demo, serve, token, migrate, simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench):
+for command in (demo, serve, token, migrate, conformance):
+    app.command(command)
+for command in (simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench):
     app.command(command)
 
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import trio
 
-from simulation.conformance.cases import Failed
+from simulation.conformance.cases import CannotJudge, Failed
 from simulation.conformance.frames import Frame, check_body, shorten
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -54,10 +54,6 @@ class Application(Protocol):
 
 Start = Callable[[Assignment], AbstractAsyncContextManager[Application]]
 """Starts a program, which is stopped at the end of the block."""
-
-
-class CannotStart(Exception):
-    """The command is not one; the message says what to do."""
 
 
 def check_report(line: str | bytes) -> Frame:
@@ -119,13 +115,13 @@ class Process:
 
 
 def command_line(command: str) -> list[str]:
-    """The words of a command. Raises CannotStart."""
+    """The words of a command. Raises CannotJudge."""
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise CannotStart(f"--client {command!r}: {error}") from None
+        raise CannotJudge(f"--client {command!r}: {error}") from None
     if not words:
-        raise CannotStart("--client: give the command that starts a client, such as 'node client.mjs'")
+        raise CannotJudge("--client: give the command that starts a client, such as 'node client.mjs'")
     return words
 
 
@@ -144,7 +140,7 @@ def start_process(command: str) -> Start:
                     filled, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
                 )
             except OSError as error:
-                raise CannotStart(f"--client: {filled[0]!r} does not start: {error.strerror}") from None
+                raise CannotJudge(f"--client: {filled[0]!r} does not start: {error.strerror}") from None
             program = Process(process)
             nursery.start_soon(program.keep_stderr)
             try:

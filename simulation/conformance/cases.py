@@ -31,11 +31,15 @@ class Failed(Exception):
         self.clause = clause
 
 
+class CannotJudge(Exception):
+    """Nothing can be judged; the message says why, and what to do. Ends the whole run."""
+
+
 class NotApplicable(Exception):
     """The case cannot judge this implementation, as it is configured."""
 
 
-_VERDICTS = (Failed, BadFrame, NotApplicable)
+_VERDICTS = (Failed, BadFrame, NotApplicable, CannotJudge)
 _KIT_FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 
 
@@ -135,6 +139,8 @@ async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], Abstract
                 await case.run(bench)
     except Exception as error:
         cause = _cause(error)
+        if isinstance(cause, CannotJudge):
+            raise cause from None
         match cause:
             case NotApplicable():
                 return verdict("not applicable", None, str(cause))

@@ -146,12 +146,16 @@ class ServerBench:
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (SUBPROTOCOL,),
         query: str = "",
+        receive_buffer_bytes: int | None = None,
     ) -> "Peer":
-        """An open WebSocket; with `user`, the upgrade brings that user's token. Raises Refused if the answer is not 101."""
+        """An open WebSocket; with `user`, the upgrade brings that user's token. `receive_buffer_bytes` is for the kernel. Raises
+        Refused if the answer is not 101."""
         target = self.server.target
         path = f"{target.base_path}/ws/runs/{run}/collaboration{query}"
         lines = [*headers] if user is None else [("Authorization", f"Bearer {self.token(user)}"), *headers]
         stream = await self.dial()
+        if receive_buffer_bytes is not None and isinstance(stream, trio.SocketStream):
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer_bytes)
         try:
             with trio.fail_after(self.patience_s):
                 websocket = await open_websocket(stream, path, target.authority, subprotocols=subprotocols, headers=lines)

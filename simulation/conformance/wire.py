@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import h11
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 SUBPROTOCOL: Final = "collab.v1.json"
 MESSAGE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -232,6 +232,14 @@ class WebSocket:
     async def send_all(self, texts: Sequence[str]) -> bool:
         """Several messages in one piece."""
         return await self._send(b"".join(self._frame(TextMessage(data=text)) for text in texts))
+
+    async def send_ping(self) -> bool:
+        """A ping of the WebSocket layer."""
+        return await self._send(self._frame(Ping(payload=b"kit")))
+
+    async def send_pong(self) -> bool:
+        """A pong of the WebSocket layer that nobody asked for."""
+        return await self._send(self._frame(Pong(payload=b"kit")))
 
     async def receive(self) -> Text | Binary | Closed:
         """The next whole message, or the end, which is repeated. May be cancelled; nothing is lost."""

@@ -22,13 +22,15 @@ async def first(bench: ClientBench) -> None:
     require("roundTripMs" not in ping, "4.6", "the first ping reports a round trip, but no ping was answered yet")
 
 
-@case("connect.unknown_fields", "3.3 4.9 3.12 10.10")
+@case("connect.unknown_fields", "3.3 4.9 3.10 3.12 4.20")
 async def unknown_fields(bench: ClientBench) -> None:
     """Fields that the client does not know, and limits that it is not told, change nothing"""
     connection = await bench.first(colour="red", limits={"frameBytesMax": 65_536, "newLimit": 7})
     await connection.send("events", events=[bench.log.append() | {"colour": "red"}], shade={"a": 1})
     connection.note_sent(bench.log.events)
     await bench.delivered_up_to(1, "3.3")
+    await connection.websocket.send_ping()
+    await connection.websocket.send_pong()
     await connection.send("error", code=4400, message="an error frame alone changes nothing", reason=None)
     await connection.append()
     await bench.delivered_up_to(2, "3.10")
@@ -290,7 +292,7 @@ async def half_open(bench: ClientBench) -> None:
     require(False, "7.32", f"after {left_s:g} s without a byte the client is still on the dead connection")
 
 
-@case("ping.interval", "7.31 4.6", is_slow=True)
+@case("ping.interval", "7.31 4.6 4.17", is_slow=True)
 async def ping_interval(bench: ClientBench) -> None:
     """The client pings in its interval, and tells the round trip of the ping that was answered last"""
     connection = await bench.first()

@@ -86,18 +86,7 @@ async def returns(bench: ClientBench) -> None:
     await bench.answer_poll(poll)
     await bench.delivered_up_to(1)
     bench.memory.known_up_to = 1
-    probe_s = bench.settings["probe_interval_s"] * (1 + bench.settings["probe_jitter"]) + SLACK_S
-    deadline_s = trio.current_time() + probe_s
-    while True:
-        found = await bench.exchange("7.28", max(0.1, deadline_s - trio.current_time()))
-        if found.kind == "upgrade":
-            break
-        if found.kind == "poll":
-            bench.check_poll(found)
-            await bench.answer_poll(found)
-        else:
-            await bench.answer_publish(found)
-    connection = await found.accept()
+    connection = await (await _probe(bench)).accept()
     await connection.expect("hello", "7.28")
     require(connection.hello.get("afterSequence") == 1, "7.28", f"the probe's hello says after {connection.hello.get('afterSequence')}")
     connection.answers_pings = False
@@ -116,6 +105,37 @@ async def returns(bench: ClientBench) -> None:
             require(late.kind == "poll", "7.29", f"{late.request.path} came after the probe was welcomed")
             await late.drop()
     await bench.nothing(bench.settings["poll_interval_s"] + 1.0, "7.29", "although a ping was answered on the WebSocket")
+
+
+@case("fallback.failed_probe", "7.30 7.28 7.27 2.6", is_slow=True)
+async def failed_probe(bench: ClientBench) -> None:
+    """After a probe that failed, polling goes on with a generation above that of the probe"""
+    await bench.answer_poll(await _blocked(bench))
+    upgrade = await _probe(bench)
+    connection = await upgrade.accept()
+    await connection.expect("hello", "7.28")
+    probe_generation = connection.hello["generation"]
+    await connection.cut()
+    poll = await _poll(bench, "7.30", bench.settings["poll_interval_s"] + bench.latest_s(1))
+    found = poll.frame.get("generation", 1)
+    require(found > probe_generation, "7.30", f"a poll after the probe has generation {found}, the probe had {probe_generation}")
+    await bench.answer_poll(poll)
+
+
+async def _probe(bench: ClientBench) -> Exchange:
+    """The next upgrade of a client on polling; polls and publish requests are answered."""
+    probe_s = bench.settings["probe_interval_s"] * (1 + bench.settings["probe_jitter"]) + SLACK_S
+    deadline_s = trio.current_time() + probe_s
+    while True:
+        found = await bench.exchange("7.28", max(0.1, deadline_s - trio.current_time()))
+        if found.kind == "upgrade":
+            return found
+        if found.kind == "poll":
+            bench.check_poll(found)
+            await bench.answer_poll(found)
+        else:
+            bench.check_request(found)
+            await bench.answer_publish(found)
 
 
 @case("fallback.retry_after", "7.23 7.27 5.7 5.8", is_slow=True)

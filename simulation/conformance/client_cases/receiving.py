@@ -178,7 +178,7 @@ async def reset_ahead(bench: ClientBench) -> None:
     await bench.again(connection, "7.15", failures=2)
 
 
-@case("bad_frames.no_frames", "3.3 3.2 3.9 6.4 4.11", is_slow=True)
+@case("bad_frames.no_frames", "3.3 3.2 4.1 3.9 6.4 4.11", is_slow=True)
 async def no_frames(bench: ClientBench) -> None:
     """What is no frame of a server makes the client leave with 4400, and resume"""
     connection = await bench.first()

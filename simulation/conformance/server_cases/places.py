@@ -290,3 +290,38 @@ async def slow_reader(bench: ServerBench) -> None:
         quick.events.clear()
     await slow.events_up_to(head + count, "8.17", 20.0)
     require(len(slow.events) == count, "8.17", f"the slow reader got {len(slow.events)} of {count} events")
+
+
+@case("place.reader_that_takes_nothing", "8.18 8.17 6.1 8.14", is_slow=True)
+async def takes_nothing(bench: ServerBench) -> None:
+    """A reader that takes not one byte for slowReaderTimeoutMs loses its connection, and resumes without losing an event"""
+    run, name = await bench.run(), bench.client_id()
+    stuck = await bench.upgraded(run, receive_buffer_bytes=16_384)
+    await stuck.hello(clientId=name, token=bench.token(), start="head")
+    author = await bench.join(run, start="head")
+    assert author.welcome is not None
+    welcome = author.welcome
+    timeout_s = welcome["limits"].get("slowReaderTimeoutMs", 30_000) / 1000
+    if timeout_s > 45:
+        raise NotApplicable(f"a reader may take nothing for {timeout_s:g} s, longer than this case")
+    head, most, count = welcome["head"], welcome["limits"]["frameBytesMax"], 80
+    for number in range(1, count + 1):
+        answer = await author.publish(number, "x" * (min(most, 65_536) - 200), clause="8.17")
+        require(answer["type"] == "accepted", "8.17", f"a publish was rejected: {shorten(answer)}")
+        await author.events_up_to(head + number, "8.17")
+        author.events.clear()
+    deadline_s = trio.current_time() + timeout_s + bench.patience_s
+    while trio.current_time() < deadline_s:
+        for peer in (stuck, author):  # neither may be closed for its silence
+            await peer.send("ping", nonce=1)
+        await author.quiet(timeout_s / 4)
+    await stuck.quiet(2.0)
+    if stuck.position == head + count:
+        raise NotApplicable("the network took everything that was sent, so the reader was never slow")
+    require(stuck.ended is not None, "8.18", f"after {timeout_s:g} s without taking a byte the reader is still connected")
+    assert stuck.ended is not None
+    require(stuck.ended.code in (4008, None), "8.18", f"the reader was closed with {stuck.ended.code}, not with 4008")
+    back = await bench.join(
+        run, client_id=name, generation=2, epoch=welcome["epoch"], afterSequence=stuck.position
+    )
+    await back.events_up_to(head + count, "8.14", 10.0)
