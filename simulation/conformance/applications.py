@@ -67,7 +67,11 @@ def check_report(line: str | bytes) -> Frame:
     [(name, content)] = report.items()
     if not isinstance(content, dict):
         raise Failed("contract", f"{name}: the content is an object, not {shorten(content)}")
-    needed = {"accepted": ("tag", "sequenceNumber"), "failed": ("tag", "code", "mayHaveArrived"), "snapshot": ("sequenceNumber", "state")}
+    needed = {
+        "accepted": ("tag", "sequenceNumber"),
+        "failed": ("tag", "code", "mayHaveArrived"),
+        "snapshot": ("sequenceNumber", "state"),
+    }
     for field in needed.get(name, ()):
         if field not in content:
             raise Failed("contract", f"{name}: {field} is missing in {shorten(content)}")

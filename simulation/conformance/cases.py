@@ -6,10 +6,10 @@ has passed. Cases are independent, each with runs and clients of its own, and ru
 start first and do not count against the limit of cases that run at a time.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import trio
 
@@ -162,7 +162,7 @@ def _cause(error: BaseException) -> BaseException:
     return min(found, key=lambda each: (order[isinstance(each, _KIT_FAULTS)], order[isinstance(each, _VERDICTS)]))
 
 
-def _leaves(error: BaseException) -> Any:
+def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _leaves(each)

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from simulation.conformance.applications import command_line, start_process
 from simulation.conformance.cases import CannotJudge, Case, Failed, run_cases
+from simulation.conformance.clauses import Side
 from simulation.conformance.client_bench import ClientUnderTest
 from simulation.conformance.client_cases import CLIENT_CASES
-from simulation.conformance.clauses import Side
 from simulation.conformance.report import Report, show_cases, show_report, show_verdict
 from simulation.conformance.server_bench import ServerUnderTest, read_problem
 from simulation.conformance.server_cases import SERVER_CASES

@@ -1,7 +1,7 @@
 """The frames of docs/protocol.md as tables, and a validator that names the clause which a frame breaks.
 
-This is written from the text, field by field, and shares no code with the reference implementation: it is the kit's own reading of
-section 4. A test compares the tables with those of the document.
+This is written from the text, field by field, and shares no code with the reference implementation: it is the kit's own reading
+of section 4. A test compares the tables with those of the document.
 
     check_frame(text, SERVER_FRAMES)   one WebSocket message of a server -> the frame as a dict; raises BadFrame
     check_body(value, "polled")        one HTTP answer of that kind
@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 Frame = dict[str, Any]
@@ -88,7 +89,7 @@ def check_frame(text: str, kinds: Mapping[str, str]) -> Frame:
     if not isinstance(frame, dict):
         raise BadFrame("3.2", f"not a JSON object: {shorten(text)}")
     kind = frame.get("type")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise BadFrame("3.3", f"a frame of the unknown type {kind!r}: {shorten(text)}")
     _check_fields(frame, kind, kinds[kind])
     return frame
@@ -436,7 +437,7 @@ def _further_event(event: Frame) -> str | None:
 
 def _further_events(frame: Frame) -> str | None:
     numbers = [event["sequenceNumber"] for event in frame["events"]]
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         if after != before + 1:
             return f"the event after {before} has number {after}; events are contiguous"
     return None

@@ -1,7 +1,8 @@
 """What a run of the kit says: verdicts by case, and what they say about each clause; for a terminal and as JSON.
 
-A clause is *failed* if a case found it broken; *passed* if a case that exercises it passed and none found it broken; *not exercised*
-if no case that cites it was run or applied; and *not testable* if no test over a network can judge it, with the reason.
+A clause is *failed* if a case found it broken; *passed* if a case that exercises it passed and none found it broken; *not
+exercised* if no case that cites it was run or applied; and *not testable* if no test over a network can judge it, with the
+reason.
 """
 
 import json
@@ -107,7 +108,9 @@ def show_report(report: Report, console: Console) -> None:
         console.print(f"clauses that no test over a network can judge ({counts['not testable']}):")
         for clause in clauses:
             if clause.status == "not testable":
-                console.print(f"  {clause.clause:<6} {escape(clause.summary)}: {escape(clause.why)}", soft_wrap=True, highlight=False)
+                console.print(
+                    f"  {clause.clause:<6} {escape(clause.summary)}: {escape(clause.why)}", soft_wrap=True, highlight=False
+                )
     total = len(report.verdicts)
     text = f"{report.count('passed')} of {total} cases passed, {report.count('failed')} failed, "
     text += f"{report.count('not applicable')} not applicable, in {report.took_s:.1f} s"
@@ -117,7 +120,9 @@ def show_report(report: Report, console: Console) -> None:
 def show_cases(cases: Sequence[Case[Any]], console: Console) -> None:
     """All cases with their clauses, for --list."""
     for case in cases:
-        console.print(f"{escape(case.name):<32} {escape(case.summary)} [dim]({' '.join(case.clauses)})[/]", soft_wrap=True, highlight=False)
+        console.print(
+            f"{escape(case.name):<32} {escape(case.summary)} [dim]({' '.join(case.clauses)})[/]", soft_wrap=True, highlight=False
+        )
 
 
 def _camel(fields: dict[str, Any]) -> dict[str, Any]:

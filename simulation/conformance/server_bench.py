@@ -342,9 +342,7 @@ class Peer:
         """The next frame of that kind; others are checked, noted in `seen`, and passed over."""
         return await self.find(lambda frame: frame["type"] == kind and where(frame), f"`{kind}`", clause, within_s)
 
-    async def find(
-        self, is_it: Callable[[Frame], bool], name: str, clause: str, within_s: float | None = None
-    ) -> Frame:
+    async def find(self, is_it: Callable[[Frame], bool], name: str, clause: str, within_s: float | None = None) -> Frame:
         """The next frame of which that holds. Raises Failed if it does not come in time."""
         within_s = self.patience_s if within_s is None else within_s
         start = len(self.seen)
@@ -438,13 +436,9 @@ class Peer:
     def _check(self, frame: Frame) -> None:
         kind = frame["type"]
         if self.welcome is None:
-            require(
-                kind in ("welcome", "goaway", "error"), "3.8", f"`{kind}` came before `welcome`: {shorten(frame)}"
-            )
+            require(kind in ("welcome", "goaway", "error"), "3.8", f"`{kind}` came before `welcome`: {shorten(frame)}")
         elif self._snapshot_due:
-            require(
-                kind in ("snapshot", "goaway", "error"), "3.8", f"`{kind}` came between `welcome` and its snapshot"
-            )
+            require(kind in ("snapshot", "goaway", "error"), "3.8", f"`{kind}` came between `welcome` and its snapshot")
         match kind:
             case "welcome":
                 self._check_welcome(frame)
@@ -494,9 +488,7 @@ class Peer:
         require(events, "4.11", "an `events` frame without events")
         for event in events:
             number = event["sequenceNumber"]
-            require(
-                number == self.position + 1, "4.11", f"event {number} came after {self.position} on the same connection"
-            )
+            require(number == self.position + 1, "4.11", f"event {number} came after {self.position} on the same connection")
             self.position = number
         self.events += events
 

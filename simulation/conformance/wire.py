@@ -1,7 +1,7 @@
 """The byte level: HTTP requests and WebSocket messages over any trio stream, for both ends.
 
-h11 reads and writes HTTP, wsproto frames WebSocket messages. The handshake is written here, so that a case can leave out a header,
-ask with HTTP/1.0, or send a message that no ordinary library would send. Nothing here knows the protocol of steadywire.
+h11 reads and writes HTTP, wsproto frames WebSocket messages. The handshake is written here, so that a case can leave out a
+header, ask with HTTP/1.0, or send a message that no ordinary library would send. Nothing here knows the protocol of steadywire.
 
     HttpConnection     a client's connection for one request after another
     WebSocket          one end of an open WebSocket: send, receive, close, cut
@@ -14,6 +14,7 @@ import hashlib
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -181,10 +182,9 @@ class HttpConnection:
     async def send(self, event: h11.Event) -> None:
         data = self._h11.send(event)
         if data:
-            try:
+            # The answer may be there all the same: a server may refuse a body before it has read it.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the answer may be there all the same: a server may refuse a body before it has read it
 
     def expect_answer_to(self, request: h11.Request) -> None:
         """The request went out by another way."""
@@ -371,9 +371,7 @@ class ServedConnection:
         except Lost:
             return None
         assert isinstance(head, h11.Request)
-        return Request(
-            head.method.decode(), head.target.decode(), _lower(head.headers), body, head.http_version.decode()
-        )
+        return Request(head.method.decode(), head.target.decode(), _lower(head.headers), body, head.http_version.decode())
 
     async def answer(self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()) -> None:
         """Answer the request that was read last."""
@@ -393,10 +391,8 @@ class ServedConnection:
         ]
         if subprotocol is not None:
             lines.append(("Sec-WebSocket-Protocol", subprotocol))
-        try:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the WebSocket's first `receive` says so
             await self.stream.send_all(self._h11.send(h11.InformationalResponse(status_code=101, headers=lines)))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the WebSocket's first `receive` says so
         return WebSocket(self.stream, is_client=False, subprotocol=subprotocol, trailing=self._h11.trailing_data[0])
 
     async def aclose(self) -> None:

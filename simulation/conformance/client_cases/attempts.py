@@ -3,7 +3,9 @@
 import trio
 
 from simulation.conformance.cases import Case, NotApplicable, Registry, require
-from simulation.conformance.client_bench import SLACK_S, START_S_MAX, ClientBench, Connection
+from simulation.conformance.client_bench import ClientBench
+from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
 case = registry.case

@@ -3,7 +3,9 @@
 import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
-from simulation.conformance.client_bench import SLACK_S, START_S_MAX, ClientBench, Exchange
+from simulation.conformance.client_bench import ClientBench
+from simulation.conformance.client_connection import Exchange
+from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
 case = registry.case
@@ -20,7 +22,9 @@ async def _blocked(bench: ClientBench) -> Exchange:
         upgrade = await bench.upgrade("7.25", latest_s)
         if failures and bench.settings["policy"] == "full_jitter":
             waited_s = upgrade.at_s - last_s
-            require(waited_s >= 0.24, "7.22", f"after {failures} failures the next attempt came after {waited_s:.2f} s, not 0.25 s")
+            require(
+                waited_s >= 0.24, "7.22", f"after {failures} failures the next attempt came after {waited_s:.2f} s, not 0.25 s"
+            )
         match failures % 3:
             case 0:
                 await upgrade.drop()
@@ -88,7 +92,11 @@ async def returns(bench: ClientBench) -> None:
     bench.memory.known_up_to = 1
     connection = await (await _probe(bench)).accept()
     await connection.expect("hello", "7.28")
-    require(connection.hello.get("afterSequence") == 1, "7.28", f"the probe's hello says after {connection.hello.get('afterSequence')}")
+    require(
+        connection.hello.get("afterSequence") == 1,
+        "7.28",
+        f"the probe's hello says after {connection.hello.get('afterSequence')}",
+    )
     connection.answers_pings = False
     await connection.welcome()
     ping = await connection.expect("ping", "7.29")

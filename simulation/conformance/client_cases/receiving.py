@@ -3,7 +3,10 @@
 import trio
 
 from simulation.conformance.cases import Registry, require
-from simulation.conformance.client_bench import SLACK_S, START_S_MAX, ClientBench, Connection
+from simulation.conformance.client_bench import ClientBench
+from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_model import SLACK_S, START_S_MAX
+from simulation.conformance.frames import Frame
 
 registry: Registry[ClientBench] = Registry()
 case = registry.case
@@ -113,7 +116,9 @@ async def snapshot_first(bench: ClientBench) -> None:
         return
     await connection.welcome("fresh", afterSequence=3)
     snapshot = await bench.report("snapshot", "7.15")
-    require(snapshot["sequenceNumber"] == 3, "7.15", f"the snapshot was at 3, the application was told {snapshot['sequenceNumber']}")
+    require(
+        snapshot["sequenceNumber"] == 3, "7.15", f"the snapshot was at 3, the application was told {snapshot['sequenceNumber']}"
+    )
     grafts = snapshot["state"].get("grafts")
     require(grafts == bench.log.state(3)["grafts"], "7.15", f"the application was given the grafts {grafts}")
     delivered = await bench.delivered_up_to(4)
@@ -141,7 +146,9 @@ async def expired(bench: ClientBench) -> None:
         bench.log.append("FLAG", {"n": number})
     await connection.welcome("snapshot", reason="expired", afterSequence=6)
     snapshot = await bench.report("snapshot", "7.15", where=lambda content: content["sequenceNumber"] > 0)
-    require(snapshot["sequenceNumber"] == 6, "7.15", f"the snapshot was at 6, the application was told {snapshot['sequenceNumber']}")
+    require(
+        snapshot["sequenceNumber"] == 6, "7.15", f"the snapshot was at 6, the application was told {snapshot['sequenceNumber']}"
+    )
     delivered = await bench.delivered_up_to(8)
     require(delivered == [1, 2, 7, 8], "7.15", f"the application was given the events {delivered}")
     bench.memory.known_up_to = 8
@@ -221,7 +228,7 @@ async def no_snapshot(bench: ClientBench) -> None:
     connection = await _away(bench)
     bench.log.append()
     bench.log.append()
-    place = {"sessionId": bench.memory.session_id, "epoch": bench.log.epoch, "outcome": "snapshot", "reason": "expired",
+    place: Frame = {"sessionId": bench.memory.session_id, "epoch": bench.log.epoch, "outcome": "snapshot", "reason": "expired",
              "oldest": 4, "head": 4, "afterSequence": 3, "lastClientSequence": 0, "heartbeatMs": 15_000,
              "limits": connection.limits, "retry": {"firstSpreadMs": 200}, "activeUsers": [], "cursorPositions": {},
              "serverTime": 0}  # fmt: skip
@@ -239,7 +246,9 @@ async def presence(bench: ClientBench) -> None:
     """The client makes USER_JOIN, USER_LEAVE and CURSOR_MOVE events without a number from presence and cursors"""
     connection = await bench.first()
     await connection.send("presence", joined=["ada"], serverTime=1)
-    joined = await bench.report("event", "7.35", where=lambda event: event["eventType"] == "USER_JOIN" and event["userId"] == "ada")
+    joined = await bench.report(
+        "event", "7.35", where=lambda event: event["eventType"] == "USER_JOIN" and event["userId"] == "ada"
+    )
     require(joined["sequenceNumber"] is None, "7.35", f"USER_JOIN has the number {joined['sequenceNumber']}")
     await connection.send("cursors", moved={"ada": {"line": 3}}, serverTime=2)
     moved = await bench.report("event", "7.35", where=lambda event: event["eventType"] == "CURSOR_MOVE")

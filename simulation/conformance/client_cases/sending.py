@@ -3,7 +3,9 @@
 import trio
 
 from simulation.conformance.cases import Registry, require
-from simulation.conformance.client_bench import SLACK_S, START_S_MAX, ClientBench, Connection
+from simulation.conformance.client_bench import ClientBench
+from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_model import SLACK_S, START_S_MAX
 from simulation.conformance.frames import Frame
 
 registry: Registry[ClientBench] = Registry()
@@ -201,7 +203,11 @@ async def gives_up(bench: ClientBench) -> None:
     await bench.publish("b")
     frame = await connection.expect("publish", "7.6")
     require(frame["data"]["tag"] == "b", "7.10", "a publish was sent again after it had failed")
-    require(frame.get("after") == 0, "7.6", f"publish {frame['clientSequence']} does not declare the hole: after is {frame.get('after')}")
+    require(
+        frame.get("after") == 0,
+        "7.6",
+        f"publish {frame['clientSequence']} does not declare the hole: after is {frame.get('after')}",
+    )
     await connection.accept(frame)
     await bench.report("accepted", "7.6")
 

@@ -70,22 +70,23 @@ async def take_part(
     report("ready", {"settings": settings})
     config = msgspec.convert(settings, ClientConfig)
     code: int | None = None
-    async with trio.open_nursery() as settling:
-        async with connect(url, run, token=token, config=config, refresh_token=refresh_token, open_stream=open_stream) as client:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(obey, client, nursery.cancel_scope)
-                async for delivery in client:
-                    match delivery:
-                        case Event():
-                            report("event", msgspec.to_builtins(delivery))
-                        case SnapshotReceived():
-                            report("snapshot", _moment(delivery))
-                        case ResetReceived():
-                            report("reset", _moment(delivery))
-                        case SessionEnded():
-                            code = delivery.code
-                nursery.cancel_scope.cancel()
-        # The session has ended, so every publish is settled and `settling` ends by itself.
+    async with (
+        trio.open_nursery() as settling,  # ends by itself: the end of the session settles every publish
+        connect(url, run, token=token, config=config, refresh_token=refresh_token, open_stream=open_stream) as client,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(obey, client, nursery.cancel_scope)
+        async for delivery in client:
+            match delivery:
+                case Event():
+                    report("event", msgspec.to_builtins(delivery))
+                case SnapshotReceived():
+                    report("snapshot", _moment(delivery))
+                case ResetReceived():
+                    report("reset", _moment(delivery))
+                case SessionEnded():
+                    code = delivery.code
+        nursery.cancel_scope.cancel()
     report("ended", {"code": code})
 
 
@@ -116,7 +117,9 @@ def _print(name: str, content: dict[str, Any]) -> None:
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of ClientConfig, value in JSON")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of ClientConfig, value in JSON"
+    )
     options = parser.parse_args()
     settings = {name: json.loads(value) for name, _, value in (text.partition("=") for text in options.set)}
     url, run, token = (os.environ[f"STEADYWIRE_{name}"] for name in ("URL", "RUN", "TOKEN"))

@@ -2,8 +2,4 @@
 
 from simulation.conformance.server_cases import calls, handshake, malformed, places, publishing, sessions
 
-SERVER_CASES = [
-    case
-    for module in (handshake, malformed, publishing, places, sessions, calls)
-    for case in module.registry.cases
-]
+SERVER_CASES = [case for module in (handshake, malformed, publishing, places, sessions, calls) for case in module.registry.cases]

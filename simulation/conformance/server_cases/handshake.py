@@ -4,6 +4,7 @@ import h11
 import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
+from simulation.conformance.frames import Frame
 from simulation.conformance.server_bench import ServerBench, read_problem
 from simulation.conformance.wire import SUBPROTOCOL, HttpConnection, Lost, Refused, Response
 
@@ -75,7 +76,8 @@ async def upper_case(bench: ServerBench) -> None:
     run = await bench.run()
     first = await bench.join(run)
     second = await bench.join(run.upper())
-    assert first.welcome is not None and second.welcome is not None
+    assert first.welcome is not None
+    assert second.welcome is not None
     epochs = first.welcome["epoch"], second.welcome["epoch"]
     require(epochs[0] == epochs[1], "3.1", f"the epochs are {epochs[0]} and {epochs[1]}: not the same run (1.1)")
 
@@ -116,7 +118,7 @@ async def protocol_version(bench: ServerBench) -> None:
 async def comes_first(bench: ServerBench) -> None:
     """Any other frame before hello is a bad frame"""
     run = await bench.run()
-    early = [
+    early: list[Frame] = [
         {"type": "ping", "nonce": 1},
         {"type": "bye"},
         {"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {}},
@@ -209,7 +211,8 @@ async def new_run(bench: ServerBench) -> None:
     """A new run has no events: head 0, oldest 1, an empty snapshot 0 (1.9, 1.10)"""
     peer = await bench.join(await bench.run(empty=True))
     welcome = peer.welcome
-    assert welcome is not None and peer.snapshot is not None
+    assert welcome is not None
+    assert peer.snapshot is not None
     found = welcome["head"], welcome["oldest"], welcome["afterSequence"]
     require(found == (0, 1, 0), "4.9", f"head, oldest, afterSequence of a new run are {found}, not (0, 1, 0)")
     state = peer.snapshot["state"]

@@ -68,9 +68,7 @@ BAD_FRAMES: dict[str, str] = {
     "ping with a negative nonce": '{"type":"ping","nonce":-1}',
     "ping with a negative round trip": '{"type":"ping","nonce":1,"roundTripMs":-1}',
     "a report with a negative tally": '{"type":"ping","nonce":1,"report":{"gaps":-1}}',
-    "a report with 9 recoveries": json.dumps(
-        {"type": "ping", "nonce": 1, "report": {"recoveries": [{"recoveryMs": 1}] * 9}}
-    ),
+    "a report with 9 recoveries": json.dumps({"type": "ping", "nonce": 1, "report": {"recoveries": [{"recoveryMs": 1}] * 9}}),
     "auth without token": '{"type":"auth"}',
 }
 FRAME_CLAUSES = {"publish": "4.3", "cursor": "4.4", "ack": "4.5", "ping": "4.6", "auth": "4.7"}

@@ -57,9 +57,7 @@ async def resume(bench: ServerBench) -> None:
     await _filled(bench, run, 6)
     for generation, behind in ((2, 6), (3, 2), (4, 0)):
         after = head + 6 - behind
-        peer = await bench.join(
-            run, client_id=name, generation=generation, sessionId=session, epoch=epoch, afterSequence=after
-        )
+        peer = await bench.join(run, client_id=name, generation=generation, sessionId=session, epoch=epoch, afterSequence=after)
         assert peer.welcome is not None
         require(peer.welcome["outcome"] == "resumed", "8.14", f"the outcome is {peer.welcome['outcome']}, not resumed")
         require(peer.welcome["epoch"] == epoch, "2.7", "the epoch changed, although no history was lost")
@@ -182,7 +180,9 @@ async def _all_pages(bench: ServerBench, run: str, oldest: int, total: int, ever
         found += polled["events"]
         after = polled["afterSequence"] + len(polled["events"])
         pages += 1
-        require(polled.get("hasMore", False) == (after < total), "8.26", f"hasMore at {after} of {total}: {polled.get('hasMore')}")
+        require(
+            polled.get("hasMore", False) == (after < total), "8.26", f"hasMore at {after} of {total}: {polled.get('hasMore')}"
+        )
         if after >= total or pages > total:
             break
     require(found == everything[oldest - 1 :], "8.26", "the pages of polls are not the log")
@@ -321,7 +321,5 @@ async def takes_nothing(bench: ServerBench) -> None:
     require(stuck.ended is not None, "8.18", f"after {timeout_s:g} s without taking a byte the reader is still connected")
     assert stuck.ended is not None
     require(stuck.ended.code in (4008, None), "8.18", f"the reader was closed with {stuck.ended.code}, not with 4008")
-    back = await bench.join(
-        run, client_id=name, generation=2, epoch=welcome["epoch"], afterSequence=stuck.position
-    )
+    back = await bench.join(run, client_id=name, generation=2, epoch=welcome["epoch"], afterSequence=stuck.position)
     await back.events_up_to(head + count, "8.14", 10.0)

@@ -24,7 +24,7 @@ def _nested(steps: int) -> Frame:
 
 DATA_KEPT: dict[str, Frame] = {
     "nothing": {},
-    "text": {"text": "Zoë \u2028 \U0001f600 \x7f \u0001 \\ \" /", "": "an empty name"},
+    "text": {"text": 'Zoë \u2028 \U0001f600 \x7f \u0001 \\ " /', "": "an empty name"},
     "integers": {"most": 2**63 - 1, "least": -(2**63), "zero": 0},
     "numbers": {"small": 5e-324, "large": 1.7976931348623157e308, "tenth": 0.1},
     "words": {"true": True, "false": False, "null": None, "list": [[], [1, [2]], {}]},
@@ -253,7 +253,9 @@ async def more_than_unanswered(bench: ServerBench) -> None:
                 require(answer["code"] in RETRYABLE, "8.6", f"rejected for good: {shorten(answer)}")
                 wait_ms = max(wait_ms, answer.get("retryAfterMs") or 0)
         numbers = list(accepted)
-        require(numbers == list(range(1, len(numbers) + 1)), "8.5", f"taken in another order than that of their numbers: {numbers}")
+        require(
+            numbers == list(range(1, len(numbers) + 1)), "8.5", f"taken in another order than that of their numbers: {numbers}"
+        )
         if len(accepted) < count:
             await trio.sleep(wait_ms / 1000)
     given = list(accepted.values())

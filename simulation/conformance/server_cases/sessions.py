@@ -3,7 +3,8 @@
 import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
-from simulation.conformance.server_bench import ServerBench, shorten
+from simulation.conformance.frames import shorten
+from simulation.conformance.server_bench import ServerBench
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case

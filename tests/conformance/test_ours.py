@@ -1,0 +1,58 @@
+"""Our server and our client pass: in virtual time, and as real processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.conformance.client_cases import CLIENT_CASES
+from simulation.conformance.server_cases import SERVER_CASES
+from tests.conformance.worlds import Mangler, failures, in_virtual_time, judge_our_client, judge_our_server
+from tests.server.processes import serving
+
+KIT = [sys.executable, "-m", "simulation.cli", "conformance"]
+
+
+def test_our_server_passes() -> None:
+    verdicts = in_virtual_time(judge_our_server)
+    assert len(verdicts) == len(SERVER_CASES)
+    assert failures(verdicts) == []
+
+
+def test_our_client_passes() -> None:
+    verdicts = in_virtual_time(judge_our_client)
+    assert len(verdicts) == len(CLIENT_CASES)
+    assert failures(verdicts) == []
+
+
+def test_a_relay_that_changes_nothing_changes_no_verdict() -> None:
+    not_relayed = {"upgrade.plain_request", "place.reader_that_takes_nothing"}  # HTTP/1.0, and a limit of the stream
+    names = [case.name for case in SERVER_CASES if case.name not in not_relayed]
+    assert failures(in_virtual_time(judge_our_server, names, Mangler())) == []
+    assert failures(in_virtual_time(judge_our_client, (), Mangler)) == []
+
+
+@pytest.mark.slow
+def test_our_server_passes_as_a_process_within_a_minute(tmp_path: Path) -> None:
+    with serving("--store", f"sqlite:///{tmp_path / 'events.sqlite3'}") as server:
+        report = tmp_path / "report.json"
+        done = subprocess.run([*KIT, server.url, "--json", str(report)], capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(report.read_text())
+    assert content["passed"] == len(SERVER_CASES)
+    assert content["failed"] == content["notApplicable"] == 0
+    assert content["tookS"] < 60
+
+
+@pytest.mark.slow
+def test_our_client_passes_as_a_process(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = f"{sys.executable} -m simulation.conformance.examples.python_client"
+    done = subprocess.run(
+        [*KIT, "--client", command, "--json", str(report)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(report.read_text())
+    assert content["passed"] == len(CLIENT_CASES)
