@@ -297,6 +297,11 @@ class Peer:
         self._note(noted)
         await self.websocket.send_text(text)
 
+    async def send_binary(self, data: bytes, **noted: Any) -> None:
+        """As `send_raw`, as a binary message."""
+        self._note(noted)
+        await self.websocket.send_binary(data)
+
     async def hello(self, **fields: Any) -> Frame:
         """Greet, and return the welcome (and have read the snapshot, if one must follow)."""
         await self.send("hello", **{"protocol": 1, **fields})

@@ -88,7 +88,7 @@ async def no_frames(bench: ServerBench) -> None:
 async def binary(bench: ServerBench) -> None:
     """A binary message is refused with 4400"""
     peer = await bench.join(await bench.run())
-    await peer.websocket.send_binary(b'{"type": "ping", "nonce": 1}')
+    await peer.send_binary(b'{"type": "ping", "nonce": 1}', type="ping", nonce=1)
     await _refused(peer, "a binary message", "3.2")
 
 
@@ -174,12 +174,12 @@ async def size(bench: ServerBench) -> None:
     most = peer.welcome["limits"]["frameBytesMax"]
     await peer.send_raw(_ping_of(most), type="ping", nonce=5)
     await peer.expect("pong", "3.2")
-    await peer.send_raw(_ping_of(most + 1))
+    await peer.send_raw(_ping_of(most + 1), type="ping", nonce=5)
     await peer.closed(4413, "3.2")
     wide = await bench.join(run)
     text = _ping_of(most - 20)
     wide_text = text.replace("x" * 40, "ü" * 40)  # fewer characters than the limit, more bytes
-    await wide.send_raw(wide_text)
+    await wide.send_raw(wide_text, type="ping", nonce=5)
     await wide.closed(4413, "3.2")
     unparsed = await bench.join(run)
     await unparsed.send_raw("x" * (most + 1))
