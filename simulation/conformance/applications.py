@@ -51,6 +51,10 @@ class Application(Protocol):
         """Its next report; None when it has ended. Raises Failed for a line that the contract does not have."""
         ...
 
+    async def last_words(self) -> str:
+        """How a program that has ended came to its end, as far as is known."""
+        ...
+
 
 Start = Callable[[Assignment], AbstractAsyncContextManager[Application]]
 """Starts a program, which is stopped at the end of the block."""
@@ -87,6 +91,7 @@ class Process:
         self._process = process
         self._rest = bytearray()
         self.stderr = bytearray()
+        self._stderr_ended = trio.Event()
 
     async def send(self, command: Frame) -> None:
         assert self._process.stdin is not None
@@ -111,11 +116,20 @@ class Process:
                 return None
             self._rest += data
 
+    async def last_words(self) -> str:
+        with trio.move_on_after(STOP_S_MAX):
+            await self._process.wait()
+            await self._stderr_ended.wait()
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = f"; its standard error ends with: {shorten(' / '.join(lines[-4:]), 600)}" if lines else ""
+        return f"exit code {self._process.returncode}{said}"
+
     async def keep_stderr(self) -> None:
         """Read its standard error, so that it is never blocked; the end of it is kept."""
         assert self._process.stderr is not None
         async for data in self._process.stderr:
             self.stderr = (self.stderr + data)[-STDERR_BYTES_KEPT:]
+        self._stderr_ended.set()
 
 
 def command_line(command: str) -> list[str]:
@@ -149,9 +163,6 @@ def start_process(command: str) -> Start:
             nursery.start_soon(program.keep_stderr)
             try:
                 yield program
-            except Failed as failed:
-                said = program.stderr.decode("utf-8", "replace").strip()
-                raise Failed(failed.clause, f"{failed}{_last_lines(said)}") from None
             finally:
                 with trio.CancelScope(shield=True):
                     await _stop(process)
@@ -177,10 +188,6 @@ def _filled(word: str, values: dict[str, Any]) -> str:
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word
-
-
-def _last_lines(text: str) -> str:
-    return f"; the end of its standard error: {shorten(' / '.join(text.splitlines()[-4:]), 600)}" if text else ""
 
 
 def python_example() -> str:

@@ -308,6 +308,9 @@ class ClientBench:
         async with self._news:
             self._has_ended = True
             self._news.notify_all()
+        if not self.all_of("ended"):
+            words = await self.application.last_words()
+            raise Failed("contract", f"the program ended before it reported `ended`: {words}")
 
     def _note_given_up(self, tag: str) -> None:
         for sent in self.memory.publishes.values():

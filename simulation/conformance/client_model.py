@@ -7,7 +7,7 @@ from typing import Any
 from simulation.conformance.frames import CRITICAL, Frame, fold
 
 PATIENCE_S = 5.0
-START_S_MAX = 30.0
+START_S_MAX = 20.0
 """For the start of the client's process, until its first request."""
 SLACK_S = 2.5
 """How much later than the text says something may happen, on a loaded machine."""

@@ -61,6 +61,8 @@ class ServerUnderTest:
     runs: Sequence[str] = ()
     patience_s: float = PATIENCE_S
     dial: Dial | None = None
+    shared: str | None = None
+    sharing: trio.Lock = field(default_factory=trio.Lock)
     free_runs: "tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] | None" = None
 
     @asynccontextmanager
@@ -68,6 +70,8 @@ class ServerUnderTest:
         """A bench for one case."""
         bench = ServerBench(self, secrets.token_hex(4))
         try:
+            if self.runs:
+                await bench.borrow()
             yield bench
         finally:
             with trio.CancelScope(shield=True):
@@ -118,13 +122,31 @@ class ServerBench:
         if self.server.runs:
             if empty:
                 raise NotApplicable("needs a new run; leave out --run")
-            if self._lent:
-                raise NotApplicable("needs more than one run; leave out --run")
-            run = await self.server.lend()[1].receive()
-            self._lent.append(run)
-            return run
+            return self._lent[0]
+        return await self._new_run()
+
+    async def borrow(self) -> None:
+        """Wait until one of the given runs is free; it is this bench's until it is closed."""
+        self._lent.append(await self.server.lend()[1].receive())
+
+    async def shared_run(self) -> str:
+        """A run that other cases use at the same time: for cases that do not look at its log, since runs are limited, too."""
+        if self.server.runs:
+            return await self.run()
+        async with self.server.sharing:
+            if self.server.shared is None:
+                self.server.shared = await self._new_run()
+        return self.server.shared
+
+    async def _new_run(self) -> str:
         run = str(uuid.uuid4())
-        response = await self.http("PUT", f"/api/runs/{run}")
+        users = max(1, len(self.server.tokens))
+        for user in itertools.cycle(range(users)):
+            response = await self.http("PUT", f"/api/runs/{run}", token=self.token(user))
+            if response.status != 429:
+                break
+            problem = read_problem(response, 4029, "5.6", "PUT of a new run")  # runsPerUserPerMinuteMax
+            await trio.sleep(0 if user < users - 1 else problem.get("retryAfterMs", 1000) / 1000)
         require(response.status == 201, "5.2", f"PUT of a new run was answered with {_shown(response)}, not with 201")
         return run
 

@@ -83,7 +83,9 @@ class PutsTheTokenInTheUrl(Mangler):
 
 class OffersNoSubprotocol(Mangler):
     def request(self, request: Request) -> Request:
-        return replace(request, headers={name: value for name, value in request.headers.items() if name != "sec-websocket-protocol"})
+        return replace(
+            request, headers={name: value for name, value in request.headers.items() if name != "sec-websocket-protocol"}
+        )
 
 
 class SendsBeforeWelcome(Mangler):
@@ -235,7 +237,7 @@ REPORTS = [
     (_twice, "events.order", "7.12"),
     (_without_snapshots, "reset.epoch", "7.15"),
     (_without_snapshots, "snapshot.expired", "7.12"),
-    (_without_the_end, "end.4404", "7.39"),
+    (_without_the_end, "end.4404", "contract"),
     (_certain, "end.bye", "7.39"),
     (_prints, "connect.first", "contract"),
 ]

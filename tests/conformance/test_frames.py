@@ -7,7 +7,14 @@ import pytest
 
 from simulation.conformance.frames import CLIENT_FRAMES, SERVER_FRAMES, BadFrame, check_body, check_data, check_frame, fold
 
-EVENT = {"eventType": "GRAFT", "userId": "ada", "timestamp": 1, "sequenceNumber": 1, "data": {"position": "p"}, "isCritical": True}
+EVENT = {
+    "eventType": "GRAFT",
+    "userId": "ada",
+    "timestamp": 1,
+    "sequenceNumber": 1,
+    "data": {"position": "p"},
+    "isCritical": True,
+}
 WELCOME = {
     "type": "welcome", "sessionId": "s", "epoch": "e", "outcome": "fresh", "oldest": 1, "head": 0, "afterSequence": 0,
     "lastClientSequence": 0, "heartbeatMs": 15_000, "limits": {"frameBytesMax": 65_536, "unansweredMax": 64, "publishesPerS": 200},
@@ -81,7 +88,9 @@ def test_unknown_fields_and_null_for_none_are_taken() -> None:
     check_body({"code": 4400, "message": "", "retryAfterMs": None, "more": 1}, "HttpProblem")
 
 
-@pytest.mark.parametrize("value", [{"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": 2**63}, {"a": -(2**63) - 1}, {"a": float("nan")}])
+@pytest.mark.parametrize(
+    "value", [{"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": 2**63}, {"a": -(2**63) - 1}, {"a": float("nan")}]
+)
 def test_data_that_not_every_store_keeps_is_refused(value: dict[str, Any]) -> None:
     assert check_data(value)
 

@@ -17,7 +17,7 @@ FOREIGN_ORIGIN = "https://conformance-kit.invalid"
 @case("upgrade.subprotocol", "3.1 3.8 4.9 8.13")
 async def subprotocol(bench: ServerBench) -> None:
     """An upgrade that offers the subprotocol gets it, also among others"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for offered in ((SUBPROTOCOL,), ("collab.v0.json", SUBPROTOCOL, "chat")):
         peer = await bench.upgraded(run, subprotocols=offered)
         chosen = peer.websocket.subprotocol
@@ -28,7 +28,7 @@ async def subprotocol(bench: ServerBench) -> None:
 @case("upgrade.no_subprotocol", "3.1 6.1")
 async def no_subprotocol(bench: ServerBench) -> None:
     """Without the subprotocol the connection is closed with 4406"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for offered in ((), ("chat", "collab.v2.json")):
         peer = await bench.upgraded(run, subprotocols=offered)
         await peer.closed(4406, "3.1")
@@ -37,7 +37,7 @@ async def no_subprotocol(bench: ServerBench) -> None:
 @case("upgrade.plain_request", "3.1 5.6 5.1")
 async def plain_request(bench: ServerBench) -> None:
     """A request to the WebSocket's address that is no upgrade is answered with 426 and code 1002"""
-    run = await bench.run()
+    run = await bench.shared_run()
     path = f"/ws/runs/{run}/collaboration"
     await bench.problem(1002, "3.1", "GET", path)
     websocket = [
@@ -73,7 +73,7 @@ async def _http_1_0(bench: ServerBench, path: str, headers: list[tuple[str, str]
 @case("upgrade.run_id_in_upper_case", "3.1")
 async def upper_case(bench: ServerBench) -> None:
     """A run's id in upper case names the same run (1.1)"""
-    run = await bench.run()
+    run = await bench.shared_run()
     first = await bench.join(run)
     second = await bench.join(run.upper())
     assert first.welcome is not None
@@ -93,7 +93,7 @@ async def unknown_run(bench: ServerBench) -> None:
 @case("upgrade.foreign_origin", "3.5 10.5")
 async def foreign_origin(bench: ServerBench) -> None:
     """An upgrade from a web page of an unknown origin is refused with 403"""
-    run = await bench.run()
+    run = await bench.shared_run()
     try:
         await bench.connect(run, headers=[("Origin", FOREIGN_ORIGIN)])
     except Refused as refused:
@@ -107,7 +107,7 @@ async def foreign_origin(bench: ServerBench) -> None:
 @case("hello.protocol_version", "4.2 6.1 3.10")
 async def protocol_version(bench: ServerBench) -> None:
     """A hello with another protocol version is refused with 4406"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for version in (0, 2):
         peer = await bench.upgraded(run)
         await peer.send("hello", protocol=version, clientId=bench.client_id(), token=bench.token())
@@ -117,7 +117,7 @@ async def protocol_version(bench: ServerBench) -> None:
 @case("hello.comes_first", "3.6 3.7 4.20")
 async def comes_first(bench: ServerBench) -> None:
     """Any other frame before hello is a bad frame"""
-    run = await bench.run()
+    run = await bench.shared_run()
     early: list[Frame] = [
         {"type": "ping", "nonce": 1},
         {"type": "bye"},
@@ -133,7 +133,7 @@ async def comes_first(bench: ServerBench) -> None:
 async def twice(bench: ServerBench) -> None:
     """A second hello on a connection is a bad frame"""
     name = bench.client_id()
-    peer = await bench.join(await bench.run(), client_id=name)
+    peer = await bench.join(await bench.shared_run(), client_id=name)
     await peer.send("hello", protocol=1, clientId=name, token=bench.token())
     await peer.closed(4400, "3.7")
 
@@ -141,7 +141,7 @@ async def twice(bench: ServerBench) -> None:
 @case("hello.timeout", "3.6 6.1", is_slow=True)
 async def timeout(bench: ServerBench) -> None:
     """A connection that is not welcomed in time is closed with 4003, and not too early"""
-    run = await bench.run()
+    run = await bench.shared_run()
     limits = (await bench.join(run)).welcome
     assert limits is not None
     timeout_s = limits["limits"].get("helloTimeoutMs", 10_000) / 1000
@@ -157,7 +157,7 @@ async def timeout(bench: ServerBench) -> None:
 @case("token.in_header", "3.4 8.33 8.35")
 async def in_header(bench: ServerBench) -> None:
     """A token in the header of the upgrade needs none in hello; that of hello goes before it"""
-    run = await bench.run()
+    run = await bench.shared_run()
     peer = await bench.upgraded(run, user=0)
     await peer.hello(clientId=bench.client_id())
     bad = await bench.upgraded(run, headers=[("Authorization", "Bearer not-a-token-of-this-server")])
@@ -171,7 +171,7 @@ async def in_header(bench: ServerBench) -> None:
 @case("token.missing_or_bad", "3.4 8.33 6.1")
 async def missing_or_bad(bench: ServerBench) -> None:
     """Without a token, and with a bad one, nobody is welcomed: 4401"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for token in (None, "not-a-token-of-this-server", ""):
         peer = await bench.upgraded(run)
         await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
@@ -181,7 +181,7 @@ async def missing_or_bad(bench: ServerBench) -> None:
 @case("token.in_url", "3.4 10.1")
 async def in_url(bench: ServerBench) -> None:
     """A token in the URL is not taken"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for name in ("token", "access_token"):
         try:
             peer = await bench.connect(run, query=f"?{name}={bench.token()}")
@@ -194,7 +194,7 @@ async def in_url(bench: ServerBench) -> None:
 @case("welcome.content", "4.9 4.1 8.13 4.10 9.4")
 async def welcome_content(bench: ServerBench) -> None:
     """The first welcome of a client: a fresh place, its own user present, limits that make sense"""
-    peer = await bench.join(await bench.run())
+    peer = await bench.join(await bench.shared_run())
     welcome = peer.welcome
     assert welcome is not None
     require(welcome["outcome"] == "fresh", "8.13", f"outcome {welcome['outcome']} without a position")

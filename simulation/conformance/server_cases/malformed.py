@@ -77,7 +77,7 @@ FRAME_CLAUSES = {"publish": "4.3", "cursor": "4.4", "ack": "4.5", "ping": "4.6",
 @case("frames.no_frames", "3.3 3.2 3.10 6.1 4.20")
 async def no_frames(bench: ServerBench) -> None:
     """Messages that are no frames of a client are refused with 4400, before and after the welcome"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for what, message in BAD_MESSAGES.items():
         for peer in (await bench.join(run), await bench.upgraded(run)):
             await peer.send_raw(message)
@@ -87,7 +87,7 @@ async def no_frames(bench: ServerBench) -> None:
 @case("frames.binary", "3.2")
 async def binary(bench: ServerBench) -> None:
     """A binary message is refused with 4400"""
-    peer = await bench.join(await bench.run())
+    peer = await bench.join(await bench.shared_run())
     await peer.send_binary(b'{"type": "ping", "nonce": 1}', type="ping", nonce=1)
     await _refused(peer, "a binary message", "3.2")
 
@@ -95,7 +95,7 @@ async def binary(bench: ServerBench) -> None:
 @case("frames.bad_hello", "4.2 4.1 3.3")
 async def bad_hello(bench: ServerBench) -> None:
     """A hello with a missing or bad field is refused with 4400"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for what, fields in BAD_HELLOS.items():
         peer = await bench.upgraded(run)
         await peer.send("hello", **{"protocol": 1, "clientId": bench.client_id(), "token": bench.token()} | fields)
@@ -105,7 +105,7 @@ async def bad_hello(bench: ServerBench) -> None:
 @case("frames.bad_values", "3.3 4.1 4.3 4.4 4.5 4.6 4.7 9.4")
 async def bad_values(bench: ServerBench) -> None:
     """Frames with missing fields, or values outside of their bounds, are refused with 4400"""
-    run = await bench.run()
+    run = await bench.shared_run()
     for what, message in BAD_FRAMES.items():
         peer = await bench.join(run)
         await peer.send_raw(message)
@@ -122,7 +122,7 @@ async def _refused(peer: Peer, what: str, clause: str) -> None:
 @case("frames.unknown_fields", "3.3 4.6 7.41")
 async def unknown_fields(bench: ServerBench) -> None:
     """Unknown fields are ignored, and null is the same as leaving an optional field out"""
-    peer = await bench.upgraded(await bench.run())
+    peer = await bench.upgraded(await bench.shared_run())
     hello = {
         "type": "hello", "protocol": 1, "clientId": bench.client_id(), "token": bench.token(),
         "sessionId": None, "epoch": None, "afterSequence": None, "colour": "red", "nested": {"a": [1]},
@@ -142,7 +142,7 @@ async def unknown_fields(bench: ServerBench) -> None:
 @case("frames.ping", "4.17 4.6 4.1 7.41")
 async def ping(bench: ServerBench) -> None:
     """A ping is answered with its nonce, on its connection and on no other"""
-    run = await bench.run()
+    run = await bench.shared_run()
     peer, other = await bench.join(run), await bench.join(run)
     for nonce in (0, 7, COUNT_MAX):
         await peer.send("ping", nonce=nonce)
@@ -156,7 +156,7 @@ async def ping(bench: ServerBench) -> None:
 @case("frames.websocket_ping", "3.12 3.7")
 async def websocket_ping(bench: ServerBench) -> None:
     """WebSocket's own ping and pong frames, also before hello, are no frames of the protocol"""
-    run = await bench.run()
+    run = await bench.shared_run()
     peer = await bench.upgraded(run)
     await peer.websocket.send_ping()
     await peer.hello(clientId=bench.client_id(), token=bench.token())
@@ -168,7 +168,7 @@ async def websocket_ping(bench: ServerBench) -> None:
 @case("frames.size", "3.2 6.1")
 async def size(bench: ServerBench) -> None:
     """A message of frameBytesMax bytes is taken; one of one byte more, counted in UTF-8, is refused with 4413"""
-    run = await bench.run()
+    run = await bench.shared_run()
     peer = await bench.join(run)
     assert peer.welcome is not None
     most = peer.welcome["limits"]["frameBytesMax"]
@@ -194,7 +194,7 @@ def _ping_of(size: int) -> str:
 @case("frames.rate", "8.41 6.1")
 async def rate(bench: ServerBench) -> None:
     """A connection that sends more frames than its token bucket allows is closed with 4029"""
-    peer = await bench.join(await bench.run())
+    peer = await bench.join(await bench.shared_run())
     for _ in range(FRAMES_AT_MOST // 500):
         await peer.send_frames([{"type": "ack", "sequenceNumber": 0}] * 500)
     await peer.send("ping", nonce=1)
@@ -209,7 +209,7 @@ async def rate(bench: ServerBench) -> None:
 @case("frames.one_bad_peer", "3.10 6.1")
 async def one_bad_peer(bench: ServerBench) -> None:
     """A connection that breaks the protocol ends; its neighbours in the run do not"""
-    run = await bench.run()
+    run = await bench.shared_run()
     good, bad = await bench.join(run), await bench.join(run)
     await bad.send_raw("{")
     await bad.closed(4400, "3.3")

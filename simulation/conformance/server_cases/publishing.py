@@ -68,7 +68,7 @@ def _rejected(answer: Frame, code: str, clause: str) -> None:
 async def reaches_everybody(bench: ServerBench) -> None:
     """A publish is accepted before its event comes, and everybody gets the same event of the token's user"""
     run = await bench.run()
-    author, reader = await bench.join(run), await bench.join(run)
+    author, reader = await bench.join(run, start="head"), await bench.join(run, start="head")
     assert author.welcome is not None
     head = author.welcome["head"]
     for step, fields in enumerate(
@@ -171,7 +171,7 @@ async def copies(bench: ServerBench) -> None:
 @case("publish.copies_in_flight", "8.2 8.9 4.14")
 async def copies_in_flight(bench: ServerBench) -> None:
     """Copies that are sent before the first answer get the same answer; the event comes once"""
-    peer = await bench.join(await bench.run())
+    peer = await bench.join(await bench.run(), start="head")
     frame = {"type": "publish", "clientSequence": 1, "eventType": "CHAT", "data": {"text": "thrice"}}
     await peer.send_frames([frame] * 3)
     first = _accepted(await peer.answer(1), "8.2")
@@ -237,7 +237,7 @@ async def answers_in_order(bench: ServerBench) -> None:
 @case("publish.more_than_unanswered", "8.6 8.2 8.5 6.7")
 async def more_than_unanswered(bench: ServerBench) -> None:
     """A burst beyond unansweredMax is put off, not lost: what is sent again is taken once, in order"""
-    peer = await bench.join(await bench.run())
+    peer = await bench.join(await bench.run(), start="head")
     assert peer.welcome is not None
     count = 3 * peer.welcome["limits"]["unansweredMax"]
     frames = [chat(number, f"{number}") | {"type": "publish"} for number in range(1, count + 1)]
@@ -296,7 +296,7 @@ async def rate(bench: ServerBench) -> None:
 async def many_authors(bench: ServerBench) -> None:
     """Concurrent authors, over WebSocket and HTTP: all readers get the same log, every publish is in it once, in its order"""
     run, count = await bench.run(), 40
-    readers = [await bench.join(run), await bench.join(run)]
+    readers = [await bench.join(run, start="head"), await bench.join(run, start="head")]
     assert readers[0].welcome is not None
     head = readers[0].welcome["head"]
     accepted: dict[tuple[str, int], int] = {}
