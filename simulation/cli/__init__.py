@@ -18,9 +18,10 @@ app = App(
     help="Real-time connections that survive bad networks, and a laboratory to study and tune them offline.",
     version=version("steadywire"),
 )
-for command in (demo, serve, token, migrate, conformance):
-    app.command(command)
-for command in (simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench):
+for command in (
+    *(demo, serve, token, migrate, conformance),
+    *(simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench),
+):
     app.command(command)
 
 

@@ -1,8 +1,8 @@
 """Which clauses docs/protocol.md has, whom they bind, and which of them no test over a network can judge.
 
 The document is not part of the installed package, so this list is; a test compares its numbers with those of the document.
-A clause `binds` the server, the client, or both. Where the kit has no case for a clause, `unseen` says why; a test holds that every
-other clause is cited by a case.
+A clause `binds` the server, the client, or both. Where the kit has no case for a clause, `unseen` says why; a test holds that
+every other clause is cited by a case.
 """
 
 from dataclasses import dataclass

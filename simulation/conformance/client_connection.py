@@ -69,8 +69,8 @@ class Exchange:
 class Connection:
     """A WebSocket of the client, from the kit's side.
 
-    `answers_pings`, `answers_publishes`: whether this happens in the background. `shows_events`: whether an event that is accepted
-    is also sent.
+    `answers_pings`, `answers_publishes`: whether this happens in the background. `shows_events`: whether an event that is
+    accepted is also sent.
     """
 
     def __init__(self, bench: "ClientBench", websocket: WebSocket, request: Request) -> None:

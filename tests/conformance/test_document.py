@@ -1,8 +1,13 @@
 """The kit's own reading of docs/protocol.md: its tables, clauses and examples are those of the document."""
 
+import inspect
+import re
+
 import pytest
 
+from simulation.cli.conformance import conformance
 from simulation.conformance import frames
+from simulation.conformance.applications import REPORTS
 from simulation.conformance.clauses import CLAUSES, Side, clauses_of
 from simulation.conformance.client_bench import DEFAULTS
 from simulation.conformance.client_cases import CLIENT_CASES
@@ -10,7 +15,7 @@ from simulation.conformance.server_bench import STATUS_OF
 from simulation.conformance.server_cases import SERVER_CASES
 from tests.docs import document
 
-NAMES = {"client": [case for case in CLIENT_CASES], "server": [case for case in SERVER_CASES]}
+NAMES = {"client": CLIENT_CASES, "server": SERVER_CASES}
 
 
 @pytest.mark.parametrize("name", [name for name in frames.TABLES if name != "bye"])
@@ -63,6 +68,16 @@ def test_codes_and_statuses_are_those_of_the_document() -> None:
 def test_codes_of_rejections_are_those_of_the_document() -> None:
     rows = document.table(document.clause("6.7"))
     assert {row[0]: row[1] for row in rows} == dict.fromkeys(frames.RETRYABLE, "yes") | dict.fromkeys(frames.FINAL, "no")
+
+
+def test_the_contract_of_a_program_is_written_down() -> None:
+    page = (document.ROOT / "docs" / "conformance.md").read_text()
+    for name in REPORTS:
+        assert f'`{{"{name}": ' in page, name
+    for name in DEFAULTS:
+        assert f"`{name}`" in page, name
+    for name in re.findall(r"`--([a-z-]+)", page):
+        assert name.replace("-", "_") in inspect.signature(conformance).parameters or name == "list", name
 
 
 def test_the_settings_that_a_client_is_taken_to_have_are_the_defaults_of_the_document() -> None:

@@ -17,8 +17,9 @@ EVENT = {
 }
 WELCOME = {
     "type": "welcome", "sessionId": "s", "epoch": "e", "outcome": "fresh", "oldest": 1, "head": 0, "afterSequence": 0,
-    "lastClientSequence": 0, "heartbeatMs": 15_000, "limits": {"frameBytesMax": 65_536, "unansweredMax": 64, "publishesPerS": 200},
-    "retry": {"firstSpreadMs": 1000}, "activeUsers": [], "cursorPositions": {}, "serverTime": 1,
+    "lastClientSequence": 0, "heartbeatMs": 15_000, "retry": {"firstSpreadMs": 1000},
+    "limits": {"frameBytesMax": 65_536, "unansweredMax": 64, "publishesPerS": 200},
+    "activeUsers": [], "cursorPositions": {}, "serverTime": 1,
 }  # fmt: skip
 
 BAD_SERVER_FRAMES: list[tuple[Any, str]] = [

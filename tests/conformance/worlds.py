@@ -1,4 +1,4 @@
-"""The kit in virtual time: our server and our client in this process, over memory streams, and a relay that breaks what they say."""
+"""The kit in virtual time: our server and client in this process, over memory streams, and a relay that breaks their words."""
 
 import itertools
 import json
