@@ -103,7 +103,7 @@ class SessionRecording:
                 self.ended = f"{why}, and its last lines were not written: {error.strerror or error}"
 
     def tap(self, now: int, what: Tapped) -> None:
-        """What passes through the pump."""
+        """What passes through the session's driver."""
         if self._file is None:
             return
         line = self._line(now - self._began, what)

@@ -12,8 +12,8 @@ so nothing has to be counted or remembered between commits; what is overdue is l
 import uuid
 from collections.abc import Mapping
 
-from reference.protocol.records import Append, LogEntry, Snapshot
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreConflict
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot
+from reference.store.base import StoreConflict
 from reference.store.position import Position
 from reference.store.prepared import Row
 
@@ -128,7 +128,7 @@ class Changes:
         for run_id, client_id in self._touched_clients:
             before = self._accepted_before.get((run_id, client_id), 0)
             after = self._positions[run_id].clients[client_id].accepted
-            if _passes_multiple(before, after, ANSWERS_KEPT_PER_CLIENT):
+            if _passes_multiple(before, after, ANSWERS_KEPT):
                 due.append({"at_run_id": run_id, "at_client_id": client_id})
         return due
 

@@ -8,14 +8,13 @@ thing:
                      each client's own numbers in it rise, and lie above that client's last one,
                      its snapshot, if there is one, is not ahead of the log that it would leave behind.
 
-Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`. `oldest` follows what
-the batch allows, but never beyond the event after the snapshot, so that snapshot and window always connect,
-whatever the batch says.
+Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`, which follows what the
+batch allows within the rule of `records.retention`.
 """
 
 from dataclasses import dataclass, field
 
-from reference.protocol.records import Append
+from reference.protocol.records import Append, retention
 from reference.store.base import StoreConflict
 
 
@@ -79,4 +78,4 @@ class Position:
             client.accepted += 1
         if batch.snapshot is not None:
             self.snapshot_number = max(self.snapshot_number, batch.snapshot.sequence_number)
-        self.oldest = max(self.oldest, min(batch.oldest, self.snapshot_number + 1))
+        self.oldest = retention(self.oldest, batch.oldest, self.snapshot_number)

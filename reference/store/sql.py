@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from reference.protocol.events import Event
-from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
+from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
+from reference.store.base import StoreError, StoreUnavailable, check_run_id, closed, is_run_id
 from reference.store.changes import Changes
 from reference.store.migrations import upgrade
 from reference.store.position import ClientPosition, Position
@@ -82,7 +82,7 @@ _DELETE_ANSWERS = delete(answers).where(
     .where(answers.c.run_id == _AT_RUN, answers.c.client_id == _AT_CLIENT)
     .order_by(answers.c.client_sequence.desc())
     .limit(1)
-    .offset(ANSWERS_KEPT_PER_CLIENT - 1)
+    .offset(ANSWERS_KEPT - 1)
     .scalar_subquery(),
 )
 
@@ -331,7 +331,7 @@ def _clients(connection: Connection, run_id: str) -> tuple[StoredClient, ...]:
             row.client_id,
             row.user_id,
             row.last_client_sequence,
-            tuple(pairs.get(row.client_id, [])[-ANSWERS_KEPT_PER_CLIENT:]),
+            tuple(pairs.get(row.client_id, [])[-ANSWERS_KEPT:]),
         )
         for row in sorted(rows, key=lambda row: str(row.client_id))  # by code point, whatever the database's collation
     )

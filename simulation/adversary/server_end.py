@@ -1,19 +1,17 @@
 """The server: a real Run, the model of its store, and the driver between them and the wires.
 
-It dies and comes back as a step says; what is on its way to the store then arrives or not. It watches too: what a server must
-not say is noted as it says it.
+It dies and comes back as a step says; what is on its way to the store then arrives or not. It reports to the journal whatever
+passes.
 """
 
 from typing import assert_never
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
-from reference.protocol.errors import CloseCode
 from reference.protocol.records import Append
 from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
-from reference.protocol.timers import NS_PER_MS, ns
-from simulation.adversary.bounds import check
+from reference.protocol.timers import NS_PER_MS
 from simulation.adversary.ground import SERVER_KNOWS, Ground
 from simulation.adversary.network import End, Opened, Request, Wire
 from simulation.trace.wording import words_of
@@ -43,7 +41,7 @@ class AdversarialServer:
         config = ground.setup.server if self._starts == 0 else ground.setup.server_later
         self._starts += 1
         self.run = Run(ground.store.load(), config=config, now=ground.server_now, registry=SERVER_KNOWS)
-        ground.journal.server_restarted()
+        ground.journal.server_started(ground.store.now.epoch, ground.store.now.head)
         ground.note("server", f"starts with {ground.store.now.epoch}, head {ground.store.now.head}")
         self.pump()
 
@@ -51,6 +49,7 @@ class AdversarialServer:
         """The server dies. Of the batches on their way to the store, the first `stored` arrive."""
         self.run = None
         self._ground.note("server", "dies")
+        self._ground.journal.server_died()
         self.commit(stored)
         self.appends.clear()
         self.checks.clear()
@@ -78,8 +77,9 @@ class AdversarialServer:
         """The server dies, and its store is restored from an older copy, or from none."""
         self.crash(0)
         store = self._ground.store
-        store.begin(store.now.entries[:kept])
-        self._ground.journal.history_lost(store.now.epoch, [str(entry.event.data["mark"]) for entry in store.now.entries])
+        old = store.now
+        store.begin(old.entries[:kept])
+        self._ground.journal.history_lost(old, store)
 
     # The store.
 
@@ -103,12 +103,11 @@ class AdversarialServer:
         self.crash(stored)
         self.restart()
 
-    def check_nothing_waits(self) -> None:
+    def stops(self) -> None:
         """A server that stops has stored whatever it gave a number."""
         assert self.run is not None
         waiting = [held.length for held in self.run.statistics().held if held.what == "events that are not durable"]
-        if waiting != [0]:
-            self._ground.journal.note("G11", f"the server stops with {waiting} numbered events that are not stored")
+        self._ground.journal.server_stops(sum(waiting))
 
     # What arrives.
 
@@ -135,10 +134,10 @@ class AdversarialServer:
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
-            was_owner, before = journal.owns(client, end), run.last_client_sequence(client)
+            before = run.last_client_sequence(client)
             run.receive_frame(end, frame, self._ground.server_now)
-            if isinstance(frame, frames.Publish) and not was_owner and run.last_client_sequence(client) != before:
-                journal.note("G9", f"a connection of {client} published that does not own its session")
+            if isinstance(frame, frames.Publish) and run.last_client_sequence(client) != before:
+                journal.publish_taken(client, end, frame.client_sequence)
         self.pump()
 
     def take_request(self, request: Request) -> None:
@@ -156,7 +155,7 @@ class AdversarialServer:
     def disown(self, request: Request) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
-        orphan = Request(request.client, request.lane, request.frame, client_waits=False, server_end=request.server_end)
+        orphan = Request(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
@@ -186,14 +185,8 @@ class AdversarialServer:
             alarm = self.next_alarm()
             assert alarm is None or alarm > self._ground.now, "an alarm that was served does not ring again at once"
             self.pump()
-        self._check_patience()
-
-    def _check_patience(self) -> None:
-        """A reader that takes nothing of what waits for it is closed in time (G7: every wait has a limit)."""
-        limit_s = self._ground.setup.server.slow_reader_timeout_s
-        for wire in self._ground.wires:
-            if wire.server_stands and wire.blocked_at is not None and self._ground.now - wire.blocked_at > ns(limit_s):
-                self._ground.journal.note("G7", f"{_name(wire)} has taken nothing for more than {limit_s:g} s and is not closed")
+        if any(wire.server_stands and wire.blocked_at is not None for wire in self._ground.wires):
+            self._ground.journal.readers_checked()
 
     # The driver.
 
@@ -226,8 +219,7 @@ class AdversarialServer:
                         assert_never(action)
             gave = [self._give(run, wire) for wire in self._ground.wires if wire.server_stands]
             if not actions and append is None and not any(gave):
-                run.take_observations()
-                check(run, self._ground.journal.note)
+                self._ground.journal.run_is(run)
                 break
 
     def _reload(self) -> None:
@@ -259,9 +251,9 @@ class AdversarialServer:
         assert isinstance(wire, Wire)
         if wire.credit == 0:
             run.handle_refused(connection_id, batch, self._ground.server_now)
-            wire.blocked_at = self._ground.now if wire.blocked_at is None else wire.blocked_at
+            self.block(wire)
             return
-        self._ground.journal.delivers(_name(wire), connection_id, batch.frame)
+        self._ground.journal.delivers(_name(wire), connection_id, batch.frame, run.epoch)
         if wire.swallows:
             wire.swallows -= 1
         else:
@@ -269,8 +261,20 @@ class AdversarialServer:
         if wire.credit is not None:
             wire.credit -= 1
             if wire.credit == 0:
-                wire.blocked_at = self._ground.now
+                self.block(wire)
                 run.handle_blocked(connection_id, batch, self._ground.server_now)
+
+    def block(self, wire: Wire) -> None:
+        """The socket takes nothing more."""
+        if wire.blocked_at is None and wire.server_end is not None:
+            wire.blocked_at = self._ground.now
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, True)
+
+    def unblock(self, wire: Wire) -> None:
+        """The socket has taken something: its patience begins anew."""
+        if wire.blocked_at is not None and wire.server_end is not None:
+            wire.blocked_at = None
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, False)
 
     def _give(self, run: Run, wire: Wire) -> bool:
         """Give a lagging reader what its socket takes. Returns whether anything was asked for."""
@@ -287,8 +291,7 @@ class AdversarialServer:
 
     def _hang_up(self, connection_id: int, end: End) -> None:
         thing = self._ending_of.pop(connection_id)
-        if end.code is not None and end.code >= 4400 and end.code != CloseCode.TOKEN:  # a token ends while its line is stalled
-            self._ground.journal.note("G6", f"the server quarrels with honest {_name(thing)}: {end.code} {end.message}")
+        self._ground.journal.hung_up(_name(thing), connection_id, end.code, end.message)
         if isinstance(thing, Request):
             thing.fail(end.code, end.message, end.retry_after_ms)
             return
@@ -299,6 +302,7 @@ class AdversarialServer:
     def _lose(self, run: Run, wire: Wire, end: int) -> None:
         wire.server_stands = False
         del self._ending_of[end]
+        self.unblock(wire)
         run.connection_lost(end, self._ground.server_now)
 
 

@@ -240,7 +240,7 @@ class Copy(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
-            world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
+            world.requests.append(Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=True))
 
 
 class Block(StepBase, frozen=True):
@@ -266,7 +266,8 @@ class Choke(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None:
-            wire.credit, wire.blocked_at = self.credit or None, None
+            wire.credit = self.credit or None
+            world.server.unblock(wire)
             world.server.pump()
 
 
@@ -281,7 +282,9 @@ class Trickle(StepBase, frozen=True):
             return
         if wire.server_stands and wire.server_end is not None and world.server.run is not None:
             world.server.run.bytes_taken(wire.server_end, world.server_now)
-            wire.blocked_at = None if wire.blocked_at is None else world.now
+            if wire.blocked_at is not None:
+                world.server.unblock(wire)
+                world.server.block(wire)
         if wire.server_end is not None:
             world.hosts[wire.client].trickle(wire)
 
@@ -305,7 +308,7 @@ def _fail_early(world: AdversarialWorld, request: Request) -> None:
         request.fail(None, "reset")
         world.answer(request)
         return
-    ghost = Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=request.is_stalled)
+    ghost = Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=request.is_stalled)
     world.requests.append(ghost)
     if request.server_end is not None:
         world.requests.remove(ghost)
@@ -386,7 +389,7 @@ class GoAway(StepBase, frozen=True):
         world.server.pump()
         while world.server.appends:  # what has a number is stored before the server ends
             world.server.commit(len(world.server.appends))
-        world.server.check_nothing_waits()
+        world.server.stops()
         world.server.crash(0)
         world.server.restart()
 

@@ -5,20 +5,25 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from reference.cli.runner import FINITE, FLAG, MANY
+
+Patience = Annotated[float, FINITE, Parameter(validator=validators.Number(gt=0, lte=60))]
+
 
 def conformance(
     url: str | None = None,
+    /,
     *,
     client: str | None = None,
-    token: tuple[str, ...] = (),
+    token: Annotated[tuple[str, ...], MANY] = (),
     admin_token: str | None = None,
-    run: tuple[str, ...] = (),
-    case: tuple[str, ...] = (),
-    list_cases: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    run: Annotated[tuple[str, ...], MANY] = (),
+    case: Annotated[tuple[str, ...], MANY] = (),
+    list_cases: Annotated[bool, Parameter(name="--list"), FLAG] = False,
     json: Path | None = None,
-    patience: Annotated[float, Parameter(validator=validators.Number(gt=0, lte=60))] = 5.0,
+    patience: Patience = 5.0,
 ) -> int:
-    """Judge a server, or a client, by docs/protocol.md; exit code 1 if a case fails.
+    """Judge a server, or a client, by docs/protocol.md. Exit code 1 if a case fails.
 
     Parameters
     ----------
@@ -28,19 +33,19 @@ def conformance(
         Judge a client instead: the command that starts a program which keeps the contract of docs/conformance.md. The program
         connects to the kit; {url}, {run} and {token} in the command are replaced.
     token
-        A token that the server takes. Give it once for each of two users (default: development tokens).
+        A token that the server takes; give one for each of two users (default: development tokens). Repeatable.
     admin_token
         A token with the role admin, for the cases of the admin calls.
     run
-        Use this existing run instead of making new ones. May be given several times.
+        An existing run to use instead of new ones. Repeatable.
     case
-        Only the cases of this name; * stands for anything, as in 'publish.*'. May be given several times.
+        Judge only the cases of this name; * stands for anything, as in 'publish.*'. Repeatable.
     list_cases
         List the cases for a server, or with --client those for a client, and their clauses; judge nothing.
     json
         Write the whole report to this file.
     patience
-        How long to wait for what the server is to do at once, in seconds.
+        How long to wait for what the server must do at once, in seconds.
     """
     from simulation.conformance.command import conformance_command
 

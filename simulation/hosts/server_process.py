@@ -125,7 +125,7 @@ class RunDriver:
                 peer = self._peers.get(connection_id)
                 if peer is not None:
                     now = self._now()
-                    identity = Identity(peer.link.line.client) if token is None else identify(token, now)
+                    identity = Identity(peer.link.access_link.client) if token is None else identify(token, now)
                     self._run.handle_authenticated(connection_id, identity, now)
             case Retire():
                 self._loaded = None  # whoever comes next has it loaded anew
@@ -156,10 +156,10 @@ class RunDriver:
             if peer is None:
                 request = self._requests.pop(connection_id, None)
                 if request is not None:
-                    record_answers(self._trace, request.line.client, frame, self._clock.now)
+                    record_answers(self._trace, request.access_link.client, frame, self._clock.now)
                     self._answer(request, frame, size_bytes)
                 continue
-            record_answers(self._trace, peer.link.line.client, frame, self._clock.now)
+            record_answers(self._trace, peer.link.access_link.client, frame, self._clock.now)
             if not peer.send(frame, size_bytes):
                 self._run.too_slow(connection_id, self._now())
 
@@ -186,7 +186,7 @@ class RunDriver:
         if batch is None:
             return None
         if self._costs is not None:
-            self.work.spend(len(batch.frame.events) * self._costs.replay_event.of(peer.link.line.client))
+            self.work.spend(len(batch.frame.events) * self._costs.replay_event.of(peer.link.access_link.client))
         return batch.frame, size_of(batch.frame)
 
     def _catch_up(self, connection_id: int) -> None:
@@ -205,7 +205,7 @@ class RunDriver:
         """What it costs to send this frame; returns when it leaves, in ns from now."""
         if self._costs is None:
             return 0
-        client = link.line.client
+        client = link.access_link.client
         if isinstance(frame, frames.PollAnswer) and frame.events:
             self.work.spend(len(frame.events) * self._costs.replay_event.of(client))
         return self.work.spend(self._costs.delivery.of(client))
@@ -248,7 +248,7 @@ class Process(RunDriver):
         if costs is None or peer is None:
             self.work.submit(0, self._receive, (connection_id, frame))
             return
-        client = peer.link.line.client
+        client = peer.link.access_link.client
         cost = frame_cost = costs.frame.of(client)
         if isinstance(frame, frames.Hello | frames.Auth):
             cost += costs.authentication.of(client)
@@ -324,7 +324,7 @@ class Process(RunDriver):
         if costs is None:
             self.work.submit(0, self._serve, opened)
             return
-        client = link.line.client
+        client = link.access_link.client
         reading = self._handshake_cost(link) + costs.frame.of(client)
         self.work.submit(
             reading + costs.authentication.of(client),
@@ -376,7 +376,7 @@ class Process(RunDriver):
         assert isinstance(link, HttpConnection), "requests come over HTTP"
         assert request is not None, "one has arrived"
         self.shed += 1
-        wait_ms = self._host.drawn_wait_ms(link.line.client)
+        wait_ms = self._host.drawn_wait_ms(link.access_link.client)
         self._fail(link, request, Ending(CloseCode.OVERLOADED, "the server has too much to do", wait_ms))
 
     def _turn_away(self, received: tuple[int, frames.Frame]) -> None:
@@ -425,7 +425,7 @@ class Process(RunDriver):
 
     def _identify(self, link: TcpConnection) -> Identity | RemoteError:
         """The token came with the upgrade, or with the request. Without one the line says whose it is."""
-        return Identity(link.line.client) if link.token is None else identify(link.token, self._now())
+        return Identity(link.access_link.client) if link.token is None else identify(link.token, self._now())
 
     def _open(self, connection_id: int, transport: Transport, identity: Identity) -> None:
         self._run.connection_opened(connection_id, transport, identity, f"session-{connection_id}", self._now())
@@ -434,4 +434,4 @@ class Process(RunDriver):
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True
-        return self._costs.handshake.of(link.line.client)
+        return self._costs.handshake.of(link.access_link.client)

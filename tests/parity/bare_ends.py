@@ -1,4 +1,4 @@
-"""The two ends of the bare world: a ClientSession or a Run, the loop of five steps around it (docs/architecture.md), and no more.
+"""The two ends of the bare world: a ClientSession and the IO of its driver; a Run and the loop of five steps around it.
 
 The server has a store (the model of `simulation.adversary`, which checks what it is given), a commit that takes its time, and a
 life that can end in the middle of one. Nothing it does takes time, and a socket takes whatever it is given: no reader lags for
@@ -9,6 +9,8 @@ from typing import assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, ClientAction, Close, Deliver, Open, Retire, Send, ServerAction
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
@@ -30,16 +32,17 @@ from .transcript import FrameSeen, Tape
 
 
 class BareClient:
-    """A session, its WebSocket if it has one, and the connections of its polling lane."""
+    """A session, its driver and its `ClientIO`: a WebSocket if it has one, and the connections of its polling transport."""
 
     def __init__(self, name: str, session: ClientSession, agenda: Agenda, line: Line, message_log: Tape) -> None:
         self.name = name
         self.session = session
+        self._driver = ClientDriver(session, self)
         self._agenda = agenda
         self._line = line
         self._message_log = message_log
         self._websocket: WebSocket | None = None
-        self._lane: int | None = None
+        self._polling: int | None = None
         self._requests: list[Http] = []
 
     # The application.
@@ -47,7 +50,7 @@ class BareClient:
     def start(self) -> None:
         self._message_log.add(ClientStarted(at=self._agenda.now, client=self.name, client_id=self.name, user_id=self.name))
         self.session.start(self._agenda.now)
-        self._turn()
+        self._driver.drain()
 
     def do(self, deed: Deed) -> None:
         now, name, event_type, data = self._agenda.now, self.name, deed.event_type, deed.data
@@ -62,68 +65,58 @@ class BareClient:
                 self._message_log.add(PublishRefused(at=now, client=name, event_type=event_type, error=type(error).__name__))
             else:
                 self._message_log.add(Published(at=now, client=name, ticket=ticket, event_type=event_type, data=data))
-        self._turn()
+        self._driver.drain()
 
     # The network.
 
     def opened(self, connection_id: int) -> None:
         self.session.connection_opened(connection_id, self._agenda.now)
-        self._turn()
+        self._driver.drain()
 
     def receive(self, connection_id: int, frame: frames.Frame) -> None:
         now = self._agenda.now
         self._message_log.add(FrameSeen(now, self.name, "received", connection_id, frame))
         record_frame(self._message_log, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
-        self._turn()
+        self._driver.drain()
 
     def lose(self, connection_id: int, said: Said) -> None:
         self._websocket = None
         now, (code, message, retry_after_ms) = self._agenda.now, said
         record_loss(self._message_log, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
         self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
-        self._turn()
+        self._driver.drain()
 
     def answered(self, frame: frames.Frame) -> None:
-        assert self._lane is not None, "a lane that was left has left its connections"
-        self.receive(self._lane, frame)
+        assert self._polling is not None, "a lane that was left has left its connections"
+        self.receive(self._polling, frame)
 
     def lose_request_connection(self, connection: Http, failure: frames.RequestFailed | None) -> None:
         self._requests.remove(connection)
         if failure is not None:
             self.answered(failure)
 
-    # The loop.
+    # The alarm.
 
     def next_deadline(self) -> int | None:
         return self.session.next_deadline()
 
     def ring(self) -> None:
-        self.session.handle_timeout(self._agenda.now)
-        self._turn()
+        self._driver.ring(self._agenda.now)
 
-    def _turn(self) -> None:
-        now = self._agenda.now
-        for action in self.session.take_actions():
-            record_actions(self._message_log, self.name, [action], now)
-            self._carry_out(action)
-        record_outcomes(self._message_log, self.name, self.session.take_outcomes(), now, epoch=self.session.position[0])
+    # ClientIO.
 
-    def _carry_out(self, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET):
-                self._websocket = WebSocket(self._line, self, connection_id)
-            case Open(connection_id=connection_id):
-                self._lane = connection_id
-            case Send(connection_ids=(connection_id,), frame=frame):
-                self._message_log.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
-                self._send(connection_id, frame)
-            case Close(connection_ids=(connection_id,)):
-                self._leave(connection_id)
-            case _:
-                raise AssertionError(f"{action} is asked of no client without a token")
+    def observe(self, actions: list[ClientAction]) -> None:
+        record_actions(self._message_log, self.name, actions, self._agenda.now)
 
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+    def open(self, action: Open) -> None:
+        if action.transport is Transport.WEBSOCKET:
+            self._websocket = WebSocket(self._line, self, action.connection_id)
+        else:
+            self._polling = action.connection_id
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        self._message_log.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
             idle = next((connection for connection in self._requests if connection.request is None), None)
             if idle is not None:
@@ -133,15 +126,29 @@ class BareClient:
         elif self._websocket is not None and self._websocket.client_id == connection_id:
             self._websocket.say_to_server(frame)
 
-    def _leave(self, connection_id: int) -> None:
-        if connection_id == self._lane:
-            self._lane = None
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        if connection_id == self._polling:
+            self._polling = None
             left, self._requests = self._requests, []
             for connection in left:
                 connection.client_leaves()
         elif self._websocket is not None and self._websocket.client_id == connection_id:
             websocket, self._websocket = self._websocket, None
             websocket.client_leaves()
+
+    def pause(self, connection_id: int) -> None:
+        raise AssertionError("an application without a limit pauses nothing")
+
+    resume = pause
+
+    def refresh_token(self) -> None:
+        raise AssertionError("nobody here has a token")
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        record_outcomes(self._message_log, self.name, outcomes, self._agenda.now, epoch=self.session.position[0])
+
+    def set_alarm(self, deadline: int | None) -> None:
+        """The agenda asks for the next deadline of everyone."""
 
 
 class BareServer:

@@ -232,12 +232,12 @@ BUGS: tuple[Bug, ...] = (
     # The shell of the client.
     Bug(
         "alarms ring a second late",
-        "client.driver",
+        "client.trio_io",
         "math.inf if deadline is None else deadline / NS_PER_S",
         "math.inf if deadline is None else deadline / NS_PER_S + 1",
         net="parity",
     ),
-    Bug("frames are dated a millisecond late", "client.driver", "self.feed(self.session.receive_frame, connection_id, frame, now)", "self.feed(self.session.receive_frame, connection_id, frame, now + 1_000_000)", net="parity"),
+    Bug("frames are dated a millisecond late", "client.trio_io", "self._driver.receive(connection_id, (frame,), now)", "self._driver.receive(connection_id, (frame,), now + 1_000_000)", net="parity"),
     Bug("polls do not say where they are", "client.polling", 'del parameters["type"]', 'del parameters["type"]; parameters.pop("afterSequence", None); parameters.pop("epoch", None)', net="fallback"),
     Bug("the application is given the newest first", "client.mailbox", "popitem(last=False)", "popitem(last=True)", net="slow reader"),
     # Two histories.
@@ -283,8 +283,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "the log is trimmed past its newest snapshot",
         "protocol.server.event_log",
-        "min(self.head - self._kept_max, self.snapshot.sequence_number)",
-        "self.head - self._kept_max",
+        "self.head - self._kept_max + 1, self.snapshot.sequence_number)",
+        "self.head - self._kept_max + 1, self.head)",
     ),
     Bug(
         "a reader that fell out of the log is not told",
@@ -310,7 +310,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "the session is not told that its connection is lost",
-        "client.driver",
+        "client.trio_io",
         "self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)",
         "pass",
         net="half closed",

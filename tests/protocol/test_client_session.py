@@ -69,7 +69,7 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
-    assert held["timers"][1] == 16
+    assert held["timers"][1] == 17
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 

@@ -74,7 +74,7 @@ class Connectivity:
         "_timers",
         "_tries_token",
         "_troubled_since",
-        "lane",
+        "polling",
         "reconnector",
         "session_id",
         "state",
@@ -104,7 +104,7 @@ class Connectivity:
         asked = AskedWait()
         self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
-        self.lane = Polling(context, client_id, polls)
+        self.polling = Polling(context, client_id, polls)
         self._probes = Probes(context, random_source)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
@@ -127,7 +127,7 @@ class Connectivity:
     def status(self, reconnections: int) -> Status:
         """What a person is shown."""
         if self.state.is_polling:
-            return Status.HTTP_POLLING if self.lane.has_arrived else Status.DISCONNECTED
+            return Status.HTTP_POLLING if self.polling.has_arrived else Status.DISCONNECTED
         if self.state.has_websocket:
             return Status.RECONNECTED if reconnections else Status.CONNECTED
         return Status.DISCONNECTED
@@ -244,7 +244,7 @@ class Connectivity:
         self._context.client_report.failed_attempts += is_failed
         if self.state.is_polling:
             return  # a probe is not what carries the session
-        self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
+        self.polling.fallback = _HOW_FAR.get(self.state, "not_steady")
         if self.state.has_websocket:
             self._context.client_report.lost(now, silent_since=self._keepalive.heard_at if by_silence else None)
 
@@ -286,33 +286,33 @@ class Connectivity:
     def _fall_back(self, now: int) -> None:
         self._turn(ClientInput.EXHAUSTED)
         earliest = self.reconnector.earliest(now)
-        first_poll_at = self.lane.first_poll_at(earliest)
-        self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
+        first_poll_at = self.polling.first_poll_at(earliest)
+        self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
         self._probes.schedule(now, earliest)
 
     def _probe_failed(self, now: int) -> None:
         self._turn(ClientInput.LOST)
         self._probes.failed()
-        # The server may have taken the probe for the session's newest connection; the lane is newer again.
-        self.lane.generation = self._new_generation()
+        # The server may have taken the probe for the session's newest connection; polling is the newer of the two again.
+        self.polling.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
-    # The polling lane.
+    # Polling.
 
     def restart_polling(self, first_poll_at: int) -> None:
         """Give up what is under way over HTTP, and poll on a new connection.
 
         Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
         """
-        generation = self._new_generation() if self.websocket is None else self.lane.generation
-        self.lane.close()
-        self.lane.open(self._new_connection_id(), generation, self.token, first_poll_at)
+        generation = self._new_generation() if self.websocket is None else self.polling.generation
+        self._close_polling()
+        self.polling.open(self._new_connection_id(), generation, self.token, first_poll_at)
         if not self.state.has_websocket:
             self._publishing.connection_lost()
 
     def polling_timed_out(self, now: int) -> None:
         """A request is not answered in time, or with nonsense."""
-        _, at = self.lane.failed("poll", None, now)
+        _, at = self.polling.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling")
         else:
@@ -320,7 +320,7 @@ class Connectivity:
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
         """A request was refused, or its connection failed."""
-        generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
+        generation, at = self.polling.failed(failed.request, failed.retry_after_ms, now)
         self._keep_waits()
         reaction = self._reaction(failed.code, generation == self._generation)
         if reaction is Reaction.NEW_SESSION:
@@ -388,14 +388,23 @@ class Connectivity:
         return self._generation
 
     def _forget_websocket(self) -> None:
+        self._stop_reading(self.websocket)
         self.websocket = None
         for timer in (Timer.CONNECT, Timer.STEADY):
             self._timers.cancel(timer)
         self._keepalive.stopped()
         self._delivery.disconnected()
 
+    def _stop_reading(self, connection_id: int | None) -> None:
+        if self._context.flow is not None and connection_id is not None:
+            self._context.flow.forget(connection_id)
+
+    def _close_polling(self) -> None:
+        self._stop_reading(self.polling.connection_id)
+        self.polling.close()
+
     def _stop_polling(self) -> None:
-        self.lane.close()
+        self._close_polling()
         self._timers.cancel(Timer.PROBE)
 
     def _drop_transports(self) -> None:

@@ -25,14 +25,12 @@ from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Event, EventClass, EventRegistry
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
 from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
 from reference.protocol.server.fold import Fold
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_MS, ns
 
-ANSWERS_KEPT = 64
-"""Answers remembered per client: no client may have more publishes unanswered."""
 _OVERLOAD_RETRY_MS = 1000
 
 Answer = Accepted | Rejected
@@ -161,7 +159,7 @@ class Sequencer:
             return None
         entries, self._to_append = tuple(self._to_append), []
         snapshot, self._snapshot_due = self._snapshot_due, None
-        oldest = max(0, min(entries[-1].sequence_number - self._config.events_kept_max, self._snapshot_at)) + 1
+        oldest = retention(1, entries[-1].sequence_number - self._config.events_kept_max + 1, self._snapshot_at)
         return Append(self._run_id, self._epoch, entries, snapshot, oldest)
 
     def appended(self, through: int) -> None:
