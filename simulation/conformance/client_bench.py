@@ -11,7 +11,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -28,8 +28,9 @@ from simulation.conformance.wire import SUBPROTOCOL, Request, ServedConnection
 class ClientBench:
     """What one case works with."""
 
-    def __init__(self, nursery: trio.Nursery, name: str) -> None:
+    def __init__(self, nursery: trio.Nursery, name: str, client_ids: set[str]) -> None:
         self.nursery = nursery
+        self._client_ids = client_ids
         self.run_id = str(uuid.uuid4())
         self.token = f"dev:kit-{name}"
         self.log = Log()
@@ -192,7 +193,10 @@ class ClientBench:
     def check_identity(self, frame: Frame, clause: str, *, is_poll: bool = False) -> None:
         """The client id stays; a WebSocket has a higher generation than anything before, requests not a lower one (2.6)."""
         memory, found = self.memory, frame.get("clientId")
-        memory.client_id = memory.client_id or found
+        if memory.client_id is None and found is not None:
+            require(found not in self._client_ids, "2.2", f"two programs have the client id {found}")
+            self._client_ids.add(found)
+            memory.client_id = found
         require(found == memory.client_id, "2.2", f"the client id changed from {memory.client_id} to {found}")
         generation = frame.get("generation", 1)
         is_above = generation >= memory.generation if is_poll else generation > memory.generation
@@ -350,12 +354,13 @@ class ClientUnderTest:
 
     start: Start
     listen: "Callable[[trio.Nursery, ClientBench], str] | None" = None
+    _client_ids: set[str] = field(default_factory=set)
 
     @asynccontextmanager
     async def open_bench(self, case: Case[ClientBench]) -> AsyncIterator[ClientBench]:
         """A bench for one case, with the client started."""
         async with trio.open_nursery() as nursery:
-            bench = ClientBench(nursery, secrets.token_hex(4))
+            bench = ClientBench(nursery, secrets.token_hex(4), self._client_ids)
             if self.listen is None:
                 [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
                 nursery.start_soon(trio.serve_listeners, bench.serve, [listener])

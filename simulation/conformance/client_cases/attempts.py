@@ -209,6 +209,17 @@ async def retry_after(bench: ClientBench) -> None:
     require(waited_s >= 2.99, "7.23", f"the client came back after {waited_s:.2f} s; retryAfterMs was 3000")
 
 
+@case("upgrade.retry_after_of_a_proxy", "5.7 7.23", is_slow=True)
+async def retry_after_of_a_proxy(bench: ClientBench) -> None:
+    """Retry-After in seconds is believed from anyone"""
+    upgrade = await bench.upgrade("3.1", START_S_MAX)
+    asked_s = trio.current_time()
+    await upgrade.answer(503, "a load balancer", [("Retry-After", "3")])
+    upgrade = await bench.upgrade("5.7", 3.0 + bench.latest_s(1))
+    waited_s = upgrade.at_s - asked_s
+    require(waited_s >= 2.99, "5.7", f"the client came back after {waited_s:.2f} s; Retry-After was 3")
+
+
 @case("upgrade.refused_for_good", "5.8 5.7 6.2")
 async def refused_for_good(bench: ClientBench) -> None:
     """An upgrade that is refused with an HttpProblem of 4404 ends the session"""
@@ -239,6 +250,27 @@ async def token_refused(bench: ClientBench) -> None:
     bench.token = "dev:kit-another-token"
     await bench.give_token(bench.token)
     connection = await bench.connection("7.40", SLACK_S)
+    _uses(connection, bench.token)
+
+
+@case("token.refused_twice", "7.40 7.22", is_slow=True)
+async def refused_twice(bench: ClientBench) -> None:
+    """If the new token is refused, too, the client waits as after any failed attempt"""
+    for number in (1, 2):
+        connection = await (await bench.upgrade("7.40", START_S_MAX)).accept()
+        await connection.expect("hello", "3.6")
+        await connection.close(4401)
+        await bench.report("token", "7.40")
+        bench.token = f"dev:kit-token-{number}"
+        given_s = trio.current_time()
+        await bench.give_token(bench.token)
+    upgrade = await bench.upgrade("7.40", bench.latest_s(2))
+    waited_s = upgrade.at_s - given_s
+    if bench.settings["policy"] == "full_jitter":
+        require(waited_s >= 0.24, "7.40", f"after the second refusal the client came back after {waited_s:.2f} s, not 0.25 s")
+    connection = await upgrade.accept()
+    await connection.expect("hello", "3.6")
+    await connection.welcome()
     _uses(connection, bench.token)
 
 

@@ -44,11 +44,7 @@ async def _poll(bench: ClientBench, clause: str, within_s: float) -> Exchange:
             if found.kind == "poll":
                 bench.check_poll(found)
                 return found
-            if found.kind == "publish":
-                bench.check_request(found)
-                await bench.answer_publish(found)
-            else:
-                await found.drop()
+            await _serve(bench, found)
     require(False, clause, f"no poll within {within_s:g} s")
     raise AssertionError
 
@@ -138,12 +134,7 @@ async def _probe(bench: ClientBench) -> Exchange:
         found = await bench.exchange("7.28", max(0.1, deadline_s - trio.current_time()))
         if found.kind == "upgrade":
             return found
-        if found.kind == "poll":
-            bench.check_poll(found)
-            await bench.answer_poll(found)
-        else:
-            bench.check_request(found)
-            await bench.answer_publish(found)
+        await _serve(bench, found)
 
 
 @case("fallback.retry_after", "7.23 7.27 5.7 5.8", is_slow=True)
@@ -159,12 +150,71 @@ async def retry_after(bench: ClientBench) -> None:
     found = await bench.exchange("7.23", 4.0 + bench.latest_s(1))
     waited_s = found.at_s - asked_s
     require(waited_s >= 3.99, "7.23", f"{found.request.path} came after {waited_s:.2f} s; retryAfterMs was 4000")
+    await _serve(bench, found)
+
+
+@case("fallback.lost_answer", "7.26 7.27 7.1 7.4 7.8 8.2", is_slow=True)
+async def lost_answer(bench: ClientBench) -> None:
+    """A publish request whose answer is lost is sent again under the same numbers, and settled once by the copies' answers"""
+    for tag in "abc":
+        await bench.publish(tag)
+    await bench.answer_poll(await _blocked(bench))
+    request = await _publish(bench)
+    for message in request.frame["messages"][:2]:
+        bench.log.take(message)  # taken, and the answer is lost
+    await request.drop()
+    again = await _publish(bench)
+    numbers = [message["clientSequence"] for message in again.frame["messages"]]
+    require(numbers[:1] == [1], "7.8", f"after a lost answer the messages are {numbers}; 1 is the oldest unanswered one")
+    await bench.answer_publish(again)
+    for _ in range(2):
+        await bench.answer_poll(await _poll(bench, "7.26", bench.settings["poll_interval_s"] + bench.latest_s(1)))
+    delivered = await bench.delivered_up_to(3, "7.26")
+    require(delivered == [1, 2, 3], "7.12", f"the application was given the events {delivered}")
+    await bench.accepted("abc", "7.1")
+
+
+async def _publish(bench: ClientBench) -> Exchange:
+    """The next publish request with a message; polls are answered, probes refused."""
+    within_s = 3 * bench.settings["poll_interval_s"] + bench.latest_s(2)
+    deadline_s = trio.current_time() + within_s
+    while True:
+        found = await bench.exchange("7.26", max(0.1, deadline_s - trio.current_time()))
+        if found.kind == "publish" and found.frame.get("messages"):
+            bench.check_request(found)
+            return found
+        await _serve(bench, found)
+
+
+async def _serve(bench: ClientBench, found: Exchange) -> None:
     if found.kind == "poll":
+        bench.check_poll(found)
         await bench.answer_poll(found)
     elif found.kind == "publish":
+        bench.check_request(found)
         await bench.answer_publish(found)
     else:
         await found.drop()
+
+
+@case("fallback.reset", "7.15 7.26 5.8 4.21", is_slow=True)
+async def reset(bench: ClientBench) -> None:
+    """A poll's answer with the outcome reset moves the client into the other epoch, and the application is told"""
+    poll = await _blocked(bench)
+    bench.log.append()
+    bench.log.append()
+    await bench.answer_poll(poll)
+    await bench.delivered_up_to(2)
+    bench.log.lose_history(1)
+    bench.memory.known_up_to = 0
+    for _ in range(2):  # one poll may have been answered before
+        await bench.answer_poll(await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S))
+    content = await bench.report("reset", "7.15")
+    require(content["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application was told {content['sequenceNumber']}")
+    poll = await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S)
+    found = poll.frame.get("epoch"), poll.frame.get("afterSequence")
+    require(found == (bench.log.epoch, 1), "7.15", f"after the reset a poll has the position {found}")
+    await bench.answer_poll(poll)
 
 
 @case("fallback.ends_for_good", "5.8 6.2 7.39", is_slow=True)

@@ -152,6 +152,8 @@ async def reads(bench: ServerBench) -> None:
         found = reset["outcome"], reset.get("reason")
         require(found == ("reset", reason), "8.14", f"outcome and reason are {found}, not ('reset', '{reason}')")
         require(reset.get("snapshot") is not None, "8.14", "no snapshot after a reset")
+    odd = await bench.poll(run, epoch="other", colour="red", start="head")
+    require(odd["outcome"] == "fresh", "4.21", f"without afterSequence, an epoch and an unknown parameter: {odd['outcome']}")
     require(resumed["lastClientSequence"] == 0, "4.21", "lastClientSequence without clientId is not 0")
     require(resumed.get("sessionId") is None, "4.21", "a poll without clientId was given a session")
     joined = [user for frame in await watcher.settle() if frame["type"] == "presence" for user in frame.get("joined", [])]
@@ -212,7 +214,9 @@ async def poll_session(bench: ServerBench) -> None:
     polled = await bench.poll(run, token=bench.token(1), clientId=name, generation=3, start="head")
     require(polled.get("sessionId") == first["sessionId"], "8.23", "the poll that took the session over names another session")
     await peer.closed(4101, "8.23")
-    back = await bench.join(run, user=1, client_id=name, generation=4)
+    lower = await bench.poll(run, token=bench.token(1), clientId=name, generation=2, start="head")
+    require(lower.get("sessionId") is None, "8.23", "a poll with a lower generation than the session was given the session")
+    back = await bench.join(run, user=1, client_id=name, generation=3)
     await back.alive("8.22")
 
 
@@ -264,6 +268,60 @@ def _same(first: Frame, copy: Frame) -> None:
     require(copy.get("duplicate", False), "4.14", f"a copy over another transport is not marked: {shorten(copy)}")
     numbers = first["sequenceNumber"], copy["sequenceNumber"]
     require(numbers[0] == numbers[1], "8.2", f"the first was event {numbers[0]}, its copy {numbers[1]}")
+
+
+@case("http.copies_in_flight", "8.2 8.24 8.16")
+async def copies_in_flight(bench: ServerBench) -> None:
+    """The same publishes over both transports at the same time: each is in the log once, and both get the same number"""
+    run, name, count = await bench.run(), bench.client_id(), 40
+    peer = await bench.join(run, client_id=name, start="head")
+    over_http: list[Frame] = []
+
+    async def by_http() -> None:
+        for start in range(1, count + 1, 10):
+            messages = [chat(number, f"{number}") for number in range(start, start + 10)]
+            over_http.extend(await bench.publish_many(run, name, messages))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(by_http)
+        for start in range(1, count + 1, 10):
+            numbers = range(start, start + 10)
+            await peer.send_frames([chat(number, f"{number}") | {"type": "publish"} for number in numbers])
+            answers = await peer.answers(numbers)
+            for answer in answers:
+                retryable = answer.get("code") == "out_of_order"  # the other transport was ahead or behind
+                require(answer["type"] == "accepted" or retryable, "8.2", f"a copy was answered with {shorten(answer)}")
+    await peer.settle()
+    for answer in over_http:
+        if answer["type"] == "accepted":
+            texts = [event["data"]["text"] for event in peer.events if event["sequenceNumber"] == answer["sequenceNumber"]]
+            expected = [f"{answer['clientSequence']}"]
+            require(texts == expected, "8.2", f"publish {expected} was accepted as an event with the texts {texts}")
+    texts = [event["data"]["text"] for event in peer.events]
+    require(len(set(texts)) == len(texts), "8.2", f"an event is in the log twice: {texts}")
+
+
+@case("http.large_message", "6.7 4.21 9.4")
+async def large_message(bench: ServerBench) -> None:
+    """A message over HTTP whose data is larger than frameBytesMax is an invalid_event; the others are taken"""
+    run = await bench.run()
+    peer = await bench.join(run)
+    assert peer.welcome is not None
+    limits = peer.welcome["limits"]
+    most = limits["frameBytesMax"]
+    if most * 2 > limits.get("bodyBytesMax", 0):
+        raise NotApplicable("bodyBytesMax is not told, or too small for such a message")
+    results = await bench.publish_many(run, bench.client_id(), [chat(1), chat(2, "x" * (most + 1)), chat(3)])
+    found = [result.get("code") or "accepted" for result in results]
+    require(found == ["accepted", "invalid_event", "accepted"], "6.7", f"the results are {found}")
+
+
+@case("http.optional_type", "4.21 3.3")
+async def optional_type(bench: ServerBench) -> None:
+    """A body may have its type, and fields that the server does not know"""
+    run, name = await bench.run(), bench.client_id()
+    [result] = await bench.publish_many(run, name, [chat(1, colour="red")], type="publishMany", colour="red", cursor=None)
+    require(result["type"] == "accepted", "4.21", f"the result is {shorten(result)}")
 
 
 @case("http.publish_generation", "8.24 6.1 5.6")

@@ -97,7 +97,7 @@ async def _reset(peer: Peer, reason: str, head: int) -> None:
     await peer.events_up_to(head, "8.14")
 
 
-@case("place.window", "8.14 8.13 8.15 8.16 8.26 5.5 4.10 4.21 8.12", is_slow=True)
+@case("place.window", "8.14 8.13 8.15 8.16 8.26 5.5 5.9 4.10 4.21 8.12", is_slow=True)
 async def window(bench: ServerBench) -> None:
     """A run longer than what is kept: expired positions get the state, and snapshot plus events is the fold of all"""
     run = await bench.run(empty=True)
@@ -186,6 +186,9 @@ async def _all_pages(bench: ServerBench, run: str, oldest: int, total: int, ever
         if after >= total or pages > total:
             break
     require(found == everything[oldest - 1 :], "8.26", "the pages of polls are not the log")
+    response = await bench.http("GET", f"/api/runs/{run}/collaboration/events")
+    found = read_json(response, "Replay", "5.9")["events"]
+    require(found == everything[oldest - 1 : oldest + 99], "5.9", f"without conditions, {len(found)} events came, not the first 100")
     number, replayed = oldest, list[Frame]()
     while True:
         response = await bench.http("GET", f"/api/runs/{run}/collaboration/replay", query={"fromSequence": number, "limit": 400})

@@ -26,7 +26,7 @@ DATA_KEPT: dict[str, Frame] = {
     "nothing": {},
     "text": {"text": 'Zoë \u2028 \U0001f600 \x7f \u0001 \\ " /', "": "an empty name"},
     "integers": {"most": 2**63 - 1, "least": -(2**63), "zero": 0},
-    "numbers": {"small": 5e-324, "large": 1.7976931348623157e308, "tenth": 0.1},
+    "numbers": {"small": 5e-324, "large": 1.7976931348623157e308, "tenth": 0.1, "one": 1.0, "minus zero": -0.0, "big": 1e22},
     "words": {"true": True, "false": False, "null": None, "list": [[], [1, [2]], {}]},
     "32 levels": _nested(32),
 }
@@ -34,6 +34,7 @@ DATA_REFUSED: dict[str, str] = {
     "a string with NUL": '{"text": "a\\u0000b"}',
     "a name with NUL": '{"a\\u0000b": 1}',
     "half a surrogate pair": '{"text": "\\ud800"}',
+    "a number that is too large": '{"n": 1e999}',
     "an integer of 65 bits": '{"n": 9223372036854775808}',
     "a negative integer of 65 bits": '{"n": -9223372036854775809}',
     "33 levels": str(_nested(33)).replace("'", '"'),

@@ -89,6 +89,52 @@ async def one_user(bench: ServerBench) -> None:
     await owner.alive("10.3")
 
 
+@case("session.client_id_binding", "10.3 8.31 6.1")
+async def client_id_binding(bench: ServerBench) -> None:
+    """A client id that has published stays its user's after the session; one that has not is free again (2.3)"""
+    run, used, unused = await bench.run(), bench.client_id(), bench.client_id()
+    for name in (used, unused):
+        owner = await bench.join(run, client_id=name)
+        if name == used:
+            await owner.publish(1)
+        await owner.send("bye")
+        await owner.closed(1000, "4.8")
+    thief = await bench.upgraded(run)
+    await thief.send("hello", protocol=1, clientId=used, generation=9, token=bench.token(1))
+    await thief.closed(4403, "10.3")
+    await bench.join(run, user=1, client_id=unused)
+
+
+@case("session.takeover_in_flight", "8.22 8.2 8.5 4.9")
+async def takeover_in_flight(bench: ServerBench) -> None:
+    """A client that changes connections in the middle of a burst, and sends the unanswered ones again, loses and doubles nothing"""
+    run, name, count = await bench.run(), bench.client_id(), 60
+    reader = await bench.join(run, start="head")
+    frames = [{"type": "publish", "clientSequence": n, "eventType": "CHAT", "data": {"n": n}} for n in range(1, count + 1)]
+    first: list[int] = []
+    settled, generation = 0, 1
+    while settled < count:
+        peer = await bench.join(run, client_id=name, generation=generation, start="head")
+        assert peer.welcome is not None
+        taken = peer.welcome["lastClientSequence"]
+        require(taken >= settled, "4.9", f"lastClientSequence is {taken}, although {settled} was accepted")
+        burst = frames[settled : settled + 20]
+        await peer.send_frames(burst)
+        if generation < 6:  # leave before the answers are there, as soon as some are
+            for frame in burst[: generation % 3]:
+                await peer.answer(frame["clientSequence"])
+        else:
+            await peer.answers(frame["clientSequence"] for frame in burst)
+            settled += len(burst)
+        first.append(taken)
+        generation += 1
+    late = await bench.join(run, start="head")
+    assert late.welcome is not None
+    await reader.events_up_to(late.welcome["head"])
+    numbers = [event["data"]["n"] for event in reader.events]
+    require(numbers == list(range(1, count + 1)), "8.2", f"the log has the publishes {numbers}")
+
+
 @case("session.ids_are_secret", "10.3 4.11 4.12")
 async def ids_are_secret(bench: ServerBench) -> None:
     """No frame to others names a client id or a session id"""
