@@ -33,7 +33,7 @@ REPORTS = ("ready", "event", "snapshot", "reset", "accepted", "failed", "token",
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a program is told when it starts."""
+    """The address that a program gets when it starts."""
 
     url: str
     run: str

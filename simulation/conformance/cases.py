@@ -1,4 +1,4 @@
-"""Cases and verdicts: what a case is, how it says that something is wrong, and how many cases run at a time.
+"""Cases and verdicts: the form of a case, its ways to fail, and the runner.
 
 A case is an async function with a name, the clauses that it exercises and a time limit. It raises Failed with the clause that is
 broken, or NotApplicable with the reason (a limit that this server does not tell, one token where two users are needed); else it
@@ -60,7 +60,7 @@ class Case(Generic[Bench]):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one case. `clause` is the one that is broken; `took_s` is in seconds."""
+    """The outcome of one case. `clause` is the one that is broken; `took_s` is in seconds."""
 
     case: str
     summary: str
@@ -159,7 +159,7 @@ async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], Abstract
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What a group of exceptions comes from: a fault of the kit, else a verdict, else the first exception."""
+    """The cause of a group of exceptions: a fault of the kit, else a verdict, else the first exception."""
     order = {False: 1, True: 0}
     found = list(_leaves(error))
     return min(found, key=lambda each: (order[isinstance(each, _KIT_FAULTS)], order[isinstance(each, _VERDICTS)]))

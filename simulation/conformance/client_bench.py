@@ -1,7 +1,7 @@
 """The kit as a server: what a case uses to judge a client.
 
     ClientUnderTest    how the client is started; one for all cases
-    ClientBench        what one case has: a listening port, the running client, its reports, and a model of one run
+    ClientBench        the tools of one case: a listening port, the running client, its reports, and a model of one run
 
 Every frame and request of the client is validated, and the rules that hold on every connection are checked as frames arrive:
 generations grow, the position is one that the client can have, publishes are numbered, complete, in order, and not sent twice.
@@ -26,7 +26,7 @@ from simulation.conformance.wire import SUBPROTOCOL, Request, ServedConnection
 
 
 class ClientBench:
-    """What one case works with."""
+    """The tools of one case."""
 
     def __init__(self, nursery: trio.Nursery, name: str, client_ids: set[str]) -> None:
         self.nursery = nursery
@@ -204,7 +204,7 @@ class ClientBench:
         memory.generation = generation
 
     def check_position(self, epoch: str | None, after: int | None, clause: str) -> None:
-        """A position is the last event that was handed over (2.8), so it is between what is known to be and what was sent."""
+        """A position is the last event that was handed over (2.8), so it lies between the last known one and the last one sent."""
         memory = self.memory
         if memory.epoch is None:
             require(after is None, clause, f"the first position is after {after}, but nothing has ever come")

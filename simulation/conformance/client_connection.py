@@ -235,7 +235,7 @@ class Connection:
         return self.ended
 
     async def run(self, is_done: trio.Event, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
-        """Read until the end of the connection, and answer what is answered in the background."""
+        """Read until the end of the connection, and give the automatic answers."""
         task_status.started()
         try:
             while True:

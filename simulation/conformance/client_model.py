@@ -1,4 +1,4 @@
-"""The run that the kit plays for a client, and what the kit remembers of the client over its connections."""
+"""The model of a run that the kit plays for a client, and the kit's memory of that client over its connections."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "ack_interval_s": 1.0,
     "policy": "full_jitter",
 }
-"""What the kit takes as the client's settings (9.2, 7.22), unless its `ready` says otherwise."""
+"""The client's settings (9.2, 7.22), unless its `ready` report names others."""
 
 
 class Log:
@@ -88,7 +88,7 @@ class Log:
 
 @dataclass
 class Sent:
-    """What the kit knows of one publish of the client."""
+    """One publish of the client, as the kit has seen it."""
 
     event_type: str
     data: Frame
@@ -98,7 +98,7 @@ class Sent:
 
 @dataclass
 class Memory:
-    """What holds over the connections of one client."""
+    """State over all connections of one client."""
 
     client_id: str | None = None
     generation: int = 0

@@ -5,7 +5,7 @@ of section 4. A test compares the tables with those of the document.
 
     check_frame(text, SERVER_FRAMES)   one WebSocket message of a server -> the frame as a dict; raises BadFrame
     check_body(value, "polled")        one HTTP answer of that kind
-    check_data(value)                  what 1.6 says about `data`
+    check_data(value)                  the rules of 1.6 for `data`
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 Frame = dict[str, Any]
 Check = Callable[[Any], str | None]
-"""Says what is wrong with a value, or None."""
+"""Returns the fault of a value, or None."""
 
 COUNT_MAX: Final = 2**53
 MS_MAX: Final = 86_400_000
@@ -55,7 +55,7 @@ class Field:
 
 
 def check_data(value: Any, depth: int = 0) -> str | None:
-    """What keeps `value` from being data (1.6): kept unchanged by every store and reader. `data` itself has depth 0."""
+    """The reason why `value` cannot be data (1.6), or None. `data` itself has depth 0."""
     if depth > DATA_DEPTH_MAX:
         return f"a value that is reached in more than {DATA_DEPTH_MAX} steps"
     if isinstance(value, bool) or value is None:

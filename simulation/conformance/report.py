@@ -1,4 +1,4 @@
-"""What a run of the kit says: verdicts by case, and what they say about each clause; for a terminal and as JSON.
+"""The report of a run: verdicts by case and by clause, for a terminal and as JSON.
 
 A clause is *failed* if a case found it broken; *passed* if a case that exercises it passed and none found it broken; *not
 exercised* if no case that cites it was run or applied; and *not testable* if no test over a network can judge it, with the
@@ -24,7 +24,7 @@ _STYLE = {"passed": "green", "failed": "bold red", "not applicable": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class ClauseVerdict:
-    """What the cases say about one clause; `cases` exercised it, `why` is the reason if none can."""
+    """The verdict on one clause; `cases` exercised it, `why` is the reason if none can."""
 
     clause: str
     summary: str

@@ -1,7 +1,7 @@
 """The kit as a client: what a case uses to judge a server.
 
     ServerUnderTest   the server's address and the tokens that it takes; one for all cases
-    ServerBench       what one case has: runs, WebSockets and HTTP calls, all closed at its end
+    ServerBench       the tools of one case: runs, WebSockets and HTTP calls, all closed at its end
     Peer              one WebSocket; each frame of the server is validated, and the rules that hold on every connection are
                       checked as frames arrive: what may come before `welcome`, whether a snapshot follows it, that events are
                       contiguous, that pongs and answers belong to what this connection has sent
@@ -49,7 +49,7 @@ STATUS_OF = {
 
 @dataclass
 class ServerUnderTest:
-    """A server, and what the kit has been given for it.
+    """A server, with the tokens and runs that the kit has been given.
 
     `tokens` are tokens of different users; empty: a development token for a new user is made whenever one is needed (10.8).
     `runs`: existing runs to use, one case at a time in each; empty: each case makes runs of its own. `dial` replaces TCP.
@@ -87,7 +87,7 @@ class ServerUnderTest:
 
 
 class ServerBench:
-    """What one case works with."""
+    """The tools of one case."""
 
     def __init__(self, server: ServerUnderTest, name: str) -> None:
         self.server = server
@@ -404,7 +404,7 @@ class Peer:
         return self.seen[start:]
 
     async def quiet(self, seconds: float) -> list[Frame]:
-        """Read for that long; what came."""
+        """Read for that long, and return the frames that came."""
         start = len(self.seen)
         with trio.move_on_after(seconds):
             while await self._next() is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulation.conformance.wire import Binary, Request, Text
+from simulation.conformance.wire import Binary, Request, Response, Text
 from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_client
 
 
@@ -18,7 +18,7 @@ class SendsTwice(Mangler):
 
 
 class NumbersAgain(Mangler):
-    """What is sent again on the next connection gets a new number."""
+    """Copies on the next connection get new numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,15 @@ class IgnoresExpiring(Mangler):
         return [] if frame["type"] == "expiring" else [frame]
 
 
+class IgnoresRetryAfterOfUpgrades(Mangler):
+    def response(self, request: Request, response: Response) -> Response:
+        headers = {name: value for name, value in response.headers.items() if name != "retry-after"}
+        return replace(response, headers=headers, body=b"")
+
+
 BROKEN: list[tuple[type[Mangler], str, str]] = [
+    (IgnoresRetryAfterOfUpgrades, "upgrade.retry_after", "7.23"),
+    (IgnoresRetryAfterOfUpgrades, "upgrade.retry_after_of_a_proxy", "5.7"),
     (SendsTwice, "publish.numbers", "7.8"),
     (NumbersAgain, "publish.again_after_a_cut", "7.8"),
     (ReversesTheOutbox, "publish.numbers", "7.4"),
@@ -191,6 +199,16 @@ BROKEN: list[tuple[type[Mangler], str, str]] = [
 def test_a_broken_client_is_caught(broken: type[Mangler], case: str, clause: str) -> None:
     verdict = in_virtual_time(judge_our_client, [case], broken)[case]
     assert (verdict.status, verdict.clause) == ("failed", clause), verdict.message
+
+
+class HasOneClientId(Mangler):
+    def client_frame(self, frame: Frame) -> Iterable[Frame]:
+        return [frame | {"clientId": "the-same"}] if frame["type"] == "hello" else [frame]
+
+
+def test_two_programs_with_one_client_id_are_caught() -> None:
+    verdicts = in_virtual_time(judge_our_client, ["connect.first", "events.order"], HasOneClientId)
+    assert [verdict.clause for verdict in verdicts.values() if verdict.status == "failed"] == ["2.2"]
 
 
 OTHER_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
@@ -244,6 +262,6 @@ REPORTS = [
 
 
 @pytest.mark.parametrize(("change", "case", "clause"), REPORTS, ids=lambda value: getattr(value, "__name__", str(value)))
-def test_what_the_application_is_told_is_judged(change: Any, case: str, clause: str) -> None:
+def test_wrong_reports_to_the_application_are_caught(change: Any, case: str, clause: str) -> None:
     verdict = in_virtual_time(judge_our_client, [case], None, change)[case]
     assert (verdict.status, verdict.clause) == ("failed", clause), verdict.message

@@ -1,4 +1,4 @@
-"""`steadywire conformance`: options, output, exit codes, and servers that the kit knows less of."""
+"""`steadywire conformance`: options, output, exit codes, signed tokens and given runs."""
 
 import json
 import uuid
@@ -42,7 +42,7 @@ UNUSED_URL = "http://127.0.0.1:9"
         ([UNUSED_URL, "--patience", "0"], "patience"),
     ],
 )
-def test_what_cannot_be_judged_is_one_clear_line_and_exit_code_2(
+def test_bad_options_are_one_clear_line_and_exit_code_2(
     arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["conformance", *arguments]) == 2
@@ -77,7 +77,7 @@ def test_a_server_process_is_judged_by_chosen_cases(tmp_path: Path, capsys: pyte
     assert statuses["8.8"] == "not testable"
 
 
-def test_a_program_that_is_no_client_fails(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_that_breaks_the_contract_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["conformance", "--client", "echo hello", "--case", "connect.first"]) == 1
     assert "not JSON" in capsys.readouterr().out
 
@@ -139,7 +139,7 @@ def test_a_server_with_signed_tokens_passes() -> None:
     assert failures(verdicts) == []
 
 
-def test_with_one_token_what_needs_two_users_does_not_apply() -> None:
+def test_with_one_token_cases_of_two_users_do_not_apply() -> None:
     verdicts = in_virtual_time(_judge_with_tokens, ["presence.users", "publish.copies"], 1)
     assert verdicts["presence.users"].status == "not applicable"
     assert verdicts["publish.copies"].status == "passed"

@@ -92,7 +92,7 @@ def test_unknown_fields_and_null_for_none_are_taken() -> None:
 @pytest.mark.parametrize(
     "value", [{"a": "\0"}, {"\0": 1}, {"a": "\ud800"}, {"a": 2**63}, {"a": -(2**63) - 1}, {"a": float("nan")}]
 )
-def test_data_that_not_every_store_keeps_is_refused(value: dict[str, Any]) -> None:
+def test_bad_data_is_refused(value: dict[str, Any]) -> None:
     assert check_data(value)
 
 

@@ -1,4 +1,4 @@
-"""The kit in virtual time: our server and client in this process, over memory streams, and a relay that breaks their words."""
+"""The kit in virtual time: our server and client in this process, over memory streams, and a relay that changes messages."""
 
 import itertools
 import json
@@ -47,7 +47,7 @@ def in_virtual_time(main: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class Mangler:
-    """What stands between two peers and may change what they say. This one changes nothing."""
+    """Stands between two peers and may change their messages. This one changes nothing."""
 
     def __init__(self) -> None:
         self.relays: list[tuple[WebSocket, WebSocket]] = []

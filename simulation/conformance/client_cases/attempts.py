@@ -153,7 +153,7 @@ async def before_welcome(bench: ClientBench) -> None:
 
 @case("end.bye", "7.38 4.8 6.5 7.39 6.8")
 async def bye(bench: ClientBench) -> None:
-    """When its application leaves, the client says bye; what is in the outbox fails as closed, with the right doubt"""
+    """When its application leaves, the client sends bye; the outbox fails as closed, and says whether a copy may have arrived"""
     connection = await bench.first()
     connection.answers_publishes = False
     await bench.publish("sent")

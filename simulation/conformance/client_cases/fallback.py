@@ -62,7 +62,7 @@ async def polls(bench: ClientBench) -> None:
     await bench.delivered_up_to(2, "7.26")
     bench.memory.known_up_to = 2
     request = await bench.exchange("7.26", bench.settings["poll_interval_s"] + SLACK_S)
-    require(request.kind == "publish", "7.26", f"{request.request.path} came; what is queued is published after the first poll")
+    require(request.kind == "publish", "7.26", f"{request.request.path} came; queued publishes leave after the first poll")
     bench.check_request(request)
     tags = [message["data"]["tag"] for message in request.frame["messages"]]
     require(tags == list("ab")[: len(tags)], "7.26", f"the messages are {tags}, not a, b")
@@ -210,7 +210,9 @@ async def reset(bench: ClientBench) -> None:
     for _ in range(2):  # one poll may have been answered before
         await bench.answer_poll(await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S))
     content = await bench.report("reset", "7.15")
-    require(content["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application was told {content['sequenceNumber']}")
+    require(
+        content["sequenceNumber"] == 1, "7.15", f"the snapshot was at 1, the application was told {content['sequenceNumber']}"
+    )
     poll = await _poll(bench, "7.26", bench.settings["poll_interval_s"] + SLACK_S)
     found = poll.frame.get("epoch"), poll.frame.get("afterSequence")
     require(found == (bench.log.epoch, 1), "7.15", f"after the reset a poll has the position {found}")

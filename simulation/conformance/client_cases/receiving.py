@@ -188,7 +188,7 @@ async def reset_ahead(bench: ClientBench) -> None:
 
 @case("bad_frames.no_frames", "3.3 3.2 4.1 3.9 6.4 4.11", is_slow=True)
 async def no_frames(bench: ClientBench) -> None:
-    """What is no frame of a server makes the client leave with 4400, and resume"""
+    """Malformed messages and frames make the client leave with 4400, and resume"""
     connection = await bench.first()
     event = bench.log.append()
     messages = (
@@ -264,7 +264,7 @@ async def presence(bench: ClientBench) -> None:
 
 @case("left.is_ignored", "3.11 6.4")
 async def left_is_ignored(bench: ClientBench) -> None:
-    """What still arrives on a connection that the client has left is ignored"""
+    """Frames that arrive on a connection after the client has left it are ignored"""
     connection = await bench.first()
     events = [bench.log.append() for _ in range(3)]
     await connection.send("events", events=events[1:])

@@ -36,7 +36,7 @@ async def numbers(bench: ClientBench) -> None:
 
 @case("publish.only_after_welcome", "3.7 7.1 7.8")
 async def only_after_welcome(bench: ClientBench) -> None:
-    """What is published before the welcome waits, and leaves in its order"""
+    """Publishes wait for the welcome, and leave in their order"""
     upgrade = await bench.upgrade("3.1", START_S_MAX)
     for tag in "abc":
         await bench.publish(tag)
@@ -173,7 +173,7 @@ async def put_off(bench: ClientBench) -> None:
 
 
 async def _put_off(connection: Connection, frames: list[Frame], retry_after_ms: int | None = None) -> None:
-    """Reject the first one as rate, those after it as out_of_order; what comes from then on was sent later."""
+    """Reject the first one as rate, those after it as out_of_order."""
     for index, frame in enumerate(frames):
         code = "out_of_order" if index else "rate"
         await connection.send(
@@ -214,7 +214,7 @@ async def gives_up(bench: ClientBench) -> None:
 
 @case("publish.after_a_reset", "7.7 7.6 7.8")
 async def after_a_reset(bench: ClientBench) -> None:
-    """After a reset what is unanswered is sent again, and declares that nothing before it counts as accepted"""
+    """After a reset unanswered publishes are sent again, and declare that nothing before them counts as accepted"""
     connection = await bench.first()
     await bench.publish("old")
     await bench.report("accepted", "7.1")
@@ -251,7 +251,7 @@ async def cursor(bench: ClientBench) -> None:
 
 @case("report.of_an_outage", "7.41 4.6 7.22", is_slow=True)
 async def report_of_an_outage(bench: ClientBench) -> None:
-    """What a client reports with a ping makes sense: one failed attempt, and the outage that is over"""
+    """The report in a ping is plausible: at most one failed attempt, and at most the one outage that is over"""
     connection = await bench.first()
     await connection.cut()
     connection = await bench.again(connection, "7.22")

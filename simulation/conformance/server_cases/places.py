@@ -25,7 +25,7 @@ async def _filled(bench: ServerBench, run: str, count: int) -> Frame:
 
 @case("place.start", "8.13 4.2 3.8 4.9")
 async def start(bench: ServerBench) -> None:
-    """Without a position: head brings only what is new, oldest all that is kept, snapshot the state and what follows it"""
+    """Without a position: start head brings new events only, oldest all that are kept, snapshot the state and the events after it"""
     run = await bench.run()
     before = await _filled(bench, run, 5)
     head = before["head"]
@@ -99,7 +99,7 @@ async def _reset(peer: Peer, reason: str, head: int) -> None:
 
 @case("place.window", "8.14 8.13 8.15 8.16 8.26 5.5 5.9 4.10 4.21 8.12", is_slow=True)
 async def window(bench: ServerBench) -> None:
-    """A run longer than what is kept: expired positions get the state, and snapshot plus events is the fold of all"""
+    """A run longer than its window: expired positions get the state, and snapshot plus events is the fold of all events"""
     run = await bench.run(empty=True)
     peer = await bench.join(run, start="head")
     assert peer.welcome is not None
@@ -188,7 +188,9 @@ async def _all_pages(bench: ServerBench, run: str, oldest: int, total: int, ever
     require(found == everything[oldest - 1 :], "8.26", "the pages of polls are not the log")
     response = await bench.http("GET", f"/api/runs/{run}/collaboration/events")
     found = read_json(response, "Replay", "5.9")["events"]
-    require(found == everything[oldest - 1 : oldest + 99], "5.9", f"without conditions, {len(found)} events came, not the first 100")
+    require(
+        found == everything[oldest - 1 : oldest + 99], "5.9", f"without conditions, {len(found)} events came, not the first 100"
+    )
     number, replayed = oldest, list[Frame]()
     while True:
         response = await bench.http("GET", f"/api/runs/{run}/collaboration/replay", query={"fromSequence": number, "limit": 400})

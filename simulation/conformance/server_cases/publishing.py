@@ -237,7 +237,7 @@ async def answers_in_order(bench: ServerBench) -> None:
 
 @case("publish.more_than_unanswered", "8.6 8.2 8.5 6.7")
 async def more_than_unanswered(bench: ServerBench) -> None:
-    """A burst beyond unansweredMax is put off, not lost: what is sent again is taken once, in order"""
+    """A burst beyond unansweredMax is put off, not lost: publishes that are sent again are taken once, in order"""
     peer = await bench.join(await bench.run(), start="head")
     assert peer.welcome is not None
     count = 3 * peer.welcome["limits"]["unansweredMax"]
@@ -326,4 +326,4 @@ async def many_authors(bench: ServerBench) -> None:
     late = await bench.join(run, start="oldest")
     await late.events_up_to(numbers[-1])
     same = late.events[-len(numbers) :] == readers[0].events
-    require(same, "8.12", "who came later got another log than those who were there")
+    require(same, "8.12", "a late joiner got another log than the readers before it")

@@ -46,7 +46,7 @@ async def lower_generation(bench: ServerBench) -> None:
 
 @case("session.nothing_from_the_old", "8.22 8.2 3.11")
 async def nothing_from_the_old(bench: ServerBench) -> None:
-    """What the superseded connection sends after the takeover is not taken, and it gets no more events"""
+    """Publishes of the superseded connection are not taken after the takeover, and it gets no more events"""
     run, name = await bench.run(), bench.client_id()
     old = await bench.join(run, client_id=name, start="head")
     new = await bench.join(run, client_id=name, generation=2, start="head")
@@ -202,7 +202,7 @@ async def _user_of(bench: ServerBench, run: str, user: int) -> str:
 
 @case("presence.users", "8.29 4.12 4.9 8.28")
 async def users(bench: ServerBench) -> None:
-    """Others are told who came and who left; a user with two sessions is here until both have left"""
+    """Arrivals and departures reach the others; a user with two sessions is present until both have ended"""
     run = await bench.run()
     watcher = await bench.join(run, user=0)
     assert watcher.welcome is not None
@@ -223,7 +223,7 @@ async def users(bench: ServerBench) -> None:
 
 @case("presence.grace", "8.32 2.4", is_slow=True)
 async def grace(bench: ServerBench) -> None:
-    """A cut connection leaves its session for the grace period: who comes back has not left; who does not, leaves later"""
+    """A session outlives its cut connection for the grace period: its user leaves only if the client does not return"""
     run, name = await bench.run(), bench.client_id()
     watcher = await bench.join(run, user=0)
     user = await _user_of(bench, run, 1)
