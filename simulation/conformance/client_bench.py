@@ -204,7 +204,7 @@ class ClientBench:
         memory.generation = generation
 
     def check_position(self, epoch: str | None, after: int | None, clause: str) -> None:
-        """A position is the last event that was handed over (2.8), so it lies between the last known one and the last one sent."""
+        """A position (2.8) is not below the last event known to be handed over, nor above the last one sent."""
         memory = self.memory
         if memory.epoch is None:
             require(after is None, clause, f"the first position is after {after}, but nothing has ever come")

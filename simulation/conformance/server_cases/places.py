@@ -25,7 +25,7 @@ async def _filled(bench: ServerBench, run: str, count: int) -> Frame:
 
 @case("place.start", "8.13 4.2 3.8 4.9")
 async def start(bench: ServerBench) -> None:
-    """Without a position: start head brings new events only, oldest all that are kept, snapshot the state and the events after it"""
+    """Start head brings new events only, oldest all events that are kept, snapshot the state and the events after it"""
     run = await bench.run()
     before = await _filled(bench, run, 5)
     head = before["head"]

@@ -3,7 +3,7 @@
 import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
-from simulation.conformance.frames import shorten
+from simulation.conformance.frames import Frame, shorten
 from simulation.conformance.server_bench import ServerBench
 
 registry: Registry[ServerBench] = Registry()
@@ -107,11 +107,12 @@ async def client_id_binding(bench: ServerBench) -> None:
 
 @case("session.takeover_in_flight", "8.22 8.2 8.5 4.9")
 async def takeover_in_flight(bench: ServerBench) -> None:
-    """A client that changes connections in the middle of a burst, and sends the unanswered ones again, loses and doubles nothing"""
+    """A client that changes connections during bursts, and resends unanswered publishes, loses and doubles nothing"""
     run, name, count = await bench.run(), bench.client_id(), 60
     reader = await bench.join(run, start="head")
-    frames = [{"type": "publish", "clientSequence": n, "eventType": "CHAT", "data": {"n": n}} for n in range(1, count + 1)]
-    first: list[int] = []
+    frames: list[Frame] = [
+        {"type": "publish", "clientSequence": n, "eventType": "CHAT", "data": {"n": n}} for n in range(1, count + 1)
+    ]
     settled, generation = 0, 1
     while settled < count:
         peer = await bench.join(run, client_id=name, generation=generation, start="head")
@@ -126,7 +127,6 @@ async def takeover_in_flight(bench: ServerBench) -> None:
         else:
             await peer.answers(frame["clientSequence"] for frame in burst)
             settled += len(burst)
-        first.append(taken)
         generation += 1
     late = await bench.join(run, start="head")
     assert late.welcome is not None
