@@ -5,6 +5,7 @@
 2   nothing could be judged: the server cannot be reached, it takes no token, the command does not start, or an option is wrong
 """
 
+import errno
 import shutil
 import sys
 import time
@@ -48,7 +49,7 @@ def conformance_command(
     console: Console | None = None,
 ) -> int:
     """Judge the server at `url`, or the program that `client` starts; `cases` are names, in which * stands for anything."""
-    console = console or Console(highlight=False)
+    console = console or _Output(highlight=False)
     try:
         side: Side = _side(url, client, tokens or admin_token or runs, list_only=list_only)
         every: list[Case[Any]] = [*SERVER_CASES] if side == "server" else [*CLIENT_CASES]
@@ -74,6 +75,13 @@ def conformance_command(
         return NOT_JUDGED
     show_report(report, console)
     return PASSED if report.has_passed else FAILED
+
+
+class _Output(Console):
+    """A console that leaves a closed pipe to the command line; rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output has gone")
 
 
 def _side(url: str | None, client: str | None, for_server: object, *, list_only: bool) -> Side:

@@ -85,7 +85,9 @@ def show_verdict(verdict: Verdict, console: Console) -> None:
     """One line, as soon as a case is judged, and a second one if there is something to say."""
     style = _STYLE[verdict.status]
     clauses = escape(" ".join(verdict.clauses))
-    console.print(f"[{style}]{verdict.status:>14}[/]  {escape(verdict.case)}  [dim]{clauses}  {verdict.took_s:.1f} s[/]")
+    console.print(
+        f"[{style}]{verdict.status:>14}[/]  {escape(verdict.case)}  [dim]{clauses}  {verdict.took_s:.1f} s[/]", soft_wrap=True
+    )
     if verdict.message:
         where = f"{verdict.clause}: " if verdict.clause else ""
         console.print(f"{'':16}{escape(where + verdict.message)}", soft_wrap=True)

@@ -1,6 +1,10 @@
 """`steadywire conformance`: options, output, exit codes, signed tokens and given runs."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -86,6 +90,26 @@ def test_a_program_that_ends_at_once_fails_and_its_last_words_are_shown(capsys: 
     assert run(["conformance", "--client", "sh -c 'echo sorry >&2'", "--case", "connect.first"]) == 1
     printed = capsys.readouterr().out
     assert "sorry" in printed
+
+
+def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
+    command = [sys.executable, "-m", "simulation.cli", "conformance"]
+    with serving("--store", "memory:") as server:
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        try:
+            piped = subprocess.run(
+                [*command, server.url, "--case", "frames.ping"], stdout=write_end, stderr=subprocess.PIPE, timeout=60, check=False
+            )
+        finally:
+            os.close(write_end)
+        assert (piped.returncode, piped.stderr) == (141, b"")
+        with subprocess.Popen([*command, server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+            assert running.stdout is not None
+            running.stdout.readline()  # it has begun, and some of its cases wait for half a minute
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=30)
+        assert (running.returncode, errors) == (130, b"")
 
 
 def _verdict(status: str, clause: str | None = None) -> Verdict:
