@@ -17,6 +17,7 @@ def conformance(
     client: str | None = None,
     token: Annotated[tuple[str, ...], MANY] = (),
     admin_token: str | None = None,
+    secret_file: Path | None = None,
     run: Annotated[tuple[str, ...], MANY] = (),
     case: Annotated[tuple[str, ...], MANY] = (),
     list_cases: Annotated[bool, Parameter(name="--list"), FLAG] = False,
@@ -36,6 +37,8 @@ def conformance(
         A token that the server takes; give one for each of two users (default: development tokens). Repeatable.
     admin_token
         A token with the role admin, for the cases of the admin calls.
+    secret_file
+        The file with the server's HS256 secret, instead of tokens: the kit makes its own, also such as end.
     run
         An existing run to use instead of new ones. Repeatable.
     case
@@ -54,6 +57,7 @@ def conformance(
         client=client,
         tokens=token,
         admin_token=admin_token,
+        secret_file=secret_file,
         runs=run,
         cases=case,
         list_only=list_cases,

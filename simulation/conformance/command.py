@@ -41,6 +41,7 @@ def conformance_command(
     client: str | None = None,
     tokens: Sequence[str] = (),
     admin_token: str | None = None,
+    secret_file: Path | None = None,
     runs: Sequence[str] = (),
     cases: Sequence[str] = (),
     list_only: bool = False,
@@ -51,7 +52,7 @@ def conformance_command(
     """Judge the server at `url`, or the program that `client` starts; `cases` are names, in which * stands for anything."""
     console = console or _Output(highlight=False)
     try:
-        side: Side = _side(url, client, tokens or admin_token or runs, list_only=list_only)
+        side: Side = _side(url, client, tokens or admin_token or secret_file or runs, list_only=list_only)
         every: list[Case[Any]] = [*SERVER_CASES] if side == "server" else [*CLIENT_CASES]
         chosen = _choose(every, cases)
         if list_only:
@@ -60,7 +61,9 @@ def conformance_command(
         if json_file is not None:
             _write(json_file, "")
         if url is not None:
-            server = _server(url, tokens, admin_token, runs, patience_s)
+            server = ServerUnderTest(
+                Target.parse(url), tuple(tokens), admin_token, _secret(secret_file), _checked(runs), patience_s
+            )
             report = trio.run(_judge, "server", url, chosen, server.open_bench, console, _reach(server))
         else:
             assert client is not None
@@ -88,7 +91,7 @@ def _side(url: str | None, client: str | None, for_server: object, *, list_only:
     if url is not None and client is not None:
         raise CannotJudge("give the URL of a server or --client COMMAND, not both")
     if client is not None and for_server:
-        raise CannotJudge("--token, --admin-token and --run are for a server; with --client the kit is the server")
+        raise CannotJudge("--token, --admin-token, --secret-file and --run are for a server; with --client the kit is the server")
     if url is None and client is None and not list_only:
         raise CannotJudge("give the URL of a server, such as http://127.0.0.1:8765, or --client COMMAND")
     return "server" if client is None else "client"
@@ -101,13 +104,20 @@ def _choose(every: list[Case[Any]], names: Sequence[str]) -> list[Case[Any]]:
     return [case for case in every if not names or any(fnmatchcase(case.name, name) for name in names)]
 
 
-def _server(url: str, tokens: Sequence[str], admin_token: str | None, runs: Sequence[str], patience_s: float) -> ServerUnderTest:
+def _secret(file: Path | None) -> bytes | None:
+    try:
+        return None if file is None else file.read_bytes().strip()
+    except OSError as error:
+        raise CannotJudge(f"--secret-file {file}: {error.strerror or error}") from None
+
+
+def _checked(runs: Sequence[str]) -> tuple[str, ...]:
     for run in runs:
         try:
             UUID(run)
         except ValueError:
             raise CannotJudge(f"--run {run!r}: a run's id is a UUID, such as 01234567-89ab-cdef-0123-456789abcdef") from None
-    return ServerUnderTest(Target.parse(url), tuple(tokens), admin_token, tuple(runs), patience_s)
+    return tuple(runs)
 
 
 def _client(command: str) -> ClientUnderTest:
@@ -128,7 +138,7 @@ def _reach(server: ServerUnderTest) -> Callable[[], Any]:
         await trio.aclose_forcefully(stream)
         case: Any = None
         async with server.open_bench(case) as bench:
-            for user in range(max(1, len(server.tokens))):
+            for user in range(1 if server.secret else max(1, len(server.tokens))):
                 path = f"/api/runs/{(server.runs or ['00000000-0000-4000-8000-000000000000'])[0]}/collaboration/poll"
                 try:
                     response = await bench.http("GET", path, token=bench.token(user))
@@ -136,7 +146,8 @@ def _reach(server: ServerUnderTest) -> Callable[[], Any]:
                     raise CannotJudge(f"{server.target.authority} does not answer as HTTP server: {failed}") from None
                 if response.status == 401:
                     problem = read_problem(response, 4401, "5.1", "a poll")
-                    advice = "give tokens of two users with --token" if not server.tokens else "check --token"
+                    is_given = bool(server.tokens or server.secret)
+                    advice = "check --token or --secret-file" if is_given else "give tokens of two users with --token"
                     raise CannotJudge(f"the server takes no token {bench.token(user)[:12]!r}...: {problem['message']}; {advice}")
 
     return reach

@@ -12,6 +12,7 @@ A Peer reads only when a case waits for something, so nothing happens behind a c
 import itertools
 import json
 import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+import jwt
 import trio
 
 from simulation.conformance.cases import Case, Failed, NotApplicable, require
@@ -40,6 +42,7 @@ from simulation.conformance.wire import (
 
 PATIENCE_S = 5.0
 """How long a server may take for what it is to do at once. Generous: it bounds no requirement, only the wait of a case."""
+TOKEN_LIFE_S = 3600
 STATUS_OF = {
     4001: 503, 4003: 408, 4008: 408, 4029: 429, 4030: 503, 4101: 409, 4102: 410, 4400: 400, 4401: 401, 4403: 403, 4404: 404,
     4406: 406, 4413: 413, 1002: 426, 1011: 500,
@@ -51,16 +54,19 @@ STATUS_OF = {
 class ServerUnderTest:
     """A server, with the tokens and runs that the kit has been given.
 
-    `tokens` are tokens of different users; empty: a development token for a new user is made whenever one is needed (10.8).
+    `tokens` are tokens of different users. `secret` signs tokens that the kit makes itself (HS256, with the claims of
+    docs/operations.md). Without both, development tokens for new users are used (10.8). `wall_clock` gives seconds since 1970.
     `runs`: existing runs to use, one case at a time in each; empty: each case makes runs of its own. `dial` replaces TCP.
     """
 
     target: Target
     tokens: Sequence[str] = ()
     admin_token: str | None = None
+    secret: bytes | None = field(default=None, repr=False)
     runs: Sequence[str] = ()
     patience_s: float = PATIENCE_S
     dial: Dial | None = None
+    wall_clock: Callable[[], float] = time.time
     shared: str | None = None
     sharing: trio.Lock = field(default_factory=trio.Lock)
     free_runs: "tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] | None" = None
@@ -107,11 +113,31 @@ class ServerBench:
 
     def token(self, user: int = 0) -> str:
         """A token of the case's n-th user. Raises NotApplicable if the kit has too few."""
+        if self.server.secret is not None:
+            return self.signed(user)
         if not self.server.tokens:
             return f"dev:kit-{self._name}-{user}"
         if user >= len(self.server.tokens):
             raise NotApplicable(f"needs tokens of {user + 1} users; give more with --token")
         return self.server.tokens[user]
+
+    def signed(self, user: int = 0, *, life_s: int = TOKEN_LIFE_S, begins_s: int = 0, **claims: Any) -> str:
+        """A token of that user, issued `begins_s` from now for `life_s`. Raises NotApplicable without a secret."""
+        if self.server.secret is None:
+            raise NotApplicable("needs tokens that the kit makes itself; give the server's secret with --secret-file")
+        issued_s = int(self.server.wall_clock()) + begins_s
+        content = {"sub": f"kit-{self._name}-{user}", "iat": issued_s, "exp": issued_s + life_s, **claims}
+        return jwt.encode(content, self.server.secret, algorithm="HS256")
+
+    def admin_token(self) -> str:
+        """A token with the role admin. Raises NotApplicable if the kit has none."""
+        if self.server.admin_token is not None:
+            return self.server.admin_token
+        if self.server.secret is not None:
+            return self.signed(role="admin")
+        if self.server.tokens:
+            raise NotApplicable("needs a token with the role admin; give one with --admin-token")
+        return "dev-admin:kit"
 
     def client_id(self) -> str:
         """A new client id."""
@@ -140,7 +166,7 @@ class ServerBench:
 
     async def _new_run(self) -> str:
         run = str(uuid.uuid4())
-        users = max(1, len(self.server.tokens))
+        users = max(1, 0 if self.server.secret else len(self.server.tokens))
         for user in itertools.cycle(range(users)):
             response = await self.http("PUT", f"/api/runs/{run}", token=self.token(user))
             if response.status != 429:

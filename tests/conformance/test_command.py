@@ -21,7 +21,7 @@ from simulation.conformance.client_cases import CLIENT_CASES
 from simulation.conformance.report import Report
 from simulation.conformance.server_bench import ServerBench, ServerUnderTest
 from simulation.conformance.server_cases import SERVER_CASES
-from tests.conformance.worlds import ORIGIN_NS, TARGET, failures, in_virtual_time, server_cases
+from tests.conformance.worlds import NEED_SECRET, ORIGIN_NS, TARGET, failures, in_virtual_time, server_cases
 from tests.server.processes import serving
 
 SECRET = b"a secret for the conformance kit that is long enough"
@@ -34,6 +34,7 @@ UNUSED_URL = "http://127.0.0.1:9"
         ([], "--client"),
         ([UNUSED_URL, "--client", "x"], "not both"),
         (["--client", "x", "--token", "t"], "--token"),
+        ([UNUSED_URL, "--secret-file", "/no/such/secret"], "/no/such/secret"),
         (["--client", "no-such-program-anywhere"], "no-such-program-anywhere"),
         (["--client", ""], "--client"),
         (["--client", "'unclosed"], "--client"),
@@ -131,10 +132,12 @@ def test_a_report_says_which_clauses_were_exercised(status: str, clause: str | N
     assert {number: found[number] for number in expected} == expected
 
 
-async def _judge_with_tokens(names: list[str], users: int, runs: int = 0, *, admin: bool = False) -> dict[str, Verdict]:
+async def _judge_with_tokens(
+    names: list[str], users: int, runs: int = 0, *, admin: bool = False, secret: bytes | None = None
+) -> dict[str, Verdict]:
     settings = ServerSettings(secret=SECRET)
     async with open_server(settings, store=MemoryStore(), origin_ns=ORIGIN_NS, listening=False) as server:
-        now_s = ORIGIN_NS // 10**9
+        now_s, started_s = ORIGIN_NS // 10**9, trio.current_time()
 
         def token(user: str, role: str = "member") -> str:
             return make_token(SECRET, user, role=role, runs=None, issued_at_s=now_s, ttl_s=3600)  # type: ignore[arg-type]
@@ -151,7 +154,9 @@ async def _judge_with_tokens(names: list[str], users: int, runs: int = 0, *, adm
             TARGET,
             tokens=[token(f"user-{number}") for number in range(users)],
             admin_token=token("root", "admin") if admin else None,
+            secret=secret,
             runs=made,
+            wall_clock=lambda: ORIGIN_NS / 10**9 + trio.current_time() - started_s,
             dial=dial,
         )
         verdicts = await run_cases(server_cases(names), judged.open_bench)
@@ -160,6 +165,11 @@ async def _judge_with_tokens(names: list[str], users: int, runs: int = 0, *, adm
 
 def test_a_server_with_signed_tokens_passes() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 2, admin=True))
+    assert failures(verdicts, NEED_SECRET) == []
+
+
+def test_with_the_secret_every_case_applies() -> None:
+    verdicts = in_virtual_time(lambda: _judge_with_tokens([], 0, secret=SECRET))
     assert failures(verdicts) == []
 
 

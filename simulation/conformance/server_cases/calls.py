@@ -113,11 +113,7 @@ async def admin(bench: ServerBench) -> None:
         await bench.problem(4403, "5.2", "GET", base + path)
         await bench.problem(4401, "5.1", "GET", base + path, token=None)
     await bench.problem(4403, "5.2", "POST", f"{base}/cleanup-stale")
-    token = bench.server.admin_token
-    if token is None:
-        if bench.server.tokens:
-            return
-        token = "dev-admin:kit"
+    token = bench.admin_token()
     for path in [*paths, f"/metrics/{session}?runId={run}"]:
         response = await bench.http("GET", base + path, token=token)
         require(response.status == 200, "5.10", f"GET {base}{path} of an admin has status {response.status}")

@@ -191,6 +191,53 @@ async def in_url(bench: ServerBench) -> None:
         await peer.closed((4401, 4400), "3.4")
 
 
+@case("token.of_other_runs", "6.1 8.33")
+async def of_other_runs(bench: ServerBench) -> None:
+    """A token for other runs only is refused with 4403, over WebSocket and HTTP"""
+    run = await bench.shared_run()
+    token = bench.signed(runs=["00000000-0000-4000-8000-000000000000"])
+    peer = await bench.upgraded(run)
+    await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
+    await peer.closed(4403, "6.1")
+    await bench.problem(4403, "6.1", "GET", f"/api/runs/{run}/collaboration/poll", token=token)
+
+
+@case("token.not_valid_now", "8.33 6.1")
+async def not_valid_now(bench: ServerBench) -> None:
+    """A token that has ended, or was signed with another secret, is refused with 4401"""
+    run = await bench.shared_run()
+    ended = bench.signed(life_s=60, begins_s=-3600)
+    header, content, signature = bench.signed().split(".")
+    forged = f"{header}.{content}.{signature[::-1]}"
+    for token in (ended, forged):
+        peer = await bench.upgraded(run)
+        await peer.send("hello", protocol=1, clientId=bench.client_id(), token=token)
+        await peer.closed(4401, "8.33")
+
+
+@case("token.expires", "8.38 8.39 4.18 4.7 6.1", is_slow=True)
+async def expires(bench: ServerBench) -> None:
+    """A token that ends: expiring near its end, 4401 after its end and a grace period, unless auth brings a new one"""
+    run, life_s = await bench.shared_run(), 10
+    kept, renewed = await bench.upgraded(run), await bench.upgraded(run)
+    for peer in (kept, renewed):
+        await peer.hello(clientId=bench.client_id(), token=bench.signed(life_s=life_s))
+    start_s = trio.current_time()
+    for peer in (kept, renewed):
+        frame = await peer.expect("expiring", "8.38", life_s)
+        require(frame["inMs"] <= 1000 * life_s, "8.38", f"inMs is {frame['inMs']}; the token lives {life_s} s")
+    await renewed.send("auth", token=bench.signed())
+    await renewed.alive("4.7")
+    while kept.ended is None and trio.current_time() < start_s + life_s + 45:
+        for peer in (kept, renewed):  # neither may be closed for its silence
+            await peer.send("ack", sequenceNumber=0)
+        await kept.quiet(5)
+    await kept.closed(4401, "8.39", 0.1)
+    took_s = trio.current_time() - start_s
+    require(took_s > life_s - 2, "8.39", f"closed {took_s:.1f} s after the welcome; the token lives {life_s} s")
+    await renewed.alive("4.7")
+
+
 @case("welcome.content", "4.9 4.1 8.13 4.10 9.4")
 async def welcome_content(bench: ServerBench) -> None:
     """The first welcome of a client: a fresh place, its own user present, limits that make sense"""
