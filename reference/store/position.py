@@ -1,7 +1,7 @@
 """Where a run stands in a store, and whether a batch fits there.
 
-This is the one rule by which all stores accept or refuse, so that a fake cannot be kinder than the real
-thing:
+This is the one rule by which all stores accept or refuse (8.8), the simulated one too, so that a fake cannot be kinder
+than the real thing:
 
     a batch fits if  its epoch is the stored one,
                      its entries are numbered head + 1, head + 2, ... without a gap,
@@ -20,13 +20,10 @@ from reference.store.base import StoreConflict
 
 @dataclass(slots=True)
 class ClientPosition:
-    """One client in one run: its user, its newest stored number, and how many publishes were ever
-    accepted.
-    """
+    """One client in one run: its user and its newest stored number."""
 
     user_id: str
     last_client_sequence: int = 0
-    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -75,7 +72,6 @@ class Position:
         for entry in batch.entries:
             client = self.clients.setdefault(entry.client_id, ClientPosition(entry.event.user_id))
             client.last_client_sequence = entry.client_sequence
-            client.accepted += 1
         if batch.snapshot is not None:
             self.snapshot_number = max(self.snapshot_number, batch.snapshot.sequence_number)
         self.oldest = retention(self.oldest, batch.oldest, self.snapshot_number)

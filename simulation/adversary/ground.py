@@ -35,7 +35,7 @@ CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from.
 
-    fallback, heartbeat: None for what the client's config says. fan_out_ms: how long the server says that a fan-out took.
+    fallback, heartbeat: None for what the client's config says.
     """
 
     users: tuple[str, ...] = ("ann", "ben")
@@ -44,7 +44,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fallback: Fallback | None = None
     heartbeat: Heartbeat | None = None
     server: ServerConfig = ServerConfig()
-    fan_out_ms: int = 0
     kept_later: int | None = None
     """How many events the server keeps from its first restart on, if its operator changes that."""
     chance: tuple[float, ...] = (0.0,)

@@ -82,7 +82,7 @@ def _stop_faults(world: AdversarialWorld) -> None:
     for request in world.requests:
         request.is_stalled = False
     world.ring()
-    world.server.pump()
+    world.server.take_more()
 
 
 def _calm_until(world: AdversarialWorld, most_s: float, is_reached: Callable[[AdversarialWorld], bool]) -> bool:
@@ -99,7 +99,7 @@ def _is_connected(world: AdversarialWorld) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
-    return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
+    return all(session.is_carried and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: AdversarialWorld) -> bool:

@@ -268,7 +268,7 @@ class Choke(StepBase, frozen=True):
         if wire is not None:
             wire.credit = self.credit or None
             world.server.unblock(wire)
-            world.server.pump()
+            world.server.take_more()
 
 
 class Trickle(StepBase, frozen=True):
@@ -280,8 +280,8 @@ class Trickle(StepBase, frozen=True):
         wire = pick([wire for wire in world.wires if wire.client_stands and not wire.down_is_silent], self.wire)
         if wire is None:
             return
-        if wire.server_stands and wire.server_end is not None and world.server.run is not None:
-            world.server.run.bytes_taken(wire.server_end, world.server_now)
+        if wire.server_stands and wire.server_end is not None and world.server.driver is not None:
+            world.server.driver.progressed(wire.server_end)
             if wire.blocked_at is not None:
                 world.server.unblock(wire)
                 world.server.block(wire)
@@ -371,9 +371,8 @@ class TooSlow(StepBase, frozen=True):
 
     def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
-        if wire is not None and wire.server_end is not None and world.server.run is not None:
-            world.server.run.too_slow(wire.server_end, world.server_now)
-            world.server.pump()
+        if wire is not None and wire.server_end is not None and world.server.driver is not None:
+            world.server.driver.too_slow(wire.server_end)
 
 
 class GoAway(StepBase, frozen=True):
@@ -383,10 +382,9 @@ class GoAway(StepBase, frozen=True):
     spread_ms: int
 
     def do(self, world: AdversarialWorld) -> None:
-        if world.server.run is None:
+        if world.server.driver is None:
             return
-        world.server.run.go_away(world.server_now, retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
-        world.server.pump()
+        world.server.driver.go_away(retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
         while world.server.appends:  # what has a number is stored before the server ends
             world.server.commit(len(world.server.appends))
         world.server.stops()

@@ -189,6 +189,18 @@ class DelayModel:
         self.left_at = left_at
         return left_at + self.travel(index, left_at)
 
+    def send_once(self, index: int, sent_at: int) -> int | None:
+        """When a packet without bytes arrives that nobody sends again; None: it is lost."""
+        repair = self._repair
+        if repair is None:
+            return self.send(0, index, sent_at)
+        packet = repair.packets
+        repair.packets = packet + 1
+        if repair.losses.is_lost(packet):
+            return None
+        left_at = self.left_at = self.leaves(0, sent_at)
+        return left_at + self.travel(index, left_at)
+
     def travel(self, index: int, left_at: int) -> int:
         """From the bottleneck to the far end, for what left it then."""
         direction = self.direction

@@ -5,6 +5,8 @@ by itself. It is handed over when it and everything before it have arrived: noth
 pipe, the emulator's, and that of the parity test's bare world only wait, and call.
 
     push, dial, dial_again         something is sent; the SYN, which has a schedule of its own
+    push_reset                     a reset is sent: nobody sends it again when it is lost, for its sender has forgotten the
+                                   connection, with everything that it might have sent again
     hold / release                 the access link is down in this direction. What has not arrived is lost, and sent again after
                                    the last release: in order, and in its full time. With `resumes = "rto"` not at that moment,
                                    but at the next retransmission, whose timeout has been doubling since the silence began
@@ -50,6 +52,7 @@ class Pipe(Generic[T]):
         "_notices_parts",
         "_pushed",
         "_reached_at",
+        "_reset_index",
         "_silent_since",
         "_stalled_since",
         "_stalls",
@@ -75,6 +78,7 @@ class Pipe(Generic[T]):
         self._dials_at = NEVER  # when the SYN that gets through leaves
         self._syns = 0
         self._reached_at = -1
+        self._reset_index = -1
         self._holds = 0
         self._ack_holds = 0
         self._silent_since: int | None = None
@@ -145,9 +149,35 @@ class Pipe(Generic[T]):
         self._dials_at = at
         self.push(now, item, 0, at - now)
 
+    def push_reset(self, now: int, item: T, after: int = 0) -> bool:
+        """Send a reset. Returns whether it is on its way; otherwise it is lost."""
+        if self._is_closed:
+            return True
+        self.pushed_at = now
+        if self._holds:
+            self._forget_after(now)
+            return False
+        self.resumes_at = None
+        things = self._things
+        while things and things[-1][0] == _LOST:
+            self._forget_last()
+        index = self._pushed
+        delay = self._delay
+        arrives_at = delay.send_once(index, now + after)
+        if arrives_at is None:
+            return False
+        self._pushed, self._reset_index = index + 1, index
+        things.append((arrives_at, 0, index, item))
+        return True
+
     def has_dialled(self, now: int) -> bool:
         """Whether a SYN that gets through, unless the link goes down, has left."""
         return not self._holds and self.resumes_at is None and self._dials_at <= now
+
+    @property
+    def is_down(self) -> bool:
+        """Whether what is sent now is lost."""
+        return self._holds > 0
 
     @property
     def gives_up_at(self) -> int | None:
@@ -159,10 +189,13 @@ class Pipe(Generic[T]):
 
     # Faults.
 
-    def hold(self, now: int) -> None:
-        """The link goes down in this direction."""
+    def hold(self, now: int) -> bool:
+        """The link goes down in this direction. Returns whether a reset was lost."""
         self._holds += 1
         self.resumes_at = None
+        if self._things and self._things[-1][2] == self._reset_index:
+            self._forget_after(now)
+            return len(self._things) == 0 or self._things[-1][2] != self._reset_index
         reached, things = self._reached_at, self._things
         for place, thing in enumerate(things):
             reached = max(reached, thing[0])
@@ -170,6 +203,7 @@ class Pipe(Generic[T]):
                 things[place] = (_LOST, *thing[1:])
         if things and things[-1][0] == _LOST:
             self._fall_silent(now)
+        return False
 
     def release(self, now: int) -> None:
         """Undo one `hold`."""
@@ -331,6 +365,23 @@ class Pipe(Generic[T]):
             repair.corrections.clear()
         if arrives_at == NEVER and repair.gives_up_at is not None:
             self._hopeless_at = repair.gives_up_at
+
+    def _forget_after(self, now: int) -> None:
+        """The sender has forgotten the connection: what has not arrived by now never will."""
+        things, reached, arrived = self._things, self._reached_at, 0
+        for thing in things:
+            reached = max(reached, thing[0])
+            if reached > now:
+                break
+            arrived += 1
+        while len(things) > arrived:
+            self._forget_last()
+        self._end_silence()
+        self._hopeless_at = None
+
+    def _forget_last(self) -> None:
+        self._pushed -= 1
+        self.bytes_held -= self._things.pop()[1]
 
     def _fall_silent(self, now: int) -> None:
         """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""

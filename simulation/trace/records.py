@@ -20,7 +20,7 @@ from simulation.trace.measured import MessagesMeasured
 from simulation.trace.publishes import publish_id_of
 
 FORMAT_VERSION = 1
-World = Literal["simulation", "real", "adversary", "under_test"]
+World = Literal["simulation", "real", "adversary", "server_under_test", "client_under_test"]
 PathTrouble = Literal["idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late"]
 
 
@@ -39,7 +39,7 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
     warm_up_s: what happens before is left out of figures. keeps: whether each message has its records, or sums stand for them.
     client, server, policy, fallback: how the run was set, as far as that is known; a simulated one has its scenario.
-    world: "adversary" is the adversarial world, "under_test" a server or client of somebody else around our own sessions or run.
+    world: "adversary" is the adversarial world; the last two are a server or a client of somebody else with ours around it.
     """
 
     world: World
@@ -81,7 +81,10 @@ class FaultsStopped(_Record, frozen=True, tag="faults_stopped", kw_only=True, gc
 
 
 class CameToRest(_Record, frozen=True, tag="came_to_rest", kw_only=True, gc=False):
-    """The faults stopped long ago and nothing is under way: what has not come right by now never will."""
+    """The faults stopped long ago and nothing is under way: what has not come right by now never will. `is_blocked`: some
+    clients' WebSockets are still refused, so that polling has to be enough for them."""
+
+    is_blocked: bool = False
 
 
 class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc=False):
@@ -235,8 +238,11 @@ class ResetTaken(_Record, frozen=True, tag="reset_taken", kw_only=True, gc=False
 
 
 class StateTurned(_Record, frozen=True, tag="state_turned", kw_only=True, gc=False):
+    """is_carried: a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
+
     client: str
     state: ClientState
+    is_carried: bool
 
 
 class SessionOver(_Record, frozen=True, tag="session_over", kw_only=True, gc=False):
@@ -322,6 +328,15 @@ class BeginningGiven(_Record, frozen=True, tag="beginning_given", kw_only=True, 
     client: str
     epoch: str
     sequence_number: int
+
+
+class EventShown(_Record, frozen=True, tag="event_shown", kw_only=True, gc=False):
+    """A transport brought this event to the client, whether or not its application is given it."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+    publish_id: str | None
 
 
 class PublishSent(_Record, frozen=True, tag="publish_sent", kw_only=True, gc=False):
@@ -492,7 +507,7 @@ ToldRecord = (
     AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 )
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
-WatchedRecord = PositionHeld | BeginningGiven | PublishSent | RetryAsked | AckSent | AlarmServed
+WatchedRecord = PositionHeld | BeginningGiven | EventShown | PublishSent | RetryAsked | AckSent | AlarmServed
 WatchedServerRecord = EventsCommitted | FrameGiven | PublishTaken | ReaderBlocked | ReadersChecked | ConnectionRefused
 ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven | WatchedServerRecord
 StoreRecord = LogStored | EntryStored

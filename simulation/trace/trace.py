@@ -10,7 +10,8 @@ told in the same words. `recording` has the functions that write it, the same in
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
-               PositionHeld, BeginningGiven, PublishSent, RetryAsked, AckSent, AlarmServed (where every frame is watched)
+               PositionHeld, BeginningGiven, EventShown, PublishSent, RetryAsked, AckSent, AlarmServed
+               (where every frame is watched)
     a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
                EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ReadersChecked, ConnectionRefused (the same)
     the store  LogStored, EntryStored (at the end, and when a fault takes it)
@@ -51,6 +52,7 @@ from simulation.trace.records import (
     DriverRecord,
     EntryStored,
     EventsCommitted,
+    EventShown,
     Failed,
     FaultHappened,
     FaultOver,
@@ -115,6 +117,7 @@ __all__ = [
     "Delivered",
     "DriverRecord",
     "EntryStored",
+    "EventShown",
     "EventsCommitted",
     "Failed",
     "FaultHappened",

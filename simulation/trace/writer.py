@@ -161,8 +161,8 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                         reason=outcome.reason,
                     )
                 )
-            case StateChanged(state=state):
-                trace.add(StateTurned(at=now, client=client, state=state))
+            case StateChanged(state=state, is_carried=is_carried):
+                trace.add(StateTurned(at=now, client=client, state=state, is_carried=is_carried))
             case SessionEnded(code=code, message=message):
                 trace.add(SessionOver(at=now, client=client, code=code, message=message))
             case _:

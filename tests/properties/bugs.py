@@ -299,7 +299,6 @@ BUGS: tuple[Bug, ...] = (
         "if False and",
     ),
     Bug("two batches are with the store at once", "protocol.server.sequencer", "if self._under_way is None and", "if"),
-    Bug("a server that stops gathers on", "protocol.server.sequencer", "self._context.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
     # The shells, and what lies between a machine and a socket.
     Bug(
         "the session is not told the close code",
@@ -325,22 +324,22 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a replay is dropped between the run and the socket",
-        "server.live_run",
-        "if data is not None:\n                peer.push(data)",
-        "pass",
+        "protocol.server.driver",
+        "outgoing.push(self._replay(batch))",
+        "self._replay(batch)",
         net="slow reader",
     ),
     Bug(
         "a reader whose socket is full counts as served",
-        "server.live_run",
-        "if peer.is_draining or not peer.push(data):",
-        "if not (peer.is_draining or peer.push(data) or True):",
+        "protocol.server.outgoing",
+        "self.drain()\n            return False",
+        "self.drain()\n            return True",
         net="busy reader",
     ),
     Bug(
         "the run is not told that a socket refused a batch",
-        "server.live_run",
-        "self.run.handle_refused(number, batch, now)",
+        "protocol.server.driver",
+        "run.handle_refused(connection_id, batch, now)",
         "pass",
         net="busy reader",
     ),

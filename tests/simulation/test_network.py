@@ -4,10 +4,10 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.hosts.peer import CONTROL_FRAMES_MAX
 from simulation.network.delay import directions_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams

@@ -79,7 +79,7 @@ class ClientSession:
         self._publishing = Publishing(self._context, registry, self._record)
         self._delivery = EventDelivery(self._context)
         self._keepalive = Keepalive(self._context, self._record, heartbeat or config.heartbeat_policy)
-        parts = (self._context, self._publishing, self._delivery, self._keepalive)
+        parts = (self._context, self._publishing, self._delivery, self._keepalive, self._record)
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
     # The application speaks.
@@ -145,7 +145,7 @@ class ClientSession:
             return
         if self.state.has_websocket:
             self._send(frames.Bye())
-        self._connectivity.end(None, "closed by the application")
+        self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
         """The application has a new token."""
@@ -156,7 +156,7 @@ class ClientSession:
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
-            self._connectivity.restart_polling(now)
+            self._connectivity.restart_polling(now, now)
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:
@@ -306,8 +306,14 @@ class ClientSession:
 
     @property
     def transport(self) -> Transport | None:
-        """What carries the session now. While a welcomed probe proves itself, both do; this names the newer."""
+        """What carries the session now, None if nothing does. While a welcomed probe proves itself, both may; this names the
+        newer."""
         return self._connectivity.transport
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
+        return self._connectivity.is_carried
 
     @property
     def queued_messages(self) -> int:
@@ -334,7 +340,8 @@ class ClientSession:
 
     def health(self) -> Health:
         """A frozen snapshot."""
-        return self._record.report(self._connectivity.status(self._record.reconnections), self.transport, self.queued_messages)
+        status = self._connectivity.status
+        return self._record.report(status, self.transport, self.queued_messages, is_carried=self.is_carried)
 
     # Frames on the WebSocket.
 
@@ -374,18 +381,12 @@ class ClientSession:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
     def _welcomed(self, welcome: frames.Welcome, now: int) -> None:
-        if self.state is ClientState.GREETING:  # a probe that succeeds is no reconnection: polling was connected
-            self._count_connection(now)
-        self._connectivity.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
+        self._connectivity.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000, now)
         self._publishing.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
         self._publishing.keep_limits(welcome.limits)
         self._keepalive.keep_limit(welcome.limits.silence_max_ms)
         self._delivery.welcomed(welcome, now)
         self._send(self._keepalive.ping(now, self.queued_messages))
-
-    def _count_connection(self, now: int) -> None:
-        self._context.client_report.recovered(now)
-        self._record.connected()
 
     # Answers on the polling transport.
 
@@ -404,11 +405,8 @@ class ClientSession:
 
     def _receive_poll(self, answer: frames.PollAnswer, now: int) -> None:
         polling = self._connectivity.polling
-        if not polling.poll_answered(answer.has_more and not self._delivery.is_holding, now):
+        if not self._connectivity.poll_answered(answer.has_more and not self._delivery.is_holding, now):
             return
-        if not polling.has_arrived:
-            polling.has_arrived = True
-            self._count_connection(now)
         self._connectivity.session_id = answer.session_id or self._connectivity.session_id
         self._publishing.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
         self._delivery.poll(answer, asked_in=polling.asked_in_epoch, takes_roster=not self.state.has_websocket)
@@ -472,7 +470,7 @@ class ClientSession:
             case Timer.PATIENCE:
                 self._lose_patience(now)
             case Timer.TOKEN:
-                self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time")
+                self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
 
