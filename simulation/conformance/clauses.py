@@ -127,6 +127,7 @@ _ROWS: Final = [
     ("7.39", "c", "the end of a session", ""),
     ("7.40", "c", "a new token after 4401", ""),
     ("7.41", "sc", "reports", ""),
+    ("7.42", "c", "what carries the session, and interruptions", ""),
     ("8.1", "s", "one sequencer per run", ""),
     ("8.2", "s", "copies are answered, not taken", ""),
     ("8.3", "s", "64 answers are remembered", ""),

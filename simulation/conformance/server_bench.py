@@ -26,6 +26,7 @@ import trio
 from simulation.conformance.cases import Case, Failed, NotApplicable, require
 from simulation.conformance.frames import SERVER_FRAMES, BadFrame, Frame, check_body, check_frame, parse, shorten
 from simulation.conformance.wire import (
+    CLOSING_S_MAX,
     SUBPROTOCOL,
     Binary,
     Closed,
@@ -105,6 +106,8 @@ class ServerBench:
 
     async def aclose(self) -> None:
         for each in self._open:
+            if self._lent and isinstance(each, Peer):
+                await each.leave()  # else its user would stay present for the next case in this run
             await each.aclose()
         for run in self._lent:
             self.server.lend()[0].send_nowait(run)
@@ -321,6 +324,15 @@ class Peer:
 
     async def aclose(self) -> None:
         await self.websocket.cut()
+
+    async def leave(self) -> None:
+        """Say bye, if the connection is still there, and wait shortly for its end."""
+        if self.welcome is None or self.ended is not None or self.websocket.ended is not None:
+            return
+        await self.websocket.send_text('{"type":"bye"}')
+        with trio.move_on_after(CLOSING_S_MAX):
+            while not isinstance(await self.websocket.receive(), Closed):
+                pass
 
     async def cut(self) -> None:
         """End the connection without a word."""

@@ -164,7 +164,13 @@ class IgnoresRetryAfterOfUpgrades(Mangler):
         return replace(response, headers=headers, body=b"")
 
 
+class ReportsLongerOutages(Mangler):
+    def client_frame(self, frame: Frame) -> Iterable[Frame]:
+        return [frame | {"report": {"recoveries": [{"recoveryMs": 60_000}]}}] if frame["type"] == "ping" else [frame]
+
+
 BROKEN: list[tuple[type[Mangler], str, str]] = [
+    (ReportsLongerOutages, "report.of_an_outage", "7.42"),
     (IgnoresRetryAfterOfUpgrades, "upgrade.retry_after", "7.23"),
     (IgnoresRetryAfterOfUpgrades, "upgrade.retry_after_of_a_proxy", "5.7"),
     (SendsTwice, "publish.numbers", "7.8"),

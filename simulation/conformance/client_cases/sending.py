@@ -249,12 +249,14 @@ async def cursor(bench: ClientBench) -> None:
     await connection.expect("cursor", "7.11", where=lambda frame: frame["data"] == {"line": 39})
 
 
-@case("report.of_an_outage", "7.41 4.6 7.22", is_slow=True)
+@case("report.of_an_outage", "7.41 7.42 4.6 7.22", is_slow=True)
 async def report_of_an_outage(bench: ClientBench) -> None:
     """The report in a ping is plausible: at most one failed attempt, and at most the one outage that is over"""
     connection = await bench.first()
     await connection.cut()
+    cut_s = connection.ended_s
     connection = await bench.again(connection, "7.22")
+    outage_ms = 1000 * (trio.current_time() - cut_s)
     ping = await connection.expect("ping", "7.31")
     report = ping.get("report")
     if report is None:
@@ -263,3 +265,8 @@ async def report_of_an_outage(bench: ClientBench) -> None:
     require(failed <= 1, "7.41", f"{failed} failed attempts are reported; one connection ended before it was steady")
     recoveries = report.get("recoveries", [])
     require(len(recoveries) <= 1, "7.41", f"{len(recoveries)} outages are reported; there was one")
+    for recovery in recoveries:
+        found = recovery["recoveryMs"]
+        require(
+            abs(found - outage_ms) <= 1000, "7.42", f"recoveryMs is {found}; nothing carried the session for {outage_ms:.0f} ms"
+        )
