@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -188,8 +187,3 @@ def _filled(word: str, values: dict[str, Any]) -> str:
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word
-
-
-def python_example() -> str:
-    """The command of the example that drives the Python client."""
-    return f"{shlex.quote(sys.executable)} -m simulation.conformance.examples.python_client"

@@ -69,8 +69,7 @@ class Exchange:
 class Connection:
     """A WebSocket of the client, from the kit's side.
 
-    `answers_pings`, `answers_publishes`: whether this happens in the background. `shows_events`: whether an event that is
-    accepted is also sent.
+    `answers_pings`, `answers_publishes`: whether this happens in the background.
     """
 
     def __init__(self, bench: "ClientBench", websocket: WebSocket, request: Request) -> None:
@@ -79,7 +78,6 @@ class Connection:
         self.request = request
         self.answers_pings = True
         self.answers_publishes = True
-        self.shows_events = True
         self.hello: Frame = {}
         self.is_welcomed = False
         self.is_left = False
@@ -278,7 +276,7 @@ class Connection:
         """Take a publish: its acceptance, then its event."""
         answer, event = self.bench.log.take(publish)
         await self.send(**{"kind": answer["type"], **{name: value for name, value in answer.items() if name != "type"}})
-        if event is not None and self.shows_events:
+        if event is not None:
             await self.events([event])
 
     # ---- the rules of every connection ----

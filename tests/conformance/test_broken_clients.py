@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reference.protocol.policies.catalogue import Fixed
 from simulation.conformance.wire import Binary, Request, Response, Text
 from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_client
 
@@ -235,6 +236,14 @@ OTHER_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
 def test_other_settings_than_the_client_tells_are_caught(settings: dict[str, Any], case: str, clause: str) -> None:
     verdict = in_virtual_time(lambda: judge_our_client([case], told={}, **settings))[case]
     assert (verdict.status, verdict.clause) == ("failed", clause), verdict.message
+
+
+@pytest.mark.parametrize("seconds", [0.05, 20.0])
+def test_another_reconnect_policy_than_the_client_tells_is_caught(seconds: float) -> None:
+    verdict = in_virtual_time(lambda: judge_our_client(["resume.after_a_cut"], policy=Fixed(seconds=seconds)))[
+        "resume.after_a_cut"
+    ]
+    assert (verdict.status, verdict.clause) == ("failed", "7.22"), verdict.message
 
 
 def _twice(name: str, content: Frame) -> list[tuple[str, Frame]]:

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 import trio.testing
 
+from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
@@ -230,6 +231,7 @@ async def judge_our_client(
     mangler: Callable[[], Mangler] | None = None,
     change_report: Callable[[str, Frame], Iterable[tuple[str, Frame]]] = lambda name, content: [(name, content)],
     told: Frame | None = None,
+    policy: ReconnectPolicy | None = None,
     **settings: Any,
 ) -> dict[str, Verdict]:
     """The verdicts on our client with these settings, as manglers let it appear; `told`: the settings that it claims to have."""
@@ -268,7 +270,7 @@ async def judge_our_client(
         async def run() -> None:
             with program.reports_in:
                 await take_part(
-                    assignment.url, assignment.run, assignment.token, program.commands, report, settings, open_stream=open_stream
+                    assignment.url, assignment.run, assignment.token, program.commands, report, settings, open_stream, policy
                 )
 
         async with trio.open_nursery() as nursery:

@@ -22,6 +22,7 @@ from reference.protocol.client.outcomes import ResetReceived, SessionEnded, Snap
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import SteadywireError
 from reference.protocol.events import Event
+from reference.protocol.policies.reconnect import ReconnectPolicy
 
 Report = Callable[[str, dict[str, Any]], None]
 
@@ -34,6 +35,7 @@ async def take_part(
     report: Report,
     settings: dict[str, Any] | None = None,
     open_stream: OpenStream = open_tcp_stream,
+    policy: ReconnectPolicy | None = None,
 ) -> None:
     """Be a client that obeys `commands` and reports what it is told, until the session ends or the commands do."""
     settings = settings or {}
@@ -72,7 +74,9 @@ async def take_part(
     code: int | None = None
     async with (
         trio.open_nursery() as settling,  # ends by itself: the end of the session settles every publish
-        connect(url, run, token=token, config=config, refresh_token=refresh_token, open_stream=open_stream) as client,
+        connect(
+            url, run, token=token, config=config, policy=policy, refresh_token=refresh_token, open_stream=open_stream
+        ) as client,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(obey, client, nursery.cancel_scope)
