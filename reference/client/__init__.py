@@ -17,7 +17,7 @@ from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
 from reference.client.recorder import SessionRecording
 from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
-from reference.client.tickets import PublishFailedError, Ticket
+from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
 
 __all__ = [
     "Client",
@@ -32,6 +32,7 @@ __all__ = [
     "SessionRecording",
     "Tap",
     "Ticket",
+    "UndeliveredError",
     "connect",
     "create_run",
     "open_tcp_stream",

@@ -7,6 +7,8 @@ Both transports open their streams through one function, which an application ma
 another certificate store, or with a way through something in between.
 """
 
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -79,6 +81,35 @@ async def open_tcp_stream(
         await trio.aclose_forcefully(stream)
         raise
     return secured
+
+
+def reason_of(error: BaseException) -> str:
+    """Why no stream could be had, in words: refused, unknown host, certificate, time. Of several addresses, each reason once."""
+    leaves: list[BaseException] = []
+    _collect(error, leaves)
+    return "; ".join(dict.fromkeys(map(_in_words, leaves)))
+
+
+def _collect(error: BaseException, into: list[BaseException]) -> None:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            _collect(each, into)
+    elif error.__cause__ is not None:  # trio wraps what was tried for each address, and the error of a handshake
+        _collect(error.__cause__, into)
+    else:
+        into.append(error)
+
+
+def _in_words(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=message):
+            return f"the server's certificate is not valid: {message}"
+        case socket.gaierror():
+            return f"the host name is not known ({error.strerror})"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case _:
+            return str(error) or type(error).__name__
 
 
 def bearer(token: str | None) -> list[tuple[bytes, bytes]]:

@@ -16,7 +16,6 @@ from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
 from reference.client.trio_io import TrioIO
 from reference.protocol.client.health import Health
-from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
@@ -39,7 +38,6 @@ class Client:
         self._io = io
         self._mailbox = mailbox
         self._policy = policy
-        self._end: SessionEnded | None = None
 
     # ---- speaking ----
 
@@ -88,6 +86,11 @@ class Client:
     @property
     def state(self) -> ClientState:
         return self._session.state
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether a welcomed WebSocket or answered polls carry the session now."""
+        return self._session.is_carried
 
     @property
     def position(self) -> tuple[str | None, int]:
@@ -141,7 +144,8 @@ class Client:
         await trio.lowlevel.checkpoint()
         while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
             if self.state is ClientState.CLOSED:
-                raise SessionClosed(f"the session with run {self.run_id} has ended before what was waited for")
+                ended = self._io.ended
+                raise SessionClosed(f"the session ended before the condition was met: {ended.message}", ended.code)
             await self._io.wait_for_turn()
 
     def __repr__(self) -> str:

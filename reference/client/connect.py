@@ -1,7 +1,8 @@
 """How a client begins and ends.
 
 connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
-leaving   at the end of the block, or when it raises: wait for open answers if so wished (`drain_s`), say `bye`, close.
+leaving   at the end of the block: wait for open answers (`drain_s`), say `bye`, close; publishes that were given up, and that
+          nobody has waited for, are raised, or logged if the block itself has raised.
 cancelled the connection is cut at once; the server notices, and lets the user's presence go after its grace.
 """
 
@@ -20,8 +21,9 @@ from reference.client.mailbox import Mailbox
 from reference.client.polling import PollingTransport
 from reference.client.random_source import KeyedRandomSource
 from reference.client.tap import Tap
+from reference.client.tickets import UndeliveredError
 from reference.client.transport import ClientTransport
-from reference.client.trio_io import TrioIO
+from reference.client.trio_io import TrioIO, log
 from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
@@ -35,6 +37,8 @@ from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
 CREATE_RUN_S_MAX = 10.0
+DRAIN_S = 10.0
+"""How long the end of a block waits for open answers, in seconds, unless it says otherwise."""
 
 RefreshToken = Callable[[], Awaitable[str]]
 
@@ -63,7 +67,7 @@ async def connect(
     random_source: RandomSource | None = None,
     refresh_token: RefreshToken | None = None,
     open_stream: OpenStream = open_tcp_stream,
-    drain_s: float = 0.0,
+    drain_s: float = DRAIN_S,
     outcomes_waiting_max: int = OUTCOMES_WAITING_MAX,
     tap: Tap | None = None,
 ) -> AsyncIterator[Client]:
@@ -72,12 +76,12 @@ async def connect(
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
     `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
-    own.
-    `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
-    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read. `tap` is told of
-    everything that goes in and out of the session.
+    own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
+    seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
+    wait to be read. `tap` is told of everything that goes in and out of the session.
 
-    Raises ConfigError for parameters that cannot work, LocalError outside of trio.
+    Raises ConfigError for parameters that cannot work, LocalError outside of trio. At the end of the block raises
+    UndeliveredError if publishes were given up that nobody has waited for; if the block itself raises, they are logged instead.
     """
     if not trio.lowlevel.in_trio_run():
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
@@ -116,6 +120,7 @@ async def connect(
             make_transport=make_transport,
             get_token=lambda: refreshing.start(nursery, io),
             tap=tap,
+            run_id=run_id,
         )
         nursery.start_soon(io.run_alarm)
         client = Client(run_id, session, io, mailbox, policy)
@@ -134,8 +139,13 @@ async def connect(
         nursery.cancel_scope.cancel()
     if refreshing.failure is not None:
         raise refreshing.failure
+    failures = [ticket.failure for ticket in io.unseen if ticket.is_lost_unseen]
     if failure is not None:
+        if failures and not isinstance(failure, trio.Cancelled):
+            log.warning("run %s: %d publishes were given up: %s", run_id, len(failures), failures[0].message)
         raise failure
+    if failures:
+        raise UndeliveredError(failures, drain_s)
 
 
 async def create_run(

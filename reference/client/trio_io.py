@@ -1,10 +1,11 @@
-"""The IO of a client session on trio: transports in tasks, the alarm, the mailbox, and time as trio's clock in whole nanoseconds.
+"""The IO of a client session on trio: transports in tasks, the alarm, the mailbox, the log, and time in whole nanoseconds.
 
 The loop itself is `reference.protocol.client.driver`. Whatever happens (a call of the application, a frame, the alarm) is one
 input, and whichever task brings it runs the loop; nothing in that waits. All decisions are the session's, also that a slow
 application pauses a connection (`reference.protocol.client.flow_control`).
 """
 
+import logging
 import math
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -12,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from reference.client.mailbox import Delivery, Mailbox
+from reference.client.session_clock import SessionClock
 from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.client.tickets import Ticket, Tickets
 from reference.client.transport import ClientTransport
@@ -19,12 +21,21 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.flow_control import is_sequenced
-from reference.protocol.client.outcomes import Outcome, PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.client.outcomes import (
+    FailureCode,
+    NotConnected,
+    Outcome,
+    PublishAccepted,
+    PublishFailed,
+    SessionEnded,
+    StateChanged,
+)
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import RemoteError
 from reference.protocol.events import Data
 from reference.protocol.timers import NS_PER_S
 
+log = logging.getLogger("steadywire.client")
 _BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast line need not report every piece
 
 P = ParamSpec("P")
@@ -43,9 +54,16 @@ class TrioIO:
         make_transport: Callable[[Open, "TrioIO"], ClientTransport],
         get_token: Callable[[], None],
         tap: Tap | None,
+        run_id: str,
     ) -> None:
         self.session = session
+        self._run_id = run_id
+        self._clock = SessionClock()
+        self._has_reported = False  # the log has a line that the session is not connected
         self.tickets = Tickets({})
+        self.unseen: list[Ticket] = []
+        """Publishes that ended with the session while nobody waited for them; bounded by the outbox."""
+        self._logged_failures: dict[str, None] = {}
         self._driver = ClientDriver(session, self)
         self._mailbox = mailbox
         self._nursery = nursery
@@ -59,7 +77,8 @@ class TrioIO:
         self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
 
     def now(self) -> int:
-        return round(trio.current_time() * NS_PER_S)
+        """The session's time, in ns."""
+        return self._clock.now()
 
     # ---- inputs of the application ----
 
@@ -87,6 +106,13 @@ class TrioIO:
                 await trio.sleep_forever()
             self._alarm = trio.CancelScope()
             self._driver.ring(self.now())
+
+    @property
+    def ended(self) -> SessionEnded:
+        """How the session has ended; only after that."""
+        ended = self.session.ended
+        assert ended is not None, "asked for after the end"
+        return ended
 
     def add_tap(self, tap: Tap) -> None:
         """Notify one more, from now on."""
@@ -162,18 +188,45 @@ class TrioIO:
         for outcome in outcomes:
             self._notify_taps(self.now(), outcome)
             match outcome:
-                case PublishAccepted() | PublishFailed():
+                case PublishAccepted():
                     self.tickets.settle(outcome)
-                case StateChanged():
-                    pass  # whoever waits for a state looks after each turn
+                case PublishFailed():
+                    self._publish_failed(outcome)
+                case StateChanged(is_carried=is_carried):
+                    if is_carried and self._has_reported:
+                        self._has_reported = False
+                        log.info("run %s: connected by %s", self._run_id, self.session.transport)
                 case _:
+                    self._log(outcome)
                     self._mailbox.put(outcome)
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.deadline = math.inf if deadline is None else deadline / NS_PER_S
+        self._alarm.deadline = math.inf if deadline is None else self._clock.in_trios_time(deadline)
         self._turned.unpark_all()
 
     # ---- inside ----
+
+    def _publish_failed(self, failed: PublishFailed) -> None:
+        """Its ticket carries it; what ends with the session and nobody waits for is also raised at the end of the block, and of
+        every other cause the first is logged."""
+        ticket = self.tickets.settle(failed)
+        if ticket is None or not ticket.is_lost_unseen:
+            return
+        if failed.code == FailureCode.CLOSED:
+            self.unseen.append(ticket)
+        elif failed.code not in self._logged_failures:
+            self._logged_failures[failed.code] = None
+            log.warning("run %s: publish %d failed: %s [%s]", self._run_id, failed.ticket, failed.message, failed.code)
+
+    def _log(self, outcome: Outcome) -> None:
+        match outcome:
+            case NotConnected(code=code, reason=reason):
+                self._has_reported = True
+                log.warning("run %s: not connected, trying again: %s%s", self._run_id, reason, _in_brackets(code))
+            case SessionEnded(code=int(code), message=message):
+                log.error("run %s: session ended for good: %s%s", self._run_id, message, _in_brackets(code))
+            case _:
+                pass
 
     def _notify_taps(self, now: int, what: Tapped) -> None:
         for tap in self._taps:
@@ -185,3 +238,7 @@ class TrioIO:
         finally:
             del self._transports[connection_id]
             self._transport_ended.unpark_all()
+
+
+def _in_brackets(code: int | None) -> str:
+    return "" if code is None else f" [{code}]"

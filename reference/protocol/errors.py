@@ -114,7 +114,12 @@ class InvalidEvent(LocalError):
 
 
 class SessionClosed(LocalError):
-    """The session has ended; nothing more can be published on it."""
+    """The session has ended; nothing more can be published on it. `code` is the close code that ended it, None if this side
+    did."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RemoteError(SteadywireError):

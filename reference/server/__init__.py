@@ -10,3 +10,26 @@ What an operator and other programs see: `operations`, the table of all HTTP cal
 
 Nothing here decides what a client is told: the machines do. What is decided here is who waits, for what, and for how long.
 """
+
+from typing import TYPE_CHECKING
+
+from reference.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from reference.server.app import open_server, serve
+    from reference.server.settings import ServerSettings
+    from reference.server.settings_file import load_settings
+    from reference.store import open_store
+
+__all__ = ["ServerSettings", "load_settings", "open_server", "open_store", "serve"]
+
+__getattr__, __dir__ = imported_on_use(
+    globals(),
+    {
+        "ServerSettings": "reference.server.settings:ServerSettings",
+        "load_settings": "reference.server.settings_file:load_settings",
+        "open_server": "reference.server.app:open_server",
+        "open_store": "reference.store:open_store",
+        "serve": "reference.server.app:serve",
+    },
+)

@@ -27,5 +27,7 @@ class ServerContext:
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault
+    holds_runs: Callable[[], bool]
+    """Whether the runs here are certainly still this process's; asked before each answer (`store.ownership`)."""
     control_frames_max: int
     close_timeout_s: float

@@ -25,9 +25,10 @@ from reference.server.peers import RequestPeer, WebSocketPeer
 from reference.server.run_output import STORE_FAILED, RunOutput
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
-from reference.store import StoreError
+from reference.store import StoreError, StoreUnavailable
 
 P = ParamSpec("P")
+LEASE_LOST = StoreUnavailable("this process was silent for so long that another may serve the run now")
 
 
 class RunEnded(SteadywireError):
@@ -209,7 +210,7 @@ class LiveRun:
     # The turn.
 
     def _turn(self, handle: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self.ended.is_set():
+        if self.ended.is_set() or self._is_dropped_for_lease():
             return
         try:
             handle(*args, **kwargs)
@@ -227,6 +228,13 @@ class LiveRun:
             self._armed_for = deadline
             self._alarm.deadline = self._clock.trio_deadline(deadline)
 
+    def _is_dropped_for_lease(self) -> bool:
+        """End the run if others may serve it by now: what it would answer may be an old picture."""
+        if self._output.failure is not None or self._shared.holds_runs():
+            return False
+        self.drop(LEASE_LOST)
+        return True
+
     def _check_live(self) -> None:
-        if self.ended.is_set():
+        if self.ended.is_set() or self._is_dropped_for_lease():
             raise RunEnded("this run is no longer in memory")

@@ -10,9 +10,10 @@ database needs is in `sqlite` and `postgresql`.
 
 import datetime
 import functools
+import math
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -41,7 +42,9 @@ CLOSE_S_MAX = 30.0
 """How long `aclose` waits for a commit that hangs, in seconds, before it leaves it to the end of the
 process.
 """
-CHECK_S_MAX = 5.0
+CHECK_INTERVAL_S = 1.0
+"""For how long a readiness check that succeeded is good: whoever asks more often causes no more writes."""
+CHECK_S_MAX = 4.0
 """How long a readiness check waits for the database."""
 _CLIENTS_REMEMBERED_MAX = 200_000
 """Of how many clients, over all runs, the positions are kept in memory."""
@@ -118,6 +121,7 @@ class SqlStore:
         self._reading = engine if self._is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
+        self._checked_at = -math.inf
         self._worker = Worker("steadywire store")
         self._commits: CommitConnection | None = None
         self._witness: CommitsFile | None = None
@@ -180,17 +184,24 @@ class SqlStore:
         return await self._worker.run(functools.partial(self._append, tuple(batches)))
 
     async def check(self) -> None:
-        """As EventStore.check. Writes what a publish writes."""
+        """As EventStore.check. Writes what a publish writes, at most once in `CHECK_INTERVAL_S`."""
+        if self._is_closed:
+            raise closed()
+        if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
+            await self._check_place()
+            return
         with trio.move_on_after(CHECK_S_MAX):
             await self._in_worker(self._check)
+            self._checked_at = trio.current_time()
             return
         raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
 
-    async def check_place(self) -> None:
-        """Return if the database is where it was opened; raise StoreUnavailable if its file was removed or replaced."""
-        await trio.lowlevel.checkpoint()
-        if self._commits is not None and not self._is_closed:
-            self._commits.check_place()
+    @property
+    def check_place(self) -> Callable[[], Awaitable[None]] | None:
+        """Returns if the file is where it was opened, raises StoreUnavailable if it was removed or replaced. None if the
+        database is not a file.
+        """
+        return self._check_place if self._is_sqlite else None
 
     async def aclose(self) -> None:
         """As EventStore.aclose."""
@@ -215,6 +226,11 @@ class SqlStore:
             return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
         except RuntimeError as error:
             raise no_thread(error) from error
+
+    async def _check_place(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._commits is not None:
+            self._commits.check_place()
 
     # From here on everything runs in the worker's thread or, where it reads, in one of the pool.
 
@@ -318,6 +334,7 @@ class SqlStore:
         try:
             return self._judge_and_commit(batches)
         except Exception as error:
+            self._checked_at = -math.inf
             is_usable = self._commits is not None and self._commits.is_usable(error)
             if is_usable and len(batches) > 1:
                 # The database works, but one of the batches holds what it does not take: find out which.

@@ -13,10 +13,14 @@ When `run` is cancelled, the group that is with the store is finished (shielded,
 and reported; what still waits is reported as StoreUnavailable, and was not handed to the store. A commit that
 takes longer than `commit_s_max` is reported as StoreUnavailable too, and may still arrive: the store lets it
 finish before it takes the next one.
+
+A store that fails in a way that no store should costs that commit, and a `done` that fails costs nobody else: the
+writer goes on, because every run of the server depends on it.
 """
 
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -55,7 +59,9 @@ class GroupCommit:
         entries_per_commit_max: int = 256,
         appends_waiting_max: int = 4096,
         commit_s_max: float = 30.0,
+        on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
+        """`on_fault`: told what failed and how; without it such errors are raised by `run`."""
         for name, limit in (
             ("entries_per_commit_max", entries_per_commit_max),
             ("appends_waiting_max", appends_waiting_max),
@@ -64,6 +70,7 @@ class GroupCommit:
             if not limit > 0:
                 raise ConfigError(f"{name} must be above 0, but is {limit}")
         self._store = store
+        self._on_fault = _raise if on_fault is None else on_fault
         self._entries_per_commit_max = entries_per_commit_max
         self._appends_waiting_max = appends_waiting_max
         self._commit_s_max = commit_s_max
@@ -129,7 +136,12 @@ class GroupCommit:
         reason = f"the store did not answer within {self._commit_s_max} s; it may still store this"
         outcomes: list[StoreError | None] = [StoreUnavailable(reason) for _ in group]
         with trio.CancelScope(shield=True, deadline=started + self._commit_s_max):
-            outcomes = await self._store.append(group)
+            try:
+                outcomes = await self._store.append(group)
+            except Exception as error:  # a fault of the store, or of the system, costs this commit and not the server
+                what = f"the store failed ({type(error).__name__}: {error}); what was sent last is not confirmed"
+                outcomes = [StoreUnavailable(what) for _ in group]
+                self._on_fault("a commit failed", error)
         self._commits += 1
         self._commit_s_last = trio.current_time() - started
         self._commit_s_sum += self._commit_s_last
@@ -143,4 +155,11 @@ class GroupCommit:
                 self._entries_durable += len(append.entries)
             else:
                 self._appends_refused += 1
-            done(append, outcome)
+            try:
+                done(append, outcome)
+            except Exception as error:
+                self._on_fault("the outcome of a commit could not be handled", error)
+
+
+def _raise(_what: str, error: Exception) -> NoReturn:
+    raise error

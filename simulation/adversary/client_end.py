@@ -30,6 +30,7 @@ class Host:
         self.name = f"client{self.index}"
         self._ground = ground
         self._published = 0
+        self._tokens = 1
         setup = ground.setup
         self.session = ClientSession(
             self.name,
@@ -129,7 +130,8 @@ class Host:
     resume = pause
 
     def refresh_token(self) -> None:
-        self._driver.feed(self.session.handle_token, self.user, self._ground.now)
+        self._tokens += 1
+        self._driver.feed(self.session.handle_token, f"{self.user} {self._tokens}", self._ground.now)
 
     def deliver(self, outcomes: list[Outcome]) -> None:
         self._ground.journal.reported(self.name, outcomes, self.session.position[0])

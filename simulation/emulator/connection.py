@@ -36,7 +36,7 @@ from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.network.delay import PathDirections
+from simulation.network.delay import Bottleneck, PathDirections
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Direction
@@ -56,6 +56,7 @@ class EmulatedConnection:
         connect: Connect,
         *,
         directions: PathDirections,
+        bottlenecks: tuple[Bottleneck | None, Bottleneck | None],
         random_source: RandomStreams,
         origin: float,
         state: LinkState,
@@ -63,9 +64,15 @@ class EmulatedConnection:
         buffer_bytes_max: int,
     ) -> None:
         def pipe(direction: str, reset_lost: Callable[[], None]) -> EmulatedPipe:
-            of_path = directions.down if direction == "down" else directions.up
+            is_down = direction == "down"
+            of_path, bottleneck = (directions.down, bottlenecks[1]) if is_down else (directions.up, bottlenecks[0])
             return EmulatedPipe(
-                of_path, random_source.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin, reset_lost=reset_lost
+                of_path,
+                random_source.of(f"{name}/{direction}"),
+                bytes_max=buffer_bytes_max,
+                origin=origin,
+                bottleneck=bottleneck,
+                reset_lost=reset_lost,
             )
 
         def never() -> None:

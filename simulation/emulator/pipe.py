@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import PathDirection
+from simulation.network.delay import Bottleneck, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -54,10 +54,11 @@ class EmulatedPipe:
         *,
         bytes_max: int,
         origin: float = 0.0,
+        bottleneck: Bottleneck | None = None,
         reset_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
-        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source)
+        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source, bottleneck)
         self._bytes_max = bytes_max
         self._origin = origin
         self._reset_lost = reset_lost

@@ -26,7 +26,7 @@ go backwards.
 from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import NEVER, DelayModel, PathDirection
+from simulation.network.delay import NEVER, Bottleneck, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
 
@@ -66,9 +66,16 @@ class Pipe(Generic[T]):
         "resumes_at",
     )
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, notices_parts: bool = False) -> None:
+    def __init__(
+        self,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        bottleneck: Bottleneck | None = None,
+        *,
+        notices_parts: bool = False,
+    ) -> None:
         """`notices_parts`: `wake_at` includes the times at which another part of a large thing has come in."""
-        self._delay = DelayModel(direction, random_source)
+        self._delay = DelayModel(direction, random_source, bottleneck)
         self._is_plain = direction.is_plain
         self._notices_parts = notices_parts and bool(direction.ns_per_byte)
         # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from simulation.clock import ALARM, FAULT, Call, Clock
-from simulation.network.delay import PathDirection
+from simulation.network.delay import Bottleneck, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -41,11 +41,18 @@ class SimulatedPipe:
     __slots__ = ("_alarm_at", "_clock", "_owner", "_waking_at", "half")
 
     def __init__(
-        self, clock: Clock, direction: PathDirection, random_source: EntityRandom, owner: PipeOwner | None = None
+        self,
+        clock: Clock,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        owner: PipeOwner | None = None,
+        bottleneck: Bottleneck | None = None,
     ) -> None:
         self._clock = clock
         self._owner = owner
-        self.half: Pipe[Arrival] = Pipe(direction, random_source, notices_parts=owner is not None and not direction.is_up)
+        self.half: Pipe[Arrival] = Pipe(
+            direction, random_source, bottleneck, notices_parts=owner is not None and not direction.is_up
+        )
         self._waking_at: int | None = None
         self._alarm_at: int | None = None
 

@@ -45,6 +45,7 @@ from simulation.trace.trace import (
     ResetTaken,
     RosterSampled,
     RoundTripReported,
+    RoundTripTaken,
     ServerKilled,
     ServerStarted,
     ServerStopped,
@@ -303,6 +304,10 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             client.is_over = True
         case LeaveAsked(at=at):
             client.left_at = at
+        case RoundTripTaken(at=at, round_trip_ms=round_trip_ms):  # its own witness, for want of the server's
+            trace_index.session_owners[client.name] = client.client_id
+            reported = RoundTripReported(at=at, session_id=client.name, round_trip_ms=round_trip_ms)
+            trace_index.round_trips.append(reported)
         case _:
             pass
 

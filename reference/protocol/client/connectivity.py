@@ -13,7 +13,7 @@ from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.client.keepalive import Keepalive
-from reference.protocol.client.outcomes import SessionEnded, StateChanged
+from reference.protocol.client.outcomes import NotConnected, SessionEnded, StateChanged
 from reference.protocol.client.polling import Polling
 from reference.protocol.client.publishing import Publishing
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
@@ -21,7 +21,7 @@ from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, 
 from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
 from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
-from reference.protocol.timers import NS_PER_S, ns
+from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 
 
 class Probes:
@@ -57,6 +57,11 @@ class Probes:
 
 _HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
 
+_ASK_AGAIN_S_MIN = 5.0
+"""An application that gives the token that it gave before is asked again, but not more often than this."""
+_REPORTED_ERRORS_MAX = 8
+"""Reasons that are remembered as reported, until something carries the session."""
+
 
 class Connectivity:
     """Owns the state of one client session and the connections that it opens."""
@@ -65,18 +70,23 @@ class Connectivity:
         "_client_id",
         "_context",
         "_delivery",
+        "_expires_at",
         "_fallback",
         "_generation",
+        "_is_from_probe",
         "_keepalive",
         "_last_connection_id",
         "_probes",
         "_publishing",
         "_record",
+        "_reported_errors",
         "_silent_since",
         "_timers",
         "_tries_token",
         "_troubled_since",
+        "ended",
         "is_carried",
+        "last_error",
         "polling",
         "reconnector",
         "session_id",
@@ -102,6 +112,12 @@ class Connectivity:
         self.state = ClientState.NEW
         self.is_carried = False
         """Whether anything carries the session (7.42)."""
+        self.last_error: NotConnected | None = None
+        """Why the last attempt failed or the last connection was lost; None while a WebSocket carries the session."""
+        self.ended: SessionEnded | None = None
+        self._reported_errors: list[NotConnected] = []
+        self._expires_at: int | None = None  # the token, as the server has told
+        self._is_from_probe = False  # the WebSocket was opened behind polling
         self.session_id: str | None = None
         self.websocket: int | None = None
         self.websocket_generation = 0
@@ -151,6 +167,7 @@ class Connectivity:
 
     def due(self, now: int) -> None:
         """It is time for the next attempt, or the next probe."""
+        self._is_from_probe = self.state is ClientState.POLLING
         self._turn(ClientInput.DUE, now)
         self._connect(now)
 
@@ -174,6 +191,7 @@ class Connectivity:
         self._turn(ClientInput.WELCOMED, now)
         for timer in (Timer.CONNECT, Timer.FALLBACK):
             self._timers.cancel(timer)
+        self.last_error = None
         self._tries_token = False
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
@@ -188,6 +206,7 @@ class Connectivity:
 
     def steady(self) -> None:
         """It has been useful for long enough."""
+        self._is_from_probe = False
         self.reconnector.steady()
         self._probes.forget_failures()
 
@@ -207,6 +226,7 @@ class Connectivity:
     def sent_away(self, goaway: Goaway, now: int) -> None:
         self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
         self.leave(1000, "asked to go away", now, is_failure=False)
+        self._report_error(goaway.code, "the server asked this client to come back later")
 
     def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
         """The server wants to hear nothing before a time, on whatever transport."""
@@ -238,6 +258,8 @@ class Connectivity:
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
+            if self._is_from_probe:  # proven, and gone before it was steady: a way back that does not hold (7.28)
+                self._probes.failed()
         reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
             self.end(code, message, now)
@@ -251,6 +273,8 @@ class Connectivity:
                 self._probe_failed(now)
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
+        if is_failure:
+            self._report_error(code, message)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
@@ -316,12 +340,13 @@ class Connectivity:
         self._look_whether_carried(now)
 
     def polling_timed_out(self, now: int) -> None:
-        """A request is not answered in time, or with nonsense."""
+        """A request is not answered in time, or not with an answer of the protocol."""
         _, at = self.polling.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling", now)
         else:
             self.restart_polling(at, now)
+            self._report_error(None, f"no answer to a poll within {self._context.config.request_timeout_s:g} s")
 
     def poll_answered(self, has_more: bool, now: int) -> bool:
         """A poll was answered: polling carries the session. Returns False if none was under way."""
@@ -347,6 +372,7 @@ class Connectivity:
         elif failed.request == "publishMany" and not self.state.has_websocket:
             self._publishing.connection_lost()
             self._publishing.wait_until(at)
+        self._report_error(failed.code, failed.message)
 
     # Tokens, and the end.
 
@@ -360,16 +386,27 @@ class Connectivity:
         self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
         self._context.actions.append(RefreshToken())
 
-    def token_expires(self) -> None:
+    def token_expires(self, in_ms: int, now: int) -> None:
         """The server warns that it will not take this token for long."""
+        self._expires_at = now + in_ms * NS_PER_MS
+        self.ask_for_token()
+
+    def ask_for_token(self) -> None:
         if self._context.config.refreshes_token:
             self._context.actions.append(RefreshToken())
 
-    def token_given(self, now: int) -> None:
+    def token_is_the_same(self, now: int) -> None:
+        """The application has no newer one yet: ask again after half of the time that is left (7.36)."""
+        left = 0 if self._expires_at is None else self._expires_at - now
+        if self.state.has_websocket and left > 0:
+            self._timers.set(Timer.REFRESH, now + max(left // 2, ns(_ASK_AGAIN_S_MIN)))
+
+    def token_given(self, now: int, *, is_new: bool) -> None:
         """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
         it was an attempt that showed the last one to be too old; but not two in a row."""
         self._timers.cancel(Timer.TOKEN)
-        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token)
+        self._expires_at = None
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token and is_new)
 
     def end(self, code: int | None, message: str, now: int) -> None:
         """The session is over; whatever is unanswered fails visibly."""
@@ -377,10 +414,21 @@ class Connectivity:
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
             self._timers.cancel(timer)
+        self.ended = SessionEnded(code, message)
         self._turn(ClientInput.END, now)
-        self._context.outcomes.append(SessionEnded(code, message))
+        self._context.outcomes.append(self.ended)
 
     # Small things.
+
+    def _report_error(self, code: int | None, reason: str) -> None:
+        """An attempt failed, or a connection was lost. The application is notified of each reason once, while nothing carries the
+        session (7.43)."""
+        if self.state is ClientState.CLOSED or self.state.has_websocket:
+            return
+        self.last_error = error = NotConnected(code, reason)
+        if not self.is_carried and error not in self._reported_errors:
+            self._reported_errors = [*self._reported_errors[1 - _REPORTED_ERRORS_MAX :], error]
+            self._context.outcomes.append(error)
 
     def _turn(self, event: ClientInput, now: int) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, event]
@@ -395,6 +443,7 @@ class Connectivity:
         self.is_carried = is_carried
         self._context.outcomes.append(StateChanged(self.state, is_carried))
         if is_carried:
+            self._reported_errors = []
             self._context.client_report.recovered(now)
             self._record.connected()
         elif self.state is not ClientState.CLOSED:
@@ -419,7 +468,7 @@ class Connectivity:
     def _forget_websocket(self) -> None:
         self._stop_reading(self.websocket)
         self.websocket = None
-        for timer in (Timer.CONNECT, Timer.STEADY):
+        for timer in (Timer.CONNECT, Timer.STEADY, Timer.REFRESH):
             self._timers.cancel(timer)
         self._keepalive.stopped()
         self._delivery.disconnected()

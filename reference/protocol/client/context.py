@@ -24,6 +24,7 @@ class Timer(enum.Enum):
     STEADY = "useful for long enough to forget earlier failures"
     PROBE = "the next probe of WebSocket behind polling"
     TOKEN = "the application is to have supplied a token by now"
+    REFRESH = "ask the application again for a token, for the last one was the old one"
     TAIL = "events that must exist have not come"
     ACK = "acknowledge what was handed over"
     CURSOR = "the cursor may be sent again"

@@ -42,7 +42,8 @@ class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
 class Health(msgspec.Struct, frozen=True, rename="camel"):
     """One client's health at one moment.
 
-    delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
+    last_error: why nothing carries the session, or why its last WebSocket failed while polling carries it; None while a WebSocket
+    does. delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
     quality_score: 0 to 100, None without a round trip; at most 49 while nothing carries the session.
     """
 
@@ -54,6 +55,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     queued_messages: int
     quality: Quality
     quality_score: float | None
+    last_error: str | None = None
 
 
 _LATENCY_POINTS = ((50, 100), (100, 90), (200, 75), (500, 50), (1000, 25))
@@ -130,7 +132,9 @@ class HealthRecord:
     def last_round_trip_ms(self) -> float | None:
         return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 
-    def report(self, status: Status, transport: str | None, queued_messages: int, *, is_carried: bool) -> Health:
+    def report(
+        self, status: Status, transport: str | None, queued_messages: int, *, is_carried: bool, last_error: str | None = None
+    ) -> Health:
         trips = summary_of([duration / NS_PER_MS for duration in self._round_trips])
         score, rate = None, None
         if self.accepted + self.failed:
@@ -138,4 +142,5 @@ class HealthRecord:
         if trips.mean_ms is not None:
             score = quality_score(trips.mean_ms, self.reconnections, 1.0 if rate is None else rate)
             score = score if is_carried else min(score, UNCARRIED_SCORE_MAX)
-        return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality_of(score), score)
+        quality = quality_of(score)
+        return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality, score, last_error)

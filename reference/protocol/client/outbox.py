@@ -94,6 +94,8 @@ class Outbox:
         if self._next_sequence == 1:
             self._next_sequence = last_client_sequence + 1
             self._last_accepted = last_client_sequence
+        elif last_client_sequence < self._last_accepted:
+            self._last_accepted = 0  # it has forgotten this client id, or speaks of earlier: declare what came before (7.6)
 
     def keep_unanswered_below(self, unanswered_max: int) -> None:
         """The server allows fewer than we would send."""

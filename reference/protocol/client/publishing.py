@@ -56,6 +56,7 @@ class Publishing:
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
+        _check_object(data)
         self._registry.check_publish(event_type, data)
         size_bytes = self._frame_bytes(data) + len(event_type)
         ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
@@ -67,6 +68,7 @@ class Publishing:
 
     def move_cursor(self, data: Data) -> None:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
+        _check_object(data)
         check_cursor(data)
         self._cursor = data
         self._cursor_is_told = self.is_empty = False
@@ -188,6 +190,11 @@ class Publishing:
         if code in tuple(FailureCode):  # the server knows what it has refused itself
             self._context.client_report.failed_messages += 1
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
+
+
+def _check_object(data: object) -> None:
+    if not isinstance(data, dict):
+        raise InvalidEvent(f"data is a {type(data).__name__}; it has to be a JSON object (a dict)")
 
 
 def _may_have_arrived(message: Queued, code: str) -> bool:

@@ -20,7 +20,7 @@ from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.health import Health, HealthRecord
 from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Keepalive
-from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.outcomes import Outcome, SessionEnded
 from reference.protocol.client.publishing import Publishing
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
@@ -32,6 +32,7 @@ from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 from reference.protocol.statistics import ClientStatistics, Held
 from reference.protocol.timers import ns
 
+_AWAITING_WELCOME = (ClientState.GREETING, ClientState.PROBE_GREETING)
 _POSTPONED_MAX = 2
 """One frame of a WebSocket and one answer to a poll: nothing more is read until they are taken."""
 
@@ -148,11 +149,13 @@ class ClientSession:
         self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
-        """The application has a new token."""
-        self._connectivity.token = token
+        """The application has a new token. If it is the one that the session has already, it is not sent again (7.36)."""
+        is_new, self._connectivity.token = token != self._connectivity.token, token
         if self.state is ClientState.REFRESHING:
-            self._connectivity.token_given(now)
+            self._connectivity.token_given(now, is_new=is_new)
             self.handle_timeout(now)
+        elif not is_new:
+            self._connectivity.token_is_the_same(now)
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
@@ -160,7 +163,9 @@ class ClientSession:
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:
-            raise SessionClosed("the session has ended; open a new one")
+            ended = self._connectivity.ended
+            assert ended is not None, "a closed session has ended"
+            raise session_closed(ended)
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
@@ -311,6 +316,11 @@ class ClientSession:
         return self._connectivity.transport
 
     @property
+    def ended(self) -> SessionEnded | None:
+        """How it has ended; None while it has not."""
+        return self._connectivity.ended
+
+    @property
     def is_carried(self) -> bool:
         """Whether a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
         return self._connectivity.is_carried
@@ -341,7 +351,11 @@ class ClientSession:
     def health(self) -> Health:
         """A frozen snapshot."""
         status = self._connectivity.status
-        return self._record.report(status, self.transport, self.queued_messages, is_carried=self.is_carried)
+        error = self._connectivity.last_error
+        last_error = None if error is None else error.reason
+        return self._record.report(
+            status, self.transport, self.queued_messages, is_carried=self.is_carried, last_error=last_error
+        )
 
     # Frames on the WebSocket.
 
@@ -372,7 +386,7 @@ class ClientSession:
                 if self._keepalive.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
                     self._connectivity.proven(now)
             case frames.Expiring():
-                self._connectivity.token_expires()
+                self._connectivity.token_expires(frame.in_ms, now)
             case frames.Goaway():
                 self._connectivity.sent_away(frame, now)
             case frames.Error():
@@ -438,7 +452,8 @@ class ClientSession:
     def _fire(self, timer: Timer, now: int) -> None:
         match timer:
             case Timer.CONNECT:
-                self._connectivity.leave(None, "no connection, or no welcome on it, in time", now)
+                what = "no welcome" if self.state in _AWAITING_WELCOME else "no connection"
+                self._connectivity.leave(None, f"connect timeout: {what} within {self.config.connect_timeout_s:g} s", now)
             case Timer.RETRY | Timer.PROBE:
                 self._connectivity.due(now)
             case Timer.FALLBACK:
@@ -469,10 +484,18 @@ class ClientSession:
                 self._connectivity.polling_timed_out(now)
             case Timer.PATIENCE:
                 self._lose_patience(now)
+            case Timer.REFRESH:
+                self._connectivity.ask_for_token()
             case Timer.TOKEN:
                 self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
+
+
+def session_closed(ended: SessionEnded) -> SessionClosed:
+    """The exception for a session that has ended."""
+    code = "" if ended.code is None else f" [{ended.code}]"
+    return SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
 
 
 def _statistics_of(

@@ -75,7 +75,14 @@ async def take_part(
     async with (
         trio.open_nursery() as settling,  # ends by itself: the end of the session settles every publish
         connect(
-            url, run, token=token, config=config, policy=policy, refresh_token=refresh_token, open_stream=open_stream
+            url,
+            run,
+            token=token,
+            config=config,
+            policy=policy,
+            refresh_token=refresh_token,
+            open_stream=open_stream,
+            drain_s=0,  # `close` leaves at once
         ) as client,
         trio.open_nursery() as nursery,
     ):

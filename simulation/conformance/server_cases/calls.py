@@ -8,7 +8,8 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import BadFrame, Frame, parse, shorten
-from simulation.conformance.server_bench import Peer, ServerBench, chat, graft, read_json
+from simulation.conformance.server_bench import ServerBench, chat, graft, read_json
+from simulation.conformance.server_peer import Peer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case

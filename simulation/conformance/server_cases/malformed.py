@@ -5,7 +5,8 @@ from typing import Any
 
 from simulation.conformance.cases import Failed, NotApplicable, Registry, require
 from simulation.conformance.frames import COUNT_MAX, CURSOR_BYTES_MAX
-from simulation.conformance.server_bench import Peer, ServerBench
+from simulation.conformance.server_bench import ServerBench
+from simulation.conformance.server_peer import Peer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case

@@ -7,7 +7,8 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import Frame, fold, shorten
-from simulation.conformance.server_bench import Peer, ServerBench, chat, graft, read_json
+from simulation.conformance.server_bench import ServerBench, chat, graft, read_json
+from simulation.conformance.server_peer import Peer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case

@@ -4,7 +4,8 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import COUNT_MAX, RETRYABLE, Frame, shorten
-from simulation.conformance.server_bench import Peer, ServerBench, chat, graft
+from simulation.conformance.server_bench import ServerBench, chat, graft
+from simulation.conformance.server_peer import Peer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
