@@ -1,7 +1,7 @@
 """Peer: one WebSocket to the server under test, from the kit's side.
 
-Each frame of the server is validated, and the rules of every connection are checked as frames arrive: frames before `welcome`, the
-snapshot behind it, contiguous events, pongs and answers to frames of this connection. A Peer reads only when a case waits for
+Each frame of the server is validated, and the rules of every connection are checked as frames arrive: frames before `welcome`,
+the snapshot behind it, contiguous events, pongs and answers to frames of this connection. A Peer reads only when a case waits for
 something, so nothing happens behind a case's back.
 """
 
