@@ -144,6 +144,7 @@ def _assemble(
         next_connection_id=itertools.count(1).__next__,
         on_fault=on_fault,
         holds_runs=(lambda: True) if ownership is None else (lambda: ownership.is_held),
+        nursery=nursery,
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
     )

@@ -75,6 +75,7 @@ class GroupCommit:
         self._appends_waiting_max = appends_waiting_max
         self._commit_s_max = commit_s_max
         self._waiting: deque[tuple[Append, Done]] = deque()
+        self._announced: list[Callable[[], None]] = []
         self._arrived = trio.Event()
         self._has_stopped = False
         self._commits = 0
@@ -96,6 +97,14 @@ class GroupCommit:
         self._waiting.append((append, done))
         self._arrived.set()
 
+    def announce(self, submit: Callable[[], None]) -> None:
+        """`submit` is called, once, when the next group is put together: whoever gathers submits all that it has by then."""
+        if self._has_stopped:
+            submit()  # which is told so
+        else:
+            self._announced.append(submit)
+            self._arrived.set()
+
     async def run(self) -> None:
         """Write until cancelled."""
         try:
@@ -103,11 +112,14 @@ class GroupCommit:
                 await self._arrived.wait()
                 # Everyone who is ready to submit gets a turn, and a writer that was cancelled takes nothing more.
                 await trio.lowlevel.checkpoint()
-                await self._commit(self._next_group())
-                if not self._waiting:
+                self._call_announced()
+                if self._waiting:
+                    await self._commit(self._next_group())
+                if not (self._waiting or self._announced):
                     self._arrived = trio.Event()
         finally:
             self._has_stopped = True
+            self._call_announced()
             self._report([StoreUnavailable("the writer stopped before this was confirmed") for _ in self._waiting])
 
     def statistics(self) -> WriterStatistics:
@@ -120,6 +132,11 @@ class GroupCommit:
             commit_s_last=self._commit_s_last,
             commit_s_sum=self._commit_s_sum,
         )
+
+    def _call_announced(self) -> None:
+        announced, self._announced = self._announced, []
+        for submit in announced:
+            submit()
 
     def _next_group(self) -> list[Append]:
         group: list[Append] = []

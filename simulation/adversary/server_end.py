@@ -191,6 +191,9 @@ class AdversarialServer:
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
 
+    def may_store(self) -> bool:
+        return True
+
     def store(self, append: Append) -> bool:
         self.appends.append(append)
         return False

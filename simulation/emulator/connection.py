@@ -243,6 +243,7 @@ class EmulatedConnection:
             self._down.push(Mark.OPENED)
         while True:
             segment = await self._up.next()
+            self._up.join_arrived(segment)
             try:
                 await self._deliver_to_server(segment, server, nursery)
             except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -126,6 +126,17 @@ class EmulatedPipe:
         self._bytes_handed_over = len(data)
         return Segment(mark, data)
 
+    def join_arrived(self, segment: Segment) -> None:
+        """Add to `segment`, the last one, the bytes behind it that have arrived too: a kernel hands them over in one read."""
+        now = self._now_resumed()
+        while segment.mark is Mark.BYTES and len(segment.data) < READ_BYTES_MAX:
+            following = self._half.next_arrived(now)
+            if following is None or following[0] is not Mark.BYTES:
+                return
+            self._half.pop(now)
+            segment.data += following[1]
+            self._bytes_handed_over += len(following[1])
+
     def hold(self) -> None:
         """The access link goes down in this direction."""
         if self._half.hold(self._now_resumed()):

@@ -27,6 +27,7 @@ acknowledged count, and above the limit the connection is blocked until enough h
 
 import abc
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -85,7 +86,8 @@ class ServerEndpoint(Protocol):
 
     def request_arrived(self, connection: "HttpConnection", request: frames.RequestFrame) -> None: ...
 
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
+    def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
+        """All frames that have arrived at this instant: one read of the server's socket."""
 
     def connection_lost(self, connection_id: int) -> None: ...
 
@@ -486,7 +488,7 @@ def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
 class WebSocketConnection(TcpConnection):
     """A connection that asks to be upgraded as soon as it stands."""
 
-    __slots__ = ("_connection_id", "_is_upgraded")
+    __slots__ = ("_connection_id", "_is_upgraded", "_read")
 
     def __init__(
         self,
@@ -498,6 +500,7 @@ class WebSocketConnection(TcpConnection):
         token: str | None = None,
     ) -> None:
         self._connection_id = connection_id
+        self._read: tuple[frames.Frame, ...] = ()  # has arrived at this instant, with more to come
         self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
         super().__init__(access_link, client, listener, send_buffer_bytes, token)
 
@@ -546,8 +549,14 @@ class WebSocketConnection(TcpConnection):
     def _frame_at_server(self, frame: frames.Frame) -> None:
         if self.access_link.watch is not None:
             self.access_link.saw(self, "up", "arrived", frame)
-        if self._server_hears() and self._server is not None and self.server_id is not None:
-            self._server.frame_arrived(self.server_id, frame)
+        if not (self._server_hears() and self._server is not None and self.server_id is not None):
+            return
+        following = self._up.half.next_arrived(self.access_link.clock.now)
+        if following is not None and following[0] == self._frame_at_server:
+            self._read = (*self._read, frame)
+        else:
+            read, self._read = (*self._read, frame), ()
+            self._server.frames_arrived(self.server_id, read)
 
     def _part_at_client(self) -> None:
         self._notify_server_of_room()

@@ -312,6 +312,13 @@ class Pipe(Generic[T]):
             self.bytes_held -= thing[1]
         return thing
 
+    def next_arrived(self, now: int) -> T | None:
+        """What `pop` would hand over next, None if nothing has arrived by `now`."""
+        things = self._things
+        if not things or things[0][0] > now or things[0][0] > self._stalled_since:
+            return None
+        return things[0][3]
+
     def has_part(self, now: int) -> bool:
         """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
         if not (self._notices_parts and self._things):

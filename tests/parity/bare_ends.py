@@ -217,8 +217,8 @@ class BareServer:
         self._requests[connection_id] = connection
         self._driver.request(connection_id, request, Identity(connection.client.name), f"session-{connection_id}")
 
-    def receive(self, connection_id: int, frame: frames.Frame) -> None:
-        self._driver.receive(connection_id, (frame,))
+    def receive(self, connection_id: int, read: Sequence[frames.Frame]) -> None:
+        self._driver.receive(connection_id, read)
 
     def lose(self, connection_id: int) -> None:
         self._websockets.pop(connection_id, None)
@@ -239,6 +239,9 @@ class BareServer:
 
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
+
+    def may_store(self) -> bool:
+        return True
 
     def store(self, append: Append) -> bool:
         assert self._under_way is None, "one batch is with the store at a time"

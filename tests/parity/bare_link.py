@@ -11,6 +11,7 @@ A path here is its latency and nothing else. What TCP gives up after minutes, it
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
@@ -109,6 +110,10 @@ class BarePipe:
     def close(self) -> None:
         """Nothing arrives any more."""
         self._half.close()
+
+    def next_arrived(self) -> Deed | None:
+        """What is handed over next, at this instant."""
+        return self._half.next_arrived(self._agenda.now)
 
     def _await_first(self) -> None:
         at = self._half.wake_at(self._agenda.now)
@@ -269,6 +274,7 @@ class WebSocket(Connection):
     def __init__(self, line: "Line", client: "BareClient", client_id: int) -> None:
         self.client_id = client_id
         self.is_upgraded = False
+        self._read: list[frames.Frame] = []  # has arrived at this instant, with more to come
         super().__init__(line, client)
 
     def cut_if_websocket(self) -> None:
@@ -276,7 +282,7 @@ class WebSocket(Connection):
             self.cut_at_box()
 
     def say_to_server(self, frame: frames.Frame) -> None:
-        self.up.send(lambda: self._frame_at_server(frame))
+        self.up.send(partial(self._frame_at_server, frame))
 
     def say_to_client(self, frame: frames.Frame) -> None:
         self.down.send(lambda: self.client_stands and self.client.receive(self.client_id, frame))
@@ -299,8 +305,13 @@ class WebSocket(Connection):
             self.line.server.open(self)
 
     def _frame_at_server(self, frame: frames.Frame) -> None:
-        if self._server_hears() and self.server_id is not None:
-            self.line.server.receive(self.server_id, frame)
+        if not self._server_hears() or self.server_id is None:
+            return
+        self._read.append(frame)
+        following = self.up.next_arrived()
+        if not (isinstance(following, partial) and following.func == self._frame_at_server):
+            read, self._read = self._read, []
+            self.line.server.receive(self.server_id, read)
 
     def _notify_client_of_end(self, said: Said) -> None:
         self.client.lose(self.client_id, said)

@@ -315,9 +315,14 @@ class Appending:
         """Of the batch that is with the store."""
         return 0 if self._under_way is None else len(self._under_way.entries)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether there is a next batch, and none is with the store (8.8)."""
+        return self._under_way is None and self._sequencer.has_append
+
     def take(self) -> Append | None:
         """The next batch, if there is one and none is with the store."""
-        if self._under_way is None and self._sequencer.has_append:
+        if self.has_next:
             self._under_way = self._sequencer.take_append()
             return self._under_way
         return None
