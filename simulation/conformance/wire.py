@@ -233,9 +233,9 @@ class WebSocket:
         """Several messages in one piece."""
         return await self._send(b"".join(self._frame(TextMessage(data=text)) for text in texts))
 
-    async def send_ping(self) -> bool:
-        """A ping of the WebSocket layer."""
-        return await self._send(self._frame(Ping(payload=b"kit")))
+    async def send_ping(self, count: int = 1) -> bool:
+        """Pings of the WebSocket layer, in one piece."""
+        return await self._send(b"".join(self._frame(Ping(payload=b"kit")) for _ in range(count)))
 
     async def send_pong(self) -> bool:
         """A pong of the WebSocket layer that nobody asked for."""

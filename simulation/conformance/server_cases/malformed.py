@@ -194,17 +194,27 @@ def _ping_of(size: int) -> str:
 
 @case("frames.rate", "8.41 6.1")
 async def rate(bench: ServerBench) -> None:
-    """A connection that sends more frames than its token bucket allows is closed with 4029"""
-    peer = await bench.join(await bench.shared_run())
+    """A connection that sends more frames than its token bucket allows is closed with 4029; pings of WebSocket count, too"""
+    run = await bench.shared_run()
+    talker, pinger = await bench.join(run), await bench.join(run)
     for _ in range(FRAMES_AT_MOST // 500):
-        await peer.send_frames([{"type": "ack", "sequenceNumber": 0}] * 500)
+        await talker.send_frames([{"type": "ack", "sequenceNumber": 0}] * 500)
+    if not await _is_closed(talker):
+        raise NotApplicable(f"the server takes {FRAMES_AT_MOST} frames at once; the limit is a setting")
+    for _ in range(FRAMES_AT_MOST // 500):
+        await pinger.websocket.send_ping(500)
+    require(await _is_closed(pinger), "8.41", f"{FRAMES_AT_MOST} pings of WebSocket are taken, although as many frames are not")
+
+
+async def _is_closed(peer: Peer) -> bool:
+    """Whether the server has closed this connection, which must be with 4029."""
     await peer.send("ping", nonce=1)
     try:
         await peer.expect("pong", "8.41")
     except Failed:
         await peer.closed(4029, "8.41")
-        return
-    raise NotApplicable(f"the server takes {FRAMES_AT_MOST} frames at once; the limit is a setting")
+        return True
+    return False
 
 
 @case("frames.one_bad_peer", "3.10 6.1")
