@@ -32,8 +32,18 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, io: TrioIO, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        session: ClientSession,
+        io: TrioIO,
+        mailbox: Mailbox,
+        policy: ReconnectPolicy,
+        restored: tuple[Ticket, ...] = (),
+    ) -> None:
         self.run_id = run_id
+        self.restored = restored
+        """Publishes of the program's life before that were not settled then (`outbox_store`), in their order."""
         self._session = session
         self._io = io
         self._mailbox = mailbox

@@ -9,7 +9,7 @@ cancelled the connection is cut at once; the server notices, and lets the user's
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 import trio
@@ -18,10 +18,11 @@ from reference.client.addresses import Address, OpenStream, check_token, open_tc
 from reference.client.client import Client
 from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
+from reference.client.outbox_store import OutboxStore
 from reference.client.polling import PollingTransport
 from reference.client.random_source import KeyedRandomSource
 from reference.client.tap import Tap
-from reference.client.tickets import UndeliveredError
+from reference.client.tickets import Ticket, UndeliveredError
 from reference.client.transport import ClientTransport
 from reference.client.trio_io import TrioIO, log
 from reference.client.websocket import WebSocketTransport
@@ -69,6 +70,7 @@ async def connect(
     open_stream: OpenStream = open_tcp_stream,
     drain_s: float = DRAIN_S,
     outcomes_waiting_max: int = OUTCOMES_WAITING_MAX,
+    outbox_store: OutboxStore | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[Client]:
     """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
@@ -78,7 +80,8 @@ async def connect(
     `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
     own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
     seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
-    wait to be read. `tap` is told of everything that goes in and out of the session.
+    wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in
+    and out of the session.
 
     Raises ConfigError for parameters that cannot work, LocalError outside of trio. At the end of the block raises
     UndeliveredError if publishes were given up that nobody has waited for; if the block itself raises, they are logged instead.
@@ -95,9 +98,16 @@ async def connect(
         raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
     failure: BaseException | None = None
     refreshing = _Refreshing(refresh_token)
-    async with trio.open_nursery() as nursery:
+    name, saved = client_id or secrets.token_hex(16), None
+    async with AsyncExitStack() as stack:
+        if outbox_store is not None:
+            stack.callback(outbox_store.close)
+            saved = outbox_store.load(run_id, name)
+            if client_id not in (None, saved.client_id):
+                raise ConfigError(f"this outbox is of client {saved.client_id}, not of {client_id}; leave client_id out")
+        nursery = await stack.enter_async_context(trio.open_nursery())
         session = ClientSession(
-            client_id or secrets.token_hex(16),
+            name if saved is None else saved.client_id,
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
             policy=policy,
             random_source=random_source or KeyedRandomSource(seed),
@@ -106,6 +116,7 @@ async def connect(
             registry=registry,
             token=token,
             outcomes_waiting_max=outcomes_waiting_max,
+            saves=saved is not None,
         )
 
         def make_transport(action: Open, io: TrioIO) -> ClientTransport:
@@ -121,9 +132,14 @@ async def connect(
             get_token=lambda: refreshing.start(nursery, io),
             tap=tap,
             run_id=run_id,
+            store=outbox_store,
         )
         nursery.start_soon(io.run_alarm)
-        client = Client(run_id, session, io, mailbox, policy)
+        restored: tuple[Ticket, ...] = ()
+        if saved is not None:
+            session.restore(saved, io.now())
+            restored = tuple(io.tickets.issue(each.ticket) for each in saved.publishes)
+        client = Client(run_id, session, io, mailbox, policy, restored)
         io.feed(session.start, io.now())
         try:
             yield client
@@ -133,10 +149,14 @@ async def connect(
             if failure is None and drain_s > 0:
                 await _drain(client, drain_s)
         finally:
+            if failure is None:
+                io.left_by_application()
             io.feed(session.close, io.now())
         if not isinstance(failure, trio.Cancelled):
             await io.wait_for_transports()
         nursery.cancel_scope.cancel()
+    if io.failure is not None:
+        raise io.failure
     if refreshing.failure is not None:
         raise refreshing.failure
     failures = [ticket.failure for ticket in io.unseen if ticket.is_lost_unseen]
@@ -144,7 +164,9 @@ async def connect(
         if failures and not isinstance(failure, trio.Cancelled):
             log.warning("run %s: %d publishes were given up: %s", run_id, len(failures), failures[0].message)
         raise failure
-    if failures:
+    if failures and outbox_store is not None:
+        log.info("run %s: %d publishes are saved and will be sent when the program starts again", run_id, len(failures))
+    elif failures:
         raise UndeliveredError(failures, drain_s)
 
 
