@@ -116,7 +116,9 @@ def test_errors_that_left_a_nursery_end_a_command_like_others(capsys: pytest.Cap
         runner.run(app, ["broken"])
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "serve", "verify", "diagram", "what-if", "bench", "token"])
+@pytest.mark.parametrize(
+    "command", ["demo", "simulate", "serve", "verify", "diagram", "what-if", "bench", "token", "conformance"]
+)
 def test_help_has_none_of_the_frameworks_artefacts(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     printed = capsys.readouterr().out
