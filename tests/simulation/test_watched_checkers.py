@@ -385,7 +385,7 @@ ELSEWHERE = {"order", "once", "same_answer", "fold", "recovery", "bounds", "send
 """Checkers that `test_checkers` breaks, with `lanes` and `tail`."""
 
 
-RARE = {"forgotten", "one_number", "same_event", "in_order_in_the_end", "expiries"}
+RARE = {"tail", "forgotten", "one_number", "same_event", "in_order_in_the_end", "expiries"}
 """Checkers of what does not happen in this world; that they can fail is shown below."""
 
 
