@@ -41,8 +41,10 @@ class Cluster:
         nursery.start_soon(self._live, host, port)
 
     async def part(self) -> None:
-        """Leave every run to the others."""
+        """Leave every run to the others, and answer for none from then on."""
         await self._membership.part()
+        for live in self._runs.runs:
+            live.end()
 
     async def _live(self, host: str, port: int) -> None:
         try:
