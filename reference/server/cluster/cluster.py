@@ -41,10 +41,10 @@ class Cluster:
         nursery.start_soon(self._live, host, port)
 
     async def part(self) -> None:
-        """Leave every run to the others, and answer for none from then on."""
-        await self._membership.part()
+        """Answer for no run any more, and leave all of them to the others."""
         for live in self._runs.runs:
             live.end()
+        await self._membership.part()
 
     async def _live(self, host: str, port: int) -> None:
         try:
