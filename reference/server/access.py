@@ -7,6 +7,11 @@ the token    whose it is, and whether its holder may enter that run, or is an ad
 the rate     of requests about runs, by user (`user_limits`)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
@@ -29,8 +34,11 @@ class AccessControl:
         *,
         retry_after_ms: int,
         requests_per_s_max: int,
+        strangers_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many may come at once."""
+        """`requests_per_s_max` is for one user; twice as many may come at once. `strangers_max`: WebSockets without a token."""
+        self._strangers_max = strangers_max
+        self._strangers: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
@@ -46,6 +54,24 @@ class AccessControl:
     def close(self) -> None:
         """Let nobody in from now on."""
         self._is_going_away = True
+        for scope in self._strangers:
+            scope.cancel()
+
+    @contextmanager
+    def stranger(self, timeout_s: float) -> Iterator[None]:
+        """Around the time in which a connection may show its token; it ends early when the server begins to stop.
+
+        Raises RemoteError.
+        """
+        if len(self._strangers) >= self._strangers_max:
+            reason = f"{self._strangers_max} connections have not shown a token yet, the limit; try again later"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.STRANGERS)
+        with trio.move_on_after(timeout_s) as scope:
+            self._strangers.add(scope)
+            try:
+                yield
+            finally:
+                self._strangers.discard(scope)
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
         """The page and the moment. Raises HttpRefusal."""

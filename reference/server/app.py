@@ -41,7 +41,7 @@ from reference.server.http.admin_api import AdminApi
 from reference.server.http.application import HttpApi
 from reference.server.http.docs_api import DocsApi
 from reference.server.http.exchanges import Exchanges
-from reference.server.http.operator_api import OperatorApi
+from reference.server.http.operator_api import OPERATOR_PATHS, OperatorApi
 from reference.server.http.run_api import RunApi
 from reference.server.monitoring.logs import SessionLog, log_event, log_fault, log_problem
 from reference.server.monitoring.metrics import MetricSet
@@ -122,6 +122,7 @@ def _assemble(
         session_records_max=settings.session_records_max,
         session_age_max_ns=ns(settings.session_age_max_s),
         on_limit=None if session_log is None else lambda limit: session_log.limit_reached(limit, clock.now()),
+        on_refused=None if session_log is None else session_log.refused,
     )
 
     def tell(run_id: str, observation: Observation, traffic: Traffic) -> None:
@@ -169,6 +170,7 @@ def _assemble(
         origins,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
+        strangers_max=settings.strangers_max,
     )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
@@ -198,6 +200,7 @@ def _assemble(
         websocket_limits=settings.websocket_limits,
         on_problem=monitor.and_count(log_problem),
         on_limit=monitor.limit_reached,
+        is_for_operators=lambda head: head.path in OPERATOR_PATHS,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
     return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door, cluster), nursery)

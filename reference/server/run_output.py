@@ -94,8 +94,7 @@ class RunOutput:
         peer = self.peers.pop(connection_id, None)
         if isinstance(peer, RequestPeer):
             peer.send(frame)
-            self._sent += 1
-            self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
+            self._sent += self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
 
     def refuse(self, connection_id: int, close: Close) -> None:
         peer = self.peers.pop(connection_id, None)

@@ -19,6 +19,9 @@ from reference.store import StoreError
 LIMIT_INTERVAL_NS = 10 * NS_PER_S
 """Between two lines about one limit."""
 
+RUN_ID_CHARACTERS = 36
+"""Of what a stranger calls a run id, as many are logged."""
+
 OnFault = Callable[[str, BaseException], None]
 """Told, for the log, what failed and how."""
 
@@ -82,6 +85,10 @@ class SessionLog:
                 log_event("connection refused", run=run_id, connection=observation.connection_id, code=code, why=_name(code))
             case _:
                 pass
+
+    def refused(self, run_id: str, code: int) -> None:
+        """A WebSocket was closed before it came to a run; `run_id` as its address has it."""
+        log_event("connection refused", run=run_id[:RUN_ID_CHARACTERS], code=code, why=_name(code))
 
     def limit_reached(self, limit: Limit, now: int) -> None:
         """A peer has reached a limit."""
