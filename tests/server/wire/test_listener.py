@@ -84,13 +84,14 @@ async def test_one_address_may_have_a_limited_number_of_connections() -> None:
             port = (await listen_with(nursery, door)).port
             first, second, third = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
             assert (await read_until(third, b"\r\n")).startswith(b"HTTP/1.1 503 ")
+            await third.aclose()
             await second.aclose()
             await trio.testing.wait_all_tasks_blocked(0.05)
             fourth = await trio.open_tcp_stream("127.0.0.1", port)
             for stream in (first, fourth):
                 await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert (await read_until(stream, b"\r\n")).startswith(b"HTTP/1.1 200 ")
-            for stream in (first, third, fourth):
+            for stream in (first, fourth):
                 await stream.aclose()
             nursery.cancel_scope.cancel()
 
