@@ -115,7 +115,7 @@ class AccessControl:
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who asks. Raises HttpRefusal or RemoteError."""
         self.check(head.header(b"origin"), head.header(b"host"))
-        holder = self._authenticator.holder(bearer_token(head.headers), self._clock.now())
+        holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
         if isinstance(holder, RemoteError):
             raise holder
         if holder.role != "admin":
@@ -123,7 +123,7 @@ class AccessControl:
         return Identity(holder.user_id, holder.expires_at, holder.issued_at)
 
     def _identify(self, token: str | None, run_id: str) -> Identity:
-        identity = identify(self._authenticator, token, run_id, self._clock.now())
+        identity = identify(self._authenticator, token, run_id, self._clock.wall())
         if isinstance(identity, RemoteError):
             raise identity
         return identity

@@ -85,7 +85,7 @@ class RunOutput:
         return False
 
     def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError:
-        identity = identify(self._shared.authenticator, token, self._run.run_id, self.now())
+        identity = identify(self._shared.authenticator, token, self._run.run_id, self._shared.clock.wall())
         if isinstance(identity, Identity):
             return self._shared.user_connections.enter(connection_id, identity.user_id) or identity
         return identity

@@ -81,6 +81,7 @@ class Monitor:
         self._runs_created = counter(metrics.RUNS_CREATED)
         self._limits = counter(metrics.LIMITS)
         self._problems = counter(metrics.PROBLEMS)
+        self._log_lines_dropped = counter(metrics.LOG_LINES_DROPPED)
         self._show_sessions()
 
     def observe(self, run_id: str, observation: Observation, traffic: Traffic, now: int) -> None:
@@ -163,6 +164,10 @@ class Monitor:
     def http_answered(self, address: str, status: int) -> None:
         """An HTTP request was answered; `address` is its template, empty if there is no such address."""
         self._http_requests.labels(address or "none", str(status)).inc()
+
+    def log_line_dropped(self) -> None:
+        """The log's reader is too slow."""
+        self._log_lines_dropped.inc()
 
     def run_created(self) -> None:
         self._runs_created.inc()
