@@ -188,7 +188,7 @@ class TokenAuthenticator:
             return RemoteError(CloseCode.TOKEN, f"this token is not accepted: {error}")
         if now >= expires_at:
             return RemoteError(CloseCode.TOKEN, "the token has expired; get a new one")
-        if now < not_before:
+        if now < not_before - ns(self._leeway_s):
             return RemoteError(CloseCode.TOKEN, "the token is not valid yet")
         role = claims.get("role", "member")
         if role not in ROLES:
