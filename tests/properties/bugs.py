@@ -208,8 +208,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "a frame is measured in characters",
         "protocol.codec",
-        'len(message.encode(errors="surrogatepass"))',
-        "len(message)",
+        'size = len(message.encode(errors="surrogatepass"))',
+        "pass",
         net="codec",
     ),
     # The stores.
@@ -298,7 +298,7 @@ BUGS: tuple[Bug, ...] = (
         "if (RunTimer.STALLED, connection_id) not in self._context.timers and",
         "if False and",
     ),
-    Bug("two batches are with the store at once", "protocol.server.sequencer", "if self._under_way is None and", "if"),
+    Bug("two batches are with the store at once", "protocol.server.sequencer", "return self._under_way is None and", "return"),
     # The shells, and what lies between a machine and a socket.
     Bug(
         "the session is not told the close code",

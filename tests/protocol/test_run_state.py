@@ -101,9 +101,27 @@ def test_a_full_state_takes_what_needs_no_new_entry() -> None:
     assert not room("FLAG", {})
     assert not room("GRAFT", {"position": "a", "n": 2}, bytes_max=state.size_bytes)
     data = {"position": "a", "n": 2}
-    just = state.size_bytes + encoded_bytes(data)
+    just = state.size_bytes + encoded_bytes(data) - encoded_bytes({"position": "a"})
     assert room("GRAFT", data, bytes_max=just)
     assert not room("GRAFT", data, bytes_max=just - 1)
+
+
+def test_a_state_that_is_full_may_shrink() -> None:
+    state = Fold(RunState())
+    state.apply("GRAFT", {"position": "a", "text": "x" * 100})
+    assert state.has_room("GRAFT", {"position": "a", "text": "x" * 99}, 1, state.size_bytes)
+    assert state.has_room("GRAFT", {"position": "a", "text": "x" * 99}, 1, 10)
+    assert not state.has_room("GRAFT", {"position": "a", "text": "x" * 101}, 1, state.size_bytes)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["GRAFT", "PRUNE", "FLAG"]), st.text(min_size=1, max_size=6)), max_size=12))
+def test_a_state_is_measured_in_bytes_of_its_json(events: list[tuple[str, str]]) -> None:
+    """Keys of which a character takes six bytes in JSON are no way around the limit."""
+    state = Fold(RunState())
+    for kind, text in events:
+        state.apply(kind, {"position": text, "step": text, "text": text})
+    real = encoded_bytes(state.state())
+    assert real <= state.size_bytes <= real + 3
 
 
 def test_a_fold_takes_every_event_in_order() -> None:

@@ -5,12 +5,12 @@ Graft: the last write wins at each position. Prune: a set of steps. Flag: append
 
 from reference.protocol import events
 from reference.protocol.codec import encoded_bytes
-from reference.protocol.events import Data, Event
+from reference.protocol.events import Data, Event, key_of
 from reference.protocol.records import RunState, Snapshot
 
 
 class Fold:
-    """A run's state that grows with each event. Size in bytes is that of its JSON, nearly."""
+    """A run's state that grows with each event. `size_bytes` is that of its JSON, to a comma."""
 
     def __init__(self, state: RunState) -> None:
         self._grafts: dict[str, Data] = dict(state.grafts)
@@ -24,33 +24,40 @@ class Fold:
 
     def apply(self, event_type: str, data: Data) -> None:
         """Fold one event in. Its data has passed EventRegistry.check_publish."""
+        self.size_bytes += self._growth(event_type, data)[1]
         match event_type:
             case events.GRAFT:
-                position = data["position"]
-                replaced = self._grafts.get(position)
-                if replaced is not None:
-                    self.size_bytes -= encoded_bytes(replaced) + len(position) + 4
+                position = key_of(event_type, data)
                 self._grafts[position] = data
-                self.size_bytes += encoded_bytes(data) + len(position) + 4
             case events.PRUNE:
-                step = data["step"]
-                if step not in self._prunes:
-                    self._prunes[step] = None
-                    self.size_bytes += len(step) + 3
+                step = key_of(event_type, data)
+                self._prunes[step] = None
             case events.FLAG:
                 self._flags.append(data)
-                self.size_bytes += encoded_bytes(data) + 1
             case _:
                 pass
 
     def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
-        """Whether the event may be folded in. What only replaces an entry needs no new one."""
-        if event_type not in (events.GRAFT, events.PRUNE, events.FLAG):
-            return True
-        known = (event_type == events.GRAFT and data["position"] in self._grafts) or (
-            event_type == events.PRUNE and data["step"] in self._prunes
-        )
-        return (known or self.entries < entries_max) and self.size_bytes + encoded_bytes(data) <= bytes_max
+        """Whether the event may be folded in (1.8). One that makes the state no larger always may."""
+        entries, size_bytes = self._growth(event_type, data)
+        return (entries <= 0 or self.entries < entries_max) and (size_bytes <= 0 or self.size_bytes + size_bytes <= bytes_max)
+
+    def _growth(self, event_type: str, data: Data) -> tuple[int, int]:
+        """By how many entries and bytes of JSON the state grows with this event."""
+        match event_type:
+            case events.GRAFT:
+                position = key_of(event_type, data)
+                replaced = self._grafts.get(position)
+                if replaced is not None:
+                    return 0, encoded_bytes(data) - encoded_bytes(replaced)
+                return 1, encoded_bytes(position) + encoded_bytes(data) + 2  # a colon, a comma
+            case events.PRUNE:
+                step = key_of(event_type, data)
+                return (0, 0) if step in self._prunes else (1, encoded_bytes(step) + 1)
+            case events.FLAG:
+                return 1, encoded_bytes(data) + 1
+            case _:
+                return 0, 0
 
     def state(self) -> RunState:
         """A frozen copy."""

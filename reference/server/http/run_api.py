@@ -63,7 +63,7 @@ class RunApi:
 
     async def publish(self, request: AnyRequest) -> frames.PublishAnswer:
         run_id, identity = self._admit(request)
-        publish = codec.decode_publish_request(await request.body(), self._body_bytes_max)
+        publish = codec.decode_received_request(await request.body(), self._body_bytes_max)
         answer = await self._ask(request, run_id, publish, identity)
         assert isinstance(answer, frames.PublishAnswer)
         return answer
