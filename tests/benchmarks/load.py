@@ -34,6 +34,8 @@ ACK_EVENTS = 64
 """As a client of ours acknowledges."""
 PADDING = "x" * 60
 CONNECT_S_MAX = 60.0
+SETTLE_S_MAX = 60.0
+"""Until everything that was published has come everywhere."""
 LOST_EVENTS_BEFORE = 3
 
 
@@ -105,12 +107,13 @@ class Reader:
     generation: int = 1
     sequence: int | None = None
     epoch: str | None = None
-    socket: socket.socket | None = None
+    link: socket.socket | None = None
     is_upgraded: bool = False
     is_ready: bool = False
     published: int = 0
     delivered: int = 0
-    next_number: int | None = None
+    next_numbers: dict[int, int] = field(default_factory=dict)
+    """By publisher: its events come in order; between those of two there is none."""
     faults: int = 0
     tail: bytes = b""
     unsent: bytearray = field(default_factory=bytearray)
@@ -129,11 +132,13 @@ class Load:
         self._measures_latency = measures_latency
         self._selector = selectors.DefaultSelector()
         self.ready = 0
+        self.publishers = 1
+        """Number n comes from publisher n modulo this."""
 
     # Connections.
 
     def open(self, reader: Reader) -> None:
-        reader.socket = sock = socket.socket()
+        reader.link = sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(BlockingIOError):
@@ -162,9 +167,9 @@ class Load:
         return time.monotonic() - began
 
     def close(self, reader: Reader) -> None:
-        assert reader.socket is not None
-        self._selector.unregister(reader.socket)
-        reader.socket.close()
+        assert reader.link is not None
+        self._selector.unregister(reader.link)
+        reader.link.close()
 
     # Input and output.
 
@@ -187,17 +192,17 @@ class Load:
         self.send(reader, self.protocol.publish(reader, self.room, data))
 
     def _flush(self, reader: Reader) -> None:
-        assert reader.socket is not None
+        assert reader.link is not None
         if reader.unsent:
             with contextlib.suppress(BlockingIOError):
-                del reader.unsent[: reader.socket.send(reader.unsent)]
+                del reader.unsent[: reader.link.send(reader.unsent)]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if reader.unsent else 0)
-        self._selector.modify(reader.socket, wanted, reader)
+        self._selector.modify(reader.link, wanted, reader)
 
     def _read(self, reader: Reader) -> None:
-        assert reader.socket is not None
+        assert reader.link is not None
         try:
-            data = reader.socket.recv(1 << 18)
+            data = reader.link.recv(1 << 18)
         except BlockingIOError:
             return
         if not data:
@@ -233,11 +238,8 @@ class Load:
     def _count(self, reader: Reader, data: bytes) -> None:
         found = _NUMBER.findall(data)
         if found:
-            numbers = [int(number) for number, _ in found]
-            first = numbers[0] if reader.next_number is None else reader.next_number
-            reader.faults += numbers != list(range(first, first + len(numbers)))
-            reader.next_number = numbers[-1] + 1
-            reader.delivered += len(numbers)
+            self._check_order(reader, [int(number) for number, _ in found])
+            reader.delivered += len(found)
             if self._measures_latency:
                 now = time.monotonic_ns()
                 reader.latencies_ms += [(now - int(at)) / 1e6 for _, at in found]
@@ -251,6 +253,17 @@ class Load:
             self.send(reader, b"3")
         last = data.rfind(b'"n":')
         reader.tail = data[last:] if last >= 0 and _NUMBER.match(data, last) is None else data[-8:]
+
+    def _check_order(self, reader: Reader, numbers: list[int]) -> None:
+        step, next_numbers = self.publishers, reader.next_numbers
+        if step == 1:
+            first = next_numbers.get(0, numbers[0])
+            reader.faults += numbers != list(range(first, first + len(numbers)))
+            next_numbers[0] = numbers[-1] + 1
+            return
+        for number in numbers:
+            reader.faults += number != next_numbers.get(number % step, number)
+            next_numbers[number % step] = number + step
 
 
 # What the server's process uses.
@@ -289,6 +302,7 @@ def fan_out(load: Load, options: argparse.Namespace) -> dict[str, float]:
     """Flat out with a window, or at a fixed rate."""
     readers = [Reader(f"r{index}") for index in range(options.readers)]
     publishers = [Reader(f"p{index}") for index in range(options.publishers)]
+    load.publishers = len(publishers)
     load.open_all([*readers, *publishers], at_once=64)
     published, window = 0, options.window
     began, warm = time.monotonic(), None
@@ -313,7 +327,7 @@ def fan_out(load: Load, options: argparse.Namespace) -> dict[str, float]:
             load.turn(0.05)
     elapsed, after = time.monotonic() - (warm or began), usage(options.pid)
     deliveries = sum(reader.delivered for reader in readers) - at_warm[0]
-    settle = time.monotonic() + 10
+    settle = time.monotonic() + SETTLE_S_MAX
     while any(reader.delivered < published for reader in readers) and time.monotonic() < settle:
         load.turn(0.05)
     result = {

@@ -4,10 +4,10 @@
     .venv/bin/python -m tests.benchmarks.server [--rounds 5] [--out DIR] [--postgresql URL]
 
 The peers are the same room on `websockets`, python-socketio and, where Node is there with the packages `socket.io` and `ws`, on
-these. They have no numbers to resume from but the least that the work needs, and no guarantees. Ours has all of its own on: durable
-before visible, dedupe, presence, heartbeats, authentication, limits, metrics; and its readers acknowledge as our client does. All
-take turns in one run, each time with a fresh server, in the opposite order every second round. The load generator (`load`) is a
-process of its own that checks every delivery. Only ratios within one run mean anything, and only on a quiet machine.
+these. They have no numbers to resume from but the least that the work needs, and no guarantees. Ours has all of its own on:
+durable before visible, dedupe, presence, heartbeats, authentication, limits, metrics; and its readers acknowledge as our client
+does. All take turns in one run, each time with a fresh server, in the opposite order every second round. The load generator
+(`load`) is a process of its own that checks every delivery. Only ratios within one run mean anything, on a quiet machine.
 
 The figures are written as Markdown and CSV, with a drawing of the ratios. Exit code 1 if a delivery was missing, doubled or out
 of order; a ratio that misses its goal is shown as such and is not an error.
