@@ -113,7 +113,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
-    """The header that carries a token. `check_token` has seen to it that it is ASCII."""
+    """The header that carries a token; it is never in a URL (5.3, 10.1). `check_token` has seen to it that it is ASCII."""
     return [] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))]
 
 

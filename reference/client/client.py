@@ -5,12 +5,11 @@ run. Publishing works from the first moment on, connected or not: events wait in
 way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 
-from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
 from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
@@ -24,6 +23,8 @@ from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 
+LOOK_INTERVAL_S = 0.1
+
 
 class Client:
     """One client in one run. As an async iterator it yields what is received: events in order, and the moments between them that
@@ -32,8 +33,18 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, io: TrioIO, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        session: ClientSession,
+        io: TrioIO,
+        mailbox: Mailbox,
+        policy: ReconnectPolicy,
+        restored: tuple[Ticket, ...] = (),
+    ) -> None:
         self.run_id = run_id
+        self.restored = restored
+        """Publishes of the program's life before that were not settled then (`outbox_store`), in their order."""
         self._session = session
         self._io = io
         self._mailbox = mailbox
@@ -122,7 +133,7 @@ class Client:
         """A frozen snapshot."""
         return self._session.health()
 
-    def health_changes(self) -> HealthChanges:
+    def health_changes(self) -> "HealthChanges":
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._io.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
@@ -166,3 +177,35 @@ class EventStream:
             if isinstance(delivery, Event):
                 return delivery
         raise StopAsyncIteration
+
+
+class HealthChanges:
+    """A client's health, each time it has changed: an async iterator that ends after the health at the session's end.
+
+    Nothing is queued: health is looked at when the reader asks for it, at most every LOOK_INTERVAL_S, so a slow reader costs
+    nothing and reads what is true now.
+    """
+
+    def __init__(
+        self, look: Callable[[], Health], wait_for_turn: Callable[[], Awaitable[None]], is_over: Callable[[], bool]
+    ) -> None:
+        self._look = look
+        self._wait_for_turn = wait_for_turn
+        self._is_over = is_over
+        self._last: Health | None = None
+        self._next_look_at = -float("inf")
+
+    def __aiter__(self) -> "HealthChanges":
+        return self
+
+    async def __anext__(self) -> Health:
+        while True:
+            await trio.sleep_until(self._next_look_at)
+            self._next_look_at = trio.current_time() + LOOK_INTERVAL_S
+            health = self._look()
+            if health != self._last:
+                self._last = health
+                return health
+            if self._is_over():
+                raise StopAsyncIteration
+            await self._wait_for_turn()

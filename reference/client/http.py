@@ -4,7 +4,7 @@ httpcore asks a network backend for connections. Ours opens them as the WebSocke
 ever sees plain HTTP. Callers limit the time by cancelling: every stream here is closed by force and never waits for a dead peer.
 A response is bounded where its bytes arrive: after each request a stream yields at most RESPONSE_BYTES_MAX.
 
-Error responses (`read_refusal`): a close code of the protocol is believed only from a body in the protocol's own form
+Error responses (5.7): a close code of the protocol is believed only from a body in the protocol's own form
 (`HttpProblem` with a four-digit code that begins with 4). Proxies between client and server send errors of their own: a proxy's
 403 for an upgrade means that WebSockets are blocked here, not that this user is forbidden, and leads to the next attempt or to
 polling.

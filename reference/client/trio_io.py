@@ -7,13 +7,14 @@ application pauses a connection (`reference.protocol.client.flow_control`).
 
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import trio
 
 from reference.client.mailbox import Delivery, Mailbox
-from reference.client.session_clock import SessionClock
+from reference.client.outbox_store import OutboxStore, OutboxStoreFailed
 from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.client.tickets import Ticket, Tickets
 from reference.client.transport import ClientTransport
@@ -27,12 +28,15 @@ from reference.protocol.client.outcomes import (
     Outcome,
     PublishAccepted,
     PublishFailed,
+    ResetReceived,
     SessionEnded,
+    SnapshotReceived,
     StateChanged,
 )
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import RemoteError
-from reference.protocol.events import Data
+from reference.protocol.events import Data, Event
+from reference.protocol.saved_session import Change, PositionSaved
 from reference.protocol.timers import NS_PER_S
 
 log = logging.getLogger("steadywire.client")
@@ -55,8 +59,13 @@ class TrioIO:
         get_token: Callable[[], None],
         tap: Tap | None,
         run_id: str,
+        store: OutboxStore | None = None,
     ) -> None:
         self.session = session
+        self._store = store
+        self._handled = _Handled(session)
+        self.failure: Exception | None = None
+        """What has made it impossible to go on, and has cancelled the nursery."""
         self._run_id = run_id
         self._clock = SessionClock()
         self._has_reported = False  # the log has a line that the session is not connected
@@ -98,6 +107,13 @@ class TrioIO:
         """The application has taken this out of the mailbox."""
         if not isinstance(delivery, SessionEnded) and is_sequenced(delivery):
             self.feed(self.session.application_took, 1, self.now())
+            if self._store is not None:
+                self._save_position(self._handled.took(delivery))
+
+    def left_by_application(self) -> None:
+        """The block of the application has ended well: it has handled what it has taken."""
+        if self._store is not None:
+            self._save_position(self._handled.last)
 
     async def run_alarm(self) -> None:
         """A task for the length of the session: feeds the passing of time."""
@@ -181,6 +197,15 @@ class TrioIO:
         if connection_id in self._transports:
             self._transports[connection_id].resume()
 
+    def save(self, change: Change) -> None:
+        assert self._store is not None, "only a session with a store saves"
+        if self.failure is None:
+            try:
+                self._store.save(change)
+            except OSError as error:
+                self.failure = OutboxStoreFailed(f"the outbox store failed: {error.strerror or error}")
+                self._nursery.cancel_scope.cancel()
+
     def refresh_token(self) -> None:
         self._get_token()
 
@@ -205,6 +230,10 @@ class TrioIO:
         self._turned.unpark_all()
 
     # ---- inside ----
+
+    def _save_position(self, position: PositionSaved | None) -> None:
+        if position is not None:
+            self.save(position)
 
     def _publish_failed(self, failed: PublishFailed) -> None:
         """Its ticket carries it; what ends with the session and nobody waits for is also raised at the end of the block, and of
@@ -238,6 +267,67 @@ class TrioIO:
         finally:
             del self._transports[connection_id]
             self._transport_ended.unpark_all()
+
+
+_NOTICED_NS = NS_PER_S // 2
+"""Less is the time between the two readings, on a busy machine."""
+
+
+def suspended_ns() -> int:
+    """For how long this machine has been suspended since it was booted, in ns; 0 where the system cannot tell."""
+    boot_time = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0 if boot_time is None else time.clock_gettime_ns(boot_time) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+class SessionClock:
+    """The clock of a session: trio's, plus the time for which the machine was suspended. Never goes backwards.
+
+    trio's clock stands still while a laptop sleeps or a virtual machine is paused. For the session that time has passed:
+    publishes grow old, and a connection that was silent meanwhile is probably dead. Where the system can tell (Linux:
+    CLOCK_BOOTTIME), it is added as soon as anything happens after the suspend. `suspended`: how the time of suspension is read,
+    in ns.
+    """
+
+    def __init__(self, suspended: Callable[[], int] = suspended_ns) -> None:
+        self._suspended = suspended
+        self._began = suspended()
+        self._added = 0
+
+    def now(self) -> int:
+        """In ns."""
+        added = self._suspended() - self._began
+        if added - self._added > _NOTICED_NS:
+            self._added = added
+        return round(trio.current_time() * NS_PER_S) + self._added
+
+    def in_trios_time(self, at: int) -> float:
+        """A time of this clock in seconds of trio's, if the machine is not suspended before."""
+        return (at - self._added) / NS_PER_S
+
+
+class _Handled:
+    """What an application has handled: everything that it has taken before the last one, and that too when it leaves."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self._epoch: str | None = None
+        self.last: PositionSaved | None = None
+        """Of what it has taken last."""
+
+    def took(self, delivery: Delivery) -> PositionSaved | None:
+        """The position that is handled now that the application asks for more; None if that is not known yet."""
+        handled = self.last
+        match delivery:
+            case SnapshotReceived(epoch=epoch, snapshot=snapshot) | ResetReceived(epoch=epoch, snapshot=snapshot):
+                self._epoch = epoch
+                self.last = PositionSaved(epoch, snapshot.sequence_number)
+            case Event(sequence_number=int(number)):
+                current = self._epoch or self._session.position[0]
+                assert current is not None, "an event has come, so there is a history"
+                self.last = PositionSaved(current, number)
+            case _:
+                pass
+        return handled
 
 
 def _in_brackets(code: int | None) -> str:

@@ -16,7 +16,7 @@ from reference.protocol.limits import Limit
 
 
 class CloseCode(enum.IntEnum):
-    """Why a connection ended (docs/protocol.md, section 6)."""
+    """Why a connection ended (protocol 6.1)."""
 
     GOING_AWAY = 4001
     HEARTBEAT_LOST = 4003

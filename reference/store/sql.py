@@ -344,39 +344,39 @@ class SqlStore:
     def _judge_and_commit(self, batches: tuple[Append, ...]) -> list[StoreError | None]:
         commits = self._committing()
         outcomes: list[StoreError | None] = [None] * len(batches)
-        waiting = list(range(len(batches)))
+        waiting: dict[str, list[int]] = {}
+        for index, batch in enumerate(batches):
+            waiting.setdefault(batch.run_id, []).append(index)
         for _ in range(_TRIES_MAX):
-            run_ids = {batches[index].run_id for index in waiting}
-            remembered = {run_id: position for run_id in run_ids if (position := self._positions.take(run_id)) is not None}
-            positions = {run_id: remembered.get(run_id) or self._read_position(commits, run_id) for run_id in run_ids}
-            changes = Changes({run_id: position for run_id, position in positions.items() if position is not None})
-            for index in waiting:
-                outcomes[index] = changes.add(batches[index])
+            changes, positions = Changes(), {}
+            for run_id, indexes in waiting.items():
+                position = self._positions.take(run_id)
+                is_remembered = position is not None
+                position = position or self._read_position(commits, run_id)
+                judged = [changes.add(batches[index], position) for index in indexes]
+                if is_remembered and any(isinstance(outcome, StoreConflict) for outcome in judged):
+                    # Perhaps another server has written the run since: it is judged by what is stored, and from the start.
+                    changes.discard(run_id)
+                    position = self._read_position(commits, run_id)
+                    judged = [changes.add(batches[index], position) for index in indexes]
+                for index, outcome in zip(indexes, judged, strict=True):
+                    outcomes[index] = outcome
+                if position is not None:
+                    positions[run_id] = position
             unchanged = commits.commit(changes.runs) if changes.runs else {}
-            # Another server has written these runs since they were read or written here: what was judged is void.
-            outdated = {run_id for run_id, error in unchanged.items() if error is None}
-            outdated |= {
-                batches[index].run_id
-                for index in waiting
-                if batches[index].run_id in remembered and isinstance(outcomes[index], StoreConflict)
-            }
-            again = []
-            for index in waiting:
-                run_id = batches[index].run_id
-                if run_id in unchanged:
-                    outcomes[index] = outcomes[index] or unchanged[run_id]
-                if run_id in outdated and (run_id in unchanged or outcomes[index] is not None):
-                    again.append(index)
             for run_id, position in positions.items():
-                if position is not None and run_id not in unchanged:
+                if run_id not in unchanged:
+                    self._positions.put(position)
                     self._confirmed.confirm(run_id, position.epoch, position.head)
-                    if run_id not in outdated:
-                        self._positions.put(position)
-            waiting = again
+            for run_id, error in unchanged.items():
+                for index in waiting[run_id]:
+                    outcomes[index] = outcomes[index] or error
+            waiting = {run_id: waiting[run_id] for run_id, error in unchanged.items() if error is None}
             if not waiting:
                 return outcomes
-        for index in waiting:
-            outcomes[index] = StoreConflict(f"run {batches[index].run_id}: another server writes it all the time")
+        for run_id, indexes in waiting.items():
+            for index in indexes:
+                outcomes[index] = StoreConflict(f"run {run_id}: another server writes it all the time")
         return outcomes
 
     def _read_position(self, commits: CommitConnection, run_id: str) -> Position | None:

@@ -9,6 +9,7 @@ from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import LocalError
+from reference.protocol.saved_session import Change
 from reference.protocol.states import ClientState, Transport
 from simulation.adversary.ground import CLIENT_KNOWS, Ground, ScriptedRandom
 from simulation.adversary.network import End, Opened, Request, Wire
@@ -128,6 +129,9 @@ class Host:
         raise AssertionError("an application without a limit pauses nothing")
 
     resume = pause
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         self._tokens += 1

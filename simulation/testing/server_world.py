@@ -17,6 +17,7 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import RemoteError
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.adversary.journal import Journal
@@ -142,6 +143,9 @@ class Guest:
         raise AssertionError("an application without a limit pauses nothing")
 
     resume = pause
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         pass

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Save, Send
 from reference.protocol.client.outcomes import (
     NotConnected,
     Outcome,
@@ -183,7 +183,7 @@ def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], n
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     trace.add(ConnectionLeft(at=now, client=client, connection_id=connection_id, code=code, message=message))
-            case RefreshToken() | PauseReading() | ResumeReading():
+            case RefreshToken() | PauseReading() | ResumeReading() | Save():
                 pass
             case _:
                 assert_never(action)

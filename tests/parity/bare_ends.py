@@ -17,6 +17,7 @@ from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.frames import Limits
 from reference.protocol.records import Append
+from reference.protocol.saved_session import Change
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
@@ -142,6 +143,9 @@ class BareClient:
         raise AssertionError("an application without a limit pauses nothing")
 
     resume = pause
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         raise AssertionError("nobody here has a token")

@@ -387,3 +387,12 @@ def test_how_long_a_driver_may_wait_for_an_application() -> None:
     assert client_in(ClientState.NEW, patience_s=0.5).session.patience_s == 0.5
     assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=3).session.patience_s == 1.5
     assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=30, ping_timeout_s=4).session.patience_s == 2
+
+
+def test_an_acceptance_does_not_say_that_an_event_is_missing() -> None:
+    """It comes before the event itself, in another frame (7.13)."""
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    client.session.publish("CHAT", {}, 0)
+    client.session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=1), 0)
+    client.session.handle_timeout(seconds(50))
+    assert client.session.state is ClientState.LIVE

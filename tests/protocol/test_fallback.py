@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
+from reference.protocol.client.context import Timer
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
@@ -265,3 +266,17 @@ def test_a_way_back_that_does_not_hold_is_tried_more_and_more_rarely() -> None:
         session.connection_lost(client.websocket, None, client.now)
         assert session.state is ClientState.POLLING
     assert waits == [10, 20, 40, 80]
+
+
+def test_a_goaway_on_a_probe_is_no_failure_and_holds_for_polls_too() -> None:
+    settings = {"probe_interval_s": 10.0, "probe_jitter": 0.0, "poll_interval_s": 1.0}
+    client = client_in(ClientState.PROBE_PROVING, **settings)
+    session = client.session
+    session.take_actions()
+    goaway = frames.Goaway(code=CloseCode.GOING_AWAY, retry_after_ms=4000, spread_ms=2000)
+    session.receive_frame(client.websocket, goaway, client.now)
+    assert session.state is ClientState.POLLING
+    assert session._timers.deadline_of(Timer.PROBE) == client.now + seconds(10), "n is still 0"
+    poll_at = session._timers.deadline_of(Timer.POLL)
+    assert poll_at is None or poll_at >= client.now + seconds(4)
+    assert session.statistics().failures == 1, "that of the WebSocket before polling"

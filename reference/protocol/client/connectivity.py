@@ -20,6 +20,7 @@ from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
 from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
 from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
+from reference.protocol.saved_session import GenerationSaved
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 
@@ -47,7 +48,7 @@ class Probes:
         self._failed = 0
 
     def schedule(self, now: int, not_before: int) -> None:
-        """Time the next probe; never before `not_before`. Times in ns."""
+        """Time the next probe (7.28); never before `not_before`. Times in ns."""
         config = self._context.config
         wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
         spread = config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)
@@ -173,10 +174,10 @@ class Connectivity:
 
     def opened(self, now: int) -> None:
         self._turn(ClientInput.OPENED, now)
-        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))  # 7.20
 
     def hello(self, epoch: str | None, last: int) -> Hello:
-        """The first frame on the WebSocket that was opened."""
+        """The first frame on the WebSocket that was opened (4.2)."""
         return Hello(
             protocol=PROTOCOL_VERSION,
             client_id=self._client_id,
@@ -195,17 +196,17 @@ class Connectivity:
         self._tries_token = False
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
-        # What polling has under way may arrive or not; this connection carries it from now on.
+        # 7.29: what polling has under way may arrive or not; this connection carries it from now on.
         self._publishing.connection_lost()
 
     def proven(self, now: int) -> None:
-        """A ping was answered: the WebSocket is useful, and polling ends."""
+        """A ping was answered: the WebSocket is useful, and polling ends (7.29)."""
         self._turn(ClientInput.PROVEN, now)
         self._stop_polling()
         self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
 
     def steady(self) -> None:
-        """It has been useful for long enough."""
+        """It has been useful for long enough (7.21)."""
         self._is_from_probe = False
         self.reconnector.steady()
         self._probes.forget_failures()
@@ -213,7 +214,7 @@ class Connectivity:
     # A WebSocket goes down.
 
     def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
-        """Our decision that the WebSocket is of no more use; the session goes on."""
+        """Our decision that the WebSocket is of no more use: it is abandoned, and the session goes on (6.4, 6.6)."""
         assert self.websocket is not None, "there is a connection to leave"
         self._context.actions.append(Close((self.websocket,), code, message))
         self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
@@ -225,11 +226,12 @@ class Connectivity:
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
         self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
+        # 6.5: it is obeyed with 1000
         self.leave(1000, "asked to go away", now, is_failure=False)
         self._report_error(goaway.code, "the server asked this client to come back later")
 
     def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
-        """The server wants to hear nothing before a time, on whatever transport."""
+        """The server wants to hear nothing before a time, on whatever transport (7.23)."""
         self.reconnector.asked_to_wait(now, retry_after_ms, spread_ms)
         self._keep_waits()
 
@@ -252,6 +254,8 @@ class Connectivity:
         if self.state.has_websocket:
             self._publishing.connection_lost()
         self._context.client_report.failed_attempts += is_failure and not was_steady
+        if is_failure:
+            self.last_error = NotConnected(code, message)
         self._silent_since = self._keepalive.heard_at if by_silence else None
         if not self.state.is_polling:
             self.polling.fallback = _HOW_FAR.get(self.state, "not_steady")
@@ -270,14 +274,14 @@ class Connectivity:
             if reaction is Reaction.NEW_SESSION:
                 self.session_id = None
             if self.state.is_polling:
-                self._probe_failed(now)
+                self._probe_lost(now, is_failure=is_failure)
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
         if is_failure:
             self._report_error(code, message)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
-        """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
+        """What a close code asks of us (6.2, 6.3). If we have opened something newer, we were superseded by ourselves (7.30)."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
     def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False) -> None:
@@ -286,7 +290,8 @@ class Connectivity:
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
-            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts", now)
+            why = "" if self.last_error is None else f"; the last: {self.last_error.reason}"
+            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts{why}", now)
         else:
             self._turn(event, now)
             self._timers.set(Timer.RETRY, at)
@@ -302,7 +307,7 @@ class Connectivity:
             self.leave(None, "polling takes over", now)
 
     def _falls_back(self, now: int) -> bool:
-        """Ask the fallback policy. If not now, a timer is set for when to ask again."""
+        """Ask the fallback policy (7.25). If not now, a timer is set for when to ask again."""
         since = max(self._troubled_since, self.reconnector.not_before)
         wait_s = self._fallback.wait_s(Disconnection(self.reconnector.failures, max(0, now - since) / NS_PER_S))
         if wait_s is None or ns(wait_s) <= 0:
@@ -318,10 +323,11 @@ class Connectivity:
         self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
         self._probes.schedule(now, earliest)
 
-    def _probe_failed(self, now: int) -> None:
+    def _probe_lost(self, now: int, *, is_failure: bool) -> None:
         self._turn(ClientInput.LOST, now)
-        self._probes.failed()
-        # The server may have taken the probe for the session's newest connection; polling is the newer of the two again.
+        if is_failure:
+            self._probes.failed()
+        # 7.30: the server may have taken the probe for the session's newest connection; polling is the newer of the two again.
         self.polling.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
@@ -356,7 +362,7 @@ class Connectivity:
         return True
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
-        """A request was refused, or its connection failed."""
+        """A request was refused, or its connection failed (5.8, 7.27)."""
         generation, at = self.polling.failed(failed.request, failed.retry_after_ms, now)
         self._look_whether_carried(now)
         self._keep_waits()
@@ -377,7 +383,7 @@ class Connectivity:
     # Tokens, and the end.
 
     def want_token(self, code: int | None, message: str, now: int) -> None:
-        """The server takes this token no longer."""
+        """The server takes this token no longer (7.40)."""
         if not self._context.config.refreshes_token:
             self.end(code, message, now)
             return
@@ -387,7 +393,7 @@ class Connectivity:
         self._context.actions.append(RefreshToken())
 
     def token_expires(self, in_ms: int, now: int) -> None:
-        """The server warns that it will not take this token for long."""
+        """The server warns that it will not take this token for long (4.18, 7.36)."""
         self._expires_at = now + in_ms * NS_PER_MS
         self.ask_for_token()
 
@@ -402,14 +408,14 @@ class Connectivity:
             self._timers.set(Timer.REFRESH, now + max(left // 2, ns(_ASK_AGAIN_S_MIN)))
 
     def token_given(self, now: int, *, is_new: bool) -> None:
-        """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
-        it was an attempt that showed the last one to be too old; but not two in a row."""
+        """The application has supplied a token that was wanted (7.40). A wait may be longer than it lives, so it is tried at once
+        if it was an attempt that showed the last one to be too old; but not two in a row."""
         self._timers.cancel(Timer.TOKEN)
         self._expires_at = None
         self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token and is_new)
 
     def end(self, code: int | None, message: str, now: int) -> None:
-        """The session is over; whatever is unanswered fails visibly."""
+        """The session is over; whatever is unanswered fails visibly (7.39)."""
         self._drop_transports()
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
@@ -463,7 +469,12 @@ class Connectivity:
 
     def _new_generation(self) -> int:
         self._generation += 1
+        self._context.save(GenerationSaved(self._generation))
         return self._generation
+
+    def restore(self, generation: int) -> None:
+        """Lower generations were used in the program's life before (2.6)."""
+        self._generation = generation
 
     def _forget_websocket(self) -> None:
         self._stop_reading(self.websocket)

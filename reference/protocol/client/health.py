@@ -14,6 +14,8 @@ from reference.protocol.timers import NS_PER_MS
 
 
 class Quality(enum.StrEnum):
+    """The quality score in a word (7.34)."""
+
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
     UNHEALTHY = "UNHEALTHY"
@@ -63,7 +65,7 @@ _RECONNECTION_POINTS = ((0, 100), (1, 80), (2, 60), (5, 40), (10, 20))
 
 
 def quality_score(mean_ms: float, reconnections: int, delivery_rate: float) -> float:
-    """The brief's score, from 0 to 100."""
+    """The brief's score, from 0 to 100 (7.33)."""
     latency = next((points for limit, points in _LATENCY_POINTS if mean_ms <= limit), 10)
     stability = next((points for limit, points in _RECONNECTION_POINTS if reconnections <= limit), 5)
     return 0.4 * latency + 0.3 * stability + 0.3 * 100 * delivery_rate
@@ -76,7 +78,7 @@ UNCARRIED_SCORE_MAX = 49.0
 def quality_of(score: float | None) -> Quality:
     if score is None:
         return Quality.UNKNOWN
-    if score >= 80:
+    if score >= 80:  # 7.34
         return Quality.HEALTHY
     return Quality.DEGRADED if score >= 50 else Quality.UNHEALTHY
 

@@ -28,6 +28,7 @@ from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
 from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
+from reference.protocol.saved_session import SavedSession
 from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 from reference.protocol.statistics import ClientStatistics, Held
 from reference.protocol.timers import ns
@@ -43,6 +44,7 @@ class ClientSession:
     `policy` says when to connect again, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
     the config's fields say. `outcomes_waiting_max`: how many sequenced outcomes the application may leave untaken before the
     session slows the server down (`flow_control`); the driver then reports each that is taken. None: it takes all at once.
+    `saves`: the driver saves what survives a restart of the program (`saved_session`).
     """
 
     __slots__ = (
@@ -70,12 +72,13 @@ class ClientSession:
         registry: EventRegistry = DEFAULT_REGISTRY,
         token: str | None = None,
         outcomes_waiting_max: int | None = None,
+        saves: bool = False,
     ) -> None:
         self.client_id = client_id
         self.config = config
         self._record = HealthRecord(config.round_trip_samples_max)
         self._flow = None if outcomes_waiting_max is None else FlowControl(outcomes_waiting_max)
-        self._context = ClientContext(config, self._flow)
+        self._context = ClientContext(config, self._flow, saves=saves)
         self._timers = self._context.timers
         self._publishing = Publishing(self._context, registry, self._record)
         self._delivery = EventDelivery(self._context)
@@ -84,6 +87,18 @@ class ClientSession:
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
     # The application speaks.
+
+    def restore(self, saved: SavedSession, now: int) -> None:
+        """Go on where the program was in its life before: to be called before `start`, on a session with the same client id.
+
+        The position is taken over too: what the application has handled is not handed to it again.
+        """
+        assert self.state is ClientState.NEW, "only before the start"
+        assert saved.client_id == self.client_id, "it is the same client that goes on"
+        self._connectivity.restore(saved.generation)
+        if saved.epoch is not None:
+            self._delivery.inbox.start_at(saved.epoch, saved.last)
+        self._publishing.restore(saved, now)
 
     def start(self, now: int) -> None:
         """Begin to connect."""
@@ -141,7 +156,7 @@ class ClientSession:
         self.handle_timeout(now)
 
     def close(self, now: int) -> None:
-        """Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told."""
+        """Leave (7.38). Whatever is still unanswered fails visibly; presence leaves at once if the server can be notified."""
         if self.state is ClientState.CLOSED:
             return
         if self.state.has_websocket:
@@ -149,7 +164,7 @@ class ClientSession:
         self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
-        """The application has a new token. If it is the one that the session has already, it is not sent again (7.36)."""
+        """The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36)."""
         is_new, self._connectivity.token = token != self._connectivity.token, token
         if self.state is ClientState.REFRESHING:
             self._connectivity.token_given(now, is_new=is_new)
@@ -201,7 +216,8 @@ class ClientSession:
             self._connectivity.polling.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole. A frame that breaks the protocol ends its connection."""
+        """A frame has arrived whole. A frame that breaks the protocol ends its connection; one of a connection that was left is
+        ignored (3.11)."""
         flow = self._flow
         if flow is not None:
             is_websocket = connection_id == self._connectivity.websocket
@@ -361,7 +377,7 @@ class ClientSession:
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._connectivity.state]:
-            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
+            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")  # 3.9
         self._keepalive.heard(now)
         self._delivery.bytes_came(now)
         match frame:
