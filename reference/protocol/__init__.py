@@ -8,9 +8,9 @@ Read in this order:
     policies/                 when to reconnect, fall back, ping: exchangeable
     client/                   one client's session: start with `session`
     server/                   one run: start with `run`
-    records, rate_limit, limits, statistics, metrics   what a store keeps; limits by name; what is observed
+    records, rate_limit, limits, statistics, metrics   stored values; limits by name; what is observed
 
-Time is an integer of nanoseconds that comes in as `now` and never goes backwards. Random numbers come from a `RandomSource` that the
-driver hands over. `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies
-their IO. Numbers such as 7.13 in comments are the clauses of docs/protocol.md.
+Time is an integer of nanoseconds that comes in as `now` and never goes backwards. Random numbers come from a `RandomSource` of the
+driver. `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their IO.
+Numbers such as 7.13 in comments are the clauses of docs/protocol.md.
 """
