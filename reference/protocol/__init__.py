@@ -10,7 +10,7 @@ Read in this order:
     server/                   one run: start with `run`
     records, rate_limit, limits, statistics, metrics   stored values; limits by name; what is observed
 
-Time is an integer of nanoseconds that comes in as `now` and never goes backwards. Random numbers come from a `RandomSource` of the
+Time is an integer of nanoseconds, `now`, that never goes backwards. Random numbers come from a `RandomSource` of the
 driver. `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their IO.
 Numbers such as 7.13 in comments are the clauses of docs/protocol.md.
 """
