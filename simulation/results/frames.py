@@ -118,8 +118,8 @@ def summary(trace_index: TraceIndex) -> pd.DataFrame:
     trace ended, and so have no latency (censored). Quantiles are of what was delivered: read them beside that share; error_share:
     the relative error of latencies and round trips (0: exact). gave_up: clients whose session ended against their will.
     interruption_*: of those that ended; mean and max: of all. attempts_per_s_max, accepts_per_s_max: of WebSockets, in the
-    busiest second. back_50_s to back_100_s: after the last fault, until so many percent of the clients were back. fallback_share: of the
-    clients' time, that in which polling carried them. refused: publishes that an outbox did not take.
+    busiest second. back_50_s to back_100_s: after the last fault, until so many percent of the clients were back.
+    fallback_share: of the clients' time, that in which polling carried them. refused: publishes that an outbox did not take.
     """
     return Frames(trace_index)["summary"]
 
