@@ -188,6 +188,14 @@ class Path(_Part, frozen=True):
         return self.up_deliveries_ms if is_up and self.up_deliveries_ms else self.deliveries_ms
 
 
+class SharedBottleneck(_Part, frozen=True, kw_only=True):
+    """A cell or an uplink that the clients of a group share: of those that have something to send each gets the same share of
+    `bandwidth_bytes_per_s`, in each direction, or of `up_bandwidth_bytes_per_s` towards the server."""
+
+    bandwidth_bytes_per_s: BytesPerSecond
+    up_bandwidth_bytes_per_s: BytesPerSecond | None = None
+
+
 # Availability.
 
 
