@@ -223,11 +223,14 @@ class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):
 
 
 class PeriodicAvailability(_Availability, frozen=True, kw_only=True, tag="periodic"):
-    """Down for `down_s` in every `period_s`, first at `first_down_s`."""
+    """Down for `down_s` in every `period_s`, first at `first_down_s`; with a `random_phase` later by a uniform part of the
+    period,
+    each client by its own or all by the same (`scope`)."""
 
     period_s: PositiveSeconds
     down_s: PositiveSeconds
     first_down_s: Seconds = 0.0
+    random_phase: bool = False
 
     def __post_init__(self) -> None:
         if self.down_s >= self.period_s:
