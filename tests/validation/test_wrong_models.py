@@ -131,7 +131,7 @@ def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Listener, "take", hasty)
     exit_code, complaints = verify(AcceptRate(clients=20, spread_s=0.2, accepts_per_s=40.0))
     assert exit_code == 1
-    assert all_start_with(complaints, "differs: herd: Accepting(")
+    assert all_start_with(complaints, "differs: herd: AcceptRate(")
 
 
 def test_loss_without_bursts(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
