@@ -129,4 +129,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('the server takes more unanswered publishes than it says', 'protocol.server.sequencer:Sequencer._put_off', 'len(publisher.pending) >= self._config.unanswered_max', 'False'),
     Bug('a wait that the server asked for is half as long', 'protocol.policies.reconnect:Reconnector.asked_to_wait', 'now + retry_after_ms * NS_PER_MS', 'now + retry_after_ms * NS_PER_MS // 2'),
     Bug('a roster keeps who left', 'protocol.client.delivery:Roster.presence', 'del self._users[user]', 'pass'),
+    Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
+    Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
+    Bug('a snapshot is told at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),
 )
