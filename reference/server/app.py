@@ -194,7 +194,7 @@ def _assemble(
     app = HttpApi(
         (*apis, DocsApi(apis)),
         admission,
-        decoders={frames.PublishRequest: lambda body: codec.decode_publish_request(body, settings.door.body_bytes_max)},
+        decoders={frames.PublishRequest: lambda body: codec.decode_received_request(body, settings.door.body_bytes_max)},
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,

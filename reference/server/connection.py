@@ -93,7 +93,7 @@ class Upgrades:
                     raise RemoteError(CloseCode.RATE, "too many frames before hello", Limit.FRAME_RATE)
                 reads.append(await websocket.receive())
             first = reads[-1].messages[0]
-            message = first if isinstance(first, RemoteError) else codec.decode_or_error(first, self._config.frame_bytes_max)
+            message = first if isinstance(first, RemoteError) else codec.decode_received(first, self._config.frame_bytes_max)
             if isinstance(message, RemoteError):
                 raise message
             if not isinstance(message, frames.Hello):
@@ -115,7 +115,7 @@ class Upgrades:
     def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
         bytes_max = self._config.frame_bytes_max
         messages = [
-            message if isinstance(message, RemoteError) else codec.decode_or_error(message, bytes_max)
+            message if isinstance(message, RemoteError) else codec.decode_received(message, bytes_max)
             for message in read.messages
         ]
         live.receive(connection_id, messages, others=read.frames - len(messages))
