@@ -22,6 +22,9 @@ from reference.server.registry import canonical_run_id
 from reference.server.user_limits import UserRates
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
+ANSWER_BYTES_FREE = 8 * 1024
+"""An answer counts as one more request for each of these."""
+
 
 class AccessControl:
     """One per server."""
@@ -111,6 +114,10 @@ class AccessControl:
         identity = self._identify(bearer_token(head.headers), run_id)
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
+
+    def charge(self, identity: Identity, answer_bytes: int) -> None:
+        """A large answer about a run counts as several requests, since it takes as long to make."""
+        self._requests.charge(identity.user_id, answer_bytes // ANSWER_BYTES_FREE, self._clock.now())
 
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who asks. Raises HttpRefusal or RemoteError."""

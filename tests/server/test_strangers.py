@@ -117,3 +117,16 @@ async def test_health_is_answered_while_the_door_is_full(autojump_clock: MockClo
         assert upgrade.status == 503
         silent = house.server.connect()
         assert (await read_answer(silent)).status == 503
+
+
+async def test_large_answers_count_as_several_requests(autojump_clock: MockClock) -> None:
+    """500 replays of 4 MiB in a second were allowed: a user could keep several processors busy."""
+    async with open_house(requests_per_user_per_s_max=50) as house, house.guest("bob") as bob:
+        for number in range(1, 61):
+            await bob.publish(number, "x" * 60_000)
+        path = f"/api/runs/{RUN}/collaboration/replay?fromSequence=1"
+        statuses = [(await house.ask("GET", path)).status for _ in range(3)]
+        assert statuses == [200, 429, 429]
+        assert (await house.ask("GET", path, token="dev:carol")).status == 200
+        await trio.sleep(10)
+        assert (await house.ask("GET", path)).status == 200

@@ -86,7 +86,7 @@ class Run:
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:
-            reason = f"this run has {self.config.connections_per_run_max} connections; its limit; try again later"
+            reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
             wait_ms = COME_BACK_MS
             if transport is Transport.WEBSOCKET:  # 8.44
                 away = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=wait_ms, spread_ms=COME_BACK_SPREAD_MS)

@@ -25,9 +25,9 @@ anything; the interpreter's 700 would collect hundreds of times a second under l
 
 def tune_collector() -> None:
     """To be called when a server has started: what is there stays for good, and is not looked at again."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 50)
+    gc.enable()
 
 
 async def watch_lag(shown: MetricSet) -> None:
