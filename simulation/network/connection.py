@@ -598,11 +598,12 @@ class WebSocketConnection(TcpConnection):
             self.access_link.saw(self, "up", "arrived", frame)
         if not (self._server_hears() and self._server is not None and self.server_id is not None):
             return
+        read = (*self._read, frame) if self._read else (frame,)
         following = self._up.half.next_arrived(self.access_link.clock.now)
         if following is not None and following[0] == self._frame_at_server:
-            self._read = (*self._read, frame)
+            self._read = read
         else:
-            read, self._read = (*self._read, frame), ()
+            self._read = ()
             self._server.frames_arrived(self.server_id, read)
 
     def _part_at_client(self) -> None:
