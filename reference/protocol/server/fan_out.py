@@ -2,8 +2,9 @@
 
 A reader is *current* when it has been given everything up to the head, otherwise it is *lagging* (8.16). All current readers
 stand at the same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting.
-A reader whose socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as
-fast as its socket takes them, until it is current again (8.17). A lagging reader costs no queue: unread events stay in the log.
+A reader whose socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by
+batch, as fast as its socket takes them, until it is current again (8.17). A lagging reader costs no queue: unread events stay in
+the log.
 
 Presence, cursors and heartbeats go to current readers only. A reader that becomes current again is given the latest of each.
 
