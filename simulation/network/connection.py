@@ -207,7 +207,7 @@ class TcpConnection(abc.ABC):
         self._is_over = False
         self._is_silent = False
         self._is_waited_for = False
-        access_link.state.apply_to(self)
+        access_link.apply_to(self)
         self._up.dial(self._syn_at_server)
         self._watch()
 
@@ -434,7 +434,7 @@ class TcpConnection(abc.ABC):
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
-        answer = Syn.REFUSED if self.access_link.state.refusals else self._listener.take(self)
+        answer = Syn.REFUSED if self.access_link.refusals else self._listener.take(self)
         if answer is Syn.DROPPED:
             self._up.dial_again(self._syn_at_server)
             return
