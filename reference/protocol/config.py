@@ -1,4 +1,4 @@
-"""Every parameter of the protocol, frozen and validated, with its unit in its name.
+"""Every parameter of the protocol, frozen and validated, with its unit in its name (9.1).
 
 The defaults are the brief's constants, or protocol.md's where the brief is silent. A parameter set is a value: compare it, print
 it, replace one field with `msgspec.structs.replace`, write it into a scenario.
@@ -33,7 +33,7 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             _check(name, getattr(self, name), constraint)
 
 
-class ClientConfig(_Config, frozen=True):
+class ClientConfig(_Config, frozen=True):  # 9.2
     """How a client behaves. Seconds and bytes; messages and events are counted."""
 
     connect_timeout_s: Seconds = 10.0
@@ -107,7 +107,7 @@ class ClientConfig(_Config, frozen=True):
         return EveryInterval(self.ping_interval_s, self.ping_timeout_s)
 
 
-class ServerConfig(_Config, frozen=True):
+class ServerConfig(_Config, frozen=True):  # 9.3
     """How a server behaves towards one run and its clients."""
 
     hello_timeout_s: Seconds = 10.0

@@ -197,7 +197,7 @@ class TokenAuthenticator:
 
 
 class DevelopmentAuthenticator:
-    """Believes everyone: the token `dev:<user>` names the user. Only for servers that listen on loopback."""
+    """Believes everyone: the token `dev:<user>` names the user. Only for servers that listen on loopback (10.8)."""
 
     _ROLES: Final[dict[str, Role]] = {"dev": "member", "dev-admin": "admin"}
 

@@ -1,4 +1,4 @@
-"""Which web pages may talk to this server.
+"""Which web pages may talk to this server (10.5).
 
 A browser lets any page open a WebSocket to anywhere, and says in the Origin header which page it was. Programs send no Origin and
 are judged by their token alone. Allowed are pages of this server itself, pages of this very machine, and those on the list.

@@ -112,7 +112,7 @@ class ServerSettings:
             normal_origin(origin)
         EventRegistry(self.event_types)
         if self.is_development:
-            if not is_loopback(self.host):
+            if not is_loopback(self.host):  # 10.7, 10.8
                 raise ConfigError(
                     f"host = {self.host!r}: without a secret everyone who can reach this server would be believed; "
                     "give a secret (--secret-file FILE) or a public key (--public-key-file FILE), or listen on 127.0.0.1"

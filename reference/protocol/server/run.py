@@ -85,7 +85,7 @@ class Run:
         connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
-        if len(self._connections) > self.config.connections_per_run_max:
+        if len(self._connections) > self.config.connections_per_run_max:  # 8.27
             reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
             wait_ms = COME_BACK_MS
             if transport is Transport.WEBSOCKET:  # 8.44
@@ -206,7 +206,7 @@ class Run:
         """The batch is durable: show it."""
         self._log.append(append.entries, append.snapshot)
         self._appending.landed(append)
-        self._send_replies(now)
+        self._send_replies(now)  # 8.10: acceptances, then events, then polls
         self._context.actions += self._fan_out.grow()
         self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
@@ -226,7 +226,7 @@ class Run:
     def go_away(
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
-        """Ask every client, or those on these connections, to come back later."""
+        """Ask every client, or those on these connections, to come back later (8.40, 8.44)."""
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
         told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
@@ -338,7 +338,7 @@ class Run:
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
-                self._connections.close(connection, 1000, "bye", now)
+                self._connections.close(connection, 1000, "bye", now)  # 8.31
                 if connection.session is not None:
                     self._sessions.leave(connection.session.client_id, now)
             case frames.PollRequest():
@@ -364,7 +364,7 @@ class Run:
         connection = self._connections.get(owner) if isinstance(owner, int) else None
         match timer:
             case RunTimer.HEARTBEAT:
-                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))
+                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))  # 8.19, 8.20
                 self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
             case RunTimer.PRESENCE:
                 self._sessions.send_presence(self._fan_out.current, now)

@@ -4,8 +4,8 @@ A user joins with the first of their sessions and leaves with the last: at once 
 when its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are
 collected, so that a thousand arrivals cost each reader a few frames and not a thousand.
 
-`Attendance` holds the latest values, beside the log: they never delay, drop or renumber a sequenced event. Changes go as one
-frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
+`Attendance` holds the latest values, beside the log (8.28): they never delay, drop or renumber a sequenced event. Changes go as
+one frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
 """
 
 from collections.abc import Callable, Collection
@@ -229,7 +229,7 @@ class Sessions:
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
 
     def disconnected(self, session: Session, now: int) -> None:
-        """The session's WebSocket has ended; its user stays for the grace."""
+        """The session's WebSocket has ended; its user stays for the grace (8.32)."""
         session.connection_id = None
         self.stay(session, ns(self._context.config.presence_grace_s), now)
 
@@ -253,12 +253,12 @@ class Sessions:
             check_cursor(at)
         except InvalidEvent as error:
             raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
-        if self.attendance.is_present(user_id):
+        if self.attendance.is_present(user_id):  # 8.30
             self.attendance.move_cursor(user_id, at)
             self._gather(RunTimer.CURSORS, self._cursors_sent_at + ns(self._context.config.cursor_interval_s), now)
 
     def send_presence(self, readers: tuple[int, ...], now: int) -> None:
-        self._presence_sent_at = now
+        self._presence_sent_at = now  # 8.29
         self._context.send(readers, self.attendance.take_presence(now // NS_PER_MS))
 
     def send_cursors(self, readers: tuple[int, ...], now: int) -> None:

@@ -1,4 +1,4 @@
-"""The admin API: who is connected, how each session fares, and how the server does. For tokens with the role admin.
+"""The admin API: who is connected, how each session fares, and how the server does (5.10). For tokens with the role admin.
 
 It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client is told.
 """

@@ -1,4 +1,4 @@
-"""What one connection, and all of them together, may cost: every limit of the byte level, with its unit in
+"""What one connection, and all of them together, may cost: every limit of the byte level (9.5), with its unit in
 its name.
 
 An open port is open to everyone: each number here is the answer to "and what if a peer sends this for ever,
