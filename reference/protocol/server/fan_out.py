@@ -56,6 +56,12 @@ class FanOut:
         """How many readers lag."""
         return len(self._lagging)
 
+    @property
+    def lag_max(self) -> int:
+        """Durable events that the reader furthest behind has not been given."""
+        furthest = min((reader.after for reader in self._lagging.values()), default=self._through)
+        return self._log.head - min(furthest, self._through)
+
     def is_lagging(self, connection_id: int) -> bool:
         return connection_id in self._lagging
 

@@ -23,6 +23,12 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
 
+def check_version(hello: frames.Hello) -> None:
+    """Raises RemoteError."""
+    if hello.protocol != frames.PROTOCOL_VERSION:
+        raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+
+
 class Handshake:
     """Lets connections in. `close_superseded` closes whoever loses a session by that, before the new owner is welcomed."""
 
@@ -55,8 +61,7 @@ class Handshake:
 
     def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
         """Raises RemoteError."""
-        if hello.protocol != frames.PROTOCOL_VERSION:
-            raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+        check_version(hello)
         connection.hello = hello
         connection.client_id = hello.client_id
         connection.state = ConnectionState.AUTHENTICATING

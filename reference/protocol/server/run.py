@@ -41,6 +41,11 @@ from reference.protocol.timers import NS_PER_MS, ns
 GOING_AWAY = CloseCode.GOING_AWAY
 
 
+COME_BACK_MS = 1000
+"""What a client is asked to wait where there is no room for it now."""
+COME_BACK_SPREAD_MS = 5000
+
+
 class Run:
     """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
 
@@ -82,7 +87,12 @@ class Run:
         self._idling.watch(False, now)
         if len(self._connections) > self.config.connections_per_run_max:  # 8.27
             reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
-            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
+            wait_ms = COME_BACK_MS
+            if transport is Transport.WEBSOCKET:  # 8.44
+                away = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=wait_ms, spread_ms=COME_BACK_SPREAD_MS)
+                self._context.send((connection_id,), away)
+            limit = Limit.RUN_CONNECTIONS
+            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, retry_after_ms=wait_ms, limit=limit)
 
     def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
         """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
@@ -166,6 +176,16 @@ class Run:
             reason = "this connection does not take what is sent to it"
             self._connections.close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             self.handle_timeout(now)
+
+    @property
+    def lagging(self) -> int:
+        """Readers that have not been given everything."""
+        return self._fan_out.behind
+
+    @property
+    def lag_max(self) -> int:
+        """Durable events that the reader furthest behind has not been given."""
+        return self._fan_out.lag_max
 
     def is_lagging(self, connection_id: int) -> bool:
         return self._fan_out.is_lagging(connection_id)

@@ -137,7 +137,10 @@ class HttpApi:
         if operation.body is not None:
             given["body"] = self._decoders[operation.body](await request.body())
         result = await method(request, **given)
-        return result if isinstance(result, Answer) else json_answer(result)
+        answer = result if isinstance(result, Answer) else json_answer(result)
+        if operation.tag == "runs" and request.identity is not None:
+            self._access.charge(request.identity, len(answer.body))
+        return answer
 
     def _admit(self, operation: Operation, request: Request) -> Request:
         """Who asks, before anything else is looked at (8.33). Raises HttpRefusal or RemoteError."""
