@@ -128,6 +128,7 @@ def test_what_comes_while_the_store_is_not_ready_is_one_batch() -> None:
     assert world.appends == []
     world.driver.store_now()
     assert [len(append.entries) for append in world.appends] == [2]
+    world.driver.receive(1, publishes(2))
     world.driver.store_now()
     assert len(world.appends) == 1, "one batch is with the store at a time"
 
@@ -167,6 +168,22 @@ def test_a_reader_whose_socket_is_full_lags_and_catches_up() -> None:
     told = [event.sequence_number for frame in slow.taken if isinstance(frame, frames.Events) for event in frame.events]
     assert told == [1, 2, 3]
     assert socket.kinds().count("Events") == 3
+
+
+def test_a_reader_whose_socket_refuses_a_batch_is_given_it_later() -> None:
+    world = World()
+    world.join(1)
+    slow = world.join(2)
+    slow.room = 1
+    world.driver.receive(2, [frames.Ping(1)])
+    world.driver.receive(1, publishes(1))
+    world.driver.stored(world.appends[-1])
+    assert world.driver.run.is_lagging(2)
+    assert "Events" not in slow.kinds()
+    slow.room = None
+    world.driver.writable(2)
+    assert slow.kinds()[-1] == "Events"
+    assert not world.driver.is_draining(2)
 
 
 def test_control_frames_that_wait_are_bounded_and_a_reader_beyond_that_is_closed() -> None:
