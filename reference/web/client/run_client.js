@@ -90,9 +90,12 @@ export class RunClient extends EventTarget {
   #config;
   #page;
   #healthAlarm;
-  #health;
   #healthAt = -Infinity;
   #isHealthDue = false;
+  #isHealthStale = false;
+  /** @type {Health} */
+  #latestHealth;
+  #toldHealth;
   /** @type {SessionDriver | null} */
   #driver = null;
   /** @type {Promise<void> | null} */
@@ -144,7 +147,10 @@ export class RunClient extends EventTarget {
     this.#clock = options.clock ?? new PageClock();
     this.#page = options.page === undefined ? ownPage() : options.page;
     this.#healthAlarm = new Alarm(this.#clock, () => this.#publishHealth());
-    this.#health = signal(this.#healthNow());
+    this.#latestHealth = this.#healthNow();
+    this.#toldHealth = signal(this.#latestHealth);
+    /** Its value is that of this moment; listeners are told at most ten times a second. */
+    this.health = this.#healthSignal();
     /** Resolves once when the session has ended, or was stopped. @type {Promise<{ code: number | null, message: string }>} */
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -372,11 +378,6 @@ export class RunClient extends EventTarget {
   }
 
   // ---- looking ----
-
-  /** @returns {import("./signal.js").ReadonlySignal<Health>} */
-  get health() {
-    return this.#health;
-  }
 
   /** Publishes that are not settled. */
   getQueuedMessageCount() {
@@ -676,7 +677,19 @@ export class RunClient extends EventTarget {
 
   // ---- health ----
 
+  /** @returns {import("./signal.js").ReadonlySignal<Health>} */
+  #healthSignal() {
+    const fresh = () => this.#freshHealth();
+    return Object.freeze({
+      subscribe: this.#toldHealth.subscribe,
+      get value() {
+        return fresh();
+      },
+    });
+  }
+
   #healthSoon() {
+    this.#isHealthStale = true;
     if (this.#isHealthDue) return;
     this.#isHealthDue = true;
     this.#healthAlarm.set(this.#healthAt + HEALTH_MS_MIN - this.#clock.monotonicMs());
@@ -685,10 +698,19 @@ export class RunClient extends EventTarget {
   #publishHealth() {
     this.#isHealthDue = false;
     this.#healthAt = this.#clock.monotonicMs();
-    const health = this.#healthNow();
-    if (isSameJson(health, this.#health.value)) return;
-    this.#health.value = health;
+    const health = this.#freshHealth();
+    if (health === this.#toldHealth.value) return;
+    this.#toldHealth.value = health;
     this.#dispatch("healthchange", health);
+  }
+
+  #freshHealth() {
+    if (this.#isHealthStale) {
+      this.#isHealthStale = false;
+      const health = this.#healthNow();
+      if (!isSameJson(health, this.#latestHealth)) this.#latestHealth = health;
+    }
+    return this.#latestHealth;
   }
 
   /** @returns {Health} */
