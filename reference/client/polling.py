@@ -15,17 +15,16 @@ import msgspec
 import trio
 
 from reference.client.addresses import Address, OpenStream
-from reference.client.http import Answer, HttpClient, RequestLost
-from reference.client.links import Reports
-from reference.client.refusals import read_refusal
+from reference.client.http import HttpClient, HttpResponse, RequestLost, read_refusal
+from reference.client.transport import Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import RemoteError
 
 REQUESTS_MAX = 2
 
 
-class PollingLink:
-    """See the module and `links.Link`."""
+class PollingTransport:
+    """See the module and `transport.ClientTransport`."""
 
     def __init__(
         self, connection_id: int, address: Address, run_id: str, token: str | None, open_stream: OpenStream, reports: Reports
@@ -46,6 +45,12 @@ class PollingLink:
     def close(self, code: int | None, message: str) -> None:
         self._scope.cancel()
 
+    def pause(self) -> None:
+        """Nothing to do: the next request is not made before the answer to the last was taken."""
+
+    def resume(self) -> None:
+        pass
+
     async def run(self) -> None:
         with self._scope:
             async with self._http, trio.open_nursery() as nursery:
@@ -60,12 +65,12 @@ class PollingLink:
             answer = _failed(request, str(error))
         except RemoteError as error:
             self._under_way -= 1
-            self._reports.nonsense(self._id, error)
+            self._reports.malformed(self._id, error)
             return
         self._under_way -= 1
-        await self._reports.arrived(self._id, answer)
+        self._reports.arrived(self._id, answer)
 
-    async def _ask(self, request: frames.RequestFrame) -> Answer:
+    async def _ask(self, request: frames.RequestFrame) -> HttpResponse:
         if isinstance(request, frames.PublishRequest):
             came = partial(self._reports.bytes_came, self._id, "publishMany")
             return await self._http.request("POST", f"{self._path}/publish", codec.encode(request), bytes_came=came)
@@ -77,7 +82,7 @@ class PollingLink:
         return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}", bytes_came=came)
 
 
-def _read_answer(request: frames.RequestFrame, answer: Answer) -> frames.AnswerFrame | frames.RequestFailed:
+def _read_answer(request: frames.RequestFrame, answer: HttpResponse) -> frames.AnswerFrame | frames.RequestFailed:
     if answer.status == 200:
         return codec.decode_answer(request, answer.body)
     refusal = read_refusal(answer.status, answer.headers, answer.body)

@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from reference.client import Client
-from reference.client.links import CLOSING_S_MAX
+from reference.client.transport import CLOSING_S_MAX
+from reference.protocol.client.health import Status
 from reference.protocol.events import Event
-from reference.protocol.health import Status
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server, Wire
@@ -107,8 +107,7 @@ async def test_a_server_that_asks_everyone_to_go_away(join: Connect, server: Ser
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
         left_at = trio.current_time()
-        server.run.go_away(server.now(), retry_after_ms=5000, spread_ms=1000)
-        server.turn()
+        server.driver.go_away(retry_after_ms=5000, spread_ms=1000)
         await client.wait_until(ClientState.WAITING)
         await client.wait_until(ClientState.LIVE)
         assert 5 <= trio.current_time() - left_at <= 6.1

@@ -7,8 +7,8 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
-from reference.protocol.event_log import TRIM_AT
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.event_log import TRIM_AT
 from reference.protocol.states import ClientState, ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
 
@@ -90,7 +90,7 @@ def test_everything_that_a_run_holds_has_its_limit() -> None:
         "sessions that point to a connection which is gone": (0, 0),
         "events under way to the store": (0, 23),
         "events in memory": (0, in_memory_max),
-        "timers": (held["timers"][0], 5 + 6 * 3 + 3),
+        "timers": (held["timers"][0], 4 + 6 * 3 + 3),
         "events that are not durable": (1, 23),
         "clients that published": (1, 24),
         "answers kept for one client": (0, 64),

@@ -4,23 +4,17 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
-from simulation.checkers import check
-from simulation.faults import BlockUpgrade, Direction, Fault, HalfOpen, Outage, Path
-from simulation.laws import LogNormal
-from simulation.paths import (
-    BernoulliLoss,
-    Middlebox,
-    OnOffMarkov,
-    PeriodicAvailability,
-    Tcp,
-)
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
-from simulation.strategies import faults, rich_paths
-from simulation.trace import (
+from simulation.checks.checkers import check
+from simulation.scenario.distributions import LogNormal
+from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, Outage, Path
+from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, PeriodicAvailability, Tcp
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.testing import faults, rich_paths
+from simulation.trace.trace import (
     AttemptMade,
     ConnectionLeft,
     ConnectionLost,
@@ -237,7 +231,7 @@ def test_no_connection_is_left_behind_when_kernels_give_up() -> None:
     path = Path(latency_s=LATENCY_S, tcp=Tcp(retries=2), middlebox=Middlebox(idle_timeout_s=4.0))
     world = World(alone(HalfOpen(at_s=3.0), path=path, horizon_s=100.0, settle_s=60.0))
     world.run()
-    assert all(line.links <= 2 for line in world.lines.values())
+    assert all(access_link.connections <= 2 for access_link in world.access_links.values())
 
 
 # Whatever is drawn.

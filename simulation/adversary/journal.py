@@ -1,0 +1,237 @@
+"""The journal of an adversarial world: writes down what passes, as records of the ordinary trace. It judges nothing.
+
+The two ends and the steps report each thing where it becomes visible: a frame when a socket takes it, an outcome when an
+application is given it, a batch when it is durable. `simulation.checks` then judges the trace, as it judges those of simulated
+and real runs. The log in the trace is that of `model`, which keeps the durable history in the most obvious way.
+"""
+
+from collections.abc import Callable, Iterable
+
+from reference.protocol import frames
+from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.session import ClientSession
+from reference.protocol.events import Data
+from reference.protocol.records import Append, LogEntry
+from reference.protocol.server.observations import Observation
+from reference.protocol.server.run import Run
+from reference.protocol.states import Transport
+from simulation.adversary.model import History, StoreModel
+from simulation.trace.trace import (
+    AckSent,
+    AlarmServed,
+    AttemptMade,
+    BeginningGiven,
+    CameToRest,
+    ClientStarted,
+    ConnectionLeft,
+    ConnectionLost,
+    ConnectionRefused,
+    EventsCommitted,
+    FaultsStopped,
+    FrameGiven,
+    LeaveAsked,
+    LogStored,
+    PositionHeld,
+    Published,
+    PublishSent,
+    PublishTaken,
+    QueueSampled,
+    ReaderBlocked,
+    ReadersChecked,
+    RequestMade,
+    RetryAsked,
+    RosterSampled,
+    ServerKilled,
+    ServerStarted,
+    ServerStopped,
+    Trace,
+    WaitAsked,
+)
+from simulation.trace.writer import record_answers, record_entry, record_frame, record_observations, record_outcomes
+
+
+class Journal:
+    """See the module. `clock` gives ns on the clients' clock."""
+
+    def __init__(self, trace: Trace, clock: Callable[[], int]) -> None:
+        self.trace = trace
+        self._clock = clock
+        self._positions: dict[str, tuple[str | None, int]] = {}
+        self._most: dict[tuple[str, str], int] = {}
+        """The most that each queue has held, by its place and name; recorded as it grows."""
+
+    @property
+    def now(self) -> int:
+        return self._clock()
+
+    # The store.
+
+    def stored(self, append: Append) -> None:
+        """A batch has become durable."""
+        self._entries(append.epoch, append.entries)
+
+    def history_lost(self, old: History, store: StoreModel) -> None:
+        """The store was restored from an older copy: `old` is over, and a new history begins with what was kept."""
+        self.log_is(old)
+        self._entries(store.now.epoch, store.now.entries)
+
+    def log_is(self, history: History) -> None:
+        """What the store holds of one history: all of it, folded by the model."""
+        self.trace.add(
+            LogStored(
+                at=self.now,
+                epoch=history.epoch,
+                oldest=1,
+                head=history.head,
+                snapshot_number=history.head,
+                snapshot_state=history.states[-1],
+                is_whole=True,
+            )
+        )
+
+    def _entries(self, epoch: str, entries: Iterable[LogEntry]) -> None:
+        head = 0
+        for entry in entries:
+            record_entry(self.trace, epoch, entry.event, entry.client_id, entry.client_sequence, self.now)
+            head = entry.sequence_number
+        self.trace.add(EventsCommitted(at=self.now, epoch=epoch, head=head))
+
+    # The server.
+
+    def server_started(self, epoch: str, head: int) -> None:
+        self._forget("server")
+        self.trace.add(ServerStarted(at=self.now, epoch=epoch, head=head))
+
+    def server_died(self) -> None:
+        self.trace.add(ServerKilled(at=self.now))
+
+    def server_stops(self, unstored: int) -> None:
+        self.trace.add(ServerStopped(at=self.now, unstored=unstored))
+
+    def said(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
+        """The run has sent a frame to a client's connection; batches of events are reported by `delivers`."""
+        record_answers(self.trace, client, frame, self.now, epoch=epoch)
+        if not over_http and not isinstance(frame, frames.Events):
+            last = frame.after_sequence if isinstance(frame, frames.Welcome) else 0
+            self._given(client, connection_id, type(frame).__name__, epoch, 0, last)
+
+    def delivers(self, client: str, connection_id: int, batch: frames.Events, epoch: str) -> None:
+        """A connection's socket takes a batch."""
+        first, last = batch.events[0].sequence_number or 0, batch.events[-1].sequence_number or 0
+        self._given(client, connection_id, "Events", epoch, first, last)
+
+    def _given(self, client: str, connection_id: int, frame: str, epoch: str, first: int, last: int) -> None:
+        self.trace.add(
+            FrameGiven(
+                at=self.now, client_id=client, connection_id=connection_id, frame=frame, epoch=epoch, first=first, last=last
+            )
+        )
+
+    def publish_taken(self, client: str, connection_id: int, client_sequence: int) -> None:
+        self.trace.add(PublishTaken(at=self.now, client_id=client, connection_id=connection_id, client_sequence=client_sequence))
+
+    def reader_blocked(self, client: str, connection_id: int, is_blocked: bool) -> None:
+        self.trace.add(ReaderBlocked(at=self.now, client_id=client, connection_id=connection_id, is_blocked=is_blocked))
+
+    def readers_checked(self) -> None:
+        self.trace.add(ReadersChecked(at=self.now))
+
+    def hung_up(self, client: str, connection_id: int, code: int | None, message: str) -> None:
+        """The server has closed a connection, or refused a request."""
+        refused = ConnectionRefused(at=self.now, client_id=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(refused)
+
+    def observed(self, observations: Iterable[Observation]) -> None:
+        """What a run let its driver observe."""
+        record_observations(self.trace, observations, self.now)
+
+    def run_is(self, run: Run) -> None:
+        """What a run holds."""
+        self._watch("server", run)
+
+    # The clients' drivers.
+
+    def client_joins(self, client: str, user: str) -> None:
+        self.trace.add(ClientStarted(at=self.now, client=client, client_id=client, user_id=user))
+
+    def published(self, client: str, ticket: int, event_type: str, data: Data) -> None:
+        self.trace.add(Published(at=self.now, client=client, ticket=ticket, event_type=event_type, data=data))
+
+    def leaves(self, client: str) -> None:
+        self.trace.add(LeaveAsked(at=self.now, client=client))
+
+    def opens(self, client: str, connection_id: int, transport: Transport) -> None:
+        self.trace.add(AttemptMade(at=self.now, client=client, connection_id=connection_id, transport=transport))
+
+    def asks(self, client: str, lane: int, request: str) -> None:
+        """An HTTP request leaves."""
+        self.trace.add(RequestMade(at=self.now, client=client, connection_id=lane, request=request))
+
+    def sends(self, client: str, connection_id: int, frame: frames.Frame, epoch: str | None) -> None:
+        """A frame leaves on a WebSocket whose welcome named `epoch`."""
+        if isinstance(frame, frames.Publish):
+            number = frame.client_sequence
+            self.trace.add(PublishSent(at=self.now, client=client, connection_id=connection_id, client_sequence=number))
+        elif isinstance(frame, frames.Ack):
+            self.trace.add(AckSent(at=self.now, client=client, epoch=epoch, sequence_number=frame.sequence_number))
+
+    def closes(self, client: str, connection_id: int, code: int | None, message: str) -> None:
+        left = ConnectionLeft(at=self.now, client=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(left)
+
+    def loses(self, client: str, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
+        """The session is told that a connection has ended."""
+        lost = ConnectionLost(at=self.now, client=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(lost)
+        if retry_after_ms is not None:
+            self.trace.add(WaitAsked(at=self.now, client=client, retry_after_ms=retry_after_ms))
+
+    def hears(self, client: str, connection_id: int, frame: frames.Frame, *, begins_anywhere: bool) -> None:
+        """A frame that a session is about to be given, on a connection that it has not left. `begins_anywhere`: it has no
+        position and asked for no snapshot."""
+        record_frame(self.trace, client, connection_id, frame, self.now)
+        if isinstance(frame, frames.Rejected) and frame.retryable:
+            self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
+        if begins_anywhere and isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh":
+            begun = BeginningGiven(at=self.now, client=client, epoch=frame.epoch, sequence_number=frame.after_sequence)
+            self.trace.add(begun)
+
+    def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
+        """A session has handed something to its application; `epoch` is the session's after it."""
+        record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
+
+    def alarm_served(self, client: str) -> None:
+        self.trace.add(AlarmServed(at=self.now, client=client))
+
+    def session_is(self, client: str, session: ClientSession) -> None:
+        """Where a session stands, and what it holds."""
+        position = session.position
+        if self._positions.get(client, (None, 0)) != position:
+            self._positions[client] = position
+            epoch, number = position
+            self.trace.add(PositionHeld(at=self.now, client=client, epoch=epoch, sequence_number=number))
+        self._watch(client, session)
+
+    # The world.
+
+    def faults_stop(self) -> None:
+        self.trace.add(FaultsStopped(at=self.now))
+
+    def rests(self) -> None:
+        self.trace.add(CameToRest(at=self.now))
+
+    def roster_is(self, place: str, users: tuple[str, ...], cursors: dict[str, Data]) -> None:
+        self.trace.add(RosterSampled(at=self.now, place=place, users=users, cursors=cursors))
+
+    def _watch(self, place: str, machine: ClientSession | Run) -> None:
+        """Record each queue that has never been so long."""
+        for held in machine.statistics().held:
+            key = (place, held.what)
+            if held.length > self._most.get(key, 0):
+                self._most[key] = held.length
+                self.trace.add(QueueSampled(at=self.now, place=place, queue=held.what, length=held.length, limit=held.limit))
+
+    def _forget(self, place: str) -> None:
+        """A new machine is there, perhaps with other limits."""
+        for key in [key for key in self._most if key[0] == place]:
+            del self._most[key]

@@ -1,0 +1,53 @@
+"""The command line `steadywire`: the operator's commands (`reference.cli`) and the laboratory's. This is the entry point.
+
+    laboratory       commands in virtual time
+    real_processes   commands that run real processes or measure this machine
+
+Each command's work lives in a module of its own, which is imported only when the command runs: `--help` must be quick.
+Exit codes and errors: `reference.cli.runner`.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App
+
+from reference.cli import migrate, runner, serve, token
+from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, verify, what_if
+from simulation.cli.real_processes import bench, calibrate, demo, fidelity
+
+app = App(
+    name="steadywire",
+    help="Real-time connections that survive bad networks, and a laboratory to study and tune them offline.",
+    version=version("steadywire"),
+    suppress_keyboard_interrupt=False,
+)
+COMMANDS = (
+    demo,
+    serve,
+    token,
+    migrate,
+    simulate,
+    scenarios,
+    sweep,
+    diagram,
+    replay,
+    what_if,
+    verify,
+    fidelity,
+    calibrate,
+    bench,
+)
+for command in COMMANDS:
+    app.command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line (None: that of this process); returns the exit code."""
+    return runner.run(app, arguments)
+
+
+def main() -> None:
+    """The console command `steadywire`."""
+    sys.exit(run())

@@ -1,0 +1,169 @@
+"""Commands of the laboratory: everything in virtual time."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
+
+Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
+Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
+
+
+def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
+    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+
+    Parameters
+    ----------
+    scenario
+        A TOML or JSON file, or the name of a library scenario (`steadywire scenarios` lists them).
+    seed
+        Seed of all randomness (default: the scenario's own).
+    changes
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
+    out
+        Folder to write to; created if missing.
+    """
+    from simulation.cli.simulate import simulate as simulate_scenario
+
+    return simulate_scenario(scenario, seed, out, changes)
+
+
+def scenarios(name: str | None = None, /) -> int:
+    """List the library's scenarios, each with what to look for; with a name, print that scenario's file.
+
+    Parameters
+    ----------
+    name
+        Name of a library scenario.
+    """
+    from simulation.cli.simulate import scenarios as list_scenarios
+
+    return list_scenarios(name)
+
+
+def diagram(
+    trace: Path,
+    /,
+    *,
+    from_s: Annotated[Seconds, Parameter(name="--from")] = 0.0,
+    to_s: Annotated[Seconds | None, Parameter(name="--to")] = None,
+    client: Annotated[tuple[str, ...], MANY] = (),
+    png: Path | None = None,
+    everything: Annotated[bool, FLAG] = False,
+) -> int:
+    """Print the messages in a stretch of a trace as a sequence diagram. Needs a trace with frames (--set record_frames=true).
+
+    Parameters
+    ----------
+    trace
+        Trace file written by `steadywire simulate`.
+    from_s
+        Start of the stretch, in seconds since the start of the run.
+    to_s
+        End of the stretch, in seconds (default: end of the trace).
+    client
+        Show only this client's messages. Repeatable.
+    png
+        Also draw the diagram to this PNG file.
+    everything
+        Include pings, pongs and heartbeats.
+    """
+    from simulation.cli.diagram import diagram_command
+
+    return diagram_command(trace, from_s, to_s, client, png, everything)
+
+
+def replay(file: Path, /, *, notebook: Path | None = None, everything: Annotated[bool, FLAG] = False) -> int:
+    """Replay a saved case or a scenario and print every message; exit code 1 if a guarantee is violated.
+
+    Parameters
+    ----------
+    file
+        A TOML file: a case (tests/properties/cases) or a scenario.
+    notebook
+        Also write a notebook that replays the file and draws the sequence diagram.
+    everything
+        Include pings, pongs and heartbeats.
+    """
+    from simulation.replay.cases import replay as replay_file
+
+    return replay_file(file, notebook, everything=everything)
+
+
+def what_if(recording: Path, /, *, changes: Changes = (), save: Path | None = None) -> int:
+    """Simulate a recorded real run again, as it was and with other parameters.
+
+    Parameters
+    ----------
+    recording
+        File written by `client.record(path)` or by `steadywire demo --trace`.
+    changes
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
+    save
+        Write the scenario reconstructed from the recording to this file.
+    """
+    from simulation.cli.what_if import what_if_command
+
+    return what_if_command(recording, changes, save=save)
+
+
+def verify(
+    *,
+    family: Annotated[tuple[str, ...], MANY] = (),
+    quick: Annotated[bool, FLAG] = False,
+    jobs: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=1024))] | None = None,
+    seed: Seed = 1,
+    markdown: Path | None = None,
+    json: Path | None = None,
+) -> int:
+    """Compare the simulator with closed forms from theory; exit code 1 if a number differs.
+
+    Parameters
+    ----------
+    family
+        Run only this family of experiments. Repeatable.
+    quick
+        Fewer replications and lower precision; under a minute on two processors.
+    jobs
+        Number of worker processes (default: one per processor). The results do not depend on it.
+    seed
+        Seed of all randomness. With a given seed, about one in a thousand correct results is expected to be flagged.
+    markdown
+        Write the tables to this file.
+    json
+        Write every number to this file.
+    """
+    from simulation.cli.verify import verify_command
+
+    return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
+
+
+def sweep(
+    study: Path,
+    /,
+    *,
+    workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
+    dask: str | None = None,
+    out: Path | None = None,
+    replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1))] | None = None,
+) -> int:
+    """Run a scenario at many parameter values, on all cores; exit code 1 if runs failed. An interrupted sweep goes on.
+
+    Parameters
+    ----------
+    study
+        A study file (docs/studies.md).
+    workers
+        Number of worker processes (default -1: one per core). The results do not depend on it.
+    dask
+        Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
+    out
+        Folder for the results (default: the study's name with .sweep). Finished runs in it are not repeated.
+    replications
+        Replications per point (default: the study's).
+    """
+    from simulation.cli.sweep import sweep_command
+
+    return sweep_command(study, workers=workers, dask=dask, out=out, replications=replications)

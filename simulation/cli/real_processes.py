@@ -1,0 +1,106 @@
+"""Commands that run real processes or measure this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter, validators
+
+from reference.cli.runner import FINITE, FLAG, WHOLE, Seed
+
+
+def demo(
+    *,
+    clients: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
+    seconds: Annotated[float, FINITE, Parameter(validator=validators.Number(gte=5, lte=3600))] = 20.0,
+    seed: Seed = 1,
+    report: Path | None = None,
+    trace: Path | None = None,
+    no_faults: Annotated[bool, FLAG] = False,
+) -> int:
+    """Run a real server and real clients, break their network in several ways, and check that nothing is lost.
+
+    Parameters
+    ----------
+    clients
+        Number of clients.
+    seconds
+        How long the clients work, in seconds; some more are needed at the end to settle.
+    seed
+        Seed of the fault schedule.
+    report
+        Write the figures to this JSON file.
+    trace
+        Write every record to this file, as JSON lines; `steadywire what-if` can replay it.
+    no_faults
+        Do not break the network or kill the server.
+    """
+    from simulation.cli.demo import demo_command
+
+    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, trace=trace, faults=not no_faults)
+
+
+def fidelity(
+    *scenarios: str,
+    seed: Seed | None = None,
+    costs: Path | None = None,
+    json: Path | None = None,
+    markdown: Path | None = None,
+) -> int:
+    """Run scenarios in the simulator and with real processes, and compare the distributions. Takes minutes of real time.
+
+    Parameters
+    ----------
+    scenarios
+        Provided scenarios (steady, outages, server_restart, fallback) or TOML files (default: all provided ones).
+    seed
+        Seed of all randomness (default: each scenario's own).
+    costs
+        File written by `steadywire calibrate` (default: this machine is calibrated first).
+    json
+        Write all figures to this file.
+    markdown
+        Write the table to this file.
+    """
+    from simulation.cli.fidelity import fidelity_command
+
+    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown)
+
+
+def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
+    """Measure what a frame, a delivery, a connection and a commit cost on this machine. Takes half a minute.
+
+    Parameters
+    ----------
+    seed
+        Seed of the two runs that are measured.
+    out
+        File to write; `steadywire fidelity --costs` reads it.
+    """
+    from simulation.cli.fidelity import calibrate_command
+
+    return calibrate_command(seed=seed, out=out)
+
+
+def bench(
+    *,
+    simulation: Annotated[bool, FLAG] = False,
+    server: Annotated[bool, FLAG] = False,
+    quick: Annotated[bool, FLAG] = False,
+    seed: Seed = 1,
+) -> int:
+    """Measure the speed on this machine, as ratios; exit code 1 if a target is missed. Needs a source checkout.
+
+    Parameters
+    ----------
+    simulation
+        Measure the simulator: messages against SimPy's bare events, a storm of 100,000 reconnects, memory of an idle client.
+    server
+        Measure the server: deliveries to 1000 readers against a bare push of the same bytes.
+    quick
+        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged.
+    seed
+        Seed of the simulated worlds.
+    """
+    from simulation.cli.bench import bench_command
+
+    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed)

@@ -1,0 +1,154 @@
+"""One client's access link between real sockets: its path to the server, the connections on it, and the faults that lie on it.
+
+The faults are the simulator's (`simulation.network.link_state`). `begin` and `end` are plain functions: between two of trio's
+checkpoints a fault has happened or it has not.
+"""
+
+from typing import assert_never
+
+import trio
+from trio.abc import HalfCloseableStream
+
+from reference.protocol.errors import ConfigError
+from simulation.emulator.connection import EmulatedConnection
+from simulation.emulator.errors import EmulatorError, check_fault, check_path
+from simulation.emulator.port import Door
+from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
+from simulation.emulator.streams import Connect, abort
+from simulation.emulator.verbs import FaultVerbs
+from simulation.network.delay import PathDirections
+from simulation.network.link_state import LinkState
+from simulation.random import RandomStreams
+from simulation.scenario.faults import (
+    BlockUpgrade,
+    ClockStep,
+    Fault,
+    HalfOpen,
+    LineFault,
+    LoadBalancerCut,
+    Outage,
+    Path,
+    Pause,
+    Refuse,
+    Reset,
+    RollingDeploy,
+    ServerRestart,
+    SlowStore,
+    Stall,
+)
+
+BUFFER_BYTES_MAX = 256 * 1024
+"""What one direction of one connection holds by default, in bytes."""
+
+
+class EmulatedAccessLink(FaultVerbs):
+    """The access link of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
+
+    def __init__(
+        self,
+        client: str,
+        path: Path,
+        connect: Connect,
+        random_source: RandomStreams,
+        *,
+        buffer_bytes_max: int = BUFFER_BYTES_MAX,
+        journal: FaultJournal | None = None,
+    ) -> None:
+        """ConfigError when `path` or `buffer_bytes_max` (at least 1) make no sense."""
+        check_path(path)
+        if buffer_bytes_max < 1:
+            raise ConfigError(f"buffer_bytes_max must be at least 1, not {buffer_bytes_max!r}")
+        self.client = client
+        self.path = path
+        self._connect = connect
+        self._random_source = random_source
+        self._buffer_bytes_max = buffer_bytes_max
+        self._journal = FaultJournal() if journal is None else journal
+        self._directions = PathDirections(path)
+        self._state = LinkState(path.middlebox.upgrades, lambda at: random_source.of(client).uniform("cut", at))
+        self._counters = Counters()
+        self._connections: dict[int, EmulatedConnection] = {}
+        self._door: Door | None = None
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1 where the client finds the server. EmulatorError on a line that has none."""
+        if self._door is None:
+            raise EmulatorError(f"the line of {self.client!r} has no port")
+        return self._door.port
+
+    def listen(self, nursery: trio.Nursery, port: int = 0) -> None:
+        """Take connections at `port` (0: any) from now on. EmulatorError when the port is taken."""
+        self._door = Door(nursery, self.serve, port)
+
+    def close(self) -> None:
+        """Give the port back. Connections end with the nursery that runs them."""
+        if self._door is not None:
+            self._door.close()
+
+    async def serve(self, client: HalfCloseableStream) -> None:
+        """Carry one connection until both its ends are gone; any stream will do, not only the port's."""
+        if self._state.refusals:
+            self._counters.connections_refused += 1
+            abort(client)
+            await trio.aclose_forcefully(client)
+            return
+        number = self._counters.connections_opened
+        self._counters.connections_opened += 1
+        connection = self._connections[number] = EmulatedConnection(
+            f"{self.client}/{number}",
+            client,
+            self._connect,
+            directions=self._directions,
+            random_source=self._random_source,
+            origin=self._journal.opened_at,
+            state=self._state,
+            counters=self._counters,
+            buffer_bytes_max=self._buffer_bytes_max,
+        )
+        try:
+            await connection.run()
+        finally:
+            del self._connections[number]
+
+    async def apply(self, fault: Fault) -> None:
+        self.begin(fault)
+        try:
+            await trio.sleep(fault.end_s - fault.at_s)
+        finally:
+            self.end(fault)
+
+    def begin(self, fault: Fault) -> None:
+        """Let `fault` begin now, for whoever will call `end`. ConfigError when it makes no sense."""
+        check_fault(fault)
+        match fault:
+            case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
+                kind = fault.__struct_config__.tag
+                raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
+            case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
+                self._state.begin(fault, tuple(self._connections.values()))
+                self._set_door()
+            case _:
+                assert_never(fault)
+        self._journal.note(fault, self.client)
+
+    def end(self, fault: Fault) -> None:
+        """Let `fault`, which has begun, be over."""
+        if isinstance(fault, LineFault):
+            self._state.end(fault, tuple(self._connections.values()))
+            self._set_door()
+
+    def _set_door(self) -> None:
+        if self._door is None or self._door.is_open != bool(self._state.refusals):
+            return
+        (self._door.shut if self._state.refusals else self._door.open)()
+
+    def statistics(self) -> LineStatistics:
+        """What happened on this line so far."""
+        return LineStatistics.of(
+            self._counters,
+            client=self.client,
+            port=None if self._door is None else self._door.port,
+            connections_open=len(self._connections),
+            bytes_held=sum(connection.bytes_held for connection in self._connections.values()),
+        )

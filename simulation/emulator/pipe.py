@@ -1,0 +1,154 @@
+"""One direction of one connection between real sockets: the simulator's pipe (`simulation.network.pipe`) on trio's clock.
+
+A segment is what one read gave, or a mark: the handshake's packet, the end of the stream, a reset. Marks have no bytes and travel
+like everything else, in order. When each arrives, and what outages and stalls do to it, is for the very code that the simulator
+uses to say. Times are whole ns since `origin` (on trio's clock). A segment whose arrival time has come has arrived, so a fault at
+that very instant does not stop it, in whatever order the scheduler runs the tasks.
+
+The bytes in a pipe, from the read until the far socket has taken them, are at most `bytes_max`; the reader waits for room. Like a
+TCP window this also bounds the throughput, at bytes_max per latency. With a bandwidth limit one read is at most what the
+bottleneck carries in a millisecond, or one Ethernet segment if that is more: a slow link delivers a steady trickle and not one
+lump a minute, and a fast one costs no more reads than it must.
+"""
+
+import enum
+import math
+from dataclasses import dataclass
+
+import trio
+
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.network.delay import PathDirection
+from simulation.network.pipe import Pipe
+from simulation.random import EntityRandom
+
+READ_BYTES_MAX = 64 * 1024
+ETHERNET_SEGMENT_BYTES = 1460
+
+
+class Mark(enum.Enum):
+    """What a segment carries."""
+
+    OPENED = "a packet of the handshake"
+    BYTES = "bytes"
+    END = "the end of the stream"
+    RESET = "a reset"
+
+
+@dataclass(slots=True)
+class Segment:
+    """What has arrived."""
+
+    mark: Mark
+    data: bytes
+
+
+class EmulatedPipe:
+    """One direction of one connection. `push` is the near end, `next` the far end."""
+
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, bytes_max: int, origin: float = 0.0) -> None:
+        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source)
+        self._bytes_max = bytes_max
+        self._origin = origin
+        self._read_bytes_max = _read_bytes_max(direction)
+        self._bytes_handed_over = 0
+        self._changed = trio.Event()
+        self._has_room = trio.Event()
+        self._half.pushed_at = self._now()
+
+    @property
+    def pushed_at(self) -> int:
+        """When something was last sent, in ns since the origin."""
+        return self._half.pushed_at
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes that were read at the near end and that the far end has not taken, or acknowledged, yet."""
+        return self._half.bytes_held + self._bytes_handed_over
+
+    def push(self, mark: Mark, data: bytes = b"") -> None:
+        """Send a segment now. It always fits: limits are the business of the reader (see `room`)."""
+        self._half.push(self._now_resumed(), (mark, data), len(data))
+        self._wake()
+
+    def dial(self) -> None:
+        """Send the packet that opens a connection, the first on its pipe; it has a schedule of its own."""
+        self._half.dial(self._now(), (Mark.OPENED, b""))
+        self._wake()
+
+    async def room(self) -> int:
+        """How many bytes to read next, at least 1; waits while the pipe is full."""
+        while self.bytes_held >= self._bytes_max:
+            self._has_room = trio.Event()
+            await self._has_room.wait()
+        return min(self._read_bytes_max, self._bytes_max - self.bytes_held)
+
+    async def next(self) -> Segment:
+        """Wait for the next segment to arrive. Asking frees the room of the one before."""
+        self._bytes_handed_over = 0
+        self._has_room.set()
+        while (thing := self._half.pop(now := self._now_resumed())) is None:
+            wake_at, resumes_at = self._half.wake_at(now), self._half.resumes_at
+            changed = self._changed
+            with trio.move_on_at(min(self._on_trio_s_clock(wake_at), self._on_trio_s_clock(resumes_at))):
+                await changed.wait()
+        mark, data = thing[3]
+        self._bytes_handed_over = len(data)
+        return Segment(mark, data)
+
+    def hold(self) -> None:
+        """The access link goes down in this direction."""
+        self._half.hold(self._now_resumed())
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._half.release(self._now())
+        self._wake()
+
+    def open(self) -> None:
+        """Undo the `hold` of a connection that was not established before; nothing has been lost."""
+        self._half.open(self._now())
+        self._wake()
+
+    def hold_acks(self) -> None:
+        """The access link goes down in the other direction."""
+        self._half.hold_acks()
+
+    def release_acks(self) -> None:
+        """Undo one `hold_acks`."""
+        if self._half.release_acks():
+            self._has_room.set()
+
+    def stall(self) -> None:
+        """Nothing is delivered that has not arrived by now, until `unstall`."""
+        self._half.stall(self._now())
+
+    def unstall(self) -> None:
+        """Undo one `stall`; after the last one everything that has arrived meanwhile is delivered at once."""
+        self._half.unstall()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _now_resumed(self) -> int:
+        """The time, after what was due by then."""
+        now = self._now()
+        self._half.resume_if_due(now)
+        return now
+
+    def _now(self) -> int:
+        return ns(trio.current_time() - self._origin)
+
+    def _on_trio_s_clock(self, at: int | None) -> float:
+        return math.inf if at is None else self._origin + at / NS_PER_S
+
+
+def _read_bytes_max(direction: PathDirection) -> int:
+    if direction.deliveries is not None:
+        return ETHERNET_SEGMENT_BYTES
+    if not direction.ns_per_byte:
+        return READ_BYTES_MAX
+    bytes_per_millisecond = min(NS_PER_S / direction.ns_per_byte / 1000, READ_BYTES_MAX)
+    return max(ETHERNET_SEGMENT_BYTES, int(bytes_per_millisecond))

@@ -1,0 +1,90 @@
+"""A port on 127.0.0.1 that can be shut, so that who knocks is refused, and opened again at the same number.
+
+Only the kernel can answer a connect with ECONNREFUSED, and it does so when nobody listens. Resetting each
+connection after accepting it would look different: the connect would succeed, and a client would count a
+connection that it never had. So a door is shut by closing the listening socket. Its number must not go to
+somebody else meanwhile: a second socket is bound to it at once, without listening. To the kernel that is a
+port that is taken but refuses, and to open the door again is nothing but to listen on that socket.
+Connections in the backlog that nobody had accepted yet are reset, like any that comes too late; the ones that
+stand are other sockets and notice nothing.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from simulation.emulator.errors import EmulatorError
+from simulation.emulator.streams import SOCKET_BUFFER_BYTES
+
+HOST = "127.0.0.1"
+_BACKLOG_CONNECTIONS = 1024
+
+Serve = Callable[[trio.SocketStream], Awaitable[object]]
+
+
+class Door:
+    """Accepts connections while it is open, and runs `serve` for each in `nursery`."""
+
+    def __init__(self, nursery: trio.Nursery, serve: Serve, port: int = 0) -> None:
+        """Open at `port`; 0 lets the system choose. EmulatorError when the port is taken."""
+        self._nursery = nursery
+        self._serve = serve
+        self._accepting = trio.CancelScope()
+        self._is_closed = False
+        self.is_open = False
+        self._socket = _bound_socket(port)
+        self.port: int = self._socket.getsockname()[1]
+        self.open()
+
+    def open(self) -> None:
+        """Let connections in. Call it on a door that is shut."""
+        if self._is_closed:
+            return
+        try:
+            # Accepted sockets inherit it, and only with it can the number be bound again while they live.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.listen(_BACKLOG_CONNECTIONS)
+        except OSError as error:
+            raise EmulatorError(f"cannot listen at port {self.port} on {HOST}: {error}") from error
+        self.is_open = True
+        self._accepting = trio.CancelScope()
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))
+        self._nursery.start_soon(self._accept, listener, self._accepting)
+
+    def shut(self) -> None:
+        """Refuse connections from now on. Call it on a door that is open."""
+        if self._is_closed:
+            return
+        self.is_open = False
+        self._accepting.cancel()
+        self._socket.close()
+        self._socket = _bound_socket(self.port)
+
+    def close(self) -> None:
+        """Give the port back, for good."""
+        self._is_closed = True
+        self._accepting.cancel()
+        self._socket.close()
+
+    async def _accept(self, listener: trio.SocketListener, accepting: trio.CancelScope) -> None:
+        with accepting:
+            await trio.serve_listeners(self._serve, [listener], handler_nursery=self._nursery)
+
+
+def _bound_socket(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Connections of the door's past still have its number; only with this may a new socket have it too.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit these; see streams.py for why they are small.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+        bound.setblocking(False)
+        bound.bind((HOST, port))
+        # While the door is shut nobody else may bind the number, not even with SO_REUSEADDR, as servers do.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise EmulatorError(f"cannot have port {port} on {HOST}: {error}") from error
+    return bound

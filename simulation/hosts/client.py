@@ -1,0 +1,329 @@
+"""A simulated client: the shipped session and its driver, with an IO of virtual connections.
+
+Outcomes go to the trace, and time is SimPy's. Polling works as over a real HTTP client's pool: a request takes an idle connection
+if there is one, and opens another if not, so a publish does not wait behind a long poll. An application that takes a limited
+number of events per second (`takes_per_s`) makes its session slow the server down, as in the trio client: a connection that the
+session pauses is read no further, so what arrives waits in the network and, above its send buffer, at the server.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from reference.protocol import frames
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.flow_control import is_sequenced
+from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.session import ClientSession
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
+from reference.protocol.events import Data
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_S
+from simulation.clock import ARRIVAL, Alarm, Call
+from simulation.hosts.tokens import Issuer
+from simulation.network.connection import (
+    REQUEST_HEAD_BYTES,
+    ClientAccessLink,
+    Ending,
+    HttpConnection,
+    ServerListener,
+    WebSocketConnection,
+    request_kind,
+    websocket_bytes,
+)
+from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
+from simulation.trace.writer import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
+
+Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
+"""Called with every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
+CONNECTIONS_MAX = 64
+"""Of one client that either end still has, half-open ones that nobody has given up yet included."""
+_REQUESTS = (frames.PollRequest, frames.PublishRequest)
+_LEFT = Ending(None, "the client has left")
+
+
+class _Pool:
+    """The connections of one polling transport: a request takes an idle one, or opens another."""
+
+    __slots__ = ("connection_id", "links", "token")
+
+    def __init__(self, connection_id: int, token: str | None) -> None:
+        self.connection_id = connection_id
+        self.token = token
+        self.links: list[HttpConnection] = []
+
+
+class ClientHost:
+    """One client on its access link, and its session's `ClientIO`. A session has one WebSocket and one polling transport at the
+    most, so there is one place for each.
+
+    takes_per_s: how many sequenced outcomes its application takes per second; None: all at once.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_driver",
+        "_has_bottleneck",
+        "_is_paused",
+        "_line",
+        "_listen",
+        "_machine",
+        "_pool",
+        "_send_buffer_bytes",
+        "_takes_every",
+        "_tokens",
+        "_trace",
+        "_unread",
+        "_untaken",
+        "_websocket",
+        "_websocket_id",
+        "frames",
+        "name",
+        "session",
+    )
+
+    def __init__(
+        self,
+        session: ClientSession,
+        line: ClientAccessLink,
+        machine: ServerListener,
+        trace: Trace,
+        send_buffer_bytes: int,
+        listen: Listen | None = None,
+        tokens: Issuer | None = None,
+        takes_per_s: float | None = None,
+    ) -> None:
+        self.name = line.client
+        self.session = session
+        self._driver = ClientDriver(session, self)
+        self._line = line
+        self._clock = line.clock
+        self._machine = machine
+        self._trace = trace
+        self._send_buffer_bytes = send_buffer_bytes
+        self._listen = listen
+        self._tokens = tokens
+        self._takes_every = None if takes_per_s is None else max(1, round(NS_PER_S / takes_per_s))
+        self._has_bottleneck = line.directions.up.counts_bytes
+        self._websocket: WebSocketConnection | None = None
+        self._websocket_id = 0
+        self._is_paused = False
+        self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
+        self._untaken = 0
+        self._pool: _Pool | None = None
+        self._alarm = Alarm(line.clock, session, self)
+        self.frames = 0
+        """That have reached the session."""
+
+    # Inputs of the application.
+
+    def start(self) -> None:
+        now = self._clock.now
+        self._trace.add(ClientStarted(at=now, client=self.name, client_id=self.session.client_id, user_id=self.name))
+        if self._tokens is not None:
+            self.session.handle_token(self._tokens.issue(self.name, now), now)
+        self._driver.feed(self.session.start, now)
+
+    def publish(self, event_type: str, data: Data) -> None:
+        now = self._clock.now
+        try:
+            ticket = self.session.publish(event_type, data, now)
+        except (InvalidEvent, OutboxFull, SessionClosed) as error:
+            refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
+            self._trace.add(refused)
+            return
+        self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
+        self._driver.drain()
+
+    def leave(self) -> None:
+        """For good, with a bye if anyone can be notified; what is unanswered fails visibly."""
+        now = self._clock.now
+        self._trace.add(LeaveAsked(at=now, client=self.name))
+        self._driver.feed(self.session.close, now)
+
+    def move_cursor(self, data: Data) -> None:
+        now = self._clock.now
+        try:
+            self.session.move_cursor(data, now)
+        except SessionClosed:
+            return
+        self._trace.add(CursorMoved(at=now, client=self.name, data=data))
+        self._driver.drain()
+
+    def _take_later(self) -> None:
+        assert self._takes_every is not None, "an application without a rate takes everything at once"
+        Call(self._clock, self._clock.now + self._takes_every, ARRIVAL, self._take)
+
+    def _take(self, _: Call) -> None:
+        """The application takes one of the outcomes that wait for it."""
+        self._untaken -= 1
+        if self._untaken:
+            self._take_later()
+        self._driver.feed(self.session.application_took, 1, self._clock.now)
+
+    # Inputs of the network.
+
+    def connection_opened(self, connection_id: int) -> None:
+        self._driver.feed(self.session.connection_opened, connection_id, self._clock.now)
+
+    def connection_ended(self, connection_id: int, ending: Ending) -> None:
+        if self._is_paused:  # its end stands behind what has not been read
+            self._keep_unread(ending)
+            return
+        self._websocket = None
+        now, code, message = self._clock.now, ending.code, ending.message
+        retry_after_ms = ending.retry_after_ms
+        record_loss(self._trace, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
+        self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
+        self._driver.drain()
+
+    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
+        if self._is_paused and connection_id == self._websocket_id:
+            self._keep_unread(frame)
+            return
+        now = self._clock.now
+        self.frames += 1
+        if self._listen is not None:
+            self._listen(self.name, now, "received", connection_id, frame)
+        if type(frame) in RECORDED_FRAMES:
+            record_frame(self._trace, self.name, connection_id, frame, now)
+        self.session.receive_frame(connection_id, frame, now)
+        self._driver.drain()
+
+    def bytes_arrived(self, connection_id: int) -> None:
+        self._driver.feed(self.session.bytes_received, connection_id, self._clock.now)
+
+    def bytes_of_answer_arrived(self, link: HttpConnection) -> None:
+        if link.request is not None:
+            request = request_kind(link.request)
+            connection_id = self._pool_with(link).connection_id
+            self._driver.feed(self.session.bytes_received, connection_id, self._clock.now, request=request)
+
+    def request_answered(self, link: HttpConnection, answer: frames.Frame) -> None:
+        self.frame_arrived(self._pool_with(link).connection_id, answer)
+
+    def http_ended(self, link: HttpConnection, failure: frames.RequestFailed | None) -> None:
+        pool = self._pool_with(link)
+        pool.links.remove(link)
+        if failure is not None:
+            self.frame_arrived(pool.connection_id, failure)
+
+    def _give_token(self, _: Call) -> None:
+        assert self._tokens is not None, "it has been asked for one"
+        now = self._clock.now
+        self._driver.feed(self.session.handle_token, self._tokens.issue(self.name, now), now)
+
+    def ring(self) -> None:
+        self._driver.ring(self._clock.now)
+
+    # What can be looked at.
+
+    def queues(self) -> Iterator[tuple[str, int, int]]:
+        """What it holds now: a name, how much, and the limit."""
+        config = self.session.config
+        yield "outbox", self.session.queued_messages, config.outbox_messages_max
+        yield "connections", self._line.connections, CONNECTIONS_MAX
+
+    # ClientIO.
+
+    def observe(self, actions: list[ClientAction]) -> None:
+        record_actions(self._trace, self.name, actions, self._clock.now)
+
+    def open(self, action: Open) -> None:
+        connection_id = action.connection_id
+        if action.transport is Transport.POLLING:
+            assert self._pool is None, "a session leaves its polling transport before it opens another"
+            self._pool = _Pool(connection_id, action.token)
+            return
+        assert self._websocket is None, "a session leaves its WebSocket before it opens another"
+        self._websocket_id = connection_id
+        self._websocket = WebSocketConnection(
+            self._line, self, connection_id, self._machine, self._send_buffer_bytes, action.token
+        )
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        if self._listen is not None:
+            self._listen(self.name, self._clock.now, "sent", connection_id, frame)
+        # Without a bottleneck nobody asks for the size of what a client sends.
+        size_bytes = encoded_bytes(frame) if self._has_bottleneck else 0
+        if isinstance(frame, _REQUESTS):
+            self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
+            return
+        link = self._websocket
+        if link is not None and connection_id == self._websocket_id:
+            link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True) if size_bytes else 0)
+
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        websocket, pool = self._websocket, self._pool
+        if websocket is not None and connection_id == self._websocket_id:
+            self._websocket = None
+            self._is_paused, self._unread = False, None
+            websocket.client_leaves(Ending(code, message))
+        elif pool is not None and connection_id == pool.connection_id:
+            self._pool = None
+            for link in pool.links:
+                link.client_leaves(_LEFT)
+
+    def pause(self, connection_id: int) -> None:
+        """The kernel's receive buffer fills up: everything travels up to it, and is acknowledged when it is read."""
+        if self._websocket is not None and connection_id == self._websocket_id:
+            self._is_paused = True
+            self._websocket.stall()
+
+    def resume(self, connection_id: int) -> None:
+        websocket = self._websocket
+        if websocket is None or connection_id != self._websocket_id:
+            return
+        self._is_paused = False
+        unread, self._unread = self._unread, None
+        while unread and not self._is_paused:
+            what = unread.popleft()
+            if isinstance(what, Ending):
+                self.connection_ended(connection_id, what)
+            else:
+                self.frame_arrived(connection_id, what)
+        if self._is_paused:
+            self._unread = unread or None
+        elif self._websocket is websocket:
+            websocket.unstall()
+
+    def refresh_token(self) -> None:
+        assert self._tokens is not None, "only a server whose tokens expire asks for another"
+        Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        record_outcomes(self._trace, self.name, outcomes, self._clock.now, epoch=self.session.position[0])
+        if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
+            if not self._untaken:
+                self._take_later()
+            self._untaken += count
+
+    def set_alarm(self, deadline: int | None) -> None:
+        self._alarm.arm()
+
+    # Inside.
+
+    def _keep_unread(self, what: frames.Frame | Ending) -> None:
+        if self._unread is None:
+            self._unread = deque()
+        self._unread.append(what)
+
+    def _idle_link(self, connection_id: int) -> HttpConnection:
+        pool = self._pool
+        assert pool is not None, "requests are sent on an open transport"
+        assert pool.connection_id == connection_id, "and there is one at a time"
+        for link in pool.links:
+            if link.request is None:
+                return link
+        link = HttpConnection(self._line, self, self._machine, self._send_buffer_bytes, pool.token)
+        pool.links.append(link)
+        return link
+
+    def _pool_with(self, link: HttpConnection) -> _Pool:
+        pool = self._pool
+        assert pool is not None, "a link of a transport that was left reports nothing any more"
+        assert link in pool.links, "nor does one of another transport"
+        return pool

@@ -1,0 +1,111 @@
+"""One client's access link: its path to the server, the connections on it, and the faults that lie on it (`link_state`).
+
+This is the emulator's access link in virtual time.
+"""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from reference.protocol import frames
+from simulation.clock import Clock
+from simulation.network.delay import directions_of
+from simulation.network.link_state import LinkConnection, LinkState
+from simulation.random import RandomStreams
+from simulation.scenario.faults import LineFault, UpgradeHandling
+from simulation.scenario.paths import Path
+from simulation.trace.frames_seen import Moment, Watch, Way
+from simulation.trace.trace import PathTrouble
+
+Report = Callable[[str, PathTrouble, int], None]
+"""Notified of what a link's path does by itself: the client, what it was, and until when it lasts, in ns."""
+
+
+class SimulatedConnection(LinkConnection, Protocol):
+    @property
+    def is_served(self) -> bool:
+        """Whether a server process has its endpoint of this connection."""
+
+
+C = TypeVar("C", bound=SimulatedConnection)
+
+
+class AccessLink(Generic[C]):
+    """The access link of one client. `refusals`, `outages`, `stalls` and the like are in `state`."""
+
+    __slots__ = (
+        "_connections",
+        "_late_until",
+        "_opened",
+        "_report",
+        "client",
+        "clock",
+        "directions",
+        "path",
+        "random_source",
+        "state",
+        "watch",
+    )
+
+    def __init__(self, clock: Clock, client: str, path: Path, random_source: RandomStreams, report: Report | None = None) -> None:
+        self.clock = clock
+        self.client = client
+        self.path = path
+        self.directions = directions_of(path)
+        self.random_source = random_source
+        self.state = LinkState(path.middlebox.upgrades, self._draw_cut)
+        self.watch: Watch | None = None
+        """Notified of every frame, if there is one."""
+        self._report = report
+        self._late_until = 0
+        self._connections: dict[int, C] = {}  # by the order in which they were opened
+        self._opened = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections at least one endpoint still has."""
+        return len(self._connections)
+
+    @property
+    def upgrades(self) -> UpgradeHandling:
+        """What happens to a request for an upgrade now."""
+        return self.state.upgrades
+
+    def saw(self, connection: C, way: Way, moment: Moment, frame: frames.Frame) -> None:
+        """A frame leaves one endpoint of a connection, or arrives at the other. Only for a link with a `watch`."""
+        assert self.watch is not None, "whoever calls this for each frame has looked"
+        self.watch(connection, self.client, way, moment, frame)
+
+    def note_trouble(self, what: PathTrouble) -> None:
+        """The path has done something to a connection by itself."""
+        if self._report is not None:
+            self._report(self.client, what, self.clock.now)
+
+    def note_late(self, until: int) -> None:
+        """Something on a connection takes longer than the path's stated bound."""
+        if until > self._late_until and self._report is not None:
+            self._late_until = until
+            self._report(self.client, "late", until)
+
+    def add(self, connection: C) -> int:
+        """A connection is being opened; returns its number on this link."""
+        self._opened += 1
+        self._connections[self._opened] = connection
+        return self._opened
+
+    def remove(self, number: int) -> None:
+        self._connections.pop(number, None)
+
+    def served(self) -> tuple[C, ...]:
+        """The connections of which a server process has its endpoint."""
+        return tuple(connection for connection in self._connections.values() if connection.is_served)
+
+    def begin(self, fault: LineFault) -> None:
+        """Let `fault` happen to this link now."""
+        self.state.begin(fault, tuple(self._connections.values()))
+
+    def end(self, fault: LineFault) -> None:
+        """Let `fault`, which has begun, be over."""
+        self.state.end(fault, tuple(self._connections.values()))
+
+    def _draw_cut(self, at: int) -> float:
+        return self.random_source.of(self.client).uniform("cut", at)

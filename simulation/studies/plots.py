@@ -1,0 +1,99 @@
+"""Figures of several runs or several scenarios side by side: dots with intervals, distributions, and how a crowd came back.
+
+Each takes tidy frames and returns a matplotlib figure with labelled axes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from simulation.studies.sweep import interval
+
+COLOURS = ("#2f6db3", "#c8553d", "#3d8b5f", "#8a6fb0", "#7f7f7f")
+ROW_INCHES = 0.34
+
+
+def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str, title: str, log: bool = True) -> Figure:
+    """One row per value of `by`, one dot per figure: its mean over the replications, with its 95 % t interval.
+
+    `figures`: columns of `runs`, with their names in the legend; `label`: of the axis, with its unit.
+    """
+    names = list(dict.fromkeys(runs[by]))
+    figure = Figure(figsize=(8, 1.3 + ROW_INCHES * len(names) * max(1.0, 0.5 * len(figures))), layout="constrained")
+    axes = figure.subplots()
+    for place, (column, name) in enumerate(figures.items()):
+        table = interval(runs, column, by=by).set_index(by).loc[names]
+        rows = -np.arange(len(names)) - (place - (len(figures) - 1) / 2) * 0.22
+        errors = np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]]))
+        if log:
+            errors[0] = np.minimum(errors[0], 0.999 * table["mean"].to_numpy())
+        style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 2.5, "lw": 1.2, "color": COLOURS[place % len(COLOURS)]}
+        axes.errorbar(table["mean"], rows, xerr=errors, label=name, **style)
+    axes.set_yticks(-np.arange(len(names)), names)
+    axes.set_xlabel(label)
+    axes.set_title(title, loc="left")
+    if log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x", which="both", alpha=0.25)
+    figure.legend(frameon=False, ncols=len(figures), loc="outside lower center")
+    return figure
+
+
+def distributions(
+    samples: Mapping[str, Sequence[float]], *, label: str, title: str, line: tuple[float, str] | None = None
+) -> Figure:
+    """How large a share of each sample is above a value: both axes logarithmic, so that tails can be seen.
+
+    `label`: of the values, with their unit. `line`: a value to mark, and its name.
+    """
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, values) in enumerate(samples.items()):
+        ascending = np.sort(np.asarray(values, dtype=float))
+        above = 1 - np.arange(len(ascending)) / len(ascending)
+        axes.step(ascending, above, where="post", color=COLOURS[place % len(COLOURS)], lw=1.6, label=f"{name} ({len(ascending)})")
+    if line is not None:
+        axes.axvline(line[0], color="black", lw=0.8, ls=":")
+        axes.annotate(f" {line[1]}", (line[0], 0.97), xycoords=("data", "axes fraction"), va="top")
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="share of the messages above (1)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_title(title, loc="left")
+    axes.grid(which="both", alpha=0.2)
+    figure.legend(frameon=False, ncols=2, loc="outside lower center")
+    return figure
+
+
+def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) -> Figure:
+    """How a crowd came back: for each name, which share of all clients was back how long after the trouble was over.
+
+    `back_s`: for each name the seconds of those who came back; the others count, and never appear.
+    """
+    columns = 3
+    lines = -(-len(back_s) // columns)
+    figure = Figure(figsize=(9, 1.15 * lines + 1), layout="constrained")
+    grid: Any = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    most = max((max(values, default=1.0) for values in back_s.values()), default=1.0)
+    for axes, (name, values) in zip(grid.flat, back_s.items(), strict=False):
+        ascending = np.sort(np.maximum(np.asarray(values, dtype=float), 0.01))
+        axes.step(ascending, np.arange(1, len(ascending) + 1) / clients, where="post", color=COLOURS[0], lw=1.5)
+        axes.fill_between(ascending, np.arange(1, len(ascending) + 1) / clients, step="post", color=COLOURS[0], alpha=0.15, lw=0)
+        axes.set(xscale="log", xlim=(0.01, 1.5 * most), ylim=(0, 1.05))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_xlabel("after the end of the trouble (s)")
+        axes.set_ylabel("back (1)")
+        axes.grid(alpha=0.25)
+    for axes in list(grid.flat)[len(back_s) :]:
+        axes.remove()
+    for line, row in enumerate(grid):  # all share their axes: the outer ones are named for all
+        for column, axes in enumerate(row):
+            axes.xaxis.label.set_visible(line == lines - 1)
+            axes.yaxis.label.set_visible(column == 0)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
