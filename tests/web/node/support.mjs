@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { RunClient } from "../../../reference/web/index.js";
 
 const LISTENS = /listens on (http:\/\/\S+)/;
-const MAIN = "from reference.cli import main; main()";
+const MAIN = "from simulation.cli import main; main()";
 
 /** Fast, so that a test takes no longer than it has to. */
 export const QUICK = {
