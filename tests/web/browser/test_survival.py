@@ -163,7 +163,7 @@ def test_a_page_that_is_left_and_shown_again_goes_on(context: BrowserContext, ro
     page.wait_for_function("() => told.marks.length === 2")
     client_id = page.evaluate("client.clientId")
     page.goto(f"{room.origin}/web/index.js")  # anything else
-    page.go_back()
+    page.go_back(wait_until="commit")
     assert page.evaluate("told.shownAgain") == 1, "it came out of the back/forward cache"
     page.wait_for_function("() => client.health.value.status === 'Reconnected'")
     page.evaluate("publishMarks(3, 3)")
@@ -180,7 +180,7 @@ def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(conte
     page.goto(f"{room.origin}/web/index.js")
     other = open_page(context, room)
     assert other.evaluate("client.clientId") == client_id
-    page.go_back()
+    page.go_back(wait_until="commit")
     assert page.evaluate("told.shownAgain") == 1
     page.wait_for_function("id => client.clientId !== id", arg=client_id)
     page.evaluate("publishMarks(1, 1)")
