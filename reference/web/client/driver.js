@@ -120,8 +120,8 @@ export class SessionDriver {
   /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
   #readsUntilMs = null;
   #isSuspended = false;
-  /** @type {Promise<void> | null} */
-  #suspending = null;
+  /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
+  #failure = null;
   /** @type {Told[]} */
   #toTell = [];
   #isTelling = false;
@@ -246,15 +246,11 @@ export class SessionDriver {
   // ---- leaving and coming back ----
 
   /**
-   * Leave the network and let go of the lease; nothing is fed until `resume`. What is stored is up to date afterwards, if the browser
-   * gives it the time. Resolves when the lease is free.
+   * Leave the network, store what is not stored, and let go of the lease, all of it at once: the page may be frozen or gone when this
+   * returns. Nothing is fed until `resume`.
    */
-  suspend() {
-    this.#suspending ??= this.#suspend();
-    return this.#suspending;
-  }
-
-  async #suspend() {
+  async suspend() {
+    if (this.#isSuspended) return;
     this.#storePosition();
     this.#isSuspended = true;
     this.#alarm.set(null);
@@ -262,7 +258,7 @@ export class SessionDriver {
     for (const { connection } of this.#connections.values()) connection.close(4001, "the page was left"); // 6.1: to resume later
     this.#connections.clear();
     this.#giveUpMeasuring();
-    await this.#writer.settled();
+    this.#writer.flush();
     await this.#lease.release();
   }
 
@@ -270,12 +266,8 @@ export class SessionDriver {
   async resume() {
     if (!(await this.#lease.retake())) return false;
     this.#isSuspended = false;
-    this.#suspending = null;
-    const message = "the page was left and shown again";
-    const { session } = this;
-    const now = this.#time.now();
-    session.networkLost(now, message);
-    this.#turn();
+    if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
+    this.feed((session, now) => session.networkLost(now, "the page was left and shown again"));
     return true;
   }
 
@@ -492,6 +484,11 @@ export class SessionDriver {
 
   /** @param {unknown} error */
   async #storageFailed(error) {
+    if (this.#isSuspended) {
+      this.#failure = { error };
+      return;
+    }
+    this.#failure = null;
     // What is stored is older than what was sent. A page that began with it would give numbers twice, so it has to go.
     const reason = error instanceof Error ? error.message : String(error);
     try {

@@ -28,7 +28,7 @@ import { IndexedDbStorage } from "./indexeddb.js";
  * @property {() => Promise<StoredState | null>} load null: it is new
  * @property {(changes: Changes) => Promise<void>} save
  * @property {() => Promise<void>} clear forget all of it
- * @property {() => Promise<void>} release let others have it
+ * @property {() => Promise<void>} release let others have it, at once; they load after everything that was given to `save` before
  * @property {() => Promise<boolean>} retake have it again after `release`; false: somebody else has had it since
  *
  * @typedef {{ acquire(key: string): Promise<Lease> }} StateStorage
