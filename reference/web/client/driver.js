@@ -23,7 +23,7 @@ import { Writer } from "./writer.js";
  * @typedef {import("./transports.js").Connection} Connection
  * @typedef {import("./transports.js").NetworkSwitch} NetworkSwitch
  *
- * What an application is told besides the machine's outcomes: the state that an earlier page has left.
+ * The machine's outcomes, and the stored state of an earlier page.
  * @typedef {Outcome | { kind: "stored", epoch: string, sequenceNumber: number, state: RunState }} Told
  *
  * @typedef {object} Surroundings
@@ -39,7 +39,7 @@ import { Writer } from "./writer.js";
 
 const POSITION_MS_MIN = 1000;
 const POSITION_MS_PER_BYTE = 1000 / 65_536; // a large state is written less often: 64 KiB a second
-const LATE_MS_MIN = 1000; // a page that stood still reads what has arrived before it judges a silence
+const LATE_MS_MIN = 1000; // a page that stood still reads its messages before it judges a silence
 const READ_FIRST_MS = 100;
 const CLOSING_MS_MAX = 2000;
 const PONG_MS_MAX = 60_000;
@@ -75,7 +75,7 @@ class Outgoing {
   }
 
   /**
-   * After what was given before; with a null code at once.
+   * After all frames that were given before; with a null code at once.
    *
    * @param {number | null} code
    * @param {string} message
@@ -232,7 +232,7 @@ export class SessionDriver {
     this.#arm();
   }
 
-  // ---- what can be looked at ----
+  // ---- properties ----
 
   /** @param {number} at in ns */
   wallMsOf(at) {
@@ -246,7 +246,7 @@ export class SessionDriver {
   // ---- leaving and coming back ----
 
   /**
-   * Leave the network, store what is not stored, and let go of the lease, all of it at once: the page may be frozen or gone when this
+   * Leave the network, store the last changes, and let go of the lease, all of it at once: the page may be frozen or gone when this
    * returns. Nothing is fed until `resume`.
    */
   async suspend() {
@@ -285,7 +285,7 @@ export class SessionDriver {
     await this.#lease.release();
   }
 
-  // ---- what connections report ----
+  // ---- reports of connections ----
 
   /** @param {number} id */
   opened(id) {
@@ -489,7 +489,7 @@ export class SessionDriver {
       return;
     }
     this.#failure = null;
-    // What is stored is older than what was sent. A page that began with it would give numbers twice, so it has to go.
+    // The stored numbering is older than the sent frames. A page that began with it would give numbers twice, so it is deleted.
     const reason = error instanceof Error ? error.message : String(error);
     try {
       await this.#lease.clear();

@@ -1,5 +1,5 @@
 /**
- * What survives a page: the client id, the numbering, the outbox, the position. One page owns a stored identity at a time.
+ * Storage for the state that survives a page: client id, numbering, outbox, position. One page owns a stored identity at a time.
  *
  * A storage hands out leases. A lease is one identity (client id with all that belongs to it) that nobody else has until it is released;
  * when the page is gone, its lease is free. Everything that one `save` is given is stored together or not at all, and `save` resolves

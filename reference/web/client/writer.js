@@ -1,5 +1,5 @@
 /**
- * The writer: stores what must survive, in order, one transaction at a time, and tells what is stored.
+ * The writer: stores changes in order, one transaction at a time, and knows which of them are stored.
  *
  * Each change has a number; `isStored(number)` says whether it and all before it are stored. A frame leaves only when everything is
  * stored that it says: a publish after its number, a hello after its generation. So a page that is killed at any moment repeats itself
@@ -58,7 +58,7 @@ export class Writer {
   }
 
   /**
-   * Store this soon, together with what waits.
+   * Store this soon, together with waiting changes.
    *
    * @param {{ identity?: StoredIdentity, position?: StoredPosition, put?: KeptMessage[], removed?: number[] }} changes
    */
@@ -88,7 +88,7 @@ export class Writer {
 
   async #writeAll() {
     this.#isWriting = true;
-    await null; // what one turn of the driver changes is one transaction
+    await null; // the changes of one turn of the driver are one transaction
     while (this.#begun < this.#last && !this.#isBroken) await this.#save();
     this.#isWriting = false;
     for (const resolve of this.#waiting.splice(0)) resolve();

@@ -120,14 +120,14 @@ export class Connectivity {
     this.#keepalive = keepalive;
   }
 
-  /** What carries the session now; of two, the newer. @returns {import("./states.js").Transport | null} */
+  /** The transport that carries the session now; of two, the newer. @returns {import("./states.js").Transport | null} */
   get transport() {
     if (hasWebsocket(this.state)) return "websocket";
     return isPolling(this.state) ? "polling" : null;
   }
 
   /**
-   * What a person is shown (7.34).
+   * The status for people (7.34).
    *
    * @param {number} reconnections
    * @returns {import("./health.js").Status}
@@ -195,7 +195,7 @@ export class Connectivity {
     this.#triesToken = false;
     this.sessionId = sessionId; // 2.4
     this.reconnector.firstSpreadS = firstSpreadS; // 7.22
-    // What polling has under way may arrive or not; this connection carries it from now on (7.29).
+    // Publishes in flight over polling may arrive or not; this connection carries them from now on (7.29).
     this.#publishing.connectionLost();
   }
 
@@ -217,8 +217,8 @@ export class Connectivity {
   }
 
   /**
-   * The machine's own network is back: what waits for its time is tried now, spread as after a lost session, for a whole office comes
-   * back at once. Not before the time that the server asked for (7.23).
+   * The machine's own network is back: the next attempt is made now, spread as after a lost session, because a whole office comes
+   * back at once. It is not made before the time that the server asked for (7.23).
    *
    * @param {number} now
    */
@@ -327,7 +327,7 @@ export class Connectivity {
   #tallyLoss(now, isFailed, bySilence) {
     const { report } = this.#context;
     if (isFailed) report.failedAttempts += 1;
-    if (isPolling(this.state)) return; // a probe is not what carries the session
+    if (isPolling(this.state)) return; // a probe does not carry the session
     this.polling.fallback = this.state === "connecting" || this.state === "greeting" ? HOW_FAR[this.state] : "not_steady";
     if (hasWebsocket(this.state)) report.lost(now, bySilence ? this.#keepalive.heardAt : null);
   }
@@ -401,7 +401,7 @@ export class Connectivity {
   }
 
   /**
-   * Give up what is under way over HTTP, and poll on a new connection. Behind a probe it keeps its generation: a probe that the server
+   * Give up the requests in flight, and poll on a new connection. Behind a probe it keeps its generation: a probe that the server
    * has welcomed is the newer of the two (7.27).
    *
    * @param {number} firstPollAt
@@ -549,7 +549,7 @@ export class Connectivity {
 }
 
 /**
- * What a close code asks of us. If we have opened something newer, we were superseded by ourselves (7.30).
+ * The reaction to a close code. If we have opened something newer, we were superseded by ourselves (7.30).
  *
  * @param {number | null} code
  * @param {boolean} isNewest

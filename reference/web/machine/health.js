@@ -63,7 +63,7 @@ export function qualityOf(score) {
   return score >= 50 ? "DEGRADED" : "UNHEALTHY";
 }
 
-/** What a client remembers to judge its health by; the last `samplesMax` round trips. */
+/** The client's own figures: counts, and the last `samplesMax` round trips. */
 export class HealthRecord {
   #samplesMax;
   /** @type {number[]} in ns */

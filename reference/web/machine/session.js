@@ -1,8 +1,8 @@
 /**
  * The client's session: one client in one run, across connections and transports. No DOM, clock, randomness or I/O.
  *
- * It is told what the application, the network and the clock do, and says what its driver should do (`takeActions`) and what the
- * application should know (`takeOutcomes`). Its parts:
+ * Inputs come from the application, the network and the clock; outputs are actions for the driver (`takeActions`) and outcomes for the
+ * application (`takeOutcomes`). Its parts:
  *
  *     application -> Publishing (Outbox) -> Connectivity: WebSocket, or Polling -> server
  *     server -> Connectivity: WebSocket, or Polling -> Delivery (Inbox, Roster) -> application
@@ -34,7 +34,7 @@ import { TIMERS } from "./timers.js";
  * @typedef {import("./frames.js").ServerFrame} ServerFrame
  * @typedef {import("./frames.js").Welcome} Welcome
  *
- * What an earlier page has left. `position` null: none. Times in ns, on this session's clock, so they may be below 0.
+ * The state of an earlier page. `position` null: none. Times in ns, on this session's clock, so they may be below 0.
  * @typedef {object} Remembered
  * @property {number} generation the highest that was used
  * @property {string | null} sessionId
@@ -327,22 +327,22 @@ export class ClientSession {
 
   // ---- output, drained ----
 
-  /** What the driver has to do, in order. @returns {Action[]} */
+  /** Actions for the driver, in order. @returns {Action[]} */
   takeActions() {
     return this.#context.actions.splice(0);
   }
 
-  /** What the application has to know, in order. @returns {Outcome[]} */
+  /** Outcomes for the application, in order. @returns {Outcome[]} */
   takeOutcomes() {
     return this.#context.outcomes.splice(0);
   }
 
-  /** What has changed in the outbox since this was last asked, or null: for a driver that stores it. */
+  /** The changes of the outbox since the last call, or null: for a driver that stores it. */
   takeOutboxChanges() {
     return this.#publishing.outbox.takeChanges();
   }
 
-  // ---- what can be looked at ----
+  // ---- properties ----
 
   get state() {
     return this.#connectivity.state;
@@ -364,7 +364,7 @@ export class ClientSession {
     return { epoch, last };
   }
 
-  /** What carries the session now. While a welcomed probe proves itself, both do; this names the newer. */
+  /** The transport that carries the session now. While a welcomed probe proves itself, both do; this names the newer. */
   get transport() {
     return this.#connectivity.transport;
   }
@@ -374,7 +374,7 @@ export class ClientSession {
     return this.#publishing.outbox.size;
   }
 
-  /** What the next ticket and the next number will be; to be stored with the outbox. */
+  /** The next ticket and the next number; to be stored with the outbox. */
   get numbering() {
     return this.#publishing.outbox.numbering;
   }
@@ -553,7 +553,7 @@ export class ClientSession {
   }
 
   /**
-   * Send what waits, on whatever carries the session now.
+   * Send waiting messages, on the transport that carries the session now.
    *
    * @param {number} now
    */
@@ -608,7 +608,7 @@ export class ClientSession {
       case "RESEND":
         this.#publishing.resend();
         break;
-      case "CURSOR": // what waits is sent after every timer
+      case "CURSOR": // waiting messages are sent after every timer
         break;
       case "EXPIRE":
         this.#publishing.expire(now);

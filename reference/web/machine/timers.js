@@ -49,7 +49,7 @@ export const TIMERS = Object.freeze({
   TAIL: "events that must exist have not come",
   ACK: "acknowledge the events that were handed over",
   CURSOR: "the cursor may be sent again",
-  RESEND: "send again what the server put off",
+  RESEND: "send rejected messages again",
   EXPIRE: "the oldest waiting message has become too old",
   POLL: "the next poll",
   POLL_LIMIT: "the poll is to be answered by now",
