@@ -5,18 +5,16 @@ run. Publishing works from the first moment on, connected or not: events wait in
 way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 
-from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
 from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
 from reference.client.trio_io import TrioIO
 from reference.protocol.client.health import Health
-from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
@@ -24,6 +22,8 @@ from reference.protocol.frames import Limits
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
+
+LOOK_INTERVAL_S = 0.1
 
 
 class Client:
@@ -33,13 +33,22 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, io: TrioIO, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        session: ClientSession,
+        io: TrioIO,
+        mailbox: Mailbox,
+        policy: ReconnectPolicy,
+        restored: tuple[Ticket, ...] = (),
+    ) -> None:
         self.run_id = run_id
+        self.restored = restored
+        """Publishes of the program's life before that were not settled then (`outbox_store`), in their order."""
         self._session = session
         self._io = io
         self._mailbox = mailbox
         self._policy = policy
-        self._end: SessionEnded | None = None
 
     # ---- speaking ----
 
@@ -90,6 +99,11 @@ class Client:
         return self._session.state
 
     @property
+    def is_carried(self) -> bool:
+        """Whether a welcomed WebSocket or answered polls carry the session now."""
+        return self._session.is_carried
+
+    @property
     def position(self) -> tuple[str | None, int]:
         """Epoch and number of the last event received. What is not read yet counts as received."""
         return self._session.position
@@ -119,7 +133,7 @@ class Client:
         """A frozen snapshot."""
         return self._session.health()
 
-    def health_changes(self) -> HealthChanges:
+    def health_changes(self) -> "HealthChanges":
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._io.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
@@ -141,7 +155,8 @@ class Client:
         await trio.lowlevel.checkpoint()
         while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
             if self.state is ClientState.CLOSED:
-                raise SessionClosed(f"the session with run {self.run_id} has ended before what was waited for")
+                ended = self._io.ended
+                raise SessionClosed(f"the session ended before the condition was met: {ended.message}", ended.code)
             await self._io.wait_for_turn()
 
     def __repr__(self) -> str:
@@ -162,3 +177,35 @@ class EventStream:
             if isinstance(delivery, Event):
                 return delivery
         raise StopAsyncIteration
+
+
+class HealthChanges:
+    """A client's health, each time it has changed: an async iterator that ends after the health at the session's end.
+
+    Nothing is queued: health is looked at when the reader asks for it, at most every LOOK_INTERVAL_S, so a slow reader costs
+    nothing and reads what is true now.
+    """
+
+    def __init__(
+        self, look: Callable[[], Health], wait_for_turn: Callable[[], Awaitable[None]], is_over: Callable[[], bool]
+    ) -> None:
+        self._look = look
+        self._wait_for_turn = wait_for_turn
+        self._is_over = is_over
+        self._last: Health | None = None
+        self._next_look_at = -float("inf")
+
+    def __aiter__(self) -> "HealthChanges":
+        return self
+
+    async def __anext__(self) -> Health:
+        while True:
+            await trio.sleep_until(self._next_look_at)
+            self._next_look_at = trio.current_time() + LOOK_INTERVAL_S
+            health = self._look()
+            if health != self._last:
+                self._last = health
+                return health
+            if self._is_over():
+                raise StopAsyncIteration
+            await self._wait_for_turn()

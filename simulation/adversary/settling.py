@@ -99,7 +99,7 @@ def _is_connected(world: AdversarialWorld) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
-    return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
+    return all(session.is_carried and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: AdversarialWorld) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import trio
 from rich.console import Console
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
 from simulation.processes.demo.live import LiveWatcher
 from simulation.processes.demo.plain import PlainWatcher
@@ -49,7 +50,7 @@ def run_demo(
     server_command: Sequence[str] = SERVER_COMMAND,
 ) -> int:
     """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
-    console = console or Console()
+    console = console or Output()
     directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
     keep = False
     try:

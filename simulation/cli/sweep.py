@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from reference.cli.output import Output
 from simulation.studies.execution import Progress as Done
 from simulation.studies.execution import Report
 from simulation.studies.experiment import Outcome
@@ -34,7 +35,7 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
             experiment.scenario, experiment.points, experiment.figures, replications, experiment.seed, experiment.until
         )
     folder = out or Path(f"{question.name}.sweep")
-    console = Console()
+    console = Output()
     size = f"{len(experiment.points)} points x {experiment.replications} replications"
     console.print(f"{question.name}: {size}, results in {folder}", highlight=False)
     if dask is None and not any(folder.glob("rows-*.parquet")):
@@ -48,10 +49,10 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
 
 
 @contextmanager
-def progress_shown(console: Console) -> Iterator[Report]:
-    """Shows the progress of an experiment: a bar on a terminal, a line now and then elsewhere."""
+def progress_shown(console: Console, *, lines: bool = True) -> Iterator[Report]:
+    """Shows the progress of experiments: a bar on a terminal; elsewhere, with `lines`, a line now and then."""
     if not console.is_terminal:
-        yield _lines()
+        yield _lines() if lines else (lambda _: None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=console, transient=True) as bar:
@@ -69,7 +70,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """One row per point: its values and the mean of each figure with its interval; then the failures."""
     shown = list(outcome.experiment.figures) or ["interruption_p99_s", "latency_p95_s", "delivery_rate"]
     figures = [name for name in outcome.figures if name in shown] or outcome.figures[:4]
-    paths = list(outcome.experiment.points[0])
+    paths = list(outcome.experiment.paths)
     table = Table(*paths, *figures, title="mean and 95 % interval", title_justify="left")
     by_point = outcome.points.groupby("point", sort=False)
     for place, (_, rows) in enumerate(by_point):

@@ -19,9 +19,10 @@ from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
-from simulation.clock import ARRIVAL, Alarm, Call
+from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import (
     REQUEST_HEAD_BYTES,
@@ -95,6 +96,7 @@ class ClientHost:
         listen: Listen | None = None,
         tokens: Issuer | None = None,
         takes_per_s: float | None = None,
+        lateness: TimerLateness | None = None,
     ) -> None:
         self.name = line.client
         self.session = session
@@ -114,7 +116,7 @@ class ClientHost:
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
         self._pool: _Pool | None = None
-        self._alarm = Alarm(line.clock, session, self)
+        self._alarm = Alarm(line.clock, session, self, lateness)
         self.frames = 0
         """That have reached the session."""
 
@@ -289,6 +291,9 @@ class ClientHost:
             self._unread = unread or None
         elif self._websocket is websocket:
             websocket.unstall()
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         assert self._tokens is not None, "only a server whose tokens expire asks for another"

@@ -185,8 +185,8 @@ def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
 def _note(record: Record) -> tuple[str, str]:
     """Where something happened, and what; no words for what the frames tell anyway."""
     match record:
-        case StateTurned(client=client, state=state):
-            return client, state.value
+        case StateTurned(client=client, state=state, is_carried=is_carried):
+            return client, f"{state.value}, carried" if is_carried and state.is_polling else state.value
         case Published(client=client, event_type=event_type, ticket=ticket):
             return client, f"publishes {event_type} ({ticket})"
         case SnapshotTaken(client=client, sequence_number=number):

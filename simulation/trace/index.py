@@ -45,6 +45,7 @@ from simulation.trace.trace import (
     ResetTaken,
     RosterSampled,
     RoundTripReported,
+    RoundTripTaken,
     ServerKilled,
     ServerStarted,
     ServerStopped,
@@ -83,6 +84,7 @@ class ClientIndex:
     has_begun: bool = False
     """Something was handed to its application."""
     state: ClientState = ClientState.NEW
+    is_carried: bool = False
     is_over: bool = False
     left_at: int | None = None
     """When its application left of its own will, in ns."""
@@ -90,7 +92,7 @@ class ClientIndex:
     @property
     def is_live(self) -> bool:
         """Something carries its session at the end."""
-        return self.state.is_connected and not self.is_over
+        return self.is_carried and not self.is_over
 
     def progress(self) -> Iterator[Progress]:
         return (record for record in self.records if isinstance(record, Delivered | SnapshotTaken | ResetTaken))
@@ -141,8 +143,8 @@ class TraceIndex:
     rosters: list[RosterSampled] = field(default_factory=list)
     unstored: list[ServerStopped] = field(default_factory=list)
     """Ends of server processes that had not stored everything."""
-    rest_at: int | None = None
-    """When the world had come to rest, in ns."""
+    rest: CameToRest | None = None
+    """The last time that the world had come to rest."""
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
     session_owners: dict[str, str] = field(default_factory=dict)
     """Which client id a session is of."""
@@ -226,8 +228,8 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             trace_index.troubles.append(FaultInterval(what, at, end, (name,)))
         case FaultsStopped(at=at):
             trace_index.troubles.append(FaultInterval("anything", 0, at, ()))
-        case CameToRest(at=at):
-            trace_index.rest_at = at
+        case CameToRest():
+            trace_index.rest = record
         case RosterSampled():
             trace_index.rosters.append(record)
         case ServerStarted():
@@ -287,8 +289,8 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             client.epoch, client.position, client.has_begun = epoch, number, True
         case BeginningGiven(epoch=epoch, sequence_number=number) if not client.has_begun:
             client.epoch, client.position = epoch, number
-        case StateTurned(state=state):
-            client.state = state
+        case StateTurned(state=state, is_carried=is_carried):
+            client.state, client.is_carried = state, is_carried
         case AcceptedRecord(ticket=ticket):
             client.accepted.setdefault(ticket, []).append(record)
             trace_index.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
@@ -302,6 +304,10 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             client.is_over = True
         case LeaveAsked(at=at):
             client.left_at = at
+        case RoundTripTaken(at=at, round_trip_ms=round_trip_ms):  # its own witness, for want of the server's
+            trace_index.session_owners[client.name] = client.client_id
+            reported = RoundTripReported(at=at, session_id=client.name, round_trip_ms=round_trip_ms)
+            trace_index.round_trips.append(reported)
         case _:
             pass
 
@@ -315,7 +321,7 @@ def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int 
     for record in client.records:
         if isinstance(record, StateTurned):
             if record.state is not ClientState.REFRESHING:
-                is_connected = record.state.is_connected
+                is_connected = record.is_carried
         elif isinstance(record, Progress) or (isinstance(record, BeginningGiven) and not has_begun):
             has_begun = has_begun or not isinstance(record, BeginningGiven)
             reached = record.epoch == epoch and record.sequence_number >= head
@@ -334,7 +340,7 @@ def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int
     lost_at: int | None = None
     was_connected = False
     for turn in client.turns():
-        if turn.state.is_connected:
+        if turn.is_carried:
             if lost_at is not None:
                 yield lost_at, turn.at, True
             lost_at, was_connected = None, True

@@ -46,7 +46,7 @@ def test_to_open_and_to_be_welcomed_have_each_their_time() -> None:
     assert session.state is ClientState.GREETING
     session.handle_timeout(seconds(19.9))
     assert session.state is ClientState.WAITING
-    assert session.take_actions() == [Close((1,), None, "no connection, or no welcome on it, in time")]
+    assert session.take_actions() == [Close((1,), None, "connect timeout: no welcome within 10 s")]
 
 
 def test_the_servers_spread_replaces_ours() -> None:
@@ -79,7 +79,9 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
         assert session.state is ClientState.CONNECTING
         session.connection_lost(number, None, seconds(number))
         session.handle_timeout(seconds(number + 1))
-    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up after 2 failed attempts")
+    assert session.take_outcomes()[-1] == SessionEnded(
+        None, "the reconnect policy gave up after 2 failed attempts; the last: the connection was lost"
+    )
 
 
 @pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])

@@ -10,9 +10,13 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import Path
 
 
-def lane_of(path: Path) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
+def lane_of(path: Path, *, is_up: bool = False) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
     clock = Clock()
-    return clock, SimulatedPipe(clock, directions_of(path).down, RandomStreams(1).of("lane")), []
+    return (
+        clock,
+        SimulatedPipe(clock, directions_of(path).up if is_up else directions_of(path).down, RandomStreams(1).of("lane")),
+        [],
+    )
 
 
 class Owner:
@@ -24,6 +28,7 @@ class Owner:
         self.rooms: list[float] = []
         self.gave_up_at: list[float] = []
         self.late_until: list[float] = []
+        self.resets_lost_at: list[float] = []
 
     def part_arrived(self, lane: SimulatedPipe) -> None:
         self.parts.append(self.clock.now / NS_PER_S)
@@ -33,6 +38,9 @@ class Owner:
 
     def gave_up(self, lane: SimulatedPipe) -> None:
         self.gave_up_at.append(self.clock.now / NS_PER_S)
+
+    def reset_lost(self, lane: SimulatedPipe) -> None:
+        self.resets_lost_at.append(self.clock.now / NS_PER_S)
 
     def is_late(self, until: int) -> None:
         self.late_until.append(until / NS_PER_S)

@@ -6,8 +6,8 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode
 from reference.protocol.states import ClientState
-from tests.protocol.lanes import Lane
 from tests.protocol.machines import EPOCH, EXAMPLES, chat, client_in, seconds, sent
+from tests.protocol.polling import OpenPolling
 
 from .fourth_world import assert_same_in_node
 from .recording import recorded
@@ -50,36 +50,36 @@ def test_any_frame_gives_the_tail_more_time_but_not_after_a_heartbeat() -> None:
 
 def test_a_publish_that_was_under_way_when_the_token_was_refused_is_sent_again() -> None:
     with recorded() as recording:
-        lane = Lane(refreshes_token=True)
-        lane.answer(0.1, last_client_sequence=0)
-        lane.session.publish("CHAT", {"n": 1}, seconds(0.2))
-        lane.look()
-        assert [len(request.messages) for request in lane.publishes] == [1]
-        lane.failed(0.3, "publishMany", code=int(CloseCode.TOKEN))
-        assert lane.session.state is ClientState.REFRESHING
-        lane.session.handle_token("token-2", seconds(0.4))
-        lane.number += 1
-        lane.look()
-        lane.at(6)  # the new connection has polled
-        lane.answer(6)
-        assert [[message.client_sequence for message in request.messages] for request in lane.publishes] == [[1], [1]]
+        polling = OpenPolling(refreshes_token=True)
+        polling.answer(0.1, last_client_sequence=0)
+        polling.session.publish("CHAT", {"n": 1}, seconds(0.2))
+        polling.look()
+        assert [len(request.messages) for request in polling.publishes] == [1]
+        polling.failed(0.3, "publishMany", code=int(CloseCode.TOKEN))
+        assert polling.session.state is ClientState.REFRESHING
+        polling.session.handle_token("token-2", seconds(0.4))
+        polling.number += 1
+        polling.look()
+        polling.at(6)  # the new connection has polled
+        polling.answer(6)
+        assert [[message.client_sequence for message in request.messages] for request in polling.publishes] == [[1], [1]]
     assert_same_in_node(recording)
 
 
 def test_bytes_of_an_answer_extend_its_own_limit_only() -> None:
     with recorded() as recording:
-        lane = Lane(request_timeout_s=10.0, poll_interval_s=2.0)
-        lane.answer(0.5)
-        lane.session.publish("CHAT", {}, seconds(1))
-        lane.look()
-        lane.at(2.5)  # the second poll leaves
-        assert len(lane.polls) == 2
+        polling = OpenPolling(request_timeout_s=10.0, poll_interval_s=2.0)
+        polling.answer(0.5)
+        polling.session.publish("CHAT", {}, seconds(1))
+        polling.look()
+        polling.at(2.5)  # the second poll leaves
+        assert len(polling.polls) == 2
         for second, request in ((4, "publishMany"), (5, None), (6, "poll"), (7, "poll")):
-            lane.session.bytes_received(lane.number, seconds(second), request=request)  # type: ignore[arg-type]
-        assert lane.session.next_deadline() == seconds(14), "the publish request's"
-        lane.session.bytes_received(99, seconds(8), request="publishMany")
-        lane.at(14)
-        assert len(lane.others) > 1, "it has begun anew on another connection"
+            polling.session.bytes_received(polling.number, seconds(second), request=request)  # type: ignore[arg-type]
+        assert polling.session.next_deadline() == seconds(14), "the publish request's"
+        polling.session.bytes_received(99, seconds(8), request="publishMany")
+        polling.at(14)
+        assert len(polling.others) > 1, "it has begun anew on another connection"
     assert_same_in_node(recording)
 
 

@@ -60,7 +60,19 @@ class PublishFailed(msgspec.Struct, frozen=True):
 
 
 class StateChanged(msgspec.Struct, frozen=True):
+    """The session is in another state, or it is carried now and was not, or the other way round. is_carried: a welcomed WebSocket
+    or answered polls carry the session (protocol 7.42)."""
+
     state: ClientState
+    is_carried: bool
+
+
+class NotConnected(msgspec.Struct, frozen=True):
+    """Why nothing carries the session now: its connection was lost, or an attempt failed. Each reason is reported once until
+    something carries the session again. `code` is the server's close code, None if it gave none."""
+
+    code: int | None
+    reason: str
 
 
 class SessionEnded(msgspec.Struct, frozen=True):
@@ -70,4 +82,4 @@ class SessionEnded(msgspec.Struct, frozen=True):
     message: str
 
 
-Outcome = Event | SnapshotReceived | ResetReceived | PublishAccepted | PublishFailed | StateChanged | SessionEnded
+Outcome = Event | SnapshotReceived | ResetReceived | PublishAccepted | PublishFailed | StateChanged | NotConnected | SessionEnded

@@ -1,8 +1,8 @@
 """HTTP polling: how a session goes on when no WebSocket gets through.
 
-One poll and one publish request may be under way at a time. Polls follow each other after the interval, or at once when the
-server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered.
-The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
+One poll and one publish request may be under way at a time (7.26). Polls follow each other after the interval, or at once when
+the server has more; a request that failed is followed after the reconnect policy's wait (7.27), so a server that is down is not
+hammered. The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
 
 Every request carries the generation that polling had when it was sent. If the server says that a request was superseded, and the
 session has opened something newer since, then it was superseded by ourselves.
@@ -30,6 +30,7 @@ class Polling:
         "_publish_generation",
         "_reconnector",
         "asked_in_epoch",
+        "carries",
         "connection_id",
         "fallback",
         "generation",
@@ -49,7 +50,9 @@ class Polling:
         self._poll_generation: int | None = None  # of the request under way, None if there is none
         self._publish_generation: int | None = None
         self.has_arrived = False
-        """Whether the server has answered a poll since polling was opened: then it carries the session (7.25)."""
+        """Whether the server has answered a poll since polling was opened: then publishes may leave (7.26)."""
+        self.carries = False
+        """Whether it carries the session (7.42): the last poll that has ended was answered."""
 
     def may_publish(self, now: int) -> bool:
         """Whether a publish request may leave: the server has answered a poll, and has not asked for a wait."""
@@ -76,7 +79,7 @@ class Polling:
             return
         self._context.actions.append(Close((self.connection_id,), None, "polling has ended"))
         self.connection_id = None
-        self.has_arrived = False
+        self.has_arrived = self.carries = False
         self._poll_generation = self._publish_generation = None
         self._context.client_report.poll_unreported()
         for timer in _TIMERS:
@@ -114,6 +117,7 @@ class Polling:
         if self._poll_generation is None:
             return False
         self._poll_generation = None
+        self.has_arrived = self.carries = True
         self._context.client_report.poll_acknowledged()
         self._reconnector.steady()
         self._context.timers.cancel(Timer.POLL_LIMIT)
@@ -138,6 +142,7 @@ class Polling:
             at = max(at, now + ns(self._context.config.poll_interval_s))
         if request == "poll":
             generation, self._poll_generation = self._poll_generation, None
+            self.carries = False
             self._context.client_report.poll_unreported()
             self._context.timers.cancel(Timer.POLL_LIMIT)
             if at is not None:
@@ -148,7 +153,7 @@ class Polling:
         return generation, at
 
     def bytes_came(self, request: frames.RequestKind, now: int) -> None:
-        """A large answer may be on its way: give it time."""
+        """A large answer may be on its way: give it time (7.27)."""
         timer = Timer.POLL_LIMIT if request == "poll" else Timer.PUBLISH_LIMIT
         limit_at = now + ns(self._context.config.request_timeout_s)
         deadline = self._context.timers.deadline_of(timer)

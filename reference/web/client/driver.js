@@ -494,7 +494,7 @@ export class SessionDriver {
     try {
       await this.#lease.clear();
     } catch {
-      this.feed((session) => session.close(`the browser's storage has failed and cannot be cleared: ${reason}`));
+      this.feed((session, now) => session.close(now, `the browser's storage has failed and cannot be cleared: ${reason}`));
       return;
     }
     this.#around.storageFailed(error);

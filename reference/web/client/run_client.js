@@ -188,7 +188,7 @@ export class RunClient extends EventTarget {
   close() {
     if (this.#end !== null) return;
     if (this.#driver === null) this.#ended({ code: null, message: "closed by the application" });
-    else this.#driver.feed((session) => session.close());
+    else this.#driver.feed((session, now) => session.close(now));
   }
 
   /**
@@ -566,7 +566,10 @@ export class RunClient extends EventTarget {
         break;
       }
       case "state":
-        this.#dispatch("statechange", { state: told.state });
+        this.#dispatch("statechange", { state: told.state, isCarried: told.isCarried });
+        break;
+      case "notConnected":
+        this.#dispatch("notconnected", { code: told.code, reason: told.reason });
         break;
       case "end":
         this.#ended({ code: told.code, message: told.message });

@@ -30,7 +30,8 @@ import { Timers } from "./timers.js";
  *   mayHaveArrived: boolean }} PublishFailed
  * @typedef {{ kind: "event", event: RunEvent }
  *   | StateReceived | PublishAccepted | PublishFailed
- *   | { kind: "state", state: ClientState }
+ *   | { kind: "state", state: ClientState, isCarried: boolean }
+ *   | { kind: "notConnected", code: number | null, reason: string }
  *   | { kind: "end", code: number | null, message: string }} Outcome
  */
 

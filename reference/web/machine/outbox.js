@@ -191,6 +191,9 @@ export class Outbox {
       this.#nextSequence = lastClientSequence + 1;
       this.#lastAccepted = lastClientSequence;
       this.#isNumberingChanged = true;
+    } else if (lastClientSequence < this.#lastAccepted) {
+      this.#lastAccepted = 0; // it has forgotten this client id, or answers from before: declare earlier publishes (7.6)
+      this.#isNumberingChanged = true;
     }
   }
 

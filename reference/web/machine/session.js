@@ -78,6 +78,7 @@ export class ClientSession {
       publishing: this.#publishing,
       delivery: this.#delivery,
       keepalive: this.#keepalive,
+      record: this.#record,
       reconnect: reconnect ?? new FullJitter(),
       fallback: fallback ?? new FallBackAfter({ failures: config.fallbackAfterFailures }),
       draws,
@@ -161,27 +162,30 @@ export class ClientSession {
   /**
    * Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told (7.38).
    *
+   * @param {number} now
    * @param {string} reason
    */
-  close(reason = "closed by the application") {
+  close(now, reason = "closed by the application") {
     if (this.state === "closed") return;
     if (hasWebsocket(this.state)) this.#send({ type: "bye" });
-    this.#connectivity.end(null, reason);
+    this.#connectivity.end(null, reason, now);
   }
 
   /**
-   * The application has a new token (7.36, 7.37).
+   * The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36).
    *
    * @param {string} token
    * @param {number} now
    */
   handleToken(token, now) {
+    const isNew = token !== this.#connectivity.token;
     this.#connectivity.token = token;
     if (this.state === "refreshing") {
-      this.#connectivity.tokenGiven(now);
+      this.#connectivity.tokenGiven(now, { isNew });
       this.handleTimeout(now);
-    } else if (hasWebsocket(this.state)) this.#send({ type: "auth", token });
-    else if (isPolling(this.state)) this.#connectivity.replacePolling(now);
+    } else if (!isNew) this.#connectivity.tokenIsTheSame(now);
+    else if (hasWebsocket(this.state)) this.#send({ type: "auth", token });
+    else if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
   }
 
   /**
@@ -290,7 +294,7 @@ export class ClientSession {
   networkLost(now, message) {
     const { websocket } = this.#connectivity;
     if (websocket !== null) this.connectionLost(websocket, null, now, { message });
-    if (isPolling(this.state)) this.#connectivity.replacePolling(now);
+    if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
     this.handleTimeout(now);
   }
 
@@ -402,9 +406,9 @@ export class ClientSession {
     return this.#publishing.limits;
   }
 
-  /** Why the last connection was lost, for people; null if none was. */
-  get lastLoss() {
-    return this.#connectivity.lastLoss;
+  /** Whether a welcomed WebSocket or answered polls carry the session (7.42). */
+  get isCarried() {
+    return this.#connectivity.isCarried;
   }
 
   /** Oldest first, in ms. */
@@ -416,14 +420,15 @@ export class ClientSession {
   get nextAttempt() {
     const { timers } = this.#context;
     const websocketAt = timers.deadlineOf("RETRY") ?? timers.deadlineOf("PROBE");
-    const pollAt = this.#connectivity.polling.hasArrived ? null : timers.deadlineOf("POLL");
+    const pollAt = this.#connectivity.polling.carries ? null : timers.deadlineOf("POLL");
     if (pollAt !== null && (websocketAt === null || pollAt < websocketAt)) return { kind: /** @type {const} */ ("poll"), at: pollAt };
     return websocketAt === null ? null : { kind: /** @type {const} */ ("websocket"), at: websocketAt };
   }
 
   /** A snapshot (7.33, 7.34). */
   health() {
-    return this.#record.report(this.#connectivity.status(this.#record.reconnections), this.transport, this.queuedMessages);
+    const { status, isCarried, lastError } = this.#connectivity;
+    return this.#record.report(status, this.transport, this.queuedMessages, { isCarried, lastError: lastError?.reason ?? null });
   }
 
   /** How much there is of everything that can grow, each with its limit. */
@@ -481,7 +486,7 @@ export class ClientSession {
         }
         break;
       case "expiring":
-        this.#connectivity.tokenExpires();
+        this.#connectivity.tokenExpires(frame.inMs, now);
         break;
       case "goaway":
         this.#connectivity.sentAway(frame, now);
@@ -498,19 +503,12 @@ export class ClientSession {
    * @param {number} now
    */
   #welcomed(welcome, now) {
-    if (this.state === "greeting") this.#countConnection(now); // a probe that succeeds is no reconnection: polling was connected
-    this.#connectivity.welcomed(welcome.sessionId, welcome.retry.firstSpreadMs / 1000);
+    this.#connectivity.welcomed(welcome.sessionId, welcome.retry.firstSpreadMs / 1000, now);
     this.#publishing.serverKnows(welcome.lastClientSequence, { isReset: welcome.outcome === "reset" });
     this.#publishing.keepLimits(welcome.limits);
     this.#keepalive.keepLimit(welcome.limits.silenceMaxMs);
     this.#delivery.welcomed(welcome, now);
     this.#send(this.#keepalive.ping(now, this.queuedMessages));
-  }
-
-  /** @param {number} now */
-  #countConnection(now) {
-    this.#context.report.recovered(now);
-    this.#record.connected();
   }
 
   // ---- answers over polling ----
@@ -534,11 +532,7 @@ export class ClientSession {
    */
   #receivePoll(answer, now) {
     const { polling } = this.#connectivity;
-    if (!polling.pollAnswered(answer.hasMore && !this.#delivery.isHolding, now)) return;
-    if (!polling.hasArrived) {
-      polling.hasArrived = true;
-      this.#countConnection(now);
-    }
+    if (!this.#connectivity.pollAnswered(answer.hasMore && !this.#delivery.isHolding, now)) return;
     this.#connectivity.sessionId = answer.sessionId ?? this.#connectivity.sessionId;
     this.#publishing.serverKnows(answer.lastClientSequence, { isReset: answer.outcome === "reset" });
     this.#delivery.poll(answer, polling.askedInEpoch, { takesRoster: !hasWebsocket(this.state) });
@@ -579,7 +573,7 @@ export class ClientSession {
   #fire(timer, now) {
     switch (timer) {
       case "CONNECT": {
-        const missing = this.state === "connecting" || this.state === "probe_connecting" ? "no connection" : "no welcome";
+        const missing = this.state === "greeting" || this.state === "probe_greeting" ? "no welcome" : "no connection";
         this.#connectivity.leave(null, `connect timeout: ${missing} within ${this.config.connectTimeoutS} s`, now); // 6.6
         break;
       }
@@ -620,8 +614,11 @@ export class ClientSession {
       case "PUBLISH_LIMIT":
         this.#connectivity.pollingHangs(now);
         break;
+      case "REFRESH":
+        this.#connectivity.askForToken();
+        break;
       case "TOKEN":
-        this.#connectivity.end(CloseCode.TOKEN, "the application supplied no token in time");
+        this.#connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now);
         break;
       default:
         throw new Error(`a bug in the client: no such timer as ${/** @type {never} */ (timer)}`);

@@ -46,6 +46,7 @@ export const TIMERS = Object.freeze({
   STEADY: "useful for long enough to forget earlier failures",
   PROBE: "the next probe of WebSocket behind polling",
   TOKEN: "the application is to have supplied a token by now",
+  REFRESH: "ask the application again for a token, for the last one was the old one",
   TAIL: "events that must exist have not come",
   ACK: "acknowledge the events that were handed over",
   CURSOR: "the cursor may be sent again",

@@ -31,9 +31,9 @@ def connected_at_s(client: ClientIndex) -> list[float]:
     times, was_connected = [], False
     for record in client.records:
         if isinstance(record, StateTurned):
-            if record.state.is_connected and not was_connected:
+            if record.is_carried and not was_connected:
                 times.append(record.at / NS_PER_S)
-            was_connected = record.state.is_connected
+            was_connected = record.is_carried
     return times
 
 
@@ -92,6 +92,8 @@ class Silence(Experiment):
             def part_arrived(self, lane: SimulatedPipe) -> None: ...
 
             def room_made(self, lane: SimulatedPipe) -> None: ...
+
+            def reset_lost(self, lane: SimulatedPipe) -> None: ...
 
             def is_late(self, until: int) -> None: ...
 

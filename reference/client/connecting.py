@@ -1,14 +1,16 @@
 """How a client begins and ends.
 
 connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
-leaving   at the end of the block, or when it raises: wait for open answers if so wished (`drain_s`), say `bye`, close.
+leaving   at the end of the block: wait for open answers (`drain_s`), say `bye`, close; publishes that were given up, and that
+          nobody has waited for, are raised, or logged if the block itself has raised.
 cancelled the connection is cut at once; the server notices, and lets the user's presence go after its grace.
 """
 
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from hashlib import blake2b
 
 import msgspec
 import trio
@@ -17,11 +19,13 @@ from reference.client.addresses import Address, OpenStream, check_token, open_tc
 from reference.client.client import Client
 from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
+from reference.client.outbox_store import OutboxStore
 from reference.client.polling import PollingTransport
-from reference.client.random_source import KeyedRandomSource
+from reference.client.settings import ClientSettings
 from reference.client.tap import Tap
+from reference.client.tickets import Ticket, UndeliveredError
 from reference.client.transport import ClientTransport
-from reference.client.trio_io import TrioIO
+from reference.client.trio_io import TrioIO, log
 from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
@@ -30,11 +34,13 @@ from reference.protocol.errors import ConfigError, LocalError, RemoteError, Sess
 from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
 from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
-from reference.protocol.policies.reconnect import FullJitter, RandomSource, ReconnectPolicy
+from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
 from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
 CREATE_RUN_S_MAX = 10.0
+DRAIN_S = 10.0
+"""How long the end of a block waits for open answers, in seconds, unless it says otherwise."""
 
 RefreshToken = Callable[[], Awaitable[str]]
 
@@ -58,26 +64,30 @@ async def connect(
     policy: ReconnectPolicy | None = None,
     fallback: FallbackPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
+    settings: ClientSettings | None = None,
     registry: EventRegistry = DEFAULT_REGISTRY,
     seed: int | None = None,
     random_source: RandomSource | None = None,
     refresh_token: RefreshToken | None = None,
     open_stream: OpenStream = open_tcp_stream,
-    drain_s: float = 0.0,
+    drain_s: float = DRAIN_S,
     outcomes_waiting_max: int = OUTCOMES_WAITING_MAX,
+    outbox_store: OutboxStore | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[Client]:
     """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
-    own.
-    `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
-    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read. `tap` is told of
-    everything that goes in and out of the session.
+    `heartbeat` when to ping (both as `config` says if left out). `settings`: all four
+    from a file; what is given beside it goes before. Waits repeat with a `seed`, or with `random_source` of one's
+    own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
+    seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
+    wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in
+    and out of the session.
 
-    Raises ConfigError for parameters that cannot work, LocalError outside of trio.
+    Raises ConfigError for parameters that cannot work, LocalError outside of trio. At the end of the block raises
+    UndeliveredError if publishes were given up that nobody has waited for; if the block itself raises, they are logged instead.
     """
     if not trio.lowlevel.in_trio_run():
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
@@ -85,15 +95,25 @@ async def connect(
     _check(run_id, token, outcomes_waiting_max, drain_s)
     if seed is not None and random_source is not None:
         raise ConfigError("give a seed or a random source, not both")
-    config = config or ClientConfig()
-    policy = policy or FullJitter()
+    settings = settings or ClientSettings()
+    config = config or settings.config
+    policy = policy or settings.policy
+    fallback = fallback or settings.fallback
+    heartbeat = heartbeat or settings.heartbeat
     if config.refreshes_token and refresh_token is None:
         raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
     failure: BaseException | None = None
     refreshing = _Refreshing(refresh_token)
-    async with trio.open_nursery() as nursery:
+    name, saved = client_id or secrets.token_hex(16), None
+    async with AsyncExitStack() as stack:
+        if outbox_store is not None:
+            stack.callback(outbox_store.close)
+            saved = outbox_store.load(run_id, name)
+            if client_id not in (None, saved.client_id):
+                raise ConfigError(f"this outbox is of client {saved.client_id}, not of {client_id}; leave client_id out")
+        nursery = await stack.enter_async_context(trio.open_nursery())
         session = ClientSession(
-            client_id or secrets.token_hex(16),
+            name if saved is None else saved.client_id,
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
             policy=policy,
             random_source=random_source or KeyedRandomSource(seed),
@@ -102,6 +122,7 @@ async def connect(
             registry=registry,
             token=token,
             outcomes_waiting_max=outcomes_waiting_max,
+            saves=saved is not None,
         )
 
         def make_transport(action: Open, io: TrioIO) -> ClientTransport:
@@ -116,9 +137,15 @@ async def connect(
             make_transport=make_transport,
             get_token=lambda: refreshing.start(nursery, io),
             tap=tap,
+            run_id=run_id,
+            store=outbox_store,
         )
         nursery.start_soon(io.run_alarm)
-        client = Client(run_id, session, io, mailbox, policy)
+        restored: tuple[Ticket, ...] = ()
+        if saved is not None:
+            session.restore(saved, io.now())
+            restored = tuple(io.tickets.issue(each.ticket) for each in saved.publishes)
+        client = Client(run_id, session, io, mailbox, policy, restored)
         io.feed(session.start, io.now())
         try:
             yield client
@@ -128,14 +155,25 @@ async def connect(
             if failure is None and drain_s > 0:
                 await _drain(client, drain_s)
         finally:
+            if failure is None:
+                io.left_by_application()
             io.feed(session.close, io.now())
         if not isinstance(failure, trio.Cancelled):
             await io.wait_for_transports()
         nursery.cancel_scope.cancel()
+    if io.failure is not None:
+        raise io.failure
     if refreshing.failure is not None:
         raise refreshing.failure
+    failures = [ticket.failure for ticket in io.unseen if ticket.is_lost_unseen]
     if failure is not None:
+        if failures and not isinstance(failure, trio.Cancelled):
+            log.warning("run %s: %d publishes were given up: %s", run_id, len(failures), failures[0].message)
         raise failure
+    if failures and outbox_store is not None:
+        log.info("run %s: %d publishes are saved and will be sent when the program starts again", run_id, len(failures))
+    elif failures:
+        raise UndeliveredError(failures, drain_s)
 
 
 async def create_run(
@@ -212,3 +250,23 @@ def _check(run_id: str, token: str | None, outcomes_waiting_max: int = 1, drain_
     if not 0 <= drain_s < float("inf"):
         raise ConfigError(f"drain_s = {drain_s}: must be >= 0 and finite")
     check_token(token)
+
+
+_UNIT = 2.0**-53  # 53 bits are what a float in [0, 1) holds exactly
+
+
+class KeyedRandomSource:
+    """Where a client's chance comes from: a pure function of (key, purpose, index), so no draw changes another.
+
+    The key is secret and new for each client, so that a fleet does not move in step; with a seed every wait of the client
+    repeats.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        """`seed`: any integer of up to 63 bytes, None for a secret one."""
+        self._key = secrets.token_bytes(32) if seed is None else seed.to_bytes(63, "little", signed=True)
+
+    def uniform(self, purpose: str, index: int) -> float:
+        """A number in [0, 1)."""
+        digest = blake2b(f"{purpose}/{index}".encode(), key=self._key, digest_size=8).digest()
+        return (int.from_bytes(digest, "little") >> 11) * _UNIT
