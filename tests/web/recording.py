@@ -203,7 +203,7 @@ def _recorded_init(original: Callable[..., None], recording: Recording) -> Calla
 
 
 def _has_counterpart(parts: Json) -> bool:
-    """Whether JavaScript can make the same session: no flow control, another way to save, and no policy that only a test knows."""
+    """Whether JavaScript can make the same session: no flow control, no saving, and no policy that only a test knows."""
     policies = (parts.get("fallback"), parts.get("heartbeat"))
     has_more = parts.get("outcomes_waiting_max") is not None or parts.get("saves", False)
     return not has_more and all(isinstance(each, msgspec.Struct | None) for each in policies)
