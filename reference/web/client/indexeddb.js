@@ -25,6 +25,9 @@ const SLOTS_MAX = 16;
 const OWN_SLOT_MS_MAX = 2000;
 const UNUSED_MS_MAX = 7 * 86_400_000;
 
+/** Slots of clients in this very page: a second client of the run does not wait for the slot of the first. @type {Set<string>} */
+const ownedHere = new Set();
+
 /** @implements {StateStorage} */
 export class IndexedDbStorage {
   /** @param {string} key */
@@ -32,7 +35,7 @@ export class IndexedDbStorage {
     const database = await opened();
     try {
       const remembered = ownSlot(key);
-      if (remembered !== null) {
+      if (remembered !== null && !ownedHere.has(remembered)) {
         const lock = await lockOf(remembered, OWN_SLOT_MS_MAX);
         if (lock !== null) return new SlotLease(database, remembered, key, lock);
       }
@@ -70,7 +73,13 @@ class SlotLease {
     this.#slot = slot;
     this.#key = key;
     this.#unlock = unlock;
-    rememberSlot(key, slot);
+    this.#isOwned();
+  }
+
+  #isOwned() {
+    const isFirst = ![...ownedHere].some((slot) => slot.startsWith(`${this.#key}#`));
+    ownedHere.add(this.#slot);
+    if (isFirst) rememberSlot(this.#key, this.#slot);
   }
 
   /** @returns {Promise<StoredState | null>} */
@@ -111,6 +120,7 @@ class SlotLease {
   }
 
   async release() {
+    ownedHere.delete(this.#slot);
     this.#unlock();
     this.#database.close();
   }
@@ -120,7 +130,7 @@ class SlotLease {
     if (lock === null) return false;
     this.#unlock = lock;
     this.#database = await opened();
-    rememberSlot(this.#key, this.#slot);
+    this.#isOwned();
     const kept = await answered(this.#database.transaction("identities", "readonly").objectStore("identities").get(this.#slot));
     return kept !== undefined && kept.owner === this.#owner;
   }

@@ -346,7 +346,7 @@ export class RunClient extends EventTarget {
     return this.#early.length + (this.#driver?.session.queuedMessages ?? 0);
   }
 
-  /** Whether HTTP polling carries the session. */
+  /** Whether HTTP polling has taken over; it carries the session from its first answer on. */
   isUsingFallback() {
     return isPolling(this.state);
   }

@@ -139,6 +139,38 @@ def test_two_tabs_have_an_identity_each_and_a_queue_that_is_left_is_sent_by_the_
     assert room.log() == [1, 2, 3, 4]
 
 
+def test_a_tab_that_is_a_copy_of_another_takes_an_identity_of_its_own(context: BrowserContext, room: Room) -> None:
+    """A duplicated tab, or one that a page opens, begins with a copy of the session storage, where the identity is remembered."""
+    page = open_page(context, room)
+    with context.expect_page() as opened:
+        page.evaluate("void window.open(location.href)")
+    copy = opened.value
+    started(copy)
+    connected(page)
+    connected(copy)
+    assert copy.evaluate("client.clientId") != page.evaluate("client.clientId")
+
+
+def test_two_clients_of_one_page_have_an_identity_each_and_the_first_keeps_its_own(context: BrowserContext, room: Room) -> None:
+    page = open_page(context, room)
+    ids = page.evaluate(
+        """async () => {
+            const { RunClient } = await import("/web/index.js");
+            const { server, user } = Object.fromEntries(new URLSearchParams(location.search));
+            const second = new RunClient(client.runId, { url: server, token: `dev:${user}`, account: user });
+            const began = performance.now();
+            await second.start();
+            globalThis.second = second;
+            return [client.clientId, second.clientId, performance.now() - began];
+        }"""
+    )
+    assert ids[0] != ids[1]
+    assert ids[2] < 1500, "it did not wait for the identity that this very page has"
+    page.reload()
+    started(page)
+    assert page.evaluate("client.clientId") == ids[0]
+
+
 def test_users_of_one_browser_have_an_identity_each(context: BrowserContext, room: Room) -> None:
     ada = open_page(context, room)
     connected(ada)
