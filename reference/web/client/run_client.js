@@ -35,6 +35,7 @@ import { NetworkSwitch, headersOf, textOf } from "./transports.js";
  */
 
 const TOKEN_RETRY_MS = 5000;
+const STORAGE_MS_MAX = 10_000;
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
 /** The publish with this ticket was queued, and is given up. */
@@ -176,12 +177,31 @@ export class RunClient extends EventTarget {
     const key = [this.#urls.http, this.#options.account ?? ""].join(" ");
     try {
       const chosen = storage === "memory" ? new MemoryStorage() : storage === "indexeddb" ? storageOfPage() : storage;
-      const lease = await chosen.acquire(key);
-      return { lease, stored: await lease.load() };
+      const leased = chosen.acquire(key).then(async (lease) => ({ lease, stored: await lease.load() }));
+      return await this.#inTime(leased, ({ lease }) => lease.release());
     } catch (error) {
       this.#storageFailed(error);
       return { lease: await new MemoryStorage().acquire(), stored: null };
     }
+  }
+
+  /**
+   * The storage's answer, if it comes in time. Some browsers' storage never answers.
+   *
+   * @template T
+   * @param {Promise<T>} given
+   * @param {(late: T) => void} giveBack
+   * @returns {Promise<T>}
+   */
+  #inTime(given, giveBack) {
+    return new Promise((resolve, reject) => {
+      let isLate = false;
+      const timer = this.#clock.setTimer(STORAGE_MS_MAX, () => {
+        isLate = true;
+        reject(new Error(`the browser's storage did not answer within ${STORAGE_MS_MAX / 1000} s`));
+      });
+      given.finally(() => this.#clock.clearTimer(timer)).then((value) => (isLate ? giveBack(value) : resolve(value)), reject);
+    });
   }
 
   /** Leave for good. Unsettled publishes fail as `closed`. */

@@ -346,6 +346,33 @@ test("health changes at most ten times a second, and can be read at any moment",
   client.close();
 });
 
+test("a storage that never answers is not waited for, and a late lease is given back", async () => {
+  const clock = new TestClock();
+  let answer;
+  let released = 0;
+  const storage = { acquire: () => new Promise((resolve) => (answer = resolve)) };
+  const transports = { WebSocket: ScriptedSocket, fetch };
+  const client = new RunClient(randomUUID(), { url: "http://x", storage, transports, clock, page: null });
+  const told = [];
+  client.addEventListener("storageerror", ({ detail }) => told.push(detail.message));
+  const publish = client.publish("CHAT", {});
+  const started = client.start();
+  await turn();
+  clock.advance(9999);
+  await turn();
+  assert.equal(client.state, "new");
+  clock.advance(1);
+  await started;
+  assert.equal(client.state, "connecting");
+  assert.match(told[0], /did not answer within 10 s/);
+  assert.equal(client.getQueuedMessageCount(), 1);
+  answer({ isKept: true, load: async () => null, release: async () => (released += 1) });
+  await turn();
+  assert.equal(released, 1);
+  client.close();
+  await assert.rejects(publish, { code: "closed" });
+});
+
 test("what a listener publishes while it is told of something comes after it", async () => {
   const { client, socket } = await welcomed();
   const order = [];
