@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference.protocol import metrics
+from reference.protocol import codec, frames, metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
@@ -38,9 +38,10 @@ from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
 from reference.server.context import ServerContext
 from reference.server.http.admin_api import AdminApi
+from reference.server.http.application import HttpApi
+from reference.server.http.docs_api import DocsApi
 from reference.server.http.exchanges import Exchanges
 from reference.server.http.operator_api import OperatorApi
-from reference.server.http.routes import http_app
 from reference.server.http.run_api import RunApi
 from reference.server.monitoring.logs import SessionLog, log_event, log_fault, log_problem
 from reference.server.monitoring.metrics import MetricSet
@@ -162,28 +163,33 @@ def _assemble(
     nursery.start_soon(watch_place, store, runs.drop)
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
-    admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
+    admission = AccessControl(
+        authenticator,
+        clock,
+        origins,
+        retry_after_ms=round(settings.go_away_retry_after_s * 1000),
+        requests_per_s_max=settings.requests_per_user_per_s_max,
+    )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
     admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, peer_processes=PeerProcesses(membership, pool))
-    app = http_app(
-        RunApi(
-            runs,
-            admission,
-            clock,
-            body_bytes_max=settings.door.body_bytes_max,
-            requests_per_s_max=settings.requests_per_user_per_s_max,
-            runs_per_minute_max=settings.runs_per_user_per_minute_max,
-        ),
-        admin,
-        OperatorApi(store, monitor, admission, shared.on_fault),
-        allowed_origins=settings.allowed_origins,
+    run_api = RunApi(
+        runs,
+        admission,
+        clock,
+        runs_per_minute_max=settings.runs_per_user_per_minute_max,
+    )
+    apis = (run_api, admin, OperatorApi(store, monitor, admission, shared.on_fault))
+    app = HttpApi(
+        (*apis, DocsApi(apis)),
+        admission,
+        decoders={frames.PublishRequest: lambda body: codec.decode_received_request(body, settings.door.body_bytes_max)},
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,
     )
     cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
-    exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
+    exchanges = Exchanges(app if cluster is None else cluster.app, app.address_of, monitor.http_answered)
     door = FrontDoor(
         exchanges,
         Upgrades(runs, admission, monitor, settings.protocol).on_upgrade,
