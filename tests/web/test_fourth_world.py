@@ -130,7 +130,7 @@ def test_drawn_scenarios_with_polling(scenario: Scenario) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(setup=setups(), schedule=schedules())
 def test_many_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> None:
     assert_same_in_node(play_adversary(setup, schedule))
