@@ -1,19 +1,23 @@
 """Chromium, a server for its page, and a steadywire server, for the tests of this folder."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .places import CHROMIUM, CHROMIUM_ARGUMENTS, WAIT_MS, Room, pages, steadywire
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright_api.Browser"]:
+def browser() -> Iterator["Browser"]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
-    with playwright_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         # A page that is left and shown again is one of the things to be seen; playwright would switch its cache off.
         kept = ["--disable-back-forward-cache"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, ignore_default_args=kept)
@@ -35,7 +39,7 @@ def room(servers: tuple[str, str]) -> Iterator[Room]:
 
 
 @pytest.fixture
-def context(browser: "playwright_api.Browser") -> Iterator["playwright_api.BrowserContext"]:
+def context(browser: "Browser") -> Iterator["BrowserContext"]:
     """A fresh profile. Nothing in it may be written to the console but what Chromium itself says of a line that is cut."""
     context = browser.new_context()
     context.set_default_timeout(WAIT_MS)

@@ -2,32 +2,37 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Page
 
 from .places import Room
 
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+pytestmark = pytest.mark.slow
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 MARKS = list(range(1, 51))
 
 
-def open_page(context: BrowserContext, room: Room, user: str = "ada") -> Page:
+def open_page(context: "BrowserContext", room: Room, user: str = "ada") -> "Page":
     page = context.new_page()
     page.goto(room.address(user))
     started(page)
     return page
 
 
-def started(page: Page) -> None:
+def started(page: "Page") -> None:
     page.wait_for_function("() => document.title === 'started'")
     assert page.evaluate("told.storageErrors") == []
 
 
-def connected(page: Page) -> None:
+def connected(page: "Page") -> None:
     page.evaluate("client.connected()")
 
 
-def queue_offline(page: Page, room: Room) -> None:
+def queue_offline(page: "Page", room: Room) -> None:
     """Connect, cut the line, and queue 50 grafts; wait until they are stored."""
     connected(page)
     room.line.cut()
@@ -37,7 +42,7 @@ def queue_offline(page: Page, room: Room) -> None:
     stored(page, 50)
 
 
-def stored(page: Page, count: int) -> None:
+def stored(page: "Page", count: int) -> None:
     page.wait_for_function(
         """count => new Promise((resolve) => {
             const request = indexedDB.open("steadywire");
@@ -50,7 +55,7 @@ def stored(page: Page, count: int) -> None:
     )
 
 
-def all_arrive(page: Page, room: Room) -> None:
+def all_arrive(page: "Page", room: Room) -> None:
     room.line.restore()
     page.wait_for_function("() => client.getQueuedMessageCount() === 0 && told.accepted.length === 50")
     assert room.log() == MARKS
@@ -58,24 +63,24 @@ def all_arrive(page: Page, room: Room) -> None:
     assert page.evaluate("told.marks") == MARKS
 
 
-def reload(context: BrowserContext, page: Page, room: Room) -> Page:
+def reload(context: "BrowserContext", page: "Page", room: Room) -> "Page":
     page.reload()
     started(page)
     return page
 
 
-def kill(context: BrowserContext, page: Page, room: Room) -> Page:
+def kill(context: "BrowserContext", page: "Page", room: Room) -> "Page":
     crash(page)
     return open_page(context, room)
 
 
-def crash(page: Page) -> None:
+def crash(page: "Page") -> None:
     """The renderer of this tab is killed, without a word to the page."""
-    with page.expect_event("crash"), suppress(Error):  # it never arrives
+    with page.expect_event("crash"), suppress(playwright_api.Error):  # it never arrives
         page.goto("chrome://crash")
 
 
-def go_back(page: Page) -> None:
+def go_back(page: "Page") -> None:
     """To a page that was left. It must come out of the back/forward cache; if not, the browser says why."""
     page.go_back(wait_until="commit")
     page.wait_for_function("() => globalThis.told !== undefined")
@@ -85,7 +90,7 @@ def go_back(page: Page) -> None:
 
 @pytest.mark.parametrize("ends", [reload, kill], ids=lambda ends: ends.__name__)
 def test_grafts_that_were_queued_offline_arrive_once_and_in_order(
-    context: BrowserContext, room: Room, ends: Callable[[BrowserContext, Page, Room], Page]
+    context: "BrowserContext", room: Room, ends: "Callable[[BrowserContext, Page, Room], Page]"
 ) -> None:
     page = open_page(context, room)
     queue_offline(page, room)
@@ -99,7 +104,7 @@ def test_grafts_that_were_queued_offline_arrive_once_and_in_order(
     page.wait_for_function("() => client.health.value.status !== 'Disconnected'")
 
 
-def test_reloads_in_the_middle_of_publishing_store_nothing_twice(context: BrowserContext, room: Room) -> None:
+def test_reloads_in_the_middle_of_publishing_store_nothing_twice(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     for first in range(1, 100, 20):
         page.evaluate(f"publishMarks({first}, {first + 19})")
@@ -114,7 +119,9 @@ def test_reloads_in_the_middle_of_publishing_store_nothing_twice(context: Browse
         assert burst == list(range(first, first + len(burst)))
 
 
-def test_two_tabs_have_an_identity_each_and_a_queue_that_is_left_is_sent_by_the_next(context: BrowserContext, room: Room) -> None:
+def test_two_tabs_have_an_identity_each_and_a_queue_that_is_left_is_sent_by_the_next(
+    context: "BrowserContext", room: Room
+) -> None:
     first, second = open_page(context, room), open_page(context, room)
     ids = [page.evaluate("client.clientId") for page in (first, second)]
     assert len(set(ids)) == 2
@@ -139,7 +146,7 @@ def test_two_tabs_have_an_identity_each_and_a_queue_that_is_left_is_sent_by_the_
     assert room.log() == [1, 2, 3, 4]
 
 
-def test_a_tab_that_is_a_copy_of_another_takes_an_identity_of_its_own(context: BrowserContext, room: Room) -> None:
+def test_a_tab_that_is_a_copy_of_another_takes_an_identity_of_its_own(context: "BrowserContext", room: Room) -> None:
     """A duplicated tab, or one that a page opens, begins with a copy of the session storage, where the identity is remembered."""
     page = open_page(context, room)
     with context.expect_page() as opened:
@@ -151,7 +158,7 @@ def test_a_tab_that_is_a_copy_of_another_takes_an_identity_of_its_own(context: B
     assert copy.evaluate("client.clientId") != page.evaluate("client.clientId")
 
 
-def test_two_clients_of_one_page_have_an_identity_each_and_the_first_keeps_its_own(context: BrowserContext, room: Room) -> None:
+def test_two_clients_of_one_page_have_an_identity_each_and_the_first_keeps_its_own(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     ids = page.evaluate(
         """async () => {
@@ -171,7 +178,7 @@ def test_two_clients_of_one_page_have_an_identity_each_and_the_first_keeps_its_o
     assert page.evaluate("client.clientId") == ids[0]
 
 
-def test_users_of_one_browser_have_an_identity_each(context: BrowserContext, room: Room) -> None:
+def test_users_of_one_browser_have_an_identity_each(context: "BrowserContext", room: Room) -> None:
     ada = open_page(context, room)
     connected(ada)
     own = ada.evaluate("client.clientId")
@@ -181,7 +188,7 @@ def test_users_of_one_browser_have_an_identity_each(context: BrowserContext, roo
     assert ada.evaluate("client.clientId") != own
 
 
-def test_a_page_goes_on_from_its_position_with_the_state_that_it_had(context: BrowserContext, room: Room) -> None:
+def test_a_page_goes_on_from_its_position_with_the_state_that_it_had(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     page.evaluate("publishMarks(1, 3)")
     page.wait_for_function("() => told.marks.length === 3")
@@ -197,7 +204,7 @@ def test_a_page_goes_on_from_its_position_with_the_state_that_it_had(context: Br
     assert page.evaluate("[told.marks, told.snapshots]") == [[4], ["stored"]]
 
 
-def test_a_page_that_is_left_and_shown_again_goes_on(context: BrowserContext, room: Room) -> None:
+def test_a_page_that_is_left_and_shown_again_goes_on(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     page.evaluate("publishMarks(1, 2)")
     page.wait_for_function("() => told.marks.length === 2")
@@ -213,7 +220,7 @@ def test_a_page_that_is_left_and_shown_again_goes_on(context: BrowserContext, ro
     assert page.evaluate("client.clientId") == client_id
 
 
-def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(context: BrowserContext, room: Room) -> None:
+def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     client_id = page.evaluate("client.clientId")
     page.goto(f"{room.origin}/web/index.js")
@@ -229,7 +236,7 @@ def test_a_page_whose_queue_another_tab_took_while_it_was_left_begins_anew(conte
     assert sorted(room.log()) == [1, 2]
 
 
-def test_a_hidden_tab_goes_on_pinging_by_a_worker(context: BrowserContext, room: Room) -> None:
+def test_a_hidden_tab_goes_on_pinging_by_a_worker(context: "BrowserContext", room: Room) -> None:
     page = open_page(context, room)
     connected(page)
     assert page.workers == []
