@@ -93,7 +93,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('the run is not told that a connection is lost', 'server.connection:Upgrades._serve', 'live.lost(number, peer_code)', 'pass', net='half closed'),
     Bug('a socket that takes nothing counts as moving', 'server.peers:WebSocketPeer._flush', 'self._websocket.statistics().bytes_out > bytes_out', 'True', net='deaf reader'),
     Bug('a replay is dropped between the run and the socket', 'protocol.server.driver:RunDriver._catch_up', 'outgoing.push(self._replay(batch))', 'self._replay(batch)', net='slow reader'),
-    Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'self.drain()\nreturn False', 'self.drain()\nreturn True', net='busy reader'),
+    Bug('a reader whose socket is full counts as served', 'protocol.server.outgoing:Outgoing.offer', 'return False', 'return True', net='busy reader'),
     Bug('the run is not told that a socket refused a batch', 'protocol.server.driver:RunDriver._deliver', 'run.handle_refused(connection_id, batch, now)', 'pass', net='busy reader'),
     # The operator's side.
     Bug('an alert on a series that does not exist', 'infra.websocket-alerts', 'orchestrator_websocket_fallback_http_total', 'orchestrator_websocket_fallbacks_total', net='alerts', design=True, suffix='yml'),
