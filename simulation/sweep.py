@@ -25,10 +25,10 @@ from joblib import Parallel, delayed
 from scipy import stats
 
 from reference.protocol.errors import ConfigError
-from simulation import presets
-from simulation.presets import PRESETS, Preset
-from simulation.results import summary
-from simulation.scenario import Scenario
+from simulation.results.frames import summary
+from simulation.scenario import presets
+from simulation.scenario.presets import PRESETS, Preset
+from simulation.scenario.scenario import Scenario
 from simulation.world import World
 
 RUNS_MAX = 1_000_000
@@ -94,7 +94,7 @@ def paired(runs: pd.DataFrame, figure: str, *, by: str, confidence: float = 0.95
 
 def _run(scenario_text: str, replication: int, own_presets: Mapping[str, Preset]) -> dict[str, Any]:
     """One run, in whatever process."""
-    from simulation.scenario import parse_scenario
+    from simulation.scenario.scenario import parse_scenario
 
     PRESETS.update({name: preset for name, preset in own_presets.items() if name not in PRESETS})
     scenario = parse_scenario(scenario_text)
@@ -106,7 +106,7 @@ def _run(scenario_text: str, replication: int, own_presets: Mapping[str, Preset]
         "replication": replication,
         "trace": result.trace.digest(),
         "violated": ", ".join(violated),
-        **{str(name): value for name, value in summary(result.facts).iloc[0].items()},
+        **{str(name): value for name, value in summary(result.trace_index).iloc[0].items()},
     }
 
 

@@ -12,27 +12,27 @@ from functools import cached_property
 from hashlib import blake2b
 from uuid import UUID
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
-from simulation.availability import start_availability
-from simulation.checkers import Verdict, check_facts
-from simulation.client_host import ClientHost, Listen
+from simulation.checks.checkers import Verdict, check_index
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections
-from simulation.counts import Counts, count
-from simulation.draws import Draws
-from simulation.facts import Facts, facts_of
-from simulation.faults import Fault, ServerFault
-from simulation.frames_seen import FrameRecorder
-from simulation.hostile.wording import words_of
-from simulation.line import Line
-from simulation.recording import begin_trace, record_stored
-from simulation.scenario import Group, Scenario
-from simulation.server_faults import ServerTroubles
-from simulation.server_host import ServerHost
-from simulation.store import SimulatedStore
-from simulation.tokens import Issuer
-from simulation.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
-from simulation.workload import Work
+from simulation.hosts.client import ClientHost, Listen
+from simulation.hosts.server_faults import ServerFaults
+from simulation.hosts.server_host import ServerHost
+from simulation.hosts.store import SimulatedStore
+from simulation.hosts.tokens import Issuer
+from simulation.hosts.workload_driver import WorkloadDriver
+from simulation.network.access_link import AccessLink
+from simulation.network.availability import start_availability
+from simulation.random import RandomStreams
+from simulation.results.counts import Counts, count
+from simulation.scenario.faults import Fault, ServerFault
+from simulation.scenario.scenario import Group, Scenario
+from simulation.trace.frames_seen import FrameRecorder
+from simulation.trace.index import TraceIndex, index_of
+from simulation.trace.trace import FaultHappened, FaultOver, PathTrouble, PathTroubled, QueueSampled, Trace
+from simulation.trace.wording import words_of
+from simulation.trace.writer import begin_trace, record_stored
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Result:
     """Frames that reached a protocol machine, on either side."""
 
     @cached_property
-    def facts(self) -> Facts:
-        return facts_of(self.trace)
+    def trace_index(self) -> TraceIndex:
+        return index_of(self.trace)
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
-        return check_facts(self.facts)
+        return check_index(self.trace_index)
 
     @cached_property
     def counts(self) -> Counts:
-        return count(self.facts)
+        return count(self.trace_index)
 
     @property
     def is_ok(self) -> bool:
@@ -84,23 +84,23 @@ class World:
     ) -> None:
         self.scenario = scenario
         self.clock = clock = Clock()
-        self._draws = draws = Draws(scenario.seed, replication)
+        self._random_source = random_source = RandomStreams(scenario.seed, replication)
         run_id = str(UUID(bytes=_id_bytes(scenario.seed, replication, "run")))
         self.trace = begin_trace(scenario, run_id)
         epoch = _id_bytes(scenario.seed, replication, "epoch").hex()
         part = scenario.server
         self.store = store_type(
             clock,
-            draws.of("store"),
+            random_source.of("store"),
             run_id,
             epoch,
             ns(part.commit_time_s),
-            law=part.commit_time,
+            distribution=part.commit_time,
             event_time=ns(part.commit_event_time_s),
         )
-        self.lines: dict[str, Line] = {}
-        self.server = ServerHost(clock, self.store, part, self.trace, draws, self.lines)
-        self._troubles = ServerTroubles(self.server, self._over, self._new_epoch)
+        self.lines: dict[str, AccessLink] = {}
+        self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.lines)
+        self._troubles = ServerFaults(self.server, self._over, self._new_epoch)
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
@@ -122,20 +122,20 @@ class World:
         self.server.start()
         for fault in self.scenario.resolved_faults:
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
-        start_availability(self.clock, self.scenario, self._draws, self._begin_fault)
+        start_availability(self.clock, self.scenario, self._random_source, self._begin_fault)
         for group in self.scenario.groups:
-            for visit in group.visits(self._draws):
+            for visit in group.visits(self._random_source):
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
         self._sample_later()
         with few_collections():
             self.clock.run(until=max(1, ns(self.scenario.end_s)))
         self.trace.finish(self.clock.now)
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
-        return Result(self.scenario, self._draws.replication, self.trace, self.frames)
+        return Result(self.scenario, self._random_source.replication, self.trace, self.frames)
 
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario
-        line = Line(self.clock, name, group.path, self._draws, self._note_path_trouble)
+        line = AccessLink(self.clock, name, group.path, self._random_source, self._note_path_trouble)
         if self._frames is not None:
             line.watch = self._frames.watch
         part = scenario.client_of(group)
@@ -145,7 +145,7 @@ class World:
             policy=part.policy,
             fallback=part.fallback,
             heartbeat=part.heartbeat,
-            draws=self._draws.of(name),
+            random_source=self._random_source.of(name),
         )
         self.lines[name] = line
         self.clients[name] = ClientHost(
@@ -159,7 +159,7 @@ class World:
             until = min(until, visit.leaves_at)
             Call(self.clock, visit.leaves_at, ARRIVAL, lambda _: client.leave())
         client.start()
-        Work(self.clock, client, self.scenario.workload_of(group), self._draws.of(visit.client), until).start()
+        WorkloadDriver(self.clock, client, self.scenario.workload_of(group), self._random_source.of(visit.client), until).start()
 
     # Faults.
 
@@ -188,12 +188,12 @@ class World:
 
     def _new_epoch(self) -> str:
         self._epochs += 1
-        return _id_bytes(self.scenario.seed, self._draws.replication, f"epoch {self._epochs}").hex()
+        return _id_bytes(self.scenario.seed, self._random_source.replication, f"epoch {self._epochs}").hex()
 
     def _note_path_trouble(self, client: str, what: PathTrouble, until: int) -> None:
         self.trace.add(PathTroubled(at=self.clock.now, client=client, what=what, until=until))
 
-    def _hit_by(self, fault: Fault) -> list[Line]:
+    def _hit_by(self, fault: Fault) -> list[AccessLink]:
         if not fault.clients:
             return list(self.lines.values())
         if len(fault.clients) == 1:

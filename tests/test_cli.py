@@ -2,7 +2,7 @@
 
 import pytest
 
-from reference.cli import run
+from simulation.cli import run
 
 
 @pytest.mark.parametrize(

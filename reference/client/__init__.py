@@ -6,7 +6,7 @@
             ...
 
 Read `client` for what an application can do and `connect` for how to begin; then `pump`, which drives the machine, and the two
-transports behind `links`. Every decision is the machine's (`reference.protocol.client_session`); what is here waits, sends and
+transports behind `links`. Every decision is the machine's (`reference.protocol.client.session`); what is here waits, sends and
 hands over.
 """
 
@@ -15,8 +15,8 @@ from reference.client.client import Client
 from reference.client.connect import CreateRunFailed, connect, create_run
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
-from reference.client.record import Recording
-from reference.client.tap import Lost, Queued, Received, Tap
+from reference.client.recorder import SessionRecording
+from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
 from reference.client.tickets import PublishFailedError, Ticket
 
 __all__ = [
@@ -24,12 +24,12 @@ __all__ = [
     "CreateRunFailed",
     "Delivery",
     "HealthChanges",
-    "Lost",
+    "LostConnection",
     "OpenStream",
     "PublishFailedError",
-    "Queued",
-    "Received",
-    "Recording",
+    "QueuedPublish",
+    "ReceivedFrame",
+    "SessionRecording",
     "Tap",
     "Ticket",
     "connect",

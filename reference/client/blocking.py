@@ -21,9 +21,9 @@ from reference.client.connect import connect
 from reference.client.mailbox import Delivery
 from reference.client.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.client.tickets import Ticket
+from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Data, Event
-from reference.protocol.health import Health
 from reference.protocol.states import ClientState
 
 __all__ = ["BlockingClient", "PortalTimeout", "Running", "TrioPortal", "connect_blocking"]

@@ -10,30 +10,32 @@ from pathlib import Path
 
 import trio
 
+from reference.client.driver import ClientDriver
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
-from reference.client.pump import Pump
-from reference.client.record import Recording
+from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
-from reference.protocol.backoff import ReconnectPolicy
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.health import Health
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
 from reference.protocol.frames import Limits
-from reference.protocol.health import Health
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 
 
 class Client:
     """One client in one run. As an async iterator it yields what is received: events in order, and the moments between them that
-    an application must know of (`reference.protocol.outcomes`); the last one is SessionEnded.
+    an application must know of (`reference.protocol.client.outcomes`); the last one is SessionEnded.
 
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, pump: Pump, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self, run_id: str, session: ClientSession, pump: ClientDriver, mailbox: Mailbox, policy: ReconnectPolicy
+    ) -> None:
         self.run_id = run_id
         self._session = session
         self._pump = pump
@@ -74,10 +76,10 @@ class Client:
         self._pump.read_by_application()
         return delivery
 
-    def events(self) -> "Events":
+    def events(self) -> "EventStream":
         """Events only: what stands between them is left out. After a long absence numbers are skipped without a word; an
         application that keeps a state of the run iterates the client itself."""
-        return Events(self)
+        return EventStream(self)
 
     # ---- looking ----
 
@@ -123,13 +125,13 @@ class Client:
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._pump.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
-    def record(self, path: Path | str) -> Recording:
+    def record(self, path: Path | str) -> SessionRecording:
         """Write down this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
 
         It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
         is there already or cannot be written.
         """
-        recording = Recording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
+        recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
         self._pump.add_tap(recording.tap)
         return recording
 
@@ -148,13 +150,13 @@ class Client:
         return f"<Client {self.client_id} of run {self.run_id}: {self.state.value}, position {self.position[1]}>"
 
 
-class Events:
+class EventStream:
     """An async iterator over a client's events."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __aiter__(self) -> "Events":
+    def __aiter__(self) -> "EventStream":
         return self
 
     async def __anext__(self) -> Event:

@@ -15,23 +15,22 @@ import trio
 
 from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
 from reference.client.client import Client
-from reference.client.draws import KeyedDraws
-from reference.client.http import HttpClient, RequestLost
-from reference.client.links import Link
+from reference.client.driver import ClientDriver
+from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
-from reference.client.polling import PollingLink
-from reference.client.pump import Pump
-from reference.client.refusals import read_refusal
+from reference.client.polling import PollingTransport
+from reference.client.random_source import KeyedRandomSource
 from reference.client.tap import Tap
-from reference.client.websocket import WebSocketLink
+from reference.client.transport import ClientTransport
+from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open
-from reference.protocol.backoff import Draws, FullJitter, ReconnectPolicy
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError, LocalError, RemoteError, SessionClosed, SteadywireError
 from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
-from reference.protocol.fallback import FallbackPolicy
-from reference.protocol.heartbeat import HeartbeatPolicy
+from reference.protocol.policies.fallback import FallbackPolicy
+from reference.protocol.policies.keepalive import HeartbeatPolicy
+from reference.protocol.policies.reconnect import FullJitter, RandomSource, ReconnectPolicy
 from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
@@ -61,7 +60,7 @@ async def connect(
     heartbeat: HeartbeatPolicy | None = None,
     registry: EventRegistry = DEFAULT_REGISTRY,
     seed: int | None = None,
-    draws: Draws | None = None,
+    random_source: RandomSource | None = None,
     refresh_token: RefreshToken | None = None,
     open_stream: OpenStream = open_tcp_stream,
     drain_s: float = 0.0,
@@ -72,7 +71,7 @@ async def connect(
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `draws` of one's own.
+    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's own.
     `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
     open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of
     everything that goes in and out of the session.
@@ -83,8 +82,8 @@ async def connect(
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
     address = Address.parse(url)
     _check(run_id, token, outcomes_waiting_max, drain_s)
-    if seed is not None and draws is not None:
-        raise ConfigError("give a seed or draws, not both")
+    if seed is not None and random_source is not None:
+        raise ConfigError("give a seed or a random source, not both")
     config = config or ClientConfig()
     policy = policy or FullJitter()
     if config.refreshes_token and refresh_token is None:
@@ -96,19 +95,19 @@ async def connect(
             client_id or secrets.token_hex(16),
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
             policy=policy,
-            draws=draws or KeyedDraws(seed),
+            random_source=random_source or KeyedRandomSource(seed),
             fallback=fallback,
             heartbeat=heartbeat,
             registry=registry,
             token=token,
         )
 
-        def make_link(action: Open, pump: Pump) -> Link:
-            kind = WebSocketLink if action.transport is Transport.WEBSOCKET else PollingLink
+        def make_link(action: Open, pump: ClientDriver) -> ClientTransport:
+            kind = WebSocketTransport if action.transport is Transport.WEBSOCKET else PollingTransport
             return kind(action.connection_id, address, run_id, action.token, open_stream, pump)
 
         mailbox = Mailbox(outcomes_waiting_max)
-        pump = Pump(
+        pump = ClientDriver(
             session,
             mailbox,
             nursery=nursery,
@@ -179,12 +178,12 @@ class _Refreshing:
         self._is_running = False
         self.failure: BaseException | None = None
 
-    def start(self, nursery: trio.Nursery, pump: Pump) -> None:
+    def start(self, nursery: trio.Nursery, pump: ClientDriver) -> None:
         if not self._is_running:  # else the token that is on its way serves both
             self._is_running = True
             nursery.start_soon(self._run, nursery, pump)
 
-    async def _run(self, nursery: trio.Nursery, pump: Pump) -> None:
+    async def _run(self, nursery: trio.Nursery, pump: ClientDriver) -> None:
         assert self._refresh_token is not None, "the session asks only if there is someone to ask"
         try:
             token = await self._refresh_token()

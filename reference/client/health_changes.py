@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from reference.protocol.health import Health
+from reference.protocol.client.health import Health
 
 LOOK_INTERVAL_S = 0.1
 

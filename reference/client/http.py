@@ -1,10 +1,13 @@
-"""HTTP requests over streams of the application's choice, with httpcore doing the talking.
+"""HTTP requests over streams of the application's choice, with httpcore as the HTTP library.
 
-httpcore asks a network backend for connections; ours opens them like the WebSocket transport does, TLS included, so httpcore
-itself is only ever asked for plain HTTP. Time limits are not httpcore's business but its caller's, who cancels: every way of
-closing a stream here is by force and cannot wait for a peer that is gone.
+httpcore asks a network backend for connections. Ours opens them as the WebSocket transport does, TLS included, so httpcore only
+ever sees plain HTTP. Callers limit the time by cancelling: every stream here is closed by force and never waits for a dead peer.
+A response is bounded where its bytes arrive: after each request a stream yields at most RESPONSE_BYTES_MAX.
 
-An answer is bounded where its bytes come in: after a request was written, a stream yields at most ANSWER_BYTES_MAX.
+Error responses (`read_refusal`): a close code of the protocol is believed only from a body in the protocol's own form
+(`HttpProblem` with a four-digit code that begins with 4). Proxies between client and server send errors of their own: a proxy's
+403 for an upgrade means that WebSockets are blocked here, not that this user is forbidden, and leads to the next attempt or to
+polling.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,11 +16,48 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import httpcore
+import msgspec
 import trio
 
 from reference.client.addresses import Address, OpenStream, bearer
 from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
-from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
+
+RETRY_AFTER_MS_MAX = 86_400_000
+"""A wait longer than a day is not believed to be meant; the same limit as for goaway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`code` is the protocol's, or None; `retry_after_ms` is None unless the answer asked for a wait."""
+
+    code: int | None
+    message: str
+    retry_after_ms: int | None
+
+
+def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Refusal:
+    """Judge an answer by its status, headers and body (or the beginning of it)."""
+    waits = [value for name, value in headers if name.lower() == b"retry-after"]
+    retry_after_ms = _seconds_as_ms(waits[0]) if waits else None
+    try:
+        problem = msgspec.json.decode(body, type=HttpProblem)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        problem = None
+    if problem is None or not 4000 <= problem.code <= 4999:
+        return Refusal(None, f"HTTP status {status}, not from a server of this protocol", retry_after_ms)
+    if problem.retry_after_ms is not None:
+        retry_after_ms = max(0, min(problem.retry_after_ms, RETRY_AFTER_MS_MAX))
+    return Refusal(problem.code, problem.message, retry_after_ms)
+
+
+def _seconds_as_ms(value: bytes) -> int | None:
+    """Retry-After in seconds. Its other form, a date, is a matter of two clocks that may disagree, and is left out."""
+    text = value.strip()
+    if not text.isdigit() or len(text) > 9:
+        return None
+    return min(int(text) * 1000, RETRY_AFTER_MS_MAX)
+
 
 ANSWER_BYTES_MAX = SERVER_FRAME_BYTES_MAX + 64 * 1024
 """The largest answer with its head, in bytes."""
@@ -33,7 +73,7 @@ class RequestLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
@@ -57,7 +97,7 @@ class HttpClient:
 
     async def request(
         self, method: str, target: str, body: bytes | None = None, *, bytes_came: Callable[[], None] = lambda: None
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG.
 
         `bytes_came` is told of every piece of the answer. To be awaited in a task of its own.
@@ -74,7 +114,7 @@ class HttpClient:
             raise RemoteError(CloseCode.TOO_BIG, f"an answer larger than {ANSWER_BYTES_MAX} bytes") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise RequestLost(f"{method} to {self._address} was not answered: {error or type(error).__name__}") from None
-        return Answer(response.status, tuple(response.headers), response.content)
+        return HttpResponse(response.status, tuple(response.headers), response.content)
 
 
 class _Body:

@@ -12,8 +12,8 @@ from collections import OrderedDict
 
 import trio
 
+from reference.protocol.client.outcomes import ResetReceived, SessionEnded, SnapshotReceived
 from reference.protocol.events import CURSOR_MOVE, Event
-from reference.protocol.outcomes import ResetReceived, SessionEnded, SnapshotReceived
 
 Delivery = Event | SnapshotReceived | ResetReceived | SessionEnded
 """What an application reads from a client."""

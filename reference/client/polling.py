@@ -15,16 +15,15 @@ import msgspec
 import trio
 
 from reference.client.addresses import Address, OpenStream
-from reference.client.http import Answer, HttpClient, RequestLost
-from reference.client.links import Reports
-from reference.client.refusals import read_refusal
+from reference.client.http import HttpClient, HttpResponse, RequestLost, read_refusal
+from reference.client.transport import Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import RemoteError
 
 REQUESTS_MAX = 2
 
 
-class PollingLink:
+class PollingTransport:
     """See the module and `links.Link`."""
 
     def __init__(
@@ -60,12 +59,12 @@ class PollingLink:
             answer = _failed(request, str(error))
         except RemoteError as error:
             self._under_way -= 1
-            self._reports.nonsense(self._id, error)
+            self._reports.malformed(self._id, error)
             return
         self._under_way -= 1
         await self._reports.arrived(self._id, answer)
 
-    async def _ask(self, request: frames.RequestFrame) -> Answer:
+    async def _ask(self, request: frames.RequestFrame) -> HttpResponse:
         if isinstance(request, frames.PublishRequest):
             came = partial(self._reports.bytes_came, self._id, "publishMany")
             return await self._http.request("POST", f"{self._path}/publish", codec.encode(request), bytes_came=came)
@@ -77,7 +76,7 @@ class PollingLink:
         return await self._http.request("GET", f"{self._path}/poll?{urlencode(parameters)}", bytes_came=came)
 
 
-def _read_answer(request: frames.RequestFrame, answer: Answer) -> frames.AnswerFrame | frames.RequestFailed:
+def _read_answer(request: frames.RequestFrame, answer: HttpResponse) -> frames.AnswerFrame | frames.RequestFailed:
     if answer.status == 200:
         return codec.decode_answer(request, answer.body)
     refusal = read_refusal(answer.status, answer.headers, answer.body)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.events import Data
-from reference.protocol.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedFrame:
     """A frame as it was fed, for whoever records a session."""
 
     connection_id: int
@@ -18,7 +18,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostConnection:
     """A connection could not be opened, or has ended; `code` is the peer's close code, None if there was none."""
 
     connection_id: int
@@ -28,7 +28,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedPublish:
     """The application has published: the event is in the outbox under this ticket."""
 
     ticket: int
@@ -36,6 +36,6 @@ class Queued:
     data: Data
 
 
-Tapped = Received | Lost | Queued | ClientAction | Outcome
+Tapped = ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome
 Tap = Callable[[int, Tapped], None]
 """Told of everything that passes through the pump, in order, with the time in ns."""

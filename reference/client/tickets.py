@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import trio
 
+from reference.protocol.client.outcomes import PublishAccepted, PublishFailed
 from reference.protocol.errors import SteadywireError
-from reference.protocol.outcomes import PublishAccepted, PublishFailed
 
 
 class PublishFailedError(SteadywireError):

@@ -29,8 +29,8 @@ import trio
 import trio_websocket
 
 from reference.client.addresses import Address, OpenStream, bearer
-from reference.client.links import CLOSING_S_MAX, Reports
-from reference.client.refusals import Refusal, read_refusal
+from reference.client.http import Refusal, read_refusal
+from reference.client.transport import CLOSING_S_MAX, Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
 
@@ -42,7 +42,7 @@ _CLOSE_REASON_BYTES_MAX = 123
 _NO_CODE = (1005, 1006)  # WebSocket's own words for a close without a code
 
 
-class WebSocketLink:
+class WebSocketTransport:
     """See the module and `links.Link`."""
 
     def __init__(
@@ -186,7 +186,7 @@ class WebSocketLink:
                     raise RemoteError(CloseCode.BAD_FRAME, "a binary message; frames are text")
                 frame = codec.decode_server_frame(message)
             except RemoteError as error:
-                self._reports.nonsense(self._id, error)
+                self._reports.malformed(self._id, error)
                 return
             await self._reports.arrived(self._id, frame)
 

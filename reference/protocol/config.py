@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import AfterFailures, FallbackPolicy, NeverFallBack
 from reference.protocol.frames import Limits, Start
-from reference.protocol.heartbeat import EveryInterval, HeartbeatPolicy
+from reference.protocol.policies.fallback import AfterFailures, FallbackPolicy, NeverFallBack
+from reference.protocol.policies.keepalive import EveryInterval, HeartbeatPolicy
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]

@@ -9,7 +9,7 @@ import msgspec
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.policies import Policy
+from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 
 FORMAT_VERSION = 1

@@ -25,31 +25,31 @@ import trio
 
 from reference.protocol import metrics
 from reference.protocol.events import EventRegistry
-from reference.protocol.observations import Observation
+from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
-from reference.server.admin_api import AdminApi
-from reference.server.admission import Admission
+from reference.server.access import AccessControl
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
 from reference.server.cluster.admin import AdminOfAll
 from reference.server.cluster.cluster import Cluster
-from reference.server.cluster.colleagues import Colleagues
 from reference.server.cluster.membership import Membership, open_ownership
+from reference.server.cluster.peer_processes import PeerProcesses
 from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
-from reference.server.exchanges import Exchanges
-from reference.server.logs import SessionLog, log_event, log_fault, log_problem
-from reference.server.metrics import MetricSet
-from reference.server.monitor import Monitor
-from reference.server.operator_api import OperatorApi
+from reference.server.context import ServerContext
+from reference.server.http.admin_api import AdminApi
+from reference.server.http.exchanges import Exchanges
+from reference.server.http.operator_api import OperatorApi
+from reference.server.http.routes import http_app
+from reference.server.http.run_api import RunApi
+from reference.server.monitoring.logs import SessionLog, log_event, log_fault, log_problem
+from reference.server.monitoring.metrics import MetricSet
+from reference.server.monitoring.monitor import Monitor
+from reference.server.monitoring.sessions import Traffic
 from reference.server.origins import OriginPolicy
 from reference.server.registry import RunRegistry
-from reference.server.routes import http_app
-from reference.server.run_api import RunApi
 from reference.server.server import Parts, Server, ServerStatistics
-from reference.server.sessions import Traffic
 from reference.server.settings import ServerSettings
-from reference.server.surroundings import Surroundings
 from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
@@ -132,7 +132,7 @@ def _assemble(
 
     writer = GroupCommit(store)
     nursery.start_soon(writer.run)
-    shared = Surroundings(
+    shared = ServerContext(
         clock=clock,
         writer=writer,
         authenticator=authenticator,
@@ -158,10 +158,10 @@ def _assemble(
     )
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
-    admission = Admission(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
+    admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
-    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, colleagues=Colleagues(membership, pool))
+    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, peer_processes=PeerProcesses(membership, pool))
     app = http_app(
         RunApi(
             runs,

@@ -14,9 +14,9 @@ from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.admission import Admission
+from reference.server.access import AccessControl
 from reference.server.live_run import LiveRun
-from reference.server.monitor import Monitor
+from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.framing import frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
@@ -28,7 +28,7 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 class Upgrades:
     """Decides about upgrades, and serves what it has accepted."""
 
-    def __init__(self, runs: RunRegistry, admission: Admission, monitor: Monitor, config: ServerConfig) -> None:
+    def __init__(self, runs: RunRegistry, admission: AccessControl, monitor: Monitor, config: ServerConfig) -> None:
         self._runs = runs
         self._monitor = monitor
         self._admission = admission
@@ -74,7 +74,7 @@ class Upgrades:
                 if not closed.by_peer and closed.code in (CloseCode.TOO_BIG, CloseCode.BAD_FRAME):
                     # The byte level has closed, and the run does not know yet; else this is too late and changes nothing.
                     limit = Limit.FRAME_BYTES if closed.code == CloseCode.TOO_BIG else None
-                    live.receive_nonsense(number, RemoteError(CloseCode(closed.code), closed.reason, limit))
+                    live.receive_malformed(number, RemoteError(CloseCode(closed.code), closed.reason, limit))
             finally:
                 live.lost(number, peer_code)
                 nursery.cancel_scope.cancel()
@@ -96,6 +96,6 @@ class Upgrades:
             try:
                 frame = codec.decode_client_frame(message, self._config.frame_bytes_max)
             except RemoteError as error:
-                live.receive_nonsense(connection_id, error)
+                live.receive_malformed(connection_id, error)
             else:
                 live.receive(connection_id, frame)

@@ -20,18 +20,18 @@ import trio
 from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
 from reference.protocol.errors import RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
-from reference.protocol.observations import Joined
 from reference.protocol.records import Append
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import Joined
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S
 from reference.server.auth import identify
+from reference.server.context import ServerContext
 from reference.server.encoding import Encoder
+from reference.server.monitoring.sessions import Traffic
 from reference.server.peers import Peer, RequestPeer, WebSocketPeer
-from reference.server.sessions import Traffic
-from reference.server.surroundings import Surroundings
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
 from reference.store import StoreError
@@ -46,7 +46,7 @@ class RunEnded(SteadywireError):
 class LiveRun:
     """All methods but `watch` return without waiting. `on_end` is called once, when the run is no longer live."""
 
-    def __init__(self, run: Run, shared: Surroundings, on_end: "Callable[[LiveRun], None]") -> None:
+    def __init__(self, run: Run, shared: ServerContext, on_end: "Callable[[LiveRun], None]") -> None:
         self.run = run
         self._shared = shared
         self._clock = shared.clock
@@ -120,7 +120,7 @@ class LiveRun:
         return number
 
     def connect(self, number: int, websocket: ServerWebSocket, nursery: trio.Nursery, identity: Identity | None) -> None:
-        """A WebSocket is open: it goes by its number in `receive`, `receive_nonsense` and `lost`. Raises RunEnded."""
+        """A WebSocket is open: it goes by its number in `receive`, `receive_malformed` and `lost`. Raises RunEnded."""
         peer = WebSocketPeer(
             websocket,
             nursery,
@@ -142,12 +142,12 @@ class LiveRun:
         self._feed(lambda: self.run.receive_frame(connection_id, frame, now))
         self._catch_up(connection_id)
 
-    def receive_nonsense(self, connection_id: int, error: RemoteError) -> None:
+    def receive_malformed(self, connection_id: int, error: RemoteError) -> None:
         """Something arrived that is no frame; harmless if the connection is over."""
         if connection_id not in self._peers:
             return
         self._shared.monitor.received(is_nonsense=True)
-        self._feed(lambda: self.run.receive_nonsense(connection_id, error, self._clock.now()))
+        self._feed(lambda: self.run.receive_malformed(connection_id, error, self._clock.now()))
 
     def lost(self, connection_id: int, peer_code: int | None = None) -> None:
         """The connection is over, with the peer's close code if it gave one, or its request is answered.

@@ -23,7 +23,7 @@ import trio
 
 from reference.protocol.actions import Close
 from reference.protocol.frames import Frame
-from reference.server.sessions import Traffic
+from reference.server.monitoring.sessions import Traffic
 from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
 
 PROGRESS_S = 1.0

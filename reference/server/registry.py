@@ -18,11 +18,11 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import EventRegistry
 from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
+from reference.server.context import ServerContext
 from reference.server.live_run import LiveRun
-from reference.server.surroundings import Surroundings
 from reference.store import EventStore, StoreError, StoreUnavailable
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
@@ -37,10 +37,10 @@ def canonical_run_id(text: str) -> str:
 class Owners(Protocol):
     """Who serves which run, among several processes; see store.ownership."""
 
-    async def claim(self, run_id: str) -> Place | None:
+    async def claim(self, run_id: str) -> ProcessAddress | None:
         """Where it is served, None if here from now on. Raises StoreUnavailable."""
 
-    async def find(self, run_id: str) -> Place | None:
+    async def find(self, run_id: str) -> ProcessAddress | None:
         """Where another process serves it, None if none does. Raises StoreUnavailable."""
 
     async def release(self, run_id: str) -> None:
@@ -52,7 +52,7 @@ class _Loading:
         self.done = trio.Event()
         self.live: LiveRun | None = None
         self.error: RemoteError | None = None
-        self.place: Place | None = None
+        self.place: ProcessAddress | None = None
         """The other process that serves the run, if one does."""
 
 
@@ -70,7 +70,7 @@ class RunRegistry:
     def __init__(
         self,
         store: EventStore,
-        shared: Surroundings,
+        shared: ServerContext,
         nursery: trio.Nursery,
         *,
         config: ServerConfig,
@@ -127,7 +127,7 @@ class RunRegistry:
                 # A new exception for each: one that is raised in many tasks collects all their tracebacks.
                 raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
-    async def place_of(self, run_id: str) -> Place | None:
+    async def place_of(self, run_id: str) -> ProcessAddress | None:
         """The other process that serves this run. None: this one does, from now on, or `open` will say why not.
 
         Raises StoreUnavailable.

@@ -6,11 +6,11 @@ import trio
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.statistics import Held
-from reference.server.admission import Admission
+from reference.server.access import AccessControl
 from reference.server.cluster.cluster import Cluster
-from reference.server.exchanges import Exchanges
-from reference.server.logs import log_problem
-from reference.server.monitor import Monitor
+from reference.server.http.exchanges import Exchanges
+from reference.server.monitoring.logs import log_problem
+from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry
 from reference.server.settings import ServerSettings, split_address
 from reference.server.wire.front_door import FrontDoor
@@ -40,7 +40,7 @@ class Parts:
     monitor: Monitor
     writer: GroupCommit
     runs: RunRegistry
-    admission: Admission
+    admission: AccessControl
     exchanges: Exchanges
     door: FrontDoor
     cluster: Cluster | None = None

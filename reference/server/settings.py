@@ -9,8 +9,7 @@ from reference.protocol.config import ServerConfig, whole_ms
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
-from reference.server.auth import Authenticator, DevelopmentAuthenticator, TokenAuthenticator
-from reference.server.keys import Key, secret_key
+from reference.server.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
 from reference.server.origins import check_origin, is_loopback
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from reference.store import hide_password

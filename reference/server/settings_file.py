@@ -26,7 +26,7 @@ import msgspec
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
-from reference.server.keys import public_key, read_key_file, secret_key
+from reference.server.auth import public_key, read_key_file, secret_key
 from reference.server.settings import ServerSettings
 
 _FILES = ("secret_file", "previous_secret_files", "public_key_files")

@@ -6,10 +6,10 @@ words, and nobody else notices.
 
 from collections import Counter, OrderedDict
 
-from reference.protocol.allowance import Allowance
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.problems import RequestRefused
+from reference.protocol.rate_limit import TokenBucket
+from reference.server.http.problems import RequestRefused
 
 USERS_REMEMBERED_MAX = 10_000
 """Users whose rates are watched; beyond, whoever has been quiet longest is forgotten, and may begin anew."""
@@ -52,14 +52,14 @@ class UserRates:
         self._what = what
         self._per_s = per_s
         self._burst = burst
-        self._users: OrderedDict[str, Allowance] = OrderedDict()
+        self._users: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def spend(self, user_id: str, now: int) -> None:
         """Do it once. Raises RequestRefused RATE, with the time to wait."""
-        allowance = self._users.setdefault(user_id, Allowance(self._per_s, self._burst))
+        rate_limit = self._users.setdefault(user_id, TokenBucket(self._per_s, self._burst))
         self._users.move_to_end(user_id)
         if len(self._users) > USERS_REMEMBERED_MAX:
             self._users.popitem(last=False)
-        wait_ms = allowance.spend(now)
+        wait_ms = rate_limit.spend(now)
         if wait_ms:
             raise RequestRefused(CloseCode.RATE, f"this user {self._what} too often", wait_ms, self._limit)

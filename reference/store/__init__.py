@@ -11,14 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from reference.protocol.errors import ConfigError
-from reference.store.base import (
-    ANSWERS_KEPT_PER_CLIENT,
-    EventStore,
-    StoreConflict,
-    StoreError,
-    StoreOverloaded,
-    StoreUnavailable,
-)
+from reference.store.base import ANSWERS_KEPT_PER_CLIENT, EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
 from reference.store.memory import MemoryStore
 from reference.store.writer import GroupCommit, WriterStatistics
 

@@ -15,14 +15,7 @@ import trio
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
-from reference.store.base import (
-    ANSWERS_KEPT_PER_CLIENT,
-    StoreConflict,
-    StoreError,
-    StoreUnavailable,
-    check_run_id,
-    closed,
-)
+from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreConflict, StoreError, StoreUnavailable, check_run_id, closed
 from reference.store.position import Position
 
 

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from reference.store.base import StoreUnavailable
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 from reference.store.postgresql import advice, postgresql_engine
 from reference.store.tables import owners, processes, runs
 
@@ -60,10 +60,10 @@ class Ownership:
         self._claim_limiter = trio.CapacityLimiter(CLAIM_THREADS_MAX)
         self._lease_limiter = trio.CapacityLimiter(1)
         self._lease: Connection | None = None
-        self._me: Place | None = None
+        self._me: ProcessAddress | None = None
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ProcessAddress | None:
         """Where this process is reached; None while it takes no part."""
         return self._me
 
@@ -96,18 +96,18 @@ class Ownership:
             with trio.move_on_after(ANSWER_S_MAX):
                 await self._run(self._part, me, lease, limiter=self._lease_limiter)
 
-    async def claim(self, run_id: str) -> Place | None:
+    async def claim(self, run_id: str) -> ProcessAddress | None:
         """Make the run `run_id` ours if nobody serves it. None: it is ours, or there is no such run; else where it is.
 
         Raises StoreUnavailable.
         """
         return await self._run(self._claim, run_id, limiter=self._claim_limiter)
 
-    async def find(self, run_id: str) -> Place | None:
+    async def find(self, run_id: str) -> ProcessAddress | None:
         """Where the run is served, if by another process that lives. Raises StoreUnavailable."""
         return await self._run(self._find, run_id, limiter=self._claim_limiter)
 
-    async def others(self) -> tuple[Place, ...]:
+    async def others(self) -> tuple[ProcessAddress, ...]:
         """The other processes that live, by their number. Raises StoreUnavailable."""
         return await self._run(self._others, limiter=self._claim_limiter)
 
@@ -140,7 +140,7 @@ class Ownership:
             process_id: int = connection.execute(select(func.nextval(sequence))).scalar_one()
             connection.execute(select(func.pg_advisory_lock(_LOCK_CLASS, process_id)))
             connection.execute(delete(processes).where(_is_dead(processes.c.process_id)))
-            place = Place(process_id, host, port, secrets.token_urlsafe(24))
+            place = ProcessAddress(process_id, host, port, secrets.token_urlsafe(24))
             now = func.now()
             connection.execute(insert(processes).values(**msgspec.structs.asdict(place), joined_at=now, seen_at=now))
         except BaseException:
@@ -157,7 +157,7 @@ class Ownership:
         if seen.rowcount != 1:
             raise StoreUnavailable("other processes have given this one up, because it was silent for too long")
 
-    def _part(self, me: Place, lease: Connection) -> None:
+    def _part(self, me: ProcessAddress, lease: Connection) -> None:
         try:
             lease.execute(delete(processes).where(processes.c.process_id == me.process_id))
         except SQLAlchemyError:
@@ -171,7 +171,7 @@ class Ownership:
             self._part(self._me, self._lease)
         self._engine.dispose()
 
-    def _claim(self, run_id: str) -> Place | None:
+    def _claim(self, run_id: str) -> ProcessAddress | None:
         me = self._me
         if me is None:
             raise StoreUnavailable("this process is not connected to the others now")
@@ -189,7 +189,7 @@ class Ownership:
                     _give_up(connection, place.process_id)
         raise StoreUnavailable(f"run {run_id}: its owner changes all the time; come back")
 
-    def _insert(self, connection: Connection, run_id: str, me: Place) -> bool:
+    def _insert(self, connection: Connection, run_id: str, me: ProcessAddress) -> bool:
         row = select(runs.c.run_id, literal(me.process_id)).where(runs.c.run_id == run_id)
         statement = postgresql_insert(owners).from_select(["run_id", "process_id"], row).on_conflict_do_nothing()
         try:
@@ -200,18 +200,18 @@ class Ownership:
         # Another process was faster, or there is no such run, which is then nobody's.
         return not connection.execute(select(exists().where(runs.c.run_id == run_id))).scalar_one()
 
-    def _find(self, run_id: str) -> Place | None:
+    def _find(self, run_id: str) -> ProcessAddress | None:
         with self._engine.connect() as connection:
             place, is_alive = _owner(connection, run_id)
         is_other = place is not None and (self._me is None or place.process_id != self._me.process_id)
         return place if is_alive and is_other else None
 
-    def _others(self) -> tuple[Place, ...]:
+    def _others(self) -> tuple[ProcessAddress, ...]:
         columns = processes.c
         query = select(columns.process_id, columns.host, columns.port, columns.secret).order_by(columns.process_id)
         with self._engine.connect() as connection:
             rows = connection.execute(query.where(~_is_dead(columns.process_id), ~_is_silent())).all()
-        return tuple(Place(*row) for row in rows if self._me is None or row[0] != self._me.process_id)
+        return tuple(ProcessAddress(*row) for row in rows if self._me is None or row[0] != self._me.process_id)
 
     def _release(self, run_id: str) -> None:
         me = self._me
@@ -232,7 +232,7 @@ def _is_silent() -> Any:
     return processes.c.seen_at < func.now() - text(f"interval '{SILENCE_S_MAX} s'")
 
 
-def _owner(connection: Connection, run_id: str) -> tuple[Place | None, bool]:
+def _owner(connection: Connection, run_id: str) -> tuple[ProcessAddress | None, bool]:
     """Who has the run, and whether that process lives."""
     columns = processes.c
     query = (
@@ -244,7 +244,7 @@ def _owner(connection: Connection, run_id: str) -> tuple[Place | None, bool]:
     if row is None:
         return None, False
     process_id, host, port, secret, is_dead, silent = row
-    return Place(process_id, host, port, secret), not (is_dead or silent)
+    return ProcessAddress(process_id, host, port, secret), not (is_dead or silent)
 
 
 def _give_up(connection: Connection, process_id: int) -> None:

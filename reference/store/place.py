@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True):
+class ProcessAddress(msgspec.Struct, frozen=True):
     """One process. `secret` shows it that it is one of the others who asks."""
 
     process_id: int

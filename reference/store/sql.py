@@ -38,14 +38,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
-from reference.store.base import (
-    ANSWERS_KEPT_PER_CLIENT,
-    StoreError,
-    StoreUnavailable,
-    check_run_id,
-    closed,
-    is_run_id,
-)
+from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
 from reference.store.changes import Changes
 from reference.store.migrations import upgrade
 from reference.store.position import ClientPosition, Position

@@ -19,7 +19,7 @@ The ideas, one module each:
     verbs       the faults as methods, for one line or for all
     statistics  what happened, as frozen snapshots
 
-When bytes arrive is for `simulation.transit` to say, as in the simulator: laws, recordings, bottleneck, queue, and loss as the
+When bytes arrive is for `simulation.network.delay` to say, as in the simulator: laws, recordings, bottleneck, queue, and loss as the
 delay of TCP's retransmissions. `await emulator.run_availability(...)` lets lines come and go by themselves.
 
 What it does not imitate, so that nobody looks for it: a client's `connect()` succeeds at once, because the
@@ -30,17 +30,17 @@ first byte instead. Real kernels acknowledge to the proxy what it holds, so none
 seconds; the operating system adds its own fractions of a millisecond.
 """
 
+from simulation.emulator.access_link import EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError
-from simulation.emulator.line import Line
 from simulation.emulator.proxy import Emulator, open_emulator
 from simulation.emulator.statistics import AppliedFault, EmulatorStatistics, LineStatistics
 
 __all__ = [
     "AppliedFault",
+    "EmulatedAccessLink",
     "Emulator",
     "EmulatorError",
     "EmulatorStatistics",
-    "Line",
     "LineStatistics",
     "open_emulator",
 ]

@@ -30,13 +30,13 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
-from simulation.draws import Draws
-from simulation.emulator.lane import Lane, Mark
+from simulation.emulator.pipe import EmulatedPipe, Mark
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.faults import BlockUpgrade, Direction, UpgradeHandling
-from simulation.way import Ways
+from simulation.network.delay import PathDirections
+from simulation.random import RandomStreams
+from simulation.scenario.faults import BlockUpgrade, Direction, UpgradeHandling
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
@@ -61,7 +61,7 @@ class Conditions:
         return self.blocks[-1].how if self.blocks else self.upgrades_normally
 
 
-class Connection:
+class EmulatedConnection:
     """One connection, from its acceptance until both ends are gone; `run` is its whole life."""
 
     def __init__(
@@ -70,16 +70,16 @@ class Connection:
         client: HalfCloseableStream,
         connect: Connect,
         *,
-        ways: Ways,
-        draws: Draws,
+        ways: PathDirections,
+        random_source: RandomStreams,
         origin: float,
         conditions: Conditions,
         counters: Counters,
         buffer_bytes_max: int,
     ) -> None:
-        def lane(direction: str) -> Lane:
+        def lane(direction: str) -> EmulatedPipe:
             way = ways.down if direction == "down" else ways.up
-            return Lane(way, draws.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
+            return EmulatedPipe(way, random_source.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
 
         self._box = ways.path.middlebox
         self._tls_round_trips_left = _TLS_ROUND_TRIPS[ways.path.tcp.tls]
@@ -131,12 +131,14 @@ class Connection:
     # What the line does to it.
 
     def hold(self, direction: Direction = "both") -> None:
-        self._each(direction, Lane.hold, Lane.hold_acks)
+        self._each(direction, EmulatedPipe.hold, EmulatedPipe.hold_acks)
 
     def release(self, direction: Direction = "both") -> None:
-        self._each(direction, Lane.release, Lane.release_acks)
+        self._each(direction, EmulatedPipe.release, EmulatedPipe.release_acks)
 
-    def _each(self, direction: Direction, for_data: Callable[[Lane], None], for_acks: Callable[[Lane], None]) -> None:
+    def _each(
+        self, direction: Direction, for_data: Callable[[EmulatedPipe], None], for_acks: Callable[[EmulatedPipe], None]
+    ) -> None:
         if direction != "down":
             for_data(self._syn)
             for_data(self._up)
@@ -197,7 +199,7 @@ class Connection:
         with self._server_reading:
             await self._read(server, self._down)
 
-    async def _read(self, source: HalfCloseableStream, lane: Lane) -> None:
+    async def _read(self, source: HalfCloseableStream, lane: EmulatedPipe) -> None:
         try:
             while data := await source.receive_some(await lane.room()):
                 lane.push(Mark.BYTES, bytes(data))

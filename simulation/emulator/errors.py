@@ -5,8 +5,8 @@ import math
 import msgspec
 
 from reference.protocol.errors import ConfigError, LocalError
-from simulation.faults import Fault, Path
-from simulation.paths import Tcp
+from simulation.scenario.faults import Fault, Path
+from simulation.scenario.paths import Tcp
 
 
 class EmulatorError(LocalError):

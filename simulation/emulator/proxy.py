@@ -14,13 +14,13 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 import trio
 
 from reference.protocol.errors import ConfigError
-from simulation.draws import Draws
+from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError, check_fault
-from simulation.emulator.line import BUFFER_BYTES_MAX, Line
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
-from simulation.faults import Fault, LineFault, Path
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Fault, LineFault, Path
 
 
 class Emulator(FaultVerbs):
@@ -29,25 +29,25 @@ class Emulator(FaultVerbs):
     def __init__(self, connect: Connect, nursery: trio.Nursery, *, seed: int, buffer_bytes_max: int) -> None:
         self._connect = connect
         self._nursery = nursery
-        self._draws = Draws(seed)
+        self._random_source = RandomStreams(seed)
         self._buffer_bytes_max = buffer_bytes_max
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, EmulatedAccessLink] = {}
         self._journal = FaultJournal()
         self._is_closed = False
 
     @property
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[EmulatedAccessLink, ...]:
         """All lines, in the order in which they were added."""
         return tuple(self._lines.values())
 
-    def line(self, client: str) -> Line:
+    def line(self, client: str) -> EmulatedAccessLink:
         """The line of `client`. EmulatorError when it has none."""
         try:
             return self._lines[client]
         except KeyError:
             raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
 
-    async def add_line(self, client: str, path: Path, *, port: int = 0) -> Line:
+    async def add_line(self, client: str, path: Path, *, port: int = 0) -> EmulatedAccessLink:
         """A line of its own for `client`, listening on 127.0.0.1 at `port`; 0 is any free port.
 
         ConfigError when the path makes no sense; EmulatorError when the client has a line already, the port
@@ -58,11 +58,11 @@ class Emulator(FaultVerbs):
             raise EmulatorError("the emulator is closed")
         if client in self._lines:
             raise EmulatorError(f"client {client!r} has a line already")
-        line = Line(
+        line = EmulatedAccessLink(
             client,
             path,
             self._connect,
-            self._draws,
+            self._random_source,
             buffer_bytes_max=self._buffer_bytes_max,
             journal=self._journal,
         )
@@ -85,7 +85,7 @@ class Emulator(FaultVerbs):
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
         """Let lines come and go by themselves from now on; returns when all processes have stopped.
 
-        `processes`: each the downs of one process, in order and apart, as `simulation.availability.comings_and_goings` draws them
+        `processes`: each the downs of one process, in order and apart, as `simulation.network.availability.comings_and_goings` draws them
         from a scenario: with the same draws as the simulator's, the same downs. EmulatorError for clients without a line.
         """
         starts_at = trio.current_time()
@@ -114,7 +114,7 @@ class Emulator(FaultVerbs):
         timeline: list[tuple[float, int, bool]] = []
         for place, fault in enumerate(faults):
             timeline += [(fault.at_s, place, False), (fault.end_s, place, True)]
-        begun: dict[int, list[Line]] = {}
+        begun: dict[int, list[EmulatedAccessLink]] = {}
         try:
             for at_s, place, is_end in sorted(timeline):
                 await trio.sleep_until(starts_at + at_s)
@@ -129,13 +129,13 @@ class Emulator(FaultVerbs):
             for place, lines in begun.items():
                 _end(faults[place], lines)
 
-    def _lines_hit_by(self, fault: Fault) -> tuple[Line, ...]:
+    def _lines_hit_by(self, fault: Fault) -> tuple[EmulatedAccessLink, ...]:
         if not fault.clients:
             return self.lines
         return tuple(self.line(client) for client in dict.fromkeys(fault.clients))
 
 
-def _end(fault: Fault, lines: Iterable[Line]) -> None:
+def _end(fault: Fault, lines: Iterable[EmulatedAccessLink]) -> None:
     for line in lines:
         line.end(fault)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import trio
 
-from simulation.faults import Fault
+from simulation.scenario.faults import Fault
 
 
 @dataclass(frozen=True, slots=True)

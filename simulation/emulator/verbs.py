@@ -1,4 +1,4 @@
-"""The faults of simulation.faults as methods, the same for one line and for all lines of an emulator.
+"""The faults of simulation.scenario.faults as methods, the same for one line and for all lines of an emulator.
 
 A verb lasts as long as its fault: it returns when the fault is over, and cancelling it ends the fault early.
 Verbs that overlap compose: the line is up again when every outage on it is over.
@@ -7,7 +7,7 @@ Verbs that overlap compose: the line is up again when every outage on it is over
 import abc
 from typing import Literal
 
-from simulation.faults import BlockUpgrade, Direction, Fault, HalfOpen, LoadBalancerCut, Outage, Refuse, Reset, Stall
+from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, LoadBalancerCut, Outage, Refuse, Reset, Stall
 
 
 class FaultVerbs(abc.ABC):

@@ -19,8 +19,8 @@ from pathlib import Path
 import trio
 
 from reference.protocol.config import ServerConfig
-from reference.rehearsal.ports import free_ports
-from reference.rehearsal.server_process import ServerPlace, open_server_process
+from simulation.processes.ports import free_ports
+from simulation.processes.server_process import ServerPlace, open_server_process
 
 from .fan_out import RUN, WARM_UP_S, ask, frame, hello, process, publish_for_ever, read_for_nothing
 

@@ -30,10 +30,10 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.states import ClientState
 from reference.protocol.timers import ns
 from simulation.clock import ALARM, Call
-from simulation.faults import Reset
-from simulation.scenario import Group, Scenario, ServerPart
-from simulation.trace import SessionJoined
-from simulation.work import RecordedTimes, Stream, Workload
+from simulation.scenario.faults import Reset
+from simulation.scenario.scenario import Group, Scenario, ServerPart
+from simulation.scenario.workload import RecordedTimes, Stream, Workload
+from simulation.trace.trace import SessionJoined
 from simulation.world import World
 
 RATIO_MIN = 0.10

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reference.benchmarks import bench_command
+from simulation.cli.bench import bench_command
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
 GOOD = (

@@ -8,9 +8,9 @@ from typing import Any
 import trio
 
 from reference.client import Client, connect
+from reference.protocol.client.outcomes import SnapshotReceived
 from reference.protocol.config import ClientConfig
 from reference.protocol.events import Event
-from reference.protocol.outcomes import SnapshotReceived
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from reference.protocol.health import Status
+from reference.protocol.client.health import Status
 from reference.protocol.states import ClientState
 
 from .room import numbers, open_room

@@ -21,8 +21,8 @@ from reference.protocol.actions import Authenticate, Close, Deliver, Send
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
 from reference.protocol.records import RunState, Snapshot, StoredRun
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 
 RUN_ID = "6b1f7f3e-5f3e-4c0e-9d0c-0d7c5a8f1a11"
@@ -347,7 +347,7 @@ class Server:
             try:
                 frame = codec.decode_client_frame(message, self.config.frame_bytes_max)
             except RemoteError as error:
-                self.run.receive_nonsense(connection_id, error, self.now())
+                self.run.receive_malformed(connection_id, error, self.now())
             else:
                 self.run.receive_frame(connection_id, frame, self.now())
             self.turn()

@@ -6,15 +6,15 @@ import pytest
 import trio
 import trio.testing
 
-from reference.client import Client, PublishFailedError, Received
+from reference.client import Client, PublishFailedError, ReceivedFrame
 from reference.protocol import frames
 from reference.protocol.actions import Open, Send
+from reference.protocol.client.health import Health, Status
+from reference.protocol.client.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE, Event
-from reference.protocol.health import Health, Status
-from reference.protocol.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server
@@ -227,7 +227,7 @@ async def test_a_tap_sees_everything_in_order(join: Connect, server: Server) -> 
     assert kinds[:2] == [Open, StateChanged]
     assert PublishAccepted in kinds
     sent = [what.frame for _, what in seen if isinstance(what, Send)]
-    received = [what.frame for _, what in seen if isinstance(what, Received)]
+    received = [what.frame for _, what in seen if isinstance(what, ReceivedFrame)]
     assert isinstance(sent[0], frames.Hello)
     assert isinstance(sent[-1], frames.Bye)
     assert isinstance(received[0], frames.Welcome)

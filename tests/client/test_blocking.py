@@ -8,8 +8,8 @@ import pytest
 
 from reference.client.blocking import BlockingClient, PortalTimeout, TrioPortal, connect_blocking
 from reference.client.connect import create_run
+from reference.protocol.client.outcomes import SessionEnded, SnapshotReceived
 from reference.protocol.errors import ConfigError, InvalidEvent, SessionClosed
-from reference.protocol.outcomes import SessionEnded, SnapshotReceived
 from reference.protocol.states import ClientState, Transport
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings

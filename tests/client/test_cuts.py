@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from reference.client import Client
-from reference.client.links import CLOSING_S_MAX
+from reference.client.transport import CLOSING_S_MAX
+from reference.protocol.client.health import Status
 from reference.protocol.events import Event
-from reference.protocol.health import Status
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server, Wire

@@ -3,10 +3,10 @@
 import pytest
 import trio
 
+from reference.protocol.client.health import Status
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.health import Status
-from reference.protocol.outcomes import SessionEnded
 from reference.protocol.states import ClientState, Transport
 from tests.client.conftest import Connect
 from tests.client.harness import Server, Wire, problem

@@ -4,9 +4,9 @@ import pytest
 import trio
 import trio_websocket
 
+from reference.protocol.client.outcomes import SessionEnded, StateChanged
 from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
 from reference.protocol.errors import CloseCode
-from reference.protocol.outcomes import SessionEnded, StateChanged
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server

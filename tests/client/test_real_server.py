@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from reference.client import Client, CreateRunFailed, connect, create_run, open_tcp_stream
-from reference.protocol.backoff import FullJitter
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.heartbeat import EveryInterval, HeartbeatPolicy, NoPings
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.keepalive import EveryInterval, HeartbeatPolicy, NoPings
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings

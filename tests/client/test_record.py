@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from reference.client.record import Recording
-from reference.protocol.backoff import FullJitter
+from reference.client.recorder import SessionRecording
 from reference.protocol.errors import ConfigError
-from reference.protocol.server_session import Identity
+from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.server.connection import Identity
 from reference.protocol.session_record import (
     ConnectionEnded,
     ConnectionTried,
@@ -79,7 +79,7 @@ async def test_a_file_that_is_there_is_not_overwritten(server: Server, join: Con
 async def test_at_its_limit_the_recording_ends_and_the_session_goes_on(server: Server, join: Connect, tmp_path: Path) -> None:
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
-        recording = Recording(tmp_path / "small", client.run_id, client._session, FullJitter(), 0, bytes_max=1500)
+        recording = SessionRecording(tmp_path / "small", client.run_id, client._session, FullJitter(), 0, bytes_max=1500)
         client._pump.add_tap(recording.tap)
         for number in range(30):
             await client.publish("CHAT", {"n": number})

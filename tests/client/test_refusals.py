@@ -3,9 +3,9 @@
 import pytest
 import trio
 
-from reference.client.refusals import RETRY_AFTER_MS_MAX, Refusal, read_refusal
+from reference.client.http import RETRY_AFTER_MS_MAX, Refusal, read_refusal
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode
-from reference.protocol.outcomes import SessionEnded
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server, problem

@@ -4,10 +4,10 @@ import pytest
 import trio
 
 from reference.client import Client
+from reference.protocol.client.health import Status
+from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
 from reference.protocol.config import ServerConfig
 from reference.protocol.events import Event
-from reference.protocol.health import Status
-from reference.protocol.outcomes import ResetReceived, SnapshotReceived
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server

@@ -3,10 +3,10 @@
 import pytest
 import trio
 
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.outcomes import SessionEnded
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
 from tests.client.harness import Server

@@ -8,9 +8,9 @@ import trio
 
 from reference.client import CreateRunFailed, connect, create_run
 from reference.client.addresses import Address
-from reference.client.draws import KeyedDraws
+from reference.client.random_source import KeyedRandomSource
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode, ConfigError, LocalError
-from reference.protocol.outcomes import SessionEnded
 from tests.client.conftest import Connect
 from tests.client.harness import RUN_ID, URL, Server, problem
 from tests.client.scripted import Scripted, answers
@@ -78,7 +78,7 @@ async def test_a_run_that_does_not_exist(join: Connect, server: Server) -> None:
         ({"outcomes_waiting_max": 0}, "must be >= 1"),
         ({"drain_s": -1.0}, "must be >= 0"),
         ({"drain_s": float("inf")}, "finite"),
-        ({"seed": 1, "draws": KeyedDraws(1)}, "not both"),
+        ({"seed": 1, "random_source": KeyedRandomSource(1)}, "not both"),
     ],
 )
 async def test_parameters_that_cannot_work(more: dict[str, object], says: str) -> None:
@@ -139,9 +139,9 @@ async def test_tls_that_fails_is_a_failed_attempt(join: Connect) -> None:
 
 
 def test_draws_are_a_function_of_the_seed() -> None:
-    draws = [KeyedDraws(7).uniform("backoff", index) for index in range(1000)]
-    assert draws == [KeyedDraws(7).uniform("backoff", index) for index in range(1000)]
-    assert draws != [KeyedDraws(-7).uniform("backoff", index) for index in range(1000)]
-    assert draws != [KeyedDraws().uniform("backoff", index) for index in range(1000)]
-    assert all(0 <= draw < 1 for draw in draws)
-    assert 450 < sum(draw < 0.5 for draw in draws) < 550
+    random_source = [KeyedRandomSource(7).uniform("backoff", index) for index in range(1000)]
+    assert random_source == [KeyedRandomSource(7).uniform("backoff", index) for index in range(1000)]
+    assert random_source != [KeyedRandomSource(-7).uniform("backoff", index) for index in range(1000)]
+    assert random_source != [KeyedRandomSource().uniform("backoff", index) for index in range(1000)]
+    assert all(0 <= draw < 1 for draw in random_source)
+    assert 450 < sum(draw < 0.5 for draw in random_source) < 550

@@ -16,19 +16,19 @@ import msgspec
 import trio
 
 from reference.client import Client, connect
-from reference.demo.parameters import PARAMETERS
 from reference.protocol.events import Event
-from reference.rehearsal.actors import Actor
-from reference.rehearsal.plan import ClientPlan
-from reference.rehearsal.recorder import Recorder
-from reference.rehearsal.rest import come_to_rest, unrest
-from reference.rehearsal.server_process import ServerPlace, ServerProcess, open_server_process
 from reference.store import open_store
-from simulation.draws import Draws
-from simulation.faults import ServerRestart
-from simulation.paths import Path as NetworkPath
-from simulation.publishes import publish_data
-from simulation.trace import FaultHappened, FaultOver, ServerKilled, Trace
+from simulation.processes.demo.parameters import PARAMETERS
+from simulation.processes.participant import Participant
+from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.recorder import Recorder
+from simulation.processes.run_plan import ClientPlan
+from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
+from simulation.random import RandomStreams
+from simulation.scenario.faults import ServerRestart
+from simulation.scenario.paths import Path as NetworkPath
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import FaultHappened, FaultOver, ServerKilled, Trace
 
 CLIENTS = 6
 PUBLISH_INTERVAL_S = 0.04
@@ -70,25 +70,29 @@ async def crash(store: str, directory: Path, *, ports: list[int], kills: int, se
     """Kill servers on `store`, one on each port, so many times under load."""
     run_id, processes = str(UUID(int=seed)), len(ports)
     recorder = Recorder(seed, run_id, parameters)
-    draws = Draws(seed)
+    random_source = RandomStreams(seed)
     played = Played(recorder.trace, kills, 0, ())
     async with servers(ports, store, run_id, directory, recorder) as lives:
         listening = [await server.start() for server in lives]
         recorder.begin()
         recorder.server_started(listening[0])
-        actors = [Actor(plan, parameters, f"http://127.0.0.1:{ports[n % processes]}") for n, plan in enumerate(plans())]
+        participants = [
+            Participant(plan, parameters, f"http://127.0.0.1:{ports[n % processes]}") for n, plan in enumerate(plans())
+        ]
         is_over, is_worked = trio.Event(), trio.Event()
         async with trio.open_nursery() as nursery:
-            for actor in actors:
-                nursery.start_soon(perform, actor, ports, run_id, recorder, draws, is_worked, is_over)
-            await kill_again_and_again(lives, played, recorder, draws)
+            for participant in participants:
+                nursery.start_soon(perform, participant, ports, run_id, recorder, random_source, is_worked, is_over)
+            await kill_again_and_again(lives, played, recorder, random_source)
             is_worked.set()
-            late = Actor(ClientPlan("latecomer", NetworkPath(), recorder.now_s, ()), parameters, f"http://127.0.0.1:{ports[0]}")
-            actors.append(late)
-            nursery.start_soon(perform, late, ports, run_id, recorder, draws, is_worked, is_over)
+            late = Participant(
+                ClientPlan("latecomer", NetworkPath(), recorder.now_s, ()), parameters, f"http://127.0.0.1:{ports[0]}"
+            )
+            participants.append(late)
+            nursery.start_soon(perform, late, ports, run_id, recorder, random_source, is_worked, is_over)
             with trio.move_on_after(REST_S_MAX):
-                await come_to_rest(actors, recorder)
-            played.late = tuple(unrest(actors, recorder))
+                await come_to_rest(participants, recorder)
+            played.late = tuple(unrest(participants, recorder))
             recorder.end()
             is_over.set()
         for server in lives:
@@ -122,13 +126,15 @@ def plans() -> list[ClientPlan]:
     return [ClientPlan(f"client-{number}", NetworkPath(), 0.0, ()) for number in range(CLIENTS)]
 
 
-async def kill_again_and_again(lives: list[ServerProcess], played: Played, recorder: Recorder, draws: Draws) -> None:
+async def kill_again_and_again(
+    lives: list[ServerProcess], played: Played, recorder: Recorder, random_source: RandomStreams
+) -> None:
     """Kill one after the other. The next life of each is prepared while it still serves: to load its code takes the longest."""
     for kill in range(played.kills):
         server = lives[kill % len(lives)]
         for each in lives:
             await each.prepare()
-        await trio.sleep(between(*LIFE_S, draws.of("the killer").uniform("life", kill)))
+        await trio.sleep(between(*LIFE_S, random_source.of("the killer").uniform("life", kill)))
         published, killed_s = recorder.counts["published"], recorder.now_s
         fault = ServerRestart(at_s=killed_s, duration_s=0.0)
         recorder.add(lambda at, fault=fault: FaultHappened(at=at, fault=fault))
@@ -149,29 +155,35 @@ async def come_back(server: ServerProcess, fault: ServerRestart, recorder: Recor
 
 
 async def perform(
-    actor: Actor, ports: list[int], run_id: str, recorder: Recorder, draws: Draws, is_worked: trio.Event, is_over: trio.Event
+    participant: Participant,
+    ports: list[int],
+    run_id: str,
+    recorder: Recorder,
+    random_source: RandomStreams,
+    is_worked: trio.Event,
+    is_over: trio.Event,
 ) -> None:
     """One client: publishes until the work is done, reads until all is over."""
-    name = actor.plan.name
+    name = participant.plan.name
     recorder.started(name)
     async with connect(
-        actor.url,
+        participant.url,
         run_id,
         token=f"dev:{name}",
         client_id=name,
         config=parameters.client,
         policy=parameters.policy,
-        draws=draws.of(f"{name}/session"),
+        random_source=random_source.of(f"{name}/session"),
         open_stream=partial(open_any, ports),
         tap=recorder.tap_of(name),
     ) as client:
-        actor.client = client
+        participant.client = client
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read, name, recorder, client)
             number = 0
             while not is_worked.is_set():
                 number += 1
-                await trio.sleep(2 * PUBLISH_INTERVAL_S * draws.of(name).uniform("pause", number))
+                await trio.sleep(2 * PUBLISH_INTERVAL_S * random_source.of(name).uniform("pause", number))
                 if client.queued_messages < WAITING_MAX:
                     kind = "CHAT" if number % 3 else "GRAFT"
                     data = publish_data(f"{name}-{number}", position=f"p{number % 50}")

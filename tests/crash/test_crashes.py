@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from reference.rehearsal.ports import free_ports
-from simulation.checkers import check
-from simulation.publishes import publish_id_of
+from simulation.checks.checkers import check
+from simulation.processes.ports import free_ports
+from simulation.trace.publishes import publish_id_of
 
 from .stage import Played, crash
 

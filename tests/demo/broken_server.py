@@ -11,10 +11,10 @@ import trio
 
 from reference.protocol.frames import Message, Publish
 from reference.protocol.records import Append
-from reference.protocol.sequencer import Sequencer
-from reference.rehearsal import server_main
+from reference.protocol.server.sequencer import Sequencer
 from reference.store import StoreError
 from reference.store.sql import SqlStore
+from simulation.processes import server_main
 
 
 def skip_the_dedupe() -> None:

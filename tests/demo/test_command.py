@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from reference import cli
-from reference.demo.command import demo_command
-from reference.rehearsal import ports
+from simulation import cli
+from simulation.cli.demo import demo_command
+from simulation.processes import ports
 
-COMMAND = (sys.executable, "-c", "from reference.cli import main; main()", "demo")
+COMMAND = (sys.executable, "-c", "from simulation.cli import main; main()", "demo")
 PATIENCE_S = 30.0
 
 

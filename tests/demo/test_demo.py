@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from reference.demo.command import CANNOT, FAILED, PASSED, run_demo
-from reference.demo.report import Report
-from reference.demo.schedule import plan_demo
-from reference.protocol.client_session import ClientSession
-from reference.rehearsal.plan import Plan
-from simulation.faults import BlockUpgrade, Reset, ServerRestart, Stall
+from reference.protocol.client.session import ClientSession
+from simulation.cli.demo import CANNOT, FAILED, PASSED, run_demo
+from simulation.processes.demo.report import DemoReport
+from simulation.processes.demo.schedule import plan_demo
+from simulation.processes.run_plan import Plan
+from simulation.scenario.faults import BlockUpgrade, Reset, ServerRestart, Stall
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +35,13 @@ def small_plan(*faults: Stall | Reset | ServerRestart | BlockUpgrade) -> Plan:
     return msgspec.structs.replace(plan_demo(clients=5, seconds=5, seed=1, faults=False), faults=faults)
 
 
-def run_quietly(plan: Plan, report: Path, *server: str) -> tuple[int, Report, str]:
+def run_quietly(plan: Plan, report: Path, *server: str) -> tuple[int, DemoReport, str]:
     console = Console(file=io.StringIO(), width=100)
     command = (sys.executable, str(BROKEN_SERVER), *server) if server else None
     code = run_demo(plan, report=report, console=console, **({} if command is None else {"server_command": command}))
     file = console.file
     assert isinstance(file, io.StringIO)
-    return code, msgspec.json.decode(report.read_bytes(), type=Report), file.getvalue()
+    return code, msgspec.json.decode(report.read_bytes(), type=DemoReport), file.getvalue()
 
 
 def test_a_short_demo_passes(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_client_that_forgets_its_cursor_is_found_out(tmp_path: Path, monkeypat
     opened = ClientSession.connection_opened
 
     def forget_then_open(self: ClientSession, connection_id: int, now: int) -> None:
-        self._receiving.inbox.epoch = None
+        self._delivery.inbox.epoch = None
         opened(self, connection_id, now)
 
     monkeypatch.setattr(ClientSession, "connection_opened", forget_then_open)

@@ -1,25 +1,16 @@
 """Figures and verdicts of traces that are written by hand."""
 
-from reference.demo.report import Report, report_on
-from reference.demo.schedule import plan_demo
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S
-from reference.rehearsal.plan import Plan
-from reference.rehearsal.stage import Played
-from simulation.counts import Counts
-from simulation.facts import facts_of
-from simulation.recoveries import recoveries as recoveries_in
-from simulation.trace import (
-    ClientStarted,
-    Delivered,
-    LogStored,
-    Record,
-    ServerStarted,
-    StateTurned,
-    Trace,
-    TraceStarted,
-)
+from simulation.processes.demo.report import DemoReport, report_on
+from simulation.processes.demo.schedule import plan_demo
+from simulation.processes.real_run import Played
+from simulation.processes.run_plan import Plan
+from simulation.results.counts import Counts
+from simulation.results.recoveries import recoveries as recoveries_in
+from simulation.trace.index import index_of
+from simulation.trace.trace import ClientStarted, Delivered, LogStored, Record, ServerStarted, StateTurned, Trace, TraceStarted
 
 EPOCH = "e"
 STARTED = TraceStarted(at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5)
@@ -49,7 +40,7 @@ def is_stored(head: int) -> Record:
 
 
 def recoveries(*records: Record) -> list[float]:
-    return [took_s for _, took_s in recoveries_in(facts_of(Trace([STARTED, *records])))]
+    return [took_s for _, took_s in recoveries_in(index_of(Trace([STARTED, *records])))]
 
 
 def test_a_recovery_lasts_until_everything_that_was_seen_meanwhile_has_come() -> None:
@@ -112,7 +103,7 @@ def test_joining_and_changing_the_transport_are_no_recoveries() -> None:
 
 
 def test_a_report_has_every_count() -> None:
-    assert set(Counts.__struct_fields__) <= set(Report.__struct_fields__)
+    assert set(Counts.__struct_fields__) <= set(DemoReport.__struct_fields__)
 
 
 def a_run_in_which_nothing_happened(plan: Plan, *, settled_s: float | None) -> Played:

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.demo.schedule import (
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import CURSOR_MOVE, DEFAULT_REGISTRY, FLAG
+from simulation.emulator.errors import check_fault, check_path
+from simulation.processes.demo.schedule import (
     BLOCK_S_MIN,
     CLIENTS_MAX,
     CLIENTS_MIN,
@@ -18,11 +21,8 @@ from reference.demo.schedule import (
     SECONDS_MIN,
     plan_demo,
 )
-from reference.protocol.errors import ConfigError
-from reference.protocol.events import CURSOR_MOVE, DEFAULT_REGISTRY, FLAG
-from simulation.emulator.errors import check_fault, check_path
-from simulation.faults import BlockUpgrade, ServerRestart
-from simulation.publishes import publish_id_of
+from simulation.scenario.faults import BlockUpgrade, ServerRestart
+from simulation.trace.publishes import publish_id_of
 
 arguments = st.fixed_dictionaries(
     {
@@ -42,7 +42,7 @@ def test_equal_seeds_give_equal_plans(arguments: dict[str, Any]) -> None:
 def test_a_plan_does_not_depend_on_the_process() -> None:
     """Nothing in it may come from the order of a set or a dict, which differs with PYTHONHASHSEED."""
     program = (
-        "import hashlib, msgspec; from reference.demo.schedule import plan_demo; "
+        "import hashlib, msgspec; from simulation.processes.demo.schedule import plan_demo; "
         "print(hashlib.sha256(msgspec.json.encode(plan_demo(clients=20, seconds=20, seed=7, faults=True))).hexdigest())"
     )
     digests = {

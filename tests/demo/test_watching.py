@@ -5,11 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from reference.demo.live import LiveWatcher, picture
-from reference.demo.plain import PlainWatcher
 from reference.protocol.states import ClientState
-from reference.rehearsal.watching import Act, Row, Scene
-from simulation.faults import (
+from simulation.processes.demo.live import LiveWatcher, picture
+from simulation.processes.demo.plain import PlainWatcher
+from simulation.processes.progress import Act, Row, Scene
+from simulation.scenario.faults import (
     BlockUpgrade,
     Fault,
     HalfOpen,

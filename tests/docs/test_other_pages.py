@@ -3,7 +3,7 @@
 import re
 
 from reference.protocol.config import recovery_bound_s
-from simulation.checkers import CHECKERS
+from simulation.checks.checkers import CHECKERS
 from tests.docs import document
 
 GUARANTEES = (document.ROOT / "docs" / "guarantees.md").read_text()
@@ -34,10 +34,11 @@ def test_what_the_guarantees_rest_on_exists() -> None:
     clauses = {f"{section}.{clause}" for section, clause in document.clauses()}
     sentences = GUARANTEES.split("## That the properties bite")[0]  # behind it stand tables with numbers of other kinds
     assert set(re.findall(r"\b\d{1,2}\.\d{1,2}\b", sentences)) - clauses == set()
-    protocol = document.ROOT / "reference" / "protocol"
+    reference = document.ROOT / "reference"
     for line in re.findall(r"- Rests on: (.*?)(?=\n- )", GUARANTEES, re.DOTALL):
-        for name in re.findall(r"`([a-z_]+)(?:\.\w+)?`", line):
-            assert (protocol / f"{name}.py").exists() or (document.ROOT / "reference" / name).is_dir(), name
+        for name in re.findall(r"`([a-z_.]+)`", line):
+            place = reference / name.replace(".", "/")
+            assert any(path.exists() for path in (place, place.with_suffix(".py"), place.parent.with_suffix(".py"))), name
     assert recovery_bound_s.__name__ in GUARANTEES
 
 

@@ -16,8 +16,8 @@ import msgspec
 import pytest
 
 from reference.protocol import codec, config, errors, frames, states
-from reference.protocol.backoff import FullJitter
-from reference.protocol.event_log import EventLog, Place
+from reference.protocol.client.health import quality_score
+from reference.protocol.client.outcomes import FailureCode
 from reference.protocol.events import (
     CURSOR_BYTES_MAX,
     DATA_DEPTH_MAX,
@@ -27,13 +27,13 @@ from reference.protocol.events import (
     Event,
     EventClass,
 )
-from reference.protocol.health import quality_score
-from reference.protocol.outcomes import FailureCode
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.sequencer import ANSWERS_KEPT
-from reference.protocol.server_session import USER_ID_CHARACTERS_MAX
-from reference.server import replay
-from reference.server.problems import STATUSES
+from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
+from reference.protocol.server.event_log import EventLog, ReadPosition
+from reference.protocol.server.sequencer import ANSWERS_KEPT
+from reference.server.http import replay
+from reference.server.http.problems import STATUSES
 from tests.docs import document
 from tests.docs.wire_types import NAMED, fields_of, spell_out
 
@@ -270,7 +270,7 @@ def test_places_are_decided_in_the_order_of_clause_8_14() -> None:
     rows = document.table(document.clause("8.14"))
     assert [(row[1], row[2]) for row in rows] == [(place.outcome, place.reason or "none") for place in placed]
     assert [place.snapshot is not None for place in placed] == ["snapshot" in row[3] for row in rows]
-    assert placed[-1] == Place("resumed", None, 4, None)
+    assert placed[-1] == ReadPosition("resumed", None, 4, None)
 
 
 # Clauses and words.

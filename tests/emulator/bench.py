@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import trio
 from trio.testing import MockClock
 
-from simulation.draws import Draws
-from simulation.emulator import Line
-from simulation.faults import Path
+from simulation.emulator import EmulatedAccessLink
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Path
 from tests.emulator.wires import Wire, wire_pair
 
 AT_ONCE = Path(latency_s=0)
@@ -42,7 +42,7 @@ class MemoryServer:
 class Bench:
     """One line, and the means to dial it."""
 
-    line: Line
+    line: EmulatedAccessLink
     server: MemoryServer
     nursery: trio.Nursery
 
@@ -64,7 +64,7 @@ class Bench:
 @contextlib.asynccontextmanager
 async def open_bench(path: Path, *, seed: int = 1, buffer_bytes_max: int = 1 << 20) -> AsyncIterator[Bench]:
     server = MemoryServer()
-    line = Line("ada", path, server.connect, Draws(seed), buffer_bytes_max=buffer_bytes_max)
+    line = EmulatedAccessLink("ada", path, server.connect, RandomStreams(seed), buffer_bytes_max=buffer_bytes_max)
     async with trio.open_nursery() as nursery:
         yield Bench(line, server, nursery)
         nursery.cancel_scope.cancel()

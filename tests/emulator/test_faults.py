@@ -8,17 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError
 from simulation.emulator import AppliedFault, Emulator, EmulatorError, open_emulator
-from simulation.faults import (
-    BlockUpgrade,
-    Fault,
-    HalfOpen,
-    Outage,
-    Path,
-    Refuse,
-    Reset,
-    ServerRestart,
-    Stall,
-)
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from tests.emulator.bench import AT_ONCE, MemoryServer, assert_silent, open_bench, receive_exactly
 from tests.emulator.wires import wire_pair
 

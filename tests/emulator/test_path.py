@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError, SteadywireError
-from simulation.draws import Draws
-from simulation.emulator import EmulatorError, Line
-from simulation.emulator.lane import Lane, Mark
-from simulation.faults import Path
-from simulation.way import ways_of
+from simulation.emulator import EmulatedAccessLink, EmulatorError
+from simulation.emulator.pipe import EmulatedPipe, Mark
+from simulation.network.delay import directions_of
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Path
 from tests.emulator.bench import (
     AT_ONCE,
     MemoryServer,
@@ -128,12 +128,12 @@ async def test_jitter_is_a_function_of_the_seed(autojump_clock: MockClock) -> No
 
 
 async def test_jitter_is_drawn_by_index_and_not_by_call_order(autojump_clock: MockClock) -> None:
-    draws = Draws(1).of("ada/0/up")
-    lane = Lane(ways_of(Path(latency_s=0, jitter_s=1)).up, draws, bytes_max=1000)
+    random_source = RandomStreams(1).of("ada/0/up")
+    lane = EmulatedPipe(directions_of(Path(latency_s=0, jitter_s=1)).up, random_source, bytes_max=1000)
     expected = 0.0
     for index in range(20):
         lane.push(Mark.BYTES, b"x")
-        expected = max(expected, draws.uniform("jitter", index))
+        expected = max(expected, random_source.uniform("jitter", index))
     for _ in range(20):
         await lane.next()
     assert trio.current_time() == pytest.approx(expected, abs=EXACT)
@@ -299,15 +299,15 @@ async def test_a_client_that_never_reads_stops_the_server(autojump_clock: MockCl
 )
 def test_a_path_that_makes_no_sense_is_one_clear_error(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"(latency_s|jitter_s|bandwidth_bytes_per_s) must be"):
-        Line("ada", path, MemoryServer().connect, Draws(1))
+        EmulatedAccessLink("ada", path, MemoryServer().connect, RandomStreams(1))
 
 
 def test_a_buffer_without_room_and_a_line_without_a_port_are_errors() -> None:
     async def main() -> None:
         with pytest.raises(ConfigError, match="buffer_bytes_max"):
-            Line("ada", Path(), MemoryServer().connect, Draws(1), buffer_bytes_max=0)
+            EmulatedAccessLink("ada", Path(), MemoryServer().connect, RandomStreams(1), buffer_bytes_max=0)
         with pytest.raises(EmulatorError, match="has no port") as caught:
-            _ = Line("ada", Path(), MemoryServer().connect, Draws(1)).port
+            _ = EmulatedAccessLink("ada", Path(), MemoryServer().connect, RandomStreams(1)).port
         assert isinstance(caught.value, SteadywireError)
 
     run_in_virtual_time(main)

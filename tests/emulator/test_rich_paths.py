@@ -10,17 +10,17 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.availability import comings_and_goings
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.draws import Draws
 from simulation.emulator import open_emulator
-from simulation.emulator.lane import Lane, Mark
-from simulation.faults import Outage, Path
-from simulation.lane import Lane as SimulatedLane
-from simulation.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
-from simulation.scenario import Group, Scenario
-from simulation.strategies import rich_paths
-from simulation.way import ways_of
+from simulation.emulator.pipe import EmulatedPipe, Mark
+from simulation.network.availability import comings_and_goings
+from simulation.network.delay import directions_of
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Outage, Path
+from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
+from simulation.scenario.scenario import Group, Scenario
+from simulation.testing import rich_paths
 from tests.emulator.bench import MemoryServer, assert_silent, open_bench, receive_exactly, receive_to_end, run_in_virtual_time
 from tests.emulator.test_upgrades import GET, WEBSOCKET
 from tests.simulation.lanes import Owner
@@ -40,9 +40,9 @@ ARRIVED_MAX_S = 4000.0
 def test_a_lane_is_the_simulator_s(path: Path, gaps_s: list[float], sizes: list[int], outages: list[tuple[float, float]]) -> None:
     sent_s = [sum(gaps_s[: number + 1]) for number in range(len(gaps_s))]
     clock = Clock()
-    way, simulated = ways_of(path).down, []
+    way, simulated = directions_of(path).down, []
     owner = Owner(clock)
-    lane = SimulatedLane(clock, way, Draws(3).of("lane"), owner)
+    lane = Pipe(clock, way, RandomStreams(3).of("lane"), owner)
     for number, at_s in enumerate(sent_s):
         Call(clock, ns(at_s), ARRIVAL, lambda call, n=number: lane.push(lambda m: simulated.append((m, clock.now)), n, sizes[n]))
     for at_s, lasts_s in outages:
@@ -54,7 +54,7 @@ def test_a_lane_is_the_simulator_s(path: Path, gaps_s: list[float], sizes: list[
     real: list[tuple[int, int]] = []
 
     async def main() -> None:
-        emulated = Lane(way, Draws(3).of("lane"), bytes_max=1 << 30)
+        emulated = EmulatedPipe(way, RandomStreams(3).of("lane"), bytes_max=1 << 30)
 
         async def receive() -> None:
             while True:
@@ -224,11 +224,11 @@ async def test_an_upgrade_may_hang(autojump_clock: MockClock) -> None:
 async def test_lines_come_and_go_as_in_the_simulator(autojump_clock: MockClock) -> None:
     process = OnOffMarkov(up_mean_s=5, down_mean_s=3)
     scenario = Scenario(name="x", horizon_s=60.0, groups=(Group(name="c", clients=2, availability=process),))
-    expected = [fault for faults in comings_and_goings(scenario, Draws(7)) for fault in faults]
+    expected = [fault for faults in comings_and_goings(scenario, RandomStreams(7)) for fault in faults]
     async with open_emulator("127.0.0.1", 1, seed=7, connect=MemoryServer().connect) as emulator:
         for name in scenario.client_names:
             await emulator.add_line(name, Path())
-        await emulator.run_availability(comings_and_goings(scenario, Draws(7)))
+        await emulator.run_availability(comings_and_goings(scenario, RandomStreams(7)))
         applied = emulator.statistics().faults
     assert isinstance(expected[0], Outage)
     assert sorted((round(fault.at_s, 6), fault.client) for fault in applied) == sorted(

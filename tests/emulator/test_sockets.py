@@ -14,7 +14,7 @@ import trio.testing
 import trio_websocket
 
 from simulation.emulator import EmulatorError, open_emulator
-from simulation.faults import Path
+from simulation.scenario.faults import Path
 from tests.emulator.bench import receive_exactly, receive_to_end
 
 NEAR = Path(latency_s=0.001)

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from simulation.emulator.connection import LINGER_S
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, HEAD_BYTES_MAX, UpgradeWatch
-from simulation.faults import Path
+from simulation.scenario.faults import Path
 from tests.emulator.bench import open_bench, receive_exactly, receive_to_end
 
 UPGRADE = (

@@ -2,19 +2,19 @@
 
 import pytest
 
-from reference.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
-from reference.fidelity.costs import Costs, load_costs
-from reference.protocol.backoff import FullJitter
 from reference.protocol.errors import ConfigError
-from reference.rehearsal.plan import Plan
+from reference.protocol.policies.reconnect import FullJitter
 from simulation.clock import ARRIVAL, Call
-from simulation.laws import Constant, Uniform
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart
-from simulation.trace import Trace
-from simulation.work import IDLE
+from simulation.processes.fidelity.calibration import _PARAMETERS, burst_plan, fan_out_plan, fit
+from simulation.processes.fidelity.costs import MeasuredCosts, load_costs
+from simulation.processes.run_plan import Plan
+from simulation.scenario.distributions import Constant, Uniform
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
+from simulation.scenario.workload import IDLE
+from simulation.trace.trace import Trace
 from simulation.world import World
 
-KNOWN = Costs(
+KNOWN = MeasuredCosts(
     hop=Uniform(low=0.001, high=0.003),
     commit_time=Constant(value=0.006),
     frame_cost_s=0.0005,
@@ -23,7 +23,7 @@ KNOWN = Costs(
 )
 
 
-def simulated(plan: Plan, costs: Costs) -> Trace:
+def simulated(plan: Plan, costs: MeasuredCosts) -> Trace:
     """A plan played in the simulator, on a machine with these costs."""
     groups = tuple(
         Group(name=client.name.rpartition("-")[0] + f"-{index}", path=client.path, arrive_within_s=0)
@@ -82,6 +82,8 @@ def test_a_scenario_with_costs_of_its_own_is_refused() -> None:
 
 
 def test_a_run_in_which_nothing_was_answered_cannot_be_fitted() -> None:
-    slow = Costs(hop=Constant(value=0), commit_time=Constant(value=3000), frame_cost_s=0, delivery_cost_s=0, handshake_cost_s=0)
+    slow = MeasuredCosts(
+        hop=Constant(value=0), commit_time=Constant(value=3000), frame_cost_s=0, delivery_cost_s=0, handshake_cost_s=0
+    )
     with pytest.raises(ConfigError, match="too busy"):
         fit(simulated(fan_out_plan(1), slow), simulated(burst_plan(1), slow))

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from reference.fidelity.comparison import Difference, compare
-from reference.fidelity.measures import Measure
+from simulation.processes.fidelity.comparison import Difference, compare
+from simulation.processes.fidelity.measures import ComparedMeasure
 
 
-def measure(values: list[list[float]], *, unit: str = "s", expected: int | None = None) -> Measure:
+def measure(values: list[list[float]], *, unit: str = "s", expected: int | None = None) -> ComparedMeasure:
     clusters = tuple(np.array(cluster, dtype=float) for cluster in values)
-    return Measure("latency", unit, clusters, sum(map(len, values)) if expected is None else expected)
+    return ComparedMeasure("latency", unit, clusters, sum(map(len, values)) if expected is None else expected)
 
 
-def drawn(seed: int, *, shift: float = 0.0, shared: float = 0.0) -> Measure:
+def drawn(seed: int, *, shift: float = 0.0, shared: float = 0.0) -> ComparedMeasure:
     """Fifty clusters of ten samples; `shared`: how much the samples of a cluster have in common."""
     chance = np.random.default_rng(seed)
     causes = chance.exponential(0.1, size=(50, 1)) * shared

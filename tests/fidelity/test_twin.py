@@ -2,15 +2,15 @@
 
 import pytest
 
-from reference.fidelity.command import PROVIDED, _scenario
-from reference.fidelity.measures import measure
-from reference.fidelity.twin import check_playable, plan_of
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CURSOR_MOVE
-from simulation.faults import Pause, Reset, ServerRestart
-from simulation.paths import OnOffMarkov
-from simulation.scenario import Group, Scenario, ServerPart, Workload
-from simulation.trace import ClientStarted, CursorMoved, Published
+from simulation.cli.fidelity import PROVIDED, _scenario
+from simulation.processes.fidelity.measures import measure
+from simulation.processes.fidelity.twin import check_playable, plan_of
+from simulation.scenario.faults import Pause, Reset, ServerRestart
+from simulation.scenario.paths import OnOffMarkov
+from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
+from simulation.trace.trace import ClientStarted, CursorMoved, Published
 from simulation.world import run
 
 SCENARIO = Scenario(

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
-from simulation.strategies import frames_of, nearly
-from simulation.strategies.frames import ANSWER_FRAMES, CLIENT_FRAMES, SERVER_FRAMES
+from simulation.testing import frames_of, nearly
+from simulation.testing.frames import ANSWER_FRAMES, CLIENT_FRAMES, SERVER_FRAMES
 
 _ALL = st.sampled_from(CLIENT_FRAMES + SERVER_FRAMES + ANSWER_FRAMES).flatmap(frames_of).map(codec.encode)
 _deep = st.integers(1, 3000).map(lambda depth: b'{"type":"cursor","data":' + b"[" * depth + b"]" * depth + b"}")

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulation.strategies import nearly
+from simulation.testing import nearly
 from tests.server.visitors import RUN, House, request_bytes
 
 from .house import against_a_server

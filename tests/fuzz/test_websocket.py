@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reference.protocol import codec
 from reference.protocol.errors import CloseCode
-from simulation.strategies import client_frames, nearly, server_frames
+from simulation.testing import client_frames, nearly, server_frames
 from tests.server.visitors import House
 
 from .house import SMALL, against_a_server

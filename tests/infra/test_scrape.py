@@ -22,11 +22,11 @@ import pytest
 import trio
 
 from reference.client import Client, PublishFailedError, connect, create_run
-from reference.demo.parameters import CLIENT, POLICY
 from reference.protocol.events import EventRegistry
 from simulation.emulator import open_emulator
-from simulation.faults import BlockUpgrade, HalfOpen, Reset
-from simulation.paths import Path as NetworkPath
+from simulation.processes.demo.parameters import CLIENT, POLICY
+from simulation.scenario.faults import BlockUpgrade, HalfOpen, Reset
+from simulation.scenario.paths import Path as NetworkPath
 from tests.server.processes import serving
 
 from .dashboard import expressions, infra

@@ -89,21 +89,22 @@ class Mutant:
 
     @property
     def module(self) -> str:
-        return self.where.partition(".")[0]
+        """The module below `reference.protocol`, with dots."""
+        return self.name.removeprefix("reference.protocol.").partition(".x")[0]
 
 
 def mutants() -> Iterator[Mutant]:
     """All of the last run. The lines are looked up for survivors only."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
-    for path in sorted(RESULTS.glob("*.py.meta")):
-        module = path.name.removesuffix(".py.meta")
+    for path in sorted(RESULTS.rglob("*.py.meta")):
+        module = str(path.relative_to(RESULTS)).removesuffix(".py.meta").replace("/", ".")
         for name, exit_code in json.loads(path.read_text())["exit_code_by_key"].items():
             function = name.split(f"{module}.", 1)[1].rpartition("__mutmut_")[0]
             function = function.removeprefix("x_") if "ǁ" not in function else function.removeprefix("xǁ").replace("ǁ", ".")
             mutant = Mutant(name, f"{module}.{function}", exit_code)
             if mutant.has_survived:
-                diff = get_diff_for_mutant(name, path=f"reference/protocol/{module}.py").splitlines()[3:]
+                diff = get_diff_for_mutant(name, path=f"reference/protocol/{module.replace('.', '/')}.py").splitlines()[3:]
                 goes, comes = (" ".join(line[1:].strip() for line in diff if line[0] == sign) for sign in "-+")
                 mutant = Mutant(name, mutant.where, exit_code, goes, comes)
             yield mutant
@@ -138,7 +139,7 @@ def forget_survivors() -> int:
     """Let the next run try them anew, and look anew which test calls what."""
     STATISTICS.unlink(missing_ok=True)
     count = 0
-    for path in RESULTS.glob("*.py.meta"):
+    for path in RESULTS.rglob("*.py.meta"):
         meta = json.loads(path.read_text())
         for name, exit_code in meta["exit_code_by_key"].items():
             if exit_code in SURVIVED or exit_code in NO_TESTS:

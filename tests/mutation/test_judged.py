@@ -12,10 +12,13 @@ PROTOCOL = Path(__file__).parents[2] / "reference" / "protocol"
 
 def text_of(where: str) -> str:
     """A function in one line, as judgements quote it."""
-    module, _, function = where.partition(".")
-    source = (PROTOCOL / f"{module}.py").read_text(encoding="utf-8")
+    path, names = PROTOCOL, where.split(".")
+    while not path.is_file():
+        path = path / names[0] if (path / names[0]).is_dir() else path / f"{names[0]}.py"
+        names = names[1:]
+    source = path.read_text(encoding="utf-8")
     body = ast.parse(source).body
-    for name in function.split("."):
+    for name in names:
         node = next(each for each in body if isinstance(each, ast.ClassDef | ast.FunctionDef) and each.name == name)
         body = node.body
     return " ".join(line.strip() for line in source.splitlines()[node.lineno - 1 : node.end_lineno])

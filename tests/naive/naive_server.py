@@ -9,7 +9,7 @@ from typing import Any
 
 
 class NaiveServer:
-    """A `simulation.strategies.ServerUnderTest`."""
+    """A `simulation.testing.ServerUnderTest`."""
 
     def __init__(self) -> None:
         self._stored: list[dict[str, Any]] = []

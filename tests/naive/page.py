@@ -5,10 +5,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, find, settings
 from hypothesis.errors import NoSuchExample
 
-from simulation.hostile.tape import Tape
-from simulation.sequence_diagram import sequence_diagram
-from simulation.strategies.machines import Deed, deeds, play_deeds
-from simulation.strategies.server_world import Violated
+from simulation.results.diagrams import sequence_diagram
+from simulation.testing.machines import Deed, steps_taken, play_deeds
+from simulation.testing.server_world import Violated
+from simulation.trace.messages import MessageLog
 
 from .naive_server import NaiveServer
 
@@ -24,46 +24,46 @@ SOUGHT = {
 HEAD = """# Somebody else's server
 
 `tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
-a little later, replays by a second job, and takes a retry for a new message. Here the deeds of `ServerMachine`
-(`simulation.strategies`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
-breaks is shrunk by Hypothesis to the fewest deeds that show it; `simulation/strategies/server_world.py` says what each deed is.
+a little later, replays by a second job, and takes a retry for a new message. Here the steps of `ServerMachine`
+(`simulation.testing`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
+breaks is shrunk by Hypothesis to the fewest steps_taken that show it; `simulation/testing/server_world.py` says what each deed is.
 
 This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
 """
 
 
-def judged(chosen: list[Deed], tape: Tape | None = None) -> Violated | None:
+def judged(chosen: list[Deed], message_log: MessageLog | None = None) -> Violated | None:
     """What the naive server breaks when this is done to it."""
     try:
-        play_deeds(NaiveServer(), chosen, tape)
+        play_deeds(NaiveServer(), chosen, message_log)
     except Violated as violated:
         return violated
     return None
 
 
 def smallest(guarantee: str) -> list[Deed] | None:
-    """The smallest list of deeds that breaks it, as far as the search goes."""
+    """The smallest list of steps_taken that breaks it, as far as the search goes."""
 
     def breaks(chosen: list[Deed]) -> bool:
         violated = judged(chosen)
         return violated is not None and violated.guarantee == guarantee
 
     try:
-        return find(deeds(), breaks, settings=SEARCH)
+        return find(steps_taken(), breaks, settings=SEARCH)
     except NoSuchExample:
         return None
 
 
 def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
     """One guarantee's part of the page; its diagram is written to `figures`."""
-    tape = Tape()
-    violated = judged(chosen, tape)
+    message_log = MessageLog()
+    violated = judged(chosen, message_log)
     assert violated is not None
     said = " · ".join(f"{deed} {argument:g}" if deed not in ("crash", "join") else deed for deed, argument in chosen)
     if figures is not None:
-        figure = sequence_diagram(tape.without_pulse(), title=f"{guarantee}: {said}", rows_max=40)
+        figure = sequence_diagram(message_log.without_keepalive(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
-    lines = "\n".join(list(tape.without_pulse().lines())[:40])
+    lines = "\n".join(list(message_log.without_keepalive().lines())[:40])
     figure_of = f"```{{figure}} naive_server/{guarantee.lower()}.svg\n:alt: the conversation\n:width: 100%\n```"
     parts = [
         f"\n## {guarantee}",

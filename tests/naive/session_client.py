@@ -4,11 +4,11 @@ import msgspec
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Close, Open, Send
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.events import Data, Event
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 
@@ -19,13 +19,13 @@ class Halves:
 
 
 class SessionClient:
-    """A `simulation.strategies.ClientUnderTest`."""
+    """A `simulation.testing.ClientUnderTest`."""
 
     is_forgetful = False
     config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
 
     def __init__(self) -> None:
-        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), draws=Halves())
+        self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), random_source=Halves())
         self._now = 0
         self._wishes: list[int] = []
         self._sent: list[tuple[int, str]] = []
@@ -55,7 +55,7 @@ class SessionClient:
 
     def lost(self, connection: int, code: int | None) -> None:
         if self.is_forgetful:
-            self._session._sending.outbox.clear()
+            self._session._publishing.outbox.clear()
         self._session.connection_lost(connection, code, self._now)
         self._drain()
 
@@ -92,7 +92,7 @@ class ForgetfulClient(SessionClient):
 
 
 class PollingSessionClient(SessionClient):
-    """A `simulation.strategies.PollingClientUnderTest`."""
+    """A `simulation.testing.PollingClientUnderTest`."""
 
     config = msgspec.structs.replace(
         SessionClient.config, fallback_after_failures=1, probe_interval_s=3.0, probe_interval_max_s=6.0
@@ -148,5 +148,5 @@ class ForgetfulPoller(PollingSessionClient):
 
     def unanswered(self, request: int) -> None:
         if request in self._requests and isinstance(self._requests[request][1], frames.PublishRequest):
-            self._session._sending.outbox.clear()
+            self._session._publishing.outbox.clear()
         super().unanswered(request)

@@ -1,4 +1,4 @@
-"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few deeds."""
+"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few steps_taken."""
 
 import msgspec
 import pytest
@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from reference.protocol.states import ClientState
-from simulation.hostile.tape import Tape
-from simulation.strategies import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
-from simulation.strategies.machines import Deed, deeds, play_deeds
-from simulation.strategies.model_server import ModelServer
-from simulation.strategies.polling_world import PollingServerWorld
-from simulation.strategies.server_world import Violated
+from simulation.testing import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
+from simulation.testing.machines import Deed, steps_taken, play_deeds
+from simulation.testing.model_server import ModelServer
+from simulation.testing.polling_world import PollingServerWorld
+from simulation.testing.server_world import Violated
+from simulation.trace.messages import MessageLog
 from tests.properties.bugs import BUGS, applied
 
 from .naive_server import NaiveServer
@@ -109,7 +109,7 @@ def test_a_client_falls_back_publishes_polls_and_comes_back() -> None:
     world.unblock(0)
     world.settle()
     assert [each.session.position[1] for each in world.guests] == [1, 1, 1]
-    words = [message.words.split()[0] for message in world.tape.messages]
+    words = [message.words.split()[0] for message in world.message_log.messages]
     assert words.count("publishMany") == 2
     assert {"poll", "answer", "results:"} <= set(words)
 
@@ -123,7 +123,7 @@ def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> No
 
 
 @settings(QUICK)
-@given(chosen=deeds(20))
+@given(chosen=steps_taken(20))
 def test_our_server_holds_for_lists_of_deeds_too(chosen: list[Deed]) -> None:
     play_deeds(ModelServer(), chosen)
 
@@ -131,9 +131,9 @@ def test_our_server_holds_for_lists_of_deeds_too(chosen: list[Deed]) -> None:
 def test_the_naive_servers_fault_shrinks_to_one_publish() -> None:
     def shows(chosen: list[Deed]) -> bool:
         try:
-            play_deeds(NaiveServer(), chosen, Tape())
+            play_deeds(NaiveServer(), chosen, MessageLog())
         except Violated as violated:
             return violated.guarantee == "G1"
         return False
 
-    assert find(deeds(), shows, settings=settings(QUICK, max_examples=300, derandomize=True)) == [("publish", 0)]
+    assert find(steps_taken(), shows, settings=settings(QUICK, max_examples=300, derandomize=True)) == [("publish", 0)]

@@ -8,13 +8,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from reference.protocol.client.health import Health, Quality, RoundTrips, Status
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.health import Health, Quality, RoundTrips, Status
-from simulation.faults import Outage
-from simulation.notebook import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side, waiting
-from simulation.results import Frames
-from simulation.scenario import ClientPart, Group, Scenario, Workload
+from simulation.results.frames import Frames
+from simulation.results.world_colours import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side, waiting
+from simulation.scenario.faults import Outage
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
 from simulation.world import run
 
 SCENARIO = Scenario(
@@ -30,7 +30,7 @@ SCENARIO = Scenario(
 
 @pytest.fixture(scope="module")
 def worlds() -> dict[str, Frames]:
-    return {REAL: Frames(run(SCENARIO, seed=1).facts), SIMULATED: Frames(run(SCENARIO, seed=2).facts)}
+    return {REAL: Frames(run(SCENARIO, seed=1).trace_index), SIMULATED: Frames(run(SCENARIO, seed=2).trace_index)}
 
 
 def test_waiting_counts_what_has_no_answer() -> None:

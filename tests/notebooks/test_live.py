@@ -16,17 +16,17 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import memory_pair
 from reference.store import MemoryStore
-from simulation.checkers import check
-from simulation.draws import Draws
+from simulation.checks.checkers import check
 from simulation.emulator import open_emulator
-from simulation.facts import facts_of
-from simulation.faults import Outage, Path
-from simulation.live import Recording, replay
-from simulation.notebook import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
-from simulation.publishes import publish_data
-from simulation.results import Frames
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart
-from simulation.trace import FaultOver, Trace
+from simulation.random import RandomStreams
+from simulation.replay.live import LiveRecording, replay
+from simulation.results.frames import Frames
+from simulation.results.world_colours import REAL, SIMULATED, latencies, one_clients_cut, side_by_side
+from simulation.scenario.faults import Outage, Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart
+from simulation.trace.index import index_of
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import FaultOver, Trace
 
 SCENARIO = Scenario(
     name="two",
@@ -44,7 +44,7 @@ def in_virtual_time(main: Callable[[], Awaitable[Trace]]) -> Trace:
 async def a_cut_line() -> Trace:
     """Two clients publish every 0.1 s for 8 s; after 2 s one line goes down for 3 s."""
     run_id, store = str(uuid.UUID(int=1)), MemoryStore()
-    recording = Recording(SCENARIO, run_id)
+    recording = LiveRecording(SCENARIO, run_id)
     settings = ServerSettings(protocol=SCENARIO.server.config)
     async with trio.open_nursery() as nursery:
         opened = open_server(settings, store=store, observe=recording.observe, listening=False, origin_ns=10**18)
@@ -60,7 +60,11 @@ async def a_cut_line() -> Trace:
                     nursery.start_soon(line.serve, theirs)
                     return ours
 
-                options = {"config": SCENARIO.client.config, "open_stream": open_stream, "draws": Draws(SCENARIO.seed).of(name)}
+                options = {
+                    "config": SCENARIO.client.config,
+                    "open_stream": open_stream,
+                    "random_source": RandomStreams(SCENARIO.seed).of(name),
+                }
                 clients.append(
                     connect("http://memory", run_id, token=f"dev:{name}", client_id=name, tap=recording.tap_of(name), **options)
                 )
@@ -105,7 +109,7 @@ def trace() -> Trace:
 
 def test_everything_is_recorded(trace: Trace) -> None:
     kinds = {type(record).__name__ for record in trace}
-    assert kinds >= {"Published", "Accepted", "Delivered", "SnapshotTaken", "StateTurned", "AttemptMade", "ConnectionLeft"}
+    assert kinds >= {"Published", "AcceptedRecord", "Delivered", "SnapshotTaken", "StateTurned", "AttemptMade", "ConnectionLeft"}
     assert kinds >= {
         "FaultHappened",
         "FaultOver",
@@ -115,10 +119,10 @@ def test_everything_is_recorded(trace: Trace) -> None:
         "EntryStored",
         "LogStored",
     }
-    facts = facts_of(trace)
-    assert [len(client.published) for client in facts.clients.values()] == [80, 80]
-    assert [len(client.accepted) for client in facts.clients.values()] == [80, 80]
-    assert min(client.started_at for client in facts.clients.values()) == 0
+    trace_index = index_of(trace)
+    assert [len(client.published) for client in trace_index.clients.values()] == [80, 80]
+    assert [len(client.accepted) for client in trace_index.clients.values()] == [80, 80]
+    assert min(client.started_at for client in trace_index.clients.values()) == 0
     verdicts = check(trace)
     assert not [str(verdict) for verdict in verdicts.values() if verdict.violated]
     assert all(verdicts[name].ok for name in ("G1", "G2", "G3", "G4", "G6", "G8", "G9"))
@@ -128,7 +132,7 @@ def test_the_simulator_does_the_same(trace: Trace) -> None:
     """The shells' own code costs no virtual time, so nothing is left that could differ."""
     result = replay(trace, SCENARIO)
     assert result.is_ok
-    worlds = {REAL: Frames(facts_of(trace)), SIMULATED: Frames(result.facts)}
+    worlds = {REAL: Frames(index_of(trace)), SIMULATED: Frames(result.trace_index)}
     both = latencies(worlds)
     assert len(both) == 160
     assert both[REAL].max() > 3
@@ -151,7 +155,7 @@ def test_a_fault_that_was_ended_early_is_replayed_so(trace: Trace) -> None:
 
 def test_what_cannot_be_recorded_or_replayed(trace: Trace) -> None:
     async def main() -> None:
-        recording = Recording(SCENARIO, "run")
+        recording = LiveRecording(SCENARIO, "run")
         with pytest.raises(ConfigError, match="carl"):
             recording.tap_of("carl")
         async with open_emulator("memory", 1, seed=1) as emulator:

@@ -1,6 +1,6 @@
 """The two ends of the bare world: a ClientSession or a Run, the loop of five steps around it (docs/architecture.md), and no more.
 
-The server has a store (the model of `simulation.hostile`, which checks what it is given), a commit that takes its time, and a
+The server has a store (the model of `simulation.adversary`, which checks what it is given), a commit that takes its time, and a
 life that can end in the middle of one. Nothing it does takes time, and a socket takes whatever it is given: no reader lags for
 long.
 """
@@ -9,20 +9,20 @@ from typing import assert_never
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, ClientAction, Close, Deliver, Open, Retire, Send, ServerAction
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.frames import Limits
 from reference.protocol.records import Append
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
-from simulation.draws import EntityDraws
-from simulation.hostile.model import StoreModel
-from simulation.recording import record_actions, record_frame, record_loss, record_observations, record_outcomes
-from simulation.tokens import ORIGIN
-from simulation.trace import ClientStarted, CursorMoved, Published, PublishRefused, ServerKilled, ServerStarted
+from simulation.adversary.model import StoreModel
+from simulation.hosts.tokens import ORIGIN
+from simulation.random import EntityRandom
+from simulation.trace.trace import ClientStarted, CursorMoved, Published, PublishRefused, ServerKilled, ServerStarted
+from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes
 
 from .bare_link import ARRIVAL, RESET, Agenda, Http, Line, Said, WebSocket
 from .inputs import Deed
@@ -32,12 +32,12 @@ from .transcript import FrameSeen, Tape
 class BareClient:
     """A session, its WebSocket if it has one, and the connections of its polling lane."""
 
-    def __init__(self, name: str, session: ClientSession, agenda: Agenda, line: Line, tape: Tape) -> None:
+    def __init__(self, name: str, session: ClientSession, agenda: Agenda, line: Line, message_log: Tape) -> None:
         self.name = name
         self.session = session
         self._agenda = agenda
         self._line = line
-        self._tape = tape
+        self._message_log = message_log
         self._websocket: WebSocket | None = None
         self._lane: int | None = None
         self._requests: list[Http] = []
@@ -45,7 +45,7 @@ class BareClient:
     # The application.
 
     def start(self) -> None:
-        self._tape.add(ClientStarted(at=self._agenda.now, client=self.name, client_id=self.name, user_id=self.name))
+        self._message_log.add(ClientStarted(at=self._agenda.now, client=self.name, client_id=self.name, user_id=self.name))
         self.session.start(self._agenda.now)
         self._turn()
 
@@ -54,14 +54,14 @@ class BareClient:
         if event_type == CURSOR_MOVE:
             if self.session.state is not ClientState.CLOSED:
                 self.session.move_cursor(data, now)
-                self._tape.add(CursorMoved(at=now, client=name, data=data))
+                self._message_log.add(CursorMoved(at=now, client=name, data=data))
         else:
             try:
                 ticket = self.session.publish(event_type, data, now)
             except (InvalidEvent, OutboxFull, SessionClosed) as error:
-                self._tape.add(PublishRefused(at=now, client=name, event_type=event_type, error=type(error).__name__))
+                self._message_log.add(PublishRefused(at=now, client=name, event_type=event_type, error=type(error).__name__))
             else:
-                self._tape.add(Published(at=now, client=name, ticket=ticket, event_type=event_type, data=data))
+                self._message_log.add(Published(at=now, client=name, ticket=ticket, event_type=event_type, data=data))
         self._turn()
 
     # The network.
@@ -72,15 +72,15 @@ class BareClient:
 
     def receive(self, connection_id: int, frame: frames.Frame) -> None:
         now = self._agenda.now
-        self._tape.add(FrameSeen(now, self.name, "received", connection_id, frame))
-        record_frame(self._tape, self.name, connection_id, frame, now)
+        self._message_log.add(FrameSeen(now, self.name, "received", connection_id, frame))
+        record_frame(self._message_log, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
         self._turn()
 
     def lose(self, connection_id: int, said: Said) -> None:
         self._websocket = None
         now, (code, message, retry_after_ms) = self._agenda.now, said
-        record_loss(self._tape, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
+        record_loss(self._message_log, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
         self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
         self._turn()
 
@@ -105,9 +105,9 @@ class BareClient:
     def _turn(self) -> None:
         now = self._agenda.now
         for action in self.session.take_actions():
-            record_actions(self._tape, self.name, [action], now)
+            record_actions(self._message_log, self.name, [action], now)
             self._carry_out(action)
-        record_outcomes(self._tape, self.name, self.session.take_outcomes(), now, epoch=self.session.position[0])
+        record_outcomes(self._message_log, self.name, self.session.take_outcomes(), now, epoch=self.session.position[0])
 
     def _carry_out(self, action: ClientAction) -> None:
         match action:
@@ -116,7 +116,7 @@ class BareClient:
             case Open(connection_id=connection_id):
                 self._lane = connection_id
             case Send(connection_ids=(connection_id,), frame=frame):
-                self._tape.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
+                self._message_log.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
                 self._send(connection_id, frame)
             case Close(connection_ids=(connection_id,)):
                 self._leave(connection_id)
@@ -150,22 +150,22 @@ class BareServer:
     def __init__(
         self,
         agenda: Agenda,
-        tape: Tape,
+        message_log: Tape,
         store: StoreModel,
         config: ServerConfig,
         limits: Limits,
         commit_time: int,
-        draws: EntityDraws,
+        random_source: EntityRandom,
     ) -> None:
         self.is_up = False
         self.lines: list[Line] = []
         self._agenda = agenda
-        self._tape = tape
+        self._message_log = message_log
         self._store = store
         self._config = config
         self._limits = limits
         self._commit_time = commit_time
-        self._draws = draws
+        self._random_source = random_source
         self._loaded: Run | None = None
         self._websockets: dict[int, WebSocket] = {}
         self._requests: dict[int, Http] = {}
@@ -177,17 +177,17 @@ class BareServer:
 
     def start(self) -> None:
         self.is_up = True
-        self._tape.add(ServerStarted(at=self._agenda.now, epoch=self._store.now.epoch, head=self._store.now.head))
+        self._message_log.add(ServerStarted(at=self._agenda.now, epoch=self._store.now.epoch, head=self._store.now.head))
 
     def kill(self) -> None:
         """All but the store is gone, and of what is on its way to the store a draw says whether it has arrived."""
-        self._tape.add(ServerKilled(at=self._agenda.now))
+        self._message_log.add(ServerKilled(at=self._agenda.now))
         self.is_up = False
         self._loaded = None
         self._websockets.clear()
         self._requests.clear()
         append, self._under_way = self._under_way, None
-        if append is not None and self._draws.uniform("crash", self._commits) < 0.5:
+        if append is not None and self._random_source.uniform("crash", self._commits) < 0.5:
             self._store.append(append)
         for line in self.lines:
             for connection in tuple(line.connections):
@@ -255,7 +255,7 @@ class BareServer:
                 break
             for action in actions:
                 self._carry_out(action)
-        record_observations(self._tape, run.take_observations(), self._agenda.now)
+        record_observations(self._message_log, run.take_observations(), self._agenda.now)
 
     def _commit(self, append: Append) -> None:
         assert self._under_way is None, "one batch is with the store at a time"

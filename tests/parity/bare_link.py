@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
-from simulation.paths import Path
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
+from simulation.scenario.paths import Path
 
 if TYPE_CHECKING:
     from .bare_ends import BareClient, BareServer
@@ -202,7 +202,7 @@ class Connection:
         self._drop()
         if self.client_stands:
             self.client_stands = False
-            self._tell_client_of_end(said)
+            self._notify_client_of_end(said)
 
     def _drop(self) -> None:
         self.server_stands = False
@@ -224,7 +224,7 @@ class Connection:
     def _connected_at_client(self) -> None:
         raise NotImplementedError
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         raise NotImplementedError
 
 
@@ -263,7 +263,7 @@ class WebSocket(Connection):
         if self.server_id is not None:
             self.line.server.receive(self.server_id, frame)
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         self.client.lose(self.client_id, said)
 
 
@@ -300,7 +300,7 @@ class Http(Connection):
         if self.client_stands:
             self.client.answered(frame)
 
-    def _tell_client_of_end(self, said: Said) -> None:
+    def _notify_client_of_end(self, said: Said) -> None:
         request, self.request = self.request, None
         self.client.lose_request_connection(self, None if request is None else failure_of(request, said))
 

@@ -13,14 +13,14 @@ very moment of a timeout has arrived. With `alarms_first` it has not, as on trio
 alarm.
 """
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
-from simulation.draws import Draws
-from simulation.faults import Fault, ServerRestart
-from simulation.hostile.model import StoreModel
-from simulation.recording import record_stored
-from simulation.scenario import Scenario, ServerPart
-from simulation.trace import FaultHappened, FaultOver
+from simulation.adversary.model import StoreModel
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Fault, ServerRestart
+from simulation.scenario.scenario import Scenario, ServerPart
+from simulation.trace.trace import FaultHappened, FaultOver
+from simulation.trace.writer import record_stored
 
 from .bare_ends import BareClient, BareServer
 from .bare_link import ARRIVAL, FAULT, Agenda, Line
@@ -43,11 +43,11 @@ class _World:
         self._scenario = scenario
         self._alarms_first = alarms_first
         self._agenda = Agenda()
-        self._tape = Tape()
+        self._message_log = Tape()
         self._store = StoreModel(run_id, epoch)
-        self._draws = Draws(scenario.seed)
-        limits, commit_time, draws = limits_of(scenario), ns(server.commit_time_s), self._draws.of("store")
-        self._server = BareServer(self._agenda, self._tape, self._store, server.config, limits, commit_time, draws)
+        self._random_source = RandomStreams(scenario.seed)
+        limits, commit_time, random_source = limits_of(scenario), ns(server.commit_time_s), self._random_source.of("store")
+        self._server = BareServer(self._agenda, self._message_log, self._store, server.config, limits, commit_time, random_source)
         self._restarts_under_way = 0
         self._lines: dict[str, Line] = {}
         self._clients: list[BareClient] = []
@@ -62,8 +62,8 @@ class _World:
         while self._do_next(end):
             pass
         history = self._store.now
-        record_stored(self._tape, self._store.load(), end, history.entries)
-        return Transcript(WORLD, self._tape.entries)
+        record_stored(self._message_log, self._store.load(), end, history.entries)
+        return Transcript(WORLD, self._message_log.entries)
 
     def _do_next(self, end: int) -> bool:
         """Let the next thing happen. Returns whether there was one before `end`."""
@@ -91,18 +91,18 @@ class _World:
             policy=behaves.policy,
             fallback=behaves.fallback,
             heartbeat=behaves.heartbeat,
-            draws=self._draws.of(name),
+            random_source=self._random_source.of(name),
         )
-        client = BareClient(name, session, self._agenda, line, self._tape)
+        client = BareClient(name, session, self._agenda, line, self._message_log)
         self._clients.append(client)
         self._agenda.enter(part.arrives_at, ARRIVAL, client.start)
-        for deed in part.deeds:
+        for deed in part.steps_taken:
             self._agenda.enter(deed.at, ARRIVAL, lambda deed=deed: client.do(deed))
 
     # Faults.
 
     def _begin(self, fault: Fault) -> None:
-        self._tape.add(FaultHappened(at=self._agenda.now, fault=fault))
+        self._message_log.add(FaultHappened(at=self._agenda.now, fault=fault))
         if isinstance(fault, ServerRestart):
             self._restarts_under_way += 1
             if self._restarts_under_way == 1:
@@ -121,7 +121,7 @@ class _World:
         else:
             for line in self._hit_by(fault):
                 line.end(fault)
-        self._tape.add(FaultOver(at=self._agenda.now, fault=fault))
+        self._message_log.add(FaultOver(at=self._agenda.now, fault=fault))
 
     def _hit_by(self, fault: Fault) -> list[Line]:
         return [line for name, line in self._lines.items() if fault.hits(name)]

@@ -9,19 +9,19 @@ import trio
 
 from reference.protocol.records import Append, LogEntry, StoredRun
 from reference.store import MemoryStore, StoreError, StoreUnavailable
-from simulation.draws import EntityDraws
+from simulation.random import EntityRandom
 
 
 class Disk:
     """An EventStore that survives the servers that use it, one after the other."""
 
-    def __init__(self, commit_time_s: float, draws: EntityDraws, watch: Callable[[], None] | None = None) -> None:
+    def __init__(self, commit_time_s: float, random_source: EntityRandom, watch: Callable[[], None] | None = None) -> None:
         """`watch`: is called when a commit begins and when it ends."""
         self.memory = MemoryStore()
         self.entries: list[LogEntry] = []
         """Every entry that ever became durable, as the simulated store keeps them too."""
         self._commit_time_s = commit_time_s
-        self._draws = draws
+        self._random_source = random_source
         self._watch = watch or (lambda: None)
         self._commits = 0
         self._power_failed = trio.Event()
@@ -44,7 +44,7 @@ class Disk:
         with trio.move_on_after(self._commit_time_s):
             await power_failed.wait()
         self._watch()
-        if power_failed.is_set() and self._draws.uniform("crash", commit) >= 0.5:
+        if power_failed.is_set() and self._random_source.uniform("crash", commit) >= 0.5:
             return [StoreUnavailable("the power failed") for _ in batches]
         outcomes = await self.memory.append(batches)
         for batch, error in zip(batches, outcomes, strict=True):

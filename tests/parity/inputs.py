@@ -1,6 +1,6 @@
 """What goes into every world: the scenario's own draws, looked at without running anything.
 
-The simulated users of `simulation.workload` are drawn once more, on a clock on which nothing else happens: what they do does not
+The simulated users of `simulation.hosts.workload_driver` are drawn once more, on a clock on which nothing else happens: what they do does not
 depend on what happens to them. Ids are those of the simulator.
 """
 
@@ -11,10 +11,10 @@ from reference.protocol.frames import Limits
 from reference.protocol.timers import ns
 from reference.server.settings import ServerSettings
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.faults import Path
-from simulation.scenario import Scenario
-from simulation.workload import Work
+from simulation.hosts.workload_driver import WorkloadDriver
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Path
+from simulation.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Part:
     name: str
     path: Path
     arrives_at: int
-    deeds: list[Deed] = field(default_factory=list)
+    steps_taken: list[Deed] = field(default_factory=list)
 
 
 class _Rehearsal:
@@ -45,22 +45,24 @@ class _Rehearsal:
         self._part = part
 
     def publish(self, event_type: str, data: Data) -> None:
-        self._part.deeds.append(Deed(self._clock.now, event_type, data))
+        self._part.steps_taken.append(Deed(self._clock.now, event_type, data))
 
     def move_cursor(self, data: Data) -> None:
-        self._part.deeds.append(Deed(self._clock.now, CURSOR_MOVE, data))
+        self._part.steps_taken.append(Deed(self._clock.now, CURSOR_MOVE, data))
 
 
 def parts_of(scenario: Scenario) -> list[Part]:
     """Everyone's part in the scenario."""
-    draws = Draws(scenario.seed)
+    random_source = RandomStreams(scenario.seed)
     clock = Clock()
     parts = []
     for group in scenario.groups:
         for name in group.client_names:
-            arrives_at = ns(group.arrive_within_s * draws.of(name).uniform("arrival", 0))
+            arrives_at = ns(group.arrive_within_s * random_source.of(name).uniform("arrival", 0))
             part = Part(name, group.path, arrives_at)
-            work = Work(clock, _Rehearsal(clock, part), scenario.workload, draws.of(name), ns(scenario.horizon_s))
+            work = WorkloadDriver(
+                clock, _Rehearsal(clock, part), scenario.workload, random_source.of(name), ns(scenario.horizon_s)
+            )
             Call(clock, arrives_at, ARRIVAL, lambda _, work=work: work.start())
             parts.append(part)
     clock.run(until=ns(scenario.horizon_s) + 1)

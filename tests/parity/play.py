@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
-from simulation.faults import Path
-from simulation.scenario import ClientPart, Group, Scenario, Workload
-from simulation.trace import ServerStarted, TraceStarted
+from reference.protocol.policies.reconnect import FullJitter
+from simulation.scenario.faults import Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
+from simulation.trace.trace import ServerStarted, TraceStarted
 
 from . import bare_world, simpy_world, trio_world
 from .comparison import assert_same, differences

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from simulation.scenario import Scenario, load_scenario
+from simulation.scenario.scenario import Scenario, load_scenario
 
 from .comparison import differences
 from .play import SCHEDULES_MAX, play_in_all

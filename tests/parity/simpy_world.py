@@ -1,7 +1,7 @@
 """The scenario in SimPy: the simulator as it is shipped, listened to."""
 
 from reference.protocol import frames
-from simulation.scenario import Scenario
+from simulation.scenario.scenario import Scenario
 from simulation.world import World
 
 from .inputs import limits_of

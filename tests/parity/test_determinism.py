@@ -18,14 +18,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.hostile.case import load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.steps import Step
-from simulation.hostile.tape import Tape
-from simulation.scenario import Scenario
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.adversary.steps import Step
+from simulation.scenario.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario
+from simulation.testing import schedules, setups
+from simulation.trace.messages import MessageLog
 from tests.other_process import printed_by
 
 from . import bare_world, simpy_world, trio_world
@@ -50,9 +50,9 @@ def bytes_of(entries: Iterable[Any]) -> bytes:
 
 def over_the_hostile_link(setup: Setup, schedule: Iterable[Step]) -> bytes:
     """What was sent and when it arrived, all that happened beside it, and what is broken."""
-    tape = Tape()
-    broken = play(setup, tuple(schedule), tape=tape)
-    return bytes_of([*tape.entries, *broken])
+    message_log = MessageLog()
+    broken = play(setup, tuple(schedule), message_log=message_log)
+    return bytes_of([*message_log.entries, *broken])
 
 
 def of_the_bare_machines(scenario: Scenario) -> bytes:

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from simulation.draws import Draws
+from simulation.random import RandomStreams
 from tests.server.visitors import RUN, open_house
 
 from .disk import Disk
@@ -12,7 +12,7 @@ CHECKPOINTS = 300
 
 
 def disk(*, commit_time_s: float = 5.0) -> Disk:
-    return Disk(commit_time_s, Draws(3).of("store"))
+    return Disk(commit_time_s, RandomStreams(3).of("store"))
 
 
 async def test_a_server_sleeps_while_its_disk_commits(autojump_clock: MockClock) -> None:

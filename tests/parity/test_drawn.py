@@ -14,10 +14,10 @@ import msgspec
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ServerConfig
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import Scenario, ServerPart
+from reference.protocol.policies.reconnect import FullJitter
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario, ServerPart
 from tests.properties.judging import left
 
 from .comparison import differences

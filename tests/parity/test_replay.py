@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from simulation.faults import Reset, SlowStore
-from simulation.paths import Path as ClientPath
-from simulation.scenario import Scenario, ServerPart, load_scenario
+from simulation.scenario.faults import Reset, SlowStore
+from simulation.scenario.paths import Path as ClientPath
+from simulation.scenario.scenario import Scenario, ServerPart, load_scenario
 from tests.properties.bugs import BUGS, applied
 
 from . import bare_world

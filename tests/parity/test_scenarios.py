@@ -13,9 +13,9 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.states import ClientState
-from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.scenario import Scenario, ServerPart, Workload
-from simulation.trace import (
+from simulation.scenario.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario, ServerPart, Workload
+from simulation.trace.trace import (
     AttemptMade,
     ConnectionLost,
     CursorSeen,

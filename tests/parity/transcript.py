@@ -1,6 +1,6 @@
 """A transcript: what one world tells of a scenario, in a form in which two worlds can be laid side by side.
 
-Every world records through `simulation.recording`, so most of a transcript is a trace. Added to it is every frame that goes in
+Every world records through `simulation.trace.writer`, so most of a transcript is a trace. Added to it is every frame that goes in
 or out of a client's session, because two worlds that show their applications the same may still have said different things on
 the way. Records stand in the order in which they were made, frames between them.
 
@@ -24,7 +24,7 @@ import msgspec
 
 from reference.protocol import frames
 from reference.protocol.timers import NS_PER_S
-from simulation.trace import (
+from simulation.trace.trace import (
     AnswerGiven,
     AskedRecord,
     ClientStarted,

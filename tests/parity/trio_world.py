@@ -21,25 +21,24 @@ import structlog.testing
 import trio
 import trio.testing
 
-from reference.client import Client, Lost, Queued, Received, connect
+from reference.client import Client, LostConnection, QueuedPublish, ReceivedFrame, connect
 from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
-from reference.protocol.observations import Observation
-from reference.protocol.outcomes import Outcome
+from reference.protocol.server.observations import Observation
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
-from simulation.draws import Draws
-from simulation.emulator import Line
-from simulation.faults import Fault, Refuse, ServerRestart
-from simulation.recording import record_actions, record_frame, record_loss, record_observations, record_outcomes, record_stored
-from simulation.scenario import Scenario
-from simulation.server_host import ORIGIN
-from simulation.trace import (
+from simulation.emulator import EmulatedAccessLink
+from simulation.hosts.server_host import ORIGIN
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Fault, Refuse, ServerRestart
+from simulation.scenario.scenario import Scenario
+from simulation.trace.trace import (
     ClientStarted,
     CursorMoved,
     FaultHappened,
@@ -50,6 +49,7 @@ from simulation.trace import (
     ServerKilled,
     ServerStarted,
 )
+from simulation.trace.writer import record_actions, record_frame, record_loss, record_observations, record_outcomes, record_stored
 
 from .disk import Disk
 from .inputs import Part, parts_of
@@ -77,7 +77,7 @@ class _World:
         self._logs = logs
         self._run_id = run_id
         self._epoch = epoch
-        self._draws = Draws(scenario.seed)
+        self._random_source = RandomStreams(scenario.seed)
         self._trace = Tape()
         self._refusals: dict[str, int] = defaultdict(int)
         self._restarts_under_way = 0
@@ -92,9 +92,12 @@ class _World:
     async def play(self) -> Transcript:
         scenario = self._scenario
         parts = parts_of(scenario)
-        self._disk = Disk(scenario.server.commit_time_s, self._draws.of("store"), self._look_at_server)
+        self._disk = Disk(scenario.server.commit_time_s, self._random_source.of("store"), self._look_at_server)
         await self._disk.create_run(self._run_id, self._epoch)
-        self._lines = {part.name: Line(part.name, part.path, partial(self._connect, part.name), self._draws) for part in parts}
+        self._lines = {
+            part.name: EmulatedAccessLink(part.name, part.path, partial(self._connect, part.name), self._random_source)
+            for part in parts
+        }
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._start_server()
@@ -249,7 +252,7 @@ class _World:
             client_id=name,
             config=self._scenario.client.config,
             policy=self._scenario.client.policy,
-            draws=self._draws.of(name),
+            random_source=self._random_source.of(name),
             open_stream=partial(self._open_stream, name),
             tap=partial(self._hear, name),
         ) as client:
@@ -259,7 +262,7 @@ class _World:
             await trio.sleep_forever()
 
     async def _work(self, client: Client, part: Part) -> None:
-        for deed in part.deeds:
+        for deed in part.steps_taken:
             await trio.sleep_until(deed.at / NS_PER_S)
             if deed.event_type == CURSOR_MOVE:
                 if client.state is not ClientState.CLOSED:
@@ -272,16 +275,16 @@ class _World:
                 refused = PublishRefused(at=self._now(), client=part.name, event_type=deed.event_type, error=type(error).__name__)
                 self._trace.add(refused)
 
-    def _hear(self, client: str, now: int, what: Received | Lost | Queued | ClientAction | Outcome) -> None:
+    def _hear(self, client: str, now: int, what: ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome) -> None:
         if client in self._clients:
             self._sample(client, self._clients[client].held)
         match what:
-            case Received(connection_id=connection_id, frame=frame):
+            case ReceivedFrame(connection_id=connection_id, frame=frame):
                 self._trace.add(FrameSeen(now, client, "received", connection_id, frame))
                 record_frame(self._trace, client, connection_id, frame, now)
-            case Queued(ticket=ticket, event_type=event_type, data=data):
+            case QueuedPublish(ticket=ticket, event_type=event_type, data=data):
                 self._trace.add(Published(at=now, client=client, ticket=ticket, event_type=event_type, data=data))
-            case Lost():
+            case LostConnection():
                 record_loss(
                     self._trace,
                     client,

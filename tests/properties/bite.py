@@ -20,11 +20,11 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 
-from simulation.hostile.case import Case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.scenario import Scenario
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import Case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.scenario.scenario import Scenario
+from simulation.testing import schedules, setups
 from tests.fuzz import test_front_door
 from tests.infra import test_files
 from tests.parity import test_drawn

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simulation.hostile.case import Case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.steps import Step
-from simulation.scenario import Scenario
-from simulation.verdicts import Verdict
+from simulation.adversary.case import Case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.adversary.steps import Step
+from simulation.checks.verdicts import Verdict
+from simulation.scenario.scenario import Scenario
 
 FAILURES = Path(".hypothesis") / "failures"
 """Where the smallest failing example of each test is left; Hypothesis plays it last."""

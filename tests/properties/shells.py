@@ -2,14 +2,14 @@
 
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
-from simulation.checkers import check
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.paths import Path
-from simulation.recording import start_trace
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
-from simulation.trace import Trace
+from reference.protocol.policies.reconnect import FullJitter
+from simulation.checks.checkers import check
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.paths import Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.trace.trace import Trace
+from simulation.trace.writer import start_trace
 from tests.parity import trio_world
 
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"

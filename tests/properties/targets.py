@@ -12,13 +12,13 @@ import msgspec
 from hypothesis import HealthCheck, Phase, given, settings, target
 
 from reference.protocol.errors import ConfigError
-from simulation.hostile.case import Case, load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import time_to_recover_s
-from simulation.hostile.steps import Step
-from simulation.hostile.tape import Tape
-from simulation.hostile.world import World
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import Case, load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import time_to_recover_s
+from simulation.adversary.steps import Step
+from simulation.adversary.world import AdversarialWorld
+from simulation.testing import schedules, setups
+from simulation.trace.messages import MessageLog
 
 CASES = Path(__file__).parent / "cases"
 STEPS_MAX = 60
@@ -26,7 +26,7 @@ STEPS_MAX = 60
 
 def recovery_s(setup: Setup, schedule: list[Step]) -> float:
     """How long after the last fault some client was still cut off, or behind, or without an answer, in seconds."""
-    world = World(setup)
+    world = AdversarialWorld(setup)
     for step in schedule:
         step.do(world)
     return time_to_recover_s(world)
@@ -34,7 +34,7 @@ def recovery_s(setup: Setup, schedule: list[Step]) -> float:
 
 def longest_queue(setup: Setup, schedule: list[Step]) -> float:
     """The most messages that waited in one outbox after a step."""
-    world = World(setup)
+    world = AdversarialWorld(setup)
     longest = 0
     for step in schedule:
         step.do(world)
@@ -44,12 +44,12 @@ def longest_queue(setup: Setup, schedule: list[Step]) -> float:
 
 def duplicates_sent(setup: Setup, schedule: list[Step]) -> float:
     """How often a publish was sent again, over all clients."""
-    tape = Tape()
-    world = World(setup, tape)
+    message_log = MessageLog()
+    world = AdversarialWorld(setup, message_log)
     for step in schedule:
         step.do(world)
     sent: dict[tuple[str, str], int] = {}
-    for message in tape.messages:
+    for message in message_log.messages:
         if message.words.startswith("publish #"):
             key = (message.sender, message.words.split()[1])
             sent[key] = sent.get(key, 0) + 1

@@ -5,10 +5,10 @@ The examples are the same in every run and nothing is shrunk: here it only matte
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from simulation.hostile.settling import play
-from simulation.hostile.steps import Step
-from simulation.hostile.world import Setup
-from simulation.strategies.schedules import schedules, setups
+from simulation.adversary.settling import play
+from simulation.adversary.steps import Step
+from simulation.adversary.world import Setup
+from simulation.testing.schedules import schedules, setups
 
 EXAMPLES = 25
 

@@ -6,9 +6,9 @@ from a machine, or an alarm that rings for ever, fails them all.
 
 from hypothesis import given
 
-from simulation.hostile.ground import Setup
-from simulation.hostile.steps import Step
-from simulation.strategies import schedules, setups
+from simulation.adversary.ground import Setup
+from simulation.adversary.steps import Step
+from simulation.testing import schedules, setups
 
 from .judging import judge_link
 

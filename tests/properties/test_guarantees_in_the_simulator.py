@@ -11,9 +11,9 @@ from functools import lru_cache
 from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
-from simulation.scenario import Scenario, parse_scenario
-from simulation.strategies import rich_scenarios, scenarios
-from simulation.verdicts import Verdict
+from simulation.checks.verdicts import Verdict
+from simulation.scenario.scenario import Scenario, parse_scenario
+from simulation.testing import rich_scenarios, scenarios
 from simulation.world import run
 from tests.simulation.worlds import everything
 

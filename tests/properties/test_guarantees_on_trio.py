@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
-from simulation.checkers import check
-from simulation.scenario import Scenario, parse_scenario
-from simulation.verdicts import Verdict
+from simulation.checks.checkers import check
+from simulation.checks.verdicts import Verdict
+from simulation.scenario.scenario import Scenario, parse_scenario
 
 from .bugs import BUGS, applied
 from .judging import judge_scenario

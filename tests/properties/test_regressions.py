@@ -11,15 +11,15 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.frames import Start
-from simulation.faults import Reset
-from simulation.hostile.case import load_case, parse_case
-from simulation.hostile.settling import play, settle
-from simulation.hostile.steps import Block, Crash, Http, Publish, StallHttp, Up, Wait
-from simulation.hostile.world import Setup, World
-from simulation.laws import Constant
-from simulation.population import FlashCrowd
-from simulation.scenario import ClientPart, Group, Scenario
-from simulation.work import IDLE, RecordedTimes, Stream, Workload
+from simulation.adversary.case import load_case, parse_case
+from simulation.adversary.settling import play, settle
+from simulation.adversary.steps import Block, Crash, Http, PublishEvent, StallHttp, Up, WaitFor
+from simulation.adversary.world import AdversarialWorld, Setup
+from simulation.scenario.distributions import Constant
+from simulation.scenario.faults import Reset
+from simulation.scenario.population import FlashCrowd
+from simulation.scenario.scenario import ClientPart, Group, Scenario
+from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
@@ -43,15 +43,15 @@ def test_one_append_longer_than_the_window() -> None:
 def test_a_publish_that_may_have_arrived_is_not_said_to_be_lost() -> None:
     """Refused for want of room among the clients, with a copy still out that a restarted server takes."""
     config = ServerConfig(clients_per_run_max=1)
-    world = World(Setup(client=POLLS, server=config))
+    world = AdversarialWorld(Setup(client=POLLS, server=config))
     world.calm(0.1)
     Block(1, True).do(world)
     world.calm(3.0)
-    Publish(0, "CHAT", 0).do(world)  # pending: the only place among the clients is taken
+    PublishEvent(0, "CHAT", 0).do(world)  # pending: the only place among the clients is taken
     Up(0, 1).do(world)
-    Publish(1, "CHAT", 0).do(world)
+    PublishEvent(1, "CHAT", 0).do(world)
     # The request is held up; the client hears of a reset and sends it again, which is answered; then the first one arrives.
-    for step in (StallHttp(0, True), Http(0, "fail"), Wait(4000, "exact"), *[Http(1, "arrive")] * 2, *[Http(0, "answer")] * 2):
+    for step in (StallHttp(0, True), Http(0, "fail"), WaitFor(4000, "exact"), *[Http(1, "arrive")] * 2, *[Http(0, "answer")] * 2):
         step.do(world)
     assert world.hosts[1].view.failed[1].code == "too_many_clients"
     for step in (Crash(0, True), StallHttp(0, False), Http(0, "arrive")):

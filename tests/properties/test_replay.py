@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, find, settings
 
-from reference.cli import run
-from simulation.hostile import steps
-from simulation.hostile.case import Case, load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.tape import Tape
-from simulation.sequence_diagram import sequence_diagram
-from simulation.verdicts import Verdict
+from simulation.adversary import steps
+from simulation.adversary.case import Case, load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.checks.verdicts import Verdict
+from simulation.cli import run
+from simulation.results.diagrams import sequence_diagram
+from simulation.trace.messages import MessageLog
 
 from .judging import judge_scenario
 from .shells import scenarios_for_shells
 
 CASE = Path(__file__).parent / "cases" / "hello_held_up.toml"
-SCENARIO = Path(__file__).parents[2] / "simulation" / "library" / "elevator.toml"
+SCENARIO = Path(__file__).parents[2] / "simulation" / "scenario" / "library" / "elevator.toml"
 
 
 def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +92,7 @@ def test_what_is_no_case_is_said_in_one_line(
 
 
 def test_a_case_says_what_differs_from_the_defaults_and_nothing_else() -> None:
-    plain = Case(name="plain", schedule=(steps.Wait(10, "not yet"), steps.Hold(0, True)))
+    plain = Case(name="plain", schedule=(steps.WaitFor(10, "not yet"), steps.Hold(0, True)))
     assert (
         plain.to_toml()
         == 'version = 1\nname = "plain"\nschedule = [\n  "wait ms=10 alarms=not_yet",\n  "hold client=0 holds=true",\n]\n'
@@ -100,20 +100,20 @@ def test_a_case_says_what_differs_from_the_defaults_and_nothing_else() -> None:
 
 
 def test_the_diagram_shows_lost_messages_and_says_what_it_leaves_out() -> None:
-    case, tape = load_case(CASE), Tape()
-    play(case.setup, case.schedule, tape=tape)
-    lost = [message for message in tape.messages if message.arrived_at is None]
+    case, message_log = load_case(CASE), MessageLog()
+    play(case.setup, case.schedule, message_log=message_log)
+    lost = [message for message in message_log.messages if message.arrived_at is None]
     assert [message.words for message in lost] == ["hello client0 generation 1, from snapshot"]
-    texts = [text.get_text() for text in sequence_diagram(tape).axes[0].texts]
+    texts = [text.get_text() for text in sequence_diagram(message_log).axes[0].texts]
     assert "x" in texts
-    cut = sequence_diagram(tape, title="case", rows_max=5)
+    cut = sequence_diagram(message_log, title="case", rows_max=5)
     assert "the first 5 of" in cut.axes[0].get_title(loc="left")
 
 
 def test_tapes_repeat() -> None:
     told = []
     for _ in range(2):
-        tape = Tape()
-        play(Setup(), [steps.Calm(100), steps.Publish(0, "CHAT", 0), steps.Crash(0, True)], tape=tape)
-        told.append(list(tape.lines()))
+        message_log = MessageLog()
+        play(Setup(), [steps.Calm(100), steps.PublishEvent(0, "CHAT", 0), steps.Crash(0, True)], message_log=message_log)
+        told.append(list(message_log.lines()))
     assert told[0] == told[1]

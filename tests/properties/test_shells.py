@@ -9,13 +9,13 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.client import Received, connect
+from reference.client import ReceivedFrame, connect
 from reference.protocol import frames
-from reference.protocol.backoff import FullJitter
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
@@ -109,7 +109,7 @@ def join(server: Server, name: str, capacity_bytes: int | None = None, **options
         client_id=name,
         config=CONFIG,
         policy=POLICY,
-        draws=Halves(),
+        random_source=Halves(),
         open_stream=open_stream,
         **options,
     )
@@ -123,7 +123,7 @@ class WireTap:
     gaps: list[str] = field(default_factory=list)
 
     def __call__(self, now: int, what: object) -> None:
-        if isinstance(what, Received) and isinstance(what.frame, frames.Events):
+        if isinstance(what, ReceivedFrame) and isinstance(what.frame, frames.Events):
             numbers = [event.sequence_number or 0 for event in what.frame.events]
             before = self.last.get(what.connection_id)
             if before is not None and numbers and numbers[0] != before + 1:
@@ -282,7 +282,7 @@ def test_g6_recovery_from_a_connection_that_is_half_closed(after_frames: int, fi
                 streams.append(server.connect())
                 return streams[-1]
 
-            options = {"config": CONFIG, "policy": POLICY, "draws": Halves(), "open_stream": open_stream}
+            options = {"config": CONFIG, "policy": POLICY, "random_source": Halves(), "open_stream": open_stream}
             async with connect("http://server", RUN_ID, token="dev:ada", client_id="ada", **options) as ada:
                 nursery.start_soon(read, ada, reader)
                 for number in range(after_frames):
@@ -381,7 +381,7 @@ def test_g10_manners_a_code_that_says_never_reaches_the_session(whose: str, publ
                 streams.append(server.connect())
                 return streams[-1]
 
-            options = {"config": CONFIG, "policy": POLICY, "draws": Halves(), "open_stream": open_stream}
+            options = {"config": CONFIG, "policy": POLICY, "random_source": Halves(), "open_stream": open_stream}
             with trio.fail_after(300):
                 async with connect("http://server", RUN_ID, token="dev:eve", client_id=whose, **options) as eve:
                     ended = [outcome async for outcome in eve]

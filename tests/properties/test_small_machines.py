@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol import codec, frames
-from reference.protocol.backoff import AskedWait, FullJitter, Reconnector
+from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.protocol.event_log import EventLog, Place
-from reference.protocol.health import HealthRecord, Status
+from reference.protocol.policies.reconnect import AskedWait, FullJitter, Reconnector
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
+from reference.protocol.server.event_log import EventLog, ReadPosition
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
 from reference.store import MemoryStore
-from simulation.hostile import steps
-from simulation.hostile.ground import Setup
-from simulation.hostile.model import StoreModel
-from simulation.hostile.world import World
-from simulation.strategies import frames_of, histories
-from simulation.strategies.frames import CLIENT_FRAMES
+from simulation.adversary import steps
+from simulation.adversary.ground import Setup
+from simulation.adversary.model import StoreModel
+from simulation.adversary.world import AdversarialWorld
+from simulation.testing import event_lists, frames_of
+from simulation.testing.frames import CLIENT_FRAMES
 
 SPREAD_DRAWS = 64
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -51,7 +51,7 @@ def test_g10_manners_no_two_clients_come_back_together(base_s: float, cap_s: flo
 @given(way_ms=st.integers(1, 5), server_ahead_s=st.integers(-40, 40))
 def test_round_trips_are_measured_by_one_clock(way_ms: int, server_ahead_s: int) -> None:
     """However far apart the clocks are, a round trip is what it is: a message takes a millisecond each way here."""
-    world = World(Setup(users=("ann",), client=ClientConfig(ping_interval_s=1.0)))
+    world = AdversarialWorld(Setup(users=("ann",), client=ClientConfig(ping_interval_s=1.0)))
     steps.StepClock(server_ahead_s * 1000 + way_ms).do(world)
     world.calm(8.0)
     trips = world.hosts[0].session.health().round_trip
@@ -101,11 +101,11 @@ def test_g7_bounds_a_frame_is_measured_in_bytes(frame: frames.Frame, less: int, 
 def test_g6_recovery_polling_carries_publishes_too(publishes: int, calm_s: float) -> None:
     """Who cannot have a WebSocket is not mute: what is published over HTTP is accepted, and comes back."""
     config = ClientConfig(fallback_after_failures=1, poll_interval_s=0.5, probe_interval_s=100.0, probe_interval_max_s=100.0)
-    world = World(Setup(users=("ann",), client=config))
+    world = AdversarialWorld(Setup(users=("ann",), client=config))
     steps.Block(0, True).do(world)
     world.calm(calm_s)
     for _ in range(publishes):
-        steps.Publish(0, "CHAT", 0).do(world)
+        steps.PublishEvent(0, "CHAT", 0).do(world)
     world.calm(5.0)
     host = world.hosts[0]
     assert host.session.state.is_polling
@@ -117,7 +117,7 @@ def test_g6_recovery_polling_carries_publishes_too(publishes: int, calm_s: float
     assert (host.session.state.value, host.lane) == ("live", None)
 
 
-@given(history=histories(events_max=12), cuts=st.sets(st.integers(0, 12)), snapshot=st.integers(0, 12))
+@given(history=event_lists(events_max=12), cuts=st.sets(st.integers(0, 12)), snapshot=st.integers(0, 12))
 def test_g11_durability_a_store_gives_back_what_it_took(history: list, cuts: set[int], snapshot: int) -> None:
     """Compared with the naive model of a store, after every batch."""
     model, store = StoreModel(), MemoryStore()
@@ -154,10 +154,10 @@ def stored_clients(expected: StoredRun) -> tuple:
 @given(publishes=st.integers(60, 140), at_once=st.sampled_from([1, 5, 64]))
 def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: int) -> None:
     """More publishes than answers are remembered: the memory of each stays within its limit, and nothing is lost."""
-    world = World(Setup(users=("ann",)))
+    world = AdversarialWorld(Setup(users=("ann",)))
     world.calm(0.1)
     for number in range(publishes):
-        steps.Publish(0, "CHAT", 0).do(world)
+        steps.PublishEvent(0, "CHAT", 0).do(world)
         if number % at_once == 0:
             world.calm(0.01)
     world.calm(20.0)
@@ -166,7 +166,7 @@ def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: i
 
 
 @given(
-    history=histories(events_max=12),
+    history=event_lists(events_max=12),
     snapshot_at=st.integers(0, 12),
     kept_max=st.integers(1, 12),
     after=st.integers(0, 14),
@@ -178,13 +178,13 @@ def test_g2_no_silence_wherever_a_reader_stands(history: list, snapshot_at: int,
     log = EventLog("E1", len(history), Snapshot(snapshot_at, RunState()), history, kept_max)
     is_kept = after >= max(0, min(len(history) - kept_max, snapshot_at))
     if epoch != "E1":
-        expected = Place("reset", "epoch", snapshot_at, log.snapshot)
+        expected = ReadPosition("reset", "epoch", snapshot_at, log.snapshot)
     elif after > len(history):
-        expected = Place("reset", "ahead", snapshot_at, log.snapshot)
+        expected = ReadPosition("reset", "ahead", snapshot_at, log.snapshot)
     elif not is_kept:
-        expected = Place("snapshot", "expired", snapshot_at, log.snapshot)
+        expected = ReadPosition("snapshot", "expired", snapshot_at, log.snapshot)
     else:
-        expected = Place("resumed", None, after, None)
+        expected = ReadPosition("resumed", None, after, None)
     place = log.place(epoch, after, "snapshot")
     assert place == expected
     assert log.read(place.after, 1000, 2**20) == tuple(history[place.after :])

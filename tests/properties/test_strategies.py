@@ -10,18 +10,21 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from reference.protocol import fallback, heartbeat
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, check_data
 from reference.protocol.frames import Heartbeat
-from simulation import faults, population, strategies, work
-from simulation import laws as laws_module
-from simulation import paths as paths_module
-from simulation.hostile import steps
-from simulation.paths import BernoulliLoss, Path
-from simulation.presets import PRESETS, SHIPPED
-from simulation.scenario import Scenario, longest_wait_s, parse_scenario
-from simulation.strategies import frames
-from simulation.trace import AttemptMade, FaultHappened
+from reference.protocol.policies import fallback
+from reference.protocol.policies import keepalive as heartbeat
+from simulation import testing as strategies
+from simulation.adversary import steps
+from simulation.scenario import distributions as laws_module
+from simulation.scenario import faults, population
+from simulation.scenario import paths as paths_module
+from simulation.scenario import workload as work
+from simulation.scenario.paths import BernoulliLoss, Path
+from simulation.scenario.presets import PRESETS, SHIPPED
+from simulation.scenario.scenario import Scenario, longest_wait_s, parse_scenario
+from simulation.testing import frames
+from simulation.trace.trace import AttemptMade, FaultHappened
 from simulation.world import run
 
 T = TypeVar("T")
@@ -36,7 +39,7 @@ def test_payloads_are_such_as_a_client_may_publish(data: Data) -> None:
     check_data(data)
 
 
-@given(strategies.histories())
+@given(strategies.event_lists())
 def test_histories_are_what_a_run_could_have(history: list[Event]) -> None:
     assert [event.sequence_number for event in history] == list(range(1, len(history) + 1))
     for event in history:
@@ -68,7 +71,7 @@ def test_a_schedule_shrinks_to_the_one_step_that_matters() -> None:
 # Every kind of everything is drawn.
 
 IN_SCENARIOS = {
-    "law": laws_module.Law,
+    "distribution": laws_module.Distribution,
     "loss": paths_module.Loss,
     "availability": paths_module.Availability,
     "timing": work.Timing,
@@ -165,12 +168,12 @@ def test_a_scenario_shrinks_to_the_one_fault_that_matters() -> None:
         (strategies.faults(("ann", "ben")), lambda fault: fault.clients, faults.Reset(at_s=0.0, clients=("ann",))),
         (strategies.paths(), lambda path: path.loss, Path(latency_s=0.0, loss=BernoulliLoss(probability=0.0))),
         (strategies.rich_paths(), lambda path: path.delay, Path(latency_s=0.0, delay=laws_module.Constant(value=0.001))),
-        (strategies.laws(0.5, 2.0), lambda law: law.mean > 0.5, laws_module.Constant(value=2.0)),
+        (strategies.distributions(0.5, 2.0), lambda distribution: distribution.mean > 0.5, laws_module.Constant(value=2.0)),
         (strategies.server_frames(), lambda frame: isinstance(frame, Heartbeat), Heartbeat(head=0)),
         (strategies.timings(1.0), lambda timing: isinstance(timing, work.OnOff), work.OnOff(per_s=1.0, on=HALF, off=ONE)),
         (strategies.reconnect_policies(), lambda _: True, strategies.hurried(PRESETS["steadywire"].policy)),
     ],
-    ids=["fault", "fault of one", "path", "rich path", "law", "frame", "timing", "policy"],
+    ids=["fault", "fault of one", "path", "rich path", "distribution", "frame", "timing", "policy"],
 )
 def test_the_simplest_is_found(strategy: SearchStrategy[T], shows: Callable[[T], bool], simplest: T) -> None:
     assert smallest(strategy, shows) == simplest

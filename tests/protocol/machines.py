@@ -12,15 +12,15 @@ import msgspec
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Close, Open, Send, ServerAction
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import SessionEnded
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState, Snapshot, StoredRun
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, ConnectionState, Transport
 from reference.protocol.timers import NS_PER_S
 
@@ -124,7 +124,7 @@ def client_in(state: ClientState, *, snapshot_is_due: bool = False, **settings: 
     """A client session in `state`. `snapshot_is_due`: a welcome has announced a snapshot that has not come."""
     falls_back = state.is_polling
     config = ClientConfig(**({"fallback_after_failures": 1 if falls_back else 5, "refreshes_token": True} | settings))
-    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=Halves(), token="token-1")
+    session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Halves(), token="token-1")
     client = Client(session, 0, 1)
     if state is not ClientState.NEW:
         session.start(0)

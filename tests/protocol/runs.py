@@ -2,7 +2,7 @@
 
 from reference.protocol import frames
 from reference.protocol.config import ServerConfig
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
 
 from .machines import go_live, stored_run
 

@@ -5,10 +5,10 @@ from reference.protocol.actions import Authenticate, Close, Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import Departed, Joined, Left, LimitReached, Refused
 from reference.protocol.records import RunState, Snapshot, StoredClient
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import Departed, Joined, Left, LimitReached, Refused
+from reference.protocol.server.run import Run
 from reference.protocol.states import ConnectionState, Transport
 
 from .machines import EPOCH, chat, closes, seconds, sent, server_in, stored_run

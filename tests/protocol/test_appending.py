@@ -3,8 +3,8 @@
 from reference.protocol import frames
 from reference.protocol.actions import Retire
 from reference.protocol.config import ServerConfig
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 
 from .machines import go_live, seconds, stored_run
@@ -34,7 +34,7 @@ def test_one_batch_is_with_the_store_at_a_time() -> None:
     publish(run, 2)
     publish(run, 3)
     assert numbers(run) is None
-    assert run.events_under_way == 1
+    assert run.events_in_flight == 1
     run.handle_appended(first, 0)
     assert numbers(run) == [2, 3], "what came meanwhile is the next"
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.errors import ConfigError
+from reference.protocol.policies.reconnect import AskedWait, Attempt, FullJitter, Reconnector, capped
 from reference.protocol.timers import NS_PER_MS, ns
 
 DRAWN = st.floats(0, 1, exclude_max=True)
@@ -121,11 +121,11 @@ def test_failures_count_until_a_connection_was_steady() -> None:
 
 
 def test_each_wait_has_a_draw_of_its_own() -> None:
-    draws = Always(0.5)
-    client = Reconnector(FullJitter(), draws, 1.0, AskedWait(), purpose="poll_backoff")
+    random_source = Always(0.5)
+    client = Reconnector(FullJitter(), random_source, 1.0, AskedWait(), purpose="poll_backoff")
     for _ in range(3):
         client.next_attempt_at(0)
-    assert draws.asked == [("poll_backoff", 0), ("poll_backoff", 1), ("poll_backoff", 2)]
+    assert random_source.asked == [("poll_backoff", 0), ("poll_backoff", 1), ("poll_backoff", 2)]
 
 
 class Remembers:

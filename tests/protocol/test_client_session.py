@@ -4,14 +4,14 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.health import Status
+from reference.protocol.client.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
 from reference.protocol.events import Event
-from reference.protocol.fallback import AfterSeconds
-from reference.protocol.health import Status
-from reference.protocol.outcomes import PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.policies.fallback import AfterSeconds
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 
@@ -154,7 +154,7 @@ def test_who_waits_for_a_token_does_not_fall_back_to_polling() -> None:
         "client-1",
         config=ClientConfig(refreshes_token=True, token_timeout_s=60),
         policy=FullJitter(),
-        draws=Halves(),
+        random_source=Halves(),
         fallback=AfterSeconds(5),
     )
     session.start(0)
@@ -248,7 +248,7 @@ def test_a_snapshot_comes_when_it_was_announced_and_only_then() -> None:
 
 def test_nonsense_ends_the_connection_with_its_code() -> None:
     client = client_in(ClientState.LIVE)
-    client.session.receive_nonsense(1, RemoteError(CloseCode.TOO_BIG, "too large"), 0)
+    client.session.receive_malformed(1, RemoteError(CloseCode.TOO_BIG, "too large"), 0)
     assert client.session.take_actions() == [Close((1,), CloseCode.TOO_BIG, "too large")]
     assert client.session.state is ClientState.WAITING
 

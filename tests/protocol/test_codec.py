@@ -22,7 +22,7 @@ from reference.protocol.codec import (
     encoded_bytes,
 )
 from reference.protocol.errors import CloseCode, RemoteError
-from simulation.strategies.frames import frames_of, json_values, nearly
+from simulation.testing.frames import frames_of, json_values, nearly
 
 from .machines import EXAMPLES
 

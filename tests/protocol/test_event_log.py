@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.codec import encoded_bytes
-from reference.protocol.event_log import TRIM_AT, EventLog, Place
 from reference.protocol.records import LogEntry, RunState, Snapshot
+from reference.protocol.server.event_log import TRIM_AT, EventLog, ReadPosition
 
 from .machines import EPOCH, chat
 
@@ -89,20 +89,20 @@ SNAPSHOT = Snapshot(8, RunState())
 @pytest.mark.parametrize(
     ("epoch", "after", "start", "place"),
     [
-        (None, None, "snapshot", Place("fresh", None, 8, SNAPSHOT)),
-        (None, None, "oldest", Place("fresh", None, 5, None)),
-        (None, None, "head", Place("fresh", None, 10, None)),
-        (EPOCH, 10, "snapshot", Place("resumed", None, 10, None)),
-        (EPOCH, 5, "head", Place("resumed", None, 5, None)),
-        (EPOCH, 4, "snapshot", Place("snapshot", "expired", 8, SNAPSHOT)),
-        (EPOCH, 0, "oldest", Place("snapshot", "expired", 8, SNAPSHOT)),
-        (EPOCH, 11, "snapshot", Place("reset", "ahead", 8, SNAPSHOT)),
-        ("epoch-2", 7, "snapshot", Place("reset", "epoch", 8, SNAPSHOT)),
-        ("epoch-2", 99, "snapshot", Place("reset", "epoch", 8, SNAPSHOT)),
-        (None, 7, "snapshot", Place("resumed", None, 7, None)),
+        (None, None, "snapshot", ReadPosition("fresh", None, 8, SNAPSHOT)),
+        (None, None, "oldest", ReadPosition("fresh", None, 5, None)),
+        (None, None, "head", ReadPosition("fresh", None, 10, None)),
+        (EPOCH, 10, "snapshot", ReadPosition("resumed", None, 10, None)),
+        (EPOCH, 5, "head", ReadPosition("resumed", None, 5, None)),
+        (EPOCH, 4, "snapshot", ReadPosition("snapshot", "expired", 8, SNAPSHOT)),
+        (EPOCH, 0, "oldest", ReadPosition("snapshot", "expired", 8, SNAPSHOT)),
+        (EPOCH, 11, "snapshot", ReadPosition("reset", "ahead", 8, SNAPSHOT)),
+        ("epoch-2", 7, "snapshot", ReadPosition("reset", "epoch", 8, SNAPSHOT)),
+        ("epoch-2", 99, "snapshot", ReadPosition("reset", "epoch", 8, SNAPSHOT)),
+        (None, 7, "snapshot", ReadPosition("resumed", None, 7, None)),
     ],
 )
-def test_where_a_reader_goes_on(epoch: str | None, after: int | None, start: str, place: Place) -> None:
+def test_where_a_reader_goes_on(epoch: str | None, after: int | None, start: str, place: ReadPosition) -> None:
     log = log_of(10, snapshot_at=8, kept_max=5)
     assert log.oldest == 6
     assert log.place(epoch, after, start) == place  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from reference.protocol.events import (
     check_cursor,
     check_data,
 )
-from simulation.strategies.frames import json_objects
+from simulation.testing.frames import json_objects
 
 
 def nested(levels: int, *, in_lists: bool) -> Any:

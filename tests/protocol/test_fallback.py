@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.fallback import AfterEither, AfterFailures, AfterSeconds, FallbackPolicy, NeverFallBack, Trouble
+from reference.protocol.policies.fallback import (
+    AfterEither,
+    AfterFailures,
+    AfterSeconds,
+    Disconnection,
+    FallbackPolicy,
+    NeverFallBack,
+)
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 
 from .machines import EXAMPLES, Halves, seconds, sent
@@ -42,15 +49,15 @@ POLICIES = st.one_of(
     ],
 )
 def test_the_formulas(policy: FallbackPolicy, failures: int, lasts_s: float, wait_s: float | None) -> None:
-    assert policy.wait_s(Trouble(failures, lasts_s)) == wait_s
+    assert policy.wait_s(Disconnection(failures, lasts_s)) == wait_s
 
 
 @given(POLICIES, st.integers(0, 20), st.floats(0, 200), st.integers(0, 20), st.floats(0, 200))
 def test_more_trouble_never_makes_it_later(
     policy: FallbackPolicy, failures: int, lasts_s: float, more_failures: int, more_s: float
 ) -> None:
-    before = policy.wait_s(Trouble(failures, lasts_s))
-    after = policy.wait_s(Trouble(failures + more_failures, lasts_s + more_s))
+    before = policy.wait_s(Disconnection(failures, lasts_s))
+    after = policy.wait_s(Disconnection(failures + more_failures, lasts_s + more_s))
     assert before is None or (after is not None and after <= before)
 
 
@@ -72,9 +79,9 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[], FallbackPolicy], nee
 
 
 def test_what_is_just_possible_is_taken() -> None:
-    assert AfterFailures(1).wait_s(Trouble(1, 0.0)) == 0.0
-    assert AfterSeconds(86_400).wait_s(Trouble(0, 0.0)) == 86_400
-    assert AfterEither(1, 86_400).wait_s(Trouble(0, 0.0)) == 86_400
+    assert AfterFailures(1).wait_s(Disconnection(1, 0.0)) == 0.0
+    assert AfterSeconds(86_400).wait_s(Disconnection(0, 0.0)) == 86_400
+    assert AfterEither(1, 86_400).wait_s(Disconnection(0, 0.0)) == 86_400
 
 
 def test_the_config_speaks_for_a_session_without_a_policy() -> None:
@@ -87,7 +94,7 @@ class Life:
 
     def __init__(self, policy: FallbackPolicy, **settings: float) -> None:
         config = ClientConfig(**({"connect_timeout_s": 10.0} | settings))
-        self.session = ClientSession("client-1", config=config, policy=FullJitter(), draws=Halves(), fallback=policy)
+        self.session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Halves(), fallback=policy)
         self.now = 0
         self.polls = 0
         self.session.start(0)
@@ -190,20 +197,20 @@ def test_the_time_that_the_server_asked_for_does_not_count() -> None:
 def test_a_policy_is_told_how_it_goes() -> None:
     class Remembers:
         def __init__(self) -> None:
-            self.told: list[Trouble] = []
+            self.told: list[Disconnection] = []
 
-        def wait_s(self, trouble: Trouble) -> None:
+        def wait_s(self, trouble: Disconnection) -> None:
             self.told.append(trouble)
 
     policy = Remembers()
     life = Life(policy, connect_timeout_s=10.0)
     life.pass_until(10.0)
-    assert policy.told == [Trouble(0, 0.0), Trouble(1, 10.0)]
+    assert policy.told == [Disconnection(0, 0.0), Disconnection(1, 10.0)]
 
 
 def test_a_policy_that_wants_polling_from_the_start_gets_it() -> None:
     class AtOnce:
-        def wait_s(self, trouble: Trouble) -> float:
+        def wait_s(self, trouble: Disconnection) -> float:
             return 0.0
 
     assert Life(AtOnce()).session.state is ClientState.POLLING

@@ -4,8 +4,8 @@ from reference.protocol import frames
 from reference.protocol.actions import Close, Open, Send
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
 
@@ -70,7 +70,7 @@ def test_a_part_of_a_large_frame_gives_it_time_but_not_after_a_heartbeat() -> No
         if certain:
             client.session.receive_frame(1, frames.Heartbeat(5), 0)
         else:
-            client.session._receiving.head_is(5, 0)
+            client.session._delivery.head_is(5, 0)
         client.session.bytes_received(1, NS_PER_S)
         client.session.handle_timeout(2 * NS_PER_S)
         assert client.session.state is (ClientState.WAITING if certain else ClientState.PROVING)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.health import HealthRecord, Quality, Status, percentile, quality_of, quality_score
+from reference.protocol.client.health import HealthRecord, Quality, Status, percentile, quality_of, quality_score
 from reference.protocol.timers import NS_PER_MS
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.backoff import FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig, recovery_bound_s
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.heartbeat import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.policies.keepalive import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState
 
 from .machines import EXAMPLES, Halves, seconds, sent
@@ -78,7 +78,9 @@ class Life:
     def __init__(
         self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True, silence_ms: int | None = None
     ) -> None:
-        self.session = ClientSession("client-1", config=ClientConfig(), policy=FullJitter(), draws=Halves(), heartbeat=policy)
+        self.session = ClientSession(
+            "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), heartbeat=policy
+        )
         self.hears = list(hears)
         self.answers = answers
         self.pings: list[float] = []

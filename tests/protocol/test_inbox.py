@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from reference.protocol import frames
 from reference.protocol.actions import Open
-from reference.protocol.inbox import Inbox
+from reference.protocol.client.delivery import Inbox
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState
 

@@ -4,12 +4,12 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open
-from reference.protocol.backoff import Attempt, FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.outcomes import SessionEnded
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.reconnect import Attempt, FullJitter
 from reference.protocol.states import ClientState, Transport
 
 from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, come_back, ended, opened, seconds, sent, welcome
@@ -73,7 +73,7 @@ def test_failures_are_forgotten_only_when_a_connection_was_steady() -> None:
 
 def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> None:
     config = ClientConfig(fallback_after_failures=None)
-    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), draws=Halves())
+    session = ClientSession("client-1", config=config, policy=Fixed(seconds=1, attempts_max=2), random_source=Halves())
     session.start(0)
     for number in (1, 2):
         assert session.state is ClientState.CONNECTING
@@ -118,7 +118,7 @@ def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
             return 1.0
 
     policy = Remembers()
-    session = ClientSession("client-1", config=ClientConfig(first_spread_s=3.0), policy=policy, draws=Halves())
+    session = ClientSession("client-1", config=ClientConfig(first_spread_s=3.0), policy=policy, random_source=Halves())
     session.start(0)
     session.connection_lost(1, None, 0)
     session.handle_timeout(seconds(1))
@@ -127,7 +127,7 @@ def test_until_the_server_names_a_spread_a_policy_is_told_ours() -> None:
     session.connection_lost(2, None, seconds(1))
     assert policy.told == [3.0, 7.0]
     config = ClientConfig(first_spread_s=3.0, fallback_after_failures=1)
-    polls = ClientSession("client-1", config=config, policy=policy, draws=Halves())
+    polls = ClientSession("client-1", config=config, policy=policy, random_source=Halves())
     polls.start(0)
     polls.connection_lost(1, None, 0)
     polls.handle_timeout(0)
@@ -146,7 +146,7 @@ def test_waits_of_polls_are_drawn_beside_those_of_attempts() -> None:
 
     chance = Chance()
     config = ClientConfig(fallback_after_failures=2, probe_interval_s=1000, probe_interval_max_s=1000)
-    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=chance)
+    session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
     session.connection_lost(1, None, 0)
     session.handle_timeout(seconds(1))
@@ -231,7 +231,7 @@ def test_each_probe_has_a_draw_of_its_own() -> None:
 
     chance = Chance()
     config = ClientConfig(probe_interval_s=1, probe_interval_max_s=1, fallback_after_failures=1, request_timeout_s=1000)
-    session = ClientSession("client-1", config=config, policy=FullJitter(), draws=chance)
+    session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=chance)
     session.start(0)
     session.connection_lost(1, None, 0)
     for number in (3, 4):
@@ -252,7 +252,7 @@ def test_probes_are_spread_to_both_sides() -> None:
         config = ClientConfig(
             probe_interval_s=10, probe_jitter=0.25, fallback_after_failures=1, poll_interval_s=1000, request_timeout_s=1000
         )
-        session = ClientSession("client-1", config=config, policy=FullJitter(), draws=Chance(value))
+        session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Chance(value))
         session.start(0)
         session.connection_lost(1, None, 0)
         session.handle_timeout(seconds(at_s) - 1)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.protocol.client.outbox import Outbox
 from reference.protocol.config import OutboxPolicy
 from reference.protocol.errors import OutboxFull
-from reference.protocol.outbox import Outbox
 
 MESSAGES_MAX, BYTES_MAX, WINDOW, TRIES_MAX = 6, 100, 3, 2
 

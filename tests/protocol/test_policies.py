@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import Attempt, FullJitter
 from reference.protocol.errors import ConfigError
-from reference.protocol.policies import (
+from reference.protocol.policies.catalogue import (
     WAIT_CEILING_S,
     AddedJitter,
     Decorrelated,
     DoubleJitter,
-    Exponential,
+    ExponentialBackoff,
     Fixed,
     LateGrowth,
     OnceDrawn,
@@ -25,6 +24,7 @@ from reference.protocol.policies import (
     SignedJitter,
     SpreadJitter,
 )
+from reference.protocol.policies.reconnect import Attempt, FullJitter
 
 
 class Always:
@@ -48,11 +48,11 @@ def wait_of(policy: Policy, failures: int, draw: float, previous_s: float = 0.0)
     [
         (lambda: Fixed(seconds=3), 7, 0.5, 3.0),
         (lambda: Fixed(seconds=3, spread_s=4), 0, 0.25, 4.0),
-        (lambda: Exponential(base_s=3, factor=4), 0, 0.5, 3.0),
-        (lambda: Exponential(base_s=3, factor=4), 2, 0.5, 48.0),
-        (lambda: Exponential(base_s=3, factor=4, cap_s=40), 2, 0.5, 40.0),
-        (lambda: Exponential(base_s=3, factor=4), 1000, 0.5, 86_400.0),
-        (lambda: Exponential(), 3, 0.5, 8.0),
+        (lambda: ExponentialBackoff(base_s=3, factor=4), 0, 0.5, 3.0),
+        (lambda: ExponentialBackoff(base_s=3, factor=4), 2, 0.5, 48.0),
+        (lambda: ExponentialBackoff(base_s=3, factor=4, cap_s=40), 2, 0.5, 40.0),
+        (lambda: ExponentialBackoff(base_s=3, factor=4), 1000, 0.5, 86_400.0),
+        (lambda: ExponentialBackoff(), 3, 0.5, 8.0),
         (lambda: Schedule(waits_s=(1, 5), then_s=9), 0, 0.5, 1.0),
         (lambda: Schedule(waits_s=(1, 5), then_s=9), 1, 0.5, 5.0),
         (lambda: Schedule(waits_s=(1, 5), then_s=9), 2, 0.5, 9.0),
@@ -118,16 +118,16 @@ def test_decorrelated_jitter_grows_from_the_wait_before(failures: int, previous_
 
 
 def test_two_draws_for_one_wait_do_not_hang_together() -> None:
-    draws = Always(0.5)
-    DoubleJitter().wait_s(Attempt(1, 0.0, 0.0, 3, draws))
-    assert draws.asked == [("backoff", 3), ("backoff/scale", 3)]
+    random_source = Always(0.5)
+    DoubleJitter().wait_s(Attempt(1, 0.0, 0.0, 3, random_source))
+    assert random_source.asked == [("backoff", 3), ("backoff/scale", 3)]
 
 
 def test_what_is_drawn_once_is_drawn_by_a_name_of_its_own() -> None:
-    draws = Always(0.5)
+    random_source = Always(0.5)
     for failures in range(3):
-        OnceDrawn().wait_s(Attempt(failures, 0.0, 0.0, failures, draws, "poll_backoff"))
-    assert draws.asked == [("poll_backoff/once", 0)] * 3
+        OnceDrawn().wait_s(Attempt(failures, 0.0, 0.0, failures, random_source, "poll_backoff"))
+    assert random_source.asked == [("poll_backoff/once", 0)] * 3
 
 
 SECONDS = st.floats(0.1, 100)
@@ -138,7 +138,7 @@ FACTORS = st.floats(1, 4)
 LIMITS = st.none() | st.integers(0, 6)
 STRAIGHT: st.SearchStrategy[Policy] = st.one_of(
     st.builds(Fixed, seconds=SECONDS, spread_s=SECONDS, attempts_max=LIMITS),
-    st.builds(Exponential, base_s=SECONDS, factor=FACTORS, cap_s=CAPS, attempts_max=LIMITS),
+    st.builds(ExponentialBackoff, base_s=SECONDS, factor=FACTORS, cap_s=CAPS, attempts_max=LIMITS),
     st.builds(Schedule, waits_s=st.lists(SECONDS, min_size=1, max_size=4).map(tuple), then_s=st.none() | SECONDS),
     st.builds(
         lambda pair, **rest: ScaledJitter(low=pair[0], high=pair[1], **rest),

@@ -4,12 +4,12 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close, Open, RefreshToken, Send
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.outcomes import SessionEnded
+from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.fallback import AfterFailures
-from reference.protocol.outcomes import SessionEnded
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
 
 from .lanes import Lane
@@ -345,7 +345,7 @@ def test_a_policy_that_gives_up_on_polling_says_so(publishes: bool) -> None:
         "client-1",
         config=ClientConfig(request_timeout_s=5),
         policy=Fixed(seconds=1, attempts_max=1),
-        draws=Halves(),
+        random_source=Halves(),
         fallback=AfterFailures(1),
     )
     session.start(0)

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference.protocol.client.delivery import Roster
 from reference.protocol.frames import Cursors, Presence
-from reference.protocol.presence import Attendance
-from reference.protocol.roster import Roster
+from reference.protocol.server.sessions import Attendance
 
 
 def test_a_user_with_two_tabs_stays_until_the_second_has_left() -> None:

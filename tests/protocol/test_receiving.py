@@ -5,14 +5,13 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from reference.protocol.client_desk import Desk
+from reference.protocol.client.context import ClientContext
+from reference.protocol.client.delivery import EventDelivery, Roster
+from reference.protocol.client.outcomes import PublishAccepted, ResetReceived, SnapshotReceived, StateChanged
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.events import Event
-from reference.protocol.outcomes import PublishAccepted, ResetReceived, SnapshotReceived, StateChanged
-from reference.protocol.receiving import Receiving
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.roster import Roster
 from reference.protocol.states import ClientState
 
 from .machines import EPOCH, EXAMPLES, Client, chat, client_in, closes, seconds, sent
@@ -181,60 +180,60 @@ def test_events_come_once_whichever_transport_is_faster() -> None:
     ]
 
 
-def _receiving(start: str = "snapshot") -> Receiving:
-    return Receiving(Desk(ClientConfig(start=start)))  # type: ignore[arg-type]
+def _delivery(start: str = "snapshot") -> EventDelivery:
+    return EventDelivery(ClientContext(ClientConfig(start=start)))  # type: ignore[arg-type]
 
 
 def test_a_poll_moves_the_position_by_its_snapshot_and_its_events() -> None:
-    receiving = _receiving()
+    delivery = _delivery()
     answer = poll_answer(head=6, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE), events=(chat(6),))
-    receiving.poll(answer, asked_in=None, takes_roster=False)
-    assert (receiving.inbox.epoch, receiving.inbox.last) == (EPOCH, 6)
-    assert receiving._desk.outcomes == [SnapshotReceived(EPOCH, Snapshot(5, STATE), None), chat(6)]
+    delivery.poll(answer, asked_in=None, takes_roster=False)
+    assert (delivery.inbox.epoch, delivery.inbox.last) == (EPOCH, 6)
+    assert delivery._context.outcomes == [SnapshotReceived(EPOCH, Snapshot(5, STATE), None), chat(6)]
 
 
 def test_a_poll_may_begin_without_a_snapshot() -> None:
-    receiving = _receiving("oldest")
-    receiving.poll(poll_answer(head=6, after_sequence=4, events=(chat(5),)), asked_in=None, takes_roster=False)
-    assert (receiving.inbox.epoch, receiving.inbox.last) == (EPOCH, 5)
+    delivery = _delivery("oldest")
+    delivery.poll(poll_answer(head=6, after_sequence=4, events=(chat(5),)), asked_in=None, takes_roster=False)
+    assert (delivery.inbox.epoch, delivery.inbox.last) == (EPOCH, 5)
 
 
 def test_a_poll_that_was_asked_for_in_another_history_is_too_late() -> None:
-    receiving = _receiving()
-    receiving.inbox.start_at("epoch-2", 0)
+    delivery = _delivery()
+    delivery.inbox.start_at("epoch-2", 0)
     answer = poll_answer(head=6, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE), events=(chat(6),))
-    receiving.poll(answer, asked_in="epoch-0", takes_roster=True)
-    assert (receiving.inbox.epoch, receiving.inbox.last) == ("epoch-2", 0)
-    assert receiving._desk.outcomes == []
+    delivery.poll(answer, asked_in="epoch-0", takes_roster=True)
+    assert (delivery.inbox.epoch, delivery.inbox.last) == ("epoch-2", 0)
+    assert delivery._context.outcomes == []
 
 
 def test_a_poll_that_is_passed_over_leaves_the_position_where_it_was() -> None:
-    receiving = _receiving()
-    receiving.inbox.start_at(EPOCH, 0)
-    receiving.hold()
-    receiving.poll(poll_answer(outcome="resumed", head=1, events=(chat(1),)), asked_in=EPOCH, takes_roster=True)
-    assert receiving.inbox.last == 0
-    assert receiving._desk.outcomes == [joined("ann")], "who is here is told all the same"
-    assert receiving.release(0)
-    assert not receiving.release(0)
+    delivery = _delivery()
+    delivery.inbox.start_at(EPOCH, 0)
+    delivery.hold()
+    delivery.poll(poll_answer(outcome="resumed", head=1, events=(chat(1),)), asked_in=EPOCH, takes_roster=True)
+    assert delivery.inbox.last == 0
+    assert delivery._context.outcomes == [joined("ann")], "who is here is told all the same"
+    assert delivery.release(0)
+    assert not delivery.release(0)
 
 
 def test_a_snapshot_of_a_poll_that_is_passed_over_is_asked_for_again() -> None:
-    receiving = _receiving()
-    receiving.hold()
+    delivery = _delivery()
+    delivery.hold()
     answer = poll_answer(head=5, after_sequence=5, snapshot=frames.SnapshotFrame(5, STATE))
-    receiving.poll(answer, asked_in=None, takes_roster=False)
-    assert receiving.inbox.epoch is None
-    assert receiving.release(0)
+    delivery.poll(answer, asked_in=None, takes_roster=False)
+    assert delivery.inbox.epoch is None
+    assert delivery.release(0)
 
 
 def test_a_poll_tells_who_is_here_and_where_their_cursors_are_unless_a_websocket_does() -> None:
     for takes_roster in (True, False):
-        receiving = _receiving()
+        delivery = _delivery()
         answer = poll_answer(outcome="resumed", cursor_positions={"ann": {"x": 1}}, server_time=4)
-        receiving.poll(answer, asked_in=None, takes_roster=takes_roster)
+        delivery.poll(answer, asked_in=None, takes_roster=takes_roster)
         told = [joined("ann", 4), Event("CURSOR_MOVE", "ann", 4, None, {"x": 1}, False)]
-        assert receiving._desk.outcomes == (told if takes_roster else [])
+        assert delivery._context.outcomes == (told if takes_roster else [])
 
 
 def test_who_is_here_comes_from_the_websocket_while_both_transports_do() -> None:
@@ -275,18 +274,18 @@ def test_a_reset_over_http_is_told_and_numbers_begin_anew_for_the_server() -> No
 
 
 def test_a_snapshot_that_the_other_transport_has_overtaken_moves_nothing() -> None:
-    receiving = _receiving()
-    receiving.inbox.start_at(EPOCH, 3)
-    receiving.greeted()
-    receiving.welcomed(welcome(outcome="snapshot", reason="expired", head=8, after_sequence=8, active_users=()), 0)
-    receiving.inbox.start_at(EPOCH, 10)  # as a poll does meanwhile
-    receiving.snapshot(frames.SnapshotFrame(8, STATE), 0)
-    assert (receiving.inbox.last, receiving._desk.outcomes) == (10, [])
+    delivery = _delivery()
+    delivery.inbox.start_at(EPOCH, 3)
+    delivery.greeted()
+    delivery.welcomed(welcome(outcome="snapshot", reason="expired", head=8, after_sequence=8, active_users=()), 0)
+    delivery.inbox.start_at(EPOCH, 10)  # as a poll does meanwhile
+    delivery.snapshot(frames.SnapshotFrame(8, STATE), 0)
+    assert (delivery.inbox.last, delivery._context.outcomes) == (10, [])
 
 
 def test_a_websocket_that_speaks_of_a_history_that_was_left_is_left() -> None:
     client = client_in(ClientState.PROBE_PROVING)
-    client.session._receiving.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history
+    client.session._delivery.inbox.start_at("epoch-9", 4)  # as a poll does that finds a lost history
     client.session.receive_frame(client.websocket, frames.Events((chat(1),)), client.now)
     reason = "this connection speaks of a history that was left"
     assert Close((client.websocket,), CloseCode.GOING_AWAY, reason) in client.session.take_actions()

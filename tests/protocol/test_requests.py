@@ -6,10 +6,10 @@ from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.observations import Answered, FellBack, Reported
 from reference.protocol.records import RunState, Snapshot, StoredClient
-from reference.protocol.run import Run
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import Answered, FellBack, Reported
+from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
 

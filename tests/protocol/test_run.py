@@ -5,9 +5,9 @@ from reference.protocol.actions import Close, Deliver
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import Answered, Left, LimitReached
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.run import Run
+from reference.protocol.server.observations import Answered, Left, LimitReached
+from reference.protocol.server.run import Run
 from reference.protocol.states import ConnectionState
 from reference.protocol.timers import NS_PER_MS
 
@@ -19,7 +19,7 @@ from .runs import publish, run_of, store
 
 def test_nonsense_ends_its_connection_with_the_reason_and_no_other() -> None:
     run = server_in(ConnectionState.LIVE)
-    run.receive_nonsense(1, RemoteError(CloseCode.TOO_BIG, "a frame of 9 bytes; the limit is 8", Limit.FRAME_BYTES), seconds(2))
+    run.receive_malformed(1, RemoteError(CloseCode.TOO_BIG, "a frame of 9 bytes; the limit is 8", Limit.FRAME_BYTES), seconds(2))
     error = frames.Error(code=CloseCode.TOO_BIG, message="a frame of 9 bytes; the limit is 8")
     actions = run.take_actions()
     assert sent(actions, 1) == [error]
@@ -31,7 +31,7 @@ def test_nonsense_ends_its_connection_with_the_reason_and_no_other() -> None:
     assert run.connections == 1
     run.handle_timeout(seconds(32))
     assert run.active_users == ("bob",), "the grace runs from the end of the connection"
-    run.receive_nonsense(1, RemoteError(CloseCode.BAD_FRAME, "late"), seconds(33))
+    run.receive_malformed(1, RemoteError(CloseCode.BAD_FRAME, "late"), seconds(33))
     assert closes(run.take_actions()) == []
 
 
@@ -77,7 +77,7 @@ def test_what_a_run_says_of_itself() -> None:
     assert (run.head, run.oldest, run.epoch, run.connections) == (0, 1, EPOCH, 2)
     assert not run.is_idle
     store(run)
-    assert (run.head, run.snapshot, run.events_under_way) == (2, Snapshot(0, RunState()), 0)
+    assert (run.head, run.snapshot, run.events_in_flight) == (2, Snapshot(0, RunState()), 0)
     assert run.take_observations() == [Answered("client-1", True)] * 2
 
 

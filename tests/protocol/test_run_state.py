@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
 from reference.protocol.records import RunState, Snapshot
-from reference.protocol.run_state import Fold, fold
+from reference.protocol.server.fold import Fold, fold
 
 NAMES = st.sampled_from(("a", "b", "é", 'quo"te'))
 PAYLOADS = st.one_of(

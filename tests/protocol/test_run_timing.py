@@ -7,8 +7,8 @@ from reference.protocol.actions import Deliver, Retire
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
-from reference.protocol.observations import LimitReached
-from reference.protocol.run import Run
+from reference.protocol.server.observations import LimitReached
+from reference.protocol.server.run import Run
 
 from .machines import closes, go_live, seconds, sent, stored_run
 from .runs import publish, run_of, store

@@ -11,7 +11,7 @@ from reference.protocol.errors import RejectCode
 from reference.protocol.events import DEFAULT_REGISTRY, Event
 from reference.protocol.frames import Accepted, Publish, Rejected
 from reference.protocol.records import Append, RunState, Snapshot, StoredClient
-from reference.protocol.sequencer import ANSWERS_KEPT, Reply, Sequencer
+from reference.protocol.server.sequencer import ANSWERS_KEPT, Reply, Sequencer
 
 from .machines import seconds, stored_run
 
@@ -115,8 +115,8 @@ def test_the_answer_waits_for_the_store_and_a_copy_of_what_waits_is_answered_wit
 
 def test_a_rejection_waits_for_what_the_run_took_before_it() -> None:
     run = sequencer()
-    nonsense = Publish(client_sequence=1, event_type="DANCE", data={})
-    assert code_of(say(run, nonsense, "c2")) == (RejectCode.UNKNOWN_EVENT_TYPE, False)
+    malformed = Publish(client_sequence=1, event_type="DANCE", data={})
+    assert code_of(say(run, malformed, "c2")) == (RejectCode.UNKNOWN_EVENT_TYPE, False)
     say(run, chat(1))
     assert say(run, Publish(client_sequence=2, event_type="DANCE", data={})) == []
     assert say(run, chat(3)) == []

@@ -4,7 +4,7 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.session_record import (
     FORMAT_VERSION,
     EventCame,

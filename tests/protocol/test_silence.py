@@ -5,7 +5,7 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.errors import CloseCode
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
 from reference.protocol.states import ConnectionState
 
 from .machines import BYSTANDER, closes, seconds, server_in

@@ -4,20 +4,20 @@ import msgspec
 import pytest
 
 from reference.protocol import frames
-from reference.protocol.allowance import Allowance
+from reference.protocol.client.client_report import ClientReport
 from reference.protocol.codec import decode_answer, decode_client_frame, decode_publish_request, encode
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reaction, RejectCode, RemoteError, reaction_to
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
 from reference.protocol.limits import Limit
-from reference.protocol.membership import Membership
-from reference.protocol.observations import Answered, LimitReached
-from reference.protocol.presence import Attendance
-from reference.protocol.run_desk import RunDesk
-from reference.protocol.server_session import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.server.context import RunContext
+from reference.protocol.server.observations import Answered, LimitReached
+from reference.protocol.server.session_table import SessionTable
+from reference.protocol.server.sessions import Attendance
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
-from reference.protocol.tally import Tally
 from reference.protocol.timers import NS_PER_MS
 
 from .machines import EXAMPLES, chat, seconds
@@ -26,17 +26,17 @@ from .machines import EXAMPLES, chat, seconds
 
 
 def test_a_full_bucket_is_a_burst_and_then_so_many_a_second() -> None:
-    allowance = Allowance(4, 3)
-    assert [allowance.spend(0) for _ in range(4)] == [0, 0, 0, 250]
-    assert allowance.spend(seconds(0.125)) == 125
-    assert allowance.spend(seconds(0.25)) == 0
-    assert [allowance.spend(seconds(100)) for _ in range(4)] == [0, 0, 0, 250], "it does not fill beyond its burst"
+    rate_limit = TokenBucket(4, 3)
+    assert [rate_limit.spend(0) for _ in range(4)] == [0, 0, 0, 250]
+    assert rate_limit.spend(seconds(0.125)) == 125
+    assert rate_limit.spend(seconds(0.25)) == 0
+    assert [rate_limit.spend(seconds(100)) for _ in range(4)] == [0, 0, 0, 250], "it does not fill beyond its burst"
 
 
 def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
-    quick = Allowance(100_000, 1)
+    quick = TokenBucket(100_000, 1)
     assert [quick.spend(0), quick.spend(0)] == [0, 1]
-    slow = Allowance(0.000001, 1)
+    slow = TokenBucket(0.000001, 1)
     assert [slow.spend(0), slow.spend(0)] == [0, frames.MILLISECONDS_MAX]
 
 
@@ -44,7 +44,7 @@ def test_a_wait_is_at_least_a_millisecond_and_at_most_a_day() -> None:
 
 
 def connection(state: ConnectionState = ConnectionState.LIVE, burst: int = 2) -> Connection:
-    return Connection(1, Transport.WEBSOCKET, state, None, Allowance(1, burst), "session-1")
+    return Connection(1, Transport.WEBSOCKET, state, None, TokenBucket(1, burst), "session-1")
 
 
 def test_more_frames_than_are_allowed_end_a_connection() -> None:
@@ -76,14 +76,14 @@ def test_a_user_id_is_neither_empty_nor_endless(characters: int) -> None:
 
 
 def test_the_higher_generation_owns_a_session_and_of_equals_the_later() -> None:
-    members = Membership()
-    session, loser, is_new = members.claim("c", "ann", None, 2, Transport.WEBSOCKET, "drawn-1")
-    assert (session.session_id, session.generation, loser, is_new) == ("drawn-1", 2, None, True)
+    members = SessionTable()
+    session, superseded, is_new = members.claim("c", "ann", None, 2, Transport.WEBSOCKET, "drawn-1")
+    assert (session.session_id, session.generation, superseded, is_new) == ("drawn-1", 2, None, True)
     session.connection_id = 7
     assert members.owners == (7,)
-    again, loser, is_new = members.claim("c", "ann", None, 2, Transport.POLLING, "drawn-2")
+    again, superseded, is_new = members.claim("c", "ann", None, 2, Transport.POLLING, "drawn-2")
     assert again is session
-    assert (loser, is_new, session.session_id) == (7, False, "drawn-1")
+    assert (superseded, is_new, session.session_id) == (7, False, "drawn-1")
     assert (session.connection_id, session.transport, members.owners) == (None, Transport.POLLING, ())
     members.claim("c", "ann", "named", 5, Transport.WEBSOCKET, "drawn-3")
     assert (session.session_id, session.generation) == ("named", 5)
@@ -99,7 +99,7 @@ def test_the_higher_generation_owns_a_session_and_of_equals_the_later() -> None:
 
 
 def test_a_server_that_knows_no_session_believes_the_name() -> None:
-    session, _, _ = Membership().claim("c", "ann", "named", 1, Transport.POLLING, "drawn")
+    session, _, _ = SessionTable().claim("c", "ann", "named", 1, Transport.POLLING, "drawn")
     assert (session.session_id, session.user_id, session.client_id) == ("named", "ann", "c")
 
 
@@ -175,11 +175,11 @@ def test_what_a_client_does_after_a_close(code: int | None, reaction: Reaction) 
 
 
 def test_an_answer_is_observed_with_the_limit_that_it_met() -> None:
-    desk = RunDesk(ServerConfig())
-    desk.answered("c", frames.Accepted(client_sequence=1, sequence_number=1, duplicate=True))
-    desk.answered("c", frames.Rejected(client_sequence=2, code=RejectCode.RATE, message=""))
-    desk.answered("c", frames.Rejected(client_sequence=3, code=RejectCode.OUT_OF_ORDER, message=""))
-    assert desk.take_observations() == [
+    context = RunContext(ServerConfig())
+    context.answered("c", frames.Accepted(client_sequence=1, sequence_number=1, duplicate=True))
+    context.answered("c", frames.Rejected(client_sequence=2, code=RejectCode.RATE, message=""))
+    context.answered("c", frames.Rejected(client_sequence=3, code=RejectCode.OUT_OF_ORDER, message=""))
+    assert context.take_observations() == [
         Answered("c", True, None, True),
         Answered("c", False, RejectCode.RATE, False),
         LimitReached(Limit.PUBLISH_RATE),
@@ -299,53 +299,53 @@ def test_the_body_of_a_publish_request_needs_no_type() -> None:
 
 
 def test_an_outage_is_counted_from_its_first_loss_with_the_silence_before_it() -> None:
-    tally = Tally()
-    tally.lost(seconds(10), silent_since=seconds(3))
-    tally.lost(seconds(12), silent_since=None)
-    tally.recovered(seconds(15))
-    tally.recovered(seconds(16))
-    report = tally.report(1, 0)
+    client_report = ClientReport()
+    client_report.lost(seconds(10), silent_since=seconds(3))
+    client_report.lost(seconds(12), silent_since=None)
+    client_report.recovered(seconds(15))
+    client_report.recovered(seconds(16))
+    report = client_report.report(1, 0)
     assert report == frames.Report(recoveries=(frames.Recovery(recovery_ms=5000, silence_ms=7000),))
 
 
 def test_of_many_outages_the_last_are_told() -> None:
-    tally = Tally()
+    client_report = ClientReport()
     for outage in range(frames.RECOVERIES_MAX + 2):
-        tally.lost(0, silent_since=None)
-        tally.recovered(outage * NS_PER_MS)
-    report = tally.report(1, 0)
+        client_report.lost(0, silent_since=None)
+        client_report.recovered(outage * NS_PER_MS)
+    report = client_report.report(1, 0)
     assert report is not None
     assert [each.recovery_ms for each in report.recoveries] == list(range(2, frames.RECOVERIES_MAX + 2))
-    tally.lost(0, silent_since=None)
-    tally.recovered(99 * NS_PER_MS)
-    tally.untold()
-    report = tally.report(2, 0)
+    client_report.lost(0, silent_since=None)
+    client_report.recovered(99 * NS_PER_MS)
+    client_report.unreported()
+    report = client_report.report(2, 0)
     assert report is not None
     assert [each.recovery_ms for each in report.recoveries] == [*range(3, frames.RECOVERIES_MAX + 2), 99]
 
 
 def test_every_count_is_told_again_when_nobody_knows_whether_it_arrived() -> None:
-    tally = Tally()
-    tally.failed_attempts, tally.gaps, tally.duplicates, tally.failed_messages = 1, 2, 3, 4
-    first = tally.report(1, 9)
+    client_report = ClientReport()
+    client_report.failed_attempts, client_report.gaps, client_report.duplicates, client_report.failed_messages = 1, 2, 3, 4
+    first = client_report.report(1, 9)
     assert first == frames.Report(failed_attempts=1, gaps=2, duplicates=3, failed_messages=4, queued_messages=9)
-    tally.failed_attempts, tally.gaps, tally.duplicates, tally.failed_messages = 10, 20, 30, 40
-    assert tally.report(2, 0) is not None
-    tally.untold()
-    assert tally.report(3, 0) == frames.Report(failed_attempts=11, gaps=22, duplicates=33, failed_messages=44)
-    tally.told(3)
-    tally.untold()
-    assert tally.report(4, 0) is None
+    client_report.failed_attempts, client_report.gaps, client_report.duplicates, client_report.failed_messages = 10, 20, 30, 40
+    assert client_report.report(2, 0) is not None
+    client_report.unreported()
+    assert client_report.report(3, 0) == frames.Report(failed_attempts=11, gaps=22, duplicates=33, failed_messages=44)
+    client_report.acknowledged(3)
+    client_report.unreported()
+    assert client_report.report(4, 0) is None
 
 
 def test_a_pong_settles_what_was_told_up_to_its_ping() -> None:
-    tally = Tally()
+    client_report = ClientReport()
     for nonce in (1, 2, 3):
-        tally.gaps = nonce
-        tally.report(nonce, 0)
-    tally.told(2)
-    tally.untold()
-    assert tally.report(4, 0) == frames.Report(gaps=3)
+        client_report.gaps = nonce
+        client_report.report(nonce, 0)
+    client_report.acknowledged(2)
+    client_report.unreported()
+    assert client_report.report(4, 0) == frames.Report(gaps=3)
 
 
 # Frames that contradict themselves.

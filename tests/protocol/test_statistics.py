@@ -7,8 +7,8 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.actions import Deliver
 from reference.protocol.config import ServerConfig
-from reference.protocol.event_log import TRIM_AT
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.event_log import TRIM_AT
 from reference.protocol.states import ClientState, ConnectionState, Transport
 from reference.protocol.statistics import Held, beyond
 

@@ -8,9 +8,9 @@ import pytest
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, Open, Send, ServerAction
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode
-from reference.protocol.outcomes import SessionEnded
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
 from reference.protocol.states import (
     CLIENT_MAY_RECEIVE,
     CLIENT_TRANSITIONS,

@@ -5,12 +5,12 @@ import pytest
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Send
+from reference.protocol.client.client_report import POLL, ClientReport
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
-from reference.protocol.server_session import Identity
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import FellBack, LimitReached, Refused, Reported, RoundTripMeasured
 from reference.protocol.states import ClientState, ConnectionState, Transport
-from reference.protocol.tally import POLL, Tally
 from reference.protocol.timers import NS_PER_MS
 
 from .machines import EXAMPLES, Client, client_in, go_live, seconds, sent, server_in
@@ -96,34 +96,34 @@ def test_nothing_to_tell_is_not_told() -> None:
 
 
 def test_a_report_without_an_answer_is_told_again_and_one_with_an_answer_is_not() -> None:
-    tally = Tally()
-    tally.gaps = 2
-    assert tally.report(1, 0) == frames.Report(gaps=2)
-    assert tally.report(2, 0) is None, "it is under way"
-    tally.gaps = 1
-    assert tally.report(3, 5) == frames.Report(gaps=1, queued_messages=5)
-    tally.told(1)
-    tally.untold()
-    assert tally.report(4, 0) == frames.Report(gaps=1)
-    tally.told(4)
-    tally.untold()
-    assert tally.report(5, 0) is None
+    client_report = ClientReport()
+    client_report.gaps = 2
+    assert client_report.report(1, 0) == frames.Report(gaps=2)
+    assert client_report.report(2, 0) is None, "it is under way"
+    client_report.gaps = 1
+    assert client_report.report(3, 5) == frames.Report(gaps=1, queued_messages=5)
+    client_report.acknowledged(1)
+    client_report.unreported()
+    assert client_report.report(4, 0) == frames.Report(gaps=1)
+    client_report.acknowledged(4)
+    client_report.unreported()
+    assert client_report.report(5, 0) is None
 
 
 def test_what_a_poll_tells_is_settled_by_its_answer_and_by_no_pong() -> None:
-    tally = Tally()
-    tally.gaps = 2
-    assert tally.report(POLL, 0) == frames.Report(gaps=2)
-    tally.duplicates = 1
-    assert tally.report(7, 0) == frames.Report(duplicates=1)
-    tally.told(7)
-    tally.untold()
-    assert tally.report(8, 0) is None, "the poll is still under way"
-    tally.poll_untold()
-    assert tally.report(POLL, 3) == frames.Report(gaps=2, queued_messages=3)
-    tally.poll_told()
-    tally.poll_untold()
-    assert tally.report(POLL, 0) is None
+    client_report = ClientReport()
+    client_report.gaps = 2
+    assert client_report.report(POLL, 0) == frames.Report(gaps=2)
+    client_report.duplicates = 1
+    assert client_report.report(7, 0) == frames.Report(duplicates=1)
+    client_report.acknowledged(7)
+    client_report.unreported()
+    assert client_report.report(8, 0) is None, "the poll is still under way"
+    client_report.poll_unreported()
+    assert client_report.report(POLL, 3) == frames.Report(gaps=2, queued_messages=3)
+    client_report.poll_acknowledged()
+    client_report.poll_unreported()
+    assert client_report.report(POLL, 0) is None
 
 
 def test_a_client_on_polling_reports_with_its_polls() -> None:
@@ -168,12 +168,12 @@ def test_the_server_takes_a_report_with_a_poll_whether_or_not_it_keeps_the_sessi
 
 
 def test_a_report_stays_within_the_bounds_of_the_frame() -> None:
-    tally = Tally()
-    tally.failed_attempts = tally.gaps = tally.duplicates = tally.failed_messages = 10**9
+    client_report = ClientReport()
+    client_report.failed_attempts = client_report.gaps = client_report.duplicates = client_report.failed_messages = 10**9
     for outage in range(20):
-        tally.lost(outage * seconds(200_000), silent_since=None)
-        tally.recovered(outage * seconds(200_000) + seconds(100_000))
-    report = tally.report(1, 10**9)
+        client_report.lost(outage * seconds(200_000), silent_since=None)
+        client_report.recovered(outage * seconds(200_000) + seconds(100_000))
+    report = client_report.report(1, 10**9)
     assert report is not None
     codec.decode_client_frame(codec.encode(frames.Ping(1, report=report)))
     assert report.recoveries == (frames.Recovery(recovery_ms=frames.MILLISECONDS_MAX),) * frames.RECOVERIES_MAX

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-RUN_IT = "from reference.cli import main; main()"
+RUN_IT = "from simulation.cli import main; main()"
 END_TIMEOUT_S = 60
 
 

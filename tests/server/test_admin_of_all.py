@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from reference.server.cluster.colleagues import ANSWER_S_MAX
+from reference.server.cluster.peer_processes import ANSWER_S_MAX
 from reference.server.cluster.router import RELAYED
 from reference.store import parse_url
 from reference.store.ownership import Ownership

@@ -13,9 +13,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode, ConfigError, RemoteError
-from reference.protocol.server_session import Identity
-from reference.server.auth import DevelopmentAuthenticator, Holder, TokenAuthenticator, bearer_token, identify, make_token
-from reference.server.keys import Key, public_key, secret_key
+from reference.protocol.server.connection import Identity
+from reference.server.auth import (
+    DevelopmentAuthenticator,
+    Holder,
+    Key,
+    TokenAuthenticator,
+    bearer_token,
+    identify,
+    make_token,
+    public_key,
+    secret_key,
+)
 from reference.server.origins import OriginPolicy
 
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house

@@ -11,13 +11,12 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from reference.cli import run
+from reference.cli.serve import serve_command
 from reference.protocol.errors import ConfigError
-from reference.server.auth import Holder, TokenAuthenticator
-from reference.server.command import serve_command
-from reference.server.keys import secret_key
+from reference.server.auth import Holder, TokenAuthenticator, secret_key
 from reference.server.settings import ServerSettings
 from reference.server.settings_file import load_settings
+from simulation.cli import run
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 

@@ -6,9 +6,9 @@ from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode
 from reference.protocol.metrics import METRICS
-from reference.server.openapi import document
-from reference.server.operations import OPERATIONS
-from reference.server.problems import STATUSES
+from reference.server.http.openapi import document
+from reference.server.http.operations import OPERATIONS
+from reference.server.http.problems import STATUSES
 
 from .visitors import RUN, open_house
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reference.client.refusals import read_refusal
+from reference.client.http import read_refusal
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import Reaction, reaction_to
 from reference.protocol.metrics import FAILED_ATTEMPTS, FALLBACKS

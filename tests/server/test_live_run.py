@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reference.protocol.run import Run
+from reference.protocol.server.run import Run
 from reference.server.clock import ServerClock
 
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house

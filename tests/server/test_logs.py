@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from reference.protocol.limits import Limit
 from reference.server.app import open_server
-from reference.server.logs import SessionLog
+from reference.server.monitoring.logs import SessionLog
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
 

@@ -12,7 +12,7 @@ from reference.protocol import metrics
 from reference.protocol.config import ServerConfig
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 from reference.protocol.states import Transport
-from reference.server.sessions import SessionTable, Traffic, metrics_of
+from reference.server.monitoring.sessions import SessionTable, Traffic, metrics_of
 
 from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
 from .wire.helpers import read_answer

@@ -4,7 +4,7 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.config import ServerConfig
-from reference.protocol.observations import Joined, Left, Observation
+from reference.protocol.server.observations import Joined, Left, Observation
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.faults import Path
-from simulation.lane import Lane
-from simulation.way import ways_of
+from simulation.network.delay import directions_of
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
+from simulation.scenario.faults import Path
 
 
-def lane_of(path: Path) -> tuple[Clock, Lane, list[tuple[float, str]]]:
+def lane_of(path: Path) -> tuple[Clock, Pipe, list[tuple[float, str]]]:
     clock = Clock()
-    return clock, Lane(clock, ways_of(path).down, Draws(1).of("lane")), []
+    return clock, Pipe(clock, directions_of(path).down, RandomStreams(1).of("lane")), []
 
 
 class Owner:
@@ -25,13 +25,13 @@ class Owner:
         self.gave_up_at: list[float] = []
         self.late_until: list[float] = []
 
-    def part_arrived(self, lane: Lane) -> None:
+    def part_arrived(self, lane: Pipe) -> None:
         self.parts.append(self.clock.now / NS_PER_S)
 
-    def room_made(self, lane: Lane) -> None:
+    def room_made(self, lane: Pipe) -> None:
         self.rooms.append(self.clock.now / NS_PER_S)
 
-    def gave_up(self, lane: Lane) -> None:
+    def gave_up(self, lane: Pipe) -> None:
         self.gave_up_at.append(self.clock.now / NS_PER_S)
 
     def is_late(self, until: int) -> None:

@@ -7,19 +7,19 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.availability import comings_and_goings, outages
-from simulation.draws import Draws
-from simulation.faults import LoadBalancerCut, Outage, Path
-from simulation.laws import Constant, Exponential
-from simulation.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
-from simulation.scenario import Group
-from simulation.trace import ConnectionLost, FaultHappened, FaultOver
+from simulation.network.availability import comings_and_goings, outages
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import LoadBalancerCut, Outage, Path
+from simulation.scenario.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
+from simulation.scenario.scenario import Group
+from simulation.trace.trace import ConnectionLost, FaultHappened, FaultOver
 from simulation.world import run
 from tests.simulation.worlds import QUIET, calm
 
 
 def downs(process: Availability, entity: str = "x") -> Iterator[tuple[float, float]]:
-    return ((begins / NS_PER_S, ends / NS_PER_S) for begins, ends in outages(process, Draws(1).of(entity)))
+    return ((begins / NS_PER_S, ends / NS_PER_S) for begins, ends in outages(process, RandomStreams(1).of(entity)))
 
 
 def down_time(process: Availability, entity: str, until_s: float) -> float:
@@ -52,7 +52,7 @@ def test_on_off_begins_in_its_stationary_state_and_stays_in_it() -> None:
 
 def test_downs_are_in_order_and_apart_whatever_is_drawn() -> None:
     process = AlternatingRenewal(up=Exponential(scale=1e-4), down=Constant(value=0))
-    found = list(islice(outages(process, Draws(1).of("x")), 200))
+    found = list(islice(outages(process, RandomStreams(1).of("x")), 200))
     assert all(begins < ends for begins, ends in found)
     assert all(ends < begins for (_, ends), (begins, _) in pairwise(found))
 
@@ -61,8 +61,8 @@ def test_a_process_draws_the_same_whoever_else_draws() -> None:
     process = OnOffMarkov(up_mean_s=5, down_mean_s=5)
     alone = calm(1).replace(availability=process)
     with_others = calm(3).replace(availability=process)
-    first = next(list(faults) for faults in comings_and_goings(alone, Draws(1)))
-    again = next(list(faults) for faults in comings_and_goings(with_others, Draws(1)))
+    first = next(list(faults) for faults in comings_and_goings(alone, RandomStreams(1)))
+    again = next(list(faults) for faults in comings_and_goings(with_others, RandomStreams(1)))
     assert first
     assert first == again
 
@@ -72,7 +72,7 @@ def test_one_process_for_each_client_of_a_group_or_one_for_all() -> None:
     shared = PeriodicAvailability(period_s=10, down_s=1, first_down_s=5, scope="shared", effect="cut")
     groups = (Group(name="a", clients=2, availability=own), Group(name="b", clients=2, availability=shared))
     scenario = calm(1).replace(groups=groups, availability=shared)
-    faults = [list(each) for each in comings_and_goings(scenario, Draws(1))]
+    faults = [list(each) for each in comings_and_goings(scenario, RandomStreams(1))]
     assert faults == [
         [Outage(at_s=2, duration_s=1, clients=("a-0",))],
         [Outage(at_s=2, duration_s=1, clients=("a-1",))],
@@ -88,7 +88,7 @@ def test_a_down_is_a_fault_in_the_trace_and_ends_with_the_horizon() -> None:
     over = [record.at for record in result.trace if isinstance(record, FaultOver)]
     assert [at for at, _ in happened] == [ns(1), ns(9)]
     assert over == [ns(4), ns(10)]
-    assert [(trouble.start, trouble.end) for trouble in result.facts.troubles] == [(ns(1), ns(4)), (ns(9), ns(10))]
+    assert [(trouble.start, trouble.end) for trouble in result.trace_index.troubles] == [(ns(1), ns(4)), (ns(9), ns(10))]
     assert result.is_ok
 
 

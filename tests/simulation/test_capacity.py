@@ -5,22 +5,20 @@ from collections import Counter
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.capacity import Listener, Work
 from simulation.clock import ARRIVAL, Call, Clock
-from simulation.draws import Draws
-from simulation.ends import Taken
-from simulation.faults import BlockUpgrade, Fault, Pause, Reset
-from simulation.laws import Constant, Exponential
-from simulation.link import Link
-from simulation.network import HttpLink
-from simulation.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
-from simulation.trace import (
-    Accepted,
+from simulation.hosts.capacity import Listener, ProcessorQueue
+from simulation.network.connection import AcceptedConnection, HttpConnection, TcpConnection
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import BlockUpgrade, Fault, Pause, Reset
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
+from simulation.trace.trace import (
+    AcceptedRecord,
     ConnectionLost,
     Delivered,
     Published,
@@ -34,7 +32,7 @@ from simulation.trace import (
 from simulation.world import Result, World, run
 from tests.simulation.worlds import QUIET, calm
 
-DRAWS = Draws(1).of("test")
+DRAWS = RandomStreams(1).of("test")
 
 
 def exponential_s(mean_s: float, purpose: str, index: int) -> float:
@@ -44,7 +42,7 @@ def exponential_s(mean_s: float, purpose: str, index: int) -> float:
 def mean_wait_s(processors: int, *, per_s: float, service_s: float, jobs: int, is_exponential: bool) -> float:
     """Of Poisson arrivals at a queue."""
     clock = Clock()
-    work = Work(clock, processors)
+    work = ProcessorQueue(clock, processors)
     at_s = 0.0
     for number in range(jobs):
         at_s += exponential_s(1 / per_s, "arrival", number)
@@ -72,7 +70,7 @@ def test_the_mean_wait_of_several_processors() -> None:
 
 def test_what_a_job_sends_keeps_its_processor() -> None:
     clock = Clock()
-    work = Work(clock, 1)
+    work = ProcessorQueue(clock, 1)
     told: list[tuple[str, int, int]] = []
 
     def fan_out(name: str) -> None:
@@ -87,7 +85,7 @@ def test_what_a_job_sends_keeps_its_processor() -> None:
 
 def test_the_jobs_of_one_connection_are_done_in_order() -> None:
     clock = Clock()
-    work = Work(clock, 2)
+    work = ProcessorQueue(clock, 2)
     link = link_of_nobody()
     told: list[tuple[int, str]] = []
     for cost, name in ((10, "long"), (1, "short")):
@@ -96,17 +94,17 @@ def test_the_jobs_of_one_connection_are_done_in_order() -> None:
     assert told == [(10, "long"), (10, "short")]
 
 
-def link_of_nobody() -> Link:
+def link_of_nobody() -> TcpConnection:
     """A connection on which nothing is said."""
     world = World(calm(1))
-    link = HttpLink(world.lines["c-0"], world.clients["c-0"], world.server, 1)
-    link.taken = Taken()
+    link = HttpConnection(world.lines["c-0"], world.clients["c-0"], world.server, 1)
+    link.taken = AcceptedConnection()
     return link
 
 
 def test_a_job_that_has_waited_for_too_long_is_done_in_another_way() -> None:
     clock = Clock()
-    work = Work(clock, 1)
+    work = ProcessorQueue(clock, 1)
     told: list[tuple[str, int]] = []
     for name in ("first", "second", "third"):
         work.submit(
@@ -123,7 +121,7 @@ def test_a_job_that_has_waited_for_too_long_is_done_in_another_way() -> None:
 
 def test_a_pause_moves_everything_by_its_length() -> None:
     clock = Clock()
-    work = Work(clock, 1)
+    work = ProcessorQueue(clock, 1)
     listener = Listener(work, accepts_per_s=0.1 * NS_PER_S, backlog_max=10)
     told: list[tuple[str, int]] = []
     for name in ("a", "b"):
@@ -144,7 +142,7 @@ def test_the_herd_at_the_listener() -> None:
     backlog at W is N - mu W."""
     clients, within_s, per_s = 4000, 2.0, 500.0
     clock = Clock()
-    listener = Listener(Work(clock, 1), per_s, backlog_max=clients)
+    listener = Listener(ProcessorQueue(clock, 1), per_s, backlog_max=clients)
     waits, last, backlogs = [], 0, []
     for at in sorted(ns(within_s * DRAWS.uniform("herd", number)) for number in range(clients)):
         clock.run(until=at + 1)
@@ -163,7 +161,7 @@ def test_a_full_backlog_drops_syns_and_they_are_sent_again() -> None:
     result = served(capacity, clients=20, settle_s=60.0, sample_interval_s=0.2)
     dropped = sum(sample.syns_dropped for sample in of(result, WorkSampled))
     assert dropped >= 15  # at most one is taken at once, and four wait
-    assert {client.state.value for client in result.facts.clients.values()} == {"live"}
+    assert {client.state.value for client in result.trace_index.clients.values()} == {"live"}
     assert max(sample.length for sample in of(result, QueueSampled) if sample.queue == "accept backlog") <= 4
     joined = [join.at / NS_PER_S for join in of(result, SessionJoined)]
     assert min(joined) < 0.3
@@ -254,7 +252,7 @@ def test_a_store_takes_its_time_by_law_and_by_event() -> None:
     part = ServerPart(commit_time=Exponential(scale=0.05, least=0.2), commit_event_time_s=0.1)
     result = served(Capacity(), clients=1, server=part, workload=Workload(cursor_per_s=0))
     published = {record.ticket: record.at for record in of(result, Published)}
-    took_s = [(record.at - published[record.ticket]) / NS_PER_S - 0.04 for record in of(result, Accepted)]
+    took_s = [(record.at - published[record.ticket]) / NS_PER_S - 0.04 for record in of(result, AcceptedRecord)]
     assert min(took_s) >= 0.3
     assert len(set(took_s)) > 1
 
@@ -265,7 +263,7 @@ def test_a_client_without_patience_for_the_queue_is_told_to_come_later() -> None
     shed = of(result, WaitAsked)
     assert len(shed) == sum(sample.shed for sample in of(result, WorkSampled)) >= 6
     assert {(wait.retry_after_ms, wait.spread_ms) for wait in shed} == {(3000, 2000)}
-    assert {client.state.value for client in result.facts.clients.values()} == {"live"}
+    assert {client.state.value for client in result.trace_index.clients.values()} == {"live"}
     assert result.verdicts["G10"].ok
 
 

@@ -8,12 +8,11 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.states import ClientState
-from simulation.checkers import CHECKERS, check
-from simulation.counts import count
-from simulation.facts import facts_of
-from simulation.recording import start_trace
-from simulation.trace import (
-    Accepted,
+from simulation.checks.checkers import CHECKERS, check
+from simulation.results.counts import count
+from simulation.trace.index import index_of
+from simulation.trace.trace import (
+    AcceptedRecord,
     AnswerGiven,
     AttemptMade,
     ConnectionLost,
@@ -32,6 +31,7 @@ from simulation.trace import (
     TraceStarted,
     WaitAsked,
 )
+from simulation.trace.writer import start_trace
 from simulation.world import run
 from tests.simulation.worlds import calm, everything_result
 
@@ -100,7 +100,7 @@ def answer_otherwise(records: Records) -> Records:
 
 
 def tell_twice(records: Records) -> Records:
-    accepted = all_of(records, Accepted)[4]
+    accepted = all_of(records, AcceptedRecord)[4]
     return insert_before(records, all_of(records, LogStored)[0], accepted)
 
 
@@ -153,7 +153,7 @@ def come_after_the_end(records: Records) -> Records:
 
 def lose_in_the_crash(records: Records) -> Records:
     killed = all_of(records, ServerKilled)[0]
-    accepted = [one for one in all_of(records, Accepted) if one.at < killed.at][-1]
+    accepted = [one for one in all_of(records, AcceptedRecord) if one.at < killed.at][-1]
     return without(records, *(one for one in all_of(records, EntryStored) if one.sequence_number == accepted.sequence_number))
 
 
@@ -248,7 +248,7 @@ def test_a_trace_of_an_unknown_client_is_refused() -> None:
 
 def test_counts_see_what_is_wrong() -> None:
     records = list(everything_result().trace)
-    good = count(facts_of(Trace(records)))
+    good = count(index_of(Trace(records)))
     assert (good.duplicates, good.gaps, good.out_of_order, good.lost) == (0, 0, 0, 0)
     assert good.fallbacks >= 1
     assert good.returns_to_websocket >= 1
@@ -257,7 +257,7 @@ def test_counts_see_what_is_wrong() -> None:
     assert good.delivered == len(all_of(records, Delivered))
 
     def of(break_it: Callable[[Records], Records]) -> tuple[int, int, int, int]:
-        counts = count(facts_of(Trace(break_it(records))))
+        counts = count(index_of(Trace(break_it(records))))
         return counts.duplicates, counts.gaps, counts.out_of_order, counts.lost
 
     assert of(deliver_twice)[0] == 1

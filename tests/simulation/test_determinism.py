@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.trace import Trace
+from simulation.trace.trace import Trace
 from simulation.world import World, run
 from tests.other_process import printed_by
 from tests.simulation.worlds import everything, everything_result, troubled_server

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.diagram import diagram_command, tape_of
-from simulation.faults import HalfOpen, Reset
-from simulation.frames_seen import FrameSeen
-from simulation.sequence_diagram import sequence_diagram
-from simulation.trace import Trace
+from simulation.results.diagrams import diagram_command, message_log_of, sequence_diagram
+from simulation.scenario.faults import HalfOpen, Reset
+from simulation.trace.frames_seen import FrameSeen
+from simulation.trace.trace import Trace
 from simulation.world import Result, World, run
 from tests.simulation.worlds import calm, everything_result
 
@@ -29,33 +28,33 @@ def test_frames_are_recorded_only_when_asked_for_and_change_nothing_else() -> No
 def test_every_frame_that_a_client_hears_or_says_is_there() -> None:
     heard: list[tuple[str, str]] = []
     World(recorded().scenario, listen=lambda client, now, way, number, frame: heard.append((client, way))).run()
-    messages = tape_of(recorded().trace).messages
+    messages = message_log_of(recorded().trace).messages
     assert sum(message.sender != "server" for message in messages) == sum(way == "sent" for _, way in heard)
     arrived = [message for message in messages if message.receiver != "server" and message.arrived_at is not None]
     assert len(arrived) == sum(way == "received" for _, way in heard)
 
 
 def test_what_a_dead_line_swallowed_never_arrived() -> None:
-    tape = tape_of(recorded().trace, 3.0, 12.0, ("c-0",))
-    lost = [message for message in tape.messages if message.arrived_at is None]
+    message_log = message_log_of(recorded().trace, 3.0, 12.0, ("c-0",))
+    lost = [message for message in message_log.messages if message.arrived_at is None]
     assert lost
     assert all(message.sent_at >= 2.9e9 for message in lost)
     assert {message.sender for message in lost} == {"server", "c-0"}
-    before = tape_of(recorded().trace, 0.0, 2.5)
+    before = message_log_of(recorded().trace, 0.0, 2.5)
     assert all(message.arrived_at is not None for message in before.messages)
 
 
 def test_a_stretch_and_clients_are_kept_to() -> None:
-    tape = tape_of(recorded().trace, 5.0, 7.0, ("c-1",))
-    assert tape.places == ["c-1", "server"]
-    assert all(5e9 <= message.sent_at <= 7e9 for message in tape.messages)
-    words = " ".join(tape.lines())
+    message_log = message_log_of(recorded().trace, 5.0, 7.0, ("c-1",))
+    assert message_log.places == ["c-1", "server"]
+    assert all(5e9 <= message.sent_at <= 7e9 for message in message_log.messages)
+    words = " ".join(message_log.lines())
     assert "every connection is reset" in words
     assert "hello c-1 generation 2" in words
     with pytest.raises(ConfigError, match="no client 'c-9'"):
-        tape_of(recorded().trace, clients=("c-9",))
+        message_log_of(recorded().trace, clients=("c-9",))
     with pytest.raises(ConfigError, match="ends before it begins"):
-        tape_of(recorded().trace, 5.0, 1.0)
+        message_log_of(recorded().trace, 5.0, 1.0)
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,10 +70,10 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_trace_without_frames_gives_its_notes() -> None:
-    tape = tape_of(everything_result().trace, 19.0, 23.0)
-    assert not tape.messages
-    assert any("is killed" in note.words for note in tape.notes)
-    assert sequence_diagram(tape).axes
+    message_log = message_log_of(everything_result().trace, 19.0, 23.0)
+    assert not message_log.messages
+    assert any("is killed" in note.words for note in message_log.notes)
+    assert sequence_diagram(message_log).axes
 
 
 def test_it_is_written_and_read(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ what is sent until the end."""
 
 from hypothesis import given, note
 
-from simulation.scenario import Scenario
-from simulation.strategies.scenarios import scenarios
+from simulation.scenario.scenario import Scenario
+from simulation.testing.scenarios import scenarios
 from simulation.world import run
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference.protocol.errors import ConfigError
-from simulation.histograms import LEAST, MOST, LogHistogram
-from simulation.measured import Measured
+from simulation.trace.histograms import LEAST, MOST, LogHistogram
+from simulation.trace.measured import Measured
 
 VALUES = st.lists(st.one_of(st.just(0.0), st.floats(LEAST, MOST)), min_size=1, max_size=60)
 FRACTIONS = st.floats(0, 1)

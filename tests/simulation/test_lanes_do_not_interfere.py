@@ -2,18 +2,18 @@
 
 import msgspec
 
-from simulation.faults import Path
-from simulation.scenario import Workload
-from simulation.trace import Accepted, Delivered, Published, Trace
+from simulation.scenario.faults import Path
+from simulation.scenario.scenario import Workload
+from simulation.trace.trace import AcceptedRecord, Delivered, Published, Trace
 from simulation.world import run
 from tests.simulation.worlds import everything
 
 WORK = Workload(graft_per_s=1.0, prune_per_s=0.5, flag_per_s=0.2, chat_per_s=1.0, cursor_per_s=0.0)
 
 
-def sequenced(trace: Trace) -> list[Published | Accepted | Delivered]:
+def sequenced(trace: Trace) -> list[Published | AcceptedRecord | Delivered]:
     """What each client asked and was told, in its order. Between clients, the order within one instant means nothing."""
-    records = [record for record in trace if isinstance(record, Published | Accepted | Delivered)]
+    records = [record for record in trace if isinstance(record, Published | AcceptedRecord | Delivered)]
     return sorted(records, key=lambda record: (record.at, record.client))
 
 

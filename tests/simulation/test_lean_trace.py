@@ -5,12 +5,12 @@ from functools import cache
 import msgspec
 import pytest
 
-from simulation.checkers import CHECKERS, check_facts
-from simulation.facts import facts_of
-from simulation.measured import MessagesMeasured
-from simulation.results import Frames
-from simulation.scenario import Scenario
-from simulation.trace import Delivered, Published, Record, Trace
+from simulation.checks.checkers import CHECKERS, check_index
+from simulation.results.frames import Frames
+from simulation.scenario.scenario import Scenario
+from simulation.trace.index import index_of
+from simulation.trace.measured import MessagesMeasured
+from simulation.trace.trace import Delivered, Published, Record, Trace
 from simulation.world import Result, run
 from tests.simulation.worlds import everything, everything_result
 
@@ -35,9 +35,9 @@ def test_its_counts_are_those_of_the_whole_trace() -> None:
 
 
 def test_its_quantiles_are_within_the_stated_error() -> None:
-    measured = lean().facts.measured
+    measured = lean().trace_index.measured
     assert measured is not None
-    messages = Frames(everything_result().facts)["messages"]
+    messages = Frames(everything_result().trace_index)["messages"]
     histogram = measured.latency.histogram()
     assert histogram.count == len(messages)
     for fraction in (0.0, 0.1, 0.5, 0.9, 0.95, 0.99, 1.0):
@@ -69,14 +69,14 @@ def test_a_broken_guarantee_is_found_in_the_sums(guarantee: str, changes: dict[s
     def broken(record: Record) -> Record:
         return msgspec.structs.replace(record, **changes) if isinstance(record, MessagesMeasured) else record
 
-    verdict = check_facts(facts_of(Trace(broken(record) for record in lean().trace)))[guarantee]
+    verdict = check_index(index_of(Trace(broken(record) for record in lean().trace)))[guarantee]
     assert verdict.status == "violated"
 
 
 def test_a_warm_up_is_left_out_of_the_figures() -> None:
     scenario: Scenario = everything(record="histograms", warm_up_s=30.0)
-    measured = run(scenario).facts.measured
-    messages = Frames(everything_result().facts)["messages"]
+    measured = run(scenario).trace_index.measured
+    messages = Frames(everything_result().trace_index)["messages"]
     assert measured is not None
     assert measured.latency.histogram().count == (messages["published_s"] >= 30.0).sum()
 
@@ -84,4 +84,4 @@ def test_a_warm_up_is_left_out_of_the_figures() -> None:
 def test_it_is_written_and_read(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("lean") / "trace.jsonl"
     lean().trace.write(path)
-    assert facts_of(Trace.read(path)).measured == lean().facts.measured
+    assert index_of(Trace.read(path)).measured == lean().trace_index.measured

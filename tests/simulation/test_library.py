@@ -8,10 +8,10 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
-from simulation import library
-from simulation.results import Frames
-from simulation.scenario import Scenario
-from simulation.trace import ConnectionLost, EntryStored, ResetTaken, SnapshotTaken, WaitAsked
+from simulation.results.frames import Frames
+from simulation.scenario import library
+from simulation.scenario.scenario import Scenario
+from simulation.trace.trace import ConnectionLost, EntryStored, ResetTaken, SnapshotTaken, WaitAsked
 from simulation.world import Result, run
 
 LATENCY_LINE_S = 0.5
@@ -23,7 +23,7 @@ class Seen:
 
     def __init__(self, scenario: Scenario) -> None:
         self.result: Result = run(scenario)
-        self.frames = Frames(self.result.facts)
+        self.frames = Frames(self.result.trace_index)
         assert self.result.is_ok, [str(verdict) for verdict in self.result.verdicts.values() if verdict.violated]
 
     def of(self, frame: str, group: str, column: str = "client") -> pd.DataFrame:
@@ -120,7 +120,7 @@ def slow_consumer(run: Seen) -> None:
 
 
 def poison_message(run: Seen) -> None:
-    poisoned = run.result.facts.clients["poisoned-0"]
+    poisoned = run.result.trace_index.clients["poisoned-0"]
     assert poisoned.refused > 5
     assert len(poisoned.accepted) == len(poisoned.published) > 50
     assert run.result.counts.unsettled == run.result.counts.failed == 0
@@ -159,14 +159,14 @@ def slow_store(run: Seen) -> None:
 def token_expiry(run: Seen) -> None:
     lost = [record for record in run.result.trace if isinstance(record, ConnectionLost) and record.code == 4401]
     assert {record.client for record in lost} == {"tunnel-0", "tunnel-1"}
-    assert not any(client.is_over for client in run.result.facts.clients.values())
+    assert not any(client.is_over for client in run.result.trace_index.clients.values())
     assert run.result.counts.resets == 0
     assert run.result.counts.unsettled == run.result.counts.failed == 0
 
 
 def store_lost(run: Seen) -> None:
     reset = {record.client for record in run.result.trace if isinstance(record, ResetTaken)}
-    assert reset == set(run.result.facts.clients)
+    assert reset == set(run.result.trace_index.clients)
     assert run.result.counts.lost_with_store > 50
     assert run.result.counts.lost == 0
 
@@ -186,16 +186,16 @@ def one_way_black_hole(run: Seen) -> None:
     assert 60 < mute.iloc[0] < 66
     own = run.of("publishes", "deaf", "sender")
     assert (own["outcome"] == "accepted").all()
-    again = [answer for answer in run.result.facts.answers if answer and answer.client_id == "deaf-0" and answer.duplicate]
+    again = [answer for answer in run.result.trace_index.answers if answer and answer.client_id == "deaf-0" and answer.duplicate]
     assert again
     assert run.reconnections("well") == 0
 
 
 def open_plan(run: Seen) -> None:
-    facts = run.result.facts
-    second = [name for name in facts.clients if name.endswith(".2")]
+    trace_index = run.result.trace_index
+    second = [name for name in trace_index.clients if name.endswith(".2")]
     assert len(second) >= 15
-    assert all(any(isinstance(record, SnapshotTaken) for record in facts.clients[name].records) for name in second)
+    assert all(any(isinstance(record, SnapshotTaken) for record in trace_index.clients[name].records) for name in second)
     assert run.frames["summary"]["undelivered"].iloc[0] == 0
     assert run.frames["messages"]["has_left"].any()
 

@@ -5,10 +5,10 @@ taken for one of the old history.
 """
 
 from reference.protocol.config import ClientConfig
-from simulation.faults import Refuse, ServerRestart
-from simulation.paths import Path
-from simulation.scenario import ClientPart, Group, Scenario, Workload
-from simulation.trace import Accepted, ServerStarted
+from simulation.scenario.faults import Refuse, ServerRestart
+from simulation.scenario.paths import Path
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
+from simulation.trace.trace import AcceptedRecord, ServerStarted
 from simulation.world import run
 
 SCENARIO = Scenario(
@@ -38,5 +38,5 @@ def test_g3_an_answer_over_http_names_its_history() -> None:
         result = run(SCENARIO, seed=seed)
         assert result.is_ok, (seed, result.verdicts["G3"].violations)
         epochs = [record.epoch for record in result.trace if isinstance(record, ServerStarted)]
-        accepted = {record.epoch for record in result.trace if isinstance(record, Accepted)}
+        accepted = {record.epoch for record in result.trace if isinstance(record, AcceptedRecord)}
         assert accepted <= set(epochs)

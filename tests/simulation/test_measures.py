@@ -9,12 +9,12 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.metrics import METRICS
-from simulation.counts import count
-from simulation.faults import BlockUpgrade, Reset
-from simulation.laws import Constant
-from simulation.population import Stay
-from simulation.results import Frames, summary
-from simulation.scenario import ClientPart, Group, Scenario, Workload
+from simulation.results.counts import count
+from simulation.results.frames import Frames, summary
+from simulation.scenario.distributions import Constant
+from simulation.scenario.faults import BlockUpgrade, Reset
+from simulation.scenario.population import Stay
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
 from simulation.world import run
 from tests.simulation.worlds import calm, everything, everything_result
 
@@ -23,7 +23,7 @@ BUSY = Workload(graft_per_s=0.5, prune_per_s=0, flag_per_s=0, chat_per_s=0, curs
 
 @cache
 def frames() -> Frames:
-    return Frames(everything_result().facts)
+    return Frames(everything_result().trace_index)
 
 
 @cache
@@ -39,7 +39,7 @@ def troubled() -> Frames:
         workload=Workload(graft_per_s=0.2, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0),
         faults=(*resets, BlockUpgrade(at_s=60, duration_s=60, clients=("b",))),
     )
-    return Frames(run(scenario).facts)
+    return Frames(run(scenario).trace_index)
 
 
 def test_attempts_and_connections_agree() -> None:
@@ -88,7 +88,7 @@ def test_the_alerts_of_the_brief_fire_when_their_lines_are_crossed() -> None:
 
 
 def test_no_alert_fires_in_a_calm_run() -> None:
-    assert Frames(run(calm(4, horizon_s=120.0)).facts)["alerts"].empty
+    assert Frames(run(calm(4, horizon_s=120.0)).trace_index)["alerts"].empty
 
 
 def test_the_metrics_have_the_servers_names_and_values() -> None:
@@ -111,8 +111,8 @@ def test_the_metrics_have_the_servers_names_and_values() -> None:
 
 def test_a_warm_up_is_left_out_of_figures_and_not_of_counts() -> None:
     whole, warm = everything_result(), run(everything(warm_up_s=30.0))
-    assert count(warm.facts) == count(whole.facts)
-    one, other = summary(whole.facts).iloc[0], summary(warm.facts).iloc[0]
+    assert count(warm.trace_index) == count(whole.trace_index)
+    one, other = summary(whole.trace_index).iloc[0], summary(warm.trace_index).iloc[0]
     late = frames()["messages"].query("published_s >= 30")
     assert other["messages"] == len(late) < one["messages"]
     assert other["latency_p95_s"] == pytest.approx(late["latency_s"].quantile(0.95))
@@ -121,8 +121,10 @@ def test_a_warm_up_is_left_out_of_figures_and_not_of_counts() -> None:
 
 def test_who_left_is_owed_nothing() -> None:
     leaves = Group(name="g", clients=2, arrive_within_s=0, stay=Stay(lasts=Constant(value=5)))
-    facts = run(Scenario(name="x", groups=(Group(name="h", clients=2), leaves), horizon_s=20, settle_s=5, workload=BUSY)).facts
-    all_messages, row = Frames(facts)["messages"], summary(facts).iloc[0]
+    trace_index = run(
+        Scenario(name="x", groups=(Group(name="h", clients=2), leaves), horizon_s=20, settle_s=5, workload=BUSY)
+    ).trace_index
+    all_messages, row = Frames(trace_index)["messages"], summary(trace_index).iloc[0]
     gone = all_messages[all_messages["has_left"]]
     assert set(gone["reader"]) == {"g-0", "g-1"}
     assert gone["published_s"].min() > 4.9
@@ -133,8 +135,8 @@ def test_who_left_is_owed_nothing() -> None:
 
 
 def test_histograms_say_what_frames_say_within_their_error() -> None:
-    lean = run(everything(record="histograms")).facts
-    one, other = summary(everything_result().facts).iloc[0], summary(lean).iloc[0]
+    lean = run(everything(record="histograms")).trace_index
+    one, other = summary(everything_result().trace_index).iloc[0], summary(lean).iloc[0]
     assert other["error_share"] == 0.01
     assert one["error_share"] == 0
     assert other["delivery_rate"] == one["delivery_rate"]

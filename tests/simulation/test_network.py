@@ -2,18 +2,19 @@
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.draws import Draws
-from simulation.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
-from simulation.lane import Lane
-from simulation.peer import CONTROL_FRAMES_MAX
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
-from simulation.trace import (
-    Accepted,
+from simulation.hosts.peer import CONTROL_FRAMES_MAX
+from simulation.network.delay import directions_of
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.trace.trace import (
+    AcceptedRecord,
     AttemptMade,
     ConnectionLeft,
     ConnectionLost,
@@ -27,7 +28,6 @@ from simulation.trace import (
     StateTurned,
     Trace,
 )
-from simulation.way import ways_of
 from simulation.world import World, run
 from tests.simulation.lanes import Owner, at, lane_of
 from tests.simulation.worlds import QUIET, calm
@@ -95,7 +95,7 @@ def test_a_publish_does_not_wait_behind_a_long_poll() -> None:
     workload = Workload(graft_per_s=0.5, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
     scenario = quiet(BlockUpgrade(at_s=0, duration_s=20.0), config=config).replace(workload=workload)
     trace = run(scenario).trace
-    published, accepted = times(trace, Published), times(trace, Accepted)
+    published, accepted = times(trace, Published), times(trace, AcceptedRecord)
     waits = [answer - made for made, answer in zip(published, accepted, strict=True) if made > 4]
     assert waits
     assert max(waits) < 6 * LATENCY_S
@@ -257,7 +257,7 @@ def test_no_connection_is_left_behind() -> None:
 def test_a_large_frame_is_noticed_every_second_while_it_comes_in() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(Path(latency_s=0.5, bandwidth_bytes_per_s=100.0)).down, Draws(1).of("lane"), owner)
+    lane = Pipe(clock, directions_of(Path(latency_s=0.5, bandwidth_bytes_per_s=100.0)).down, RandomStreams(1).of("lane"), owner)
     seen: list[float] = []
     for size_bytes in (350, 90, 210):
         lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size_bytes)

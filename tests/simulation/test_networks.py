@@ -4,23 +4,17 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S
-from simulation.checkers import check
-from simulation.faults import BlockUpgrade, Direction, Fault, HalfOpen, Outage, Path
-from simulation.laws import LogNormal
-from simulation.paths import (
-    BernoulliLoss,
-    Middlebox,
-    OnOffMarkov,
-    PeriodicAvailability,
-    Tcp,
-)
-from simulation.scenario import ClientPart, Group, Scenario, ServerPart, Workload
-from simulation.strategies import faults, rich_paths
-from simulation.trace import (
+from simulation.checks.checkers import check
+from simulation.scenario.distributions import LogNormal
+from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, Outage, Path
+from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, PeriodicAvailability, Tcp
+from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
+from simulation.testing import faults, rich_paths
+from simulation.trace.trace import (
     AttemptMade,
     ConnectionLeft,
     ConnectionLost,

@@ -4,27 +4,27 @@ from collections import Counter
 
 import pytest
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import AfterFailures, AfterSeconds
-from reference.protocol.heartbeat import EveryInterval
+from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
+from reference.protocol.policies.keepalive import EveryInterval
+from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.draws import Draws
-from simulation.facts import facts_of
-from simulation.faults import BlockUpgrade, HalfOpen
-from simulation.laws import Constant, Exponential
-from simulation.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay
-from simulation.scenario import ClientPart, Group, Scenario, Workload
-from simulation.trace import ClientStarted, ConnectionLeft, Delivered, LeaveAsked, SessionOver, StateTurned, Trace
-from simulation.work import IDLE
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Exponential
+from simulation.scenario.faults import BlockUpgrade, HalfOpen
+from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay
+from simulation.scenario.scenario import ClientPart, Group, Scenario, Workload
+from simulation.scenario.workload import IDLE
+from simulation.trace.index import index_of
+from simulation.trace.trace import ClientStarted, ConnectionLeft, Delivered, LeaveAsked, SessionOver, StateTurned, Trace
 from simulation.world import run
 
 SOME = Workload(graft_per_s=0.5, cursor_per_s=0)
 
 
 def arrivals_s(group: Group) -> list[float]:
-    return [visit.arrives_at / NS_PER_S for visit in group.visits(Draws(5))]
+    return [visit.arrives_at / NS_PER_S for visit in group.visits(RandomStreams(5))]
 
 
 def test_poisson_arrivals_come_at_their_rate() -> None:
@@ -50,7 +50,7 @@ def test_recorded_arrivals_are_one_for_each_client() -> None:
 def test_a_visit_that_comes_again_is_another_client() -> None:
     group = Group(name="g", clients=2, arrive_within_s=0, stay=Stay(lasts=Constant(value=10), away=Constant(value=5), visits=3))
     assert group.client_names == ("g-0", "g-1", "g-0.2", "g-1.2", "g-0.3", "g-1.3")
-    own = {visit.client: (visit.arrives_at, visit.leaves_at) for visit in group.visits(Draws(1))}
+    own = {visit.client: (visit.arrives_at, visit.leaves_at) for visit in group.visits(RandomStreams(1))}
     assert own["g-1"] == (0, ns(10))
     assert own["g-1.2"] == (ns(15), ns(25))
     assert own["g-1.3"] == (ns(30), ns(40))
@@ -80,10 +80,10 @@ def test_who_leaves_says_bye_and_nothing_more() -> None:
 
 
 def test_who_comes_again_finds_the_state() -> None:
-    facts = facts_of(leaving())
-    again = facts.clients["g-0.2"]
+    trace_index = index_of(leaving())
+    again = trace_index.clients["g-0.2"]
     assert any(record.__class__.__name__ == "SnapshotTaken" for record in again.records)
-    assert again.epoch == facts.clients["host-0"].epoch
+    assert again.epoch == trace_index.clients["host-0"].epoch
 
 
 def test_groups_have_their_own_work_and_their_own_clients() -> None:
@@ -103,13 +103,15 @@ def test_groups_have_their_own_work_and_their_own_clients() -> None:
     )
     result = run(scenario)
     assert result.is_ok
-    published = Counter(len(client.published) > 0 for client in result.facts.clients.values())
+    published = Counter(len(client.published) > 0 for client in result.trace_index.clients.values())
     assert published == {True: 1, False: 1}
-    polled = {name for name, client in result.facts.clients.items() if any(turn.state.is_polling for turn in client.turns())}
+    polled = {
+        name for name, client in result.trace_index.clients.items() if any(turn.state.is_polling for turn in client.turns())
+    }
     assert polled == {"quick-0"}
 
     def noticed(name: str) -> float:
-        return next(turn.at for turn in result.facts.clients[name].turns() if turn.at >= ns(20)) / NS_PER_S - 20.0
+        return next(turn.at for turn in result.trace_index.clients[name].turns() if turn.at >= ns(20)) / NS_PER_S - 20.0
 
     assert noticed("quick-0") <= 2.2
     assert noticed("a-0") > 2.2

@@ -4,14 +4,14 @@ import statistics
 
 import pytest
 
-from reference.protocol.backoff import AskedWait, Attempt, Reconnector
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.fallback import AfterFailures
-from reference.protocol.policies import WAIT_CEILING_S
-from simulation.draws import Draws
-from simulation.presets import HEARTBEATS, PRESETS, PresetPolicy, find, register
-from simulation.scenario import ClientPart, client_part, longest_wait_s, parse_scenario
+from reference.protocol.policies.catalogue import WAIT_CEILING_S
+from reference.protocol.policies.fallback import AfterFailures
+from reference.protocol.policies.reconnect import AskedWait, Attempt, Reconnector
+from simulation.random import RandomStreams
+from simulation.scenario.presets import HEARTBEATS, PRESETS, PresetPolicy, find, register
+from simulation.scenario.scenario import ClientPart, client_part, longest_wait_s, parse_scenario
 
 STOP = None
 Wait = tuple[float, float] | None
@@ -125,10 +125,10 @@ def test_every_preset_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_first_ten_waits_lie_exactly_in_their_ranges(name: str) -> None:
-    policy, draws = PRESETS[name].policy, Draws(7)
+    policy, random_source = PRESETS[name].policy, RandomStreams(7)
     drawn: list[list[float]] = [[] for _ in range(10)]
     for client in range(400):
-        own, previous_s = draws.of(f"c{client}"), 0.0
+        own, previous_s = random_source.of(f"c{client}"), 0.0
         for k, expected in enumerate(FIRST_TEN[name]):
             wait = policy.wait_s(Attempt(k, previous_s, 1.0, k, own))
             assert (wait is None) == (expected is None), (k, wait)
@@ -173,14 +173,16 @@ def test_those_that_stop_stop() -> None:
 
 @pytest.mark.parametrize(("name", "k", "mean"), MEANS)
 def test_the_mean_of_a_wait_is_that_of_its_formula(name: str, k: int, mean: float) -> None:
-    draws = Draws(11)
-    waits = [PRESETS[name].policy.wait_s(Attempt(k, 0.0, 1.0, k, draws.of(f"c{client}"))) or 0.0 for client in range(4000)]
+    random_source = RandomStreams(11)
+    waits = [
+        PRESETS[name].policy.wait_s(Attempt(k, 0.0, 1.0, k, random_source.of(f"c{client}"))) or 0.0 for client in range(4000)
+    ]
     error = statistics.stdev(waits) / 4000**0.5
     assert abs(statistics.fmean(waits) - mean) <= 3.3 * error
 
 
 def test_reconnecting_websocket_draws_its_base_once_in_a_life() -> None:
-    policy, own = PRESETS["reconnecting-websocket"].policy, Draws(3).of("c")
+    policy, own = PRESETS["reconnecting-websocket"].policy, RandomStreams(3).of("c")
     first, second = (policy.wait_s(Attempt(k, 0.0, 1.0, 17 + k, own)) or 0.0 for k in (0, 1))
     assert second == pytest.approx(min(10, 1.3 * first))
 
@@ -223,7 +225,7 @@ def test_one_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:
         def wait_s(self, attempt: Attempt) -> float:
             return 60.0
 
-    monkeypatch.setattr("simulation.presets.PRESETS", dict(PRESETS))
+    monkeypatch.setattr("simulation.scenario.presets.PRESETS", dict(PRESETS))
     with pytest.raises(ConfigError, match="give wait_max_s"):
         register("minute", EveryMinute(), source="a test")
     register("minute", EveryMinute(), source="a test", wait_max_s=60.0)
@@ -243,7 +245,7 @@ def test_the_longest_wait_that_trouble_can_leave_behind() -> None:
 
 
 def test_a_policy_that_stops_makes_no_fifth_attempt() -> None:
-    reconnector = Reconnector(PresetPolicy(preset="signalr"), Draws(1).of("c"), 1.0, AskedWait())
+    reconnector = Reconnector(PresetPolicy(preset="signalr"), RandomStreams(1).of("c"), 1.0, AskedWait())
     for _ in range(4):
         assert reconnector.next_attempt_at(0) is not None
         reconnector.failed()

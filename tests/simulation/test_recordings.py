@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.recordings import read_latencies, read_mahimahi, read_outages
-from simulation.scenario import load_scenario, parse_scenario
+from simulation.scenario.network_traces import read_latencies, read_mahimahi, read_outages
+from simulation.scenario.scenario import load_scenario, parse_scenario
 
 SCENARIO = """version = 1
 name = "recorded"

@@ -6,22 +6,22 @@ import pandas as pd
 import pytest
 
 from reference.protocol.config import ServerConfig
-from simulation.faults import Outage
-from simulation.plots import latency_and_delivery, save
-from simulation.results import BUILDERS, Frames
-from simulation.scenario import Group, Scenario, ServerPart
+from simulation.results.frames import BUILDERS, Frames
+from simulation.results.plots import latency_and_delivery, save
+from simulation.scenario.faults import Outage
+from simulation.scenario.scenario import Group, Scenario, ServerPart
 from simulation.world import run
 from tests.simulation.worlds import QUIET, calm, everything, everything_result
 
 
 def frames_of(scenario: Scenario) -> Frames:
-    return Frames(run(scenario).facts)
+    return Frames(run(scenario).trace_index)
 
 
 def test_every_publish_has_a_row_for_every_client() -> None:
-    counts, frames = everything_result().counts, Frames(everything_result().facts)
+    counts, frames = everything_result().counts, Frames(everything_result().trace_index)
     messages = frames["messages"]
-    assert len(messages) == counts.published * len(everything_result().facts.clients)
+    assert len(messages) == counts.published * len(everything_result().trace_index.clients)
     assert not messages.duplicated(["publish_id", "reader"]).any()
     assert messages["is_delivered"].sum() == counts.delivered
     assert (messages["latency_s"].dropna() > 0).all()
@@ -51,21 +51,21 @@ def test_a_late_joiner_is_covered_by_a_snapshot() -> None:
 
 
 def test_states_cover_the_whole_run_without_overlap() -> None:
-    frames = Frames(everything_result().facts)
+    frames = Frames(everything_result().trace_index)
     for _, rows in frames["states"].groupby("client"):
         assert (rows["end_s"].iloc[:-1].to_numpy() == rows["start_s"].iloc[1:].to_numpy()).all()
-        assert rows["end_s"].iloc[-1] == everything_result().facts.ended_at / 1e9
+        assert rows["end_s"].iloc[-1] == everything_result().trace_index.ended_at / 1e9
 
 
 def test_interruptions_are_what_states_say() -> None:
-    counts, frames = everything_result().counts, Frames(everything_result().facts)
+    counts, frames = everything_result().counts, Frames(everything_result().trace_index)
     returned = frames["interruptions"][frames["interruptions"]["has_returned"]]
     assert len(returned) == counts.reconnections
     assert (returned["duration_s"] > 0).all()
 
 
 def test_faults_and_round_trips_are_there() -> None:
-    frames = Frames(everything_result().facts)
+    frames = Frames(everything_result().trace_index)
     assert list(frames["faults"]["kind"]) == ["outage", "reset", "server_restart", "half_open", "block_upgrade"]
     assert list(frames["faults"]["clients"]) == [2, 1, 6, 1, 1]
     assert frames["round_trips"]["round_trip_s"].min() >= 0.04
@@ -75,11 +75,11 @@ def test_faults_and_round_trips_are_there() -> None:
 def test_parquet_is_byte_equal_and_reads_back(tmp_path: FilePath) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        Frames(run(everything()).facts).write(tmp_path / name)
+        Frames(run(everything()).trace_index).write(tmp_path / name)
     for name in BUILDERS:
         one, two = (tmp_path / run_name / f"{name}.parquet" for run_name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-        assert len(pd.read_parquet(one)) == len(Frames(everything_result().facts)[name])
+        assert len(pd.read_parquet(one)) == len(Frames(everything_result().trace_index)[name])
 
 
 def test_a_run_in_which_nothing_is_said_has_frames_and_a_figure(tmp_path: FilePath) -> None:
@@ -92,10 +92,10 @@ def test_a_run_in_which_nothing_is_said_has_frames_and_a_figure(tmp_path: FilePa
 
 @pytest.mark.slow
 def test_the_figure_is_labelled_and_byte_equal(tmp_path: FilePath) -> None:
-    figure = latency_and_delivery(Frames(everything_result().facts), "everything, seed 1")
+    figure = latency_and_delivery(Frames(everything_result().trace_index), "everything, seed 1")
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert labels == ["faults", "latency from publish\nto delivery (log scale)", "messages\nper second", "clients carried by"]
     assert figure.axes[-1].get_xlabel() == "time since the run began (s)"
     save(figure, tmp_path / "one.png")
-    save(latency_and_delivery(Frames(everything_result().facts), "everything, seed 1"), tmp_path / "two.png")
+    save(latency_and_delivery(Frames(everything_result().trace_index), "everything, seed 1"), tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

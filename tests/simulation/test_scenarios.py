@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from reference.protocol.backoff import FullJitter
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from simulation.faults import Outage, Reset
-from simulation.presets import PresetPolicy
-from simulation.scenario import Capacity, ClientPart, Group, Scenario, load_scenario, parse_scenario
-from simulation.strategies.scenarios import scenarios
+from reference.protocol.policies.reconnect import FullJitter
+from simulation.scenario.faults import Outage, Reset
+from simulation.scenario.presets import PresetPolicy
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, load_scenario, parse_scenario
+from simulation.testing.scenarios import scenarios
 from tests.simulation.worlds import everything
 
 SMALLEST = "version = 1\nname = 'a'\ngroups = [{ name = 'q' }]\n"

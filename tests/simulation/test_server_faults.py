@@ -5,15 +5,15 @@ import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.fallback import NeverFallBack
-from reference.protocol.policies import Fixed
+from reference.protocol.policies.catalogue import Fixed
+from reference.protocol.policies.fallback import NeverFallBack
 from reference.protocol.timers import ns
-from simulation.checkers import check
+from simulation.checks.checkers import check
 from simulation.clock import ALARM, Call
-from simulation.faults import ClockStep, Fault, Outage, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
-from simulation.scenario import ClientPart, Scenario, ServerPart, Workload
-from simulation.trace import (
-    Accepted,
+from simulation.scenario.faults import ClockStep, Fault, Outage, Pause, Reset, RollingDeploy, ServerRestart, SlowStore
+from simulation.scenario.scenario import ClientPart, Scenario, ServerPart, Workload
+from simulation.trace.trace import (
+    AcceptedRecord,
     AttemptMade,
     ConnectionLost,
     Delivered,
@@ -106,11 +106,11 @@ def test_a_store_that_is_lost_begins_a_new_history_and_says_so() -> None:
     assert second.head == 0
     assert next((log.at, log.epoch) for log in of(result, LogStored)) == (8_000_000_000, first.epoch)
     assert {(taken.client, taken.reason) for taken in of(result, ResetTaken)} == {(f"c-{n}", "epoch") for n in range(3)}
-    before = sum(accepted.at < 8e9 for accepted in of(result, Accepted))
+    before = sum(accepted.at < 8e9 for accepted in of(result, AcceptedRecord))
     assert result.counts.lost_with_store >= before > 0
     assert result.counts.lost == 0
     assert result.verdicts["G11"].checked >= before
-    assert {epoch for epoch, _ in result.facts.entries} == {first.epoch, second.epoch}
+    assert {epoch for epoch, _ in result.trace_index.entries} == {first.epoch, second.epoch}
     assert all(verdict.checked for verdict in (result.verdicts["G3"], result.verdicts["G5"]))
 
 
@@ -198,7 +198,7 @@ def test_pauses_overlap() -> None:
 def test_a_slow_store_makes_answers_late_and_no_more() -> None:
     result = after(SlowStore(at_s=5, duration_s=5, factor=100), server=ServerPart(commit_time_s=0.01))
     published = {(record.client, record.ticket): record.at for record in of(result, Published)}
-    took = [(record.at, (record.at - published[record.client, record.ticket]) / 1e9) for record in of(result, Accepted)]
+    took = [(record.at, (record.at - published[record.client, record.ticket]) / 1e9) for record in of(result, AcceptedRecord)]
     assert min(seconds for at, seconds in took if 6e9 < at < 10e9) > 1.0  # a commit takes a second, and they wait for each other
     assert max(seconds for at, seconds in took if at < 5e9 or at > 12e9) < 0.2
 
@@ -207,7 +207,7 @@ def test_a_clock_that_steps_is_felt_after_the_next_start() -> None:
     result = after(ClockStep(at_s=5, step_s=-3600), ServerRestart(at_s=10, duration_s=1))
     assert result.counts.lost == 0
     again = after(ServerRestart(at_s=10, duration_s=1))
-    assert times(of(result, Accepted)) == times(of(again, Accepted))  # nothing but what clocks show
+    assert times(of(result, AcceptedRecord)) == times(of(again, AcceptedRecord))  # nothing but what clocks show
 
 
 # Tokens.
@@ -230,7 +230,7 @@ def test_tokens_are_refreshed_in_band() -> None:
     result = run(tokens())
     assert result.is_ok
     assert not of(result, ConnectionLost)
-    assert {client.state.value for client in result.facts.clients.values()} == {"live"}
+    assert {client.state.value for client in result.trace_index.clients.values()} == {"live"}
 
 
 def test_without_a_new_token_the_session_ends_a_grace_after_the_old_one() -> None:
@@ -244,7 +244,7 @@ def test_a_token_that_expires_in_an_outage_is_refused_and_replaced() -> None:
     refused = [loss for loss in of(result, ConnectionLost) if loss.code == CloseCode.TOKEN]
     assert {loss.client for loss in refused} == {"c-0"}
     assert refused[0].at > 28e9
-    assert {client.state.value for client in result.facts.clients.values()} == {"live"}
+    assert {client.state.value for client in result.trace_index.clients.values()} == {"live"}
 
 
 def test_a_wait_that_is_longer_than_a_token_lives_does_not_keep_a_client_out() -> None:

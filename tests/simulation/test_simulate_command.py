@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from simulation import library
-from simulation.command import BAD_INPUT, HELD, VIOLATED, scenarios, simulate
-from simulation.results import BUILDERS
-from simulation.scenario import load_scenario
-from simulation.trace import Trace
+from simulation.cli.simulate import BAD_INPUT, HELD, VIOLATED, scenarios, simulate
+from simulation.results.frames import BUILDERS
+from simulation.scenario import library
+from simulation.scenario.scenario import load_scenario
+from simulation.trace.trace import Trace
 from tests.simulation.worlds import everything
 
 SMALL = """

@@ -4,8 +4,8 @@ from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.draws import Draws
-from simulation.store import SimulatedStore
+from simulation.hosts.store import SimulatedStore
+from simulation.random import RandomStreams
 
 
 def batch(first: int, last: int, *, client: str = "a", snapshot: Snapshot | None = None, oldest: int = 1) -> Append:
@@ -17,7 +17,7 @@ def batch(first: int, last: int, *, client: str = "a", snapshot: Snapshot | None
 
 def store_of(seed: int = 1) -> tuple[Clock, SimulatedStore]:
     clock = Clock()
-    return clock, SimulatedStore(clock, Draws(seed).of("store"), "run", "epoch", ns(0.5))
+    return clock, SimulatedStore(clock, RandomStreams(seed).of("store"), "run", "epoch", ns(0.5))
 
 
 def test_a_commit_takes_its_time() -> None:

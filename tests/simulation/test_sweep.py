@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.faults import Reset
-from simulation.scenario import Scenario, Workload
+from simulation.scenario.faults import Reset
+from simulation.scenario.scenario import Scenario, Workload
 from simulation.sweep import interval, paired, sweep
 from tests.simulation.worlds import calm
 

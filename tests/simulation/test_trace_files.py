@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.publishes import publish_data, publish_id_of
-from simulation.trace import Trace
+from simulation.trace.publishes import publish_data, publish_id_of
+from simulation.trace.trace import Trace
 from tests.simulation.worlds import everything_result
 
 

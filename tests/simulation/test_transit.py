@@ -10,26 +10,25 @@ from hypothesis import strategies as st
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.draws import Draws
-from simulation.lane import Lane
-from simulation.laws import Constant, Exponential, Law, LogNormal, Pareto, Uniform
-from simulation.loss import losses_of
-from simulation.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
-from simulation.strategies.networks import rich_paths
-from simulation.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
-from simulation.transit import NEVER, Transit
-from simulation.way import round_trip_max_s, ways_of
+from simulation.network.delay import NEVER, DelayModel, directions_of, round_trip_max_s
+from simulation.network.loss import losses_of
+from simulation.network.pipe import Pipe
+from simulation.network.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
+from simulation.random import RandomStreams
+from simulation.scenario.distributions import Constant, Distribution, Exponential, LogNormal, Pareto, Uniform
+from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
+from simulation.testing.networks import rich_paths
 from tests.simulation.lanes import Owner, at, lane_of
 
 LATENCY_S = 0.05
 
 
-def transit(*, up: bool = False, seed: int = 1, **fields: object) -> Transit:
-    ways = ways_of(Path(**{"latency_s": LATENCY_S, **fields}))
-    return Transit(ways.up if up else ways.down, Draws(seed).of("lane"))
+def transit(*, up: bool = False, seed: int = 1, **fields: object) -> DelayModel:
+    ways = directions_of(Path(**{"latency_s": LATENCY_S, **fields}))
+    return DelayModel(ways.up if up else ways.down, RandomStreams(seed).of("lane"))
 
 
-def delays_s(one: Transit, count: int, interval_s: float, size_bytes: int = 100) -> list[float]:
+def delays_s(one: DelayModel, count: int, interval_s: float, size_bytes: int = 100) -> list[float]:
     """Of chunks sent at an interval, each by itself; what is sent later may still repair what was lost before."""
     sent = [ns(number * interval_s) for number in range(count)]
     arrives = []
@@ -53,7 +52,7 @@ def test_each_direction_has_its_own_bandwidth() -> None:
 
 
 @pytest.mark.parametrize(
-    "law",
+    "distribution",
     [
         Constant(value=0.1),
         Uniform(low=0.1, high=0.3),
@@ -61,13 +60,13 @@ def test_each_direction_has_its_own_bandwidth() -> None:
         LogNormal(median=0.1, sigma=0.5),
         Pareto(scale=0.1, shape=3),
     ],
-    ids=lambda law: type(law).__name__,
+    ids=lambda distribution: type(distribution).__name__,
 )
-def test_a_delay_law_adds_its_mean(law: Law) -> None:
-    delays = delays_s(transit(delay=law), 4000, 1)
+def test_a_delay_law_adds_its_mean(distribution: Distribution) -> None:
+    delays = delays_s(transit(delay=distribution), 4000, 1)
     assert min(delays) >= LATENCY_S
     error = 3.3 * statistics.pstdev(delays) / len(delays) ** 0.5
-    assert statistics.fmean(delays) - LATENCY_S == pytest.approx(law.mean, abs=max(error, 1e-9))
+    assert statistics.fmean(delays) - LATENCY_S == pytest.approx(distribution.mean, abs=max(error, 1e-9))
 
 
 def test_a_recorded_latency_is_repeated_and_its_last_value_lasts_as_the_one_before() -> None:
@@ -110,7 +109,7 @@ def test_what_finds_no_room_comes_an_rto_later_and_then_as_fast_as_the_queue_dra
 )
 def test_so_many_packets_are_lost(loss: Loss, share: float) -> None:
     count = 20_000
-    process = losses_of(loss, Draws(1).of("x"))
+    process = losses_of(loss, RandomStreams(1).of("x"))
     lost = [process.is_lost(packet) for packet in range(count)]
     correlation = 1 - loss.good_to_bad - loss.bad_to_good if isinstance(loss, GilbertElliottLoss) else 0.0
     variance = share * (1 - share) / count * (1 + correlation) / (1 - correlation)
@@ -118,14 +117,14 @@ def test_so_many_packets_are_lost(loss: Loss, share: float) -> None:
 
 
 def test_bursts_are_geometric() -> None:
-    process = losses_of(GilbertElliottLoss(good_to_bad=0.02, bad_to_good=0.25), Draws(1).of("x"))
+    process = losses_of(GilbertElliottLoss(good_to_bad=0.02, bad_to_good=0.25), RandomStreams(1).of("x"))
     bursts = [len(list(run)) for is_lost, run in itertools.groupby(process.is_lost(n) for n in range(40_000)) if is_lost]
     spread = (0.75**0.5 / 0.25) / len(bursts) ** 0.5
     assert abs(statistics.fmean(bursts) - 4) < 3.3 * spread
 
 
 def test_more_loss_loses_the_same_packets_and_more() -> None:
-    few, many = [losses_of(BernoulliLoss(probability=p), Draws(1).of("x")) for p in (0.1, 0.3)]
+    few, many = [losses_of(BernoulliLoss(probability=p), RandomStreams(1).of("x")) for p in (0.1, 0.3)]
     lost_by_few = {packet for packet in range(500) if few.is_lost(packet)}
     assert lost_by_few < {packet for packet in range(500) if many.is_lost(packet)}
 
@@ -155,7 +154,7 @@ class LosesOnly:
         return packet in self.packets and attempt == 0
 
 
-def lossy(*packets: int, **fields: object) -> Transit:
+def lossy(*packets: int, **fields: object) -> DelayModel:
     one = transit(loss=BernoulliLoss(probability=0.1), **fields)
     one.repair.losses = LosesOnly(*packets)
     one.repair.estimate.measured(ns(2 * LATENCY_S))
@@ -250,10 +249,10 @@ def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
 
 
 def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
-    for stop in (Lane.hold, Lane.hold_acks):
+    for stop in (Pipe.hold, Pipe.hold_acks):
         clock, owner = Clock(), None
         owner = Owner(clock)
-        lane = Lane(clock, ways_of(Path(latency_s=0.0)).down, Draws(1).of("lane"), owner)
+        lane = Pipe(clock, directions_of(Path(latency_s=0.0)).down, RandomStreams(1).of("lane"), owner)
         at(clock, 1.0, lambda lane=lane, stop=stop: stop(lane))
         at(clock, 2.0, lambda lane=lane: lane.push(lambda _: None, None, 10))
         clock.run(ns(2000))
@@ -263,7 +262,7 @@ def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
 def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(Path(latency_s=0.1)).down, Draws(1).of("lane"), owner)
+    lane = Pipe(clock, directions_of(Path(latency_s=0.1)).down, RandomStreams(1).of("lane"), owner)
     seen: list[float] = []
     at(clock, 1.0, lane.hold_acks)
     at(clock, 2.0, lambda: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10))
@@ -277,7 +276,7 @@ def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
 def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(Path()).up, Draws(1).of("lane"), owner)
+    lane = Pipe(clock, directions_of(Path()).up, RandomStreams(1).of("lane"), owner)
     lane.hold()
     lane.dial(lambda _: None)
     clock.run(ns(2000))
@@ -287,7 +286,7 @@ def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
 def test_a_dropped_syn_is_sent_again_by_its_schedule() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(Path(latency_s=0.1, tcp=Tcp(syn="classic"))).up, Draws(1).of("lane"), owner)
+    lane = Pipe(clock, directions_of(Path(latency_s=0.1, tcp=Tcp(syn="classic"))).up, RandomStreams(1).of("lane"), owner)
     seen: list[float] = []
 
     def drop(_: None) -> None:
@@ -304,12 +303,12 @@ def test_what_takes_longer_than_the_stated_bound_is_told() -> None:
     path = Path(latency_s=0.01, delay=Pareto(scale=0.01, shape=1.0))
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(path).down, Draws(1).of("lane"), owner)
+    lane = Pipe(clock, directions_of(path).down, RandomStreams(1).of("lane"), owner)
     late: list[float] = []
     for number in range(2000):
         sent_at = number * 1000.0
         index = number
-        delay = path.delay.at(Draws(1).of("lane").uniform("delay", index))
+        delay = path.delay.at(RandomStreams(1).of("lane").uniform("delay", index))
         if 0.01 + delay > round_trip_max_s(path) / 2:
             late.append(sent_at)
         at(clock, sent_at, lambda: lane.push(lambda _: None))
@@ -331,7 +330,7 @@ def test_everything_arrives_once_and_in_order_or_the_connection_was_given_up(
     undo = {"hold": "release", "hold_acks": "release_acks", "stall": "unstall"}
     clock = Clock()
     owner = Owner(clock)
-    lane = Lane(clock, ways_of(path).down, Draws(3).of("lane"), owner)
+    lane = Pipe(clock, directions_of(path).down, RandomStreams(3).of("lane"), owner)
     seen: list[int] = []
     for number, sent_s in enumerate(itertools.accumulate(gaps)):
         size = sizes[number]

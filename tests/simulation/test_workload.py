@@ -6,10 +6,10 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
-from simulation.laws import Constant, Exponential, Pareto
-from simulation.scenario import Group, Scenario, Workload
-from simulation.trace import Published, PublishRefused
-from simulation.work import IDLE, OnOff, Periodic, Poisson, RecordedTimes, Stream, Timing
+from simulation.scenario.distributions import Constant, Exponential, Pareto
+from simulation.scenario.scenario import Group, Scenario, Workload
+from simulation.scenario.workload import IDLE, OnOff, Periodic, Poisson, RecordedTimes, Stream, Timing
+from simulation.trace.trace import Published, PublishRefused
 from simulation.world import Result, run
 
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.records import Append, StoredRun
-from simulation.faults import Reset, ServerRestart, Stall
-from simulation.scenario import Scenario
-from simulation.store import SimulatedStore
+from simulation.hosts.store import SimulatedStore
+from simulation.scenario.faults import Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario
 from simulation.world import Result, World
 from tests.simulation.worlds import everything
 
@@ -64,7 +64,7 @@ def test_forgetting_the_cursor_is_found(monkeypatch: pytest.MonkeyPatch) -> None
     receive = ClientSession.connection_opened
 
     def forgetful(self: ClientSession, connection_id: int, now: int) -> None:
-        inbox = self._receiving.inbox
+        inbox = self._delivery.inbox
         if inbox.epoch is not None:
             inbox.last += 1  # believes that it has seen one event more
         receive(self, connection_id, now)

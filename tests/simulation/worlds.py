@@ -3,7 +3,8 @@
 from functools import cache
 
 from reference.protocol.config import ClientConfig
-from simulation.faults import (
+from simulation.scenario.distributions import Exponential
+from simulation.scenario.faults import (
     BlockUpgrade,
     ClockStep,
     HalfOpen,
@@ -15,8 +16,7 @@ from simulation.faults import (
     ServerRestart,
     SlowStore,
 )
-from simulation.laws import Exponential
-from simulation.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
+from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, Workload
 from simulation.world import Result, run
 
 QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)

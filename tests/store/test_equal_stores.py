@@ -27,7 +27,7 @@ json_values = st.recursive(
 )
 """What `protocol.events` lets pass: no NaN, no NUL, no half characters, no integer beyond 64 bits."""
 data = st.dictionaries(texts, json_values, max_size=3)
-draws = st.fixed_dictionaries(
+random_source = st.fixed_dictionaries(
     {
         "run": st.integers(0, 1),
         "entries": st.sampled_from([0, 1, 2, 7, 70, 130]),
@@ -41,7 +41,7 @@ draws = st.fixed_dictionaries(
         "timestamp": st.integers(0, 253_402_300_799_999),
     }
 )
-steps = st.lists(st.lists(draws, max_size=3) | st.just("reopen"), max_size=8)
+steps = st.lists(st.lists(random_source, max_size=3) | st.just("reopen"), max_size=8)
 
 
 def batch(run_id: str, heads: dict[str, int], draw: dict) -> Append:

@@ -14,10 +14,10 @@ from alembic.script import ScriptDirectory
 from postgres_server import execute, new_database
 from sqlalchemy.engine import make_url
 
-from reference.cli import run
 from reference.store import StoreUnavailable, open_store, parse_url
 from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
+from simulation.cli import run
 
 from .samples import EPOCH, RUN
 

@@ -9,15 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.records import Append
-from reference.store import (
-    GroupCommit,
-    MemoryStore,
-    StoreConflict,
-    StoreError,
-    StoreOverloaded,
-    StoreUnavailable,
-    open_store,
-)
+from reference.store import GroupCommit, MemoryStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable, open_store
 
 from .samples import EPOCH, RUN, append
 

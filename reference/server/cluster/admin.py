@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.admin_answers import CleanedUp, Connections, Sessions
-from reference.server.admin_api import AdminApi
-from reference.server.cluster.colleagues import Colleagues
+from reference.server.cluster.peer_processes import PeerProcesses
 from reference.server.cluster.request_relay import head_of
-from reference.server.problems import AnyRequest, RequestRefused
-from reference.server.sessions import SessionMetrics
+from reference.server.http.admin_answers import CleanedUp, ConnectionsAnswer, Sessions
+from reference.server.http.admin_api import AdminApi
+from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.monitoring.sessions import SessionMetrics
 
 T = TypeVar("T")
 
@@ -24,19 +24,19 @@ T = TypeVar("T")
 class AdminOfAll(AdminApi):
     """As AdminApi, with the other processes' answers."""
 
-    def __init__(self, *parts: Any, colleagues: Colleagues) -> None:
+    def __init__(self, *parts: Any, peer_processes: PeerProcesses) -> None:
         """`parts`: as AdminApi takes them."""
         super().__init__(*parts)
-        self._colleagues = colleagues
+        self._peer_processes = peer_processes
 
-    async def connections(self, request: AnyRequest) -> Connections:
+    async def connections(self, request: AnyRequest) -> ConnectionsAnswer:
         own = await super().connections(request)
-        others, silent = await self._ask(request, Connections)
+        others, silent = await self._ask(request, ConnectionsAnswer)
         answers = (own, *others)
         per_run: Counter[str] = Counter()
         for answer in answers:
             per_run.update(answer.connections_per_run)
-        return Connections(
+        return ConnectionsAnswer(
             total_connections=sum(answer.total_connections for answer in answers),
             total_polling=sum(answer.total_polling for answer in answers),
             connections_per_run=dict(per_run),
@@ -84,7 +84,7 @@ class AdminOfAll(AdminApi):
 
     async def _ask(self, request: AnyRequest, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
         """What the others have to say, and who said nothing that we understand."""
-        answers = await self._colleagues.ask(head_of(request.scope))
+        answers = await self._peer_processes.ask(head_of(request.scope))
         said, silent = [], list(answers.silent)
         for name, (status, body) in answers.told.items():
             try:

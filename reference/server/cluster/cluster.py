@@ -4,12 +4,12 @@ import httpcore
 import trio
 
 from reference.protocol.metrics import RELAY_FAILURES, RELAYED
-from reference.server.admission import Admission
+from reference.server.access import AccessControl
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.request_relay import RequestRelay
 from reference.server.cluster.router import Router
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, UpgradeRelay
-from reference.server.metrics import MetricSet
+from reference.server.monitoring.metrics import MetricSet
 from reference.server.registry import RunRegistry
 from reference.server.wire.exchange import AsgiApp
 
@@ -21,7 +21,7 @@ class Cluster:
         self,
         membership: Membership,
         runs: RunRegistry,
-        admission: Admission,
+        admission: AccessControl,
         app: AsgiApp,
         pool: httpcore.AsyncConnectionPool,
         metrics: MetricSet,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference.server.logs import OnFault
+from reference.server.monitoring.logs import OnFault
 from reference.store import EventStore, StoreError, StoreUnavailable, shared_url
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 if TYPE_CHECKING:
     from reference.store.ownership import Ownership
@@ -46,7 +46,7 @@ class Membership:
         self._on_fault = on_fault
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> ProcessAddress | None:
         """Where the others reach this process; None while it is cut off."""
         return self._ownership.place
 
@@ -69,15 +69,15 @@ class Membership:
         """Leave everything to the others."""
         await self._ownership.part()
 
-    async def claim(self, run_id: str) -> Place | None:
+    async def claim(self, run_id: str) -> ProcessAddress | None:
         """As Ownership.claim."""
         return await self._ownership.claim(run_id)
 
-    async def find(self, run_id: str) -> Place | None:
+    async def find(self, run_id: str) -> ProcessAddress | None:
         """As Ownership.find."""
         return await self._ownership.find(run_id)
 
-    async def others(self) -> tuple[Place, ...]:
+    async def others(self) -> tuple[ProcessAddress, ...]:
         """As Ownership.others."""
         return await self._ownership.others()
 

@@ -17,7 +17,7 @@ from reference.server.cluster.router import Routes, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 CONNECTIONS_MAX = 256
 """To all other processes together."""
@@ -78,7 +78,7 @@ class RequestRelay:
         elif refusal_or_ours:
             await self._app(scope, _again(body, receive), send)
 
-    async def _carry(self, head: RequestHead, place: Place | None, body: bytes, send: Send) -> HttpRefusal | bool:
+    async def _carry(self, head: RequestHead, place: ProcessAddress | None, body: bytes, send: Send) -> HttpRefusal | bool:
         """Have the owner answer the request. True if the owner is us by now, a refusal if nobody can be reached."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while place is not None:
@@ -99,7 +99,7 @@ class RequestRelay:
                 return refusal
         return True
 
-    async def _ask(self, head: RequestHead, place: Place, body: bytes, answer: "_Answer") -> None:
+    async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
         headers = forwarded(head, place, without=_HOP_BY_HOP)
         extensions = {"timeout": _TIMEOUTS}

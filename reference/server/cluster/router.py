@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.admission import Admission
+from reference.server.access import AccessControl
 from reference.server.auth import bearer_token
 from reference.server.cluster.membership import Membership
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store import StoreUnavailable
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 RELAYED = b"x-steadywire-relayed"
 """The header of what is relayed: the secret of the process that it is for."""
@@ -28,19 +28,19 @@ _OF_A_RUN = re.compile(r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?|/api/
 class Routes(Protocol):
     """Where runs are, as the relays ask for it."""
 
-    async def place_of(self, head: RequestHead) -> Place | None:
+    async def place_of(self, head: RequestHead) -> ProcessAddress | None:
         """The process that `head` is for; None for this one. Raises HttpRefusal."""
 
 
 class Router:
     """The Routes of a process among others."""
 
-    def __init__(self, runs: RunRegistry, admission: Admission, membership: Membership) -> None:
+    def __init__(self, runs: RunRegistry, admission: AccessControl, membership: Membership) -> None:
         self._runs = runs
         self._admission = admission
         self._membership = membership
 
-    async def place_of(self, head: RequestHead) -> Place | None:
+    async def place_of(self, head: RequestHead) -> ProcessAddress | None:
         """As Routes.place_of."""
         match = _OF_A_RUN.fullmatch(head.path)
         if match is None or head.method not in ("GET", "HEAD", "POST"):
@@ -77,7 +77,7 @@ def come_back(why: str) -> HttpRefusal:
     return HttpRefusal(503, CloseCode.OVERLOADED, why, retry_after_ms=RETRY_AFTER_MS)
 
 
-def forwarded(head: RequestHead, place: Place, *, without: Sequence[bytes] = ()) -> list[tuple[bytes, bytes]]:
+def forwarded(head: RequestHead, place: ProcessAddress, *, without: Sequence[bytes] = ()) -> list[tuple[bytes, bytes]]:
     """The headers of `head` as the owner is to see them."""
     headers = [(name, value) for name, value in head.headers if name not in (RELAYED, *without)]
     return [*headers, (RELAYED, place.secret.encode())]

@@ -24,7 +24,7 @@ from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.push_stream import PushStream
 from reference.server.wire.request_head import RequestHead
 from reference.server.wire.socket_stream import SocketPushStream
-from reference.store.place import Place
+from reference.store.place import ProcessAddress
 
 CONNECT_S_MAX = 2.0
 """For a connection to another process."""
@@ -101,7 +101,7 @@ class _Relayed:
         self._from_owner = FrameBoundaries(has_head=True)
         self._from_client = FrameBoundaries(has_head=False)
         self._goodbye = b""
-        self._receiving = trio.CancelScope()
+        self._delivery = trio.CancelScope()
         self._life = trio.CancelScope()
         self._is_owner_done = False
 
@@ -119,7 +119,7 @@ class _Relayed:
         """Send this in the owner's place, as soon as the frame that is under way is out."""
         self._goodbye = goodbye
         if self._from_owner.is_between:
-            self._receiving.cancel()
+            self._delivery.cancel()
 
     async def _carry_out(self) -> None:
         """What the client sends, to the owner."""
@@ -146,8 +146,8 @@ class _Relayed:
                 return
             data = b""
             if not self._may_say_goodbye:
-                self._receiving = trio.CancelScope()
-                with self._receiving:
+                self._delivery = trio.CancelScope()
+                with self._delivery:
                     try:
                         data = await self._onward.receive_some()
                     except _GONE:
@@ -172,7 +172,7 @@ class _Relayed:
             self._life.cancel()
 
 
-async def connect(place: Place) -> SocketPushStream | None:
+async def connect(place: ProcessAddress) -> SocketPushStream | None:
     """A connection to the process at `place`; None if it cannot be had."""
     with trio.move_on_after(CONNECT_S_MAX):
         try:
@@ -193,7 +193,7 @@ async def connect(place: Place) -> SocketPushStream | None:
     return None
 
 
-async def _ask(onward: SocketPushStream, head: RequestHead, place: Place) -> bytes:
+async def _ask(onward: SocketPushStream, head: RequestHead, place: ProcessAddress) -> bytes:
     """Send the client's upgrade; returns the first bytes of the answer, none if none come."""
     lines = [b"%s %s HTTP/1.1" % (head.method.encode(), head.target)]
     lines += [b"%s: %s" % header for header in forwarded(head, place)]

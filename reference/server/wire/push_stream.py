@@ -55,7 +55,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._tail: memoryview = memoryview(b"")
         self._put_back = b""
         self._turn = trio.StrictFIFOLock()  # who waits to write; push never waits, so it needs no turn
-        self._sending = False
+        self._publishing = False
         self._is_broken = False
         self._is_closed = False
         self._is_eof_sent = False
@@ -98,7 +98,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         True: the stream owns the bytes, sent or kept as the tail. False: nothing was written, because an
         older tail or a `send_all` is in the way, or because the stream is dead, which `flush` tells.
         """
-        if self._tail or self._sending or self._is_closed or self._is_broken or self._is_eof_sent:
+        if self._tail or self._publishing or self._is_closed or self._is_broken or self._is_eof_sent:
             return False
         try:
             written = self._write_now(data)
@@ -113,7 +113,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     @property
     def blocked(self) -> bool:
         """Whether `push` would refuse now."""
-        return bool(self._tail) or self._sending or self._is_closed or self._is_broken or self._is_eof_sent
+        return bool(self._tail) or self._publishing or self._is_closed or self._is_broken or self._is_eof_sent
 
     async def flush(self) -> None:
         """Wait until the tail is out. Any task may call it, several at once too.
@@ -247,9 +247,9 @@ class _OnlySender:
         self._stream = stream
 
     def __enter__(self) -> None:
-        if self._stream._sending:
+        if self._stream._publishing:
             raise trio.BusyResourceError("another task is sending on this stream")
-        self._stream._sending = True
+        self._stream._publishing = True
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stream._sending = False
+        self._stream._publishing = False

@@ -31,13 +31,7 @@ import trio_websocket
 
 from reference.protocol.errors import CloseCode, SteadywireError
 from reference.server.wire.between import Between, handshake_head
-from reference.server.wire.framing import (
-    INTERNAL_ERROR,
-    NORMAL,
-    SERVER_GOES,
-    MessageMeter,
-    frame_close,
-)
+from reference.server.wire.framing import INTERNAL_ERROR, NORMAL, SERVER_GOES, MessageMeter, frame_close
 from reference.server.wire.limits import WebSocketLimits
 from reference.server.wire.push_stream import PushStream, StreamStatistics
 from reference.server.wire.request_head import Headers, RequestHead
@@ -94,7 +88,7 @@ class ServerWebSocket:
         self._meter = MessageMeter(message_bytes_max=limits.message_bytes_max, fragments_max=limits.message_fragments_max)
         self._between = Between(stream, self._meter, handshake_head(key, accept.subprotocol), self.close)
         self._handler_scope = trio.CancelScope()
-        self._receiving: trio.CancelScope | None = None
+        self._delivery: trio.CancelScope | None = None
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._ended: WebSocketClosed | None = None
         self._is_close_owed = False
@@ -129,8 +123,8 @@ class ServerWebSocket:
     async def receive(self) -> str:
         """The next text message; raises WebSocketClosed at the end, once for each call. One task at a time."""
         if self._ended is None and self._websocket is not None:
-            self._receiving = trio.CancelScope()
-            with self._receiving:
+            self._delivery = trio.CancelScope()
+            with self._delivery:
                 try:
                     message = await self._websocket.get_message()
                 except trio_websocket.ConnectionClosed as closed:
@@ -139,7 +133,7 @@ class ServerWebSocket:
                     assert isinstance(message, str)  # MessageMeter lets no binary message through
                     return message
                 finally:
-                    self._receiving = None
+                    self._delivery = None
         await trio.lowlevel.checkpoint()
         assert self._ended is not None
         raise self._ended
@@ -261,8 +255,8 @@ class ServerWebSocket:
             self.close(CloseCode.BAD_FRAME, f"not WebSocket: {reason.reason if reason else ''}")
 
     def _stop_receiving(self) -> None:
-        if self._receiving is not None:
-            self._receiving.cancel()
+        if self._delivery is not None:
+            self._delivery.cancel()
 
 
 def _without(kind: type[Exception], error: Exception) -> Exception | None:

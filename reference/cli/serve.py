@@ -1,0 +1,105 @@
+"""`steadywire serve` and `steadywire token`: from the words of a command line to a server, and from failures to one line.
+
+0   stopped by SIGTERM or SIGINT, gracefully; or the token is printed
+2   it could not start: a setting that cannot work, a port in use, a store that cannot be written
+"""
+
+import contextlib
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from reference.protocol.errors import SteadywireError
+from reference.server.app import Server, serve
+from reference.server.auth import Role, check_secret, make_token, read_key_file
+from reference.server.registry import canonical_run_id
+from reference.server.settings import ServerSettings
+from reference.server.settings_file import load_settings
+from reference.store import hide_password
+
+CANNOT_START = 2
+
+
+def serve_command(*, config: Path | None = None, log_json: bool = False, **given: Any) -> int:
+    """Serve until a signal comes; returns the exit code.
+
+    Prints one line with the address once connections are accepted. The settings are those of the file `config`, if there is
+    one, and before them those that are `given`, as `load_settings` takes them; files among these are relative to the working
+    directory.
+    """
+    _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
+    _allow_many_connections()
+    try:
+        settings = load_settings(config, **_absolute(given))
+        trio.run(_serve_and_announce, settings)
+    except SteadywireError as error:
+        print(f"steadywire serve: {error}", file=sys.stderr)
+        return CANNOT_START
+    return 0
+
+
+def token_command(*, user: str, secret_file: Path, runs: tuple[str, ...] = (), role: Role = "member", ttl_s: int = 3600) -> int:
+    """Print a token for `user`, for development; returns the exit code."""
+    try:
+        secret = read_key_file(secret_file, "secret file")
+        check_secret(secret)
+        ids = [canonical_run_id(run) for run in runs] or None
+        token = make_token(secret, user, role=role, runs=ids, issued_at_s=int(time.time()), ttl_s=ttl_s)
+    except SteadywireError as error:
+        print(f"steadywire token: {error}", file=sys.stderr)
+        return CANNOT_START
+    print(token)
+    return 0
+
+
+def _absolute(given: dict[str, Any]) -> dict[str, Any]:
+    """Names of files on a command line are relative to the working directory, not to the file of settings."""
+    files = {name: value for name, value in given.items() if name.endswith(("_file", "_files")) and value is not None}
+    return given | {
+        name: value.absolute() if isinstance(value, Path) else [file.absolute() for file in value]
+        for name, value in files.items()
+    }
+
+
+async def _serve_and_announce(settings: ServerSettings) -> None:
+    failure: SteadywireError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            server: Server = await nursery.start(serve, settings)
+        except SteadywireError as error:
+            failure = error
+        else:
+            tokens = "dev:<user>, on this machine only" if settings.is_development else "signed"
+            print(f"steadywire listens on {server.url} (store {hide_password(settings.store)}; tokens {tokens})", flush=True)
+    if failure is not None:
+        raise failure
+
+
+def _allow_many_connections() -> None:
+    """Each connection is a file descriptor, and the usual limit is 1024; a process may raise it as far as it is allowed."""
+    try:
+        import resource
+    except ImportError:
+        return  # no Unix, no such limit
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is, and the door says when it is reached
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _log_to_stderr(*, as_json: bool) -> None:
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.processors.LogfmtRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

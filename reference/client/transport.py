@@ -1,0 +1,54 @@
+"""What a transport is to the pump, and the pump to a transport.
+
+A link is one connection, from its opening to its end. The pump gives it frames and tells it to close; both return at once. The
+link reports what the network says, until it has been told to close: from then on it says nothing more. Each link runs in a task
+of its own (`run`) and has ended, with its stream closed, when that returns.
+"""
+
+from typing import Protocol
+
+from reference.protocol.errors import RemoteError
+from reference.protocol.frames import Frame, RequestKind
+
+CLOSING_S_MAX = 2.0
+"""How long a link that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is cut."""
+
+
+class ClientTransport(Protocol):
+    """One connection."""
+
+    def send(self, frame: Frame) -> None:
+        """Send this after everything given before. Never waits."""
+        ...
+
+    def close(self, code: int | None, message: str) -> None:
+        """Close, after what was given before; with None, cut. Never waits; `run` returns within CLOSING_S_MAX."""
+        ...
+
+    async def run(self) -> None:
+        """Open the connection and be it, until its end."""
+        ...
+
+
+class Reports(Protocol):
+    """What a link says about its connection, each time with the connection's id."""
+
+    def opened(self, connection_id: int) -> None:
+        """The WebSocket is open. (Polling is never opened: its first request opens what it needs.)"""
+        ...
+
+    def lost(self, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
+        """The WebSocket could not be opened or has ended, by the peer's close code or without one."""
+        ...
+
+    def bytes_came(self, connection_id: int, request: RequestKind | None = None) -> None:
+        """Some bytes have arrived, perhaps a part of a large frame or of the answer to that request: the line is alive."""
+        ...
+
+    async def arrived(self, connection_id: int, frame: Frame) -> None:
+        """A frame, or an answer. Waits while the application has no room, and so slows the server down."""
+        ...
+
+    def malformed(self, connection_id: int, error: RemoteError) -> None:
+        """Something that is no frame of the protocol."""
+        ...

@@ -1,0 +1,9 @@
+"""The client half of the protocol. Read `session` first; it puts the other parts together.
+
+publishing (outbox)            publishes, their answers and retries
+delivery                       events in order, snapshots, resets, presence
+connectivity (polling)         WebSocket, reconnect, fallback to polling and the way back
+keepalive, health              pings and silence; latency, delivery rate, quality
+client_report                  client-side counters reported to the server; kept until acknowledged
+context, outcomes              what the parts share; what the application is given
+"""

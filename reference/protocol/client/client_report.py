@@ -1,0 +1,103 @@
+"""The tally: what only the client can know of its connections, kept until the server has been told.
+
+Counts since the last report, and the outages that were got over. A report leaves with a ping and is settled by the pong, or with
+a poll and is settled by its answer; what was under way when the connection was lost, or the poll failed, is reported again. So a
+count may be told twice, when only the answer was lost, and is never left out. The server believes it
+for metrics and for nothing else (protocol 7.41).
+"""
+
+from reference.protocol.frames import MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX, Recovery, Report
+from reference.protocol.timers import NS_PER_MS
+
+POLL = -1
+"""In place of a ping's nonce: the poll that is under way."""
+
+
+class ClientReport:
+    """Bounded: counts, and the last few outages. Times in ns."""
+
+    __slots__ = (
+        "_lost_at",
+        "_recoveries",
+        "_silent_ns",
+        "_under_way",
+        "duplicates",
+        "failed_attempts",
+        "failed_messages",
+        "gaps",
+    )
+
+    def __init__(self) -> None:
+        self.failed_attempts = 0
+        self.gaps = 0
+        self.duplicates = 0
+        self.failed_messages = 0
+        self._recoveries: list[Recovery] = []
+        self._under_way: dict[int, Report] = {}
+        self._lost_at: int | None = None
+        self._silent_ns: int | None = None
+
+    def lost(self, now: int, *, silent_since: int | None) -> None:
+        """What carried the session is gone; `silent_since`: nobody told us, we gave it up, having heard nothing since then."""
+        if self._lost_at is None:
+            self._lost_at = now
+            self._silent_ns = None if silent_since is None else now - silent_since
+
+    def recovered(self, now: int) -> None:
+        """The session is carried again."""
+        if self._lost_at is None:
+            return
+        silent_ms = None if self._silent_ns is None else _ms(self._silent_ns)
+        self._recoveries.append(Recovery(recovery_ms=_ms(now - self._lost_at), silence_ms=silent_ms))
+        del self._recoveries[:-RECOVERIES_MAX]
+        self._lost_at = self._silent_ns = None
+
+    def report(self, nonce: int, queued_messages: int) -> Report | None:
+        """What a ping with that nonce is to say, or POLL; None if there is nothing to tell."""
+        counts = self.failed_attempts or self.gaps or self.duplicates or self.failed_messages
+        if not (counts or queued_messages or self._recoveries):
+            return None
+        report = Report(
+            failed_attempts=min(self.failed_attempts, TALLY_MAX),
+            gaps=min(self.gaps, TALLY_MAX),
+            duplicates=min(self.duplicates, TALLY_MAX),
+            failed_messages=min(self.failed_messages, TALLY_MAX),
+            queued_messages=min(queued_messages, TALLY_MAX),
+            recoveries=tuple(self._recoveries),
+        )
+        self.failed_attempts = self.gaps = self.duplicates = self.failed_messages = 0
+        self._recoveries = []
+        self._under_way[nonce] = report
+        return report
+
+    def acknowledged(self, nonce: int) -> None:
+        """A pong came: everything up to its ping has arrived."""
+        if self._under_way:
+            self._under_way = {number: report for number, report in self._under_way.items() if number > nonce or number == POLL}
+
+    def poll_acknowledged(self) -> None:
+        """The answer to the poll came."""
+        self._under_way.pop(POLL, None)
+
+    def unreported(self) -> None:
+        """The WebSocket is gone, and nobody knows what of it has arrived."""
+        for nonce in [nonce for nonce in reversed(self._under_way) if nonce != POLL]:
+            self._take_back(nonce)
+
+    def poll_unreported(self) -> None:
+        """The poll failed, or is no longer waited for."""
+        if POLL in self._under_way:
+            self._take_back(POLL)
+
+    def _take_back(self, nonce: int) -> None:
+        report = self._under_way.pop(nonce)
+        self.failed_attempts += report.failed_attempts
+        self.gaps += report.gaps
+        self.duplicates += report.duplicates
+        self.failed_messages += report.failed_messages
+        self._recoveries[:0] = report.recoveries
+        del self._recoveries[:-RECOVERIES_MAX]
+
+
+def _ms(duration: int) -> int:
+    return min(duration // NS_PER_MS, MILLISECONDS_MAX)

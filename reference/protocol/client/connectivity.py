@@ -1,0 +1,408 @@
+"""Connection management: opens WebSockets, schedules reconnects, falls back to HTTP polling, probes for the way back.
+
+A session has one WebSocket, or HTTP polling with at most one WebSocket probe behind it. `states` has the transition table, and
+only this module moves along it. When a connection is lost, the other parts of the session are notified: messages in flight are
+sent again, outstanding pings are forgotten, an announced snapshot will not arrive.
+
+Failed attempts are counted until a connection has been useful for `steady_after_s`. A socket that opens and dies is a failure, so
+a proxy that kills WebSockets after a second leads to polling just as one that refuses them.
+"""
+
+from reference.protocol.actions import Close, Open, RefreshToken
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.delivery import EventDelivery
+from reference.protocol.client.health import Status
+from reference.protocol.client.keepalive import Keepalive
+from reference.protocol.client.outcomes import SessionEnded, StateChanged
+from reference.protocol.client.polling import Polling
+from reference.protocol.client.publishing import Publishing
+from reference.protocol.errors import CloseCode, Reaction, reaction_to
+from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
+from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
+from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
+from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
+from reference.protocol.timers import NS_PER_S, ns
+
+
+class Probes:
+    """Waits of interval * 2**failed, capped, each spread by the jitter to both sides."""
+
+    __slots__ = (
+        "_context",
+        "_failed",
+        "_index",
+        "_random_source",
+    )
+
+    def __init__(self, context: ClientContext, random_source: RandomSource) -> None:
+        self._context = context
+        self._random_source = random_source
+        self._failed = 0
+        self._index = 0
+
+    def failed(self) -> None:
+        self._failed += 1
+
+    def forget_failures(self) -> None:
+        self._failed = 0
+
+    def schedule(self, now: int, not_before: int) -> None:
+        """Time the next probe; never before `not_before`. Times in ns."""
+        config = self._context.config
+        wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
+        spread = config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)
+        self._index += 1
+        self._context.timers.set(Timer.PROBE, max(now + ns(wait_s * (1 + spread)), not_before))
+
+
+_HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
+
+
+class Connectivity:
+    """Owns the state of one client session and the connections that it opens."""
+
+    __slots__ = (
+        "_client_id",
+        "_context",
+        "_delivery",
+        "_fallback",
+        "_generation",
+        "_keepalive",
+        "_last_connection_id",
+        "_probes",
+        "_publishing",
+        "_timers",
+        "_tries_token",
+        "_troubled_since",
+        "lane",
+        "reconnector",
+        "session_id",
+        "state",
+        "token",
+        "websocket",
+        "websocket_generation",
+    )
+
+    def __init__(
+        self,
+        client_id: str,
+        context: ClientContext,
+        publishing: Publishing,
+        delivery: EventDelivery,
+        keepalive: Keepalive,
+        policy: ReconnectPolicy,
+        fallback: FallbackPolicy,
+        random_source: RandomSource,
+        token: str | None,
+    ) -> None:
+        self.state = ClientState.NEW
+        self.session_id: str | None = None
+        self.websocket: int | None = None
+        self.websocket_generation = 0
+        self.token = token
+        self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
+        asked = AskedWait()
+        self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
+        polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
+        self.lane = Polling(context, client_id, polls)
+        self._probes = Probes(context, random_source)
+        self._fallback = fallback
+        self._troubled_since = 0  # when the session was last carried steadily
+        self._client_id = client_id
+        self._context = context
+        self._timers = context.timers
+        self._publishing = publishing
+        self._delivery = delivery
+        self._keepalive = keepalive
+        self._last_connection_id = 0
+        self._generation = 0  # the highest that a connection of ours has had
+
+    @property
+    def transport(self) -> Transport | None:
+        """What carries the session now; of two, the newer."""
+        if self.state.has_websocket:
+            return Transport.WEBSOCKET
+        return Transport.POLLING if self.state.is_polling else None
+
+    def status(self, reconnections: int) -> Status:
+        """What a person is shown."""
+        if self.state.is_polling:
+            return Status.HTTP_POLLING if self.lane.has_arrived else Status.DISCONNECTED
+        if self.state.has_websocket:
+            return Status.RECONNECTED if reconnections else Status.CONNECTED
+        return Status.DISCONNECTED
+
+    # A WebSocket comes up.
+
+    def start(self, now: int) -> None:
+        self._troubled_since = now
+        self._turn(ClientInput.START)
+        self._connect(now)
+        self.overdue(now)
+
+    def due(self, now: int) -> None:
+        """It is time for the next attempt, or the next probe."""
+        self._turn(ClientInput.DUE)
+        self._connect(now)
+
+    def opened(self, now: int) -> None:
+        self._turn(ClientInput.OPENED)
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
+
+    def hello(self, epoch: str | None, last: int) -> Hello:
+        """The first frame on the WebSocket that was opened."""
+        return Hello(
+            protocol=PROTOCOL_VERSION,
+            client_id=self._client_id,
+            generation=self.websocket_generation,
+            session_id=self.session_id,
+            epoch=epoch,
+            after_sequence=None if epoch is None else last,
+            start=self._context.config.start,
+        )
+
+    def welcomed(self, session_id: str, first_spread_s: float) -> None:
+        self._turn(ClientInput.WELCOMED)
+        for timer in (Timer.CONNECT, Timer.FALLBACK):
+            self._timers.cancel(timer)
+        self._tries_token = False
+        self.session_id = session_id
+        self.reconnector.first_spread_s = first_spread_s
+        # What polling has under way may arrive or not; this connection carries it from now on.
+        self._publishing.connection_lost()
+
+    def proven(self, now: int) -> None:
+        """A ping was answered: the WebSocket is useful, and polling ends."""
+        self._turn(ClientInput.PROVEN)
+        self._stop_polling()
+        self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
+
+    def steady(self) -> None:
+        """It has been useful for long enough."""
+        self.reconnector.steady()
+        self._probes.forget_failures()
+
+    # A WebSocket goes down.
+
+    def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
+        """Our decision that the WebSocket is of no more use; the session goes on."""
+        assert self.websocket is not None, "there is a connection to leave"
+        self._context.actions.append(Close((self.websocket,), code, message))
+        self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
+
+    def leave_for_gap(self, message: str, now: int) -> None:
+        """An event is missing, and only a resume can bring it."""
+        self._context.client_report.gaps += 1
+        self.leave(CloseCode.GOING_AWAY, message, now)
+
+    def sent_away(self, goaway: Goaway, now: int) -> None:
+        self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
+        self.leave(1000, "asked to go away", now, is_failure=False)
+
+    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
+        """The server wants to hear nothing before a time, on whatever transport."""
+        self.reconnector.asked_to_wait(now, retry_after_ms, spread_ms)
+        self._keep_waits()
+
+    def _keep_waits(self) -> None:
+        not_before = self.reconnector.not_before
+        for timer in (Timer.RETRY, Timer.POLL):
+            deadline = self._timers.deadline_of(timer)
+            if deadline is not None and deadline < not_before:
+                self._timers.set(timer, not_before)
+        probe_at = self._timers.deadline_of(Timer.PROBE)
+        if probe_at is not None and probe_at < not_before:
+            self._probes.schedule(not_before, not_before)  # spread anew: many clients were told the same time
+
+    def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True, by_silence: bool = False) -> None:
+        """The WebSocket is gone, by whatever cause."""
+        was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
+        is_newest = self.websocket_generation == self._generation
+        if was_steady:
+            self._troubled_since = now
+        if self.state.has_websocket:
+            self._publishing.connection_lost()
+        self._report_loss(now, is_failed=is_failure and not was_steady, by_silence=by_silence)
+        self._forget_websocket()
+        if is_failure and not was_steady and not self.state.is_polling:
+            self.reconnector.failed()
+        reaction = self._reaction(code, is_newest)
+        if reaction is Reaction.STOP:
+            self.end(code, message)
+        elif reaction is Reaction.NEW_TOKEN:
+            self._tries_token = not self.state.has_websocket and not self._tries_token
+            self.want_token(code, message, now)
+        else:
+            if reaction is Reaction.NEW_SESSION:
+                self.session_id = None
+            if self.state.is_polling:
+                self._probe_failed(now)
+            else:
+                self._wait_or_fall_back(ClientInput.LOST, now)
+
+    def _report_loss(self, now: int, *, is_failed: bool, by_silence: bool) -> None:
+        self._context.client_report.failed_attempts += is_failed
+        if self.state.is_polling:
+            return  # a probe is not what carries the session
+        self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
+        if self.state.has_websocket:
+            self._context.client_report.lost(now, silent_since=self._keepalive.heard_at if by_silence else None)
+
+    def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
+        """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
+        return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
+
+    def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False) -> None:
+        if self._falls_back(now):
+            self._fall_back(now)
+            return
+        at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
+        if at is None:
+            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts")
+        else:
+            self._turn(event)
+            self._timers.set(Timer.RETRY, at)
+
+    def overdue(self, now: int) -> None:
+        """Nothing carries the session, and it is time to ask the fallback policy."""
+        if not self._falls_back(now):
+            return
+        if self.state is ClientState.WAITING:
+            self._timers.cancel(Timer.RETRY)
+            self._fall_back(now)
+        else:
+            self.leave(None, "polling takes over", now)
+
+    def _falls_back(self, now: int) -> bool:
+        """Ask the fallback policy. If not now, a timer is set for when to ask again."""
+        since = max(self._troubled_since, self.reconnector.not_before)
+        wait_s = self._fallback.wait_s(Disconnection(self.reconnector.failures, max(0, now - since) / NS_PER_S))
+        if wait_s is None or ns(wait_s) <= 0:
+            self._timers.cancel(Timer.FALLBACK)
+            return wait_s is not None
+        self._timers.set(Timer.FALLBACK, max(now, self.reconnector.not_before) + ns(wait_s))
+        return False
+
+    def _fall_back(self, now: int) -> None:
+        self._turn(ClientInput.EXHAUSTED)
+        earliest = self.reconnector.earliest(now)
+        first_poll_at = self.lane.first_poll_at(earliest)
+        self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
+        self._probes.schedule(now, earliest)
+
+    def _probe_failed(self, now: int) -> None:
+        self._turn(ClientInput.LOST)
+        self._probes.failed()
+        # The server may have taken the probe for the session's newest connection; the lane is newer again.
+        self.lane.generation = self._new_generation()
+        self._probes.schedule(now, self.reconnector.earliest(now))
+
+    # The polling lane.
+
+    def restart_polling(self, first_poll_at: int) -> None:
+        """Give up what is under way over HTTP, and poll on a new connection.
+
+        Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
+        """
+        generation = self._new_generation() if self.websocket is None else self.lane.generation
+        self.lane.close()
+        self.lane.open(self._new_connection_id(), generation, self.token, first_poll_at)
+        if not self.state.has_websocket:
+            self._publishing.connection_lost()
+
+    def polling_timed_out(self, now: int) -> None:
+        """A request is not answered in time, or with nonsense."""
+        _, at = self.lane.failed("poll", None, now)
+        if at is None:
+            self.end(None, "the reconnect policy gave up on polling")
+        else:
+            self.restart_polling(at)
+
+    def request_failed(self, failed: RequestFailed, now: int) -> None:
+        """A request was refused, or its connection failed."""
+        generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
+        self._keep_waits()
+        reaction = self._reaction(failed.code, generation == self._generation)
+        if reaction is Reaction.NEW_SESSION:
+            self.session_id = None
+        if reaction is Reaction.STOP:
+            self.end(failed.code, failed.message)
+        elif reaction is Reaction.NEW_TOKEN:
+            self.want_token(failed.code, failed.message, now)
+        elif at is None:
+            self.end(None, "the reconnect policy gave up on polling")
+        elif failed.request == "publishMany" and not self.state.has_websocket:
+            self._publishing.connection_lost()
+            self._publishing.wait_until(at)
+
+    # Tokens, and the end.
+
+    def want_token(self, code: int | None, message: str, now: int) -> None:
+        """The server takes this token no longer."""
+        if not self._context.config.refreshes_token:
+            self.end(code, message)
+            return
+        self._drop_transports()
+        self._turn(ClientInput.TOKEN_WANTED)
+        self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
+        self._context.actions.append(RefreshToken())
+
+    def token_expires(self) -> None:
+        """The server warns that it will not take this token for long."""
+        if self._context.config.refreshes_token:
+            self._context.actions.append(RefreshToken())
+
+    def token_given(self, now: int) -> None:
+        """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
+        it was an attempt that showed the last one to be too old; but not two in a row."""
+        self._timers.cancel(Timer.TOKEN)
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token)
+
+    def end(self, code: int | None, message: str) -> None:
+        """The session is over; whatever is unanswered fails visibly."""
+        self._drop_transports()
+        self._publishing.give_up(f"the session ended: {message}")
+        for timer in Timer:
+            self._timers.cancel(timer)
+        self._turn(ClientInput.END)
+        self._context.outcomes.append(SessionEnded(code, message))
+
+    # Small things.
+
+    def _turn(self, event: ClientInput) -> None:
+        self.state = CLIENT_TRANSITIONS[self.state, event]
+        self._context.outcomes.append(StateChanged(self.state))
+
+    def _connect(self, now: int) -> None:
+        self.websocket = self._new_connection_id()
+        self.websocket_generation = self._new_generation()
+        self._context.actions.append(Open(self.websocket, Transport.WEBSOCKET, self.token))
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
+
+    def _new_connection_id(self) -> int:
+        self._last_connection_id += 1
+        return self._last_connection_id
+
+    def _new_generation(self) -> int:
+        self._generation += 1
+        return self._generation
+
+    def _forget_websocket(self) -> None:
+        self.websocket = None
+        for timer in (Timer.CONNECT, Timer.STEADY):
+            self._timers.cancel(timer)
+        self._keepalive.stopped()
+        self._delivery.disconnected()
+
+    def _stop_polling(self) -> None:
+        self.lane.close()
+        self._timers.cancel(Timer.PROBE)
+
+    def _drop_transports(self) -> None:
+        self._stop_polling()
+        if self.websocket is not None:
+            self._context.actions.append(Close((self.websocket,), 1000, "leaving"))
+        for timer in (Timer.RETRY, Timer.FALLBACK):
+            self._timers.cancel(timer)
+        self._forget_websocket()
+        self._publishing.connection_lost()

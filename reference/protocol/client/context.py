@@ -1,0 +1,45 @@
+"""What the parts of one client session share: its settings, its timers, the two trays that its driver empties, and its tally."""
+
+import enum
+
+from reference.protocol.actions import ClientAction
+from reference.protocol.client.client_report import ClientReport
+from reference.protocol.client.outcomes import Outcome
+from reference.protocol.config import ClientConfig
+from reference.protocol.timers import FewTimers
+
+
+class Timer(enum.Enum):
+    """Everything that a client session waits for."""
+
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
+
+    CONNECT = "the connection is to be open, or welcomed, by now"
+    RETRY = "the next attempt"
+    PING = "the next ping"
+    PONG = "no byte for as long as the heartbeat policy allows: half-open"
+    FALLBACK = "polling takes over if nothing carries the session by now"
+    STEADY = "useful for long enough to forget earlier failures"
+    PROBE = "the next probe of WebSocket behind polling"
+    TOKEN = "the application is to have supplied a token by now"
+    TAIL = "events that must exist have not come"
+    ACK = "acknowledge what was handed over"
+    CURSOR = "the cursor may be sent again"
+    RESEND = "send again what the server put off"
+    EXPIRE = "the oldest waiting message has become too old"
+    POLL = "the next poll"
+    POLL_LIMIT = "the poll is to be answered by now"
+    PUBLISH_LIMIT = "the publish request is to be answered by now"
+
+
+class ClientContext:
+    """One per session; the session's parts put their work on it."""
+
+    __slots__ = ("actions", "client_report", "config", "outcomes", "timers")
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self.timers: FewTimers[Timer] = FewTimers()
+        self.actions: list[ClientAction] = []
+        self.outcomes: list[Outcome] = []
+        self.client_report = ClientReport()

@@ -1,0 +1,349 @@
+"""What a client session delivers to its application: events in order and each once, snapshots, resets, presence and cursors.
+
+`Inbox` holds the position: epoch and number of the last delivered event. The next number is delivered; a number at or below the
+position is a duplicate and is dropped; a number above is held and means a gap, which only a reconnect with the position can fill.
+Both transports feed the same inbox, at the same time while a WebSocket probe runs behind polling.
+
+A snapshot moves the position forward or into another epoch, never back in the same epoch, so a slower transport does no harm.
+
+`Roster` turns the server's latest values into events without a number: `USER_JOIN`, `USER_LEAVE` and `CURSOR_MOVE`.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from reference.protocol import frames
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.outcomes import ResetReceived, SnapshotReceived
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
+from reference.protocol.frames import Cursors, Presence
+from reference.protocol.records import Snapshot
+from reference.protocol.timers import ns
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What became of a batch. `gap`: a number between the position and the batch is missing."""
+
+    deliver: list[Event]
+    duplicates: int
+    gap: bool
+
+
+class Inbox:
+    """Order, duplicates and gaps of one client in one run."""
+
+    __slots__ = (
+        "_held",
+        "_held_max",
+        "epoch",
+        "last",
+    )
+
+    def __init__(self, held_max: int) -> None:
+        self._held_max = held_max
+        self._held: dict[int, Event] | None = None  # made when the first is missing
+        self.epoch: str | None = None
+        self.last = 0
+
+    @property
+    def held(self) -> int:
+        """How many events wait for one that is missing."""
+        return len(self._held) if self._held else 0
+
+    def start_at(self, epoch: str, sequence_number: int) -> None:
+        """Take a new position: everything up to `sequence_number` in `epoch` is known by other means."""
+        if epoch != self.epoch or sequence_number < self.last:
+            self._held = None  # what is held belongs to a history that is gone
+        self.epoch = epoch
+        self.last = sequence_number
+        if self._held:
+            self._held = {number: event for number, event in self._held.items() if number > sequence_number}
+
+    def receive(self, events: Iterable[Event]) -> Received:
+        """Sort a batch: what to hand over now, what was known, and whether something is missing."""
+        deliver: list[Event] = []
+        duplicates = 0
+        if self._held:
+            self._release(self._held, deliver)
+        for event in events:
+            number = event.sequence_number
+            assert number is not None, "only sequenced events come in an events frame"
+            if number == self.last + 1:
+                self.last = number
+                deliver.append(event)
+                if self._held:
+                    self._release(self._held, deliver)
+            elif number <= self.last or (self._held and number in self._held):
+                duplicates += 1
+            elif self.held < self._held_max:
+                if self._held is None:
+                    self._held = {}
+                self._held[number] = event
+        return Received(deliver, duplicates, bool(self._held))
+
+    def _release(self, held: dict[int, Event], deliver: list[Event]) -> None:
+        while (event := held.pop(self.last + 1, None)) is not None:
+            self.last += 1
+            deliver.append(event)
+
+
+class Roster:
+    """Bounded by what the server sends: its own tables are."""
+
+    __slots__ = (
+        "_cursors",
+        "_users",
+    )
+
+    def __init__(self) -> None:
+        self._users: dict[str, None] = {}
+        self._cursors: dict[str, Data] = {}
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Who is here, sorted."""
+        return tuple(sorted(self._users))
+
+    @property
+    def positions(self) -> dict[str, Data]:
+        """Where the cursors are, by user."""
+        return dict(self._cursors)
+
+    def full(self, users: tuple[str, ...], cursors: dict[str, Data], server_time: int) -> list[Event]:
+        """Everything anew, as a welcome or a poll brings it."""
+        if not (users or cursors or self._users or self._cursors):
+            return []
+        return self.presence(Presence(full=users, server_time=server_time)) + self.cursors(
+            Cursors(full=cursors, server_time=server_time)
+        )
+
+    def presence(self, frame: Presence) -> list[Event]:
+        joined, left = frame.joined, frame.left
+        if frame.full is not None:
+            now_here = frozenset(frame.full)
+            joined, left = frame.full, tuple(user for user in self._users if user not in now_here)
+        changes = []
+        for user in joined:
+            if user not in self._users:
+                self._users[user] = None
+                changes.append(_unnumbered(USER_JOIN, user, {}, frame.server_time))
+        for user in left:
+            if user in self._users:
+                del self._users[user]
+                self._cursors.pop(user, None)
+                changes.append(_unnumbered(USER_LEAVE, user, {}, frame.server_time))
+        return changes
+
+    def cursors(self, frame: Cursors) -> list[Event]:
+        moved = frame.moved
+        if frame.full is not None:
+            moved = frame.full
+            self._cursors = {user: at for user, at in self._cursors.items() if user in moved}
+        changes = []
+        for user, at in moved.items():
+            if self._cursors.get(user) != at:
+                self._cursors[user] = at
+                changes.append(_unnumbered(CURSOR_MOVE, user, at, frame.server_time))
+        return changes
+
+
+def _unnumbered(event_type: str, user_id: str, data: Data, timestamp: int) -> Event:
+    return Event(event_type, user_id, timestamp, None, data, False)
+
+
+class EventDelivery:
+    """Owns the position, the roster, and the acknowledgements."""
+
+    __slots__ = (
+        "_acked",
+        "_announced",
+        "_context",
+        "_holding",
+        "_is_tail_certain",
+        "_known_head",
+        "_passed_over",
+        "_stream_epochs",
+        "inbox",
+        "roster",
+    )
+
+    def __init__(self, context: ClientContext) -> None:
+        self._context = context
+        self.inbox = Inbox(context.config.inbox_held_max)
+        self.roster = Roster()
+        self._announced: frames.Welcome | None = None  # its snapshot is still to come
+        self._stream_epochs: tuple[str | None, ...] = ()  # the histories that the WebSocket may speak of
+        self._known_head = 0
+        self._acked = 0
+        self._holding = False
+        self._is_tail_certain = False  # a heartbeat came after all that was sent, and something was missing
+        self._passed_over = False  # events came while holding, and were not taken
+
+    def hold(self) -> None:
+        """Take no sequenced events until `release`."""
+        self._holding = True
+        self._context.timers.cancel(Timer.TAIL)
+
+    def release(self, now: int) -> bool:
+        """Take events again. Returns whether something was passed over, which only a resume can bring."""
+        passed_over, self._holding, self._passed_over = self._passed_over, False, False
+        self.head_is(self._known_head, now)
+        return passed_over
+
+    @property
+    def is_holding(self) -> bool:
+        return self._holding
+
+    @property
+    def stream_epoch(self) -> str | None:
+        """The history that the WebSocket speaks of. While a snapshot of it is passed over it is not ours yet."""
+        return self._stream_epochs[-1]
+
+    def greeted(self) -> None:
+        """A WebSocket is about to be told our position."""
+        self._stream_epochs = (self.inbox.epoch,)
+
+    def welcomed(self, welcome: frames.Welcome, now: int) -> None:
+        """A WebSocket begins to bring events, perhaps after a snapshot. Raises RemoteError."""
+        self._check_history()
+        self._stream_epochs = (self.inbox.epoch, welcome.epoch) if welcome.outcome != "resumed" else (welcome.epoch,)
+        outcomes = self.roster.full(welcome.active_users, welcome.cursor_positions, welcome.server_time)
+        self._context.outcomes += outcomes
+        self._known_head = 0
+        if welcome.outcome == "resumed":
+            self.head_is(welcome.head, now)
+        elif welcome.outcome == "fresh" and self._context.config.start != "snapshot":
+            self._start_at(welcome.epoch, welcome.after_sequence)
+            self._stream_epochs = (welcome.epoch,)
+            self.head_is(welcome.head, now)
+        else:
+            self._announced = welcome
+
+    def disconnected(self) -> None:
+        """The WebSocket is gone, and with it what it had announced."""
+        self._announced = None
+        self._passed_over = False
+        self._known_head = 0
+        for timer in (Timer.TAIL, Timer.ACK):
+            self._context.timers.cancel(timer)
+
+    def snapshot(self, frame: frames.SnapshotFrame, now: int) -> None:
+        """The snapshot that a welcome announced. Raises RemoteError."""
+        self._check_history()
+        announced, self._announced = self._announced, None
+        if announced is None:
+            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")
+        if self._holding:
+            self._passed_over = True
+            return
+        self._take_snapshot(announced, frame)
+        self._stream_epochs = (announced.epoch,)
+        self.head_is(announced.head, now)
+
+    def events(self, events: Iterable[Event], now: int) -> bool:
+        """A batch over WebSocket. Returns whether an event is missing. Raises RemoteError."""
+        if self._announced is not None:
+            raise RemoteError(CloseCode.BAD_FRAME, "events before the snapshot that welcome announced")
+        self._check_history()
+        deliver, gap = self._take_events(events)
+        if deliver:
+            if Timer.TAIL in self._context.timers.deadlines:
+                self._context.timers.cancel(Timer.TAIL)
+            if self._known_head > self.inbox.last:
+                self.head_is(self._known_head, now)
+        return gap
+
+    def poll(self, answer: frames.PollAnswer, *, asked_in: str | None, takes_roster: bool) -> None:
+        """What a poll brought that was sent when `asked_in` was our epoch."""
+        if self.inbox.epoch not in (asked_in, answer.epoch):
+            return  # the WebSocket has taken us into another history while the answer was on its way
+        if self._holding:
+            self._passed_over = True  # the next poll brings it again
+        elif answer.snapshot is not None:
+            self._take_snapshot(answer, answer.snapshot)
+        elif answer.outcome == "fresh":
+            self._start_at(answer.epoch, answer.after_sequence)
+        if answer.epoch == self.inbox.epoch:  # else the answer is about a history that was left while it was on its way
+            self._take_events(answer.events)
+        if takes_roster:
+            users, cursors = answer.active_users, answer.cursor_positions
+            self._context.outcomes += self.roster.full(users, cursors, answer.server_time)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events are known to exist that have not come."""
+        return self._known_head > self.inbox.last and not self._holding
+
+    def heartbeat(self, head: int, now: int) -> None:
+        """Everything up to `head` was sent on this stream before: what is missing now will not come any more."""
+        self.head_is(head, now)
+        self._is_tail_certain = self.is_behind
+
+    def bytes_came(self, now: int) -> None:
+        """A large frame may be on its way: give it time, unless it is certain that the missing events are not in it."""
+        if Timer.TAIL in self._context.timers.deadlines and not self._is_tail_certain:
+            self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
+
+    def head_is(self, head: int, now: int) -> None:
+        """Events up to `head` exist. If they do not come, something has been lost on the way."""
+        self._known_head = max(self._known_head, head)
+        if self.is_behind and Timer.TAIL not in self._context.timers:
+            self._is_tail_certain = False
+            self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
+
+    def ack_due(self, now: int) -> bool:
+        """Whether to acknowledge at once; otherwise a timer sees to it."""
+        unacknowledged = self.inbox.last - self._acked
+        if unacknowledged < self._context.config.ack_events and Timer.ACK in self._context.timers.deadlines:
+            return False
+        if not self.may_ack:
+            return False
+        if unacknowledged >= self._context.config.ack_events:
+            return True
+        if unacknowledged > 0:
+            self._context.timers.set(Timer.ACK, now + ns(self._context.config.ack_interval_s))
+        return False
+
+    @property
+    def may_ack(self) -> bool:
+        """Whether our position is one that the WebSocket's server knows; while a snapshot is passed over it is not."""
+        return self._stream_epochs == (self.inbox.epoch,)
+
+    def take_ack(self) -> frames.Ack:
+        self._context.timers.cancel(Timer.ACK)
+        self._acked = self.inbox.last
+        return frames.Ack(self._acked)
+
+    def _check_history(self) -> None:
+        """Polling may have taken us into another history than the one that the WebSocket was asked for."""
+        if self.inbox.epoch not in self._stream_epochs:
+            raise RemoteError(CloseCode.GOING_AWAY, "this connection speaks of a history that was left")
+
+    def _take_events(self, events: Iterable[Event]) -> tuple[bool, bool]:
+        """Returns whether something was delivered, and whether something is missing."""
+        if self._holding:
+            self._passed_over = True
+            return False, False
+        received = self.inbox.receive(events)
+        self._context.outcomes += received.deliver
+        self._context.client_report.duplicates += received.duplicates
+        return bool(received.deliver), received.gap
+
+    def _start_at(self, epoch: str, sequence_number: int) -> None:
+        """Begin without a snapshot. A position in this epoch, brought by the other transport meanwhile, is kept."""
+        if epoch != self.inbox.epoch:
+            self.inbox.start_at(epoch, sequence_number)
+            self._acked = sequence_number
+
+    def _take_snapshot(self, announced: frames.Welcome | frames.PollAnswer, frame: frames.SnapshotFrame) -> None:
+        same_epoch = announced.epoch == self.inbox.epoch
+        was_ahead = announced.reason == "ahead" and self.inbox.last > announced.head
+        if same_epoch and not was_ahead and frame.sequence_number <= self.inbox.last:
+            return
+        snapshot = Snapshot(frame.sequence_number, frame.state)
+        self.inbox.start_at(announced.epoch, frame.sequence_number)
+        self._acked = frame.sequence_number
+        kind = ResetReceived if announced.outcome == "reset" else SnapshotReceived
+        self._context.outcomes.append(kind(announced.epoch, snapshot, announced.reason))

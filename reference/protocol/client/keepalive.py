@@ -1,0 +1,137 @@
+"""Pings over one WebSocket: is it alive, and how long is the way there and back.
+
+A ping goes out at the start, and then when the heartbeat policy says so; its round trip is measured by this clock alone. Any byte
+from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a time that
+it had named has come.
+
+A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
+"""
+
+import math
+
+from reference.protocol import frames
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.health import HealthRecord
+from reference.protocol.policies.keepalive import Due, HeartbeatPolicy, Signs
+from reference.protocol.timers import NS_PER_S, ns
+
+_PING_WITHIN_S_MIN = 1.0  # whatever limit a server tells, it does not make a client ping without a pause
+PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
+
+
+class Keepalive:
+    """The pings of one client session; `stopped` between its connections."""
+
+    __slots__ = (
+        "_context",
+        "_next_nonce",
+        "_ping_within_s",
+        "_pinged_at",
+        "_policy",
+        "_record",
+        "_sent_at",
+        "_unanswered_since",
+        "heard_at",
+    )
+
+    def __init__(self, context: ClientContext, record: HealthRecord, policy: HeartbeatPolicy) -> None:
+        self._context = context
+        self._record = record
+        self._policy = policy
+        self._sent_at: dict[int, int] = {}
+        self._next_nonce = 0
+        self._pinged_at = 0
+        self._ping_within_s: float | None = None  # the server would not wait for as long as the policy does
+        self.heard_at = 0
+        self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
+
+    @property
+    def remembered(self) -> int:
+        """Pings whose answers would still be measured."""
+        return len(self._sent_at)
+
+    @property
+    def answer_limit_s(self) -> float:
+        """How long after a ping a connection without any byte is dead, in seconds; infinite: never."""
+        dead_s = self._policy.due(Signs(0.0, 0.0, 0.0)).dead_s
+        return math.inf if dead_s is None else dead_s
+
+    def keep_limit(self, silence_max_ms: int | None) -> None:
+        """The server has told how long a client may say nothing, in ms; None: it has not."""
+        quiet_s, self._ping_within_s = self._policy.quiet_max_s, None
+        if silence_max_ms is not None and (quiet_s is None or quiet_s * 1000 >= silence_max_ms):
+            self._ping_within_s = max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)
+
+    def ping(self, now: int, queued_messages: int) -> frames.Ping:
+        """The next ping, to be sent now; it reports what the server cannot know."""
+        nonce = self._next_nonce
+        self._next_nonce += 1
+        self._sent_at[nonce] = now
+        if len(self._sent_at) > PINGS_REMEMBERED_MAX:
+            del self._sent_at[next(iter(self._sent_at))]
+        self._pinged_at = now
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        self._arm(self._due(now), now)
+        report = self._context.client_report.report(nonce, queued_messages)
+        return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms, report=report)
+
+    def heard(self, now: int) -> None:
+        """Something came from the server."""
+        self.heard_at = now
+        self._unanswered_since = None
+
+    def pong(self, nonce: int, now: int) -> bool:
+        """An answer came. Returns whether it answers a ping of this connection."""
+        sent_at = self._sent_at.pop(nonce, None)
+        if sent_at is None:
+            return False
+        self._record.round_trip(now - sent_at)
+        self._context.client_report.acknowledged(nonce)
+        return True
+
+    def is_ping_due(self, now: int) -> bool:
+        """The time that the policy named for the next ping has come. Whether it still wants one."""
+        due = self._due(now)
+        return self._has_come(due.ping_s) or self._arm(due, now)
+
+    def is_dead(self, now: int) -> bool:
+        """The time that the policy named for giving up has come. Whether it still says so."""
+        due = self._due(now)
+        return self._has_come(due.dead_s) or self._arm(due, now)
+
+    @property
+    def verdict(self) -> str:
+        """Why a connection is dead, in words."""
+        return "nothing came for too long" if self._unanswered_since is None else "nothing came back after a ping"
+
+    def stopped(self) -> None:
+        """The connection is gone."""
+        self._sent_at.clear()
+        self._unanswered_since = None
+        self._context.client_report.unreported()
+        for timer in (Timer.PING, Timer.PONG):
+            self._context.timers.cancel(timer)
+
+    def _due(self, now: int) -> Due:
+        unanswered, pinged_s = self._unanswered_since, (now - self._pinged_at) / NS_PER_S
+        unanswered_s = None if unanswered is None else (now - unanswered) / NS_PER_S
+        due = self._policy.due(Signs(pinged_s, (now - self.heard_at) / NS_PER_S, unanswered_s))
+        if self._ping_within_s is None:
+            return due
+        wait_s = self._ping_within_s - pinged_s
+        return Due(wait_s if due.ping_s is None else min(wait_s, due.ping_s), due.dead_s)
+
+    def _has_come(self, wait_s: float | None) -> bool:
+        return wait_s is not None and ns(wait_s) <= 0
+
+    def _arm(self, due: Due, now: int) -> bool:
+        timers = self._context.timers
+        for timer, wait_s in ((Timer.PING, due.ping_s), (Timer.PONG, due.dead_s)):
+            if wait_s is None:
+                timers.cancel(timer)
+                continue
+            deadline = now + ns(wait_s)
+            if timers.deadline_of(timer) != deadline:
+                timers.set(timer, deadline)
+        return False

@@ -1,0 +1,198 @@
+"""The sending half of a client session: the outbox, and what answers and rejections do to it.
+
+It does not know which transport carries its messages: it is asked for what can be sent now, and told what was answered, put off
+or lost. It is silent while a retryable rejection is being waited out.
+"""
+
+from reference.protocol import frames
+from reference.protocol.client.context import ClientContext, Timer
+from reference.protocol.client.health import HealthRecord
+from reference.protocol.client.outbox import Outbox, Queued
+from reference.protocol.client.outcomes import FailureCode, PublishAccepted, PublishFailed
+from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
+from reference.protocol.errors import InvalidEvent, RejectCode
+from reference.protocol.events import Data, EventRegistry, check_cursor
+from reference.protocol.policies.reconnect import capped
+from reference.protocol.timers import NS_PER_MS, ns
+
+_RETRY_CAP_S = 30.0
+_FRAME_OVERHEAD_BYTES = 160
+"""The most that a publish frame is larger than its type and its data."""
+
+_NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, RejectCode.STATE_FULL)
+"""Rejections that settle a publish: a copy of it gets the same one."""
+
+
+class Publishing:
+    """Owns the outbox and the cursor that waits."""
+
+    __slots__ = (
+        "_asked_until",
+        "_context",
+        "_cursor",
+        "_cursor_is_told",
+        "_frame_bytes_max",
+        "_record",
+        "_registry",
+        "is_empty",
+        "limits",
+        "outbox",
+    )
+
+    def __init__(self, context: ClientContext, registry: EventRegistry, record: HealthRecord) -> None:
+        config = context.config
+        self._context = context
+        self._registry = registry
+        self._record = record
+        self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
+        self._cursor: Data | None = None  # the latest
+        self._cursor_is_told = False
+        self._asked_until: int | None = None  # the server put a message off until then
+        self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
+        self.limits: frames.Limits | None = None
+        """As the server told them last."""
+        self.is_empty = True
+        """Nothing waits, as after most inputs: then there is no need to ask."""
+
+    def publish(self, event_type: str, data: Data, now: int) -> int:
+        """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
+        self._registry.check_publish(event_type, data)
+        size_bytes = self._frame_bytes(data) + len(event_type)
+        ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
+        for message in dropped:
+            self._fail(message, FailureCode.DROPPED, "dropped to make room for what is newer")
+        self.is_empty = False
+        self.watch_age()
+        return ticket
+
+    def move_cursor(self, data: Data) -> None:
+        """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
+        check_cursor(data)
+        self._cursor = data
+        self._cursor_is_told = self.is_empty = False
+
+    def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
+        """What can be sent now, in order, and the cursor if it has moved and may be told again.
+
+        `as_one_body`: it all has to fit into one request.
+        """
+        if not len(self.outbox) and (self._cursor is None or self._cursor_is_told):
+            self.is_empty = True
+            return (), None
+        if Timer.RESEND in self._context.timers:
+            return (), None
+        messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
+        self.watch_age()
+        if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._context.timers:
+            return messages, None
+        config = self._context.config
+        interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s
+        self._context.timers.set(Timer.CURSOR, now + ns(interval_s))
+        self._cursor_is_told = True
+        return messages, self._cursor
+
+    def receive(self, result: frames.Accepted | frames.Rejected, now: int, *, epoch: str | None) -> None:
+        """The server's answer to one message, over either transport; `epoch`: of the history that it speaks of."""
+        number = result.client_sequence
+        if isinstance(result, frames.Accepted):
+            message = self.outbox.accepted(number)
+            if message is not None:
+                self._record.accepted += 1
+                self._context.outcomes.append(PublishAccepted(message.ticket, result.sequence_number, result.duplicate, epoch))
+        elif result.retryable:
+            self._put_off(result, now)
+        else:
+            message = self.outbox.refused(number)
+            if message is not None:
+                self._fail(message, result.code, result.message)
+        self.watch_age()
+
+    def resend(self) -> None:
+        """The wait is over."""
+        self._asked_until = None
+
+    def wait_until(self, at: int) -> None:
+        """Send nothing before `at`."""
+        self._context.timers.set(Timer.RESEND, at)
+
+    def connection_lost(self) -> None:
+        """What was in flight is to be sent again, on whatever comes next; but not before the time that the server asked for."""
+        self._context.timers.cancel(Timer.RESEND)
+        self._context.timers.cancel(Timer.CURSOR)
+        if self._asked_until is not None:
+            self.wait_until(self._asked_until)
+        self._cursor_is_told = self.is_empty = False
+        self.outbox.connection_lost()
+        self.watch_age()
+
+    def server_knows(self, last_client_sequence: int, *, is_reset: bool) -> None:
+        """What a connection begins with: the newest number of ours that the server has taken."""
+        self.outbox.resume_numbering(last_client_sequence)
+        if is_reset:
+            self.outbox.new_epoch()
+
+    def expire(self, now: int) -> None:
+        """Give up what has waited for too long."""
+        for message in self.outbox.expire(now - ns(self._context.config.outbox_age_max_s)):
+            self._fail(message, FailureCode.EXPIRED, "waited for a connection for too long")
+        self.watch_age()
+
+    def give_up(self, reason: str) -> None:
+        """The session ends: whatever is left fails visibly."""
+        for message in self.outbox.clear():
+            self._fail(message, FailureCode.CLOSED, reason)
+
+    def watch_age(self) -> None:
+        since = self.outbox.oldest_waiting_since()
+        if since is None:
+            self._context.timers.cancel(Timer.EXPIRE)
+        else:
+            self._context.timers.set(Timer.EXPIRE, since + ns(self._context.config.outbox_age_max_s))
+
+    def keep_limits(self, limits: frames.Limits) -> None:
+        """The server has told its limits; a message that waits and is too large for it fails visibly."""
+        self.limits = limits
+        self._frame_bytes_max = limits.frame_bytes_max
+        self.outbox.keep_unanswered_below(limits.unanswered_max)
+        for message in self.outbox.give_up_larger_than(limits.frame_bytes_max):
+            reason = f"its frame is larger than the {limits.frame_bytes_max} bytes that this server takes"
+            self._fail(message, FailureCode.TOO_BIG, reason)
+
+    def _frame_bytes(self, data: Data) -> int:
+        """How large the frame around `data` may become. Raises InvalidEvent if no server would take it."""
+        size_bytes = encoded_bytes(data) + _FRAME_OVERHEAD_BYTES
+        if size_bytes > self._frame_bytes_max:
+            limit = self._frame_bytes_max
+            raise InvalidEvent(f"a frame of {size_bytes} bytes; the server takes {limit}. Send less, or a reference to it")
+        return size_bytes
+
+    def _put_off(self, rejected: frames.Rejected, now: int) -> None:
+        again, failed = self.outbox.put_off(
+            rejected.client_sequence,
+            self._context.config.retry_limit,
+            as_out_of_order=rejected.code == RejectCode.OUT_OF_ORDER,
+        )
+        if failed is not None:
+            self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)")
+        if again:
+            tries = max(1, self.outbox.tries_of_oldest())
+            wait_s = capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
+            at = now + ns(wait_s)
+            if rejected.retry_after_ms is not None:
+                self._asked_until = now + rejected.retry_after_ms * NS_PER_MS
+                at = max(at, self._asked_until)
+            self.wait_until(at)
+
+    def _fail(self, message: Queued, code: str, reason: str) -> None:
+        self._record.failed += 1
+        if code in tuple(FailureCode):  # the server knows what it has refused itself
+            self._context.client_report.failed_messages += 1
+        self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
+
+
+def _may_have_arrived(message: Queued, code: str) -> bool:
+    """Whether a publish that is given up may yet stand in a log: a copy of it is out, and its number was not used up; or one was
+    out when a history was lost."""
+    if code == RejectCode.ANSWER_EXPIRED or message.is_perhaps_lost:
+        return True
+    return message.copies_out > 0 and code not in _NUMBER_USED_UP

@@ -1,0 +1,329 @@
+"""Reconnect policies that others use, as formulas beside ours (`backoff.FullJitter`), so that they can be compared and shipped.
+
+Each is one small frozen value with one method of behaviour, `wait_s`, and one that says what to expect of it, `range_s`. k
+counts failed attempts from 0, so k = 0 is the first wait after a connection was lost; d = base * factor**k. `attempts_max`: after
+so many failed attempts it gives up for good; None: never. Which system uses which is for `simulation.scenario.presets`.
+
+    Fixed           seconds + U(0, spread)
+    Exponential     min(cap, d)
+    Schedule        a list of waits, then the same one for ever, or nothing
+    ScaledJitter    min(cap, d) * U(low, high), or the cap after the jitter
+    AddedJitter     min(cap, d) + U(low, high), at least 0
+    SpreadJitter    min(most, shift + U(low, min(cap, d)))         "full jitter" and its kin
+    Decorrelated    min(cap, U(base, 3 * the wait before))
+    SignedJitter    min(cap, d -+ U(0, share) * d)                 Socket.IO's, whose sign hangs on the same draw
+    DoubleJitter    U(d, 2 d) * U(low, high)
+    Polynomial      a quiet time, then min(cap, factor * n**power) + U(0, spread)
+    LateGrowth      U(0, first), then min(cap, base * factor**(k - 1))
+    OnceDrawn       min(cap, m * factor**k), m drawn once in a client's life
+    Ramp            0, then base * min((k + 2) / 3, 2) * U(low, high)
+
+To add one: a frozen class with `wait_s(attempt) -> float | None`, which draws with `attempt.uniform` only.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.policies.reconnect import Attempt, FullJitter, capped
+
+WAIT_CEILING_S = 86_400.0
+"""No policy waits longer than a day, whatever its formula says: an uncapped one would pass every float."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=WAIT_CEILING_S)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=WAIT_CEILING_S)]
+Factor = Annotated[float, msgspec.Meta(ge=1, le=1000)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=100)]
+Attempts = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Range = tuple[float, float]
+"""The shortest and the longest wait, in seconds."""
+
+
+class _Policy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    attempts_max: Attempts | None = None
+
+    def wait_s(self, attempt: Attempt) -> float | None:
+        """Seconds to wait, or None to give up for good."""
+        return None if self._gives_up(attempt.failures) else self._drawn(attempt)
+
+    def range_s(self, failures: int) -> Range | None:
+        """Between which seconds the wait after so many failures lies; None: it has given up."""
+        return None if self._gives_up(failures) else self._range(failures)
+
+    def _gives_up(self, failures: int) -> bool:
+        return self.attempts_max is not None and failures >= self.attempts_max
+
+    def _drawn(self, attempt: Attempt) -> float:
+        raise NotImplementedError
+
+    def _range(self, failures: int) -> Range:
+        raise NotImplementedError
+
+
+class Fixed(_Policy, frozen=True, kw_only=True, tag="fixed"):
+    """seconds + U(0, spread)."""
+
+    seconds: Seconds
+    spread_s: Seconds = 0.0
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self.seconds + attempt.uniform(0.0, self.spread_s)
+
+    def _range(self, failures: int) -> Range:
+        return self.seconds, self.seconds + self.spread_s
+
+
+class _Growing(_Policy, frozen=True, kw_only=True):
+    """What grows as base * factor**k up to a cap (None: a day)."""
+
+    base_s: PositiveSeconds = 1.0
+    factor: Factor = 2.0
+    cap_s: PositiveSeconds | None = None
+
+    def _step(self, failures: int) -> float:
+        return capped(self.base_s, self.factor, failures, WAIT_CEILING_S if self.cap_s is None else self.cap_s)
+
+
+class ExponentialBackoff(_Growing, frozen=True, kw_only=True, tag="exponential"):
+    """min(cap, d), without any jitter."""
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._step(attempt.failures)
+
+    def _range(self, failures: int) -> Range:
+        return self._step(failures), self._step(failures)
+
+
+class Schedule(_Policy, frozen=True, kw_only=True, tag="schedule"):
+    """These waits in turn, then `then_s` for ever, or nothing."""
+
+    waits_s: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1, max_length=10_000)]
+    then_s: Seconds | None = None
+
+    def _gives_up(self, failures: int) -> bool:
+        is_spent = self.then_s is None and failures >= len(self.waits_s)
+        return is_spent or super()._gives_up(failures)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._at(attempt.failures)
+
+    def _range(self, failures: int) -> Range:
+        return self._at(failures), self._at(failures)
+
+    def _at(self, failures: int) -> float:
+        if failures < len(self.waits_s):
+            return self.waits_s[failures]
+        assert self.then_s is not None, "it has given up before"
+        return self.then_s
+
+
+class ScaledJitter(_Growing, frozen=True, kw_only=True, tag="scaled_jitter"):
+    """min(cap, d) * U(low, high); with `caps` "after", min(cap, d * U(low, high))."""
+
+    low: Share
+    high: Share
+    caps: Literal["before", "after"] = "before"
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.low, self.high)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._scaled(attempt.failures, attempt.uniform(self.low, self.high))
+
+    def _range(self, failures: int) -> Range:
+        return self._scaled(failures, self.low), self._scaled(failures, self.high)
+
+    def _scaled(self, failures: int, by: float) -> float:
+        if self.caps == "before":
+            return min(WAIT_CEILING_S, self._step(failures) * by)
+        cap_s = WAIT_CEILING_S if self.cap_s is None else self.cap_s
+        return min(cap_s, capped(self.base_s, self.factor, failures, WAIT_CEILING_S) * by)
+
+
+class AddedJitter(_Growing, frozen=True, kw_only=True, tag="added_jitter"):
+    """min(cap, d) + U(low, high), at least 0; low may be below 0."""
+
+    low_s: Annotated[float, msgspec.Meta(ge=-WAIT_CEILING_S, le=WAIT_CEILING_S)]
+    high_s: Annotated[float, msgspec.Meta(ge=-WAIT_CEILING_S, le=WAIT_CEILING_S)]
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.low_s, self.high_s)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return max(0.0, self._step(attempt.failures) + attempt.uniform(self.low_s, self.high_s))
+
+    def _range(self, failures: int) -> Range:
+        step = self._step(failures)
+        return max(0.0, step + self.low_s), max(0.0, step + self.high_s)
+
+
+class SpreadJitter(_Growing, frozen=True, kw_only=True, tag="spread_jitter"):
+    """min(most, shift + U(low, min(cap, d))); where d is below low, low itself."""
+
+    low_s: Seconds = 0.0
+    shift_s: Seconds = 0.0
+    most_s: PositiveSeconds = WAIT_CEILING_S
+
+    def _drawn(self, attempt: Attempt) -> float:
+        high_s = max(self.low_s, self._step(attempt.failures))
+        return min(self.most_s, self.shift_s + attempt.uniform(self.low_s, high_s))
+
+    def _range(self, failures: int) -> Range:
+        high_s = max(self.low_s, self._step(failures))
+        return min(self.most_s, self.shift_s + self.low_s), min(self.most_s, self.shift_s + high_s)
+
+
+class Decorrelated(_Policy, frozen=True, kw_only=True, tag="decorrelated"):
+    """min(cap, U(base, 3 * s)), s the wait before, base at first."""
+
+    base_s: PositiveSeconds = 1.0
+    cap_s: PositiveSeconds = 30.0
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.base_s, self.cap_s)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        before_s = max(self.base_s, attempt.previous_s) if attempt.failures else self.base_s
+        return min(self.cap_s, attempt.uniform(self.base_s, 3 * before_s))
+
+    def _range(self, failures: int) -> Range:
+        return self.base_s, capped(3 * self.base_s, 3.0, failures, self.cap_s)
+
+
+class SignedJitter(_Growing, frozen=True, kw_only=True, tag="signed_jitter"):
+    """min(cap, d -+ r * share * d), r = U(0, 1), minus where the first decimal of r is even.
+
+    Sign and size come from one draw, so the wait is a comb and not uniform: its mean is d * (1 + 0.05 * share).
+    """
+
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+
+    def _drawn(self, attempt: Attempt) -> float:
+        r = attempt.uniform(0.0, 1.0)
+        sign = -1.0 if math.floor(10 * r) % 2 == 0 else 1.0
+        return self._bent(attempt.failures, sign * r)
+
+    def _range(self, failures: int) -> Range:
+        return self._bent(failures, -0.9), self._bent(failures, 1.0)
+
+    def _bent(self, failures: int, by: float) -> float:
+        cap_s = WAIT_CEILING_S if self.cap_s is None else self.cap_s
+        return min(cap_s, capped(self.base_s, self.factor, failures, WAIT_CEILING_S) * (1 + self.share * by))
+
+
+class DoubleJitter(_Growing, frozen=True, kw_only=True, tag="double_jitter"):
+    """U(d, 2 d) * U(low, high), two draws, d = min(cap, base * factor**k)."""
+
+    low: Share = 0.5
+    high: Share = 1.5
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.low, self.high)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        step = self._step(attempt.failures)
+        return min(WAIT_CEILING_S, attempt.uniform(step, 2 * step) * attempt.uniform(self.low, self.high, "/scale"))
+
+    def _range(self, failures: int) -> Range:
+        step = self._step(failures)
+        return min(WAIT_CEILING_S, step * self.low), min(WAIT_CEILING_S, 2 * step * self.high)
+
+
+class Polynomial(_Policy, frozen=True, kw_only=True, tag="polynomial"):
+    """`quiet_s` for the first `quiet_attempts`, then min(cap, factor * n**power), n = k + first_n; + U(0, spread) to each."""
+
+    factor_s: PositiveSeconds = 1.0
+    power: Annotated[float, msgspec.Meta(gt=0, le=10)] = 2.0
+    first_n: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    cap_s: PositiveSeconds
+    quiet_attempts: Attempts = 0
+    quiet_s: Seconds = 0.0
+    spread_s: Seconds = 0.0
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._base(attempt.failures) + attempt.uniform(0.0, self.spread_s)
+
+    def _range(self, failures: int) -> Range:
+        return self._base(failures), self._base(failures) + self.spread_s
+
+    def _base(self, failures: int) -> float:
+        if failures < self.quiet_attempts:
+            return self.quiet_s
+        return min(self.cap_s, self.factor_s * math.pow(min(failures + self.first_n, 1_000_000), self.power))
+
+
+class LateGrowth(_Growing, frozen=True, kw_only=True, tag="late_growth"):
+    """U(0, first) after the loss, then min(cap, base * factor**(k - 1)) without jitter."""
+
+    first_s: Seconds = 5.0
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._step(attempt.failures - 1) if attempt.failures else attempt.uniform(0.0, self.first_s)
+
+    def _range(self, failures: int) -> Range:
+        return (self._step(failures - 1), self._step(failures - 1)) if failures else (0.0, self.first_s)
+
+
+class OnceDrawn(_Policy, frozen=True, kw_only=True, tag="once_drawn"):
+    """min(cap, m * factor**k), m = U(low, high) drawn once in a client's life."""
+
+    low_s: PositiveSeconds = 1.0
+    high_s: PositiveSeconds = 5.0
+    factor: Factor = 1.3
+    cap_s: PositiveSeconds = 10.0
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.low_s, self.high_s)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        m = self.low_s + (self.high_s - self.low_s) * attempt.random_source.uniform(f"{attempt.purpose}/once", 0)
+        return capped(m, self.factor, attempt.failures, self.cap_s)
+
+    def _range(self, failures: int) -> Range:
+        low_s, high_s = (capped(m, self.factor, failures, self.cap_s) for m in (self.low_s, self.high_s))
+        return low_s, high_s
+
+
+class Ramp(_Policy, frozen=True, kw_only=True, tag="ramp"):
+    """0 at once, then base * min((k + 2) / 3, 2) * U(low, high)."""
+
+    base_s: PositiveSeconds = 15.0
+    low: Share = 0.8
+    high: Share = 1.0
+
+    def __post_init__(self) -> None:
+        _in_order(self, self.low, self.high)
+
+    def _drawn(self, attempt: Attempt) -> float:
+        return self._step(attempt.failures) * attempt.uniform(self.low, self.high)
+
+    def _range(self, failures: int) -> Range:
+        return self._step(failures) * self.low, self._step(failures) * self.high
+
+    def _step(self, failures: int) -> float:
+        return self.base_s * min((failures + 2) / 3, 2.0) if failures else 0.0
+
+
+Policy = (
+    FullJitter
+    | Fixed
+    | ExponentialBackoff
+    | Schedule
+    | ScaledJitter
+    | AddedJitter
+    | SpreadJitter
+    | Decorrelated
+    | SignedJitter
+    | DoubleJitter
+    | Polynomial
+    | LateGrowth
+    | OnceDrawn
+    | Ramp
+)
+
+
+def _in_order(policy: _Policy, low: float, high: float) -> None:
+    if low > high:
+        raise ConfigError(f"{policy}: the lower value is above the upper one; exchange them")

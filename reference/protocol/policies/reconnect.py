@@ -1,0 +1,176 @@
+"""When to try again: reconnect policies, and the one who keeps count.
+
+A policy is a formula: it is told how many attempts have failed and may draw chance, and says how long to wait. The
+`Reconnector` counts, remembers the last wait, and obeys what the server asked for: `goaway` and Retry-After stand above every
+policy, for a server that sheds load must not meet its clients before its time.
+
+Chance is drawn by (purpose, index), never from a stream that others share: the wait before the n-th attempt of one client stays
+the same whatever else happens in the world, which is what makes two policies comparable.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.timers import NS_PER_MS, ns
+
+
+class RandomSource(Protocol):
+    """A source of chance. The same purpose and index always give the same number."""
+
+    def uniform(self, purpose: str, index: int) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What a policy may know about the attempt that it is to time.
+
+    failures: attempts failed since the last useful connection; 0 for the first wait after a live session was lost.
+    previous_s: the wait before this one, in seconds (0.0 if none). first_spread_s: how widely the server wants its clients
+    spread. index: how many waits this client has drawn so far.
+    """
+
+    failures: int
+    previous_s: float
+    first_spread_s: float
+    index: int
+    random_source: RandomSource
+    purpose: str = "backoff"
+
+    def uniform(self, low_s: float, high_s: float, aspect: str = "") -> float:
+        """A draw from U(low_s, high_s), in seconds. A policy that needs two draws for one wait names their aspects."""
+        return low_s + (high_s - low_s) * self.random_source.uniform(self.purpose + aspect, self.index)
+
+
+class ReconnectPolicy(Protocol):
+    """How long to wait before an attempt."""
+
+    def wait_s(self, attempt: Attempt) -> float | None:
+        """Seconds to wait, or None to give up for good."""
+        ...
+
+
+class FullJitter(msgspec.Struct, frozen=True, tag_field="kind", tag="full_jitter", forbid_unknown_fields=True):
+    """Ours: floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live session.
+
+    The spread is what keeps a fleet from returning in one second, the floor what keeps one client from hammering.
+    """
+
+    base_s: float = 1.0
+    factor: float = 2.0
+    cap_s: float = 30.0
+    floor_s: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not (self.base_s > 0 and self.cap_s >= self.base_s and self.factor >= 1 and self.floor_s >= 0):
+            raise ConfigError(f"{self}: needs base_s > 0, cap_s >= base_s, factor >= 1 and floor_s >= 0")
+
+    def wait_s(self, attempt: Attempt) -> float:
+        if attempt.failures == 0:
+            return attempt.uniform(0.0, attempt.first_spread_s)
+        return self.floor_s + attempt.uniform(0.0, capped(self.base_s, self.factor, attempt.failures - 1, self.cap_s))
+
+    def range_s(self, failures: int) -> tuple[float, float]:
+        """Between which seconds the wait after so many failures lies; the first spread is the server's, and counted as none."""
+        if failures == 0:
+            return 0.0, 0.0
+        return self.floor_s, self.floor_s + capped(self.base_s, self.factor, failures - 1, self.cap_s)
+
+
+def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
+    """min(cap, base * factor**exponent), for any exponent."""
+    try:
+        return min(cap_s, base_s * factor**exponent)
+    except OverflowError:
+        return cap_s
+
+
+class AskedWait:
+    """The time before which the server wants to hear nothing of this client, in ns; one for all its transports."""
+
+    __slots__ = ("not_before",)
+
+    def __init__(self) -> None:
+        self.not_before = 0
+
+
+class Reconnector:
+    """Counts failures and times attempts for one client on one transport."""
+
+    __slots__ = (
+        "_asked",
+        "_index",
+        "_policy",
+        "_previous_s",
+        "_purpose",
+        "_random_source",
+        "_spread_asked_s",
+        "failures",
+        "first_spread_s",
+    )
+
+    def __init__(
+        self,
+        policy: ReconnectPolicy,
+        random_source: RandomSource,
+        first_spread_s: float,
+        asked: AskedWait,
+        purpose: str = "backoff",
+    ) -> None:
+        self.first_spread_s = first_spread_s
+        self.failures = 0
+        self._asked = asked
+        self._policy = policy
+        self._random_source = random_source
+        self._purpose = purpose
+        self._previous_s = 0.0
+        self._index = 0
+        self._spread_asked_s: float | None = None
+
+    def failed(self) -> None:
+        """An attempt failed, or a connection died before it was steady."""
+        self.failures += 1
+
+    def steady(self) -> None:
+        """A connection has been useful for long enough to forget what came before."""
+        self.failures = 0
+        self._previous_s = 0.0
+
+    @property
+    def not_before(self) -> int:
+        """The time that the server asked for, in ns; nothing may be tried earlier."""
+        return self._asked.not_before
+
+    def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
+        """The server said: not before retry_after, then spread if it named one. Of several, the latest time stands."""
+        self._asked.not_before = max(self.not_before, now + retry_after_ms * NS_PER_MS)
+        if spread_ms is not None:
+            self._spread_asked_s = spread_ms / 1000
+
+    def earliest(self, now: int) -> int:
+        """The first time at which anything may be tried, in ns: now, unless the server asked for a wait and a spread."""
+        at = max(now, self.not_before)
+        if self._spread_asked_s is not None:
+            at += ns(self._attempt().uniform(0.0, self._spread_asked_s))
+            self._spread_asked_s = None
+        return at
+
+    def next_attempt_at(self, now: int) -> int | None:
+        """When to try next, in ns, or None if the policy has given up. Draws once.
+
+        A spread that the server named replaces the policy for this attempt; a mere wait comes before the policy's own, so that
+        clients that were refused together do not come back together.
+        """
+        if self._spread_asked_s is not None:
+            return self.earliest(now)
+        wait = self._policy.wait_s(self._attempt())
+        if wait is None:
+            return None
+        self._previous_s = wait
+        return max(now, self.not_before) + ns(wait)
+
+    def _attempt(self) -> Attempt:
+        index, self._index = self._index, self._index + 1
+        return Attempt(self.failures, self._previous_s, self.first_spread_s, index, self._random_source, self._purpose)

@@ -1,0 +1,31 @@
+"""How much a peer may do: a token bucket, in tokens per second with a burst."""
+
+from reference.protocol.frames import MILLISECONDS_MAX
+from reference.protocol.timers import NS_PER_S
+
+
+class TokenBucket:
+    """Full at first. Times in ns."""
+
+    __slots__ = (
+        "_at",
+        "_burst",
+        "_left",
+        "_per_s",
+    )
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = float(burst)
+        self._left = float(burst)
+        self._at: int | None = None
+
+    def spend(self, now: int) -> int:
+        """Take one token. Returns 0 if there was one, else how long to wait for it, in ms; then none was taken."""
+        if self._at is not None:
+            self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
+        self._at = now
+        if self._left < 1.0:
+            return min(max(1, round((1.0 - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
+        self._left -= 1.0
+        return 0

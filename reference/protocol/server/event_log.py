@@ -1,0 +1,106 @@
+"""One run's log: the retained window of its sequenced events, and where in it a reader may go on.
+
+The log is the room: live delivery, reconnect, late joiner and polling are all the same read after a cursor. It holds only what is
+durable, so whatever can be read has been stored.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.events import Event
+from reference.protocol.frames import Outcome, ResetReason, Start
+from reference.protocol.records import LogEntry, Snapshot
+
+TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPosition:
+    """Where a reader begins: after this number, perhaps with a snapshot first."""
+
+    outcome: Outcome
+    reason: ResetReason | None
+    after: int
+    snapshot: Snapshot | None
+
+
+class EventLog:
+    """Contiguous from `oldest` to `head`; `snapshot` covers everything before `oldest`."""
+
+    def __init__(self, epoch: str, head: int, snapshot: Snapshot, events: Iterable[Event], kept_max: int) -> None:
+        self.epoch = epoch
+        self.head = head
+        self.snapshot = snapshot
+        self._kept_max = kept_max
+        self._events = list(events)
+        self._sizes = [encoded_bytes(event) for event in self._events]
+        self._base = head - len(self._events)  # the number before the first event in the list
+        assert snapshot.sequence_number >= self._base, "the snapshot covers what was trimmed"
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that can be read; head + 1 if there is none."""
+        return max(self._base, min(self.head - self._kept_max, self.snapshot.sequence_number)) + 1
+
+    @property
+    def in_memory(self) -> int:
+        """Events that are in memory, those included that will be trimmed."""
+        return len(self._events)
+
+    def append(self, entries: Iterable[LogEntry], snapshot: Snapshot | None) -> None:
+        """Take what has become durable."""
+        for entry in entries:
+            assert entry.sequence_number == self.head + 1, "the log has no gaps"
+            self.head += 1
+            self._events.append(entry.event)
+            self._sizes.append(encoded_bytes(entry.event))
+        if snapshot is not None:
+            self.snapshot = snapshot
+        surplus = self.oldest - 1 - self._base
+        if surplus >= TRIM_AT:
+            del self._events[:surplus]
+            del self._sizes[:surplus]
+            self._base += surplus
+
+    def read(self, after: int, events_max: int, bytes_max: int) -> tuple[Event, ...]:
+        """The events that follow on `after`, up to both limits but at least one if there is any."""
+        assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is told so before it reads"
+        start = after - self._base
+        end, end_max, sizes = start, min(len(self._events), start + events_max), self._sizes
+        size = 0
+        while end < end_max:
+            size += sizes[end]
+            if size > bytes_max and end > start:
+                break
+            end += 1
+        return tuple(self._events[start:end])
+
+    def nearest(self, after: int) -> int:
+        """The number nearest to `after` behind which can be read."""
+        return min(max(after, self.oldest - 1), self.head)
+
+    def holds(self, after: int) -> bool:
+        """Whether everything after that number can still be read."""
+        return after >= self.oldest - 1
+
+    def place(self, epoch: str | None, after: int | None, start: Start) -> ReadPosition:
+        """Where a reader with that position goes on, or where one without begins."""
+        if after is None:
+            match start:
+                case "oldest":
+                    return ReadPosition("fresh", None, self.oldest - 1, None)
+                case "head":
+                    return ReadPosition("fresh", None, self.head, None)
+                case "snapshot":
+                    return self._from_snapshot("fresh", None)
+        if epoch is not None and epoch != self.epoch:
+            return self._from_snapshot("reset", "epoch")
+        if after > self.head:
+            return self._from_snapshot("reset", "ahead")
+        if not self.holds(after):
+            return self._from_snapshot("snapshot", "expired")
+        return ReadPosition("resumed", None, after, None)
+
+    def _from_snapshot(self, outcome: Outcome, reason: ResetReason | None) -> ReadPosition:
+        return ReadPosition(outcome, reason, self.snapshot.sequence_number, self.snapshot)

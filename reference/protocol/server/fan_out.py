@@ -1,0 +1,178 @@
+"""Fan-out: every reader of a run is a cursor into its log.
+
+A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at the
+same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting. A reader whose
+socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as fast as its
+socket takes them, until it is current again. A lagging reader costs no queue: unread events stay in the log.
+
+Presence, cursors and heartbeats go to current readers only. A reader that becomes current again is given the latest of each.
+
+`FanOut` keeps the cursors. `Readers` moves them as drivers report what sockets took, and closes a reader whose socket takes
+nothing for `slow_reader_timeout_s`.
+"""
+
+from dataclasses import dataclass
+
+from reference.protocol.actions import Deliver
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.frames import Events
+from reference.protocol.server.context import RunContext, RunTimer
+from reference.protocol.server.event_log import EventLog
+from reference.protocol.server.sessions import Attendance
+from reference.protocol.timers import NS_PER_MS, ns
+
+
+@dataclass(slots=True)
+class Lagging:
+    """A reader that has been given everything up to `after`; `seen` is the version of presence that it was last sent."""
+
+    after: int
+    seen: int
+
+
+class FanOut:
+    """The readers of one run."""
+
+    def __init__(self, log: EventLog, config: ServerConfig) -> None:
+        self._log = log
+        self._events_max = config.batch_events_max
+        self._bytes_max = config.batch_bytes_max
+        self._through = log.head  # current readers have been given everything up to here
+        self._current: dict[int, None] = {}
+        self._lagging: dict[int, Lagging] = {}
+
+    def __len__(self) -> int:
+        return len(self._current) + len(self._lagging)
+
+    @property
+    def current(self) -> tuple[int, ...]:
+        """The readers that have been given everything, in the order in which they became current."""
+        return tuple(self._current)
+
+    @property
+    def behind(self) -> int:
+        """How many readers lag."""
+        return len(self._lagging)
+
+    def is_lagging(self, connection_id: int) -> bool:
+        return connection_id in self._lagging
+
+    def lag_of(self, connection_id: int) -> int:
+        """How many durable events a reader has not been given."""
+        reader = self._lagging.get(connection_id)
+        return self._log.head - (self._through if reader is None else reader.after)
+
+    def add(self, connection_id: int, after: int, seen: int) -> None:
+        """A new reader; it is lagging until `next_batch` finds nothing more for it."""
+        self._lagging[connection_id] = Lagging(after, seen)
+
+    def remove(self, connection_id: int) -> None:
+        self._current.pop(connection_id, None)
+        self._lagging.pop(connection_id, None)
+
+    def grow(self) -> list[Deliver]:
+        """The log has grown: the batches for all current readers."""
+        batches = []
+        while self._through < self._log.head:
+            batch = self._batch(self.current, self._through)
+            self._through = batch.last
+            if self._current:
+                batches.append(batch)
+        return batches
+
+    def next_batch(self, connection_id: int) -> Deliver | None:
+        """What a lagging reader is given next, or None: it is current now, or gone."""
+        reader = self._lagging.get(connection_id)
+        if reader is None:
+            return None
+        if reader.after < self._log.head:
+            batch = self._batch((connection_id,), reader.after)
+            reader.after = batch.last
+            return batch
+        return None
+
+    def catch_up(self, connection_id: int) -> int | None:
+        """Make a lagging reader that has everything current; returns the version of presence that it has seen."""
+        reader = self._lagging.get(connection_id)
+        if reader is None or reader.after < self._through or self._through < self._log.head:
+            return None
+        del self._lagging[connection_id]
+        self._current[connection_id] = None
+        return reader.seen
+
+    def took_nothing_of(self, connection_id: int, batch: Deliver, seen: int) -> None:
+        """The reader's socket refused a batch: its cursor stays before it."""
+        self._lag(connection_id, batch.first - 1, seen)
+
+    def took_no_more_than(self, connection_id: int, batch: Deliver, seen: int) -> None:
+        """The reader's socket took a batch and can take no more."""
+        self._lag(connection_id, batch.last, seen)
+
+    def fallen_out(self) -> list[int]:
+        """The readers whose next event is no longer kept."""
+        return [connection_id for connection_id, reader in self._lagging.items() if not self._log.holds(reader.after)]
+
+    def _lag(self, connection_id: int, after: int, seen: int) -> None:
+        reader = self._lagging.get(connection_id)
+        if reader is not None:
+            reader.after = min(reader.after, after)
+        elif connection_id in self._current:
+            del self._current[connection_id]
+            self._lagging[connection_id] = Lagging(after, seen)
+
+    def _batch(self, connection_ids: tuple[int, ...], after: int) -> Deliver:
+        events = self._log.read(after, self._events_max, self._bytes_max)
+        return Deliver(connection_ids, Events(events), after + 1, after + len(events))
+
+
+class Readers:
+    """Moves the cursors of one run's readers as their drivers report."""
+
+    __slots__ = ("_attendance", "_context", "_fan_out")
+
+    def __init__(self, context: RunContext, fan_out: FanOut, attendance: Attendance) -> None:
+        self._context = context
+        self._fan_out = fan_out
+        self._attendance = attendance
+
+    def next_batch(self, connection_id: int, now: int) -> Deliver | None:
+        """What a lagging reader is given next. None: it is current now, and has been sent the presence that it missed."""
+        batch = self._fan_out.next_batch(connection_id)
+        if batch is not None:
+            self._watch(connection_id, now)
+            return batch
+        seen = self._fan_out.catch_up(connection_id)
+        if seen is not None:
+            self._context.timers.cancel((RunTimer.STALLED, connection_id))
+            if seen != self._attendance.version:
+                for frame in self._attendance.full(now // NS_PER_MS):
+                    self._context.send((connection_id,), frame)
+        return None
+
+    def refused(self, connection_id: int, batch: Deliver, now: int) -> None:
+        """The socket took nothing of a batch."""
+        self._fan_out.took_nothing_of(connection_id, batch, self._attendance.version)
+        self._watch_lag(connection_id, now)
+
+    def blocked(self, connection_id: int, batch: Deliver, now: int) -> None:
+        """The socket took a batch, and can take no more now."""
+        self._fan_out.took_no_more_than(connection_id, batch, self._attendance.version)
+        self._watch_lag(connection_id, now)
+
+    def bytes_taken(self, connection_id: int, now: int) -> None:
+        """The socket has taken some bytes: it is slow, but it moves."""
+        if (RunTimer.STALLED, connection_id) in self._context.timers:
+            self._watch(connection_id, now)
+
+    def acknowledged(self, number: int, head: int) -> None:
+        """The client has handed over everything up to `number`. Raises RemoteError for what cannot be."""
+        if number > head:
+            raise RemoteError(CloseCode.BAD_FRAME, f"ack of {number}; the head is {head}")
+
+    def _watch_lag(self, connection_id: int, now: int) -> None:
+        if (RunTimer.STALLED, connection_id) not in self._context.timers and self._fan_out.is_lagging(connection_id):
+            self._watch(connection_id, now)
+
+    def _watch(self, connection_id: int, now: int) -> None:
+        self._context.timers.set((RunTimer.STALLED, connection_id), now + ns(self._context.config.slow_reader_timeout_s))

@@ -1,0 +1,139 @@
+"""How a WebSocket gets into a run: hello, its token, a place in the log, welcome.
+
+A token may come with the upgrade, with hello, or later in place of an older one; who it names is found out by the driver. A
+connection is warned before its token ends, and closed a grace after it has.
+"""
+
+from collections.abc import Callable
+
+from reference.protocol import frames
+from reference.protocol.actions import Authenticate
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.server.answers import snapshot_frame, welcome
+from reference.protocol.server.connection import Connection, Identity, session_of
+from reference.protocol.server.context import RunContext, RunTimer
+from reference.protocol.server.event_log import EventLog, ReadPosition
+from reference.protocol.server.fan_out import FanOut
+from reference.protocol.server.observations import Joined
+from reference.protocol.server.sequencer import Sequencer
+from reference.protocol.server.session_table import Session
+from reference.protocol.server.sessions import Sessions
+from reference.protocol.states import ConnectionState, Transport
+from reference.protocol.timers import NS_PER_MS, ns
+
+
+class Handshake:
+    """Lets connections in. `close_superseded` closes whoever loses a session by that, before the new owner is welcomed."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        log: EventLog,
+        sequencer: Sequencer,
+        sessions: Sessions,
+        fan_out: FanOut,
+        close_superseded: Callable[[int], None],
+    ) -> None:
+        self._context = context
+        self._log = log
+        self._sequencer = sequencer
+        self._sessions = sessions
+        self._fan_out = fan_out
+        self._close_losers = close_superseded
+
+    def opened(
+        self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
+    ) -> Connection:
+        """The server's half of a new connection; it has to say something in time."""
+        is_websocket = transport is Transport.WEBSOCKET
+        state = ConnectionState.AWAITING_HELLO if is_websocket else ConnectionState.AWAITING_REQUEST
+        config = self._context.config
+        self._context.timers.set((RunTimer.HELLO, connection_id), now + ns(config.hello_timeout_s))
+        rate_limit = TokenBucket(config.frames_per_s, config.frame_burst)
+        return Connection(connection_id, transport, state, identity, rate_limit, new_session_id)
+
+    def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
+        """Raises RemoteError."""
+        if hello.protocol != frames.PROTOCOL_VERSION:
+            raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+        connection.hello = hello
+        connection.client_id = hello.client_id
+        connection.state = ConnectionState.AUTHENTICATING
+        if hello.token is None and connection.identity is not None:
+            self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
+        else:
+            self.ask_whose(connection, hello.token)
+
+    def ask_whose(self, connection: Connection, token: str | None) -> None:
+        self._context.actions.append(Authenticate(connection.connection_id, token))
+
+    def authenticated(self, connection: Connection, identity: Identity, now: int) -> None:
+        """The driver has found out whose token it is. Raises RemoteError."""
+        if connection.state is ConnectionState.AUTHENTICATING:
+            self._greet(connection, identity, now)
+        else:
+            if identity.user_id != session_of(connection).user_id:
+                raise RemoteError(CloseCode.FORBIDDEN, "the new token belongs to another user")
+            self._watch_token(connection, identity, now)
+
+    def warn(self, connection: Connection, now: int) -> None:
+        """The connection's token ends soon."""
+        assert connection.identity is not None, "a token that was checked is warned of"
+        expires_at = connection.identity.expires_at
+        assert expires_at is not None, "only a token that expires is warned of"
+        in_ms = min(max(0, (expires_at - now) // NS_PER_MS), frames.MILLISECONDS_MAX)
+        self._context.send((connection.connection_id,), frames.Expiring(in_ms))
+
+    def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
+        hello = connection.hello
+        assert hello is not None, "a connection is authenticated by its hello"
+        session = connection.session = self._sessions.claim(
+            hello.client_id,
+            identity.user_id,
+            hello.session_id,
+            hello.generation,
+            Transport.WEBSOCKET,
+            connection.new_session_id,
+            now,
+        )
+        self._close_losers(now)
+        number = session.connection_id = connection.connection_id
+        connection.state = ConnectionState.LIVE
+        self._context.timers.cancel((RunTimer.HELLO, number))
+        self._context.timers.set((RunTimer.SILENCE, number), now + ns(self._context.config.silence_max_s))
+        self._watch_token(connection, identity, now)
+        place = self._log.place(hello.epoch, hello.after_sequence, hello.start)
+        self._welcome(connection, session, place, now)
+        self._context.observations.append(
+            Joined(
+                number,
+                session.session_id,
+                session.client_id,
+                session.user_id,
+                Transport.WEBSOCKET,
+                place.outcome,
+                hello.session_id is not None,
+                self._log.head - place.after,
+            )
+        )
+
+    def _welcome(self, connection: Connection, session: Session, place: ReadPosition, now: int) -> None:
+        number, attendance = connection.connection_id, self._sessions.attendance
+        last = self._sequencer.last_of(session.client_id)
+        context = self._context
+        context.send((number,), welcome(session, place, self._log, attendance, last, context.config, context.limits, now))
+        self._context.send((number,), snapshot_frame(place))
+        self._fan_out.add(number, place.after, attendance.version)
+        self._context.timers.set((RunTimer.STALLED, number), now + ns(self._context.config.slow_reader_timeout_s))
+
+    def _watch_token(self, connection: Connection, identity: Identity, now: int) -> None:
+        connection.identity = identity
+        number, timers = connection.connection_id, self._context.timers
+        timers.cancel((RunTimer.EXPIRING, number))
+        timers.cancel((RunTimer.EXPIRED, number))
+        if identity.expires_at is not None:
+            born = now if identity.issued_at is None else identity.issued_at
+            warn_at = born + round((identity.expires_at - born) * self._context.config.token_warning_fraction)
+            timers.set((RunTimer.EXPIRING, number), max(now, warn_at))
+            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._context.config.token_grace_s))

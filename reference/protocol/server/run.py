@@ -1,0 +1,407 @@
+"""One run, as the server keeps it: its log, its sequencer, its readers and its sessions.
+
+It is told what its connections, the store and the clock do, and says what its driver should do (`take_actions`), what is to be
+made durable (`events_to_append`), and what there is to observe (`take_observations`). Nothing that it was told to store is shown
+to anyone, not even to its author, before `handle_appended` says that it is durable.
+
+    publish -> Sequencer -> events_to_append ... store ... handle_appended -> EventLog -> FanOut -> every reader
+                  |                                             |
+                  '-- copies, rejections                        '-- accepted
+
+The driver's part, after each input: hand `events_to_append()` to the store (there is one batch at a time), carry out
+`take_actions()` in order, and for every reader that lags, whenever its socket takes more, send `next_batch(reader)` until it
+gives None. It says how long a fan-out took, for that decides when the next batch goes to the store.
+
+A run in which nobody has been for a while asks to be dropped (`Retire`); whoever comes next has it loaded anew.
+"""
+
+from collections.abc import Collection, Sequence
+
+from reference.protocol import frames
+from reference.protocol.actions import Deliver, ServerAction
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry
+from reference.protocol.limits import Limit
+from reference.protocol.records import Append, Snapshot, StoredRun
+from reference.protocol.server.connection import Connection, Identity, session_of
+from reference.protocol.server.connection_table import ConnectionTable
+from reference.protocol.server.context import OF_CONNECTION, OF_RUN, THE_RUN, Idling, RunContext, RunTimer, TimerKey
+from reference.protocol.server.event_log import TRIM_AT, EventLog
+from reference.protocol.server.fan_out import FanOut, Readers
+from reference.protocol.server.handshake import Handshake
+from reference.protocol.server.http_requests import HttpRequests
+from reference.protocol.server.observations import Observation
+from reference.protocol.server.sequencer import Appending, Sequencer
+from reference.protocol.server.sessions import Sessions
+from reference.protocol.states import ConnectionState, Transport
+from reference.protocol.statistics import Held, RunStatistics
+from reference.protocol.timers import NS_PER_MS, ns
+
+GOING_AWAY = CloseCode.GOING_AWAY
+
+
+class Run:
+    """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
+
+    def __init__(
+        self,
+        stored: StoredRun,
+        *,
+        config: ServerConfig,
+        now: int,
+        registry: EventRegistry = DEFAULT_REGISTRY,
+        limits: frames.Limits | None = None,
+    ) -> None:
+        """`limits`: as clients are told of them, if the driver has more than the config; None: those of the config."""
+        self.run_id = stored.run_id
+        self.config = config
+        self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
+        self._sequencer = Sequencer(stored, config, registry)
+        self._fan_out = FanOut(self._log, config)
+        self._context = RunContext(config, limits)
+        self._appending = Appending(self._context, self._sequencer)
+        self._sessions = Sessions(self._context, self._sequencer.user_of, now)
+        self._readers = Readers(self._context, self._fan_out, self._sessions.attendance)
+        self._idling = Idling(self._context)
+        self._parts = (self._context, self._log, self._sequencer, self._sessions)
+        self._requests = HttpRequests(self.run_id, *self._parts)
+        self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
+        self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._idling.watch(self.is_idle, now)
+
+    # Connections speak.
+
+    def connection_opened(
+        self, connection_id: int, transport: Transport, identity: Identity | None, new_session_id: str, now: int
+    ) -> None:
+        """A WebSocket is open, or an HTTP request has come. An HTTP request is authenticated before it comes here."""
+        connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
+        self._connections[connection_id] = connection
+        self._idling.watch(False, now)
+        if len(self._connections) > self.config.connections_per_run_max:
+            reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
+            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
+
+    def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
+        """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
+        connection = self._connections.get(connection_id)
+        if connection is not None:
+            self._connections.forget(connection, None, now, peer_code)
+            self.handle_timeout(now)
+
+    def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
+        """A frame has arrived whole. A frame that breaks the protocol ends its connection, and no other."""
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        try:
+            connection.check(frame, now)
+            self._receive(connection, frame, now)
+        except RemoteError as error:
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
+        self._connections.close_superseded(now)
+        self._send_replies(now)
+        self.handle_timeout(now)
+
+    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
+        """Something arrived that is no frame."""
+        connection = self._connections.get(connection_id)
+        if connection is not None:
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
+            self.handle_timeout(now)
+
+    def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
+        """The answer to `Authenticate`: whose token it is, or why it is refused."""
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        try:
+            if isinstance(identity, RemoteError):
+                raise identity
+            self._admission.authenticated(connection, identity, now)
+        except RemoteError as error:
+            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
+        self.handle_timeout(now)
+
+    # Readers take, or do not.
+
+    def next_batch(self, connection_id: int, now: int) -> Deliver | None:
+        """What a lagging reader is given next. None: it is current now; call again when `is_lagging`."""
+        return self._readers.next_batch(connection_id, now)
+
+    def handle_refused(self, connection_id: int, batch: Deliver, now: int) -> None:
+        """A reader's socket took nothing of a batch."""
+        self._readers.refused(connection_id, batch, now)
+
+    def handle_blocked(self, connection_id: int, batch: Deliver, now: int) -> None:
+        """A reader's socket took a batch, and can take no more now."""
+        self._readers.blocked(connection_id, batch, now)
+
+    def handle_fanned_out(self, took: int, now: int) -> None:
+        """A `Deliver` has been carried out for all its readers, which took so many ns."""
+        self._appending.fanned_out(took, now)
+
+    def bytes_taken(self, connection_id: int, now: int) -> None:
+        """A reader's socket has taken some bytes: it is slow, but it moves."""
+        self._readers.bytes_taken(connection_id, now)
+
+    def too_slow(self, connection_id: int, now: int) -> None:
+        """What waits for this connection exceeds what its driver may keep."""
+        connection = self._connections.get(connection_id)
+        if connection is not None:
+            reason = "this connection does not take what is sent to it"
+            self._connections.close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
+            self.handle_timeout(now)
+
+    def is_lagging(self, connection_id: int) -> bool:
+        return self._fan_out.is_lagging(connection_id)
+
+    # The store speaks.
+
+    def events_to_append(self) -> Append | None:
+        """What is to be made durable now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
+        new, or the batch before is still with the store, or more is being gathered."""
+        return self._appending.take()
+
+    def handle_appended(self, append: Append, now: int) -> None:
+        """The batch is durable: show it."""
+        self._log.append(append.entries, append.snapshot)
+        self._appending.landed(append)
+        self._send_replies(now)
+        self._context.actions += self._fan_out.grow()
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+        for connection_id in self._fan_out.fallen_out():
+            reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
+            self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
+        for connection, answer in self._requests.take_waiting(now):
+            self._answer(connection, answer, now)
+        self.handle_timeout(now)
+
+    def handle_append_failed(self, now: int, message: str) -> None:
+        """It is not known what the store holds. Everyone must leave; the driver drops this run and loads it anew."""
+        for connection in tuple(self._connections.values()):
+            self._connections.close(connection, CloseCode.OVERLOADED, f"the store failed: {message}", now)
+
+    # The operator speaks.
+
+    def go_away(
+        self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+    ) -> None:
+        """Ask every client (a server that stops, and gathers no more), or those on these connections, to come back later."""
+        if of is None:
+            self._appending.hurry()
+        leaving = [self._connections[number] for number in (self._connections if of is None else of)]
+        told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
+        self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+        for each in leaving:
+            self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
+
+    # Time passes.
+
+    def next_deadline(self) -> int | None:
+        return self._context.timers.next_deadline()
+
+    def handle_timeout(self, now: int) -> None:
+        """Fire every timer that has expired by `now`."""
+        while (key := self._context.timers.pop_expired(now)) is not None:
+            self._fire(key, now)
+        self._idling.watch(self.is_idle, now)
+
+    # Output, drained.
+
+    def take_actions(self) -> list[ServerAction]:
+        return self._context.take_actions()
+
+    def take_observations(self) -> list[Observation]:
+        return self._context.take_observations()
+
+    # What can be looked at.
+
+    @property
+    def epoch(self) -> str:
+        return self._log.epoch
+
+    @property
+    def head(self) -> int:
+        """The newest durable sequence number."""
+        return self._log.head
+
+    @property
+    def oldest(self) -> int:
+        return self._log.oldest
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._log.snapshot
+
+    @property
+    def active_users(self) -> tuple[str, ...]:
+        return self._sessions.attendance.users
+
+    @property
+    def cursors(self) -> dict[str, Data]:
+        return self._sessions.attendance.cursors
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is here, and nothing is on its way to the store: the run may be dropped from memory."""
+        return not self._connections and not len(self._sessions) and not self._sequencer.events_pending
+
+    @property
+    def idle_since(self) -> int | None:
+        """In ns; None while it is in use."""
+        return self._idling.since
+
+    def touch(self, now: int) -> None:
+        """Somebody is about to use this run: if it is idle, it is not for so long."""
+        self._idling.watch(False, now)
+        self._idling.watch(self.is_idle, now)
+
+    @property
+    def events_in_flight(self) -> int:
+        """Of the batch that is with the store."""
+        return self._appending.events_in_flight
+
+    def lag_of(self, connection_id: int) -> int:
+        """How many durable events a reader has not been given."""
+        return self._fan_out.lag_of(connection_id)
+
+    def read(self, after: int, events_max: int) -> tuple[Event, ...]:
+        """Events of the retained window, for a replay over HTTP; begins at the oldest if `after` lies before it."""
+        return self._log.read(self._log.nearest(after), events_max, self.config.batch_bytes_max)
+
+    def last_client_sequence(self, client_id: str) -> int:
+        """The newest number of that client that was taken; 0 if none."""
+        return self._sequencer.last_of(client_id)
+
+    def statistics(self) -> RunStatistics:
+        """A frozen account of what the run holds."""
+        return _statistics_of(*self._parts, self._appending, self._fan_out, self._requests, self._connections)
+
+    # Frames.
+
+    def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
+        if connection.state is ConnectionState.LIVE:
+            self._context.timers.set((RunTimer.SILENCE, connection.connection_id), now + ns(self.config.silence_max_s))
+        match frame:
+            case frames.Hello():
+                self._admission.hello(connection, frame, now)
+            case frames.Publish():
+                session = session_of(connection)
+                self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
+            case frames.Cursor(data=data):
+                self._sessions.move_cursor(session_of(connection).user_id, data, now)
+            case frames.Ack(sequence_number=number):
+                self._readers.acknowledged(number, self._log.head)
+            case frames.Ping(nonce=nonce):
+                self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
+                self._context.pinged(session_of(connection), frame)
+            case frames.Auth(token=token):
+                self._admission.ask_whose(connection, token)
+            case frames.Bye():
+                self._connections.close(connection, 1000, "bye", now)
+                if connection.session is not None:
+                    self._sessions.leave(connection.session.client_id, now)
+            case frames.PollRequest():
+                self._answer(connection, self._requests.poll(connection, frame, now), now)
+            case frames.PublishRequest():
+                self._answer(connection, self._requests.publish(connection, frame, now), now)
+            case _:
+                raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
+
+    def _answer(self, connection: Connection, answer: frames.AnswerFrame | None, now: int) -> None:
+        """Answer a request and be done with it; None: it has to wait."""
+        if answer is not None:
+            self._context.send((connection.connection_id,), answer)
+            self._connections.forget(connection, None, now)
+
+    # Timers.
+
+    def _fire(self, key: TimerKey, now: int) -> None:
+        timer, owner = key
+        if timer is RunTimer.GRACE:
+            self._sessions.leave(str(owner), now)
+            return
+        connection = self._connections.get(owner) if isinstance(owner, int) else None
+        match timer:
+            case RunTimer.HEARTBEAT:
+                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))
+                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+            case RunTimer.PRESENCE:
+                self._sessions.send_presence(self._fan_out.current, now)
+            case RunTimer.CURSORS:
+                self._sessions.send_cursors(self._fan_out.current, now)
+            case RunTimer.GATHER:
+                pass  # what was gathered is handed out after every input
+            case RunTimer.IDLE:
+                self._idling.is_over()
+            case _:
+                assert connection is not None, "a connection takes its timers with it"
+                self._fire_of_connection(timer, connection, now)
+
+    def _fire_of_connection(self, timer: RunTimer, connection: Connection, now: int) -> None:
+        match timer:
+            case RunTimer.EXPIRING:
+                self._admission.warn(connection, now)
+            case RunTimer.LONG_POLL:
+                self._answer(connection, self._requests.take_expired(connection.connection_id, now), now)
+            case _:
+                self._connections.too_late(timer, connection, now)
+
+    # Small things.
+
+    def _send_replies(self, now: int) -> None:
+        for reply in self._sequencer.take_replies():
+            connection = self._connections.get(reply.connection_id)
+            if connection is None:
+                continue
+            answer = reply.answer
+            self._context.answered(connection.client_id, answer)
+            if connection.transport is Transport.WEBSOCKET:
+                self._context.send((reply.connection_id,), answer)
+                continue
+            self._answer(connection, self._requests.settled(connection, answer), now)
+
+
+def _statistics_of(
+    context: RunContext,
+    log: EventLog,
+    sequencer: Sequencer,
+    sessions: Sessions,
+    appending: Appending,
+    fan_out: FanOut,
+    requests: HttpRequests,
+    connections: Collection[int],
+) -> RunStatistics:
+    config = context.config
+    present, orphans = sessions.count(connections)
+    timers_max = OF_RUN + len(OF_CONNECTION) * len(connections) + present
+    in_memory_max = config.events_kept_max + config.snapshot_interval_events + TRIM_AT + config.appends_pending_max
+    return RunStatistics(
+        epoch=log.epoch,
+        head=log.head,
+        oldest=log.oldest,
+        snapshot_at=log.snapshot.sequence_number,
+        connections=len(connections),
+        sessions=present,
+        current=len(fan_out) - fan_out.behind,
+        lagging=fan_out.behind,
+        publishers=sequencer.publishers,
+        held=(
+            Held("connections", len(connections), config.connections_per_run_max),
+            Held("readers", len(fan_out), len(connections)),
+            Held("polls that wait", requests.waiting, len(connections)),
+            Held("sessions", present, config.sessions_per_run_max),
+            Held("sessions that point to a connection which is gone", orphans, 0),
+            Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
+            Held("events in memory", log.in_memory, in_memory_max),
+            Held("timers", len(context.timers), timers_max),
+            *sequencer.held(),
+        ),
+    )

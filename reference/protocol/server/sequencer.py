@@ -1,0 +1,345 @@
+"""The sequencer of one run: publishes in, numbered events out, every publish once.
+
+A client numbers its publishes. The sequencer takes them in that order and remembers its answers, so a duplicate gets the first
+answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement leave. A final rejection is
+remembered like an acceptance, and leaves only after everything the run took before it is durable: otherwise a crash could make
+the server forget an earlier publish whose successor the client believes settled.
+
+    duplicate of an answered publish   the same answer, marked as duplicate
+    duplicate of a pending publish     answered when the first is answered
+    the next number                    accepted or finally rejected; either way the number is used up
+    a number after a hole              deferred, unless the client declares (`after`) that it gave the hole up
+
+`Appending` hands events to the store, one batch at a time. Everything published while a batch is with the store becomes the next
+batch, so a busy run is stored, encoded and pushed in larger pieces without a setting for it. A quiet run never waits.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import InvalidEvent, RejectCode
+from reference.protocol.events import Event, EventClass, EventRegistry
+from reference.protocol.frames import Accepted, Message, Publish, Rejected
+from reference.protocol.rate_limit import TokenBucket
+from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
+from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
+from reference.protocol.server.fold import Fold
+from reference.protocol.statistics import Held
+from reference.protocol.timers import NS_PER_MS, ns
+
+ANSWERS_KEPT = 64
+"""Answers remembered per client: no client may have more publishes unanswered."""
+_OVERLOAD_RETRY_MS = 1000
+
+Answer = Accepted | Rejected
+
+
+@dataclass(slots=True)
+class _Publisher:
+    """The dedupe memory of one client, and its allowance."""
+
+    user_id: str
+    rate_limit: TokenBucket
+    last: int = 0
+    answers: dict[int, Answer] = field(default_factory=dict)
+    pending: dict[int, "_Pending"] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A publish that has its answer, which waits for the store. `reply_to` are the connections that want it."""
+
+    publisher: _Publisher
+    answer: Answer
+    entry: LogEntry | None
+    reply_to: list[int]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer that may leave now."""
+
+    connection_id: int
+    answer: Answer
+
+
+class Sequencer:
+    """Bounded by ServerConfig: clients per run, answers per client, pending events."""
+
+    def __init__(self, stored: StoredRun, config: ServerConfig, registry: EventRegistry) -> None:
+        self._run_id = stored.run_id
+        self._epoch = stored.epoch
+        self._config = config
+        self._registry = registry
+        self._publishers = {client.client_id: _restored(client, self._full_bucket()) for client in stored.clients}
+        self._clients_of = Counter(client.user_id for client in stored.clients)
+        self._fold = Fold(stored.snapshot.state)
+        for event in stored.events:
+            number = event.sequence_number
+            if number is not None and number > stored.snapshot.sequence_number:
+                self._fold.apply(event.event_type, event.data)
+        self._head = stored.head  # of what is numbered; the log's head is what is durable
+        self._snapshot_at = stored.snapshot.sequence_number
+        self._snapshot_due: Snapshot | None = None
+        self._pending: deque[_Pending] = deque()
+        self._to_append: list[LogEntry] = []
+        self._replies: list[Reply] = []
+        self._events_pending = 0
+
+    @property
+    def events_pending(self) -> int:
+        """Events that are numbered and not yet durable."""
+        return self._events_pending
+
+    @property
+    def publishers(self) -> int:
+        """Client ids that have published."""
+        return len(self._publishers)
+
+    def held(self) -> tuple[Held, ...]:
+        """What could grow; of what each client has, the most that any has."""
+        config, everyone = self._config, self._publishers.values()
+        unsettled = max((len(each.pending) for each in everyone), default=0)
+        pending = [pending for each in everyone for pending in each.pending.values()]
+        return (
+            Held("events that are not durable", self._events_pending, config.appends_pending_max),
+            Held("clients that published", len(self._publishers), config.clients_per_run_max),
+            Held("answers kept for one client", max((len(each.answers) for each in everyone), default=0), ANSWERS_KEPT),
+            Held("pending publishes of one client", unsettled, config.unanswered_max),
+            Held(
+                "connections that wait for one answer",
+                max((len(each.reply_to) for each in pending), default=0),
+                config.connections_per_run_max,
+            ),
+        )
+
+    def user_of(self, client_id: str) -> str | None:
+        """The user that this client id is bound to, or None if it has never published."""
+        publisher = self._publishers.get(client_id)
+        return None if publisher is None else publisher.user_id
+
+    def last_of(self, client_id: str) -> int:
+        """The newest number of that client that was taken; 0 if none."""
+        publisher = self._publishers.get(client_id)
+        return 0 if publisher is None else publisher.last
+
+    def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+        """Take one publish. Its answer comes with `take_replies`, now or once the store has it."""
+        number = publish.client_sequence
+        publisher = self._publishers.get(client_id)
+        if publisher is None:
+            if len(self._publishers) >= self._config.clients_per_run_max:
+                reason = f"this run has {len(self._publishers)} clients that published; it takes no more"
+                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
+                return
+            if self._clients_of[user_id] >= self._config.clients_per_user_max:
+                reason = f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
+                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
+                return
+            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())
+            self._clients_of[user_id] += 1
+        if number <= publisher.last:
+            self._answer_again(publisher, number, connection_id)
+            return
+        put_off = self._put_off(publisher, publish, now)
+        if put_off is not None:
+            self._reply(connection_id, put_off)
+            return
+        self._take(publisher, client_id, publish, connection_id, now)
+
+    @property
+    def has_append(self) -> bool:
+        """Whether anything has been numbered since the last `take_append`."""
+        return bool(self._to_append)
+
+    def take_append(self) -> Append | None:
+        """What has been numbered since the last call, to be made durable."""
+        if not self._to_append:
+            return None
+        entries, self._to_append = tuple(self._to_append), []
+        snapshot, self._snapshot_due = self._snapshot_due, None
+        oldest = max(0, min(entries[-1].sequence_number - self._config.events_kept_max, self._snapshot_at)) + 1
+        return Append(self._run_id, self._epoch, entries, snapshot, oldest)
+
+    def appended(self, through: int) -> None:
+        """Everything up to that sequence number is durable: the answers may leave."""
+        while self._pending:
+            entry = self._pending[0].entry
+            if entry is not None:
+                if entry.sequence_number > through:
+                    return
+                self._events_pending -= 1
+            self._settle(self._pending.popleft())
+
+    def take_replies(self) -> list[Reply]:
+        if not self._replies:
+            return self._replies
+        replies, self._replies = self._replies, []
+        return replies
+
+    def forget_connection(self, connection_id: int) -> None:
+        """Nobody waits on this connection any more."""
+        for pending in self._pending:
+            if connection_id in pending.reply_to:
+                pending.reply_to.remove(connection_id)
+
+    def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
+        pending = publisher.pending.get(number)
+        answer = publisher.answers.get(number)
+        if pending is not None:
+            if connection_id not in pending.reply_to:
+                pending.reply_to.append(connection_id)
+        elif isinstance(answer, Accepted):
+            self._reply(connection_id, _duplicate(answer))
+        elif answer is not None:
+            self._reply(connection_id, answer)
+        else:
+            reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
+            self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
+
+    def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
+        """A rejection that does not use the number up, if there is a reason for one."""
+        number = publish.client_sequence
+        follows = number - 1 if publish.after is None else publish.after
+        if publisher.last < follows:
+            return _rejected(number, RejectCode.OUT_OF_ORDER, f"publish {follows} comes first; the last one was {publisher.last}")
+        if len(publisher.pending) >= self._config.unanswered_max:
+            limit = self._config.unanswered_max
+            return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{limit} publishes wait for their answers")
+        if self._events_pending >= self._config.appends_pending_max:
+            reason = f"{self._events_pending} events wait to be stored"
+            return _rejected(number, RejectCode.OVERLOADED, reason, _OVERLOAD_RETRY_MS)
+        wait_ms = publisher.rate_limit.spend(now)
+        if wait_ms:
+            reason = f"more than {self._config.publishes_per_s:g} publishes per second"
+            return _rejected(number, RejectCode.RATE, reason, wait_ms)
+        return None
+
+    def _full_bucket(self) -> TokenBucket:
+        return TokenBucket(self._config.publishes_per_s, self._config.publish_burst)
+
+    def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
+        number = publish.client_sequence
+        entry: LogEntry | None = None
+        answer: Answer | None = self._refusal(publish)
+        if answer is None:
+            self._head += 1
+            event = Event(
+                event_type=publish.event_type,
+                user_id=publisher.user_id,
+                timestamp=now // NS_PER_MS,
+                sequence_number=self._head,
+                data=publish.data,
+                is_critical=self._registry.class_of(publish.event_type) is EventClass.CRITICAL,
+            )
+            entry = LogEntry(event, client_id, number)
+            self._record(entry)
+            answer = Accepted(client_sequence=number, sequence_number=self._head)
+        publisher.last = number
+        pending = _Pending(publisher, answer, entry, [connection_id])
+        publisher.pending[number] = pending
+        if entry is None and not self._pending:
+            self._settle(pending)
+        else:
+            self._pending.append(pending)
+
+    def _refusal(self, publish: Publish | Message) -> Rejected | None:
+        """A final rejection, if there is a reason for one."""
+        number = publish.client_sequence
+        if self._registry.class_of(publish.event_type) is None:
+            return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
+        try:
+            self._registry.check_publish(publish.event_type, publish.data)
+        except InvalidEvent as error:
+            return _rejected(number, RejectCode.INVALID_EVENT, str(error))
+        size_bytes = encoded_bytes(publish.data)
+        if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
+            reason = f"data of {size_bytes} bytes; the limit is {self._config.frame_bytes_max}"
+            return _rejected(number, RejectCode.INVALID_EVENT, reason)
+        entries_max, bytes_max = self._config.state_entries_max, self._config.state_bytes_max
+        if not self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max):
+            reason = f"the run's state is full: {self._fold.entries} entries, {self._fold.size_bytes} bytes"
+            return _rejected(number, RejectCode.STATE_FULL, reason)
+        return None
+
+    def _record(self, entry: LogEntry) -> None:
+        self._fold.apply(entry.event.event_type, entry.event.data)
+        self._to_append.append(entry)
+        self._events_pending += 1
+        if self._head - self._snapshot_at >= self._config.snapshot_interval_events:
+            self._snapshot_due = self._fold.snapshot(self._head)
+            self._snapshot_at = self._head
+
+    def _settle(self, pending: _Pending) -> None:
+        publisher, answer = pending.publisher, pending.answer
+        del publisher.pending[answer.client_sequence]
+        publisher.answers[answer.client_sequence] = answer
+        while len(publisher.answers) > ANSWERS_KEPT:
+            del publisher.answers[next(iter(publisher.answers))]
+        for index, connection_id in enumerate(pending.reply_to):
+            is_copy = index > 0 and isinstance(answer, Accepted)
+            self._reply(connection_id, _duplicate(answer) if is_copy and isinstance(answer, Accepted) else answer)
+
+    def _reply(self, connection_id: int, answer: Answer) -> None:
+        self._replies.append(Reply(connection_id, answer))
+
+
+def _rejected(number: int, code: RejectCode, message: str, retry_after_ms: int | None = None) -> Rejected:
+    return Rejected(
+        client_sequence=number, code=code, message=message, retryable=code.is_retryable, retry_after_ms=retry_after_ms
+    )
+
+
+def _duplicate(answer: Accepted) -> Accepted:
+    return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
+
+
+def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
+    answers: dict[int, Answer] = {
+        number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
+    }
+    return _Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)
+
+
+class Appending:
+    """Owns the batch that is with the store."""
+
+    __slots__ = ("_context", "_gathers", "_sequencer", "_under_way")
+
+    def __init__(self, context: RunContext, sequencer: Sequencer) -> None:
+        self._context = context
+        self._sequencer = sequencer
+        self._under_way: Append | None = None
+        self._gathers = True
+
+    @property
+    def events_in_flight(self) -> int:
+        """Of the batch that is with the store."""
+        return 0 if self._under_way is None else len(self._under_way.entries)
+
+    def take(self) -> Append | None:
+        """The next batch, if there is one and it may go."""
+        if self._under_way is None and self._sequencer.has_append and (RunTimer.GATHER, THE_RUN) not in self._context.timers:
+            self._under_way = self._sequencer.take_append()
+            return self._under_way
+        return None
+
+    def landed(self, append: Append) -> None:
+        """The batch is durable."""
+        assert append is self._under_way, "the store answers for the batch that it was given, once"
+        self._under_way = None
+        self._sequencer.appended(append.entries[-1].sequence_number)
+
+    def hurry(self) -> None:
+        """The server stops: what has a number goes to the store without gathering more."""
+        self._gathers = False
+        self._context.timers.cancel((RunTimer.GATHER, THE_RUN))
+
+    def fanned_out(self, took: int, now: int) -> None:
+        """A batch has been pushed to the readers, which took so many ns."""
+        took = min(took, ns(self._context.config.gather_max_s))
+        if took > 0 and self._gathers:
+            self._context.timers.set((RunTimer.GATHER, THE_RUN), now + took)

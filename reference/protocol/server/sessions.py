@@ -1,0 +1,229 @@
+"""Sessions, presence and cursors of one run; batches their change notifications.
+
+A user joins with the first of their sessions and leaves with the last: at once when a session says bye, after the grace period
+when its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are
+collected, so that a thousand arrivals cost each reader a few frames and not a thousand.
+
+`Attendance` holds the latest values, beside the log: they never delay, drop or renumber a sequenced event. Changes go as one frame
+to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
+"""
+
+from collections.abc import Callable, Collection
+
+from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
+from reference.protocol.events import Data, check_cursor
+from reference.protocol.frames import Cursors, Presence
+from reference.protocol.limits import Limit
+from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
+from reference.protocol.server.observations import Departed
+from reference.protocol.server.session_table import Session, SessionTable
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_MS, ns
+
+
+class Attendance:
+    """Bounded by the sessions of the run. It names at most `users_max` users, for to tell N readers of N users costs N * N: in a
+    large run it has to stop somewhere. Who comes later is named as soon as one of them has left."""
+
+    __slots__ = ("_changed", "_cursors", "_moved", "_named", "_sessions", "_sorted", "_unnamed", "_users_max", "version")
+
+    def __init__(self, users_max: int) -> None:
+        self._users_max = users_max
+        self._sessions: dict[str, int] = {}  # user -> how many of their sessions are present
+        self._named: dict[str, None] = {}
+        self._unnamed: dict[str, None] = {}  # the others, in the order in which they came
+        self._sorted: tuple[str, ...] | None = ()  # the named users, until they change: a storm of welcomes asks for them
+        self._cursors: dict[str, Data] = {}
+        self._changed: dict[str, None] = {}  # users who came or went since the last frame
+        self._moved: dict[str, None] = {}
+        self.version = 0
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Who is named, sorted."""
+        if self._sorted is None:
+            self._sorted = tuple(sorted(self._named))
+        return self._sorted
+
+    @property
+    def cursors(self) -> dict[str, Data]:
+        return dict(self._cursors)
+
+    def is_present(self, user_id: str) -> bool:
+        """And named: readers know nothing of the others."""
+        return user_id in self._named
+
+    def arrive(self, user_id: str) -> bool:
+        """One more session of that user. Returns whether there is something to tell."""
+        count = self._sessions.get(user_id, 0)
+        self._sessions[user_id] = count + 1
+        if count == 0:
+            self._unnamed[user_id] = None
+            self._name_who_waits()
+        return bool(self._changed)
+
+    def leave(self, user_id: str) -> bool:
+        """One session fewer. Returns whether there is something to tell."""
+        self._sessions[user_id] -= 1
+        if self._sessions[user_id] == 0:
+            del self._sessions[user_id]
+            self._unnamed.pop(user_id, None)
+            if user_id in self._named:
+                del self._named[user_id]
+                self._cursors.pop(user_id, None)
+                self._moved.pop(user_id, None)
+                self._has_changed(user_id)
+            self._name_who_waits()
+        return bool(self._changed)
+
+    def move_cursor(self, user_id: str, at: Data) -> None:
+        self._cursors[user_id] = at
+        self._moved[user_id] = None
+
+    def take_presence(self, server_time: int) -> Presence | None:
+        """Where everyone stands who came or went since the last frame, or None.
+
+        Whoever left and came back is told too: a reader that was welcomed in between does not know of them.
+        """
+        if not self._changed:
+            return None
+        joined = tuple(user for user in self._changed if user in self._named)
+        left = tuple(user for user in self._changed if user not in self._named)
+        self._changed.clear()
+        self.version += 1
+        return Presence(joined=joined, left=left, server_time=server_time)
+
+    def take_cursors(self, server_time: int) -> Cursors | None:
+        """The cursors that moved since the last frame, or None."""
+        moved = {user: self._cursors[user] for user in self._moved}
+        self._moved.clear()
+        if not moved:
+            return None
+        self.version += 1
+        return Cursors(moved=moved, server_time=server_time)
+
+    def full(self, server_time: int) -> tuple[Presence, Cursors]:
+        """Everything, for a reader that has missed something."""
+        return (
+            Presence(full=self.users, server_time=server_time),
+            Cursors(full=self.cursors, server_time=server_time),
+        )
+
+    def _name_who_waits(self) -> None:
+        while self._unnamed and len(self._named) < self._users_max:
+            user_id = next(iter(self._unnamed))
+            del self._unnamed[user_id]
+            self._named[user_id] = None
+            self._has_changed(user_id)
+
+    def _has_changed(self, user_id: str) -> None:
+        self._changed[user_id] = None
+        self._sorted = None
+
+
+class Sessions:
+    """Owns the sessions of one run, and with them its presence."""
+
+    def __init__(self, context: RunContext, publisher_of: Callable[[str], str | None], now: int) -> None:
+        """`publisher_of` tells which user a client id has published as, None if it never has."""
+        self._context = context
+        self._publisher_of = publisher_of
+        self._superseded: list[int] = []
+        self._members = SessionTable()
+        self._presence_sent_at = now - ns(context.config.presence_interval_s)
+        self._cursors_sent_at = now - ns(context.config.cursor_interval_s)
+        self.attendance = Attendance(context.config.presence_users_max)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def count(self, connections: Collection[int]) -> tuple[int, int]:
+        """How many sessions there are, and how many of them point to a connection that is not among those."""
+        return len(self._members), sum(owner not in connections for owner in self._members.owners)
+
+    def session_of(self, client_id: str) -> Session | None:
+        return self._members.get(client_id)
+
+    def claim(
+        self,
+        client_id: str,
+        user_id: str,
+        named_session_id: str | None,
+        generation: int,
+        transport: Transport,
+        new_session_id: str,
+        now: int,
+    ) -> Session:
+        """Give the client's session to a new connection; `take_superseded` tells which one lost it. Raises RemoteError."""
+        self.check_owner(client_id, user_id)
+        sessions_max = self._context.config.sessions_per_run_max
+        if len(self._members) >= sessions_max and self._members.get(client_id) is None:
+            reason = f"this run has {sessions_max} sessions; it takes no more now"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.RUN_SESSIONS)
+        session, superseded, is_new = self._members.claim(
+            client_id, user_id, named_session_id, generation, transport, new_session_id
+        )
+        self._context.timers.cancel((RunTimer.GRACE, client_id))
+        if is_new and self.attendance.arrive(user_id):
+            self._presence_changed(now)
+        if superseded is not None:
+            self._superseded.append(superseded)
+        return session
+
+    def take_superseded(self) -> list[int]:
+        """The WebSockets whose session another connection has taken."""
+        if not self._superseded:
+            return self._superseded
+        superseded, self._superseded = self._superseded, []
+        return superseded
+
+    def check_owner(self, client_id: str, user_id: str) -> None:
+        """Raise RemoteError FORBIDDEN if that client id is another user's."""
+        session = self._members.get(client_id)
+        owner = self._publisher_of(client_id) if session is None else session.user_id
+        if owner not in (None, user_id):
+            raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
+
+    def disconnected(self, session: Session, now: int) -> None:
+        """The session's WebSocket has ended; its user stays for the grace."""
+        session.connection_id = None
+        self.stay(session, ns(self._context.config.presence_grace_s), now)
+
+    def stay(self, session: Session, duration: int, now: int) -> None:
+        """Without a sign of life for `duration` ns, the session is over."""
+        self._context.timers.set((RunTimer.GRACE, session.client_id), now + duration)
+
+    def leave(self, client_id: str, now: int) -> None:
+        """The session is over."""
+        session = self._members.drop(client_id)
+        self._context.timers.cancel((RunTimer.GRACE, client_id))
+        if session is None:
+            return
+        self._context.observations.append(Departed(session.session_id, client_id))
+        if self.attendance.leave(session.user_id):
+            self._presence_changed(now)
+
+    def move_cursor(self, user_id: str, at: Data, now: int) -> None:
+        """Raises RemoteError BAD_FRAME."""
+        try:
+            check_cursor(at)
+        except InvalidEvent as error:
+            raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
+        if self.attendance.is_present(user_id):
+            self.attendance.move_cursor(user_id, at)
+            self._gather(RunTimer.CURSORS, self._cursors_sent_at + ns(self._context.config.cursor_interval_s), now)
+
+    def send_presence(self, readers: tuple[int, ...], now: int) -> None:
+        self._presence_sent_at = now
+        self._context.send(readers, self.attendance.take_presence(now // NS_PER_MS))
+
+    def send_cursors(self, readers: tuple[int, ...], now: int) -> None:
+        self._cursors_sent_at = now
+        self._context.send(readers, self.attendance.take_cursors(now // NS_PER_MS))
+
+    def _presence_changed(self, now: int) -> None:
+        self._gather(RunTimer.PRESENCE, self._presence_sent_at + ns(self._context.config.presence_interval_s), now)
+
+    def _gather(self, timer: RunTimer, not_before: int, now: int) -> None:
+        if (timer, THE_RUN) not in self._context.timers:
+            self._context.timers.set((timer, THE_RUN), max(now, not_before))

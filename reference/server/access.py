@@ -1,0 +1,78 @@
+"""Admission: who may come in, asked in the same order for an upgrade and for a request.
+
+the page     its origin, if it is a page (`origins`)
+the moment   nobody, once the server is about to stop
+the run id   its one spelling
+the token    whose it is, and whether its holder may enter that run, or is an admin (`auth`)
+"""
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.server.connection import Identity
+from reference.server.auth import Authenticator, bearer_token, identify
+from reference.server.clock import ServerClock
+from reference.server.origins import OriginPolicy
+from reference.server.registry import canonical_run_id
+from reference.server.wire.request_head import HttpRefusal, RequestHead
+
+
+class AccessControl:
+    """One per server."""
+
+    def __init__(self, authenticator: Authenticator, clock: ServerClock, origins: OriginPolicy, retry_after_ms: int) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+        self._origins = origins
+        self._retry_after_ms = retry_after_ms
+        self._is_going_away = False
+
+    @property
+    def is_going_away(self) -> bool:
+        """Whether the server is about to stop."""
+        return self._is_going_away
+
+    def close(self) -> None:
+        """Let nobody in from now on."""
+        self._is_going_away = True
+
+    def check(self, origin: bytes | None, host: bytes | None) -> None:
+        """The page and the moment. Raises HttpRefusal."""
+        self._origins.check(origin, host)
+        if self._is_going_away:
+            wait_ms = self._retry_after_ms
+            raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
+
+    def check_still_open(self) -> None:
+        """Raise RemoteError if the server began to stop while a run was being loaded."""
+        if self._is_going_away:
+            raise RemoteError(CloseCode.GOING_AWAY, "the server is going away")
+
+    def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
+        """Whose token came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
+        token = bearer_token(head.header(b"authorization"))
+        return None if token is None else self._identify(token, run_id)
+
+    def identify_hello(self, token: str | None, run_id: str) -> Identity:
+        """Whose token came with hello. Raises RemoteError."""
+        return self._identify(token, run_id)
+
+    def admit_request(self, headers: dict[bytes, bytes], run_id_text: str) -> tuple[str, Identity]:
+        """The run that a request means, and who asks. Raises HttpRefusal or RemoteError."""
+        self.check(headers.get(b"origin"), headers.get(b"host"))
+        run_id = canonical_run_id(run_id_text)
+        return run_id, self._identify(bearer_token(headers.get(b"authorization")), run_id)
+
+    def admit_admin(self, headers: dict[bytes, bytes]) -> str:
+        """The admin who asks. Raises HttpRefusal or RemoteError."""
+        self.check(headers.get(b"origin"), headers.get(b"host"))
+        holder = self._authenticator.holder(bearer_token(headers.get(b"authorization")), self._clock.now())
+        if isinstance(holder, RemoteError):
+            raise holder
+        if holder.role != "admin":
+            raise RemoteError(CloseCode.FORBIDDEN, "this needs a token with the role admin")
+        return holder.user_id
+
+    def _identify(self, token: str | None, run_id: str) -> Identity:
+        identity = identify(self._authenticator, token, run_id, self._clock.now())
+        if isinstance(identity, RemoteError):
+            raise identity
+        return identity

@@ -1,0 +1,61 @@
+"""Colleagues: the other processes, all asked at once for what each knows by itself.
+
+Each judges the token as if the client had come to it directly. Who does not answer in time is named and not waited for. A process
+that is asked by a colleague answers for itself, and asks nobody.
+"""
+
+from dataclasses import dataclass, field
+
+import httpcore
+import trio
+
+from reference.server.cluster.membership import Membership
+from reference.server.cluster.router import RELAYED, forwarded, is_relayed
+from reference.server.wire.request_head import RequestHead
+from reference.store import StoreUnavailable
+from reference.store.place import ProcessAddress
+
+ANSWER_S_MAX = 2.0
+"""For all of them, the database that says who they are included."""
+UNKNOWN = "unknown: the database did not say who they are"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """`told`: by HOST:PORT, status and body of those that answered. `silent`: the others."""
+
+    told: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
+
+
+class PeerProcesses:
+    """The other processes, as `membership` knows them, over connections of `pool`."""
+
+    def __init__(self, membership: Membership, pool: httpcore.AsyncConnectionPool) -> None:
+        self._membership = membership
+        self._pool = pool
+
+    async def ask(self, head: RequestHead) -> Answers:
+        """What they say to a request without a body; nothing, if it comes from one of them. Raises HttpRefusal."""
+        if is_relayed(head.header(RELAYED), self._membership):
+            return Answers()
+        told: dict[str, tuple[int, bytes]] = {}
+        waiting: dict[str, ProcessAddress] = {UNKNOWN: ProcessAddress(0, "", 0, "")}
+        with trio.move_on_after(ANSWER_S_MAX):
+            try:
+                places = await self._membership.others()
+            except StoreUnavailable:
+                return Answers(silent=(UNKNOWN,))
+            waiting = {f"{place.host}:{place.port}": place for place in places}
+            async with trio.open_nursery() as nursery:
+                for name, place in waiting.items():
+                    nursery.start_soon(self._ask, head, name, place, told)
+        return Answers(told, tuple(name for name in waiting if name not in told))
+
+    async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, told: dict[str, tuple[int, bytes]]) -> None:
+        url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
+        try:
+            answer = await self._pool.request(head.method, url, headers=forwarded(head, place))
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+            return
+        told[name] = answer.status, answer.content

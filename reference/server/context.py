@@ -1,0 +1,31 @@
+"""What all live runs of one server share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reference.protocol.server.observations import Observation
+from reference.server.auth import Authenticator
+from reference.server.clock import ServerClock
+from reference.server.monitoring.logs import OnFault
+from reference.server.monitoring.monitor import Monitor
+from reference.server.monitoring.sessions import Traffic
+from reference.server.user_limits import UserConnections
+from reference.store import GroupCommit
+
+
+@dataclass(frozen=True, slots=True)
+class ServerContext:
+    """What all live runs of one server share."""
+
+    clock: ServerClock
+    writer: GroupCommit
+    authenticator: Authenticator
+    user_connections: UserConnections
+    monitor: Monitor
+    observe: Callable[[str, Observation, Traffic], None]
+    """Told of the run id, what was observed, and the traffic of the connection that it is about."""
+    new_id: Callable[[], str]
+    next_connection_id: Callable[[], int]
+    on_fault: OnFault
+    control_frames_max: int
+    close_timeout_s: float

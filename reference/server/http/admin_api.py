@@ -1,0 +1,195 @@
+"""The admin API: who is connected, how each session fares, and how the server does. For tokens with the role admin.
+
+It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client is told.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import trio
+
+from reference.protocol.client.health import Quality, RoundTrips, quality_of, summary_of
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_MS
+from reference.server.access import AccessControl
+from reference.server.clock import ServerClock
+from reference.server.http.admin_answers import (
+    CleanedUp,
+    CleanupRequest,
+    ConnectionInfo,
+    ConnectionsAnswer,
+    Page,
+    RunConnections,
+    ServerHealth,
+    SessionRequest,
+    Sessions,
+    SessionsRequest,
+)
+from reference.server.http.operator_api import READY_TIMEOUT_S
+from reference.server.http.parameters import parameters
+from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.live_run import LiveRun
+from reference.server.monitoring.logs import log_event
+from reference.server.monitoring.monitor import Monitor
+from reference.server.monitoring.sessions import SessionMetrics, SessionRecord, metrics_of
+from reference.server.registry import RunRegistry, canonical_run_id
+from reference.store import EventStore, StoreError
+
+
+class AdminApi:
+    """Every method raises RemoteError, RequestRefused or HttpRefusal."""
+
+    def __init__(
+        self,
+        runs: RunRegistry,
+        store: EventStore,
+        monitor: Monitor,
+        admission: AccessControl,
+        clock: ServerClock,
+        appends_waiting: Callable[[], int],
+    ) -> None:
+        self._runs = runs
+        self._store = store
+        self._monitor = monitor
+        self._sessions = monitor.sessions
+        self._admission = admission
+        self._clock = clock
+        self._appends_waiting = appends_waiting
+        self._started_at = clock.now()
+
+    async def connections(self, request: AnyRequest) -> ConnectionsAnswer:
+        self._admit(request)
+        page = parameters(request, Page)
+        carried = list(self._sessions.carried())
+        websockets = [record for record in carried if record.transport is Transport.WEBSOCKET]
+        shown, has_more = _page(carried, page)
+        return ConnectionsAnswer(
+            total_connections=len(websockets),
+            total_polling=len(carried) - len(websockets),
+            connections_per_run=dict(Counter(record.run_id for record in websockets)),
+            has_more=has_more,
+            connections=self._described(shown),
+        )
+
+    async def run_connections(self, request: AnyRequest) -> RunConnections:
+        self._admit(request)
+        run_id = canonical_run_id(request.path_params["run_id"])
+        page = parameters(request, Page)
+        live = self._live().get(run_id)
+        carried = [record for record in self._sessions.of_run(run_id) if record.is_carried]
+        websockets = sum(record.transport is Transport.WEBSOCKET for record in carried)
+        shown, has_more = _page(carried, page)
+        return RunConnections(
+            run_id=run_id,
+            total_connections=websockets,
+            total_polling=len(carried) - websockets,
+            active_users=() if live is None else live.run.active_users,
+            head=None if live is None else live.run.head,
+            has_more=has_more,
+            connections=self._described(shown),
+        )
+
+    async def sessions(self, request: AnyRequest) -> Sessions:
+        self._admit(request)
+        wanted = parameters(request, SessionsRequest)
+        run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
+        matching = [
+            record
+            for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
+            if (wanted.user_id is None or record.user_id == wanted.user_id) and (record.is_carried or not wanted.connected_only)
+        ]
+        shown, has_more = _page(matching, wanted)
+        return Sessions(total_sessions=len(matching), has_more=has_more, sessions=tuple(map(metrics_of, shown)))
+
+    async def session(self, request: AnyRequest) -> SessionMetrics:
+        self._admit(request)
+        session_id: str = request.path_params["session_id"]
+        wanted = parameters(request, SessionRequest)
+        run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
+        found = [
+            record
+            for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
+            if record.session_id == session_id and wanted.client_id in (None, record.client_id)
+        ]
+        if not found:
+            raise RemoteError(CloseCode.NO_SUCH_RUN, "no session of this id is known here; it may have been forgotten")
+        if len(found) > 1:
+            reason = f"{len(found)} sessions go by this id; add runId and clientId, which /api/admin/websocket/metrics shows"
+            raise RequestRefused(CloseCode.SUPERSEDED, reason)
+        return metrics_of(found[0])
+
+    async def health(self, request: AnyRequest) -> ServerHealth:
+        self._admit(request)
+        is_writable = await self._is_store_writable()
+        carried = list(self._sessions.carried())
+        websockets = sum(record.transport is Transport.WEBSOCKET for record in carried)
+        counts, score = self._monitor.quality()
+        return ServerHealth(
+            status=quality_of(score) if is_writable else Quality.UNHEALTHY,
+            quality_score=score,
+            is_store_writable=is_writable,
+            is_going_away=self._admission.is_going_away,
+            uptime_ms=(self._clock.now() - self._started_at) // NS_PER_MS,
+            runs_loaded=len(self._runs),
+            total_connections=websockets,
+            total_polling=len(carried) - websockets,
+            sessions_by_quality=counts,
+            delivery_rate=self._monitor.delivery_rate(),
+            round_trip=_round_trips(carried),
+            readers_lagging=sum(live.lagging for live in self._runs.runs),
+            store_queue_batches=self._appends_waiting(),
+            sessions_remembered=len(self._sessions),
+        )
+
+    async def clean_up(self, request: AnyRequest) -> CleanedUp:
+        admin = self._admit(request)
+        wanted = parameters(request, CleanupRequest)
+        removed = self._sessions.expire(self._clock.now(), wanted.max_age_ms * NS_PER_MS)
+        log_event("stale metrics removed", admin=admin, max_age_ms=wanted.max_age_ms, removed=removed)
+        return CleanedUp(removed=removed, remaining=len(self._sessions))
+
+    def _admit(self, request: AnyRequest) -> str:
+        admin = self._admission.admit_admin(dict(request.scope["headers"]))
+        self._sessions.expire(self._clock.now())
+        return admin
+
+    def _live(self) -> dict[str, LiveRun]:
+        return {live.run_id: live for live in self._runs.runs}
+
+    def _described(self, records: Iterable[SessionRecord]) -> tuple[ConnectionInfo, ...]:
+        live = self._live()
+        return tuple(_connection(record, live.get(record.run_id)) for record in records)
+
+    async def _is_store_writable(self) -> bool:
+        with trio.move_on_after(READY_TIMEOUT_S):
+            try:
+                await self._store.check()
+            except StoreError:
+                return False
+            return True
+        return False
+
+
+def _connection(record: SessionRecord, live: LiveRun | None) -> ConnectionInfo:
+    number = record.connection_id
+    return ConnectionInfo(
+        session_id=record.session_id,
+        run_id=record.run_id,
+        client_id=record.client_id,
+        user_id=record.user_id,
+        transport=record.transport,
+        status=record.status,
+        joined_at=record.joined_at // NS_PER_MS,
+        last_activity_at=record.traffic.active_at // NS_PER_MS,
+        lag_events=None if live is None or number is None else live.run.lag_of(number),
+    )
+
+
+def _page(records: list[SessionRecord], page: Page) -> tuple[list[SessionRecord], bool]:
+    end = page.offset + page.limit
+    return records[page.offset : end], end < len(records)
+
+
+def _round_trips(records: Iterable[SessionRecord]) -> RoundTrips:
+    return summary_of([trip for record in records for trip in record.round_trips])

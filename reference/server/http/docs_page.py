@@ -1,0 +1,137 @@
+"""The page at /docs: the OpenAPI document as HTML, made here, with nothing to be fetched from anywhere and no script."""
+
+import json
+from functools import cache
+from html import escape
+from typing import Any
+
+from reference.server.http.openapi import described
+
+CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""What a browser may load for this page: nothing."""
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem 1.5rem 6rem; }
+h1 { margin-bottom: 0; } h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); }
+details { border: 1px solid var(--line); border-radius: 6px; margin: .5rem 0; }
+summary { cursor: pointer; padding: .5rem .75rem; display: flex; gap: .75rem; align-items: baseline; flex-wrap: wrap; }
+details > div { padding: 0 .75rem .75rem; }
+code, .path { font-family: ui-monospace, monospace; font-size: .92em; overflow-wrap: anywhere; }
+.method { font-weight: 700; min-width: 3.2rem; }
+.get { color: #1a7f4b; } .put, .post { color: #b35c00; }
+@media (prefers-color-scheme: dark) { .get { color: #5fd39a; } .put, .post { color: #ffb35c; } }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--soft); }
+th { font-size: .85em; } td:first-child { white-space: nowrap; }
+"""
+
+
+@cache
+def docs_page() -> bytes:
+    """The page, in UTF-8."""
+    document = described()
+    info = document["info"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
+        "<meta name=viewport content='width=device-width'>",
+        f"<style>{_STYLE}</style>",
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{_text(info['description'])}</p>",
+        "<p>The same for programs: <a href='/openapi.json'>/openapi.json</a> (OpenAPI 3.1).</p>",
+    ]
+    for tag in document["tags"]:
+        parts.append(f"<h2 id='{escape(tag['name'])}'>{escape(tag['name'].capitalize())}</h2><p>{_text(tag['description'])}</p>")
+        parts += [
+            _operation(path, method, operation, document["components"])
+            for path, methods in document["paths"].items()
+            for method, operation in methods.items()
+            if tag["name"] in operation["tags"]
+        ]
+    parts.append("<h2 id=types>Types</h2>")
+    parts += [_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())]
+    return "".join(parts).encode()
+
+
+def _operation(path: str, method: str, operation: dict[str, Any], components: dict[str, Any]) -> str:
+    parameters = "".join(
+        f"<tr><td><code>{escape(one['name'])}</code><td>{one['in']}<td>"
+        f"{_content(one['content']) if 'content' in one else _kind(one['schema'])}<td>{_text(one['description'])}"
+        for one in operation["parameters"]
+    )
+    body = operation.get("requestBody")
+    answers = "".join(
+        f"<tr><td>{status}<td>{_content(answer.get('content', {}))}<td>{_text(answer['description'])}"
+        for status, answer in ((status, _resolved(answer, components)) for status, answer in operation["responses"].items())
+    )
+    return (
+        f"<details id='{escape(operation['operationId'])}'><summary><span class='method {method}'>{method.upper()}</span>"
+        f"<span class=path>{escape(path)}</span><span>{_text(operation['summary'])}</span></summary><div>"
+        + (f"<p>{_text(operation['description'])}</p>" if "description" in operation else "")
+        + (f"<table><tr><th>Parameter<th>In<th>Type<th>Meaning{parameters}</table>" if parameters else "")
+        + (f"<p>Body: {_content(body['content'])}</p>" if body else "")
+        + f"<table><tr><th>Status<th>Body<th>Meaning{answers}</table></div></details>"
+    )
+
+
+def _schema(name: str, schema: dict[str, Any]) -> str:
+    required = schema.get("required", ())
+    rows = "".join(
+        f"<tr><td><code>{escape(field)}</code><td>{_kind(kind)}<td>{'always' if field in required else 'may be left out'}"
+        for field, kind in schema.get("properties", {}).items()
+    )
+    about = f"<p>{_text(' '.join(schema['description'].split()))}</p>" if "description" in schema else ""
+    table = f"<table><tr><th>Field<th>Type<th>There{rows}</table>" if rows else f"<p>{_kind(schema)}</p>"
+    return f"<details id='type-{escape(name)}'><summary><code>{escape(name)}</code></summary><div>{about}{table}</div></details>"
+
+
+def _resolved(answer: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
+    reference = answer.get("$ref")
+    if reference is None:
+        return answer
+    resolved: dict[str, Any] = components["responses"][reference.rpartition("/")[2]]
+    return resolved
+
+
+def _content(content: dict[str, Any]) -> str:
+    shown = []
+    for media_type, one in content.items():
+        is_named = "$ref" in one["schema"]
+        shown.append(_kind(one["schema"]) if is_named else escape(media_type))
+    return ", ".join(shown)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in a few words."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rpartition("/")[2])
+        return f"<a href='#type-{name}'><code>{name}</code></a>"
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    if "enum" in schema:
+        return " | ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
+    kind = schema.get("type", "any")
+    words = escape(kind if isinstance(kind, str) else " or ".join(kind))
+    if schema.get("items"):
+        words = f"list of {_kind(schema['items'])}"
+    elif isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
+        words = f"map of {_kind(schema['additionalProperties'])}"
+    limits = [
+        f"{word} {schema[key]}"
+        for key, word in (
+            ("minimum", "from"),
+            ("maximum", "to"),
+            ("minLength", "from"),
+            ("maxLength", "to"),
+            ("maxItems", "at most"),
+            ("format", ""),
+        )
+        if key in schema
+    ]
+    unit = " characters" if "maxLength" in schema else ""
+    bounds = f", {escape(' '.join(' '.join(limits).split()))}{unit}" if limits else ""
+    default = f"; default {escape(json.dumps(schema['default']))}" if schema.get("default") not in (None, (), "") else ""
+    return f"{words}{bounds}{default}"
+
+
+def _text(text: str) -> str:
+    return escape(text)

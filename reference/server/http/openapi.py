@@ -1,0 +1,151 @@
+"""The description of the HTTP side, as OpenAPI 3.1, made from the table in `operations`."""
+
+import re
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from reference.protocol.errors import HttpProblem
+from reference.server.http.operations import OPERATIONS, PARAMETER_TEXTS, TAGS, Operation
+
+REASONS = {
+    400: "Something in the request is not as it must be; the message names it.",
+    401: "No token, or one that is not accepted.",
+    403: "This token, or this web page, does not allow it.",
+    404: "There is no such run, or session.",
+    408: "The client was too slow.",
+    409: "Not while things are as they are: a newer connection owns the session, or the id is not unique.",
+    413: "The body is too big.",
+    429: "Too often; Retry-After says when again.",
+    431: "The request line and headers are too big.",
+    500: "A fault of the server; its log says which.",
+    503: "Not now; Retry-After says when to try again.",
+}
+_REF = "#/components/schemas/{name}"
+_RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
+_PATH_PARAMETERS = {
+    "runId": {"type": "string", "format": "uuid"},
+    "sessionId": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[A-Za-z0-9._:@+-]+$"},
+}
+
+
+@cache
+def described() -> dict[str, Any]:
+    """The document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "steadywire",
+            "version": version("steadywire"),
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": "Collaboration over bad networks. WebSockets are at /ws/runs/{runId}/collaboration, subprotocol "
+            "collab.v1.json; docs/protocol.md is their description. Errors have the same codes on both.",
+        },
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": {f"Error{status}": _error(status) for status in REASONS},
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "HS256, RS256 or ES256; claims sub, exp, and perhaps runs and role.",
+                }
+            },
+        },
+    }
+
+
+@cache
+def document() -> bytes:
+    """The document, as JSON."""
+    return msgspec.json.encode(described())
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    answers: dict[str, Any] = {
+        str(status): {"description": "Done.", "content": _content(answer)} for status, answer in operation.answers.items()
+    }
+    for status in sorted(operation.errors):
+        answers[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": answers,
+        "security": [{"token": []}] if operation.needs_token else [],
+    }
+    if operation.text:
+        described["description"] = operation.text
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": _content(operation.body)}
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name], "description": PARAMETER_TEXTS[name]}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
+    if operation.parameters is not None:
+        _, components = msgspec.json.schema_components([operation.parameters], ref_template=_REF)
+        properties = components[operation.parameters.__name__]["properties"]
+        parameters += [
+            {"name": name, "in": "query", "required": False, **_in_address(schema), "description": PARAMETER_TEXTS[name]}
+            for name, schema in properties.items()
+            if name != "type"  # what makes it a frame; an address says that already
+        ]
+    return parameters
+
+
+def _in_address(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter: one cannot be null in an address, it is left out; an object is written as JSON."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        return {"content": {"application/json": {"schema": options[0]}}} if "$ref" in options[0] else {"schema": options[0]}
+    return {"schema": {name: value for name, value in schema.items() if not (name == "default" and value is None)}}
+
+
+def _content(answer: type | str) -> dict[str, Any]:
+    if isinstance(answer, str):
+        return {answer: {"schema": {"type": "object" if answer == "application/json" else "string"}}}
+    return {"application/json": {"schema": {"$ref": _REF.format(name=answer.__name__)}}}
+
+
+def _error(status: int) -> dict[str, Any]:
+    error: dict[str, Any] = {"description": REASONS[status], "content": _content(HttpProblem)}
+    if status in _HEADERS:
+        error["headers"] = _HEADERS[status]
+    return error
+
+
+def _schemas() -> dict[str, Any]:
+    types: set[type] = {HttpProblem}
+    for operation in OPERATIONS:
+        types |= {answer for answer in operation.answers.values() if isinstance(answer, type)}
+        if operation.body is not None:
+            types.add(operation.body)
+        if operation.parameters is not None:
+            types.add(operation.parameters)
+    ordered = sorted(types, key=lambda type_: type_.__name__)
+    _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    for operation in OPERATIONS:
+        if operation.body is not None:  # its `type` may be left out (protocol 4.21)
+            schema = components[operation.body.__name__]
+            schema["required"] = [name for name in schema["required"] if name != "type"]
+        if operation.parameters is not None:  # of these only the objects in them are bodies
+            components.pop(operation.parameters.__name__, None)
+    return components

@@ -1,0 +1,53 @@
+"""Query parameters, checked against the struct that names them."""
+
+import types
+import typing
+from typing import Any, TypeVar
+
+import msgspec
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.http.problems import AnyRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def parameters(request: AnyRequest, kind: type[T]) -> T:
+    """What stands in the address after the question mark. Raises RemoteError BAD_FRAME.
+
+    A parameter may be given several times if its field is a tuple; one that is an object is JSON; one that is not known is
+    ignored, as a field of a frame is.
+    """
+    hints = typing.get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        given = request.query_params.getall(field.encode_name, [])
+        if given:
+            values[field.name] = _value(field.encode_name, given, hints[field.name])
+    try:
+        return kind(**values)
+    except ValueError as error:  # a rule between fields
+        raise RemoteError(CloseCode.BAD_FRAME, str(error)) from None
+
+
+def _value(name: str, given: list[str], hint: Any) -> Any:
+    wanted = _without_none(hint)  # what is none is left out; in an address "null" is a word like any other
+    if not _is_tuple(wanted) and len(given) > 1:
+        raise RemoteError(CloseCode.BAD_FRAME, f"parameter {name}: is given {len(given)} times")
+    try:
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            return msgspec.json.decode(given[0], type=wanted)
+        return msgspec.convert(given if _is_tuple(wanted) else given[0], wanted, strict=False)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RemoteError(CloseCode.BAD_FRAME, f"parameter {name}: {error}") from None
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        kept = [option for option in typing.get_args(hint) if option is not type(None)]
+        return kept[0] if len(kept) == 1 else typing.Union[tuple(kept)]  # noqa: UP007  # made at run time
+    return hint
+
+
+def _is_tuple(hint: Any) -> bool:
+    return typing.get_origin(typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint) is tuple

@@ -1,0 +1,127 @@
+"""Replay and history over HTTP: what a run still keeps, read by number, by type, by author or by time.
+
+The same window as for everybody else, ascending, and honest about its ends: `oldest` says where it begins, so a reader sees that
+something is no longer there; `totalEvents` says how many of it match; `hasMore` says that the answer was cut, and `nextSequence`
+where to go on.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+
+from reference.protocol.codec import encoded_bytes
+from reference.protocol.events import Event
+from reference.protocol.frames import Count, Id, TypeName
+from reference.protocol.server.run import Run
+
+EVENTS_MAX = 1000
+HISTORY_DEFAULT = 100
+TYPES_MAX = 16
+BYTES_MAX = 4 * 1024 * 1024
+"""Of events in one answer; a single event may exceed it."""
+_READ_EVENTS = 256
+
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """GET .../replay. Without `from_sequence`: all critical events that are kept."""
+
+    from_sequence: Count | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=EVENTS_MAX)] = EVENTS_MAX
+    critical_only: bool | None = None
+    """By default true without `from_sequence`, else false."""
+
+
+class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """GET .../events: what is given must all hold. Times are the server's, in ms since 1970; both ends are included."""
+
+    from_sequence: Count = 0
+    to_sequence: Count | None = None
+    event_type: Annotated[tuple[TypeName, ...], msgspec.Meta(max_length=TYPES_MAX)] = ()
+    user_id: UserId | None = None
+    critical_only: bool = False
+    from_time: Count | None = None
+    to_time: Count | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=EVENTS_MAX)] = HISTORY_DEFAULT
+
+
+class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`total_events` is how many events match and are kept; `events` are the first of them; `next_sequence` is the
+    `fromSequence` that goes on after them, null if there are no more."""
+
+    run_id: str
+    epoch: Id
+    oldest: Count
+    head: Count
+    total_events: Count
+    has_more: bool
+    next_sequence: Count | None
+    events: tuple[Event, ...]
+
+
+def replay(run: Run, request: ReplayRequest) -> ReplayAnswer:
+    """The answer to `request`, as of now."""
+    critical_only = request.from_sequence is None if request.critical_only is None else request.critical_only
+    if critical_only:
+        return _answer(run, request.from_sequence or 0, run.head, lambda event: event.is_critical, request.limit)
+    # Everything from a number on: what is not shown need not be read.
+    after = min(max(request.from_sequence or 0, run.oldest) - 1, run.head)
+    events = _within_bytes(_read(run, after, min(run.head, after + request.limit)))
+    return _cut(run, events, run.head - after)
+
+
+def history(run: Run, request: HistoryRequest) -> ReplayAnswer:
+    """The answer to `request`, as of now."""
+
+    def matches(event: Event) -> bool:
+        return (
+            (not request.event_type or event.event_type in request.event_type)
+            and (request.user_id is None or event.user_id == request.user_id)
+            and (not request.critical_only or event.is_critical)
+            and (request.from_time is None or event.timestamp >= request.from_time)
+            and (request.to_time is None or event.timestamp <= request.to_time)
+        )
+
+    through = run.head if request.to_sequence is None else min(run.head, request.to_sequence)
+    return _answer(run, request.from_sequence, through, matches, request.limit)
+
+
+def _answer(run: Run, first: int, through: int, matches: Callable[[Event], bool], limit: int) -> ReplayAnswer:
+    after = min(max(first, run.oldest) - 1, run.head)
+    matching = [event for event in _read(run, after, through) if matches(event)]
+    return _cut(run, _within_bytes(matching[:limit]), len(matching))
+
+
+def _cut(run: Run, events: tuple[Event, ...], total: int) -> ReplayAnswer:
+    has_more = len(events) < total
+    last = events[-1].sequence_number if events else None
+    return ReplayAnswer(
+        run_id=run.run_id,
+        epoch=run.epoch,
+        oldest=run.oldest,
+        head=run.head,
+        total_events=total,
+        has_more=has_more,
+        next_sequence=last + 1 if has_more and last is not None else None,
+        events=events,
+    )
+
+
+def _read(run: Run, after: int, through: int) -> list[Event]:
+    events: list[Event] = []
+    while after < through:
+        piece = run.read(after, min(_READ_EVENTS, through - after))
+        events += piece
+        after += len(piece)
+    return events
+
+
+def _within_bytes(events: list[Event]) -> tuple[Event, ...]:
+    size = 0
+    for count, event in enumerate(events):
+        size += encoded_bytes(event)
+        if size > BYTES_MAX and count:
+            return tuple(events[:count])
+    return tuple(events)

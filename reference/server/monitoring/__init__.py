@@ -1,0 +1,1 @@
+"""What a server measures and logs: counters and histograms for Prometheus, the health of each session, log lines."""

@@ -1,0 +1,259 @@
+"""What is known of each session: counts, round trips, quality; for the admin API, and for gauges over all of them.
+
+A session is one client in one run, so the table is keyed by these two: the session id is a name that the client may bring along
+(protocol 2.4), and two clients may bring the same. A record is *carried* while a WebSocket speaks for it, or while it polls; a
+session that was dropped is no connection. What is not carried any more is kept for a while, for whoever asks why, and then
+expires; the table is bounded, and makes room by forgetting who has been gone longest.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from reference.protocol.client.health import Quality, RoundTrips, Status, quality_of, quality_score, summary_of
+from reference.protocol.frames import Report
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_MS
+
+ROUND_TRIPS_KEPT = 100
+"""Per session, as a client keeps them."""
+
+Key = tuple[str, str]
+"""Run id and client id."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over one connection; the pump counts here."""
+
+    received: int = 0
+    sent: int = 0
+    active_at: int = 0
+    """When something came from the client, in ns."""
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """One session. Times in ns since 1970."""
+
+    run_id: str
+    client_id: str
+    session_id: str
+    user_id: str
+    transport: Transport
+    joined_at: int
+    traffic: Traffic
+    connection_id: int | None = None
+    is_carried: bool = True
+    gone_at: int | None = None
+    close_code: int | None = None
+    received_before: int = 0
+    sent_before: int = 0
+    accepted: int = 0
+    failed: int = 0
+    reconnections: int = 0
+    fallbacks: int = 0
+    failed_attempts: int = 0
+    gaps: int = 0
+    duplicates: int = 0
+    queued: int = 0
+    round_trips: "deque[float]" = field(default_factory=lambda: deque(maxlen=ROUND_TRIPS_KEPT))
+    round_trip_max: float | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.run_id, self.client_id
+
+    @property
+    def status(self) -> Status:
+        if not self.is_carried:
+            return Status.DISCONNECTED
+        if self.transport is Transport.POLLING:
+            return Status.HTTP_POLLING
+        return Status.RECONNECTED if self.reconnections else Status.CONNECTED
+
+    @property
+    def delivery_rate(self) -> float | None:
+        """Accepted of all that was settled; None before anything was."""
+        settled = self.accepted + self.failed
+        return self.accepted / settled if settled else None
+
+    @property
+    def score(self) -> float | None:
+        """0 to 100; None without a round trip."""
+        if not self.round_trips:
+            return None
+        rate = self.delivery_rate
+        return quality_score(sum(self.round_trips) / len(self.round_trips), self.reconnections, 1.0 if rate is None else rate)
+
+    def measured(self, round_trip_ms: float) -> None:
+        self.round_trips.append(round_trip_ms)
+        self.round_trip_max = max(self.round_trip_max or 0.0, round_trip_ms)
+
+    def reported(self, report: Report) -> None:
+        self.failed += report.failed_messages
+        self.failed_attempts += report.failed_attempts
+        self.gaps += report.gaps
+        self.duplicates += report.duplicates
+        self.queued = report.queued_messages
+
+    def turn_to(self, traffic: Traffic) -> None:
+        """What goes over another connection from now on is counted there."""
+        self.received_before += self.traffic.received
+        self.sent_before += self.traffic.sent
+        traffic.active_at = max(traffic.active_at, self.traffic.active_at)
+        self.traffic = traffic
+
+
+class SessionMetrics(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One session, as the admin API shows it. Times in ms since 1970; a round trip is measured by the client."""
+
+    session_id: str
+    run_id: str
+    client_id: str
+    user_id: str
+    transport: Transport
+    status: Status
+    is_connected: bool
+    joined_at: int
+    last_activity_at: int
+    disconnected_at: int | None
+    close_code: int | None
+    """The last close code, the server's or the client's; null if there was none, or a cut."""
+    messages_sent: int
+    """Events and other frames that were handed to the connection."""
+    messages_received: int
+    publishes_accepted: int
+    message_failures: int
+    """Publishes that were rejected for good, or that the client says it gave up."""
+    delivery_rate: float | None
+    reconnections: int
+    fallbacks: int
+    failed_attempts: int
+    gaps: int
+    duplicate_events: int
+    queued_messages: int
+    round_trip: RoundTrips
+    round_trip_max_ms: float | None
+    quality: Quality
+    quality_score: float | None
+
+
+def metrics_of(record: SessionRecord) -> SessionMetrics:
+    """A frozen picture of `record`."""
+    return SessionMetrics(
+        session_id=record.session_id,
+        run_id=record.run_id,
+        client_id=record.client_id,
+        user_id=record.user_id,
+        transport=record.transport,
+        status=record.status,
+        is_connected=record.is_carried,
+        joined_at=record.joined_at // NS_PER_MS,
+        last_activity_at=record.traffic.active_at // NS_PER_MS,
+        disconnected_at=None if record.gone_at is None else record.gone_at // NS_PER_MS,
+        close_code=record.close_code,
+        messages_sent=record.sent_before + record.traffic.sent,
+        messages_received=record.received_before + record.traffic.received,
+        publishes_accepted=record.accepted,
+        message_failures=record.failed,
+        delivery_rate=record.delivery_rate,
+        reconnections=record.reconnections,
+        fallbacks=record.fallbacks,
+        failed_attempts=record.failed_attempts,
+        gaps=record.gaps,
+        duplicate_events=record.duplicates,
+        queued_messages=record.queued,
+        round_trip=summary_of(list(record.round_trips)),
+        round_trip_max_ms=record.round_trip_max,
+        quality=quality_of(record.score),
+        quality_score=record.score,
+    )
+
+
+class SessionTable:
+    """All sessions of one server, at most `records_max`; who has been gone for `age_max_ns` expires."""
+
+    def __init__(self, records_max: int, age_max_ns: int) -> None:
+        self._records_max = records_max
+        self._age_max_ns = age_max_ns
+        self._runs: dict[str, dict[str, SessionRecord]] = {}
+        self._gone: OrderedDict[Key, SessionRecord] = OrderedDict()  # in the order in which they went
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[SessionRecord]:
+        for clients in self._runs.values():
+            yield from clients.values()
+
+    def of_run(self, run_id: str) -> Iterator[SessionRecord]:
+        yield from self._runs.get(run_id, {}).values()
+
+    def find(self, run_id: str, client_id: str) -> SessionRecord | None:
+        return self._runs.get(run_id, {}).get(client_id)
+
+    def carried(self) -> Iterator[SessionRecord]:
+        return (record for record in self if record.is_carried)
+
+    def appears(
+        self, key: Key, session_id: str, user_id: str, transport: Transport, traffic: Traffic, now: int
+    ) -> SessionRecord | None:
+        """A connection, or a poll, speaks for this session from now on. None if there is no room to remember it."""
+        self.expire(now)
+        record = self.find(*key)
+        if record is None:
+            if not self._make_room():
+                return None
+            record = SessionRecord(*key, session_id, user_id, transport, now, traffic)
+            self._runs.setdefault(key[0], {})[key[1]] = record
+            self._count += 1
+        else:
+            record.turn_to(traffic)
+            self._gone.pop(key, None)
+        traffic.active_at = max(traffic.active_at, now)
+        record.session_id, record.user_id, record.transport = session_id, user_id, transport
+        record.is_carried, record.gone_at = True, None
+        return record
+
+    def vanishes(self, record: SessionRecord, now: int) -> None:
+        """Nothing speaks for this session any more."""
+        if record.is_carried:
+            record.is_carried, record.connection_id, record.gone_at = False, None, now
+            self._gone[record.key] = record
+
+    def run_ended(self, run_id: str, now: int) -> None:
+        """The run is not in memory any more, and with it went whoever was there."""
+        for record in self.of_run(run_id):
+            self.vanishes(record, now)
+
+    def expire(self, now: int, age_max_ns: int | None = None) -> int:
+        """Forget who has been gone for that long. Returns how many."""
+        limit = now - (self._age_max_ns if age_max_ns is None else age_max_ns)
+        count = 0
+        while self._gone:
+            oldest = next(iter(self._gone.values()))
+            if oldest.gone_at is None or oldest.gone_at > limit:
+                break
+            self._forget(oldest)
+            count += 1
+        return count
+
+    def _make_room(self) -> bool:
+        if self._count < self._records_max:
+            return True
+        if not self._gone:
+            return False
+        self._forget(next(iter(self._gone.values())))
+        return True
+
+    def _forget(self, record: SessionRecord) -> None:
+        del self._gone[record.key]
+        clients = self._runs[record.run_id]
+        del clients[record.client_id]
+        if not clients:
+            del self._runs[record.run_id]
+        self._count -= 1

@@ -1,0 +1,7 @@
+"""The guarantees G1 to G13, judged from a trace and from nothing else. `checkers` is the entry point.
+
+delivery      G1 to G5, G8, G11, G12: the log, and what clients were given of it
+connections   G6, G7, G9, G10, G13: clients and their connections
+aggregated    the same as far as a trace without messages shows them
+verdicts      how a checker reports a violation
+"""

@@ -1,0 +1,141 @@
+"""What a trace says of clients and their connections: G6, G7, G9, G10 and G13.
+
+One function for each guarantee; what a trace cannot show stands in its docstring.
+"""
+
+from reference.protocol.errors import CloseCode, Reaction, reaction_to
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.checks.verdicts import Findings, seconds, when
+from simulation.trace.index import ClientIndex, TraceIndex, quiet_stretches, recovered_at
+from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, SessionJoined, WaitAsked
+
+
+def recovery(trace_index: TraceIndex) -> Findings:
+    """When the last fault was over, everyone came back within the bound: carried by something, and at least where the head was
+    then; and at the end of the trace everyone is at the head. A trace that ends before the bound has passed judges only those
+    who were back before. For who came later, or was asked to wait, the bound begins later (`due_at`).
+    """
+    if trace_index.log is None or not trace_index.troubles:
+        return
+    since, log = trace_index.faults_end, trace_index.log
+    head = max(
+        (number for (epoch, number), at in trace_index.visible_at.items() if epoch == log.epoch and at <= since), default=0
+    )
+    for client in trace_index.clients.values():
+        if client.is_over:
+            continue
+        due = due_at(trace_index, client)
+        back_at = recovered_at(client, since, log.epoch, head)
+        if back_at is not None and back_at <= due:
+            yield None
+        elif trace_index.ended_at >= due:
+            late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
+            yield f"{client.name} {late}; the faults ended at {seconds(since)}, the bound is {trace_index.started.recovery_bound_s:g} s"
+        was_given_nothing = log.head == 0 and client.epoch is None
+        if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
+            yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
+
+
+def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
+    """When a client has to have recovered, in ns: the bound after the last fault, or after it began if that was later, or after
+    the last time until which the server asked it to stay away, if it asked within the bound."""
+    bound = ns(trace_index.started.recovery_bound_s)
+    due = max(trace_index.faults_end, client.started_at) + bound
+    for record in client.records:
+        if isinstance(record, WaitAsked) and record.at <= due:
+            due = max(due, record.at + (record.retry_after_ms + record.spread_ms) * NS_PER_MS + bound)
+    return due
+
+
+def bounds(trace_index: TraceIndex) -> Findings:
+    """Every sampled queue, log and table against its limit. Between two samples nothing is seen."""
+    for sample in trace_index.samples:
+        if sample.length <= sample.limit:
+            yield None
+        else:
+            yield f"{when(sample.at)} {sample.queue} of {sample.place} holds {sample.length}; its limit is {sample.limit}"
+
+
+def takeover(trace_index: TraceIndex) -> Findings:
+    """At the server, at the instant when a session joined on a new connection: it left the old one. What the old one still
+    carried after that would show as a violation of order or once."""
+    owner: dict[str, int] = {}  # session -> its connection
+    to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
+    kills = iter([*trace_index.kills, None])
+    next_kill = next(kills)
+    for record in trace_index.sessions:
+        while next_kill is not None and record.at >= next_kill:
+            owner.clear()
+            to_leave.clear()
+            next_kill = next(kills)
+        if isinstance(record, SessionJoined):
+            old = owner.get(record.session_id)
+            owner[record.session_id] = record.connection_id
+            if old is None:
+                yield None
+            else:
+                to_leave[old] = record
+            continue
+        heir = to_leave.pop(record.connection_id, None)
+        if heir is not None:
+            yield None if heir.at == record.at else _not_left(heir, record.connection_id)
+        if owner.get(record.session_id) == record.connection_id:
+            del owner[record.session_id]
+    for connection_id, heir in to_leave.items():
+        yield _not_left(heir, connection_id)
+
+
+def manners(trace_index: TraceIndex) -> Findings:
+    """Every attempt and request against the time that the server had asked for, if any, and a code that ends everything."""
+    for client in trace_index.clients.values():
+        not_before, final_code = 0, None
+        for record in client.records:
+            match record:
+                case WaitAsked(at=at, retry_after_ms=wait_ms):
+                    not_before = max(not_before, at + wait_ms * NS_PER_MS)
+                case ConnectionLost(code=code) if _is_final(record):
+                    final_code = code
+                case AttemptMade(at=at, transport=transport) if transport is Transport.WEBSOCKET:
+                    yield _judge_attempt(client.name, "tried to connect", at, not_before, final_code)
+                case RequestMade(at=at, request=request):
+                    yield _judge_attempt(client.name, f"sent a {request} request", at, not_before, final_code)
+                case _:
+                    pass
+
+
+def tail(trace_index: TraceIndex) -> Findings:
+    """No client stays LIVE, behind, and without anything arriving, for longer than a heartbeat and the tail timeout. Stretches
+    that a fault touches are left out: there a dead line may look alive until the ping finds out, which G6 judges."""
+    bound, notice = ns(trace_index.started.tail_bound_s), ns(trace_index.started.notice_bound_s)
+    for client in trace_index.clients.values():
+        for start, end, epoch, position in quiet_stretches(client, trace_index.ended_at):
+            seen_at = trace_index.visible_at.get((epoch, position + 1))
+            if seen_at is None or seen_at >= end:
+                continue
+            behind_since = max(start, seen_at)
+            if end - behind_since <= bound:
+                yield None
+            elif not any(trouble.touches(client.name, behind_since - notice, end) for trouble in trace_index.troubles):
+                lasted = (end - behind_since) / NS_PER_S
+                yield f"{when(behind_since)} {client.name} stayed at {position} for {lasted:.3f} s with more to come"
+
+
+def _is_final(loss: ConnectionLost) -> bool:
+    """Whether this client may never come back. A request that was superseded may have been so by the client's own newer
+    connection, which a trace does not tell apart."""
+    if loss.code is None or (loss.request is not None and loss.code == CloseCode.SUPERSEDED):
+        return False
+    return reaction_to(loss.code) is Reaction.STOP
+
+
+def _judge_attempt(client: str, what: str, at: int, not_before: int, final_code: int | None) -> str | None:
+    if final_code is not None:
+        return f"{when(at)} {client} {what} after the server had closed with {final_code}, which is for good"
+    if at < not_before:
+        return f"{when(at)} {client} {what}; the server had asked it to wait until {seconds(not_before)}"
+    return None
+
+
+def _not_left(heir: SessionJoined, old: int) -> str:
+    return f"{when(heir.at)} {heir.client_id} joined on connection {heir.connection_id} and was still on {old}"

@@ -1,0 +1,190 @@
+"""What a trace says of the log and of what clients were given of it: G1 to G5, G8, G11 and G12.
+
+One function for each guarantee; what a trace cannot show stands in its docstring.
+"""
+
+from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE
+from simulation.checks.verdicts import Findings, seconds, when
+from simulation.trace.index import TraceIndex, states_claimed, states_stored, steps
+from simulation.trace.trace import AnswerGiven, CursorSeen, Delivered, PresenceSeen, ResetTaken, SnapshotTaken
+
+
+def order(trace_index: TraceIndex) -> Findings:
+    """Every delivery against the position before it. A session that begins without a snapshot begins where it likes."""
+    for client in trace_index.clients.values():
+        for record, epoch, position in steps(client):
+            if not isinstance(record, Delivered):
+                continue
+            if epoch is None or (record.epoch == epoch and record.sequence_number == position + 1):
+                yield None
+            else:
+                yield f"{when(record.at)} {client.name} was given event {record.sequence_number} after {position}"
+
+
+def no_silence(trace_index: TraceIndex) -> Findings:
+    """Every event between the first and the last position of a client was delivered, or covered by an outcome that said so.
+
+    Snapshots must move forward and resets must enter another history or correct a position that was ahead; a change of epoch
+    without a reset is silence too.
+    """
+    for client in trace_index.clients.values():
+        for record, epoch, position in steps(client):
+            number = record.sequence_number
+            if isinstance(record, Delivered):
+                if epoch is not None and record.epoch != epoch:
+                    yield f"{when(record.at)} {client.name} was given event {number} of another epoch without a reset"
+                elif epoch is not None and number > position + 1:
+                    yield f"{when(record.at)} {client.name} was never given events {position + 1} to {number - 1}"
+                else:
+                    yield None
+            elif isinstance(record, SnapshotTaken) and epoch is not None and (record.epoch != epoch or number <= position):
+                yield f"{when(record.at)} {client.name} was given a snapshot at {number} while at {position}: that is a reset"
+            elif isinstance(record, ResetTaken) and record.reason is None:
+                yield f"{when(record.at)} {client.name} was reset without a reason"
+            else:
+                yield None
+
+
+def once(trace_index: TraceIndex) -> Findings:
+    """Every accepted publish stands in the stored log once, at the number it was given; no publish stands there twice.
+
+    Of a log whose beginning is not in the trace, only what is there can be judged; numbers before it are taken on trust.
+    """
+    if trace_index.log is None:
+        return
+    copies = trace_index.copies()
+    for (_, publish_id), count in copies.items():
+        yield None if count == 1 else f"publish {publish_id} stands {count} times in the log"
+    for (_, number), found in trace_index.entries.items():
+        if len(found) > 1:
+            yield f"number {number} stands {len(found)} times in the log"
+    for client in trace_index.clients.values():
+        for ticket, answers in client.accepted.items():
+            publish = client.published.get(ticket)
+            for answer in answers:
+                if publish is None:
+                    yield f"{when(answer.at)} {client.name} was told of publish {ticket}, which it never made"
+                elif trace_index.is_retained(answer.epoch, answer.sequence_number):
+                    entry = trace_index.entry(answer.epoch, answer.sequence_number)
+                    place = f"{client.name}'s publish {ticket}, accepted at {seconds(answer.at)} as {answer.sequence_number},"
+                    if entry is None:
+                        yield f"{place} is not in the log"
+                    elif (entry.event_type, entry.data) != (publish.event_type, publish.data):
+                        yield f"{place} is {entry.event_type} {entry.data} in the log"
+                    else:
+                        yield None
+
+
+def same_answer(trace_index: TraceIndex) -> Findings:
+    """Every answer of the server to a publish that it had answered before; and every application was told one thing once.
+
+    Answers that never left the server, or were lost on the way, are in the trace only where the server's driver recorded them.
+    """
+    first: dict[tuple[str, int], AnswerGiven] = {}
+    for answer in trace_index.answers:
+        if answer is None:
+            first.clear()
+            continue
+        key = (answer.client_id, answer.client_sequence)
+        before = first.setdefault(key, answer)
+        if before is answer:
+            continue
+        if (before.sequence_number, before.code) == (answer.sequence_number, answer.code):
+            yield None
+        else:
+            was, now = before.sequence_number or before.code, answer.sequence_number or answer.code
+            yield f"{when(answer.at)} {answer.client_id}'s publish {answer.client_sequence} was answered {now}, first {was}"
+    for client in trace_index.clients.values():
+        for ticket in client.published:
+            told = len(client.accepted.get(ticket, ())) + len(client.failed.get(ticket, ()))
+            if told > 1:
+                yield f"{client.name} was told {told} times what became of publish {ticket}"
+            elif told:
+                yield None
+
+
+def fold(trace_index: TraceIndex) -> Findings:
+    """The state that each client has folded for itself, at every snapshot that it took and at its end, and every snapshot that
+    was handed out, against the fold of the stored log at that number. If the log's beginning is not in the trace, the clients
+    are compared with each other and with the stored snapshot instead.
+    """
+    for log in trace_index.logs.values():
+        claimed = states_claimed(trace_index, log.epoch)
+        claimed.setdefault(log.snapshot_number, []).insert(0, ("the stored snapshot", log.snapshot_state))
+        truth = states_stored(trace_index, log.epoch, log.head, claimed) if log.is_whole else {}
+        for number in sorted(claimed):
+            for who, state in claimed[number]:
+                if state == truth.setdefault(number, state):
+                    yield None
+                else:
+                    yield f"{who} has another state at {number} than {'the log' if log.is_whole else 'others'}"
+
+
+def sender_fifo(trace_index: TraceIndex) -> Findings:
+    """The stored publishes of each client, in each epoch, in the order in which it made them."""
+    places: dict[str, dict[str | None, int]] = {}
+    for (epoch, number), found in sorted(trace_index.entries.items()):
+        places.setdefault(epoch, {}).update((entry.publish_id, number) for entry in found)
+    for numbers in places.values():
+        for client in trace_index.clients.values():
+            last = 0
+            for ticket in sorted(client.published):
+                publish = client.published[ticket]
+                place = None if publish.publish_id is None else numbers.get(publish.publish_id)
+                if place is None:
+                    continue
+                yield None if place > last else f"{client.name}'s publish {ticket} has number {place}, an earlier one has {last}"
+                last = max(last, place)
+
+
+def durability(trace_index: TraceIndex) -> Findings:
+    """Every publish that was accepted before a server process ended is still in its epoch's log, under its number. Without such
+    an end nothing is judged. A publish whose acceptance never reached its client is not in the trace. What was accepted before
+    the store itself was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients are told by a
+    reset. It is judged by what the store held then, if the trace has that."""
+    if trace_index.log is None or not (trace_index.kills or trace_index.stops):
+        return
+    last_end = max([*trace_index.kills, *trace_index.stops])
+    for client in trace_index.clients.values():
+        for ticket, answers in client.accepted.items():
+            answer = answers[0]
+            if answer.at > last_end:
+                continue
+            what = f"{client.name}'s publish {ticket}, accepted at {seconds(answer.at)} as {answer.sequence_number},"
+            log = trace_index.logs.get(answer.epoch or "")
+            if log is None and any(answer.at <= lost_at for lost_at in trace_index.losses):
+                continue
+            if log is None:
+                yield f"{what} was in an epoch that is gone"
+            elif answer.sequence_number > log.head:
+                yield f"{what} is gone: the log ends at {log.head}"
+            elif trace_index.is_retained(answer.epoch, answer.sequence_number):
+                entry = trace_index.entry(answer.epoch, answer.sequence_number)
+                publish = client.published.get(ticket)
+                survives = entry is not None and publish is not None and entry.publish_id == publish.publish_id
+                yield None if survives else f"{what} is gone from the log"
+            else:
+                yield None
+
+
+def lanes(trace_index: TraceIndex) -> Findings:
+    """Presence and cursors have no number and are not stored, and the log's numbers have no hole where one could have been.
+
+    That they delay nothing cannot be seen in one trace: compare two runs, one without them (tests/simulation does).
+    """
+    records = [record for client in trace_index.clients.values() for record in client.records]
+    if trace_index.log is None or not any(isinstance(record, PresenceSeen | CursorSeen) for record in records):
+        return
+    unnumbered = (CURSOR_MOVE, USER_JOIN, USER_LEAVE)
+    for record in records:
+        if isinstance(record, Delivered):
+            is_wrong = record.event_type in unnumbered
+            what = f"{record.client} was given a {record.event_type} with number {record.sequence_number}"
+            yield f"{when(record.at)} {what}" if is_wrong else None
+    for log in trace_index.logs.values():
+        for number in range(log.oldest, log.head + 1):
+            entry = trace_index.entry(log.epoch, number)
+            if entry is None:
+                yield f"number {number} is missing from the stored log"
+            else:
+                yield f"a {entry.event_type} is stored as {number}" if entry.event_type in unnumbered else None

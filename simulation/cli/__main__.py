@@ -1,0 +1,5 @@
+"""`python -m simulation.cli` is the command `steadywire`."""
+
+from simulation.cli import main
+
+main()

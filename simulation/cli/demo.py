@@ -1,0 +1,141 @@
+"""`steadywire demo`: from the words of a command line to a run, and from its outcome to an exit code.
+
+0    every guarantee that was exercised held, and none that should have been exercised was left out
+1    one did not hold, was left out, or not everyone came to rest; the trace is kept, and it is said where
+2    it could not be done as asked: one line says why
+130  Ctrl-C: everything was ended, nothing is left behind
+"""
+
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import trio
+from rich.console import Console
+
+from reference.protocol.errors import ConfigError, SteadywireError
+from simulation.processes.demo.live import LiveWatcher
+from simulation.processes.demo.plain import PlainWatcher
+from simulation.processes.demo.report import report_on
+from simulation.processes.demo.schedule import plan_demo
+from simulation.processes.demo.summary import print_beginning, print_line, print_summary
+from simulation.processes.progress import Watcher
+from simulation.processes.real_run import Played, play
+from simulation.processes.run_plan import Plan
+from simulation.processes.server_process import SERVER_COMMAND
+
+PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
+
+
+def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool, trace: Path | None = None) -> int:
+    """Plan a demo, carry it out, show it, judge it; returns the exit code."""
+    try:
+        plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
+    except ConfigError as error:
+        return _cannot(error)
+    return run_demo(plan, report=report, trace=trace)
+
+
+def run_demo(
+    plan: Plan,
+    *,
+    report: Path | None = None,
+    trace: Path | None = None,
+    console: Console | None = None,
+    server_command: Sequence[str] = SERVER_COMMAND,
+) -> int:
+    """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
+    console = console or Console()
+    directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
+    keep = False
+    try:
+        for path in (report, trace):
+            if path is not None:
+                _check_writable(path)
+        print_beginning(plan, console)
+        played = _play(plan, directory, console, server_command)
+        if played is None:
+            print_line(console, "interrupted; the server and the clients are gone")
+            return INTERRUPTED
+        judged = report_on(played)
+        print_summary(judged, console)
+        keep = not judged.passed
+        if keep:
+            _keep(played, directory, console)
+        if trace is not None:
+            _write(trace, played.trace.write)
+        if report is not None:
+            _write(report, judged.write)
+    except SteadywireError as error:
+        return _cannot(error)
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    return PASSED if judged.passed else FAILED
+
+
+def _cannot(error: SteadywireError) -> int:
+    print(f"steadywire demo: {error}", file=sys.stderr)
+    return CANNOT
+
+
+def _play(plan: Plan, directory: Path, console: Console, server_command: Sequence[str]) -> Played | None:
+    """The run; None if it was interrupted."""
+    if console.is_terminal and not console.is_dumb_terminal:
+        live = LiveWatcher(console)
+        showing: AbstractContextManager[object] = live
+        watcher: Watcher = live
+    else:
+        showing, watcher = nullcontext(), PlainWatcher(lambda line: print_line(console, line))
+    with showing:
+        return trio.run(_play_unless_interrupted, plan, watcher, directory, server_command)
+
+
+async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path, server_command: Sequence[str]) -> Played | None:
+    played: Played | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_signal() -> None:
+                await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_for_signal)
+            failure: SteadywireError | None = None
+            try:
+                played = await play(plan, watcher, directory, server_command=server_command)
+            except SteadywireError as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return played
+
+
+def _check_writable(path: Path) -> None:
+    """Raise ConfigError unless a file can be written there; what is there, or is not, stays as it is."""
+    was_there = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; name another file") from None
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise ConfigError(f"{path} could not be written: {error.strerror}") from None
+
+
+def _keep(played: Played, directory: Path, console: Console) -> None:
+    trace = directory / "trace.jsonl"
+    played.trace.write(trace)
+    print_line(console, f"kept for a closer look: {trace}, and the server's log and store beside it")

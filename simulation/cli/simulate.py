@@ -1,0 +1,160 @@
+"""`steadywire simulate` and `steadywire scenarios`: a scenario in, a directory of results out.
+
+    scenario.toml               the scenario as it was run, every default written out, the seed too
+    trace.jsonl                 everything that happened
+    messages.parquet, ...       the frames of `results`
+    latency_and_delivery.png    one figure
+
+Equal scenarios and seeds give byte-equal files.
+"""
+
+import sys
+import textwrap
+import tomllib
+from pathlib import Path as FilePath
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reference.protocol.errors import ConfigError
+from simulation.checks.checkers import Verdict
+from simulation.results.frames import Frames
+from simulation.results.plots import latency_and_delivery, save
+from simulation.scenario import library
+from simulation.scenario.scenario import Scenario, load_scenario
+from simulation.world import Result, run
+
+HELD, VIOLATED, BAD_INPUT = 0, 1, 2
+"""Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
+
+
+def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = ()) -> int:
+    """Run a scenario, print a summary, write the results; returns the exit code.
+
+    `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
+    """
+    try:
+        scenario = found(named).replace(dict(map(_change, changes)))
+        scenario = scenario if seed is None else scenario.replace(seed=seed)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
+        result = run(scenario)
+        frames = Frames(result.trace_index)
+        _write(result, frames, out_dir)
+    except ConfigError as error:
+        return _complain(str(error))
+    except OSError as error:
+        return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
+    _print(result, frames, out_dir)
+    return HELD if result.is_ok else VIOLATED
+
+
+def scenarios(name: str | None) -> int:
+    """List the library, or print one file of it; returns the exit code."""
+    try:
+        if name is not None:
+            print(library.text_of(name), end="")
+            return HELD
+        for each in library.names():
+            about = " ".join(library.load(each).about.split())
+            print(f"{each}\n{textwrap.indent(textwrap.fill(about, 100), '    ')}\n")
+    except ConfigError as error:
+        print(f"steadywire scenarios: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return HELD
+
+
+def found(named: str | FilePath) -> Scenario:
+    """A scenario by its file, or by its name in the library. Raises ConfigError."""
+    path = FilePath(named)
+    if not path.exists() and str(named) == path.name and not path.suffix:
+        return library.load(str(named))
+    return load_scenario(path)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    path, is_change, value = text.partition("=")
+    if not is_change:
+        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()  # a word without its quotes
+
+
+def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:
+    scenario = result.scenario
+    (out_dir / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
+    result.trace.write(out_dir / "trace.jsonl")
+    frames.write(out_dir)
+    figure = latency_and_delivery(frames, f"{scenario.name}, seed {scenario.seed}")
+    save(figure, out_dir / "latency_and_delivery.png")
+
+
+def _complain(message: str) -> int:
+    print(f"steadywire simulate: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:
+    lines = _summary(result.scenario, frames)
+    if not sys.stdout.isatty():
+        for name, value in lines:
+            print(f"{name}: {value}")
+        for verdict in result.verdicts.values():
+            print(verdict)
+            for violation in verdict.violations:
+                print(f"  {violation}")
+        print(f"results: {out_dir}")
+        return
+    console = Console()
+    console.print(_table("run", lines))
+    guarantees = Table("", "guarantee", "checked", "", title="guarantees", title_justify="left")
+    for verdict in result.verdicts.values():
+        guarantees.add_row(verdict.guarantee, verdict.sentence, f"{verdict.checked:,}", _coloured(verdict))
+    console.print(guarantees)
+    for verdict in result.verdicts.values():
+        for violation in verdict.violations:
+            console.print(f"[red]{verdict.guarantee}[/red] {violation}", highlight=False)
+    console.print(f"results: {out_dir}", highlight=False)
+
+
+def _summary(scenario: Scenario, frames: Frames) -> list[tuple[str, str]]:
+    row = frames["summary"].iloc[0].to_dict()
+
+    def seconds(name: str) -> str:
+        values = [row[f"{name}_{label}_s"] for label in ("p50", "p95", "p99")]
+        if any(value != value for value in values):  # NaN: nothing was measured
+            return "nothing measured"
+        return "p50 {:.3f} s, p95 {:.3f} s, p99 {:.3f} s".format(*values)
+
+    def whole(*names: str) -> str:
+        return ", ".join(f"{row[name]:.0f} {name.replace('_', ' ')}" for name in names)
+
+    undelivered = "unknown" if row["undelivered"] != row["undelivered"] else f"{row['undelivered']:.0f}"
+    share = "unknown" if undelivered == "unknown" else "none, for nothing was owed"
+    if row["delivered_share"] == row["delivered_share"]:
+        share = f"{100 * row['delivered_share']:.3f} %"
+    return [
+        ("scenario", f"{scenario.name} (seed {scenario.seed}, {row['clients']:.0f} clients, {row['duration_s']:.1f} s)"),
+        ("publishes", whole("published", "accepted", "failed", "refused", "unsettled")),
+        ("messages", f"{row['messages']:.0f}, of which delivered {share}, undelivered {undelivered}"),
+        ("broken", whole("duplicates", "gaps", "out_of_order", "lost")),
+        ("connections", whole("reconnections", "fallbacks", "returns_to_websocket", "server_restarts")),
+        ("delivery latency", seconds("latency")),
+        ("interruptions", seconds("interruption")),
+        ("round trip", seconds("round_trip")),
+    ]
+
+
+def _table(title: str, lines: list[tuple[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _coloured(verdict: Verdict) -> str:
+    colour = {"held": "green", "violated": "bold red", "not exercised": "yellow", "not checked": "yellow"}[verdict.status]
+    return f"[{colour}]{verdict.status}[/{colour}]"

@@ -1,0 +1,72 @@
+"""`steadywire what-if`: a recording and some changes in, a table out.
+
+0 it was played; 2 it could not be done as asked: one line says why.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from reference.protocol.errors import ConfigError
+from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
+
+PLAYED, BAD_INPUT = 0, 2
+COLUMNS: tuple[Column, ...] = ("recorded", "as it was", "changed")
+
+
+def what_if_command(
+    recording: FilePath, changes: Sequence[str], *, save: FilePath | None = None, console: Console | None = None
+) -> int:
+    """`changes`: like `client.policy.cap_s=10`; `save`: where the recording's scenario goes. Returns the exit code."""
+    console = console or Console()
+    try:
+        recorded = read_recording(recording)
+        if save is not None:
+            _save(save, recorded.scenarios()[-1].to_toml())
+        answer = what_if(recorded, dict(_change(text) for text in changes))
+    except ConfigError as error:
+        print(f"steadywire what-if: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    console.print(_table(answer))
+    if len(recorded.traces) > 1:
+        console.print("Ranges: the network came back at the earliest, or at the latest, time that the record allows.")
+    return PLAYED
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """`path=value`; the value is read as JSON, and as a word if it is none."""
+    path, equals, value = text.partition("=")
+    if not path or not equals:
+        raise ConfigError(f"{text!r} is no change; write PATH=VALUE, such as client.policy.cap_s=10")
+    try:
+        return path, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return path, value
+
+
+def _table(answer: WhatIfResult) -> Table:
+    changes = ", ".join(f"{path} = {value}" for path, value in answer.changes.items()) or "nothing"
+    table = Table("", *COLUMNS, title=f"changed: {changes}", title_justify="left")
+    for measure in MEASURES:
+        table.add_row(measure, *(_shown(answer, column, measure) for column in COLUMNS))
+    return table
+
+
+def _shown(answer: WhatIfResult, column: Column, measure: str) -> str:
+    found = answer.range_of(column, measure)
+    if found is None:
+        return "-"
+    low, high = (f"{value:.3f}" if measure.endswith(", s") else f"{value:.0f}" for value in found)
+    return low if low == high else f"{low} to {high}"
+
+
+def _save(path: FilePath, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}; name another file") from None

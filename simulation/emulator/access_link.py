@@ -1,0 +1,193 @@
+"""One client's way to the server: a path, the connections on it, and the faults that lie on it.
+
+Every connection of a line has the path for itself, as in the simulator: two connections do not share the
+bottleneck. Faults lie on the line and so on all its connections, including those that are opened while the
+fault lasts. They are counted by kind, so faults that overlap need no rule of their own: `begin` adds one,
+`end` takes one away, and the first and the last of a kind do something. Both are plain functions: between two
+of trio's checkpoints a fault has happened or it has not.
+"""
+
+from typing import assert_never
+
+import trio
+from trio.abc import HalfCloseableStream
+
+from reference.protocol.errors import ConfigError
+from simulation.emulator.connection import Conditions, EmulatedConnection
+from simulation.emulator.errors import EmulatorError, check_fault, check_path
+from simulation.emulator.port import Door
+from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
+from simulation.emulator.streams import Connect, abort
+from simulation.emulator.verbs import FaultVerbs
+from simulation.network.delay import PathDirections
+from simulation.random import RandomStreams
+from simulation.scenario.faults import (
+    BlockUpgrade,
+    ClockStep,
+    Fault,
+    HalfOpen,
+    LoadBalancerCut,
+    Outage,
+    Path,
+    Pause,
+    Refuse,
+    Reset,
+    RollingDeploy,
+    ServerRestart,
+    SlowStore,
+    Stall,
+)
+
+BUFFER_BYTES_MAX = 256 * 1024
+"""What one direction of one connection holds by default, in bytes."""
+
+
+class EmulatedAccessLink(FaultVerbs):
+    """The line of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
+
+    def __init__(
+        self,
+        client: str,
+        path: Path,
+        connect: Connect,
+        random_source: RandomStreams,
+        *,
+        buffer_bytes_max: int = BUFFER_BYTES_MAX,
+        journal: FaultJournal | None = None,
+    ) -> None:
+        """ConfigError when `path` or `buffer_bytes_max` (at least 1) make no sense."""
+        check_path(path)
+        if buffer_bytes_max < 1:
+            raise ConfigError(f"buffer_bytes_max must be at least 1, not {buffer_bytes_max!r}")
+        self.client = client
+        self.path = path
+        self._connect = connect
+        self._random_source = random_source
+        self._buffer_bytes_max = buffer_bytes_max
+        self._journal = FaultJournal() if journal is None else journal
+        self._ways = PathDirections(path)
+        self._conditions = Conditions(path.middlebox.upgrades)
+        self._counters = Counters()
+        self._connections: dict[int, EmulatedConnection] = {}
+        self._door: Door | None = None
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1 where the client finds the server. EmulatorError on a line that has none."""
+        if self._door is None:
+            raise EmulatorError(f"the line of {self.client!r} has no port")
+        return self._door.port
+
+    def listen(self, nursery: trio.Nursery, port: int = 0) -> None:
+        """Take connections at `port` (0: any) from now on. EmulatorError when the port is taken."""
+        self._door = Door(nursery, self.serve, port)
+
+    def close(self) -> None:
+        """Give the port back. Connections end with the nursery that runs them."""
+        if self._door is not None:
+            self._door.close()
+
+    async def serve(self, client: HalfCloseableStream) -> None:
+        """Carry one connection until both its ends are gone; any stream will do, not only the port's."""
+        if self._conditions.refusals:
+            self._counters.connections_refused += 1
+            abort(client)
+            await trio.aclose_forcefully(client)
+            return
+        number = self._counters.connections_opened
+        self._counters.connections_opened += 1
+        connection = self._connections[number] = EmulatedConnection(
+            f"{self.client}/{number}",
+            client,
+            self._connect,
+            ways=self._ways,
+            random_source=self._random_source,
+            origin=self._journal.opened_at,
+            conditions=self._conditions,
+            counters=self._counters,
+            buffer_bytes_max=self._buffer_bytes_max,
+        )
+        try:
+            await connection.run()
+        finally:
+            del self._connections[number]
+
+    async def apply(self, fault: Fault) -> None:
+        self.begin(fault)
+        try:
+            await trio.sleep(fault.end_s - fault.at_s)
+        finally:
+            self.end(fault)
+
+    def begin(self, fault: Fault) -> None:
+        """Let `fault` begin now, for whoever will call `end`. ConfigError when it makes no sense."""
+        check_fault(fault)
+        conditions = self._conditions
+        connections = tuple(self._connections.values())
+        match fault:
+            case Outage(direction=direction):
+                conditions.outages.append(direction)
+                for connection in connections:
+                    connection.hold(direction)
+            case Stall():
+                conditions.stalls += 1
+                for connection in connections:
+                    connection.stall()
+            case Reset():
+                for connection in connections:
+                    connection.cut()
+            case HalfOpen(direction=direction):
+                for connection in connections:
+                    connection.silence(direction)
+            case Refuse() | LoadBalancerCut():
+                if conditions.refusals == 0 and self._door is not None:
+                    self._door.shut()
+                conditions.refusals += 1
+                if isinstance(fault, LoadBalancerCut):
+                    draw = self._random_source.of(self.client).uniform("cut", round(fault.at_s * 1e9))
+                    for connection in connections if draw < fault.share else ():
+                        connection.cut()
+            case BlockUpgrade():
+                conditions.blocks.append(fault)
+                for connection in connections:
+                    connection.cut_if_websocket()
+            case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
+                kind = fault.__struct_config__.tag
+                raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
+            case _:
+                assert_never(fault)
+        self._journal.note(fault, self.client)
+
+    def end(self, fault: Fault) -> None:
+        """Let `fault`, which has begun, be over."""
+        conditions = self._conditions
+        connections = tuple(self._connections.values())
+        match fault:
+            case Outage(direction=direction):
+                conditions.outages.remove(direction)
+                for connection in connections:
+                    connection.release(direction)
+            case Stall():
+                conditions.stalls -= 1
+                for connection in connections:
+                    connection.unstall()
+            case Refuse() | LoadBalancerCut():
+                conditions.refusals -= 1
+                if conditions.refusals == 0 and self._door is not None:
+                    self._door.open()
+            case BlockUpgrade():
+                conditions.blocks.remove(fault)
+            case Reset() | HalfOpen() | ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
+                pass
+            case _:
+                assert_never(fault)
+
+    def statistics(self) -> LineStatistics:
+        """What happened on this line so far."""
+        return LineStatistics.of(
+            self._counters,
+            client=self.client,
+            port=None if self._door is None else self._door.port,
+            connections_open=len(self._connections),
+            bytes_held=sum(connection.bytes_held for connection in self._connections.values()),
+        )

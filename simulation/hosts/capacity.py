@@ -1,0 +1,237 @@
+"""What a server's machine can do: connections taken one by one, and one queue of work for a few processors.
+
+    Cost      what one piece of work takes, by a law
+    Listener  takes connections at its rate; what waits is the backlog of the kernel
+    Work      jobs in one queue, first come first served, for so many equal processors
+
+A job is a call and the time that it takes a processor. It takes effect when that time is over. What it then sends costs time as
+well (`spend`): the processor goes on with it before it takes the next job, and the n-th frame of a fan-out leaves when n of them
+are done. So there is one event in the world's queue for each job, none for what it sends, and none at all for a machine without a
+capacity, whose work takes no time.
+
+Several processors finish jobs out of order; those of one connection they do not.
+
+The process may stand still (`pause`). Its own time stands still with it: what comes waits, and what is being done is finished so
+much later. Only bytes that a job has already handed over leave all the same.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.clock import ARRIVAL, Call, Clock
+from simulation.network.connection import TcpConnection
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Constant, Distribution
+
+
+class Cost:
+    """What one kind of work takes, in ns. The n-th of a client is a draw of (server, kind and client, n)."""
+
+    def __init__(self, distribution: Distribution, random_source: EntityRandom, kind: str) -> None:
+        self._distribution = distribution
+        self._random_source = random_source
+        self._kind = kind
+        self._constant = ns(distribution.value) if isinstance(distribution, Constant) else None
+        self._drawn: dict[str, int] = {}
+
+    def of(self, client: str) -> int:
+        """Of the next piece for this client."""
+        if self._constant is not None:
+            return self._constant
+        index = self._drawn.get(client, 0)
+        self._drawn[client] = index + 1
+        return ns(self._distribution.at(self._random_source.uniform(f"{self._kind}/{client}", index)))
+
+
+class Job(NamedTuple):
+    """See `ProcessorQueue.submit`. `came_at`: by the world's clock."""
+
+    came_at: int
+    cost: int
+    function: Callable[[Any], None]
+    argument: Any
+    link: TcpConnection | None
+    patience: int | None
+    too_late: Callable[[Any], None] | None
+    too_late_cost: int
+
+
+class ProcessorQueue:
+    """The jobs of one server process. All times in ns."""
+
+    def __init__(self, clock: Clock, processors: int | None) -> None:
+        """`processors` None: so many that nothing waits and nothing takes time."""
+        self._clock = clock
+        self._is_instant = processors is None
+        self._processors = self._idle = processors or 1
+        self._queue: deque[Job] = deque()
+        self._spent = 0
+        self._pauses = 0
+        self._paused_at = 0
+        self._stood_still = 0
+        self._held: list[tuple[int, Callable[[Any], None], Any]] = []
+        self.is_over = False
+        """The process is gone: nothing is done any more."""
+        self.jobs = 0
+        """That were taken up and cost time; and how long they had waited, all together and at the most."""
+        self.waited = 0
+        self.waited_max = 0
+        self.busy = 0
+        """Time of processors spent on what is done."""
+
+    @property
+    def now(self) -> int:
+        """The process's own time."""
+        return (self._paused_at if self._pauses else self._clock.now) - self._stood_still
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no processor has taken up."""
+        return len(self._queue)
+
+    @property
+    def is_paused(self) -> bool:
+        return self._pauses > 0
+
+    def submit(
+        self,
+        cost: int,
+        function: Callable[[Any], None],
+        argument: Any = None,
+        *,
+        link: TcpConnection | None = None,
+        patience: int | None = None,
+        too_late: Callable[[Any], None] | None = None,
+        too_late_cost: int = 0,
+    ) -> None:
+        """`function(argument)` is called when its turn has come and a processor has spent `cost` on it.
+
+        `link`: whose it is; the jobs of one are done in order. If it has waited for longer than `patience` when it is taken up,
+        `too_late(argument)` is called in its place, after `too_late_cost`.
+        """
+        if self.is_over:
+            return
+        if self._is_instant and not self._pauses and not self._queue:
+            function(argument)
+            return
+        self._queue.append(Job(self._clock.now, cost, function, argument, link, patience, too_late, too_late_cost))
+        self._take_up()
+
+    def spend(self, cost: int) -> int:
+        """The job that takes effect now costs so much more, for something that it sends. Returns when that leaves, from now."""
+        self._spent += cost
+        return self._spent
+
+    def later(self, due: int, function: Callable[[Any], None], argument: Any = None) -> None:
+        """`function(argument)` is called at `due` of the process's own time; it costs nothing."""
+        if self._pauses:
+            self._held.append((due, function, argument))
+        else:
+            at = self._clock.now + max(0, due - self.now)
+            Call(self._clock, at, ARRIVAL, self._came, (due, function, argument))
+
+    def pause(self) -> None:
+        """The process stands still."""
+        if not self._pauses:
+            self._paused_at = self._clock.now
+        self._pauses += 1
+
+    def resume(self) -> None:
+        """Undo one `pause`."""
+        self._pauses -= 1
+        if self._pauses or self.is_over:
+            return
+        self._stood_still += self._clock.now - self._paused_at
+        held, self._held = self._held, []
+        for thing in held:
+            self.later(*thing)
+        self._take_up()
+
+    def stop(self) -> None:
+        """The process is gone."""
+        self.is_over = True
+        self._queue.clear()
+        self._held.clear()
+
+    def _came(self, call: Call) -> None:
+        due, function, argument = call.argument
+        if self.is_over:
+            return
+        if self._pauses or due > self.now:
+            self.later(due, function, argument)
+        else:
+            function(argument)
+
+    def _take_up(self) -> None:
+        """Processors that are idle take up what waits."""
+        while self._queue and self._idle and not self._pauses:
+            self._idle -= 1
+            self._begin(self._queue.popleft(), self.now)
+
+    def _begin(self, job: Job, start: int) -> None:
+        waited = self._clock.now + start - self.now - job.came_at
+        if job.too_late is not None and job.patience is not None and waited > job.patience:
+            job = job._replace(function=job.too_late, cost=job.too_late_cost)
+        if job.cost:
+            self.jobs += 1
+            self.waited += waited
+            self.waited_max = max(self.waited_max, waited)
+        due = start + job.cost
+        if job.link is not None and self._processors > 1:
+            due = job.link.taken.busy_until = max(due, job.link.taken.busy_until)
+        if due <= self.now:
+            self._do(job)
+        else:
+            self.later(due, self._finish, job)
+
+    def _finish(self, job: Job) -> None:
+        self._do(job)
+        self._take_up()
+
+    def _do(self, job: Job) -> None:
+        self._spent = 0
+        job.function(job.argument)
+        spent, self._spent = self._spent, 0
+        self.busy += job.cost + spent
+        if self.is_over:
+            return
+        if not spent:
+            self._idle += 1
+        elif self._queue and self._processors == 1:
+            self._begin(self._queue.popleft(), self.now + spent)  # nobody else could take it up before
+        else:
+            self.later(self.now + spent, self._free)
+
+    def _free(self, _: None) -> None:
+        self._idle += 1
+        self._take_up()
+
+
+class Listener:
+    """Takes connections in the order in which they come, one in each `1 / accepts_per_s` of the process's time."""
+
+    def __init__(self, work: ProcessorQueue, accepts_per_s: float | None, backlog_max: int) -> None:
+        """`accepts_per_s` None: at once."""
+        self._work = work
+        self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
+        self._next_at = 0
+        self.backlog_max = backlog_max
+        self.dropped = 0
+        """SYNs that found the backlog full."""
+
+    @property
+    def backlog(self) -> int:
+        """Connections that wait to be taken."""
+        ahead = self._next_at - self._interval - self._work.now
+        return -(-ahead // self._interval) if ahead > 0 else 0
+
+    def take(self) -> int | None:
+        """A connection comes: when it is taken, in the process's time, or None: there is no room for it to wait."""
+        if self.backlog >= self.backlog_max:
+            self.dropped += 1
+            return None
+        taken_at = max(self._work.now, self._next_at)
+        self._next_at = taken_at + self._interval
+        return taken_at

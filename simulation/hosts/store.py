@@ -1,0 +1,130 @@
+"""The simulated store: what it holds survives the server, and a commit takes its time.
+
+It keeps what a real store keeps (`StoredRun`): the epoch, the newest snapshot, the retained window, the answers of every client.
+It also keeps every entry that it was ever given, which no real store does, so that the end of a run can be judged whole.
+
+One commit is under way at a time; a crash of the server in the middle of it leaves open whether the disk has it, and a draw
+decides. If it has, nobody was told, and only the sender's next copy will find out.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from reference.protocol.events import Event
+from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
+from reference.protocol.server.sequencer import ANSWERS_KEPT
+from reference.protocol.timers import ns
+from simulation.clock import ARRIVAL, Call, Clock
+from simulation.random import EntityRandom
+from simulation.scenario.distributions import Distribution
+
+
+class SimulatedStore:
+    """The durable log of one run."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        random_source: EntityRandom,
+        run_id: str,
+        epoch: str,
+        commit_time: int,
+        *,
+        distribution: Distribution | None = None,
+        event_time: int = 0,
+    ) -> None:
+        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its number.
+        `event_time`: of each event in it, in ns."""
+        self._clock = clock
+        self._random_source = random_source
+        self._run_id = run_id
+        self._epoch = epoch
+        self._commit_time = commit_time
+        self._distribution = distribution
+        self._event_time = event_time
+        self._factors: list[float] = []
+        self._entries: list[LogEntry] = []
+        self._oldest = 1
+        self._snapshot = Snapshot(0, RunState())
+        self._answers: dict[str, deque[tuple[int, int]]] = {}
+        self._users: dict[str, str] = {}
+        self._under_way: tuple[Append, Callable[[Append], None]] | None = None
+        self._commits = 0
+
+    @property
+    def entries(self) -> tuple[LogEntry, ...]:
+        """Every entry that ever became durable in this epoch."""
+        return tuple(self._entries)
+
+    def commit(self, append: Append, on_durable: Callable[[Append], None]) -> None:
+        """Make a batch durable; `on_durable(append)` is called when it is, unless the server has crashed by then."""
+        assert self._under_way is None, "one commit at a time"
+        self._under_way = (append, on_durable)
+        self._commits += 1
+        Call(self._clock, self._clock.now + self._time_for(append), ARRIVAL, self._committed, self._commits)
+
+    def crash(self) -> None:
+        """The server is killed. What was being committed is durable or not, as the draw has it."""
+        if self._under_way is None:
+            return
+        append, _ = self._under_way
+        self._under_way = None
+        if self._random_source.uniform("crash", self._commits) < 0.5:
+            self._keep(append)
+
+    def slow(self, factor: float) -> None:
+        """Commits that begin from now on take so many times as long, until `recover`."""
+        self._factors.append(factor)
+
+    def recover(self, factor: float) -> None:
+        """Undo one `slow`."""
+        self._factors.remove(factor)
+
+    def lose(self, epoch: str) -> None:
+        """Everything is gone; a new history begins. Not while a commit is under way."""
+        assert self._under_way is None, "the server has ended"
+        self._epoch = epoch
+        self._entries = []
+        self._oldest = 1
+        self._snapshot = Snapshot(0, RunState())
+        self._answers = {}
+        self._users = {}
+
+    def load(self) -> StoredRun:
+        """All that is durable."""
+        events: tuple[Event, ...] = tuple(entry.event for entry in self._entries[self._oldest - 1 :])
+        clients = tuple(
+            StoredClient(client_id, self._users[client_id], answers[-1][0], tuple(answers))
+            for client_id, answers in self._answers.items()
+        )
+        return StoredRun(self._run_id, self._epoch, len(self._entries), self._snapshot, events, clients)
+
+    def _time_for(self, append: Append) -> int:
+        distribution = self._distribution
+        time = (
+            self._commit_time
+            if distribution is None
+            else ns(distribution.at(self._random_source.uniform("commit", self._commits)))
+        )
+        return round((time + self._event_time * len(append.entries)) * math.prod(self._factors))
+
+    def _committed(self, call: Call) -> None:
+        if self._under_way is None or call.argument != self._commits:
+            return  # its server has crashed
+        append, on_durable = self._under_way
+        self._under_way = None
+        self._keep(append)
+        on_durable(append)
+
+    def _keep(self, append: Append) -> None:
+        assert append.epoch == self._epoch, "the run writes into the epoch that it has loaded"
+        for entry in append.entries:
+            assert entry.sequence_number == len(self._entries) + 1, "a batch follows on what is stored"
+            self._entries.append(entry)
+            self._users.setdefault(entry.client_id, entry.event.user_id)
+            answers = self._answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))
+            answers.append((entry.client_sequence, entry.sequence_number))
+        if append.snapshot is not None:
+            self._snapshot = append.snapshot
+        self._oldest = max(self._oldest, min(append.oldest, self._snapshot.sequence_number + 1))

@@ -1,0 +1,601 @@
+"""One TCP connection for a WebSocket or for HTTP requests: two pipes, and what TCP does at both endpoints.
+
+    client                                                    server
+      | -- SYN ------------------------------------------------> |   1 one-way latency
+      | <----------------------------------- SYN-ACK, or reset - |   2
+      | <- TLS: one round trip for 1.3, two for 1.2, or none --> |
+      | -- upgrade request ------------------------------------> |   3  opened at the server (without TLS)
+      | <------------------- 101, or a proxy's 403, or a 426 --- |   4  opened at the client
+      | -- hello ----------------------------------------------> |   5
+
+HTTP connects once and then sends one request at a time; a connection is kept alive for the next request.
+
+Endpoints. A close travels behind everything sent before it and then ends the other side too. A `cut` is noticed by both endpoints
+at once. A silent (half-open) connection carries nothing any more, in one direction or both, cannot be cut, and is removed when
+both endpoints have given it up. A killed server leaves its end of every connection, and a reset travels to each client behind the
+data in flight. A client that gives up before its SYN got through never existed for the server. An endpoint whose kernel gave up
+after too many retransmissions is notified, and from then on answers data with a reset; the other endpoint is not notified.
+
+Middleboxes on the path end connections that are idle or old. The server's send buffer is bounded: bytes that the client has not
+acknowledged count, and above the limit the connection is blocked until enough has arrived.
+"""
+
+import abc
+import enum
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from reference.protocol import frames
+from reference.protocol.timers import ns
+from simulation.clock import FAULT, Call
+from simulation.network.access_link import AccessLink
+from simulation.network.pipe import Pipe
+from simulation.random import EntityRandom, RandomStreams
+from simulation.scenario.faults import Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ends, and what is said with it. `code` None: nothing was said."""
+
+    code: int | None
+    message: str
+    retry_after_ms: int | None = None
+
+
+RESET = Ending(None, "the connection was reset")
+REFUSED = Ending(None, "the connection was refused")
+TIMED_OUT = Ending(None, "the connection timed out")
+FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
+STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
+
+
+class ClientEndpoint(Protocol):
+    """What a client's host is told about its connections. It named the WebSockets itself."""
+
+    def connection_opened(self, connection_id: int) -> None: ...
+
+    def connection_ended(self, connection_id: int, ending: Ending) -> None: ...
+
+    def bytes_arrived(self, connection_id: int) -> None:
+        """Another part of a large frame."""
+
+    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
+
+    def bytes_of_answer_arrived(self, link: "HttpConnection") -> None: ...
+
+    def request_answered(self, link: "HttpConnection", answer: frames.Frame) -> None: ...
+
+    def http_ended(self, link: "HttpConnection", failure: frames.RequestFailed | None) -> None:
+        """An HTTP connection has ended; `failure` if a request was under way on it."""
+
+
+class ServerEndpoint(Protocol):
+    """What a server process is told about a connection. It names it by writing `link.server_id`, and is told of frames and
+    losses for as long as that is there."""
+
+    def upgrade_arrived(self, link: "WebSocketConnection") -> None:
+        """The request for an upgrade; answered by `link.upgrade()`."""
+
+    def request_arrived(self, link: "HttpConnection", request: frames.RequestFrame) -> None: ...
+
+    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
+
+    def connection_lost(self, connection_id: int) -> None: ...
+
+    def bytes_taken(self, connection_id: int) -> None: ...
+
+    def released(self, link: "TcpConnection") -> None:
+        """Its end of a connection is gone, whatever became of it."""
+
+
+class Syn(enum.Enum):
+    """What happens to a SYN that no process takes up."""
+
+    REFUSED = "nobody listens: it is answered by a reset"
+    DROPPED = "the queue of connections to be accepted is full: it is not answered, and the client's system repeats it"
+
+
+@dataclass(slots=True)
+class AcceptedConnection:
+    """What the server's machine notes about a connection that it has taken; times in ns, by the process's own time.
+
+    instance: which one has it. at: when the listener takes it. busy_until: it has work on it until then. is_greeted: its
+    handshake has been paid for.
+    """
+
+    instance: int = 0
+    at: int = 0
+    busy_until: int = 0
+    is_greeted: bool = False
+
+
+NOTHING_NOTED = AcceptedConnection()
+"""About a connection that a machine without instances and a capacity has taken. Nobody writes into it."""
+
+
+class ServerListener(Protocol):
+    """Where the server's processes run."""
+
+    def take(self, link: "TcpConnection") -> ServerEndpoint | Syn:
+        """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
+
+
+_NO_DRAWS: EntityRandom = RandomStreams(0).of("nobody")
+"""For paths on which nothing is left to chance."""
+_TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
+"""Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
+
+
+class TcpConnection(abc.ABC):
+    """One TCP connection, from its SYN until both ends are gone."""
+
+    __slots__ = (
+        "_client",
+        "_client_is_gone",
+        "_client_timed_out",
+        "_down",
+        "_has_crossed",
+        "_is_over",
+        "_is_silent",
+        "_is_waited_for",
+        "_machine",
+        "_number",
+        "_send_buffer_bytes",
+        "_server",
+        "_server_timed_out",
+        "_up",
+        "line",
+        "server_id",
+        "taken",
+        "token",
+    )
+
+    def __init__(
+        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
+    ) -> None:
+        """`token`: what the client's requests on it carry in their heads."""
+        self.line = line
+        self._client = client
+        self._machine = machine
+        self._server: ServerEndpoint | None = None  # the process that took the connection, while its end is there
+        self.server_id: int | None = None
+        """That process's name for it, while it knows of it."""
+        self.token = token
+        self.taken = NOTHING_NOTED
+        self._send_buffer_bytes = send_buffer_bytes
+        self._number = line.add(self)
+        up, down = line.ways.up, line.ways.down
+        self._up = Pipe(line.clock, up, self._random_of("up") if up.has_chance else _NO_DRAWS, self)
+        self._down = Pipe(line.clock, down, self._random_of("down") if down.has_chance else _NO_DRAWS, self)
+        self._has_crossed = False
+        self._client_is_gone = False
+        self._client_timed_out = False
+        self._server_timed_out = False
+        self._is_over = False
+        self._is_silent = False
+        self._is_waited_for = False
+        for direction in line.outages:
+            self.hold(direction)
+        for _ in range(line.stalls):
+            self.stall()
+        self._up.dial(self._syn_at_server)
+        self._watch()
+
+    def _random_of(self, direction: str) -> EntityRandom:
+        return self.line.random_source.of(f"{self.line.client}/{self._number}/{direction}")
+
+    # What the line does to it.
+
+    def hold(self, direction: Direction = "both") -> None:
+        if direction != "down":
+            self._up.hold()
+            self._down.hold_acks()
+        if direction != "up":
+            self._down.hold()
+            self._up.hold_acks()
+
+    def release(self, direction: Direction = "both") -> None:
+        if direction != "down":
+            self._up.release()
+            self._down.release_acks()
+        if direction != "up":
+            self._down.release()
+            self._up.release_acks()
+
+    def stall(self) -> None:
+        self._down.stall()
+
+    def unstall(self) -> None:
+        self._down.unstall()
+
+    def cut(self) -> None:
+        """Reset both ends now."""
+        if not (self._is_silent or self._is_over):
+            self._end_at_server(RESET)
+            self._end_at_client(RESET)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a process has its end of this connection."""
+        return self._server is not None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing is going on: it is kept for a next request."""
+        return False
+
+    @abc.abstractmethod
+    def cut_if_websocket(self) -> None:
+        """WebSockets are forbidden from now on; anything else may stay."""
+
+    def silence(self, direction: Direction = "both") -> None:
+        """Become half-open: silent for ever, and neither end is told."""
+        if not self._is_silent:
+            self._is_silent = True
+            self.hold(direction)
+            self._clear_up()
+
+    # What a middlebox does to it.
+
+    def _watch(self) -> None:
+        box, clock = self.line.path.middlebox, self.line.clock
+        if box.connection_age_max_s is not None:
+            Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, self._is_too_old, "connection_age")
+        if box.idle_timeout_s is not None:
+            Call(clock, clock.now + ns(box.idle_timeout_s), FAULT, self._is_idle)
+
+    def _is_too_old(self, call: Call) -> None:
+        if not (self._is_silent or self._is_over):
+            self.line.note_trouble(call.argument)
+            self.cut()
+
+    def _is_idle(self, _: Call) -> None:
+        box, clock = self.line.path.middlebox, self.line.clock
+        if self._is_silent or self._is_over or box.idle_timeout_s is None:
+            return
+        kill_at = max(self._up.pushed_at, self._down.pushed_at) + ns(box.idle_timeout_s)
+        if kill_at > clock.now:
+            Call(clock, kill_at, FAULT, self._is_idle)
+        elif box.idle_effect == "reset":
+            self.line.note_trouble("idle_reset")
+            self.cut()
+        else:
+            self.line.note_trouble("idle_silence")
+            self.silence()
+
+    # What the ends do.
+
+    def client_leaves(self, ending: Ending) -> None:
+        """The client closes its end, after what it sent before."""
+        if self._client_is_gone:
+            return
+        self._client_is_gone = True
+        if self.line.ways.up.limit is not None and (len(self._up) or len(self._down)):
+            self.line.note_trouble("late")  # on a path without a bound, chance may have made it leave
+        if self._has_crossed or self._up.has_dialled():
+            self._up.push(self._end_at_server, ending)
+            self._clear_up()
+        else:
+            self._drop()
+
+    def server_leaves(self, ending: Ending, after: int = 0) -> None:
+        """The server closes its end, after what it sent before, and is told of nothing any more. `after`: as in Lane.push."""
+        server = self._server
+        if server is None:
+            return
+        self._server = self.server_id = None
+        self._down.push(self._end_at_client, ending, 0, after)
+        self._clear_up()
+        server.released(self)
+
+    def is_blocked(self) -> bool:
+        """Whether the server's send buffer has no room; if so, the server is told of every frame that arrives, until it has."""
+        self._is_waited_for = self._down.bytes_held > self._send_buffer_bytes
+        return self._is_waited_for
+
+    def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
+        """`after`: as in Lane.push."""
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "sent", frame)
+        self._down.push(self._frame_at_client, frame, size_bytes, after)
+
+    # What the kernels do.
+
+    def gave_up(self, lane: Pipe) -> None:
+        """As LaneOwner.gave_up: the end that sends on `lane` is told, the other end is not."""
+        self.line.note_trouble("gave_up")
+        if lane is self._up:
+            self._client_timed_out = True
+            if not self._client_is_gone:
+                self._client_is_gone = True
+                self._notify_client_of_end(TIMED_OUT)
+            if not self._has_crossed:
+                self._drop()
+        else:
+            self._server_timed_out = True
+            self._leave_server()
+        if self._client_is_gone and self._server is None:
+            self._drop()
+
+    def is_late(self, until: int) -> None:
+        """As LaneOwner.is_late."""
+        self.line.note_late(until)
+
+    def part_arrived(self, _: Pipe) -> None:
+        """As LaneOwner.part_arrived."""
+        self._part_at_client()
+
+    def room_made(self, lane: Pipe) -> None:
+        """As LaneOwner.room_made."""
+        if lane is self._down:
+            self._notify_server_of_room()
+
+    # What arrives.
+
+    def _syn_at_server(self, _: None) -> None:
+        answer = Syn.REFUSED if self.line.refusals else self._machine.take(self)
+        if answer is Syn.DROPPED:
+            self._up.dial_again(self._syn_at_server)
+            return
+        self._has_crossed = True
+        if answer is Syn.REFUSED:
+            self._down.push(self._end_at_client, REFUSED)
+        else:
+            self._server = answer
+            self._down.push(self._tls_at_client, 0)
+
+    def _tls_at_client(self, rounds: int) -> None:
+        """TCP stands, and so many round trips of TLS are over."""
+        exchanges = _TLS_BYTES[self.line.path.tcp.tls]
+        if rounds == len(exchanges):
+            self._connected_at_client()
+        elif not self._client_is_gone:
+            self._up.push(self._tls_at_server, rounds, exchanges[rounds][0])
+
+    def _tls_at_server(self, rounds: int) -> None:
+        if self._server is not None:
+            self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.line.path.tcp.tls][rounds][1])
+
+    @abc.abstractmethod
+    def _connected_at_client(self) -> None:
+        """The connection stands, TLS included."""
+
+    @abc.abstractmethod
+    def _frame_at_client(self, frame: frames.Frame) -> None: ...
+
+    @abc.abstractmethod
+    def _part_at_client(self) -> None:
+        """Another part of a large frame, after a second."""
+
+    def _client_hears(self) -> bool:
+        """Something has arrived at the client: whether it is still there. If its kernel gave up, the server is told now."""
+        if self._client_timed_out:
+            self._client_timed_out = False
+            self._up.push(self._end_at_server, RESET)
+        return not self._client_is_gone
+
+    def _server_hears(self) -> bool:
+        """Something has arrived at the server: whether it knows of this connection. If its kernel gave up, the client is told."""
+        if self._server_timed_out:
+            self._server_timed_out = False
+            self._down.push(self._end_at_client, RESET)
+        return self._server is not None
+
+    def _notify_server_of_room(self) -> None:
+        """Bytes have left the send buffer; a server that waits for room wants to know."""
+        if self._is_waited_for and self._server is not None and self.server_id is not None:
+            self._server.bytes_taken(self.server_id)
+
+    @abc.abstractmethod
+    def _notify_client_of_end(self, ending: Ending) -> None: ...
+
+    def _end_at_server(self, _: Ending) -> None:
+        self._leave_server()
+        self._drop()
+
+    def _end_at_client(self, ending: Ending) -> None:
+        self._drop()
+        if not self._client_is_gone:
+            self._client_is_gone = True
+            self._notify_client_of_end(ending)
+
+    # How it goes.
+
+    def _leave_server(self) -> None:
+        server, server_id = self._server, self.server_id
+        self._server = self.server_id = None
+        if server is not None:
+            if server_id is not None:
+                server.connection_lost(server_id)
+            server.released(self)
+
+    def _clear_up(self) -> None:
+        if self._is_silent and self._client_is_gone and self.server_id is None:
+            self._drop()
+
+    def _drop(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.released(self)
+        self._is_over = True
+        self._up.close()
+        self._down.close()
+        self.line.remove(self._number)
+
+
+UPGRADE_BYTES = 400
+"""Of the head of an upgrade request, about; and below of other heads."""
+UPGRADED_BYTES = 200
+REQUEST_HEAD_BYTES = 300
+ANSWER_HEAD_BYTES = 150
+
+
+def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
+    """The size on the wire of a WebSocket message (RFC 6455, section 5.2). Clients mask theirs."""
+    length_bytes = 0 if payload_bytes < 126 else 2 if payload_bytes < 65536 else 8
+    return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
+
+
+class WebSocketConnection(TcpConnection):
+    """A connection that asks to be upgraded as soon as it stands."""
+
+    __slots__ = ("_connection_id", "_is_upgraded")
+
+    def __init__(
+        self,
+        line: AccessLink,
+        client: ClientEndpoint,
+        connection_id: int,
+        machine: ServerListener,
+        send_buffer_bytes: int,
+        token: str | None = None,
+    ) -> None:
+        self._connection_id = connection_id
+        self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
+        super().__init__(line, client, machine, send_buffer_bytes, token)
+
+    def cut_if_websocket(self) -> None:
+        if self._is_upgraded:
+            self.cut()
+
+    def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "sent", frame)
+        self._up.push(self._frame_at_server, frame, size_bytes)
+
+    def _connected_at_client(self) -> None:
+        if self._client_hears():
+            self._up.push(self._upgrade_at_server, None, UPGRADE_BYTES)
+
+    def _upgrade_at_server(self, _: None) -> None:
+        match self.line.upgrades:
+            case "pass":
+                self._is_upgraded = True
+                self._age_as_websocket()
+                if self._server_hears() and self._server is not None:
+                    self._server.upgrade_arrived(self)
+            case "block":
+                self.server_leaves(FORBIDDEN)
+            case "strip":
+                self.server_leaves(STRIPPED)
+            case "hang":
+                self._leave_server()  # the middlebox lets the client wait, and the server go
+            case _:
+                assert_never(self.line.upgrades)
+
+    def _age_as_websocket(self) -> None:
+        age_max_s, clock = self.line.path.middlebox.websocket_age_max_s, self.line.clock
+        if age_max_s is not None:
+            Call(clock, clock.now + ns(age_max_s), FAULT, self._is_too_old, "websocket_age")
+
+    def upgrade(self, after: int = 0) -> None:
+        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Lane.push."""
+        self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
+
+    def _upgraded_at_client(self, _: None) -> None:
+        if self._client_hears():
+            self._client.connection_opened(self._connection_id)
+
+    def _frame_at_server(self, frame: frames.Frame) -> None:
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "arrived", frame)
+        if self._server_hears() and self._server is not None and self.server_id is not None:
+            self._server.frame_arrived(self.server_id, frame)
+
+    def _part_at_client(self) -> None:
+        self._notify_server_of_room()
+        if not self._client_is_gone:
+            self._client.bytes_arrived(self._connection_id)
+
+    def _frame_at_client(self, frame: frames.Frame) -> None:
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "arrived", frame)
+        if self._is_waited_for:
+            self._notify_server_of_room()
+        if not (self._client_is_gone or self._client_timed_out) or self._client_hears():
+            self._client.frame_arrived(self._connection_id, frame)
+
+    def _notify_client_of_end(self, ending: Ending) -> None:
+        self._client.connection_ended(self._connection_id, ending)
+
+
+class HttpConnection(TcpConnection):
+    """A kept-alive connection: one request at a time, each with one answer."""
+
+    __slots__ = ("_waiting_bytes", "_waits_for_connection", "request")
+
+    def __init__(
+        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
+    ) -> None:
+        self.request: frames.RequestFrame | None = None
+        """The one under way."""
+        self._waiting_bytes: int | None = None  # of a request that waits for the connection
+        self._waits_for_connection = True
+        super().__init__(line, client, machine, send_buffer_bytes, token)
+
+    @property
+    def is_resting(self) -> bool:
+        return self.request is None
+
+    def cut_if_websocket(self) -> None:
+        pass
+
+    def ask(self, request: frames.RequestFrame, size_bytes: int) -> None:
+        """Send a request, once the connection stands."""
+        assert self.request is None, "one request at a time"
+        self.request = request
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "sent", request)
+        if self._waits_for_connection:
+            self._waiting_bytes = size_bytes
+        else:
+            self._up.push(self._request_at_server, request, size_bytes)
+
+    def _connected_at_client(self) -> None:
+        self._waits_for_connection = False
+        if self._waiting_bytes is not None and self._client_hears():
+            self._up.push(self._request_at_server, self.request, self._waiting_bytes)
+
+    def _request_at_server(self, request: frames.RequestFrame) -> None:
+        if self.line.watch is not None:
+            self.line.saw(self, "up", "arrived", request)
+        if self._server_hears() and self._server is not None:
+            self._server.request_arrived(self, request)
+
+    def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
+        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Lane.push."""
+        self.server_id = None
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "sent", frame)
+        self._down.push(self._frame_at_client, frame, size_bytes, after)
+        self._clear_up()
+
+    def _part_at_client(self) -> None:
+        if not self._client_is_gone:
+            self._client.bytes_of_answer_arrived(self)
+
+    def _frame_at_client(self, frame: frames.Frame) -> None:
+        if self.line.watch is not None:
+            self.line.saw(self, "down", "arrived", frame)
+        self.request = None
+        if self._client_hears():
+            self._client.request_answered(self, frame)
+
+    def _notify_client_of_end(self, ending: Ending) -> None:
+        request, self.request = self.request, None
+        self._client.http_ended(self, None if request is None else failed(request, ending))
+
+
+def failed(request: frames.RequestFrame, ending: Ending) -> frames.RequestFailed:
+    """What the polling transport says of a request that got no answer, or an error."""
+    return frames.RequestFailed(
+        request=request_kind(request),
+        code=ending.code,
+        message=ending.message,
+        retry_after_ms=ending.retry_after_ms,
+    )
+
+
+def request_kind(request: frames.RequestFrame) -> frames.RequestKind:
+    return "poll" if isinstance(request, frames.PollRequest) else "publishMany"

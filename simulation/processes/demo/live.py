@@ -1,0 +1,155 @@
+"""Watching on a terminal: a table that changes in place, one row for each client, and the last things that happened below it.
+
+    header   how far it is, the server, the figures
+    rows     client, its path, what carries it, position, queue, round trip, reconnections, and what is being done to it
+    faults   what concerns everyone
+    news     the last few sentences
+
+When the terminal is too low for all rows, those that fit are shown, and one line counts the rest.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from reference.protocol.states import ClientState
+from simulation.processes.demo.plain import KINDS, kind_of
+from simulation.processes.progress import Row, Scene
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+
+NEWS_SHOWN = 6
+LINES_BESIDE = 7
+"""Of the screen, beside rows and news: header, headings, empty lines, and the one where the cursor stands."""
+ROOMY_LINES, ROOMY_COLUMNS = 30, 100
+"""On a smaller screen there are fewer news, and narrower columns."""
+MUCH_BEHIND_EVENTS, MUCH_QUEUED_EVENTS = 25, 5
+"""More than that is coloured."""
+
+_STATE_WORDS = {
+    ClientState.NEW: ("new", "dim"),
+    ClientState.CONNECTING: ("connecting", "yellow"),
+    ClientState.GREETING: ("connecting", "yellow"),
+    ClientState.PROVING: ("on trial", "green"),
+    ClientState.LIVE: ("live", "bold green"),
+    ClientState.WAITING: ("waiting", "red"),
+    ClientState.POLLING: ("polling", "magenta"),
+    ClientState.PROBE_CONNECTING: ("probing", "magenta"),
+    ClientState.PROBE_GREETING: ("probing", "magenta"),
+    ClientState.PROBE_PROVING: ("returning", "green"),
+    ClientState.REFRESHING: ("token", "yellow"),
+    ClientState.CLOSED: ("ended", "dim"),
+}
+_FAULT_WORDS = {
+    Outage: "line down",
+    Stall: "stalled",
+    Reset: "reset",
+    HalfOpen: "half-open",
+    Refuse: "refused",
+    BlockUpgrade: "no WebSocket",
+}
+
+
+class LiveWatcher:
+    """A context manager: the table is there for the length of the block, and the last one stays on the screen."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._news: deque[tuple[float, str]] = deque(maxlen=NEWS_SHOWN)
+        self._live = Live(console=console, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._live.stop()
+
+    def say(self, at_s: float, sentence: str) -> None:
+        self._news.append((at_s, sentence))
+        if len(self._news) == 1:  # there is no scene yet
+            self._live.update(_told(self._news), refresh=True)
+
+    def show(self, scene: Scene) -> None:
+        width, height = self._console.size
+        self._live.update(picture(scene, self._news, width=width, height=height), refresh=True)
+
+
+def picture(scene: Scene, news: Iterable[tuple[float, str]], *, width: int, height: int) -> Group:
+    """A scene and the last of the news, for a screen of that many columns and lines."""
+    news_max = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
+    rows_max = max(3, height - news_max - LINES_BESIDE)
+    return Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), _told(list(news)[-news_max:]))
+
+
+def _told(news: Iterable[tuple[float, str]]) -> Text:
+    lines = (Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence) for at_s, sentence in news)
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+
+
+def _header(scene: Scene, width: int) -> Group:
+    progress = Table.grid(padding=(0, 2))
+    progress.add_row(
+        Text.assemble(("steadywire demo", "bold"), f"  {scene.act.value}"),
+        ProgressBar(total=scene.seconds, completed=min(scene.at_s, scene.seconds), width=max(6, min(24, width - 66))),
+        Text(f"{min(scene.at_s, scene.seconds):.0f} of {scene.seconds:g} s"),
+        Text("server up", style="green") if scene.server_is_up else Text("SERVER KILLED", style="bold red"),
+        _words(fault for fault in scene.faults if not fault.clients),
+    )
+    figures = f"published {scene.published}  accepted {scene.accepted}  delivered {scene.delivered}  {_counted(scene.rows)}"
+    return Group(progress, Text(figures, style="dim", no_wrap=True, overflow="ellipsis"))
+
+
+def _table(scene: Scene, rows_max: int, width: int) -> Group:
+    is_wide = width >= ROOMY_COLUMNS
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if is_wide else 1, 0, 0), header_style="dim")
+    table.add_column("client", min_width=8, no_wrap=True)
+    if is_wide:
+        table.add_column("path", justify="right", no_wrap=True)
+    table.add_column("state", min_width=10, no_wrap=True)
+    table.add_column("transport", min_width=9, no_wrap=True)
+    for name in ("position", "queued", "round trip" if is_wide else "rtt", "reconnects"):
+        table.add_column(name, justify="right", min_width=max(6, len(name)), no_wrap=True)
+    table.add_column("network now", min_width=12, no_wrap=True)
+    shown = scene.rows if len(scene.rows) <= rows_max else scene.rows[: rows_max - 1]
+    for row in shown:
+        client, path, *cells = _cells(row, scene)
+        table.add_row(client, *([path] if is_wide else []), *cells)
+    rest = scene.rows[len(shown) :]
+    return Group(table, Text(f"and {len(rest)} more: {_counted(rest)}", style="dim")) if rest else Group(table)
+
+
+def _cells(row: Row, scene: Scene) -> tuple[Text, ...]:
+    path = Text(f"{row.path.latency_s * 1000:.0f} ms", style="dim")
+    trouble = _words(fault for fault in scene.faults if row.name in fault.clients)
+    if row.state is None:
+        return Text(row.name, style="dim"), path, Text("later", style="dim"), *(Text() for _ in range(5)), trouble
+    word, style = _STATE_WORDS[row.state]
+    return (
+        Text(row.name),
+        path,
+        Text(word, style=style),
+        Text(row.transport or "-", style="" if row.transport else "dim"),
+        Text(str(row.position), style="yellow" if scene.head - row.position > MUCH_BEHIND_EVENTS else ""),
+        Text(str(row.queued), style="yellow" if row.queued > MUCH_QUEUED_EVENTS else ""),
+        Text("-" if row.round_trip_ms is None else f"{row.round_trip_ms:.0f} ms"),
+        Text(str(row.reconnections)),
+        trouble,
+    )
+
+
+def _words(faults: Iterable[Fault]) -> Text:
+    """What these faults do to a network. That the server is down is shown elsewhere."""
+    words = sorted({_FAULT_WORDS[type(fault)] for fault in faults if not isinstance(fault, ServerRestart)})
+    return Text(", ".join(words), style="red", no_wrap=True, overflow="ellipsis")
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    kinds = Counter(kind_of(row) for row in rows)
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])

@@ -1,0 +1,103 @@
+"""Fidelity as tables: for a terminal, as Markdown for the documentation, as JSON for programs."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from reference.protocol.errors import ConfigError
+from simulation.processes.fidelity.comparison import RELATIVE_MAX, SECONDS_MAX, Difference
+from simulation.processes.fidelity.costs import MeasuredCosts
+
+HEADINGS = ("scenario", "measure", "", "simulated", "real", "difference", "95 % interval", "samples", "agrees")
+LATE_MS_MAX = 50.0
+"""Above that, at the 95th percentile, the machine is said to have been too busy."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One scenario. late_p95_ms: how late the process of the real clients was, at the 95th percentile."""
+
+    scenario: str
+    seed: int
+    clients: int
+    late_p95_ms: float
+    differences: tuple[Difference, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every figure that could be compared agrees; at least one could."""
+        judged = [difference.agrees for difference in self.differences if difference.agrees is not None]
+        return bool(judged) and all(judged)
+
+
+class FidelityReport(msgspec.Struct, frozen=True, kw_only=True):
+    costs: MeasuredCosts
+    scenarios: tuple[Compared, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return all(compared.agrees for compared in self.scenarios)
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON. Raises ConfigError."""
+        _write(path, msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n")
+
+    def write_markdown(self, path: Path) -> None:
+        """Write the table as Markdown. Raises ConfigError."""
+        lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+        lines += [f"| {' | '.join(row)} |" for row in self.rows()]
+        _write(path, "\n".join(lines) + "\n")
+
+    def rows(self) -> Iterable[Sequence[str]]:
+        for compared in self.scenarios:
+            for difference in compared.differences:
+                yield (compared.scenario, *_cells(difference))
+
+
+def print_report(report: FidelityReport, console: Console) -> None:
+    if console.is_terminal:
+        table = Table(*HEADINGS)
+        for row in report.rows():
+            table.add_row(*row, style="red" if row[-1] == "no" else "")
+        console.print(table)
+    else:
+        for scenario, name, figure, ours, theirs, gap, interval, samples, agrees in report.rows():
+            line = (
+                f"{scenario}: {name} {figure}: simulated {ours}, real {theirs}, difference {gap} ({interval}), samples {samples}"
+            )
+            console.print(f"{line}, agrees: {agrees}", soft_wrap=True, highlight=False)
+    for compared in report.scenarios:
+        if compared.late_p95_ms > LATE_MS_MAX:
+            late = f"the real clients' process was late by {compared.late_p95_ms:.0f} ms at the 95th percentile"
+            console.print(f"{compared.scenario}: {late}; this machine is too busy to be compared with", style="yellow")
+    rule = f"within {RELATIVE_MAX:.0%} of the real figure, or within {SECONDS_MAX * 1000:g} ms"
+    verdict = "Every figure agrees" if report.agrees else "Not every figure agrees"
+    console.print(f"{verdict} ({rule}).", style="bold green" if report.agrees else "bold red")
+
+
+def _cells(difference: Difference) -> tuple[str, ...]:
+    def show(value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{value * 1000:.1f} ms" if difference.unit and abs(value) < 1 else f"{value:.3g} {difference.unit}".strip()
+
+    interval = "-" if difference.low is None else f"{show(difference.low)} to {show(difference.high)}"
+    return (
+        difference.measure,
+        difference.figure,
+        show(difference.simulated),
+        show(difference.real),
+        show(difference.difference),
+        interval,
+        f"{difference.samples_simulated} / {difference.samples_real}",
+        {True: "yes", False: "no", None: "nothing to compare"}[difference.agrees],
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}; name another file") from None

@@ -1,0 +1,121 @@
+"""One scenario, twice: in the simulator, and played by real processes.
+
+What is published, who arrives when, and what goes wrong is taken from the simulated trace, so both sides do the very same work
+and suffer the very same faults at the same times; and every client draws its waits from the same numbers. What is left to
+differ is what the model leaves out: the machine under the processes, the kernel's TCP, the schedulers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import CURSOR_MOVE
+from reference.protocol.timers import NS_PER_S
+from simulation.processes.progress import Watcher
+from simulation.processes.real_run import Played, play
+from simulation.processes.run_plan import ClientPlan, Move, Parameters, Plan
+from simulation.processes.server_process import SERVER_COMMAND
+from simulation.replay.rebuild import faults_as_they_were
+from simulation.scenario.faults import LineFault, ServerRestart
+from simulation.scenario.scenario import Scenario, longest_wait_s
+from simulation.trace.trace import ClientStarted, CursorMoved, Published, Trace
+from simulation.world import run
+
+MACHINE_S_MAX = 0.5
+"""What a busy machine may add to a round trip, in seconds, before a bound counts as missed."""
+REAL_CLIENTS_MAX = 500
+"""All of them, and the emulator, run in one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Two traces of one scenario. `late_ms`: how late the process of the real clients was in doing what it wanted to do at a
+    time; where that is much, the machine could not keep up."""
+
+    scenario: Scenario
+    simulated: Trace
+    real: Trace
+    late_ms: tuple[float, ...]
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def say(self, at_s: float, sentence: str) -> None:
+        pass
+
+    def show(self, scene: Any) -> None:
+        pass
+
+
+async def play_both(
+    scenario: Scenario, directory: Path, *, watcher: Watcher | None = None, server_command: Sequence[str] = SERVER_COMMAND
+) -> Twins:
+    """Simulate a scenario, then play it with real processes, whose files are in `directory`.
+
+    Raises ConfigError for a scenario that real processes cannot play, ServerFailed, NoFreePort.
+    """
+    check_playable(scenario)
+    simulated = run(scenario).trace
+    played: Played = await play(
+        plan_of(scenario, simulated), Silent() if watcher is None else watcher, directory, server_command=server_command
+    )
+    return Twins(scenario, simulated, played.trace, played.delays_ms)
+
+
+def check_playable(scenario: Scenario) -> None:
+    """Raise ConfigError for what real processes and the emulator cannot do."""
+    if len(scenario.client_names) > REAL_CLIENTS_MAX:
+        raise ConfigError(
+            f"{len(scenario.client_names)} real clients in one process are too many; the limit is {REAL_CLIENTS_MAX}"
+        )
+    if any(group.client is not None for group in scenario.groups):
+        raise ConfigError("groups with client parameters of their own cannot be played by real processes; set them for everyone")
+    if scenario.server.token_lifetime_s is not None:
+        raise ConfigError("token_lifetime_s cannot be played by real processes, whose server takes development tokens; remove it")
+    if scenario.server.instances > 1:
+        raise ConfigError("real processes play one instance of the server; set server.instances = 1")
+    for fault in scenario.faults:
+        if not isinstance(fault, LineFault | ServerRestart):
+            kind = type(fault).__struct_config__.tag
+            raise ConfigError(f"a {kind} cannot be played by real processes; remove it")
+
+
+def plan_of(scenario: Scenario, simulated: Trace) -> Plan:
+    """What real processes have to do so that it is the same as in the simulated trace."""
+    started: dict[str, int] = {}
+    moves: dict[str, list[Move]] = {name: [] for name in scenario.client_names}
+    for record in simulated:
+        match record:
+            case ClientStarted(at=at, client=client):
+                started.setdefault(client, at)
+            case Published(at=at, client=client, event_type=event_type, data=data):
+                moves[client].append(Move(at / NS_PER_S, event_type, data))
+            case CursorMoved(at=at, client=client, data=data):
+                moves[client].append(Move(at / NS_PER_S, CURSOR_MOVE, data))
+            case _:
+                pass
+    part = scenario.client
+    return Plan(
+        seed=scenario.seed,
+        seconds=scenario.horizon_s,
+        clients=tuple(
+            ClientPlan(name, group.path, started[name] / NS_PER_S, tuple(moves[name]))
+            for group in scenario.groups
+            for name in group.client_names
+            if name in started
+        ),
+        faults=faults_as_they_were(simulated),
+        parameters=Parameters(
+            client=part.config,
+            server=scenario.server.config,
+            policy=part.policy,
+            fallback=part.fallback,
+            heartbeat=part.heartbeat,
+            wait_max_s=longest_wait_s(part.policy, scenario.end_s),
+            round_trip_max_s=scenario.round_trip_max_s + MACHINE_S_MAX,
+        ),
+        settle_s=scenario.end_s - scenario.horizon_s,
+    )

@@ -1,0 +1,146 @@
+"""One run, put together: server, emulator, clients, faults, and whoever watches.
+
+From the outside in, and ended the other way: the server's process outlives the emulator, which outlives the clients. The run has
+four acts. The server starts. The clients work, and the faults come. Then the network is left in peace, and everyone has a bounded
+time to come back, get rid of what waits, and reach the head over WebSocket. Then the record ends, the clients leave, the server
+is asked to stop, and what its store holds is read from the file. A plan that says how long everyone stays is not judged by that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import trio
+
+from reference.protocol.records import StoredRun
+from reference.store import open_store
+from simulation.emulator import open_emulator
+from simulation.processes.fault_schedule import Troubles, check_playable
+from simulation.processes.participant import Participant
+from simulation.processes.ports import free_ports
+from simulation.processes.progress import Act, Watcher, moves, scene_of
+from simulation.processes.quiescence import come_to_rest, unrest
+from simulation.processes.recorder import Recorder
+from simulation.processes.run_plan import Plan
+from simulation.processes.server_process import SERVER_COMMAND, ServerFailed, ServerPlace, open_server_process
+from simulation.random import RandomStreams
+from simulation.trace.trace import Trace
+
+LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT = 0.2, 0.005
+"""How often the scene is shown; less often when there is much to look at."""
+PULSE_INTERVAL_S = 0.05
+LEAVE_S_MAX = 3.0
+"""How long the clients may take to leave; then their connections are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came out of a run.
+
+    round_trips_ms: of every ping that was answered. delays_ms: how late this process was in doing what it wanted to do at a time,
+    which shows whether the machine could keep up. settled_s: how long everyone took to come to rest after the work, None if not
+    within the limit; late: who was not at rest then, a sentence for each.
+    """
+
+    plan: Plan
+    trace: Trace
+    round_trips_ms: tuple[float, ...]
+    delays_ms: tuple[float, ...]
+    settled_s: float | None
+    late: tuple[str, ...]
+
+
+async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command: Sequence[str] = SERVER_COMMAND) -> Played:
+    """Carry out a plan, with all files in `directory`. Raises ServerFailed, NoFreePort, and ConfigError for
+    a fault that only the simulator has."""
+    check_playable(plan.faults)
+    run_id = str(UUID(int=plan.seed % 2**128))
+    port, *line_ports = free_ports(1 + len(plan.clients))
+    place = ServerPlace(
+        port, f"sqlite:///{directory / 'events.sqlite3'}", run_id, directory / "server.log", plan.parameters.server
+    )
+    recorder = Recorder(plan.seed, run_id, plan.parameters)
+    async with open_server_process(place, command=server_command, on_record=recorder.add_from_server) as server:
+        watcher.say(0.0, f"starting a server on port {port}, with its log in SQLite")
+        listening = await server.start()
+        async with open_emulator("127.0.0.1", port, seed=plan.seed) as emulator:
+            participants: list[Participant] = []
+            for client, line_port in zip(plan.clients, line_ports, strict=True):
+                line = await emulator.add_line(client.name, client.path, port=line_port)
+                participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
+            recorder.begin()
+            recorder.server_started(listening)
+            stage = _RealRun(plan, run_id, participants, recorder, Troubles(server, emulator, recorder, watcher), watcher)
+            settled_s, late = await stage.perform()
+        await server.stop()
+    recorder.stored(await _read_store(place))
+    return Played(plan, recorder.trace, tuple(recorder.round_trips_ms), tuple(stage.delays_ms), settled_s, late)
+
+
+@dataclass(slots=True)
+class _RealRun:
+    plan: Plan
+    run_id: str
+    participants: list[Participant]
+    recorder: Recorder
+    troubles: Troubles
+    watcher: Watcher
+    act: Act = Act.WORK
+    delays_ms: list[float] = field(default_factory=list)
+
+    async def perform(self) -> tuple[float | None, tuple[str, ...]]:
+        """Work, come to rest, leave. Returns how long the rest took to come, and who was late, as in Played."""
+        random_source, recorder, is_over = RandomStreams(self.plan.seed), self.recorder, trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look)
+            nursery.start_soon(self._watch_lateness)
+            for participant in self.participants:
+                nursery.start_soon(participant.perform, self.run_id, recorder, random_source, is_over)
+            async with trio.open_nursery() as work:
+                work.start_soon(self.troubles.happen, self.plan.faults)
+                await trio.sleep(self.plan.seconds)
+            begun_s = recorder.now_s
+            self.act = Act.SETTLE
+            self.watcher.say(begun_s, "the work is done and nothing disturbs the network any more: everyone has to come to rest")
+            settled_s: float | None = None
+            if self.plan.settle_s is None:
+                with trio.move_on_after(self.plan.parameters.settle_s_max):
+                    settled_s = max(0.0, await come_to_rest(self.participants, recorder) - begun_s)
+            else:
+                await trio.sleep(self.plan.settle_s)
+            late = () if settled_s is not None else tuple(unrest(self.participants, recorder))
+            recorder.end()
+            self.act = Act.END
+            self._show()
+            is_over.set()
+            nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S_MAX
+        return settled_s, late
+
+    async def _look(self) -> None:
+        """Show the scene several times a second; the last one is the one at rest, before the clients leave."""
+        while self.act is not Act.END:
+            for sentence in moves(self.recorder):
+                self.watcher.say(self.recorder.now_s, sentence)
+            self._show()
+            await trio.sleep(max(LOOK_INTERVAL_S_MIN, LOOK_INTERVAL_S_PER_CLIENT * len(self.participants)))
+
+    async def _watch_lateness(self) -> None:
+        """Find out how late this process is."""
+        while self.act is not Act.END:
+            due = trio.current_time() + PULSE_INTERVAL_S
+            await trio.sleep_until(due)
+            self.delays_ms.append((trio.current_time() - due) * 1000)
+
+    def _show(self) -> None:
+        is_up = self.troubles.server_is_up
+        self.watcher.show(scene_of(self.plan, self.participants, self.recorder, self.act, server_is_up=is_up))
+
+
+async def _read_store(place: ServerPlace) -> StoredRun:
+    """What the server has left in its file."""
+    async with open_store(place.store) as store:
+        stored = await store.load_run(place.run_id)
+    if stored is None:
+        raise ServerFailed(f"the server's store {place.store} does not hold the run {place.run_id} any more")
+    return stored

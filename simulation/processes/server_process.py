@@ -1,0 +1,212 @@
+"""The server as a process of its own: started, killed without a warning, started again on the same port and the same store.
+
+It runs in a session of its own, so Ctrl-C in a terminal reaches only us, and we decide. It is never left behind: it is killed
+when the block ends, however it ends; and should we be killed ourselves, the end of its standard input tells it (server_main).
+
+A process takes about a second to load its code, several on a busy machine, and a server that is down for longer than planned is
+another fault than the planned one. So the next process can be prepared before the present one is killed; it is told to start by a
+word on its standard input.
+
+What it says on standard output is read line by line and handed on. Standard error goes to a file; its last lines are shown when
+the process ends without having been told to.
+"""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import trio
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import SteadywireError
+from simulation.processes.server_main import START, ListeningLine
+from simulation.trace.trace import Record
+
+SERVER_COMMAND = (sys.executable, "-m", "simulation.processes.server_main")
+START_S_MAX = 20.0
+"""Until a process that was started accepts connections."""
+STOP_S_MAX = 5.0
+"""Until a process that was asked to stop has stopped; then it is killed."""
+LINE_BYTES_MAX = 1024 * 1024
+STDERR_LINES_SHOWN = 12
+
+
+class ServerFailed(SteadywireError):
+    """The server process did not start, or ended by itself; the message says what it said last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlace:
+    """Where a server listens and what it serves; the same for each of its lives."""
+
+    port: int
+    store: str
+    run_id: str
+    log: Path
+    """Gets its standard error."""
+    config: ServerConfig = field(default_factory=ServerConfig)
+
+
+class ServerProcess:
+    """One server through all its lives. Made by `open_server_process`."""
+
+    def __init__(
+        self, command: Sequence[str], place: ServerPlace, on_record: Callable[[Record], None], nursery: trio.Nursery
+    ) -> None:
+        self.place = place
+        self._arguments = [*command, "--port", str(place.port), "--store", place.store, "--run", place.run_id]
+        self._arguments += ["--config", msgspec.json.encode(place.config).decode()]
+        self._on_record = on_record
+        self._nursery = nursery
+        self._process: trio.Process | None = None
+        self._spare: trio.Process | None = None
+        self._standing: Counter[int] = Counter()  # how many pauses hold a process, by its pid
+        self.failure: ServerFailed | None = None
+        self._decoder: msgspec.json.Decoder[ListeningLine | Record] = msgspec.json.Decoder(ListeningLine | Record)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that serves now."""
+        return None if self._process is None else self._process.pid
+
+    async def prepare(self) -> None:
+        """Have the next process load its code already; it touches neither port nor store before `start`."""
+        if self._spare is None:
+            with self.place.log.open("ab") as log:
+                self._spare = await trio.lowlevel.open_process(
+                    self._arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                )
+
+    async def start(self) -> ListeningLine:
+        """Start it, and wait until it accepts connections. Raises ServerFailed."""
+        assert self._process is None, "one life after the other"
+        await self.prepare()
+        process, self._process, self._spare = self._spare, self._spare, None
+        assert process is not None, "it has just been prepared"
+        assert process.stdin is not None, "it was asked for"
+        with suppress(trio.BrokenResourceError):  # then it is dead, and `_live` finds out why
+            await process.stdin.send_all(START)
+        try:
+            with trio.move_on_after(START_S_MAX):
+                listening: ListeningLine = await self._nursery.start(self._live, process)
+                return listening
+            raise ServerFailed(self._last_words(f"the server process did not listen within {START_S_MAX:g} s"))
+        except ServerFailed as failure:
+            self.failure = failure
+            raise
+
+    async def kill(self) -> None:
+        """End it at once, without a warning; returns when it is gone."""
+        process, self._process = self._process, None
+        await _kill(process)
+
+    async def stop(self) -> bool:
+        """Ask it to stop, and wait until it has. False: it did not within `STOP_S_MAX`, and was killed."""
+        process, self._process = self._process, None
+        if process is None:
+            return True
+        process.terminate()
+        with trio.move_on_after(STOP_S_MAX):
+            await process.wait()
+            return True
+        await _kill(process)
+        return False
+
+    async def stand_still(self, seconds: float) -> None:
+        """Let the process that runs now stand still for so long (SIGSTOP, SIGCONT). If it is killed meanwhile, it stays dead."""
+        process = self._process
+        if process is None:
+            await trio.sleep(seconds)
+            return
+        self._standing[process.pid] += 1
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await trio.sleep(seconds)
+        finally:
+            self._standing[process.pid] -= 1
+            if not self._standing[process.pid]:
+                process.send_signal(signal.SIGCONT)
+
+    async def clear(self) -> None:
+        """End everything at once."""
+        spare, self._spare = self._spare, None
+        await self.kill()
+        await _kill(spare)
+
+    async def _live(self, process: trio.Process, task_status: "trio.TaskStatus[ListeningLine]") -> None:
+        """Listen to one life of it, to its end."""
+        is_listening = False
+        try:
+            async for message in self._messages(process):
+                if isinstance(message, ListeningLine):
+                    is_listening = True
+                    task_status.started(message)
+                else:
+                    self._on_record(message)
+            await process.wait()
+            if process is self._process:  # nobody told it to end
+                raise ServerFailed(self._last_words(f"the server process ended by itself, with exit code {process.returncode}"))
+        except ServerFailed as failure:
+            if not is_listening:
+                raise  # to `start`
+            self.failure = failure
+            self._nursery.cancel_scope.cancel()
+
+    async def _messages(self, process: trio.Process) -> AsyncIterator[ListeningLine | Record]:
+        assert process.stdout is not None, "it was asked for"
+        assert process.stdin is not None, "it was asked for"
+        async with process.stdin, process.stdout:
+            rest = b""
+            while chunk := await process.stdout.receive_some():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > LINE_BYTES_MAX:
+                    raise ServerFailed(f"the server process wrote a line of more than {LINE_BYTES_MAX} bytes")
+                for line in lines:
+                    yield self._decode(line)
+
+    def _decode(self, line: bytes) -> ListeningLine | Record:
+        try:
+            return self._decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise ServerFailed(f"the server process wrote a line that is no record: {line[:200]!r} ({error})") from None
+
+    def _last_words(self, what: str) -> str:
+        lines = self.place.log.read_text(errors="replace").splitlines()[-STDERR_LINES_SHOWN:]
+        return "\n".join([f"{what}; it said:" if lines else f"{what}, and said nothing", *lines])
+
+
+async def _kill(process: trio.Process | None) -> None:
+    if process is not None:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def open_server_process(
+    place: ServerPlace, *, command: Sequence[str] = SERVER_COMMAND, on_record: Callable[[Record], None]
+) -> AsyncIterator[ServerProcess]:
+    """A server process, not started yet; it is gone when the block ends. What it lets observe is given to `on_record`.
+
+    Raises ServerFailed when it ends by itself, at any time, and what the block raises, as it is.
+    """
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        server = ServerProcess(command, place, on_record, nursery)
+        try:
+            yield server
+        except Exception as error:
+            failure = error
+        finally:
+            with trio.CancelScope(shield=True):
+                await server.clear()
+        nursery.cancel_scope.cancel()
+    if server.failure is not None:
+        raise server.failure
+    if failure is not None:
+        raise failure

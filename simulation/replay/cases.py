@@ -1,0 +1,126 @@
+"""`steadywire replay FILE`: a kept case, or a scenario, is played once more, and everything that is said is shown.
+
+A case (`simulation.adversary.case`) plays the bare machines over the hostile link, step by step; a scenario plays the simulator.
+With `--notebook` the same is written as a notebook that draws the sequence diagram; it holds the file's text, and can be sent on.
+"""
+
+import json
+import sys
+import tomllib
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from reference.protocol import frames
+from reference.protocol.errors import ConfigError
+from simulation.adversary.case import Case, parse_case
+from simulation.adversary.settling import play
+from simulation.scenario.faults import describe
+from simulation.scenario.scenario import Scenario, parse_scenario
+from simulation.trace.messages import MessageLog
+from simulation.trace.trace import AttemptMade, ConnectionLost, FaultHappened, FaultOver, Record, ServerKilled, ServerStarted
+from simulation.trace.wording import words_of
+from simulation.world import World
+
+HELD, VIOLATED, BAD_INPUT = 0, 1, 2
+"""Exit codes, as those of `steadywire simulate`."""
+
+
+def read(text: str) -> Case | Scenario:
+    """Whichever of both a file holds. Raises ConfigError."""
+    try:
+        is_case = "schedule" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not TOML: {error}") from None
+    return parse_case(text) if is_case else parse_scenario(text)
+
+
+def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
+    """Play it. Returns what was said, and a sentence for each guarantee that was broken."""
+    message_log = MessageLog()
+    if isinstance(played, Case):
+        return message_log, [
+            f"{broken.guarantee}: {broken.what}" for broken in play(played.setup, played.schedule, message_log=message_log)
+        ]
+    result = _simulate(played, message_log)
+    return message_log, [f"{verdict.guarantee}: {text}" for verdict in result.values() for text in verdict.violations]
+
+
+def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> int:
+    """Play a file and print it; returns the exit code. `everything`: pings, pongs and heartbeats too."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        played = read(text)
+        message_log, broken = log_of_case(played)
+        if notebook is not None:
+            notebook.write_text(_notebook(played, text), encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return _complain(f"cannot read {path} or write the notebook: {error}")
+    except ConfigError as error:
+        return _complain(f"{path}: {error}")
+    print("\n".join([f"{played.name}: {' '.join(played.about.split())}", ""]))
+    for line in (message_log if everything else message_log.without_keepalive()).lines():
+        print(line)
+    print()
+    for sentence in broken:
+        print(f"BROKEN  {sentence}")
+    if not broken:
+        print("every guarantee held")
+    return VIOLATED if broken else HELD
+
+
+def _simulate(scenario: Scenario, message_log: MessageLog) -> dict[str, Any]:
+    """What a client says and hears is seen at the client: its messages leave and arrive at once."""
+    world: World
+
+    def listen(client: str, now: int, direction: Literal["sent", "received"], connection_id: int, frame: frames.Frame) -> None:
+        ends = (client, "server") if direction == "sent" else ("server", client)
+        message_log.sent((client, connection_id, direction), *ends, words_of(frame), now)
+        message_log.arrived((client, connection_id, direction), now)
+
+    world = World(scenario, listen=listen)
+    tell = world.trace.add
+
+    def add(record: Record) -> None:
+        tell(record)
+        match record:
+            case FaultHappened(fault=fault):
+                message_log.note("", describe(fault), record.at)
+            case FaultOver(fault=fault):
+                message_log.note("", f"over: {describe(fault)}", record.at)
+            case ServerStarted(head=head):
+                message_log.note("server", f"starts, head {head}", record.at)
+            case ServerKilled():
+                message_log.note("server", "dies", record.at)
+            case AttemptMade(client=client, connection_id=number):
+                message_log.note(client, f"opens connection {number}", record.at)
+            case ConnectionLost(client=client, connection_id=number, code=code):
+                message_log.note(client, f"loses connection {number}{'' if code is None else f' ({code})'}", record.at)
+            case _:
+                pass
+
+    world.trace.add = add
+    return dict(world.run().verdicts)
+
+
+def _notebook(played: Case | Scenario, text: str) -> str:
+    """A notebook, as JSON, that plays the same and draws it."""
+    imports = "from simulation.replay.cases import read, log_of_case\nfrom simulation.results.diagrams import sequence_diagram"
+    code = (
+        f"{imports}\n\nTEXT = {text!r}",
+        "tape, broken = log_of_case(read(TEXT))\nbroken",
+        f"sequence_diagram(tape.without_keepalive(), title={played.name!r})",
+        'print("\\n".join(tape.without_keepalive().lines()))',
+    )
+    about = f"# {played.name}\n\n{played.about}"
+    cells: list[dict[str, Any]] = [{"cell_type": "markdown", "id": "about", "metadata": {}, "source": about}]
+    for number, source in enumerate(code):
+        cells.append({"cell_type": "code", "id": f"c{number}", "metadata": {}, "source": source})
+        cells[-1] |= {"outputs": [], "execution_count": None}
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _complain(message: str) -> int:
+    print(f"steadywire replay: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,124 @@
+"""What the network did, concluded from what one client met.
+
+    met                                                     concluded
+    lost, and the next attempt works                        a reset
+    gone silent, and the next attempt works                 a half-open connection, since its last sign of life
+    lost, and attempts are refused before one works         a reset, and refusals until the network came back
+    gone silent, or attempts hang before one works          an outage, since the last sign of life
+    attempts fail, and HTTP carries the session meanwhile   WebSocket was blocked
+
+When the network came back is not in the record: not before the last failed attempt was over ("earliest"), and not after the
+attempt that worked was begun ("latest").
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reference.protocol.session_record import (
+    ConnectionEnded,
+    ConnectionTried,
+    EventCame,
+    PublishSettled,
+    RecordStarted,
+    RoundTripTaken,
+    SessionLine,
+    SessionTurned,
+)
+from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_S
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset
+
+Assumption = Literal["earliest", "latest"]
+"""When the network is taken to have come back."""
+UNSEEN = -1
+"""A connection that was begun before the record was."""
+FIRST_OWN_CODE = 4000
+"""Close codes below are WebSocket's own: 1000 is an ordinary end."""
+REFUSED_S_MAX = 1.0
+"""A failed attempt that was over within this time was refused; another one hung."""
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Since a connection that carried the session was lost."""
+
+    since: int
+    was_silent: bool
+    last_failed_at: int | None = None
+    hung: bool = False
+    polled: bool = False
+
+
+@dataclass(slots=True)
+class _Reader:
+    assumption: Assumption
+    faults: list[Fault] = field(default_factory=list)
+    sign_at: int = 0
+    carrier: int | None = None  # the WebSocket that carries the session, or is on trial
+    tried: dict[int, int] = field(default_factory=dict)
+    trouble: _Trouble | None = None
+
+    def read(self, line: SessionLine) -> None:
+        match line:
+            case RoundTripTaken(at=at) | EventCame(at=at) | PublishSettled(at=at, code=None):
+                self.sign_at = at
+            case ConnectionTried(at=at, connection_id=connection_id, transport=Transport.WEBSOCKET):
+                self.tried[connection_id] = at
+            case ConnectionEnded(by_client=True, code=code) if code is not None and code < FIRST_OWN_CODE:
+                self.carrier = None  # it was not needed any more, or the application has left
+            case ConnectionEnded(at=at, connection_id=connection_id):
+                if connection_id in self.tried or self.carrier == UNSEEN:
+                    self._ended(line, self.tried.pop(connection_id, at))
+            case SessionTurned(at=at, state=state):
+                if state.is_polling and self.trouble is not None:
+                    self.trouble.polled = True
+                if state.has_websocket and self.carrier is None:
+                    self.carrier = max(self.tried, default=UNSEEN)
+                    self._over(self.tried.get(self.carrier, at))
+                    self.sign_at = at
+            case _:
+                pass
+
+    def end(self, at: int) -> None:
+        """The record ends; what is going on then lasts until then."""
+        self._over(at)
+
+    def _ended(self, line: ConnectionEnded, tried_at: int) -> None:
+        if self.carrier in (line.connection_id, UNSEEN):
+            self.carrier = None
+            self.trouble = _Trouble(self.sign_at if line.by_client else line.at, line.by_client)
+            return
+        if self.trouble is None:
+            self.trouble = _Trouble(tried_at, was_silent=False)
+        self.trouble.last_failed_at = line.at
+        self.trouble.hung |= line.at - tried_at > REFUSED_S_MAX * NS_PER_S
+
+    def _over(self, worked_at: int) -> None:
+        trouble, self.trouble = self.trouble, None
+        if trouble is None:
+            return
+        at_s = trouble.since / NS_PER_S
+        if trouble.last_failed_at is None:
+            self.faults.append(HalfOpen(at_s=at_s) if trouble.was_silent else Reset(at_s=at_s))
+            return
+        back_at = trouble.last_failed_at if self.assumption == "earliest" else max(worked_at, trouble.last_failed_at)
+        duration_s = max(0.0, (back_at - trouble.since) / NS_PER_S)
+        if trouble.polled:
+            self.faults.append(BlockUpgrade(at_s=at_s, duration_s=duration_s))
+        elif trouble.was_silent or trouble.hung:
+            self.faults.append(Outage(at_s=at_s, duration_s=duration_s))
+        else:
+            self.faults += [Reset(at_s=at_s), Refuse(at_s=at_s, duration_s=duration_s)]
+
+
+def concluded_faults(lines: Sequence[SessionLine], assumption: Assumption) -> Iterator[Fault]:
+    """The faults that explain a record, in the order in which they began."""
+    reader = _Reader(assumption)
+    first = lines[0]
+    if isinstance(first, RecordStarted) and first.state.has_websocket:
+        reader.carrier = UNSEEN
+    for line in lines:
+        reader.read(line)
+    reader.end(lines[-1].at)
+    yield from reader.faults

@@ -1,0 +1,1 @@
+"""What came of a run, as tidy pandas frames, counts, figures and diagrams."""

@@ -1,0 +1,175 @@
+"""What happened, in numbers: the counts that reports show beside the verdicts."""
+
+from collections import Counter
+
+import msgspec
+
+from reference.protocol.states import ClientState
+from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.measured import MessagesMeasured
+from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one trace, over all clients.
+
+    published: queued by an application. failed: given up, visibly. unsettled: neither, when the trace ended.
+    delivered: handed to an application. duplicates: numbers that an application was given again; gaps: deliveries that skipped a
+    number; out_of_order: deliveries below the highest before. lost: accepted publishes that are missing from the stored log, or
+    from what a client was given that is live at the end. reconnections: times that a client was carried again.
+    fallbacks: times that polling took over; returns_to_websocket: times that it handed back. server_restarts: starts after the
+    first.
+    """
+
+    published: int
+    accepted: int
+    failed: int
+    unsettled: int
+    refused: int
+    delivered: int
+    snapshots: int
+    resets: int
+    duplicates: int
+    gaps: int
+    out_of_order: int
+    lost: int
+    reconnections: int
+    fallbacks: int
+    returns_to_websocket: int
+    server_restarts: int
+    lost_with_store: int = 0
+    """Accepted publishes of a history that is gone, because the store was lost."""
+
+
+class _Deliveries:
+    """What one client was given, and how it broke the order, if it did."""
+
+    def __init__(self, client: ClientIndex) -> None:
+        self.delivered = self.snapshots = self.resets = self.duplicates = self.gaps = self.out_of_order = 0
+        self.numbers: set[tuple[str | None, int]] = set()  # only ever asked, never iterated
+        self._covered: dict[str | None, list[tuple[int, int]]] = {}
+        epoch, highest, position = None, 0, 0
+        for record in client.progress():
+            number = record.sequence_number
+            match record:
+                case SnapshotTaken() | ResetTaken():
+                    self.snapshots += isinstance(record, SnapshotTaken)
+                    self.resets += isinstance(record, ResetTaken)
+                    self._covered.setdefault(record.epoch, []).append((0, number))
+                    highest = number
+                case Delivered():
+                    self.delivered += 1
+                    if record.epoch == epoch:
+                        self.duplicates += (epoch, number) in self.numbers
+                        self.out_of_order += number <= highest
+                        self.gaps += number > position + 1
+                    elif epoch is None:
+                        self._covered.setdefault(record.epoch, []).append((0, number - 1))
+                    self.numbers.add((record.epoch, number))
+                    highest = max(highest, number) if record.epoch == epoch else number
+            epoch, position = record.epoch, number
+
+    def has(self, epoch: str | None, number: int) -> bool:
+        """Whether this client was given that event, or a snapshot over it, or began after it."""
+        return (epoch, number) in self.numbers or any(low <= number <= high for low, high in self._covered.get(epoch, ()))
+
+
+def count(trace_index: TraceIndex) -> Counts:
+    """Count everything in one trace."""
+    deliveries = {name: _Deliveries(client) for name, client in trace_index.clients.items()}
+    moves: Counter[str] = Counter()
+    published = accepted = failed = refused = 0
+    for client in trace_index.clients.values():
+        published += len(client.published)
+        accepted += len(client.accepted)
+        failed += len(client.failed.keys() - client.accepted.keys())
+        refused += client.refused
+        moves.update(moves_of(client))
+    if trace_index.measured is not None:
+        return _measured(trace_index.measured, moves, len(trace_index.starts))
+    total = deliveries.values()
+    return Counts(
+        published=published,
+        accepted=accepted,
+        failed=failed,
+        unsettled=published - accepted - failed,
+        refused=refused,
+        delivered=sum(each.delivered for each in total),
+        snapshots=sum(each.snapshots for each in total),
+        resets=sum(each.resets for each in total),
+        duplicates=sum(each.duplicates for each in total),
+        gaps=sum(each.gaps for each in total),
+        out_of_order=sum(each.out_of_order for each in total),
+        lost=_lost(trace_index, deliveries),
+        reconnections=moves["reconnections"],
+        fallbacks=moves["fallbacks"],
+        returns_to_websocket=moves["returns_to_websocket"],
+        server_restarts=max(0, len(trace_index.starts) - 1),
+        lost_with_store=_lost_with_store(trace_index),
+    )
+
+
+def _measured(measured: MessagesMeasured, moves: Counter[str], starts: int) -> Counts:
+    """From the sums of a trace that kept no messages. What was given again cannot be told from what came out of order; whether
+    anything was lost is not known there, and counted as 0."""
+    clients = measured.clients.values()
+    published, accepted, failed = (sum(getattr(one, name) for one in clients) for name in ("published", "accepted", "failed"))
+    return Counts(
+        published=published,
+        accepted=accepted,
+        failed=failed,
+        unsettled=published - accepted - failed,
+        refused=sum(one.refused for one in clients),
+        delivered=measured.delivered,
+        snapshots=measured.snapshots,
+        resets=measured.resets,
+        duplicates=0,
+        gaps=measured.gaps,
+        out_of_order=measured.out_of_order,
+        lost=0,
+        reconnections=moves["reconnections"],
+        fallbacks=moves["fallbacks"],
+        returns_to_websocket=moves["returns_to_websocket"],
+        server_restarts=max(0, starts - 1),
+    )
+
+
+def _lost_with_store(trace_index: TraceIndex) -> int:
+    if trace_index.log is None or not trace_index.losses:
+        return 0
+    answers = (answers[0] for client in trace_index.clients.values() for answers in client.accepted.values())
+    return sum(answer.epoch != trace_index.log.epoch for answer in answers)
+
+
+def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
+    lost = 0
+    # Who was given nothing at all may have begun at the head, behind everything; whether that is so is for G6.
+    readers = [deliveries[name] for name, client in trace_index.clients.items() if client.is_live and client.epoch is not None]
+    for client in trace_index.clients.values():
+        for ticket, answers in client.accepted.items():
+            epoch, number = answers[0].epoch, answers[0].sequence_number
+            publish = client.published.get(ticket)
+            entry = trace_index.entry(epoch, number)
+            is_stored = not trace_index.is_retained(epoch, number) or (
+                entry is not None and publish is not None and entry.data == publish.data
+            )
+            if trace_index.log is not None and epoch == trace_index.log.epoch and number > trace_index.log.head:
+                is_stored = False
+            is_current = trace_index.log is None or epoch == trace_index.log.epoch
+            lost += not is_stored or (is_current and not all(reader.has(epoch, number) for reader in readers))
+    return lost
+
+
+def moves_of(client: ClientIndex) -> Counter[str]:
+    """How often something new began to carry this client."""
+    moves: Counter[str] = Counter()
+    before, was_carried = ClientState.NEW, False
+    for turn in client.turns():
+        state = turn.state
+        if state.is_connected and not before.is_connected:
+            moves["reconnections"] += was_carried
+            was_carried = True
+        moves["fallbacks"] += state is ClientState.POLLING and not before.is_polling
+        moves["returns_to_websocket"] += state is ClientState.LIVE and before is ClientState.PROBE_PROVING
+        before = state
+    return moves

@@ -1,0 +1,245 @@
+"""Message-sequence diagrams of a trace: which frame went from whom to whom, and what happened meanwhile.
+
+    log = message_log_of(trace, 20.0, 25.0, clients=("mobile-0",))
+    print("\n".join(log.lines()))
+    sequence_diagram(log)                      # a matplotlib figure
+
+Time runs down; a slanted arrow was long in flight; an arrow that ends in a cross never arrived. Arrows need frames in the trace
+(`record_frames = true` in the scenario). A trace without frames, such as one of real processes, shows its notes: states,
+publishes, deliveries, faults.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path as FilePath
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.results.plots import save
+from simulation.scenario.faults import describe
+from simulation.trace.frames_seen import FrameSeen
+from simulation.trace.messages import LoggedMessage, LoggedNote, MessageLog
+from simulation.trace.trace import (
+    ConnectionLost,
+    Delivered,
+    Failed,
+    FaultHappened,
+    FaultOver,
+    LeaveAsked,
+    Published,
+    Record,
+    ResetTaken,
+    ServerKilled,
+    ServerStarted,
+    ServerStopped,
+    SessionOver,
+    SnapshotTaken,
+    StateTurned,
+    Trace,
+)
+
+ROWS_MAX = 400
+_ROW_IN = 0.26
+_COLUMN_IN = 3.4
+_LINE = "#8a8f98"
+_ARROW = "#1f5fa8"
+_LOST = "#b3261e"
+_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.85}
+
+
+def sequence_diagram(message_log: MessageLog, *, title: str = "", rows_max: int = ROWS_MAX) -> Figure:
+    """Draw a tape. Each sending, arrival and note has a row of its own, so rows are in order of time, and not to its scale.
+
+    Beyond `rows_max` rows (the first are kept) nothing is drawn; the figure says so.
+    """
+    places = message_log.places
+    x_of = {place: float(index) for index, place in enumerate(places)}
+    rows = _rows(message_log)
+    cut = len(rows) > rows_max
+    rows = rows[:rows_max]
+    row_of = {key: number for number, (_, key, _) in enumerate(rows)}
+    figure = Figure(figsize=(max(6.0, _COLUMN_IN * len(places)), 1.2 + _ROW_IN * max(4, len(rows))), layout="constrained")
+    axes = figure.subplots()
+    for place, x in x_of.items():
+        axes.axvline(x, color=_LINE, linewidth=1, zorder=0)
+        axes.text(x, -1.6, place, ha="center", va="bottom", weight="bold")
+    for number, (at, _, entry) in enumerate(rows):
+        if number == 0 or rows[number - 1][0] != at:
+            axes.text(-0.62, number, f"{at / NS_PER_S:.3f} s", ha="left", va="center", fontsize=7, color=_LINE)
+        if isinstance(entry, LoggedNote):
+            x = x_of.get(entry.place, (len(places) - 1) / 2)
+            weight = "normal" if entry.place else "bold"
+            axes.text(x, number, _short(entry.words), ha="center", va="center", fontsize=7, weight=weight, bbox=_BOX)
+        elif row_of[id(entry), "sent"] == number:
+            _draw(axes, entry, x_of, number, row_of.get((id(entry), "arrived")))
+    axes.set_xlim(-0.65, max(len(places) - 1, 0) + 0.65)
+    axes.set_ylim(max(len(rows), 4) + 0.5, -2.5)
+    axes.axis("off")
+    if title or cut:
+        axes.set_title(
+            title + (f" (the first {rows_max} of {len(_rows(message_log))} rows)" if cut else ""), loc="left", fontsize=10
+        )
+    return figure
+
+
+def _rows(message_log: MessageLog) -> list[tuple[int, tuple[int, str], LoggedMessage | LoggedNote]]:
+    """A time, a key and an entry for each row."""
+    rows: list[tuple[int, int, tuple[int, str], LoggedMessage | LoggedNote]] = []
+    for order, entry in enumerate(message_log.entries):
+        if isinstance(entry, LoggedNote):
+            rows.append((entry.at, order, (id(entry), "note"), entry))
+            continue
+        rows.append((entry.sent_at, order, (id(entry), "sent"), entry))
+        if entry.arrived_at is not None and entry.arrived_at - entry.sent_at > NS_PER_S // 100:
+            rows.append((entry.arrived_at, order, (id(entry), "arrived"), entry))
+    return [(at, key, entry) for at, _, key, entry in sorted(rows, key=lambda row: row[:2])]
+
+
+def _draw(axes: Axes, message: LoggedMessage, x_of: dict[str, float], row: int, arrival_row: int | None) -> None:
+    start, end = x_of[message.sender], x_of[message.receiver]
+    is_lost = message.arrived_at is None
+    color = _LOST if is_lost else _ARROW
+    if is_lost:
+        end = start + 0.6 * (end - start)
+    end_row = row if arrival_row is None else arrival_row
+    axes.annotate("", xy=(end, end_row), xytext=(start, row), arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1})
+    if is_lost:
+        axes.text(end, end_row, "x", color=color, ha="center", va="center", weight="bold")
+    axes.text((start + end) / 2, row - 0.18, _short(message.words), ha="center", va="bottom", fontsize=7, color=color, bbox=_BOX)
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= 70 else words[:69] + "…"
+
+
+SERVER = "server"
+LINES_MAX = 10_000
+"""Lines that are printed; the stretch has to be made shorter for more."""
+
+
+def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> MessageLog:
+    """What was sent or happened from `start_s` until `end_s` (None: the end), by these clients (none: all) and the server.
+
+    Raises ConfigError for a client that the trace does not know, and for a stretch that ends before it begins.
+    """
+    start, end = ns(start_s), None if end_s is None else ns(end_s)
+    if end is not None and end < start:
+        raise ConfigError(f"the stretch from {start_s:g} s to {end_s:g} s ends before it begins")
+    wanted = tuple(clients)
+    known = {record.client for record in trace if isinstance(record, StateTurned)}
+    for client in wanted:
+        if client not in known:
+            raise ConfigError(f"the trace knows no client {client!r}; there are {', '.join(sorted(known)[:10])}, ...")
+    message_log = MessageLog()
+    given: list[Delivered] = []  # at one instant to one client; told as one
+
+    def tell_given() -> None:
+        if given:
+            first, last = given[0], given[-1]
+            numbers = f"{first.sequence_number}" + (f" to {last.sequence_number}" if len(given) > 1 else f" {first.event_type}")
+            message_log.note(first.client, f"is given {numbers}", first.at)
+            given.clear()
+
+    for at, way, record in _in_order(trace):
+        if given and not (isinstance(record, Delivered) and (record.at, record.client) == (given[0].at, given[0].client)):
+            tell_given()
+        is_within = start <= at and (end is None or at <= end)
+        if isinstance(record, FrameSeen):
+            if wanted and record.client not in wanted:
+                continue
+            ends = (record.client, SERVER) if record.way == "up" else (SERVER, record.client)
+            if record.moment == "arrived":
+                message_log.arrived(way, at)  # of one that was sent before the stretch there is nothing to tell
+            elif is_within:
+                message_log.sent(way, *ends, record.words, at)
+        elif isinstance(record, Delivered):
+            if is_within and (not wanted or record.client in wanted):
+                given.append(record)
+        elif is_within:
+            place, words = _note(record)
+            if words and (not wanted or place in (*wanted, SERVER, "")):
+                message_log.note(place, words, at)
+    tell_given()
+    return message_log
+
+
+def diagram_command(
+    path: FilePath, from_s: float, to_s: float | None, clients: tuple[str, ...], png: FilePath | None, everything: bool
+) -> int:
+    """Print a stretch of a trace's file, and draw it; returns the exit code."""
+    try:
+        message_log = message_log_of(Trace.read(path), from_s, to_s, clients)
+        message_log = message_log if everything else message_log.without_keepalive()
+        lines = list(message_log.lines())
+        for line in lines[:LINES_MAX]:
+            print(line)
+        if len(lines) > LINES_MAX:
+            print(f"... and {len(lines) - LINES_MAX} more; make the stretch shorter with --from, --to or --client")
+        if not message_log.messages:
+            print("no frames in this stretch: a trace has them if its scenario says `record_frames = true`", file=sys.stderr)
+        if png is not None:
+            save(sequence_diagram(message_log, title=f"{path.name}, from {from_s:g} s"), png)
+    except ConfigError as error:
+        print(f"steadywire diagram: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"steadywire diagram: {error.filename or path}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
+    """Each record with its time; for a frame also the number of its message, the same when it is sent and when it arrives.
+
+    What a connection carries one way arrives in order or not at all.
+    """
+    under_way: dict[tuple[int, str], deque[tuple[int, str]]] = {}
+    messages = 0
+    for record in trace:
+        if not isinstance(record, FrameSeen):
+            yield record.at, 0, record
+            continue
+        queue = under_way.setdefault((record.connection, record.way), deque())
+        if record.moment == "sent":
+            messages += 1
+            queue.append((messages, record.words))
+            yield record.at, messages, record
+        elif queue:
+            yield record.at, queue.popleft()[0], record
+
+
+def _note(record: Record) -> tuple[str, str]:
+    """Where something happened, and what; no words for what the frames tell anyway."""
+    match record:
+        case StateTurned(client=client, state=state):
+            return client, state.value
+        case Published(client=client, event_type=event_type, ticket=ticket):
+            return client, f"publishes {event_type} ({ticket})"
+        case SnapshotTaken(client=client, sequence_number=number):
+            return client, f"is given the snapshot at {number}"
+        case ResetTaken(client=client, sequence_number=number):
+            return client, f"is reset to {number}"
+        case Failed(client=client, ticket=ticket, code=code):
+            return client, f"publish {ticket} has failed: {code}"
+        case ConnectionLost(client=client, code=code, message=message):
+            return client, f"lost {record.request or 'its connection'}: {message or code}"
+        case LeaveAsked(client=client):
+            return client, "leaves"
+        case SessionOver(client=client, message=message):
+            return client, f"its session is over: {message}"
+        case FaultHappened(fault=fault):
+            return "", describe(fault)
+        case FaultOver(fault=fault):
+            return "", f"over: {describe(fault)}"
+        case ServerKilled():
+            return SERVER, "is killed"
+        case ServerStopped():
+            return SERVER, "has stopped"
+        case ServerStarted(head=head):
+            return SERVER, f"starts, head {head}"
+        case _:
+            return "", ""

@@ -1,0 +1,163 @@
+"""Results as tidy pandas frames: one row per thing, one column per property, SI units in the column names.
+
+    messages       one row per publish and client: when it was published, and when that client was given it
+    publishes      one row per publish: what became of it for its sender
+    states         one row per stretch of time that a client spent in one state
+    interruptions  one row per stretch in which nothing carried a client that had been connected
+    attempts       one row per attempt to connect: how long it had waited, and what came of it
+    connections    one row per connection that was welcomed: how long it lasted, and how it ended
+    faults         one row per fault: from when until when
+    samples        one row per look at the length of a queue that had changed
+    work           one row per look at a server with a capacity: what it did since the last, how long work waited, who was shed
+    round_trips    one row per answered ping
+    clients        one row per client: the brief's health of a connection (`measures`)
+    minutes        one row per minute: reconnections, fallbacks, delivery rate, latency
+    alerts         one row per stretch in which one of the brief's alerts would have fired
+    metrics        one row per series, under the server's names (`metric_frames`)
+    summary        one row: counts, and every latency beside the share of messages that have one
+
+A message that was never delivered has no latency; it has its row all the same, and stands in every count. Whoever looks only at
+what arrived sees the survivors, which are fast. Figures leave out what happened in the warm-up; counts and guarantees do not.
+
+Of a run with `record = "histograms"` there is no row for a message; the summary's latencies come from its histograms, within the
+relative error that stands beside them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from reference.protocol.timers import NS_PER_S
+from simulation.results.connection_frames import attempts, connections, faults, interruptions, round_trips, samples, states, work
+from simulation.results.counts import count
+from simulation.results.measures import alerts, clients, minutes
+from simulation.results.message_frames import messages, publishes
+from simulation.results.metric_frames import metrics
+from simulation.trace.histograms import LogHistogram
+from simulation.trace.index import TraceIndex
+from simulation.trace.measured import MessagesMeasured
+
+QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+
+
+class Frames:
+    """The frames of one trace, each built when it is first asked for: `frames["messages"]`."""
+
+    def __init__(self, trace_index: TraceIndex) -> None:
+        self._trace_index = trace_index
+        self._built: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """A frame by its name; raises KeyError."""
+        if name not in self._built:
+            self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._trace_index)
+        return self._built[name]
+
+    def write(self, directory: FilePath) -> list[FilePath]:
+        """Write each frame to `directory`/<name>.parquet; equal runs give equal bytes. Raises OSError."""
+        paths = [directory / f"{name}.parquet" for name in BUILDERS]
+        for name, path in zip(BUILDERS, paths, strict=True):
+            write_parquet(self[name], path)
+        return paths
+
+    def _summary(self) -> pd.DataFrame:
+        return _summary_of(self._trace_index, self)
+
+
+def write_parquet(frame: pd.DataFrame, path: FilePath) -> None:
+    """Write a frame to one file; equal frames give equal bytes. Raises OSError."""
+    pyarrow.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, compression="zstd")
+
+
+def summary(trace_index: TraceIndex) -> pd.DataFrame:
+    """One row. Counts are of the whole run; what follows leaves out the warm-up.
+
+    delivery_rate: accepted / (accepted + failed for good). messages: publishes times readers, those left out that had left.
+    delivered_share: of these, those that were delivered, or covered by a snapshot; undelivered: how many were neither when the
+    trace ended, and so have no latency (censored). Quantiles are of what was delivered: read them beside that share; error_share:
+    the relative error of latencies and round trips (0: exact). gave_up: clients whose session ended against their will.
+    """
+    return Frames(trace_index)["summary"]
+
+
+def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
+    counts = count(trace_index)
+    row: dict[str, Any] = {
+        "clients": len(trace_index.clients),
+        "duration_s": trace_index.ended_at / NS_PER_S,
+        **msgspec.structs.asdict(counts),
+        "gave_up": sum(client.is_over and client.left_at is None for client in trace_index.clients.values()),
+        "error_share": 0.0,
+    }
+    row |= _of_messages(frames) if trace_index.measured is None else _of_sums(trace_index.measured, trace_index)
+    gone = frames["interruptions"]
+    gone = gone[gone["start_s"] >= trace_index.started.warm_up_s]
+    row |= _quantiles("interruption", gone["duration_s"][gone["has_returned"]])
+    row["not_returned"] = int((~gone["has_returned"]).sum())
+    floats = [name for name in row if name.endswith(("_s", "_rate", "_share"))]
+    return pd.DataFrame([row]).astype(dict.fromkeys(floats, "float64"))
+
+
+def _of_messages(frames: Frames) -> dict[str, Any]:
+    sent, all_messages, pings = frames["publishes"], frames["messages"], frames["round_trips"]
+    outcomes = sent[sent["is_measured"]]["outcome"].value_counts()
+    settled = int(outcomes.get("accepted", 0) + outcomes.get("failed", 0))
+    owed = all_messages[all_messages["is_measured"] & ~all_messages["has_left"]]
+    undelivered = int((~(owed["is_delivered"] | owed["is_covered"])).sum())
+    return {
+        "delivery_rate": outcomes.get("accepted", 0) / settled if settled else None,
+        "messages": len(owed),
+        "undelivered": undelivered,
+        "delivered_share": 1 - undelivered / len(owed) if len(owed) else None,
+        **_quantiles("latency", owed["latency_s"]),
+        **_quantiles("round_trip", pings["round_trip_s"][pings["is_measured"]]),
+    }
+
+
+def _of_sums(measured: MessagesMeasured, trace_index: TraceIndex) -> dict[str, Any]:
+    """How many messages were owed to whom is not known there; what was delivered is."""
+    accepted = sum(client.accepted for client in measured.clients.values())
+    failed = sum(client.failed for client in measured.clients.values())
+    latency, round_trip = measured.latency.histogram(), measured.round_trip.histogram()
+    return {
+        "error_share": latency.relative_error,
+        "delivery_rate": accepted / (accepted + failed) if accepted + failed else None,
+        "messages": measured.measured_publishes * len(trace_index.clients),
+        "undelivered": float("nan"),
+        "delivered_share": None,
+        **_read("latency", latency),
+        **_read("round_trip", round_trip),
+    }
+
+
+def _quantiles(name: str, values: "pd.Series[float]") -> dict[str, float | None]:
+    there = bool(values.notna().any())
+    return {f"{name}_{label}_s": float(values.quantile(fraction)) if there else None for fraction, label in QUANTILES}
+
+
+def _read(name: str, histogram: LogHistogram) -> dict[str, float | None]:
+    return {f"{name}_{label}_s": histogram.quantile(fraction) for fraction, label in QUANTILES}
+
+
+BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
+    "messages": messages,
+    "publishes": publishes,
+    "states": states,
+    "interruptions": interruptions,
+    "attempts": attempts,
+    "connections": connections,
+    "faults": faults,
+    "samples": samples,
+    "work": work,
+    "round_trips": round_trips,
+    "clients": clients,
+    "minutes": minutes,
+    "alerts": alerts,
+    "metrics": metrics,
+    "summary": summary,
+}

@@ -1,0 +1,262 @@
+"""The brief's measures of a connection, and the lines at which its alerts would have fired.
+
+    clients   what each client's health says at the end: status, quality, round trips, reconnections, delivery rate
+    minutes   the same things per minute, over everyone
+    alerts    high reconnection rate (> 10/min), poor delivery (< 95 %), high latency (p95 > 500 ms), frequent fallback (> 1/min)
+
+An alert is looked at every `STEP_S` over the `WINDOW_S` before, as a Prometheus rule would be, without a time for which it must
+hold. Latency is judged twice: from publish to delivery, which is what people wait for, and by the round trips that clients
+measure, which is what the server's metric shows.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reference.protocol.client.health import quality_of, quality_score
+from reference.protocol.states import ClientState
+from reference.protocol.timers import NS_PER_MS, NS_PER_S
+from simulation.results.columns import framed
+from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.trace import Delivered
+
+STEP_S = 15.0
+WINDOW_S = 60.0
+ROUND_TRIPS_KEPT = 100
+"""Of a client, the latest, by which its quality is judged; as the client does."""
+
+
+def clients(trace_index: TraceIndex) -> pd.DataFrame:
+    """One row per client, at the end of the trace. round_trip_*: of its last 100 pings, as the server heard of them.
+
+    quality_score: the brief's, 0.4 latency + 0.3 reconnections + 0.3 * 100 * delivery rate; NaN without a round trip.
+    """
+    pings: dict[str, list[float]] = {}
+    for report in trace_index.round_trips:
+        pings.setdefault(trace_index.session_owners.get(report.session_id, ""), []).append(
+            report.round_trip_ms * NS_PER_MS / NS_PER_S
+        )
+    rows = []
+    for client in trace_index.clients.values():
+        trips = np.array(pings.get(client.client_id, [])[-ROUND_TRIPS_KEPT:])
+        accepted, failed = _settled(trace_index, client)
+        rate = accepted / (accepted + failed) if accepted + failed else None
+        reconnections = len(_reconnected(client))
+        mean_s = float(trips.mean()) if len(trips) else None
+        score = None if mean_s is None else quality_score(1000 * mean_s, reconnections, 1.0 if rate is None else rate)
+        rows.append(
+            {
+                "client": client.name,
+                "status": _status(client, reconnections),
+                "transport": _transport(client.state),
+                "quality": quality_of(score).value,
+                "quality_score": score,
+                "round_trips": len(trips),
+                "round_trip_mean_s": mean_s,
+                "round_trip_p95_s": float(np.quantile(trips, 0.95)) if len(trips) else None,
+                "reconnections": reconnections,
+                "fallbacks": len(_fell_back(client)),
+                "accepted": accepted,
+                "failed": failed,
+                "delivery_rate": rate,
+                "has_left": client.left_at is not None,
+            }
+        )
+    types = {
+        "client": "str",
+        "status": "str",
+        "transport": "str",
+        "quality": "str",
+        "quality_score": "float64",
+        "round_trips": "int64",
+        "round_trip_mean_s": "float64",
+        "round_trip_p95_s": "float64",
+        "reconnections": "int64",
+        "fallbacks": "int64",
+        "accepted": "int64",
+        "failed": "int64",
+        "delivery_rate": "float64",
+        "has_left": "bool",
+    }
+    return framed(rows, types)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Things at times, in s: times ascending, and what each is worth."""
+
+    at_s: np.ndarray
+    values: np.ndarray
+
+    def between(self, after_s: float, until_s: float) -> np.ndarray:
+        return self.values[np.searchsorted(self.at_s, after_s, "right") : np.searchsorted(self.at_s, until_s, "right")]
+
+    @classmethod
+    def of(cls, pairs: list[tuple[float, float]]) -> "_Series":
+        at_s, values = np.array(sorted(pairs), dtype=float).reshape(-1, 2).T
+        return cls(at_s, values)
+
+
+def minutes(trace_index: TraceIndex) -> pd.DataFrame:
+    """One row per minute of the run. fallbacks_per_min, reconnections_per_min: over all clients; per_client: divided by them."""
+    series = _all_series(trace_index)
+    end_s = trace_index.ended_at / NS_PER_S
+    rows = []
+    for start_s in np.arange(0.0, max(end_s, WINDOW_S), WINDOW_S):
+        row: dict[str, object] = {"start_s": start_s, "length_s": min(WINDOW_S, max(end_s - start_s, 0.0))}
+        for name, measure in MEASURES.items():
+            row[name] = measure.read(series[measure.series].between(start_s, start_s + WINDOW_S))
+        row["reconnections_per_client"] = len(series["reconnections"].between(start_s, start_s + WINDOW_S)) / max(
+            1, len(trace_index.clients)
+        )
+        rows.append(row)
+    types = dict.fromkeys(("start_s", "length_s", *MEASURES, "reconnections_per_client"), "float64")
+    return framed(rows, types)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure over a stretch of time, and the line beyond which the brief wants an alert."""
+
+    series: str
+    read: Callable[[np.ndarray], float]
+    limit: float
+    is_above: bool = True
+
+    def fires(self, value: float) -> bool:
+        return bool(value > self.limit if self.is_above else value < self.limit)
+
+
+def _per_minute(values: np.ndarray) -> float:
+    return len(values) * 60.0 / WINDOW_S
+
+
+def _share(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
+
+
+def _p95(values: np.ndarray) -> float:
+    return float(np.quantile(values, 0.95)) if len(values) else np.nan
+
+
+MEASURES: dict[str, Measure] = {
+    "reconnections_per_min": Measure("reconnections", _per_minute, 10.0),
+    "delivery_rate": Measure("settled", _share, 0.95, is_above=False),
+    "latency_p95_s": Measure("latency", _p95, 0.5),
+    "round_trip_p95_s": Measure("round_trip", _p95, 0.5),
+    "fallbacks_per_min": Measure("fallbacks", _per_minute, 1.0),
+}
+
+
+def alerts(trace_index: TraceIndex) -> pd.DataFrame:
+    """One row per stretch in which a line was crossed. fired_s: when it was first seen; until_s: when it was last seen; worst:
+    the value furthest beyond. is_judged False: the trace kept no messages, so this line could not be looked at at all."""
+    series = _all_series(trace_index)
+    rows = []
+    unknown = () if trace_index.measured is None else ("settled", "latency", "round_trip")
+    for name, measure in MEASURES.items():
+        if measure.series in unknown:
+            rows.append({"alert": name, "limit": measure.limit, "is_judged": False})
+            continue
+        for fired_s, until_s, worst in _stretches(series[measure.series], measure, trace_index.ended_at / NS_PER_S):
+            stretch = {"fired_s": fired_s, "until_s": until_s, "worst": worst, "is_judged": True}
+            rows.append({"alert": name, "limit": measure.limit, **stretch})
+    types = {
+        "alert": "str",
+        "limit": "float64",
+        "fired_s": "float64",
+        "until_s": "float64",
+        "worst": "float64",
+        "is_judged": "bool",
+    }
+    return framed(rows, types)
+
+
+def _stretches(series: _Series, measure: Measure, end_s: float) -> Iterator[tuple[float, float, float]]:
+    fired_s: float | None = None
+    until_s = worst = 0.0
+    for at_s in np.arange(STEP_S, end_s + STEP_S, STEP_S):
+        value = measure.read(series.between(at_s - WINDOW_S, at_s))
+        if measure.fires(value):
+            if fired_s is None:
+                fired_s, worst = float(at_s), value
+            until_s, worst = float(at_s), (max if measure.is_above else min)(worst, value)
+        elif fired_s is not None:
+            yield fired_s, until_s, worst
+            fired_s = None
+    if fired_s is not None:
+        yield fired_s, until_s, worst
+
+
+def _all_series(trace_index: TraceIndex) -> dict[str, _Series]:
+    warm_up_s = trace_index.started.warm_up_s
+    reconnections, fallbacks, settled, latency = [], [], [], []
+    published_s = {
+        publish.publish_id: publish.at / NS_PER_S
+        for client in trace_index.clients.values()
+        for publish in client.published.values()
+    }
+    for client in trace_index.clients.values():
+        reconnections += [(at / NS_PER_S, 1.0) for at in _reconnected(client)]
+        fallbacks += [(at / NS_PER_S, 1.0) for at in _fell_back(client)]
+        settled += [(answers[0].at / NS_PER_S, 1.0) for answers in client.accepted.values()]
+        settled += [(ends[0].at / NS_PER_S, 0.0) for ticket, ends in client.failed.items() if ticket not in client.accepted]
+        given = (record for record in client.records if isinstance(record, Delivered) and record.publish_id in published_s)
+        latency += [(record.at / NS_PER_S, record.at / NS_PER_S - published_s[record.publish_id]) for record in given]
+    pings = [(report.at / NS_PER_S, report.round_trip_ms * NS_PER_MS / NS_PER_S) for report in trace_index.round_trips]
+    everything = {
+        "reconnections": reconnections,
+        "fallbacks": fallbacks,
+        "settled": settled,
+        "latency": latency,
+        "round_trip": pings,
+    }
+    return {name: _Series.of([pair for pair in pairs if pair[0] >= warm_up_s]) for name, pairs in everything.items()}
+
+
+def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
+    """Publishes that were accepted, and that failed for good."""
+    if trace_index.measured is not None:
+        sums = trace_index.measured.clients.get(client.name)
+        return (0, 0) if sums is None else (sums.accepted, sums.failed)
+    return len(client.accepted), len(client.failed.keys() - client.accepted.keys())
+
+
+def _reconnected(client: ClientIndex) -> list[int]:
+    """When something carried this client again, in ns."""
+    times = []
+    was_carried, before = False, ClientState.NEW
+    for turn in client.turns():
+        if turn.state.is_connected and not before.is_connected:
+            if was_carried:
+                times.append(turn.at)
+            was_carried = True
+        before = turn.state
+    return times
+
+
+def _fell_back(client: ClientIndex) -> list[int]:
+    """When polling took over, in ns."""
+    times, before = [], ClientState.NEW
+    for turn in client.turns():
+        if turn.state is ClientState.POLLING and not before.is_polling:
+            times.append(turn.at)
+        before = turn.state
+    return times
+
+
+def _status(client: ClientIndex, reconnections: int) -> str:
+    """The brief's words."""
+    if client.state.is_polling:
+        return "HTTP Polling"
+    if client.state.has_websocket:
+        return "Reconnected" if reconnections else "Connected"
+    return "Disconnected"
+
+
+def _transport(state: ClientState) -> str | None:
+    if state.has_websocket:
+        return "websocket"
+    return "polling" if state.is_polling else None

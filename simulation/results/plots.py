@@ -1,0 +1,159 @@
+"""Figures, one function each: frames in, a matplotlib figure out. None of them shows or keeps anything by itself.
+
+A figure is made without pyplot, so it needs no display and leaves nothing open. `save` writes it as PNG.
+"""
+
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from simulation.results.frames import Frames
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, GREY, RED = "#0072b2", "#e69f00", "#009e73", "#666666", "#c44e52"
+"""Told apart by people who see colours differently, too (after Okabe and Ito)."""
+POINTS_MAX = 20_000
+"""More single messages than this are thinned out, evenly."""
+_FAULT_NAMES = {"half_open": "half-open", "block_upgrade": "WebSocket blocked", "server_restart": "server restart"}
+
+
+def save(figure: Figure, path: FilePath) -> None:
+    """Write a figure as PNG; equal figures give equal bytes. Raises OSError."""
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+def latency_and_delivery(frames: Frames, title: str) -> Figure:
+    """How long messages took, how many arrived, and what carried the clients, over time; faults are shaded.
+
+    The upper panel shows every message at the time of its publish, the median and the 95th percentile per second; the middle one
+    how many messages were published and delivered in each second; the lower one the clients by what carried them.
+    """
+    messages, faults, states = frames["messages"], frames["faults"], frames["states"]
+    end_s = _end_of_events(messages, faults, states)
+    figure = Figure(figsize=(11, 8.2), layout="constrained")
+    grid = figure.add_gridspec(4, 1, height_ratios=[0.12 + 0.16 * len(faults), 3.2, 1.7, 1.4], hspace=0.04)
+    strip, latency, delivery, carriers = (figure.add_subplot(grid[row]) for row in range(4))
+    _draw_faults(strip, faults, end_s)
+    _draw_latency(latency, messages)
+    _draw_delivery(delivery, messages, end_s)
+    _draw_carriers(carriers, states, end_s)
+    for axes in (latency, delivery):
+        for fault in _rows(faults):
+            shown_until_s = max(fault["end_s"], fault["start_s"] + end_s / 600)
+            axes.axvspan(fault["start_s"], shown_until_s, color=RED, alpha=0.09, lw=0, zorder=0)
+    for axes in (strip, latency, delivery, carriers):
+        axes.set_xlim(0, end_s)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes is not carriers:
+            axes.tick_params(labelbottom=False)
+    carriers.set_xlabel("time since the run began (s)")
+    figure.suptitle(f"{title}\n{_subtitle(frames)}", x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def _draw_faults(axes: "Axes", faults: pd.DataFrame, end_s: float) -> None:
+    """One bar for each fault, named."""
+    for row, fault in enumerate(_rows(faults)):
+        start_s, clients = fault["start_s"], fault["clients"]
+        width = max(fault["end_s"] - start_s, end_s / 300)
+        axes.barh(-row, width, left=start_s, height=0.62, color=RED, alpha=0.75, lw=0)
+        label = f"{_FAULT_NAMES.get(fault['kind'], fault['kind'])}, {clients} client{'s' if clients != 1 else ''}"
+        is_late = start_s + width > 0.75 * end_s
+        x, side = (start_s - end_s / 150, "right") if is_late else (start_s + width + end_s / 150, "left")
+        axes.text(x, -row, label, va="center", ha=side, fontsize=8, color=GREY)
+    axes.set_ylim(-len(faults) + 0.4, 0.6)
+    axes.set_yticks([])
+    axes.set_ylabel("faults", rotation=0, ha="right", va="center", fontsize=9)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(bottom=False)
+
+
+def _draw_latency(axes: "Axes", messages: pd.DataFrame) -> None:
+    delivered = messages[messages["is_delivered"]]
+    if len(delivered):
+        shown = delivered.iloc[:: max(1, len(delivered) // POINTS_MAX)]
+        alpha = float(np.clip(4000 / len(shown), 0.12, 0.6))
+        axes.plot(shown["published_s"], shown["latency_s"], ".", ms=2.4, color=BLUE, alpha=alpha, mew=0, rasterized=True)
+        per_second = delivered.groupby(np.floor(delivered["published_s"]))["latency_s"]
+        middle, high = per_second.median(), per_second.quantile(0.95)
+        axes.plot(high.index + 0.5, high, color=ORANGE, lw=1.4, label="95th percentile of each second")
+        axes.plot(middle.index + 0.5, middle, color=BLUE, lw=1.8, label="median of each second")
+        axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2)
+        axes.set_ylim(delivered["latency_s"].min() / 1.5, delivered["latency_s"].max() * 4)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(_seconds))
+    axes.grid(axis="y", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.set_ylabel("latency from publish\nto delivery (log scale)")
+
+
+def _draw_delivery(axes: "Axes", messages: pd.DataFrame, end_s: float) -> None:
+    edges = np.arange(0, np.ceil(end_s) + 1)
+    published, _ = np.histogram(messages["published_s"], edges)
+    delivered, _ = np.histogram(messages["delivered_s"].dropna(), edges)
+    axes.stairs(delivered, edges, color=GREEN, fill=True, alpha=0.6, lw=0, label="delivered", zorder=2)
+    axes.stairs(published, edges, color=GREY, lw=1.3, label="published, times readers", zorder=3)
+    axes.set_ylim(0, max(1.0, float(max(published.max(), delivered.max()))) * 1.25)
+    axes.set_ylabel("messages\nper second")
+    axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2)
+
+
+def _draw_carriers(axes: "Axes", states: pd.DataFrame, end_s: float) -> None:
+    transports = states["transport"].fillna("nothing")
+    changes = pd.concat(
+        [
+            pd.DataFrame({"time_s": states["start_s"], "transport": transports, "change": 1}),
+            pd.DataFrame({"time_s": states["end_s"], "transport": transports, "change": -1}),
+        ]
+    )
+    times = np.sort(np.unique(changes["time_s"]))
+    layers: list[np.ndarray] = []
+    for transport in ("websocket", "polling", "nothing"):
+        own = changes[changes["transport"] == transport].groupby("time_s")["change"].sum()
+        layers.append(own.reindex(times, fill_value=0).cumsum().to_numpy())
+    shown = times < times[-1] if len(times) > 1 else np.ones(len(times), dtype=bool)
+    where = np.append(times[shown], end_s)
+    stacked = [np.append(layer[shown], layer[shown][-1] if shown.any() else 0) for layer in layers]
+    labels = ("WebSocket", "HTTP polling", "nothing")
+    axes.stackplot(where, *stacked, labels=labels, colors=(BLUE, ORANGE, RED), alpha=0.6, step="post", lw=0)
+    total = max(1, states["client"].nunique())
+    axes.set_ylim(0, total * 1.45)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    axes.set_ylabel("clients carried by")
+    axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=3)
+
+
+def _end_of_events(messages: pd.DataFrame, faults: pd.DataFrame, states: pd.DataFrame) -> float:
+    """Where to stop: a little after the last thing that happened, for the run goes on quietly for much longer."""
+    last = [messages["published_s"].max(), messages["delivered_s"].max(), faults["end_s"].max(), states["start_s"].max()]
+    return max(1.0, 1.03 * float(np.nanmax([1.0, *last])))
+
+
+def _subtitle(frames: Frames) -> str:
+    row = _rows(frames["summary"])[0]
+    share = row["delivered_share"]
+    if pd.isna(row["latency_p50_s"]):
+        return f"{row['published']:.0f} published, nothing delivered"
+    return (
+        f"{row['clients']:.0f} clients, {row['published']:.0f} published; {100 * share:.2f} % of {row['messages']:.0f} messages "
+        f"delivered; latency p50 {_seconds(row['latency_p50_s'])}, p95 {_seconds(row['latency_p95_s'])}, "
+        f"p99 {_seconds(row['latency_p99_s'])}"
+    )
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.to_dict("records")
+
+
+def _seconds(value: float, _: object = None) -> str:
+    if value < 1:
+        return f"{1000 * value:.3g} ms"
+    return f"{value:.3g} s"

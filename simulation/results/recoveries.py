@@ -1,0 +1,46 @@
+"""Recoveries: how long a client was cut off each time, read from a trace.
+
+A recovery is the time from the moment at which nothing carries a client any more, until something carries it again and it has
+been given everything that anyone had seen when that began.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+from reference.protocol.timers import NS_PER_S
+from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken, StateTurned
+
+
+def recoveries(trace_index: TraceIndex) -> Iterator[tuple[str, float]]:
+    """Every time that a client was cut off and came back: its name, and how long it took, in seconds."""
+    epoch = None if trace_index.log is None else trace_index.log.epoch
+    seen = sorted((at, number) for (seen_epoch, number), at in trace_index.visible_at.items() if seen_epoch == epoch)
+    times, heads, head = [at for at, _ in seen], [], 0
+    for _, number in seen:
+        head = max(head, number)
+        heads.append(head)
+    for client in trace_index.clients.values():
+        for took_s in _recoveries_of(client, times, heads):
+            yield client.name, took_s
+
+
+def _recoveries_of(client: ClientIndex, times: Sequence[int], heads: Sequence[int]) -> Iterator[float]:
+    lost_at: int | None = None
+    was_carried, position, wanted = False, 0, 0
+    for record in client.records:
+        match record:
+            case StateTurned(at=at, state=state):
+                if was_carried and not state.is_connected and lost_at is None:
+                    lost_at = at
+                if not was_carried and state.is_connected:
+                    known = bisect_right(times, at)
+                    wanted = heads[known - 1] if known else 0
+                was_carried = state.is_connected
+            case Delivered(sequence_number=number) | SnapshotTaken(sequence_number=number) | ResetTaken(sequence_number=number):
+                position = number
+            case _:
+                continue
+        if lost_at is not None and was_carried and position >= wanted:
+            yield (record.at - lost_at) / NS_PER_S
+            lost_at = None

@@ -1,0 +1,1 @@
+"""What is simulated, as frozen values: population, workload, paths, faults, server, parameters, seed. `scenario` is the whole."""

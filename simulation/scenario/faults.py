@@ -1,0 +1,221 @@
+"""What happens to connections and to the server at a time: one vocabulary for the simulator, the emulator and the property tests.
+
+    faults of lines        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
+    faults of the server   ServerRestart, RollingDeploy, Pause, SlowStore, ClockStep
+
+A path is the standing property of one way between a client and the server (`simulation.scenario.paths`); a fault is something that happens
+to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
+
+Times are seconds from the start of the run. `clients` names whom a fault hits, by client name; empty means everyone.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, assert_never
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.paths import Path, PositiveSeconds, Probability, Seconds
+
+__all__ = [
+    "BlockUpgrade",
+    "ClockStep",
+    "Direction",
+    "Fault",
+    "HalfOpen",
+    "LineFault",
+    "LoadBalancerCut",
+    "Outage",
+    "Path",
+    "Pause",
+    "Refuse",
+    "Reset",
+    "RollingDeploy",
+    "ServerFault",
+    "ServerRestart",
+    "SlowStore",
+    "Stall",
+    "UpgradeHandling",
+    "describe",
+    "enumerate_names",
+]
+
+NAMES_SHOWN_MAX = 6
+
+Direction = Literal["both", "up", "down"]
+"""Of a black hole: up is from the client to the server."""
+UpgradeHandling = Literal["pass", "block", "strip", "hang"]
+"""What becomes of a request for a WebSocket: it passes, is answered with 403, loses its header, is never answered."""
+
+
+class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    at_s: Seconds
+    clients: tuple[str, ...] = ()
+
+    @property
+    def end_s(self) -> float:
+        """When the fault is over, in seconds."""
+        return self.at_s + getattr(self, "duration_s", 0.0)
+
+    def hits(self, client: str) -> bool:
+        return not self.clients or client in self.clients
+
+
+# Of lines.
+
+
+class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
+    """The line is a black hole: nothing passes, in both directions or in one, and new connections hang. Bytes in flight are sent
+    again when it is back up."""
+
+    duration_s: Seconds
+    direction: Direction = "both"
+
+
+class Stall(_Fault, frozen=True, kw_only=True, tag="stall"):
+    """Bytes from the server are held back and then all delivered; the other direction flows."""
+
+    duration_s: Seconds
+
+
+class Reset(_Fault, frozen=True, kw_only=True, tag="reset"):
+    """Every connection is cut at once; both ends notice. New connections work."""
+
+
+class HalfOpen(_Fault, frozen=True, kw_only=True, tag="half_open"):
+    """Every connection that stands at `at_s` goes silent for ever, in both directions or in one, and neither end is told."""
+
+    direction: Direction = "both"
+
+
+class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
+    """New connections are refused; the ones that stand are left alone."""
+
+    duration_s: Seconds
+
+
+class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
+    """A proxy that lets HTTP pass but no WebSocket upgrade, and cuts the WebSockets that stand at `at_s`.
+
+    how: "block" answers 403; "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
+    """
+
+    duration_s: Seconds
+    how: Literal["block", "strip", "hang"] = "block"
+
+
+class LoadBalancerCut(_Fault, frozen=True, kw_only=True, tag="load_balancer_cut"):
+    """A load balancer goes away and comes back: this share of the connections (a draw for each client decides) is reset, and for
+    `duration_s` new ones are refused to everyone."""
+
+    share: Probability = 1.0
+    duration_s: Seconds = 0.0
+
+
+LineFault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | LoadBalancerCut
+
+
+# Of the server.
+
+
+class _ServerFault(_Fault, frozen=True, kw_only=True):
+    def __post_init__(self) -> None:
+        if self.clients:
+            raise ConfigError(f"a {type(self).__struct_config__.tag} hits everyone; remove its clients")
+
+
+class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart"):
+    """The server process ends and is started again after `duration_s`.
+
+    Killed hard, or `is_graceful`: it sends its clients away with a wait and a spread, stores what it has accepted, and then ends.
+    It keeps what its store holds, unless it `loses_state`: then the store is gone as well, and history begins anew (another
+    epoch). A process that is still stopping after `duration_s` is waited for.
+    """
+
+    duration_s: Seconds
+    is_graceful: bool = False
+    loses_state: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.is_graceful and self.loses_state:
+            raise ConfigError("a server_restart that is_graceful keeps its store; remove is_graceful or loses_state")
+
+
+class RollingDeploy(_ServerFault, frozen=True, kw_only=True, tag="rolling_deploy"):
+    """The server's instances are replaced one after the other within `duration_s`.
+
+    Each in turn sends the clients that are connected to it away (with a wait and a spread if it `is_graceful`, else by a reset)
+    and takes no new ones until it is the next one's turn.
+    """
+
+    duration_s: PositiveSeconds
+    is_graceful: bool = True
+
+
+class Pause(_ServerFault, frozen=True, kw_only=True, tag="pause"):
+    """The server process stands still (a garbage collection, a suspended machine); what comes meanwhile waits in its buffers."""
+
+    duration_s: Seconds
+
+
+class SlowStore(_ServerFault, frozen=True, kw_only=True, tag="slow_store"):
+    """Every commit takes `factor` times as long."""
+
+    duration_s: Seconds
+    factor: Annotated[float, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):
+    """The server's wall clock jumps by `step_s`, forwards or backwards. Its monotonic time does not, and a process reads the wall
+    clock when it starts, so the jump is felt after the next restart: by the times of events, and by tokens."""
+
+    step_s: Annotated[float, msgspec.Meta(ge=-86_400 * 366, le=86_400 * 366)]
+
+
+ServerFault = ServerRestart | RollingDeploy | Pause | SlowStore | ClockStep
+Fault = LineFault | ServerFault
+
+
+def describe(fault: Fault) -> str:
+    """A fault in words, as it begins."""
+    whom = enumerate_names(fault.clients) if fault.clients else "everyone"
+    match fault:
+        case Outage(duration_s=lasts_s, direction=direction):
+            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
+            return f"{whom}: the line is down{way} for {lasts_s:.1f} s"
+        case Stall(duration_s=lasts_s):
+            return f"{whom}: nothing comes from the server for {lasts_s:.1f} s"
+        case Reset():
+            return f"{whom}: every connection is reset"
+        case HalfOpen(direction=direction):
+            way = {"both": "", "up": " towards the server", "down": " towards the client"}[direction]
+            return f"{whom}: every connection goes silent{way} for good, and nobody is told"
+        case Refuse(duration_s=lasts_s):
+            return f"{whom}: new connections are refused for {lasts_s:.1f} s"
+        case BlockUpgrade(duration_s=lasts_s, how=how):
+            answer = {"block": "forbidden", "strip": "stripped of its upgrade", "hang": "left without an answer"}[how]
+            return f"{whom}: WebSocket is cut and {answer} for {lasts_s:.1f} s"
+        case LoadBalancerCut(duration_s=lasts_s, share=share):
+            return f"{whom}: the load balancer cuts {share:.0%} of the connections and takes none for {lasts_s:.1f} s"
+        case ServerRestart(duration_s=lasts_s, is_graceful=is_graceful, loses_state=loses_state):
+            end = "stops gracefully" if is_graceful else "is killed (SIGKILL)"
+            loss = ", its store is lost" if loses_state else ""
+            return f"the server {end}{loss}, to be started again after {lasts_s:.1f} s"
+        case RollingDeploy(duration_s=lasts_s):
+            return f"the server's instances are replaced one after the other within {lasts_s:.1f} s"
+        case Pause(duration_s=lasts_s):
+            return f"the server process stands still for {lasts_s:.1f} s"
+        case SlowStore(duration_s=lasts_s, factor=factor):
+            return f"the store takes {factor:g} times as long for {lasts_s:.1f} s"
+        case ClockStep(step_s=step_s):
+            return f"the server's wall clock jumps by {step_s:+g} s"
+        case _:
+            assert_never(fault)
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Names as one writes them, not too many."""
+    if len(names) > NAMES_SHOWN_MAX:
+        return f"{', '.join(names[: NAMES_SHOWN_MAX - 1])} and {len(names) - NAMES_SHOWN_MAX + 1} more"
+    return ", ".join(names)

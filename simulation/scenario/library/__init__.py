@@ -1,0 +1,33 @@
+"""A library of ready scenarios, each from real trouble, each with two sentences on what to look for.
+
+    names()             all of them, in order
+    text_of(name)       the file: TOML, with every choice that is not a default
+    load(name)          the scenario
+
+They are files beside this one; `steadywire scenarios` lists them, `steadywire simulate NAME` runs one.
+"""
+
+from importlib import resources
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.scenario import Scenario, parse_scenario
+
+_ENDING = ".toml"
+
+
+def names() -> tuple[str, ...]:
+    """The names of all scenarios of the library, sorted."""
+    files = (item.name for item in resources.files(__name__).iterdir())
+    return tuple(sorted(name.removesuffix(_ENDING) for name in files if name.endswith(_ENDING)))
+
+
+def text_of(name: str) -> str:
+    """A scenario's file. Raises ConfigError for a name that is not in the library."""
+    if name not in names():
+        raise ConfigError(f"no scenario is called {name!r}; there are {', '.join(names())}")
+    return (resources.files(__name__) / f"{name}{_ENDING}").read_text(encoding="utf-8")
+
+
+def load(name: str) -> Scenario:
+    """A scenario of the library. Raises ConfigError."""
+    return parse_scenario(text_of(name))

@@ -1,0 +1,183 @@
+"""Paths: what the way between a client and the server is like when nothing happens to it, and how it comes and goes.
+
+    Path           propagation, bandwidth and queue, loss, TCP and TLS, middleboxes on the way
+    Availability   a process of ups and downs, of one client's path, of a whole group's, or of everyone's
+
+A path is a standing property (an impairment); what happens at one time is a fault (`simulation.scenario.faults`). Everything here is what
+TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a WebSocket cannot happen: a lost packet is sent again
+by TCP, and what came after it waits for it (head-of-line blocking).
+"""
+
+import itertools
+from typing import Annotated, Literal
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.distributions import Distribution
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+BytesPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
+RECORDED_MAX = 1_000_000
+"""Times in one recording."""
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+# Loss.
+
+
+class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="bernoulli"):
+    """Each packet is lost with the same probability, whatever happened before."""
+
+    probability: Probability
+
+
+class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="gilbert_elliott"):
+    """Loss in bursts: a chain of two states that takes one step with each packet.
+
+    good_to_bad, bad_to_good: the probabilities of a step (p and r). A packet is lost with `loss_in_good` (1 - k) or
+    `loss_in_bad` (1 - h). Source: Gilbert 1960, Elliott 1963.
+    """
+
+    good_to_bad: Probability
+    bad_to_good: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    loss_in_good: Probability = 0.0
+    loss_in_bad: Probability = 1.0
+
+
+Loss = BernoulliLoss | GilbertElliottLoss
+
+
+# TCP, TLS and what stands in between.
+
+
+class Tcp(_Part, frozen=True, kw_only=True):
+    """What the transport does about loss and silence.
+
+    resumes: after an outage, "at_once" (the emulator's way: bytes wait at the gap) or "rto" (as kernels do: at the next
+    retransmission, whose time has been doubling since the silence began). syn: when a connection attempt repeats its SYN,
+    "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
+    retries: of data, after which the kernel gives the connection up (15: 924.6 s with the least RTO). tls: round trips of the
+    handshake after TCP's: none 0, "1.3" 1, "1.2" 2.
+    """
+
+    mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460
+    rto_min_s: PositiveSeconds = 0.2
+    rto_max_s: PositiveSeconds = 120.0
+    retries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 15
+    resumes: Literal["at_once", "rto"] = "at_once"
+    syn: Literal["classic", "linux_6_5"] = "linux_6_5"
+    tls: Literal["none", "1.3", "1.2"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.rto_max_s < self.rto_min_s:
+            raise ConfigError(f"rto_max_s = {self.rto_max_s:g} is below rto_min_s = {self.rto_min_s:g}; raise it")
+
+
+class Middlebox(_Part, frozen=True, kw_only=True):
+    """A NAT, proxy or load balancer on the way, in its normal working.
+
+    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both ends keep a half-open
+    connection) or "reset" (both are told). connection_age_max_s: every connection is closed at this age; websocket_age_max_s:
+    every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each; "strip" removes the header, so that the
+    server answers as to plain HTTP (426); "hang" never answers.
+    """
+
+    idle_timeout_s: PositiveSeconds | None = None
+    idle_effect: Literal["silent", "reset"] = "silent"
+    connection_age_max_s: PositiveSeconds | None = None
+    websocket_age_max_s: PositiveSeconds | None = None
+    upgrades: Literal["pass", "block", "strip", "hang"] = "pass"
+
+
+class Path(_Part, frozen=True):
+    """The way between a client and the server, the same in both directions unless it says otherwise, without faults.
+
+    latency_s: one-way propagation. jitter_s: added per chunk, uniform on [0, jitter_s). delay: a law whose draw, in seconds, is
+    added per chunk as well. Order is kept, as TCP does. recorded_latency: (since when, one-way seconds) in place of latency_s,
+    each until the next, repeated from its beginning when it ends; the last lasts as long as the one before it.
+    bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
+    the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
+    ms, repeated from the beginning when they end (the Mahimahi format). queue_bytes: what may wait at the bottleneck; a packet
+    that finds no room is lost.
+    """
+
+    latency_s: Seconds = 0.02
+    jitter_s: Seconds = 0.0
+    bandwidth_bytes_per_s: BytesPerSecond | None = None
+    delay: Distribution | None = None
+    recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    up_bandwidth_bytes_per_s: BytesPerSecond | None = None
+    deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    queue_bytes: Annotated[int, msgspec.Meta(ge=1500)] | None = None
+    loss: Loss | None = None
+    tcp: Tcp = Tcp()
+    middlebox: Middlebox = Middlebox()
+
+    def __post_init__(self) -> None:
+        times = [at for at, _ in self.recorded_latency]
+        if times and (times[0] != 0 or any(later <= at for at, later in itertools.pairwise(times))):
+            raise ConfigError("recorded_latency: its times must begin at 0 and increase")
+        if any(later < at for at, later in zip(self.deliveries_ms, self.deliveries_ms[1:], strict=False)):
+            raise ConfigError("deliveries_ms: its times must not decrease")
+        if self.deliveries_ms and not self.deliveries_ms[-1]:
+            raise ConfigError("deliveries_ms: its last time is its length, and must be above 0")
+        if self.deliveries_ms and (self.bandwidth_bytes_per_s or self.up_bandwidth_bytes_per_s):
+            raise ConfigError("a path has deliveries_ms or a bandwidth, not both; remove one")
+
+
+# Availability.
+
+
+class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
+    """scope: each client has its own process, or the whole group (for the scenario's own: everyone) shares one. effect: when it
+    goes down it is an outage (silence), or a cut (connections are reset and new ones refused at once).
+    """
+
+    scope: Literal["client", "shared"] = "client"
+    effect: Literal["outage", "cut"] = "outage"
+
+
+class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
+    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least."""
+
+    up: Distribution
+    down: Distribution
+
+
+class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):
+    """Exponential times up and down; it begins in its stationary state."""
+
+    up_mean_s: PositiveSeconds
+    down_mean_s: PositiveSeconds
+
+
+class PeriodicAvailability(_Availability, frozen=True, kw_only=True, tag="periodic"):
+    """Down for `down_s` in every `period_s`, first at `first_down_s`."""
+
+    period_s: PositiveSeconds
+    down_s: PositiveSeconds
+    first_down_s: Seconds = 0.0
+
+    def __post_init__(self) -> None:
+        if self.down_s >= self.period_s:
+            raise ConfigError(f"down_s = {self.down_s:g} must be below period_s = {self.period_s:g}, or it is never up")
+
+
+class RecordedAvailability(_Availability, frozen=True, kw_only=True, tag="recorded"):
+    """Down in each of these stretches: (from, until) in seconds, in order and apart."""
+
+    outages: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(min_length=1, max_length=RECORDED_MAX)]
+
+    def __post_init__(self) -> None:
+        flat = [at for stretch in self.outages for at in stretch]
+        if any(later <= at for at, later in itertools.pairwise(flat)):
+            raise ConfigError("outages: each must end after it begins, and begin after the one before has ended")
+
+
+Availability = AlternatingRenewal | OnOffMarkov | PeriodicAvailability | RecordedAvailability

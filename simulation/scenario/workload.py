@@ -1,0 +1,116 @@
+"""What clients do, as a part of a scenario: when events of each type are made, and how large they are.
+
+    Poisson          at a rate, without memory (what `graft_per_s` and its like are short for)
+    OnOff            bursts: at a rate while on, nothing while off
+    Periodic         like a clock, each client at a phase of its own
+    RecordedTimes    at these times
+
+`simulation.hosts.workload_driver` carries it out.
+"""
+
+import itertools
+from typing import Annotated
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import CHAT, CURSOR_MOVE, FLAG, GRAFT, PRUNE
+from simulation.scenario.distributions import Distribution
+
+Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
+PositiveRate = Annotated[float, msgspec.Meta(gt=0, le=10_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
+RECORDED_MAX = 1_000_000
+
+
+class _Timing(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
+    pass
+
+
+class Poisson(_Timing, frozen=True, kw_only=True, tag="poisson"):
+    """Exponential times between events."""
+
+    per_s: PositiveRate
+
+
+class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
+    """Poisson at `per_s` while on; on for a draw of `on`, then off for a draw of `off`, in seconds, beginning on."""
+
+    per_s: PositiveRate
+    on: Distribution
+    off: Distribution
+
+    def __post_init__(self) -> None:
+        if self.on.mean <= 0:
+            raise ConfigError("on: its law is 0 for ever, so nothing would ever happen; give it a mean above 0")
+
+
+class Periodic(_Timing, frozen=True, kw_only=True, tag="periodic"):
+    """Every `every_s`; the first after `first_s`, or, None, after a share of `every_s` that is drawn for each client."""
+
+    every_s: PositiveSeconds
+    first_s: Seconds | None = None
+
+
+class RecordedTimes(_Timing, frozen=True, kw_only=True, tag="recorded"):
+    """At these seconds after the client began, in order, and again from the beginning every `repeat_s` (None: once)."""
+
+    times_s: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1, max_length=RECORDED_MAX)]
+    repeat_s: PositiveSeconds | None = None
+
+    def __post_init__(self) -> None:
+        if any(later < at for at, later in itertools.pairwise(self.times_s)):
+            raise ConfigError("times_s: must not decrease; sort them")
+        if self.repeat_s is not None and self.repeat_s <= self.times_s[-1]:
+            raise ConfigError(f"repeat_s = {self.repeat_s:g} must be above the last of times_s; raise it")
+
+
+Timing = Poisson | OnOff | Periodic | RecordedTimes
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The events of one type of one client. size_bytes: of each event's data as JSON, filled up to that; None: as it is."""
+
+    timing: Timing
+    size_bytes: Distribution | None = None
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client does: for each type of event a rate, as a Poisson process in events per second, or a stream in its place.
+
+    size_bytes: as in `Stream`, for every type whose stream does not say.
+    """
+
+    graft_per_s: Rate = 0.1
+    prune_per_s: Rate = 0.05
+    flag_per_s: Rate = 0.02
+    chat_per_s: Rate = 0.1
+    cursor_per_s: Rate = 0.5
+    graft: Stream | None = None
+    prune: Stream | None = None
+    flag: Stream | None = None
+    chat: Stream | None = None
+    cursor: Stream | None = None
+    size_bytes: Distribution | None = None
+
+    def streams(self) -> dict[str, Stream]:
+        """What is to be done, by event type; types of which there are none are left out."""
+        named = {
+            GRAFT: (self.graft_per_s, self.graft),
+            PRUNE: (self.prune_per_s, self.prune),
+            FLAG: (self.flag_per_s, self.flag),
+            CHAT: (self.chat_per_s, self.chat),
+            CURSOR_MOVE: (self.cursor_per_s, self.cursor),
+        }
+        streams = {}
+        for event_type, (per_s, stream) in named.items():
+            if stream is None and per_s > 0:
+                stream = Stream(timing=Poisson(per_s=per_s))
+            if stream is not None:
+                streams[event_type] = stream
+        return streams
+
+
+IDLE = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
+"""Nothing at all."""

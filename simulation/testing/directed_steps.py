@@ -1,0 +1,227 @@
+"""Plots: short lists of steps that lead into situations which chance alone reaches too seldom, for `schedules` to put anywhere.
+
+Each is what a person would do by hand to provoke one sort of trouble; numbers are drawn, so that it comes about in many ways, and
+what stands around it in a schedule decides whether it does. A plot that finds nothing to work on does nothing.
+"""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from simulation.adversary import steps
+
+NEWEST = -1
+LOG = 24
+"""More publishes than any drawn log keeps."""
+_PROBE_MS = 6000
+few = st.integers(0, 4)
+publishes = st.builds(
+    steps.PublishEvent,
+    client=few,
+    event_type=st.sampled_from(["GRAFT", "PRUNE", "FLAG", "CHAT", "CHAT", "NEWER"]),
+    key=st.integers(0, 2),
+)
+_kept = st.sampled_from([0, 1, 5])
+
+
+def _a_log_of(client: int) -> list[steps.Step]:
+    """So much is published that nothing from before is kept."""
+    return [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * LOG
+
+
+def _probed(client: int) -> list[steps.Step]:
+    """A client that polls has its next WebSocket opened; the answer to its hello is held back."""
+    return [
+        steps.Block(client, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.StallConnection(NEWEST, "down", True),
+    ]
+
+
+def _released(wire: int) -> list[steps.Step]:
+    return [steps.StallConnection(wire, "down", False), steps.Down(wire, 4), steps.Calm(5)]
+
+
+open_by_hand = st.builds(
+    lambda opening, wire, count: [
+        steps.UntilOpening(4),
+        steps.AnswerUpgrade(opening, "open"),
+        steps.Down(wire, 1),
+        steps.Up(wire, 1),
+        steps.CheckToken(),
+        steps.Down(wire, count),
+    ],
+    opening=few,
+    wire=few,
+    count=st.integers(1, 3),
+)
+late_answer = st.builds(lambda request: [steps.Http(request, "arrive"), steps.StallHttp(request, True)], request=few)
+late_hello = st.builds(
+    lambda wire, ms: [
+        steps.Cut(wire, "now", "now"),
+        steps.UntilOpening(8),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Cut(NEWEST, "now", "later"),
+        steps.StallConnection(NEWEST, "up", True),
+        steps.Calm(ms),
+        steps.Up(NEWEST, 3),
+    ],
+    wire=few,
+    ms=st.sampled_from([5, 600, 3000]),
+)
+flap = [
+    steps.UntilOpening(8),
+    steps.AnswerUpgrade(NEWEST, "open"),
+    steps.Down(NEWEST, 1),
+    steps.Cut(NEWEST, "now", "now"),
+] * 3
+lost_batch = st.builds(
+    lambda wire, lost, seen: [
+        steps.Swallow(wire, 1),
+        steps.Choke(wire, 1),
+        *lost,
+        steps.Calm(5),
+        *seen,
+        steps.Calm(5),
+        steps.Choke(wire, 0),
+        steps.Calm(5),
+    ],
+    wire=few,
+    lost=st.lists(publishes, min_size=1, max_size=2),
+    seen=st.lists(publishes, min_size=1, max_size=6),
+)
+fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=few)
+full_socket = st.builds(
+    lambda wire, client, ms: [steps.Choke(wire, 1), *_a_log_of(client)[:8], steps.Calm(ms), steps.Choke(wire, 0)],
+    wire=few,
+    client=few,
+    ms=st.sampled_from([600, 3000]),
+)
+fallen_out = st.builds(
+    lambda wire, client: [steps.Choke(wire, 1), *_a_log_of(client), steps.Choke(wire, 0)], wire=few, client=few
+)
+lost_while_held = st.builds(
+    lambda client, kept, before, after: [
+        *before,
+        steps.Calm(5),
+        steps.Hold(client, True),
+        steps.LoseHistory(kept),
+        *after,
+        steps.Calm(3000),
+        steps.Hold(client, False),
+        steps.Calm(600),
+    ],
+    client=few,
+    kept=_kept,
+    before=st.lists(publishes, min_size=2, max_size=6),
+    after=st.lists(publishes, min_size=1, max_size=3),
+)
+lost_while_polling = st.builds(
+    lambda client, kept, after: [
+        steps.Block(client, True),
+        steps.Calm(3000),
+        steps.LoseHistory(kept),
+        steps.PublishEvent(client, "CHAT", 0),
+        *after,
+        steps.Calm(5),
+    ],
+    client=few,
+    kept=_kept,
+    after=st.lists(publishes, max_size=3),
+)
+lost_behind_a_probe = st.builds(
+    lambda user, before, kept: [
+        steps.Join(user),
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Calm(5),
+        *_probed(NEWEST),
+        *before,
+        steps.Calm(5),
+        steps.LoseHistory(kept),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.Http(NEWEST, "answer"),
+        *_released(NEWEST),
+    ],
+    user=few,
+    before=st.lists(publishes, min_size=1, max_size=6),
+    kept=_kept,
+)
+"""The welcome of a lost history arrives when polling has been told of the new one."""
+lost_before_a_poll_is_answered = st.builds(
+    lambda user, before, kept: [
+        *before,
+        steps.Join(user),
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.StallHttp(NEWEST, True),
+        steps.LoseHistory(kept),
+        steps.Block(NEWEST, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.Down(NEWEST, 2),
+        steps.Http(NEWEST, "answer"),
+        steps.Calm(20),
+    ],
+    user=few,
+    before=st.lists(publishes, min_size=1, max_size=3),
+    kept=_kept,
+)
+"""The answer to the first poll of a client, of a lost history, arrives when a probe has been told of the new one."""
+overtaken_snapshot = st.builds(
+    lambda client, ms: [
+        steps.Block(client, True),
+        steps.Calm(3000),
+        steps.Hold(client, True),
+        *_a_log_of(client + 1),
+        *_probed(client),
+        steps.Hold(client, False),
+        steps.Calm(ms),
+        *_released(NEWEST),
+    ],
+    client=few,
+    ms=st.sampled_from([5, 300, 900]),
+)
+"""A probe is sent a snapshot, and polling is faster."""
+stopped_while_gathering = st.builds(
+    lambda first, then, ms: [first, steps.Calm(20), then, steps.Up(0, 4), steps.Up(1, 4), steps.GoAway(ms, 0), steps.Calm(5)],
+    first=publishes,
+    then=publishes,
+    ms=st.sampled_from([0, 500]),
+)
+late_joiner = st.builds(
+    lambda before, stored, user: [*before, steps.Calm(20), steps.Crash(stored, True), steps.Join(user), steps.Calm(20)],
+    before=st.lists(publishes, min_size=4, max_size=8),
+    stored=st.integers(0, 2),
+    user=few,
+)
+"""Someone comes to a server that was just started, perhaps with another limit."""
+
+PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
+    # How often, among all that may happen, and what.
+    "open by hand": (4, open_by_hand),
+    "late answer": (3, late_answer),
+    "fall back": (3, fall_back),
+    "late hello": (3, late_hello),
+    "flap": (2, st.just(flap)),
+    "lost batch": (4, lost_batch),
+    "full socket": (2, full_socket),
+    "fallen out": (2, fallen_out),
+    "lost while held": (2, lost_while_held),
+    "lost while polling": (2, lost_while_polling),
+    "lost behind a probe": (2, lost_behind_a_probe),
+    "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
+    "overtaken snapshot": (2, overtaken_snapshot),
+    "late joiner": (2, late_joiner),
+    "stopped while gathering": (2, stopped_while_gathering),
+}

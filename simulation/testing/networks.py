@@ -1,0 +1,46 @@
+"""Paths with everything that a path can have: laws, recordings, thin and uneven bottlenecks, queues, loss, middleboxes."""
+
+from hypothesis import strategies as st
+
+from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Middlebox, Path, Tcp
+from simulation.testing.populations import distributions
+
+
+@st.composite
+def rich_paths(draw: st.DrawFn) -> Path:
+    """Any path, also such as break connections by themselves."""
+    is_recorded = draw(st.booleans())
+    rates = st.sampled_from([None, 3_000.0, 100_000.0])
+    down, up = draw(rates), draw(rates)  # always, so that the simpler path is the one without a recording
+    probabilities = st.sampled_from([0.0, 0.01, 0.3])
+    bursts = st.builds(GilbertElliottLoss, good_to_bad=probabilities, bad_to_good=st.sampled_from([0.2, 0.9]))
+    return Path(
+        latency_s=draw(st.sampled_from([0.0, 0.02, 0.3])),
+        jitter_s=draw(st.sampled_from([0.0, 0.05])),
+        bandwidth_bytes_per_s=None if is_recorded else down,
+        up_bandwidth_bytes_per_s=None if is_recorded else up,
+        delay=draw(st.none() | distributions(0.001, 0.02, 0.3)),
+        recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
+        deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),
+        queue_bytes=draw(st.sampled_from([None, None, 3_000])),
+        loss=draw(st.none() | st.builds(BernoulliLoss, probability=probabilities) | bursts),
+        tcp=draw(
+            st.builds(
+                Tcp,
+                resumes=st.sampled_from(["at_once", "rto"]),
+                syn=st.sampled_from(["linux_6_5", "classic"]),
+                tls=st.sampled_from(["none", "1.3", "1.2"]),
+                retries=st.sampled_from([15, 3]),
+            )
+        ),
+        middlebox=draw(
+            st.builds(
+                Middlebox,
+                idle_timeout_s=st.sampled_from([None, None, 5.0, 30.0]),
+                idle_effect=st.sampled_from(["silent", "reset"]),
+                connection_age_max_s=st.sampled_from([None, None, 15.0]),
+                websocket_age_max_s=st.sampled_from([None, None, 0.3]),
+                upgrades=st.sampled_from(["pass", "pass", "block", "strip", "hang"]),
+            )
+        ),
+    )

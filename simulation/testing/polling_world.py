@@ -1,0 +1,193 @@
+"""The same account of somebody's server when its clients cannot have a WebSocket: they poll, publish over HTTP, and come back.
+
+A client whose WebSockets are blocked falls back by itself; its requests arrive at once, their answers when they are brought. An
+answer that is lost leaves open whether its request was served, so everything is asked again. What comes over HTTP is judged with
+what comes over a WebSocket: a number is one event on both, a publish has one number on both, and an answer to a poll goes on
+where its request stood. When the faults stop, polling must bring everything, and then everyone must come back to a WebSocket.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from reference.protocol import codec, frames
+from reference.protocol.actions import ClientAction, Close, Open, Send
+from reference.protocol.client.session import ClientSession
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import HttpProblem, RemoteError
+from reference.protocol.states import ClientState, Transport
+from simulation.testing.server_world import CONFIG, Guest, ServerWorld, Violated
+from simulation.testing.under_test import PollingServerUnderTest
+from simulation.trace.messages import MessageLog
+from simulation.trace.wording import words_of
+
+RETURN_ROUNDS = 20
+"""Seconds for everyone to come back: a few probes, and what a failed one costs."""
+
+
+@dataclass
+class PollingGuest(Guest):
+    """`lane`: the session's name for its polling lane, None while it has none; `requests`: under way, by their numbers."""
+
+    lane: int | None = None
+    requests: dict[int, frames.RequestFrame] = field(default_factory=dict)
+
+
+class PollingServerWorld(ServerWorld):
+    """See the module."""
+
+    config: ClassVar[ClientConfig] = msgspec.structs.replace(
+        CONFIG, fallback_after_failures=1, poll_interval_s=0.5, poll_wait_s=1.0, probe_interval_s=2.0, probe_interval_max_s=4.0
+    )
+
+    def __init__(self, server: PollingServerUnderTest, message_log: MessageLog | None = None) -> None:
+        super().__init__(server, message_log)
+        self._http = server
+
+    # What can happen.
+
+    def block(self, client: int) -> None:
+        """A client's WebSocket breaks, and every new one is refused on the way; HTTP passes."""
+        guest = self._pick(client)
+        if guest is not None:
+            guest.is_blocked = True
+            self.cut(client)
+
+    def unblock(self, client: int) -> None:
+        """WebSockets pass again; the client finds out by its next probe."""
+        guest = self._pick(client)
+        if guest is not None:
+            guest.is_blocked = False
+
+    def answer(self, client: int) -> None:
+        """The answers that the server has given to a client's requests arrive."""
+        guest = self._pick(client)
+        assert isinstance(guest, PollingGuest), "somebody has joined"
+        for number in tuple(guest.requests):
+            if number in guest.requests and (text := self._http.answer(number)) is not None:
+                self._hear_answer(guest, number, text)
+
+    def lose_answers(self, client: int) -> None:
+        """The connections of a client's requests break: they have been served or not, and it will not learn which."""
+        guest = self._pick(client)
+        assert isinstance(guest, PollingGuest), "somebody has joined"
+        for number in tuple(guest.requests):
+            if number in guest.requests:
+                self._http.forsake(number)
+                self._fail(guest, number)
+
+    def crash(self) -> None:
+        for client in range(len(self.guests)):
+            self.lose_answers(client)
+        super().crash()
+
+    def settle(self) -> None:
+        """Faults stop, but for what is blocked: polling must be enough for everyone to have everything. Then nothing is blocked,
+        and everyone must be back on a WebSocket, and on nothing else."""
+        super().settle()
+        for client in range(len(self.guests)):
+            self.unblock(client)
+        self._let_pass(RETURN_ROUNDS)
+        for guest in self.guests:
+            assert isinstance(guest, PollingGuest)
+            if guest.session.state is not ClientState.LIVE or guest.lane is not None:
+                beside = "" if guest.lane is None else ", and polls"
+                raise Violated("G6", f"{guest.name} is not back on its WebSocket: it is {guest.session.state.value}{beside}")
+
+    # The sessions' driver.
+
+    def _new_guest(self, name: str, session: ClientSession) -> Guest:
+        return PollingGuest(name, session)
+
+    def _bring_everything(self, client: int) -> None:
+        super()._bring_everything(client)
+        self.answer(client)
+
+    def _carry_out(self, guest: Guest, action: ClientAction) -> None:
+        assert isinstance(guest, PollingGuest)
+        match action:
+            case Open(connection_id, Transport.POLLING, _):
+                self.message_log.note(guest.name, "goes on over HTTP", self.now)
+                guest.lane = connection_id
+            case Send(_, frames.PollRequest() | frames.PublishRequest() as frame):
+                self._ask(guest, frame)
+            case Close((connection_id,)) if connection_id == guest.lane:
+                guest.lane = None
+                for number in guest.requests:
+                    self._http.forsake(number)
+                guest.requests.clear()
+            case _:
+                super()._carry_out(guest, action)
+
+    def _ask(self, guest: PollingGuest, frame: frames.RequestFrame) -> None:
+        self._connections += 1
+        number = self._connections
+        guest.requests[number] = frame
+        if isinstance(frame, frames.PublishRequest):
+            guest.sent.update((message.client_sequence, str(message.data["mark"])) for message in frame.messages)
+        self.message_log.sent((number, "up"), guest.name, "server", words_of(frame), self.now)
+        if self.is_down:
+            self._fail(guest, number)
+            return
+        self.message_log.arrived((number, "up"), self.now)
+        self._http.ask(number, guest.name, codec.encode(frame).decode())
+
+    def _fail(self, guest: PollingGuest, number: int, problem: HttpProblem | None = None) -> None:
+        kind: frames.RequestKind = "poll" if isinstance(guest.requests.pop(number), frames.PollRequest) else "publishMany"
+        if problem is None:
+            failure = frames.RequestFailed(request=kind, code=None, message="the connection broke", retry_after_ms=None)
+        else:
+            code, wait_ms = problem.code if 4000 <= problem.code <= 4999 else None, problem.retry_after_ms
+            failure = frames.RequestFailed(request=kind, code=code, message=problem.message, retry_after_ms=wait_ms)
+        self.message_log.note(guest.name, f"gets no answer to its {kind}: {failure.message}", self.now)
+        self._receive(guest, failure)
+
+    def _receive(self, guest: PollingGuest, frame: frames.Frame) -> None:
+        assert guest.lane is not None, "a lane that is left has no requests"
+        guest.session.receive_frame(guest.lane, frame, self.now)
+        self._pump(guest)
+
+    # The account.
+
+    def _hear_answer(self, guest: PollingGuest, number: int, text: str) -> None:
+        request = guest.requests[number]
+        try:
+            frame = codec.decode_answer(request, text.encode())
+        except RemoteError as error:
+            try:
+                problem = msgspec.json.decode(text, type=HttpProblem)
+            except msgspec.DecodeError:
+                raise Violated("form", f"{guest.name} was answered what is no answer: {error.message}") from None
+            self._fail(guest, number, problem)
+            return
+        self.message_log.sent((number, "down"), "server", guest.name, words_of(frame), self.now)
+        self.message_log.arrived((number, "down"), self.now)
+        match request, frame:
+            case frames.PollRequest(), frames.PollAnswer():
+                self._account_of_poll(guest, request, frame)
+            case frames.PublishRequest(), frames.PublishAnswer():
+                self._account_of_publishes(guest, request, frame)
+        del guest.requests[number]
+        self._receive(guest, frame)
+
+    def _account_of_poll(self, guest: Guest, request: frames.PollRequest, answer: frames.PollAnswer) -> None:
+        last = answer.after_sequence
+        if answer.outcome == "resumed" and (request.epoch, request.after_sequence) != (answer.epoch, last):
+            asked = f"{request.after_sequence} of {request.epoch}"
+            raise Violated("G1", f"{guest.name} polled after {asked} and was resumed after {last} of {answer.epoch}")
+        for event in answer.events:
+            number = event.sequence_number or 0
+            if number != last + 1:
+                raise Violated("G1", f"{guest.name} was given event {number} after {last} in one answer")
+            last = number
+            self._seen(answer.epoch, number, str(event.data.get("mark")))
+
+    def _account_of_publishes(self, guest: Guest, request: frames.PublishRequest, answer: frames.PublishAnswer) -> None:
+        asked = [message.client_sequence for message in request.messages]
+        told = [result.client_sequence for result in answer.results]
+        if asked != told:
+            raise Violated("form", f"{guest.name} published {asked} and got results for {told}")
+        for result in answer.results:
+            if isinstance(result, frames.Accepted):
+                self._answered(guest, result)

@@ -1,0 +1,82 @@
+"""What a large run keeps of its messages: numbers instead of records.
+
+A scenario with `record = "histograms"` keeps every record of a connection and none of a message; one `MessagesMeasured` at the
+end stands for all of them. `simulation.trace.aggregated` fills it in while the run goes on.
+"""
+
+import msgspec
+
+from simulation.trace.histograms import RELATIVE_ERROR, LogHistogram
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """A log histogram as it is written down; values in seconds."""
+
+    buckets: dict[str, int] = {}
+    total: float = 0.0
+    smallest: float | None = None
+    largest: float | None = None
+    relative_error: float = RELATIVE_ERROR
+
+    def histogram(self) -> LogHistogram:
+        return LogHistogram.from_buckets(
+            self.buckets,
+            total=self.total,
+            smallest=self.smallest,
+            largest=self.largest,
+            relative_error=self.relative_error,
+        )
+
+    @classmethod
+    def from_histogram(cls, histogram: LogHistogram) -> "Measured":
+        return cls(
+            buckets=histogram.buckets(),
+            total=histogram.total,
+            smallest=histogram.smallest,
+            largest=histogram.largest,
+            relative_error=histogram.relative_error,
+        )
+
+
+class ClientMeasured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """Of one client: where it is at the end, and since when, in ns, it has been where the head was when the last fault began or
+    ended (None: it has not). published, accepted, failed, refused: publishes."""
+
+    epoch: str | None = None
+    position: int = 0
+    reached_at: int | None = None
+    published: int = 0
+    accepted: int = 0
+    failed: int = 0
+    refused: int = 0
+
+
+class MessagesMeasured(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="messages_measured", omit_defaults=True, gc=False
+):
+    """Everything about messages in one record, the last but what the store holds.
+
+    latency: from publish to delivery, of what was published after the warm-up, sender included; answer: from publish to
+    acceptance; round_trip: of pings. published, delivered, ...: as in `simulation.results.counts`. measured_publishes: after the warm-up;
+    forgotten_publishes: whose delivery came too late to know when they were published. order_checked: deliveries whose place
+    was judged when they came, of which `out_of_order` were at or below the position before (given again, or too late: which of
+    the two is not kept), `gaps` above the next, and `silent_epochs` of another history without a reset. answered_twice: times
+    that an application was told again what became of a publish.
+    """
+
+    at: int
+    warm_up_s: float
+    latency: Measured
+    answer: Measured
+    round_trip: Measured
+    clients: dict[str, ClientMeasured]
+    measured_publishes: int
+    delivered: int
+    snapshots: int
+    resets: int
+    order_checked: int
+    out_of_order: int
+    gaps: int
+    silent_epochs: int
+    forgotten_publishes: int = 0
+    answered_twice: int = 0

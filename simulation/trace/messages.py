@@ -1,0 +1,113 @@
+"""A tape: who said what to whom, when it was sent and when it arrived, and what happened beside it.
+
+    world = World(setup, tape=Tape())
+    ...
+    print("\n".join(world.tape.lines()))          # or simulation.results.diagrams.sequence_diagram(world.tape)
+
+A message that never arrived is one too: that is what the faults are about. What one end of a wire sent arrives in order or not at
+all, so a message is recognised by its place in the order of its wire.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+from reference.protocol.timers import NS_PER_S
+
+_PULSE = ("ping", "pong", "heartbeat")
+
+
+@dataclass
+class LoggedMessage:
+    """One message; times in ns. `arrived_at` None: it never did."""
+
+    sender: str
+    receiver: str
+    words: str
+    sent_at: int
+    arrived_at: int | None = None
+
+
+@dataclass(frozen=True)
+class LoggedNote:
+    """Something that happened at one place; place "" is the world."""
+
+    place: str
+    words: str
+    at: int
+
+
+@dataclass
+class MessageLog:
+    """Messages in the order in which they were sent, notes between them; bounded by the run that it listens to."""
+
+    entries: list[LoggedMessage | LoggedNote] = field(default_factory=list)
+    _arrivals: list[tuple[int, LoggedMessage | LoggedNote]] = field(default_factory=list)
+    """What `lines` tells, in the order in which it came about."""
+    _under_way: dict[Hashable, deque[LoggedMessage]] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> list[LoggedMessage]:
+        return [entry for entry in self.entries if isinstance(entry, LoggedMessage)]
+
+    @property
+    def notes(self) -> list[LoggedNote]:
+        return [entry for entry in self.entries if isinstance(entry, LoggedNote)]
+
+    @property
+    def places(self) -> list[str]:
+        """Everyone who says or hears something, clients first, in the order of their appearance."""
+        names: dict[str, None] = {}
+        for entry in self.entries:
+            for name in (entry.sender, entry.receiver) if isinstance(entry, LoggedMessage) else (entry.place,):
+                if name:
+                    names[name] = None
+        return sorted(names, key=lambda name: name == "server")
+
+    def note(self, place: str, words: str, now: int) -> None:
+        note = LoggedNote(place, words, now)
+        self.entries.append(note)
+        self._arrivals.append((now, note))
+
+    def sent(self, way: Hashable, sender: str, receiver: str, words: str, now: int) -> None:
+        """`way`: what keeps the order of its messages, such as one direction of a wire."""
+        message = LoggedMessage(sender, receiver, words, now)
+        self.entries.append(message)
+        self._under_way.setdefault(way, deque()).append(message)
+
+    def arrived(self, way: Hashable, now: int) -> None:
+        """The oldest message on this way that had not arrived has."""
+        under_way = self._under_way.get(way)
+        if under_way:
+            message = under_way.popleft()
+            message.arrived_at = now
+            self._arrivals.append((now, message))
+
+    def without_keepalive(self) -> "MessageLog":
+        """The same without pings, pongs and heartbeats, which say little when something else is the matter."""
+        is_pulse = {id(message) for message in self.messages if message.words.split()[0] in _PULSE}
+        return MessageLog(
+            [entry for entry in self.entries if id(entry) not in is_pulse],
+            [(at, entry) for at, entry in self._arrivals if id(entry) not in is_pulse],
+        )
+
+    def lines(self) -> Iterator[str]:
+        """What happened, a line for each arrival and each note, and at the end what never arrived."""
+        for at, entry in self._arrivals:
+            match entry:
+                case LoggedMessage():
+                    way = f"{entry.sender} -> {entry.receiver}"
+                    late = "" if at - entry.sent_at <= NS_PER_S // 100 else f"   (sent at {_seconds(entry.sent_at)})"
+                    yield f"{_seconds(at)}  {way:<18}  {entry.words}{late}"
+                case LoggedNote(place=""):
+                    yield f"{_seconds(at)}  -- {entry.words}"
+                case LoggedNote():
+                    yield f"{_seconds(at)}  {entry.place:<18}  {entry.words}"
+        for message in self.messages:
+            if message.arrived_at is None:
+                way = f"{message.sender} -> {message.receiver}"
+                yield f"never arrived  {way:<18}  {message.words}   (sent at {_seconds(message.sent_at)})"
+
+
+def _seconds(at: int) -> str:
+    return f"{at / NS_PER_S:9.3f} s"

@@ -1,0 +1,195 @@
+"""The trace: what happened in one run, simulated or real, as one list of small frozen records.
+
+Everything that is judged, counted or plotted is read from a trace, and from nothing else: virtual time and a real afternoon are
+told in the same words. `recording` has the functions that write it, the same in both worlds.
+
+    who        records
+    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, ServerStarted, ServerKilled, ServerStopped, QueueSampled,
+               WorkSampled
+    a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
+               Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
+               PresenceSeen, CursorSeen (latest values, beside the log)
+               AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
+    a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
+    the store  LogStored, EntryStored (at the end, and when a fault takes it)
+
+`at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
+which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
+
+A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that is too
+large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path as FilePath
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import Event
+from simulation.trace.records import (
+    FORMAT_VERSION,
+    AcceptedRecord,
+    AnswerGiven,
+    AskedRecord,
+    AttemptMade,
+    ClientRecord,
+    ClientStarted,
+    ConnectionLeft,
+    ConnectionLost,
+    CursorMoved,
+    CursorSeen,
+    Delivered,
+    DriverRecord,
+    EntryStored,
+    Failed,
+    FaultHappened,
+    FaultOver,
+    LeaveAsked,
+    LifeRecord,
+    LogStored,
+    PathTrouble,
+    PathTroubled,
+    PresenceSeen,
+    Published,
+    PublishRefused,
+    QueueSampled,
+    Record,
+    RequestMade,
+    ResetTaken,
+    RoundTripReported,
+    ServerKilled,
+    ServerRecord,
+    ServerStarted,
+    ServerStopped,
+    SessionJoined,
+    SessionLeft,
+    SessionOver,
+    SnapshotTaken,
+    StateTurned,
+    StoreRecord,
+    ToldRecord,
+    TraceStarted,
+    WaitAsked,
+    WorkSampled,
+    WorldRecord,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "AcceptedRecord",
+    "AnswerGiven",
+    "AskedRecord",
+    "AttemptMade",
+    "ClientRecord",
+    "ClientStarted",
+    "ConnectionLeft",
+    "ConnectionLost",
+    "CursorMoved",
+    "CursorSeen",
+    "Delivered",
+    "DriverRecord",
+    "EntryStored",
+    "Failed",
+    "FaultHappened",
+    "FaultOver",
+    "LeaveAsked",
+    "LifeRecord",
+    "LogStored",
+    "PathTrouble",
+    "PathTroubled",
+    "PresenceSeen",
+    "PublishRefused",
+    "Published",
+    "QueueSampled",
+    "Record",
+    "RequestMade",
+    "ResetTaken",
+    "RoundTripReported",
+    "ServerKilled",
+    "ServerRecord",
+    "ServerStarted",
+    "ServerStopped",
+    "SessionJoined",
+    "SessionLeft",
+    "SessionOver",
+    "SnapshotTaken",
+    "StateTurned",
+    "StoreRecord",
+    "ToldRecord",
+    "Trace",
+    "TraceStarted",
+    "WaitAsked",
+    "WorkSampled",
+    "WorldRecord",
+]
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder: "msgspec.json.Decoder[Record]" = msgspec.json.Decoder(Record)
+
+
+class Trace:
+    """Records in the order in which things happened. Append-only; as long as the run is."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records: list[Record] = list(records)
+        self._epochs: dict[str, str | None] = {}
+        self.add: Callable[[Record], None] = self._records.append
+        """Append one record."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def epoch_of(self, client: str) -> str | None:
+        """The history that this client was last seen in, as far as it was recorded here."""
+        return self._epochs.get(client)
+
+    def enter_epoch(self, client: str, epoch: str | None) -> None:
+        self._epochs[client] = epoch
+
+    def deliver(self, client: str, epoch: str | None, number: int, event: Event, now: int) -> None:
+        """A sequenced event was handed to the application. One of these comes for each client and event, so a trace that keeps
+        nothing of it can do without the record."""
+        self.add(
+            Delivered(
+                at=now,
+                client=client,
+                epoch=epoch,
+                sequence_number=number,
+                event_type=event.event_type,
+                user_id=event.user_id,
+                data=event.data,
+            )
+        )
+
+    def finish(self, now: int) -> None:
+        """Nothing more will happen; only what the store holds is still to be added."""
+
+    def to_bytes(self) -> bytes:
+        """JSON lines. Equal traces give equal bytes."""
+        return _encoder.encode_lines(self._records)
+
+    def digest(self) -> str:
+        """A short name for exactly this trace, in hex."""
+        return blake2b(self.to_bytes(), digest_size=16).hexdigest()
+
+    def write(self, path: FilePath) -> None:
+        """Write JSON lines; raises OSError."""
+        path.write_bytes(self.to_bytes())
+
+    @classmethod
+    def read(cls, path: FilePath) -> "Trace":
+        """What `write` wrote; raises OSError, or ConfigError with the line that is no record."""
+        records: list[Record] = []
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                records.append(_decoder.decode(line))
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise ConfigError(f"{path}, line {number}: not a record of a trace: {error}") from None
+        if not (records and isinstance(records[0], TraceStarted) and records[0].format_version == FORMAT_VERSION):
+            raise ConfigError(f"{path}: a trace begins with trace_started, format version {FORMAT_VERSION}")
+        return cls(records)

@@ -1,0 +1,97 @@
+"""All experiments of `steadywire verify`, over ranges of their parameters. `QUICK`: those that a quick run has, too."""
+
+from simulation.validation.experiment import Experiment
+from simulation.validation.experiments.detecting import HalfOpenConnection
+from simulation.validation.experiments.herding import AcceptRate, AfterALongOutage, UniformSpread
+from simulation.validation.experiments.late import LateEvents
+from simulation.validation.experiments.losing import Bursts, Repeats
+from simulation.validation.experiments.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.polls import PlainPolling
+from simulation.validation.experiments.queueing import Bottleneck, Processors, ServerQueue
+from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiments.roaming import OnAndOff
+from simulation.validation.experiments.streams import InOrder
+from simulation.validation.experiments.transport import KERNELS, Dialling, IdleKiller, Silence
+
+QUICK: tuple[Experiment, ...] = (
+    AfterAnOutage(policy="ours", outage_mean_s=0.5, attempts=1),
+    AfterAnOutage(policy="ours", outage_mean_s=5.0, attempts=5),
+    AfterAnOutage(policy="ours", outage_mean_s=60.0, attempts=8),
+    AfterAnOutage(policy="ours", outage_mean_s=5.0, latency_s=0.1),
+    AfterAnOutage(policy="ours, spread 5 s", outage_mean_s=5.0),
+    AfterAnOutage(policy="full-jitter", outage_mean_s=0.5, attempts=1),
+    AfterAnOutage(policy="full-jitter", outage_mean_s=5.0, attempts=5),
+    AfterAnOutage(policy="full-jitter", outage_mean_s=60.0, attempts=8),
+    AfterAnOutage(policy="equal-jitter", outage_mean_s=5.0),
+    AfterAnOutage(policy="+-20 %", outage_mean_s=5.0),
+    AfterAnOutage(policy="brief-as-documented", outage_mean_s=5.0, attempts=2),
+    AfterAnOutage(policy="brief-as-built", outage_mean_s=10.0),
+    AfterAnOutage(policy="signalr", outage_mean_s=20.0, attempts=2),
+    AfterAnOutage(policy="phoenix", outage_mean_s=2.0, attempts=6),
+    AfterAnOutage(policy="nats", outage_mean_s=60.0, attempts=20),
+    AfterAnOutage(policy="graphql-ws", outage_mean_s=20.0, attempts=3),
+    AfterAnOutage(policy="centrifuge-js", outage_mean_s=20.0, attempts=5),
+    AfterAnOutage(policy="mattermost", outage_mean_s=10.0),
+    AfterAnOutage(policy="ably", outage_mean_s=20.0, attempts=2),
+    OnAndOff(policy="full-jitter", on_mean_s=20.0, off_mean_s=5.0),
+    OnAndOff(policy="ours", on_mean_s=3.0, off_mean_s=6.0),
+    UniformSpread(clients=100, spread_s=1.0, bins=20),
+    UniformSpread(clients=60, spread_s=10.0, bins=40),
+    AfterALongOutage(floor_s=0.25, cap_s=5.0),
+    AfterALongOutage(floor_s=3.0, cap_s=4.0),
+    AcceptRate(clients=100, spread_s=1.0, accepts_per_s=40.0),
+    AcceptRate(clients=80, spread_s=2.0, accepts_per_s=30.0),
+    ServerQueue(law="constant", load=0.5),
+    ServerQueue(law="constant", load=0.8),
+    ServerQueue(law="exponential", load=0.5),
+    ServerQueue(law="uniform", load=0.7),
+    Processors(processors=2, load=0.7),
+    Processors(processors=8, load=0.8),
+    Bottleneck(law="constant", load=0.5),
+    Bottleneck(law="constant", load=0.8),
+    Bottleneck(law="exponential", load=0.6),
+    Bursts(good_to_bad=0.01, bad_to_good=0.2),
+    Bursts(good_to_bad=0.05, bad_to_good=0.5),
+    Repeats(loss=0.02),
+    Repeats(loss=0.1),
+    HalfOpenConnection(interval_s=10.0, timeout_s=10.0, round_trip_s=0.1),
+    HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0),
+    PlainPolling(interval_s=2.0, round_trip_s=0.1),
+    PlainPolling(interval_s=1.0, round_trip_s=0.6),
+    OverflowInAnOutage(limit=30, messages_per_s=1.0, outage_mean_s=20.0),
+    OverflowInAnOutage(limit=5, messages_per_s=2.0, outage_mean_s=5.0),
+    LateEvents(policy="full-jitter", on_mean_s=60.0, off_mean_s=10.0),
+    LateEvents(policy="ours", on_mean_s=20.0, off_mean_s=2.0),
+    InOrder(messages_per_s=1000.0, floor_s=0.03, mean_s=0.01),
+    InOrder(messages_per_s=50.0, floor_s=0.05, mean_s=0.02),
+    *(Dialling(kernel=kernel, outage_s=outage_s) for kernel in KERNELS for outage_s in (2.5, 5.5, 20.0, 300.0)),
+    *(Silence(outage_s=outage_s) for outage_s in (0.5, 10.0, 100.0, 2000.0)),
+    *(IdleKiller(idle_s=idle_s, ping_s=10.0) for idle_s in (60.0, 240.0, 350.0)),
+    IdleKiller(idle_s=60.0, ping_s=30.0),
+    IdleKiller(idle_s=60.0, ping_s=61.0),
+    IdleKiller(idle_s=60.0, ping_s=61.0, effect="reset"),
+)
+
+LONG: tuple[Experiment, ...] = (
+    AfterAnOutage(policy="y-websocket", outage_mean_s=2.0, attempts=4),
+    AfterAnOutage(policy="liveblocks", outage_mean_s=5.0, attempts=5),
+    AfterAnOutage(policy="sockudo-js", outage_mean_s=30.0, attempts=4),
+    AfterAnOutage(policy="hocuspocus", outage_mean_s=10.0),
+    AfterAnOutage(policy="python-websockets", outage_mean_s=5.0, attempts=2),
+    AfterAnOutage(policy="grpc", outage_mean_s=5.0),
+    AfterAnOutage(policy="sip-outbound", outage_mean_s=60.0, attempts=2),
+)
+
+EXPERIMENTS: tuple[Experiment, ...] = (*QUICK, *LONG)
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(experiment.family for experiment in EXPERIMENTS))
+
+
+def chosen(families: tuple[str, ...], *, is_quick: bool) -> tuple[Experiment, ...]:
+    """The experiments of these families, of all if none is named, family by family; a quick run leaves some out."""
+    return tuple(
+        experiment
+        for family in FAMILIES
+        if not families or family in families
+        for experiment in (QUICK if is_quick else EXPERIMENTS)
+        if experiment.family == family
+    )

@@ -1,0 +1,52 @@
+"""Figures of a verification, one function each: numbers in, a matplotlib figure out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import t
+
+from simulation.results.plots import BLUE, GREEN, GREY, ORANGE, RED
+from simulation.validation.experiment import STANDARD_ERRORS_MAX, Number
+
+COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
+CONFIDENCE = 0.95
+
+
+def agreement(numbers: Sequence[Number]) -> Figure:
+    """How far each number is from theory, in standard errors, by family; beyond the dashed lines it does not agree."""
+    families = list(dict.fromkeys(number.family for number in numbers))
+    figure = Figure(figsize=(8, 1.2 + 0.4 * len(families)), layout="constrained")
+    axes = figure.add_subplot()
+    for right, colour in ((True, BLUE), (False, RED)):
+        shown = [number for number in numbers if number.is_right == right]
+        rows = [families.index(number.family) for number in shown]
+        axes.plot([number.z for number in shown], rows, "o", color=colour, alpha=0.6, markersize=5)
+    for limit in (-STANDARD_ERRORS_MAX, STANDARD_ERRORS_MAX):
+        axes.axvline(limit, color=GREY, linestyle="--", linewidth=1)
+    axes.axvline(0, color=GREY, linewidth=0.5)
+    axes.set_yticks(range(len(families)), families)
+    axes.set_ylim(len(families) - 0.5, -0.5)
+    axes.set_xlabel("estimate - reference (standard errors)")
+    return figure
+
+
+def against_theory(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    points: Mapping[str, Mapping[float, Number]],
+    x_label: str,
+    y_label: str,
+) -> Figure:
+    """Curves of theory, and what the simulator gave, with the t intervals of its replications. The labels name their units."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for colour, (name, (x, y)) in zip(COLOURS, curves.items(), strict=False):
+        axes.plot(x, y, color=colour, linewidth=1.2, label=f"{name}: theory")
+        at = points[name]
+        half = [float(t.ppf(0.5 + CONFIDENCE / 2, number.replications - 1)) * number.standard_error for number in at.values()]
+        estimates = [number.estimate for number in at.values()]
+        axes.errorbar(list(at), estimates, yerr=half, fmt="o", color=colour, capsize=4, label=f"{name}: simulated")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,158 @@
+"""A simulator that is wrong on purpose: `steadywire verify` returns 1 and names the experiment that the fault belongs to.
+
+Each test breaks the simulator or the protocol that it runs, never the theory or the experiment.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import simulation.network.pipe
+import simulation.network.tcp
+from reference.protocol.client.outbox import Outbox
+from reference.protocol.policies.catalogue import SpreadJitter
+from reference.protocol.policies.keepalive import Due, EveryInterval, Signs
+from reference.protocol.policies.reconnect import Attempt
+from reference.protocol.timers import NS_PER_S, ns
+from simulation.cli import run
+from simulation.hosts.capacity import Cost, Listener
+from simulation.network.loss import _GilbertElliott
+from simulation.network.pipe import Pipe
+from simulation.scenario.paths import Tcp
+from simulation.validation import catalogue
+from simulation.validation.experiment import Experiment
+from simulation.validation.experiments.detecting import HalfOpenConnection
+from simulation.validation.experiments.herding import AcceptRate
+from simulation.validation.experiments.losing import Bursts
+from simulation.validation.experiments.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.queueing import ServerQueue
+from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiments.streams import InOrder
+from simulation.validation.experiments.transport import Dialling
+
+pytestmark = pytest.mark.slow
+
+Verify = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Runs these experiments alone, in this process; gives the exit code and the complaints."""
+
+    def verify_only(*experiments: Experiment) -> tuple[int, list[str]]:
+        monkeypatch.setattr(catalogue, "QUICK", experiments)
+        exit_code = run(["verify", "--quick", "--jobs", "1"])
+        return exit_code, capsys.readouterr().err.splitlines()
+
+    return verify_only
+
+
+FULL = AfterAnOutage(policy="full-jitter", outage_mean_s=5.0, clients=10)
+EQUAL = AfterAnOutage(policy="equal-jitter", outage_mean_s=5.0, clients=10)
+
+
+def all_start_with(complaints: list[str], beginning: str) -> bool:
+    return bool(complaints) and all(complaint.startswith(beginning) for complaint in complaints)
+
+
+def test_nothing_planted(verify: Verify) -> None:
+    assert verify(FULL, EQUAL) == (0, [])
+
+
+def test_jitter_of_another_law(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    def squared(self: SpreadJitter, attempt: Attempt) -> float:
+        return self._step(attempt.failures) * attempt.uniform(0.0, 1.0) ** 2
+
+    monkeypatch.setattr(SpreadJitter, "_drawn", squared)
+    exit_code, complaints = verify(FULL, EQUAL)
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: backoff: AfterAnOutage(policy=full-jitter, ")
+
+
+def test_a_lane_that_reorders(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    push = Pipe.push
+
+    def push_and_overtake(self: Pipe, function: Callable[[Any], None], argument: Any = None, *sizes: int) -> None:
+        push(self, function, argument, *sizes)
+        self._things.sort(key=lambda thing: thing[0])
+        self._wake_at_first()
+
+    monkeypatch.setattr(Pipe, "push", push_and_overtake)
+    exit_code, complaints = verify(InOrder(messages_per_s=20.0, floor_s=0.05, mean_s=0.1, messages=20))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: stream: InOrder(")
+
+
+def test_a_ping_counted_from_the_last_answer(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    due = EveryInterval.due
+
+    def later(self: EveryInterval, signs: Signs) -> Due:
+        since_s = signs.heard_s if signs.unanswered_s is None else signs.pinged_s
+        return Due(self.interval_s - since_s, due(self, signs).dead_s)
+
+    monkeypatch.setattr(EveryInterval, "due", later)
+    exit_code, complaints = verify(HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0, clients=20))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: detection: HalfOpenConnection(interval_s=5, ")
+
+
+def test_exponential_service_in_place_of_constant(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exponential(self: Cost, client: str) -> int:
+        index = self._drawn[client] = self._drawn.get(client, 0) + 1
+        return ns(-self._distribution.mean * math.log1p(-self._random_source.uniform(f"{self._kind}/{client}", index)))
+
+    monkeypatch.setattr(Cost, "of", exponential)
+    exit_code, complaints = verify(ServerQueue(law="constant", load=0.5, frames=300))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: queues: ServerQueue(law=constant, ")
+
+
+def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Listener.take
+
+    def hasty(self: Listener) -> int | None:
+        taken_at = take(self)
+        self._next_at -= self._interval // 10
+        return taken_at
+
+    monkeypatch.setattr(Listener, "take", hasty)
+    exit_code, complaints = verify(AcceptRate(clients=20, spread_s=0.2, accepts_per_s=40.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: herd: Accepting(")
+
+
+def test_loss_without_bursts(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    def memoryless(self: _GilbertElliott, packet: int, attempt: int = 0) -> bool:
+        p, r = self._loss.good_to_bad, self._loss.bad_to_good
+        return self._random_source.uniform("loss", packet) < p / (p + r)
+
+    monkeypatch.setattr(_GilbertElliott, "is_lost", memoryless)
+    exit_code, complaints = verify(Bursts(good_to_bad=0.05, bad_to_good=0.5, packets=3000))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: loss: Bursts(")
+    assert not any(": loss: 0." in complaint for complaint in complaints), "the share of lost packets is right"
+
+
+def test_syns_at_other_times(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_three_seconds(tcp: Tcp) -> tuple[tuple[int, ...], int]:
+        return tuple(at * NS_PER_S for at in (0, 3, 9, 21, 45)), 93 * NS_PER_S
+
+    for module in (simulation.network.tcp, simulation.network.pipe):
+        monkeypatch.setattr(module, "syn_schedule", from_three_seconds)
+    exit_code, complaints = verify(Dialling(kernel="classic", outage_s=5.5), Dialling(kernel="linux_6_5", outage_s=20.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: tcp: Dialling(")
+
+
+def test_an_outbox_that_holds_twice_as_much(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Outbox.__init__
+
+    def roomier(self: Outbox, messages_max: int, *others: Any) -> None:
+        begin(self, 2 * messages_max, *others)
+
+    monkeypatch.setattr(Outbox, "__init__", roomier)
+    exit_code, complaints = verify(OverflowInAnOutage(limit=5, messages_per_s=2.0, outage_mean_s=5.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: outbox: OverflowInAnOutage(limit=5, ")
