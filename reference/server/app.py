@@ -30,13 +30,14 @@ from reference.protocol.timers import ns
 from reference.server.access import AccessControl
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
-from reference.server.cluster.admin import AdminOfAll
+from reference.server.cluster.admin import ActionsOfAll, AdminOfAll
 from reference.server.cluster.cluster import Cluster
 from reference.server.cluster.membership import Membership, open_ownership
 from reference.server.cluster.peer_processes import PeerProcesses
 from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
 from reference.server.context import ServerContext
+from reference.server.http.admin_actions import AdminActions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.exchanges import Exchanges
 from reference.server.http.operator_api import OperatorApi
@@ -47,12 +48,14 @@ from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
 from reference.server.origins import OriginPolicy
+from reference.server.refused_users import RefusedUsers, RefusingAuthenticator
 from reference.server.registry import RunRegistry
 from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
 from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store
+from reference.web.files import WebSettings
 
 if TYPE_CHECKING:
     from reference.store.ownership import Ownership
@@ -130,6 +133,8 @@ def _assemble(
         if observe is not None:
             observe(observation)
 
+    refused = RefusedUsers()
+    authenticator = RefusingAuthenticator(authenticator, refused)
     writer = GroupCommit(store)
     nursery.start_soon(writer.run)
     shared = ServerContext(
@@ -161,7 +166,12 @@ def _assemble(
     admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
-    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, peer_processes=PeerProcesses(membership, pool))
+    acting = (runs, monitor, admission, clock, refused)
+    if membership is None:
+        admin, actions = AdminApi(*parts), AdminActions(*acting)
+    else:
+        others = PeerProcesses(membership, pool)
+        admin, actions = AdminOfAll(*parts, peer_processes=others), ActionsOfAll(*acting, peer_processes=others)
     app = http_app(
         RunApi(
             runs,
@@ -172,7 +182,9 @@ def _assemble(
             runs_per_minute_max=settings.runs_per_user_per_minute_max,
         ),
         admin,
+        actions,
         OperatorApi(store, monitor, admission, shared.on_fault),
+        web=WebSettings(is_development=settings.is_development),
         allowed_origins=settings.allowed_origins,
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,

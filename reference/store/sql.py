@@ -165,6 +165,10 @@ class SqlStore:
         check_run_id(run_id)
         return await self._in_writer(self._create_run, run_id, epoch)
 
+    async def delete_run(self, run_id: str) -> bool:
+        """As EventStore.delete_run: behind the commits that wait."""
+        return is_run_id(run_id) and await self._in_writer(self._delete_run, run_id)
+
     async def load_run(self, run_id: str) -> StoredRun | None:
         """As EventStore.load_run."""
         if self._is_closed:
@@ -251,6 +255,15 @@ class SqlStore:
                     connection.execute(insert(snapshots), snapshot)
             except IntegrityError:
                 return False
+        return True
+
+    def _delete_run(self, run_id: str) -> bool:
+        with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
+            # The row of the run first, and locked: a batch that another process has under way is before this or finds nothing.
+            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update()).first() is None:
+                return False
+            for table in (answers, clients, messages, snapshots, runs):
+                connection.execute(delete(table).where(table.c.run_id == run_id))
         return True
 
     def _append(self, batches: tuple[Append, ...]) -> list[StoreError | None]:

@@ -32,6 +32,7 @@ async def test_every_address_of_the_document_answers(autojump_clock: MockClock) 
             for method in operations:
                 body = b'{"clientId":"c","messages":[]}' if path.endswith("/publish") else b""
                 address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.heard[0]["sessionId"]))
+                address += "?userId=mallory" if path.endswith("/refused-users") else ""
                 answer = await house.ask(method.upper(), address, body, token="dev-admin:ada")
                 assert answer.status in (200, 201), (method, path)
                 assert str(answer.status) in operations[method]["responses"]
@@ -69,7 +70,7 @@ def test_the_parameters_are_those_of_the_frames() -> None:
 def test_every_code_has_a_status() -> None:
     assert set(CloseCode) <= set(STATUSES)
     assert all(400 <= status < 600 for status in STATUSES.values())
-    assert {operation.method for operation in OPERATIONS} == {"get", "put", "post"}
+    assert {operation.method for operation in OPERATIONS} == {"get", "put", "post", "delete"}
 
 
 async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_clock: MockClock) -> None:

@@ -22,7 +22,10 @@ RELAYED = b"x-steadywire-relayed"
 """The header of what is relayed: the secret of the process that it is for."""
 RETRY_AFTER_MS = 500
 
-_OF_A_RUN = re.compile(r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?|/api/admin/websocket/connections/([^/]*)")
+_OF_A_RUN = re.compile(
+    r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"
+    r"|/api/admin/websocket/(?:connections/([^/]*)|runs/([^/]*)(?:/send-away)?)"
+)
 
 
 class Routes(Protocol):
@@ -43,12 +46,12 @@ class Router:
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
         """As Routes.place_of."""
         match = _OF_A_RUN.fullmatch(head.path)
-        if match is None or head.method not in ("GET", "HEAD", "POST"):
+        if match is None or head.method not in ("GET", "HEAD", "POST", "DELETE"):
             return None
         if is_relayed(head.header(RELAYED), self._membership):
             return None
         try:
-            run_id = canonical_run_id(match[1] or match[2])
+            run_id = canonical_run_id(match[1] or match[2] or match[3] or "")
             self._admission.check(head.header(b"origin"), head.header(b"host"))
             if not head.wants_websocket and bearer_token(head.header(b"authorization")) is None:
                 return None

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from reference.protocol import frames
+from reference.server.http import admin_actions as actions
 from reference.server.http import admin_answers as admin
 from reference.server.http.operator_api import ProbeStatus
 from reference.server.http.replay import HistoryRequest, ReplayAnswer, ReplayRequest
@@ -34,7 +35,7 @@ class Operation:
     """One method of one address."""
 
     name: str
-    method: Literal["get", "put", "post"]
+    method: Literal["get", "put", "post", "delete"]
     path: str
     tag: Tag
     summary: str
@@ -173,6 +174,69 @@ OPERATIONS = (
         "They also expire by themselves. Sessions that are connected are never forgotten.",
         parameters=admin.CleanupRequest,
     ),
+    Operation(
+        "closeSession",
+        "post",
+        _ADMIN + "/sessions/{sessionId}/close",
+        "admin",
+        "Close a session",
+        {200: actions.ClosedConnections},
+        (*_OF_RUNS, 409),
+        "Its client comes back, unless isFinal says that it must not. 409: it has no WebSocket now, or several go by this id.",
+        parameters=actions.CloseSessionRequest,
+    ),
+    Operation(
+        "sendRunAway",
+        "post",
+        _ADMIN + "/runs/{runId}/send-away",
+        "admin",
+        "Ask every client of a run to leave and to come back later",
+        {200: actions.ClosedConnections},
+        _OF_RUNS,
+        "They resume where they were; nothing is lost.",
+        parameters=actions.SendAwayRequest,
+    ),
+    Operation(
+        "refusedUsers",
+        "get",
+        _ADMIN + "/refused-users",
+        "admin",
+        "Users who are turned away",
+        {200: actions.RefusedUsersAnswer},
+        _WITH_TOKEN,
+        "As this process knows them.",
+    ),
+    Operation(
+        "refuseUser",
+        "put",
+        _ADMIN + "/refused-users",
+        "admin",
+        "Turn a user away from every run, for a time",
+        {200: actions.ClosedConnections},
+        _WITH_TOKEN,
+        "All connections of the user are closed. Admins are not refused. A restart of the server forgets it.",
+        parameters=actions.RefuseRequest,
+    ),
+    Operation(
+        "allowUser",
+        "delete",
+        _ADMIN + "/refused-users",
+        "admin",
+        "Let a refused user in again",
+        {200: actions.AllowedUser},
+        _WITH_TOKEN,
+        parameters=actions.AllowRequest,
+    ),
+    Operation(
+        "deleteRun",
+        "delete",
+        _ADMIN + "/runs/{runId}",
+        "admin",
+        "Delete a run and all its events",
+        {200: actions.ClosedConnections},
+        _OF_RUNS,
+        "Its clients are told that there is no such run. It cannot be undone.",
+    ),
     Operation("healthz", "get", "/healthz", "operation", "Whether the process lives", {200: ProbeStatus}, _ALL),
     Operation("readyz", "get", "/readyz", "operation", "Whether work may be sent here", {200: ProbeStatus}, _ALL),
     Operation(
@@ -210,5 +274,9 @@ PARAMETER_TEXTS: dict[str, str] = {
     "fromTime": "Not before this time, in ms since 1970.",
     "toTime": "Not after this time, in ms since 1970.",
     "connectedOnly": "Leave out sessions that are gone.",
+    "isFinal": "Whether the client is told not to come back.",
+    "retryAfterMs": "When clients may come back, in ms.",
+    "spreadMs": "Over how long a time, after that, they spread their return, in ms.",
+    "forMs": "For how long, in ms.",
     "maxAgeMs": "Forget those that have been gone for longer than this, in ms.",
 }

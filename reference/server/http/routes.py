@@ -5,7 +5,8 @@ GET  /api/runs/{runId}/collaboration/poll      what is new, for a client without
 POST /api/runs/{runId}/collaboration/publish   and what it has to say
 GET  /api/runs/{runId}/collaboration/replay    what is kept
 GET  /api/runs/{runId}/collaboration/events    what is kept, by type, author or time
-     /api/admin/websocket/...                  who is connected, and how it goes
+     /api/admin/websocket/...                  who is connected, and how it goes; and what an operator can do (`admin_actions`)
+GET  /  /admin  /web/...                       pages for people (`web_pages`)
 GET  /ws/runs/{runId}/collaboration            what was to be an upgrade, and has lost on its way what makes it one
 GET  /healthz  /readyz  /metrics               for whoever runs the server
 GET  /openapi.json  /docs                      all of this, for programs and for people
@@ -19,6 +20,7 @@ from litestar.types import ControllerRouterHandler
 
 from reference.protocol import frames
 from reference.protocol.limits import Limit
+from reference.server.http.admin_actions import AdminActions, action_routes
 from reference.server.http.admin_answers import CleanedUp, ConnectionsAnswer, RunConnections, ServerHealth, Sessions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.docs_page import CSP, docs_page
@@ -27,9 +29,11 @@ from reference.server.http.operator_api import OperatorApi, ProbeStatus
 from reference.server.http.problems import STATUSES, AnyRequest, exception_handlers, problem
 from reference.server.http.replay import ReplayAnswer
 from reference.server.http.run_api import CreatedRun, RunApi
+from reference.server.http.web_pages import page_routes
 from reference.server.monitoring.logs import OnFault
 from reference.server.monitoring.sessions import SessionMetrics
 from reference.server.wire.framing import UPGRADE_LOST
+from reference.web.files import WebSettings
 
 _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
@@ -37,8 +41,10 @@ _LOOPBACK_ORIGINS = r"https?://(localhost|[a-z0-9-]+\.localhost|127\.\d+\.\d+\.\
 def http_app(
     runs: RunApi,
     admin: AdminApi,
+    actions: AdminActions,
     operator: OperatorApi,
     *,
+    web: WebSettings,
     allowed_origins: tuple[str, ...],
     on_fault: OnFault,
     on_limit: Callable[[Limit], None],
@@ -46,11 +52,18 @@ def http_app(
 ) -> Litestar:
     """The ASGI application."""
     return Litestar(
-        [*_run_routes(runs), *_admin_routes(admin), *_operator_routes(operator), _lost_upgrades()],
+        [
+            *_run_routes(runs),
+            *_admin_routes(admin),
+            *action_routes(actions),
+            *_operator_routes(operator),
+            *page_routes(web),
+            _lost_upgrades(),
+        ],
         cors_config=CORSConfig(
             allow_origins=list(allowed_origins),
             allow_origin_regex=_LOOPBACK_ORIGINS,
-            allow_methods=["GET", "POST", "PUT"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type"],
             expose_headers=["retry-after"],
         ),
