@@ -24,6 +24,7 @@ from reference.protocol.frames import Limits
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
+from reference.protocol.timers import NS_PER_S
 
 
 class Client:
@@ -120,6 +121,27 @@ class Client:
     def health(self) -> Health:
         """A frozen snapshot."""
         return self._session.health()
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing carries the session, or why it polls, in words for people; None while a WebSocket carries it."""
+        return None if self.state.has_websocket else self._session.last_loss
+
+    @property
+    def next_attempt_s(self) -> float | None:
+        """How long until the next WebSocket is opened, in s; None while there is one, and when there will be none."""
+        at = self._session.next_attempt_at
+        return None if at is None else max(0.0, (at - self._pump.now()) / NS_PER_S)
+
+    @property
+    def round_trips_ms(self) -> tuple[float, ...]:
+        """The last round trips, in ms, the oldest first."""
+        return self._session.round_trips_ms
+
+    @property
+    def cursors(self) -> dict[str, Data]:
+        """Where the others' cursors are: user to data."""
+        return dict(self._session.cursors)
 
     def health_changes(self) -> HealthChanges:
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""

@@ -75,6 +75,7 @@ class Connectivity:
         "_tries_token",
         "_troubled_since",
         "lane",
+        "last_loss",
         "reconnector",
         "session_id",
         "state",
@@ -100,6 +101,7 @@ class Connectivity:
         self.websocket: int | None = None
         self.websocket_generation = 0
         self.token = token
+        self.last_loss: str | None = None  # why the last connection or request was lost, for people
         self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
         asked = AskedWait()
         self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
@@ -123,6 +125,13 @@ class Connectivity:
         if self.state.has_websocket:
             return Transport.WEBSOCKET
         return Transport.POLLING if self.state.is_polling else None
+
+    @property
+    def next_attempt_at(self) -> int | None:
+        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        if self.state is ClientState.WAITING:
+            return self._timers.deadline_of(Timer.RETRY)
+        return self._timers.deadline_of(Timer.PROBE) if self.state is ClientState.POLLING else None
 
     def status(self, reconnections: int) -> Status:
         """What a person is shown."""
@@ -218,6 +227,7 @@ class Connectivity:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
         is_newest = self.websocket_generation == self._generation
+        self.last_loss = message
         if was_steady:
             self._troubled_since = now
         if self.state.has_websocket:
@@ -320,6 +330,7 @@ class Connectivity:
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
         """A request was refused, or its connection failed."""
+        self.last_loss = failed.message
         generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
         self._keep_waits()
         reaction = self._reaction(failed.code, generation == self._generation)

@@ -234,6 +234,21 @@ class ClientSession:
         return self._links.transport
 
     @property
+    def last_loss(self) -> str | None:
+        """Why the last connection or request was lost, in words for people; None before the first loss."""
+        return self._links.last_loss
+
+    @property
+    def next_attempt_at(self) -> int | None:
+        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        return self._links.next_attempt_at
+
+    @property
+    def round_trips_ms(self) -> tuple[float, ...]:
+        """The last round trips, in ms, the oldest first; at most `round_trip_samples_max`."""
+        return self._record.round_trips_ms
+
+    @property
     def queued_messages(self) -> int:
         """Messages that wait to be sent or answered."""
         return len(self._publishing.outbox)
