@@ -116,7 +116,7 @@ function rowOf(event, className) {
   const number = String(event.sequenceNumber ?? "");
   const row = make(
     "li",
-    { "data-number": number, "data-type": event.eventType, class: className },
+    { "data-number": number, "data-type": event.eventType, "data-text": textOf(event.data), class: className },
     make("span", { class: "number" }, number),
     make("span", { class: `kind ${/^[A-Z]+$/.test(event.eventType) ? event.eventType : ""}` }, event.eventType),
     saidOf(event.data, event.userId),

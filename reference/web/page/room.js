@@ -14,6 +14,20 @@ import { drawPeople } from "./people.js";
  * @typedef {import("./log.js").LogEvent} LogEvent
  */
 
+/**
+ * Settings of the client for this tab alone (protocol 9.2, in camel case), for trying them out:
+ * `sessionStorage.setItem("steadywire.config", '{"pingIntervalS": 1}')`.
+ * @returns {Record<string, number | string | boolean>}
+ */
+function tabConfig() {
+  try {
+    const config = JSON.parse(sessionStorage.getItem("steadywire.config") ?? "{}");
+    return typeof config === "object" && config !== null && !Array.isArray(config) ? config : {};
+  } catch {
+    return {};
+  }
+}
+
 /** Draws the run that it has entered; one per page. */
 export class Room {
   #health = /** @type {ConnectionHealth} */ (byId("health"));
@@ -50,7 +64,7 @@ export class Room {
     this.#me = account.user;
     this.#log.clear();
     byId("ended").hidden = true;
-    const client = (this.#client = new RunClient(runId, { token, account: account.user }));
+    const client = (this.#client = new RunClient(runId, { token, account: account.user, config: tabConfig() }));
     const store = (this.#store = new ConnectionStore(client));
     this.#leaving = [
       store.connectionHealth.subscribe((health) => {

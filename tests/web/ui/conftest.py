@@ -1,0 +1,40 @@
+"""Chromium for the tests of this folder, and a place for their screenshots."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from .browser import CHROMIUM, CHROMIUM_ARGUMENTS, Site, npm_package, open_site
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
+    with open_site(browser, tmp_path) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The source of axe-core, which judges the accessibility of a page. `STEADYWIRE_NPM`: a folder in which it is installed."""
+    folder = os.environ.get("STEADYWIRE_NPM")
+    return npm_package("axe-core", "axe.min.js", Path(folder) if folder else tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots are kept. `STEADYWIRE_SCREENSHOTS`: a folder for them."""
+    folder = os.environ.get("STEADYWIRE_SCREENSHOTS")
+    path = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
