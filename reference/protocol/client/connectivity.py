@@ -74,6 +74,7 @@ class Connectivity:
         "_timers",
         "_tries_token",
         "_troubled_since",
+        "_was_probe",
         "lane",
         "last_loss",
         "reconnector",
@@ -110,6 +111,7 @@ class Connectivity:
         self._probes = Probes(context, random_source)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
+        self._was_probe = False  # the WebSocket that stands began as a probe, and proved itself
         self._client_id = client_id
         self._context = context
         self._timers = context.timers
@@ -182,6 +184,7 @@ class Connectivity:
 
     def proven(self, now: int) -> None:
         """A ping was answered: the WebSocket is useful, and polling ends."""
+        self._was_probe = self.state is ClientState.PROBE_PROVING
         self._turn(ClientInput.PROVEN)
         self._stop_polling()
         self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
@@ -236,6 +239,9 @@ class Connectivity:
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
+            if self._was_probe:
+                self._probes.failed()  # 7.28: behind a proxy that kills WebSockets, probes have to become rare
+        self._was_probe = False
         reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
             self.end(code, message)

@@ -313,7 +313,8 @@ class ClientSession:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
     def _welcomed(self, welcome: frames.Welcome, now: int) -> None:
-        if self.state is ClientState.GREETING:  # a probe that succeeds is no reconnection: polling was connected
+        # A probe that is welcomed is no reconnection, since polling was connected; unless no poll has been answered yet.
+        if self.state is ClientState.GREETING or not self._links.lane.has_arrived:
             self._count_connection(now)
         self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
         self._publishing.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
@@ -347,7 +348,8 @@ class ClientSession:
             return
         if not lane.has_arrived:
             lane.has_arrived = True
-            self._count_connection(now)
+            if not self.state.has_websocket:  # else the probe was counted when it was welcomed
+                self._count_connection(now)
         self._links.session_id = answer.session_id or self._links.session_id
         self._publishing.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
         self._delivery.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)

@@ -74,6 +74,8 @@ export class Connectivity {
   #fallback;
   #draws;
   #probes;
+  /** The WebSocket that stands began as a probe, and proved itself. */
+  #wasProbe = false;
   #timers;
   #triesToken = false; // the next attempt is made at once, for the last was made with a token that had grown old
   #troubledSince = 0; // when the session was last carried steadily
@@ -205,6 +207,7 @@ export class Connectivity {
    * @param {number} now
    */
   proven(now) {
+    this.#wasProbe = this.state === "probe_proving";
     this.#turn("proven");
     this.#stopPolling();
     this.#timers.set("STEADY", now + ns(this.#context.config.steadyAfterS));
@@ -306,7 +309,11 @@ export class Connectivity {
     if (hasWebsocket(this.state)) this.#publishing.connectionLost();
     this.#tallyLoss(now, isFailure && !wasSteady, bySilence);
     this.#forgetWebsocket();
-    if (isFailure && !wasSteady && !isPolling(this.state)) this.reconnector.failed(); // 7.21
+    if (isFailure && !wasSteady && !isPolling(this.state)) {
+      this.reconnector.failed(); // 7.21
+      if (this.#wasProbe) this.#probes.failed(); // 7.28: behind a proxy that kills WebSockets, probes have to become rare
+    }
+    this.#wasProbe = false;
     const reaction = reactionOf(code, isNewest);
     if (reaction === "stop") this.end(code, message);
     else if (reaction === "new token") {

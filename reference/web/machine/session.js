@@ -476,7 +476,8 @@ export class ClientSession {
    * @param {number} now
    */
   #welcomed(welcome, now) {
-    if (this.state === "greeting") this.#countConnection(now); // a probe that succeeds is no reconnection: polling was connected
+    // A probe that is welcomed is no reconnection, since polling was connected; unless no poll has been answered yet.
+    if (this.state === "greeting" || !this.#connectivity.polling.hasArrived) this.#countConnection(now);
     this.#connectivity.welcomed(welcome.sessionId, welcome.retry.firstSpreadMs / 1000);
     this.#publishing.serverKnows(welcome.lastClientSequence, { isReset: welcome.outcome === "reset" });
     this.#publishing.keepLimits(welcome.limits);
@@ -515,7 +516,7 @@ export class ClientSession {
     if (!polling.pollAnswered(answer.hasMore && !this.#delivery.isHolding, now)) return;
     if (!polling.hasArrived) {
       polling.hasArrived = true;
-      this.#countConnection(now);
+      if (!hasWebsocket(this.state)) this.#countConnection(now); // else the probe was counted when it was welcomed
     }
     this.#connectivity.sessionId = answer.sessionId ?? this.#connectivity.sessionId;
     this.#publishing.serverKnows(answer.lastClientSequence, { isReset: answer.outcome === "reset" });
