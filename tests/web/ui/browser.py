@@ -45,7 +45,12 @@ CLIENT = {
     "probeIntervalMaxS": 2.0,
 }
 SERVER = ServerConfig(
-    first_spread_s=0.1, heartbeat_interval_s=1.0, silence_max_s=5.0, presence_grace_s=4.0, events_kept_max=10_000, hello_timeout_s=2.0
+    first_spread_s=0.1,
+    heartbeat_interval_s=1.0,
+    silence_max_s=5.0,
+    presence_grace_s=4.0,
+    events_kept_max=10_000,
+    hello_timeout_s=2.0,
 )
 FAST = Path(latency_s=0.002)
 

@@ -24,6 +24,13 @@ def site(browser: Browser, tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def module_site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for tests that leave the server as it is."""
+    with open_site(browser, tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, which judges the accessibility of a page. `STEADYWIRE_NPM`: a folder in which it is installed."""
