@@ -139,7 +139,7 @@ function newRun(run) {
   const actions = make(
     "span",
     { class: "actions" },
-    action("Send away", `Send everybody in run ${run} away`, () => sendAway(run)),
+    action("Send away", `Send away everybody in run ${run}`, () => sendAway(run)),
     action("Delete", `Delete run ${run}`, () => deleteRun(run), "danger"),
   );
   return make("li", {}, open, make("span", { class: "count" }), make("span", { class: "track" }, make("span", {})), actions);
@@ -154,7 +154,7 @@ function drawRefused({ refused }) {
     (key) => {
       const user = users.get(key)?.userId;
       if (user === undefined) return make("li", { class: "none" }, "Nobody is refused.");
-      const allow = action("Allow again", `Allow ${user} again`, () => act(`${user} may come in again`, (admin) => admin.allow(user)));
+      const allow = action("Allow again", `Allow again: ${user}`, () => act(`${user} may come in again`, (admin) => admin.allow(user)));
       return make("li", {}, make("span", { class: "user" }, user), make("span", { class: "soft small" }), allow);
     },
     (node, key) => {

@@ -163,6 +163,10 @@ class Member:
     def queued(self) -> int:
         return int(self.page.locator("#health .queued").inner_text())
 
+    @property
+    def reconnections(self) -> int:
+        return int(self.page.evaluate("document.getElementById('health').health.reconnections"))
+
     def graft(self, text: str, step: str = "step-1") -> None:
         self.page.fill("#step-input", step)
         self.page.fill("#text-input", text)
