@@ -23,7 +23,7 @@ import { KEY_FIELD } from "./events.js";
  *   isPerhapsLost: boolean, tries: number }} StoredMessage
  * @typedef {{ nextTicket: number, nextNumber: number, lastAccepted: number }} Numbering
  * @typedef {{ messages: readonly StoredMessage[], numbering: Numbering }} RememberedOutbox
- * @typedef {{ put: StoredMessage[], removed: number[], numbering: Numbering }} OutboxChanges removed: tickets
+ * @typedef {{ put: StoredMessage[], removed: number[] }} OutboxChanges removed: tickets; the numbering may have changed as well
  */
 
 /** One message in the outbox. `ticket` is its name to the application; times in ns. */
@@ -139,13 +139,17 @@ export class Outbox {
     }
   }
 
+  /** @returns {Numbering} */
+  get numbering() {
+    return { nextTicket: this.#nextTicket, nextNumber: this.#nextSequence, lastAccepted: this.#lastAccepted };
+  }
+
   /** What has changed since this was last asked, or null. @returns {OutboxChanges | null} */
   takeChanges() {
     if (this.#changed.size === 0 && this.#removed.size === 0 && !this.#isNumberingChanged) return null;
     const changes = {
       put: [...this.#changed.values()].map((message) => message.stored),
       removed: [...this.#removed],
-      numbering: { nextTicket: this.#nextTicket, nextNumber: this.#nextSequence, lastAccepted: this.#lastAccepted },
     };
     this.#changed.clear();
     this.#removed.clear();

@@ -158,11 +158,15 @@ export class ClientSession {
     this.handleTimeout(now);
   }
 
-  /** Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told (7.38). */
-  close() {
+  /**
+   * Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told (7.38).
+   *
+   * @param {string} reason
+   */
+  close(reason = "closed by the application") {
     if (this.state === "closed") return;
     if (hasWebsocket(this.state)) this.#send({ type: "bye" });
-    this.#connectivity.end(null, "closed by the application");
+    this.#connectivity.end(null, reason);
   }
 
   /**
@@ -278,6 +282,19 @@ export class ClientSession {
   }
 
   /**
+   * Whatever was open is gone, as after a page was left and shown again.
+   *
+   * @param {number} now
+   * @param {string} message
+   */
+  networkLost(now, message) {
+    const { websocket } = this.#connectivity;
+    if (websocket !== null) this.connectionLost(websocket, null, now, { message });
+    if (isPolling(this.state)) this.#connectivity.replacePolling(now);
+    this.handleTimeout(now);
+  }
+
+  /**
    * The network of this machine is back (the browser's `online`): the next attempt need not wait for its time.
    *
    * @param {number} now
@@ -355,6 +372,11 @@ export class ClientSession {
   /** Messages that wait to be sent or answered. */
   get queuedMessages() {
     return this.#publishing.outbox.size;
+  }
+
+  /** What the next ticket and the next number will be; to be stored with the outbox. */
+  get numbering() {
+    return this.#publishing.outbox.numbering;
   }
 
   /** The messages themselves, oldest first. */
