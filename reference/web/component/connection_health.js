@@ -32,7 +32,7 @@
  * @property {Status} status
  * @property {string | null} [transport] "websocket", "polling", or null while nothing carries the session.
  * @property {RoundTrip} [roundTrip]
- * @property {number[]} [roundTripsMs] The latest round trips, oldest first, for the sparkline; the last 60 are drawn.
+ * @property {readonly number[]} [roundTripsMs] The latest round trips, oldest first, for the sparkline; the last 60 are drawn.
  * @property {number | null} [deliveryRate] From 0 to 1; null before the first publish was settled.
  * @property {number} [reconnections]
  * @property {number} [queuedMessages]
@@ -255,7 +255,7 @@ function formatCount(count) {
 
 /**
  * The points of a sparkline in a box of `width` by `height`: x by index, y from 0 at the bottom to the largest value at the top.
- * @param {number[]} values
+ * @param {readonly number[]} values
  * @param {number} width
  * @param {number} height
  * @returns {[number, number][]}

@@ -37,7 +37,7 @@ export function textOf(data) {
     const value = data[name];
     if (typeof value === "string" && value) return value;
   }
-  const rest = Object.entries(data).filter(([name]) => !["position", "step", "publishId"].includes(name));
+  const rest = Object.entries(data).filter(([name, value]) => value !== "" && !["position", "step", "publishId"].includes(name));
   return rest.length ? JSON.stringify(Object.fromEntries(rest)).slice(0, 500) : "";
 }
 

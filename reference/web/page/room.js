@@ -180,7 +180,8 @@ export class Room {
     const text = byId("text-input", HTMLInputElement);
     const kind = event.submitter instanceof HTMLButtonElement ? event.submitter.value : "GRAFT";
     const said = text.value.trim();
-    const data = kind === "GRAFT" ? { position: step, text: said } : kind === "PRUNE" ? { step } : { position: step, note: said };
+    const words = said === "" ? {} : kind === "GRAFT" ? { text: said } : { note: said };
+    const data = kind === "PRUNE" ? { step } : { position: step, ...words };
     this.#complain("");
     client.publish(kind, data).catch((error) => {
       // What was queued and is given up comes as `failed`, too; what was never queued is told here alone.

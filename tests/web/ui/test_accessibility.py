@@ -121,7 +121,20 @@ def test_the_whole_room_by_keyboard(site: Site) -> None:
             break
         seen.append(name)
     names = [one.rsplit(" ", 1)[0] for one in seen]
-    for needed in ("copy-link", "leave", "theme", "more", "step", "step-input", "text-input", "graft", "prune", "flag", "log-scroll", "cut"):
+    for needed in (
+        "copy-link",
+        "leave",
+        "theme",
+        "more",
+        "step",
+        "step-input",
+        "text-input",
+        "graft",
+        "prune",
+        "flag",
+        "log-scroll",
+        "cut",
+    ):
         assert needed in names, f"{needed} cannot be reached"
     assert all(one.endswith("solid") or one.endswith("auto") for one in seen), "the focus is always seen"
 
