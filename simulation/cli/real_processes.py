@@ -9,11 +9,13 @@ from cyclopts import Parameter, validators
 def demo(
     *,
     clients: Annotated[int, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
-    seconds: Annotated[float, Parameter(validator=validators.Number(gte=5, lte=3600))] = 20.0,
+    seconds: Annotated[float | None, Parameter(validator=validators.Number(gte=5, lte=3600))] = None,
     seed: int = 1,
     report: Path | None = None,
     trace: Path | None = None,
     faults: Annotated[bool, Parameter(negative="--no-faults")] = True,
+    web: Annotated[bool, Parameter(negative="")] = False,
+    open_browser: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
 ) -> int:
     """Run a real server and real clients, break their network in several ways, and check that nothing was lost.
 
@@ -22,7 +24,7 @@ def demo(
     clients
         How many clients take part.
     seconds
-        How long they work, before all is given time to settle.
+        How long they work, before all is given time to settle (default: 20, with --web 60).
     seed
         The same seed gives the same fault schedule.
     report
@@ -31,10 +33,23 @@ def demo(
         Write everything that happened to this file, as JSON lines; `steadywire what-if` plays it again.
     faults
         Break the network and kill the server; without, everything just works.
+    web
+        Open the server's admin view in the browser, and print its address: connections, health and reconnections, live.
+    open_browser
+        With --web, open the browser; --no-open only prints the address, for machines without one.
     """
     from simulation.cli.demo import demo_command
 
-    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, trace=trace, faults=faults)
+    return demo_command(
+        clients=clients,
+        seconds=seconds,
+        seed=seed,
+        report=report,
+        trace=trace,
+        faults=faults,
+        web=web,
+        opens_browser=open_browser,
+    )
 
 
 def fidelity(

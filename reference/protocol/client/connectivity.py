@@ -381,6 +381,7 @@ class Connectivity:
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
             self._timers.cancel(timer)
+        self.last_loss = message
         self._turn(ClientInput.END)
         self._context.outcomes.append(SessionEnded(code, message))
 

@@ -1,4 +1,4 @@
-"""Every page, in light and dark, wide and narrow: axe-core finds nothing, nothing sticks out, and a picture is kept to be looked at."""
+"""Every page, in light and dark, wide and narrow: axe-core finds nothing, nothing sticks out, and a picture is kept."""
 
 from pathlib import Path as FilePath
 
@@ -136,7 +136,7 @@ def test_the_whole_room_by_keyboard(site: Site) -> None:
         "cut",
     ):
         assert needed in names, f"{needed} cannot be reached"
-    assert all(one.endswith("solid") or one.endswith("auto") for one in seen), "the focus is always seen"
+    assert all(one.endswith(("solid", "auto")) for one in seen), "the focus is always seen"
 
 
 def _open_details(member: Member) -> None:

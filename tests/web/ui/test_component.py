@@ -10,6 +10,15 @@ from .browser import Site, until
 
 pytestmark = pytest.mark.slow
 
+DASH = "\N{EN DASH}"
+BOXES = """
+() => [tested, ...tested.shadowRoot.querySelectorAll('.card, .status, .message, .figures > div, .more')].map(node => {
+    const box = node.getBoundingClientRect();
+    return [box.x, box.y, node.className === 'status' ? 0 : box.width, box.height];
+})
+"""
+"""Where the parts of the component are; the status alone may be as wide as its word."""
+
 HEALTH = {
     "status": "Connected",
     "state": "live",
@@ -94,7 +103,7 @@ def test_the_figures(page: Page) -> None:
     assert len(page.locator("#tested .spark .line").get_attribute("points").split()) == 5
     show(page, roundTrip={"samples": 0}, roundTripsMs=[], deliveryRate=None, quality="UNKNOWN", qualityScore=None)
     figures = page.locator("#tested .figures dd").all_inner_texts()
-    assert [" ".join(one.split()) for one in figures] == ["– / –", "–", "0", "Unknown", "0"]
+    assert [" ".join(one.split()) for one in figures] == [f"{DASH} / {DASH}", DASH, "0", "Unknown", "0"]
 
 
 def test_the_countdown_counts_by_itself_and_is_not_announced(page: Page) -> None:
@@ -154,12 +163,7 @@ def test_no_value_moves_another(page: Page, width: int) -> None:
         {"roundTrip": {"samples": 1, "p50Ms": 9999, "p95Ms": 9999}, "deliveryRate": None, "quality": "UNKNOWN"},
     ):
         show(page, **changes)
-        boxes.append(
-            page.evaluate(
-                """() => [tested, ...tested.shadowRoot.querySelectorAll('.card, .status, .message, .figures > div, .more')]
-                    .map(node => { const box = node.getBoundingClientRect(); return [box.x, box.y, node.className === 'status' ? 0 : box.width, box.height]; })"""
-            )
-        )
+        boxes.append(page.evaluate(BOXES))
         overflow = page.evaluate("tested.shadowRoot.querySelector('.card').scrollWidth - tested.clientWidth")
         assert overflow <= 0, "nothing sticks out"
     page.set_viewport_size({"width": 1280, "height": 800})
