@@ -79,7 +79,7 @@ function draw(picture) {
   const { health } = picture;
   const storeText = health.isGoingAway ? "going away" : health.isStoreWritable ? "store writable" : "store cannot be written";
   drawFigures([
-    ["Server", QUALITY_WORDS[health.status] ?? health.status, `${storeText}, up ${upText(health.uptimeMs)}`],
+    ["Server", health.status === "UNKNOWN" ? "No data yet" : (QUALITY_WORDS[health.status] ?? health.status), `${storeText}, up ${upText(health.uptimeMs)}`],
     ["On WebSocket", health.totalConnections.toLocaleString("en"), counted(health.runsLoaded, "run")],
     ["On HTTP polling", health.totalPolling.toLocaleString("en"), "in fallback"],
     ["Round trip p50", formatMs(health.roundTrip.p50Ms), `p95 ${formatMs(health.roundTrip.p95Ms)}`],
