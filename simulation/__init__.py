@@ -1,13 +1,230 @@
 """steadywire's laboratory: the same protocol machines in virtual time, on networks that misbehave.
 
-    from simulation import library
-    from simulation.world import run
+    from simulation import Outage, load_scenario, run
 
-    result = run(library.load("elevator"), seed=7)            # or scenario.load_scenario(path)
-    result.verdicts["G3"].status, result.counts.lost, Frames(result.facts)["messages"]
+    result = run(load_scenario("elevator"), seed=7)       # a name of the library, or a file
+    result.is_ok, result.verdicts["G3"].status, Frames(result.trace_index)["messages"]
 
-Read in this order: `distributions`, `paths`, `faults`, `population`, `work`, `presets` and `scenario` (what is simulated), `clock`,
-`lane`, `line` and `network` (how bytes travel), `client_host`, `server_host`, `peer` and `store` (who sits at the ends),
-`workload`, `world`; then what comes of it: `trace` and `recording`, `trace_index` and `histories`, `checkers` and `counts`, `results`,
-`plots`, `diagram`, `sweep`. `lean_trace` and `measured` are for runs too large to keep. `command` is `steadywire simulate`.
+Everything a notebook or a script needs is importable from here, from `simulation.results` (frames, figures), from
+`simulation.studies` (many runs: sweeps, intervals) and from `simulation.testing` (Hypothesis strategies). Modules below are
+internal. To read the code, follow the folders in this order:
+
+    clock, random      virtual time; random numbers by key
+    scenario/          what is simulated: population, workload, paths, faults, server, parameters, seed
+    network/           how bytes travel
+    hosts/             clients, server, store: the endpoints
+    world              a scenario brought to life
+    trace/             what happened;  checks/ the guarantees, judged from it;  results/ frames and figures of it
+    studies/           many runs
+    emulator/          the same network faults for real sockets;  processes/ runs of real processes, demo, fidelity
+    adversary/         every interleaving of bare machines;  testing/ Hypothesis strategies;  validation/ closed forms
+    replay/            recorded real runs, simulated again
+    cli/               the command `steadywire`
 """
+
+from typing import TYPE_CHECKING
+
+from simulation.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from simulation.checks.checkers import check
+    from simulation.checks.verdicts import Verdict
+    from simulation.emulator import open_emulator
+    from simulation.random import RandomStreams
+    from simulation.replay.live import LiveRecording
+    from simulation.replay.live import replay as replay_recording
+    from simulation.results.frames import Frames
+    from simulation.scenario import library
+    from simulation.scenario.distributions import Constant, Empirical, Exponential, LogNormal, Pareto, Uniform
+    from simulation.scenario.faults import (
+        BlockUpgrade,
+        ClockStep,
+        HalfOpen,
+        LoadBalancerCut,
+        Outage,
+        Pause,
+        Refuse,
+        Reset,
+        RollingDeploy,
+        ServerRestart,
+        SlowStore,
+        Stall,
+    )
+    from simulation.scenario.library import find as load_scenario
+    from simulation.scenario.paths import (
+        AlternatingRenewal,
+        BernoulliLoss,
+        GilbertElliottLoss,
+        Middlebox,
+        OnOffMarkov,
+        Path,
+        PeriodicAvailability,
+        RecordedAvailability,
+        Tcp,
+    )
+    from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay, Uniformly
+    from simulation.scenario.presets import PRESETS, Preset, PresetPolicy
+    from simulation.scenario.presets import register as register_preset
+    from simulation.scenario.scenario import (
+        Capacity,
+        ClientPart,
+        Group,
+        Scenario,
+        ServerPart,
+        Shedding,
+        client_part,
+        parse_scenario,
+    )
+    from simulation.scenario.workload import IDLE, OnOff, Periodic, Poisson, RecordedTimes, Stream, Workload
+    from simulation.studies.sweep import interval, paired, sweep
+    from simulation.trace.index import index_of
+    from simulation.trace.publishes import publish_data
+    from simulation.trace.trace import Trace
+    from simulation.world import Result, World, run
+
+__all__ = [
+    "IDLE",
+    "PRESETS",
+    "AlternatingRenewal",
+    "BernoulliLoss",
+    "BlockUpgrade",
+    "Capacity",
+    "ClientPart",
+    "ClockStep",
+    "Constant",
+    "Empirical",
+    "Exponential",
+    "FlashCrowd",
+    "Frames",
+    "GilbertElliottLoss",
+    "Group",
+    "HalfOpen",
+    "LiveRecording",
+    "LoadBalancerCut",
+    "LogNormal",
+    "Middlebox",
+    "OnOff",
+    "OnOffMarkov",
+    "Outage",
+    "Pareto",
+    "Path",
+    "Pause",
+    "Periodic",
+    "PeriodicAvailability",
+    "Poisson",
+    "PoissonArrivals",
+    "Preset",
+    "PresetPolicy",
+    "RandomStreams",
+    "RecordedArrivals",
+    "RecordedAvailability",
+    "RecordedTimes",
+    "Refuse",
+    "Reset",
+    "Result",
+    "RollingDeploy",
+    "Scenario",
+    "ServerPart",
+    "ServerRestart",
+    "Shedding",
+    "SlowStore",
+    "Stall",
+    "Stay",
+    "Stream",
+    "Tcp",
+    "Trace",
+    "Uniform",
+    "Uniformly",
+    "Verdict",
+    "Workload",
+    "World",
+    "check",
+    "client_part",
+    "index_of",
+    "interval",
+    "library",
+    "load_scenario",
+    "open_emulator",
+    "paired",
+    "parse_scenario",
+    "publish_data",
+    "register_preset",
+    "replay_recording",
+    "run",
+    "sweep",
+]
+
+__getattr__, __dir__ = imported_on_use(
+    globals(),
+    {
+        "AlternatingRenewal": "simulation.scenario.paths:AlternatingRenewal",
+        "BernoulliLoss": "simulation.scenario.paths:BernoulliLoss",
+        "BlockUpgrade": "simulation.scenario.faults:BlockUpgrade",
+        "Capacity": "simulation.scenario.scenario:Capacity",
+        "ClientPart": "simulation.scenario.scenario:ClientPart",
+        "ClockStep": "simulation.scenario.faults:ClockStep",
+        "Constant": "simulation.scenario.distributions:Constant",
+        "Empirical": "simulation.scenario.distributions:Empirical",
+        "Exponential": "simulation.scenario.distributions:Exponential",
+        "FlashCrowd": "simulation.scenario.population:FlashCrowd",
+        "Frames": "simulation.results.frames:Frames",
+        "GilbertElliottLoss": "simulation.scenario.paths:GilbertElliottLoss",
+        "Group": "simulation.scenario.scenario:Group",
+        "HalfOpen": "simulation.scenario.faults:HalfOpen",
+        "IDLE": "simulation.scenario.workload:IDLE",
+        "LiveRecording": "simulation.replay.live:LiveRecording",
+        "LoadBalancerCut": "simulation.scenario.faults:LoadBalancerCut",
+        "LogNormal": "simulation.scenario.distributions:LogNormal",
+        "Middlebox": "simulation.scenario.paths:Middlebox",
+        "OnOff": "simulation.scenario.workload:OnOff",
+        "OnOffMarkov": "simulation.scenario.paths:OnOffMarkov",
+        "Outage": "simulation.scenario.faults:Outage",
+        "PRESETS": "simulation.scenario.presets:PRESETS",
+        "Pareto": "simulation.scenario.distributions:Pareto",
+        "Path": "simulation.scenario.paths:Path",
+        "Pause": "simulation.scenario.faults:Pause",
+        "Periodic": "simulation.scenario.workload:Periodic",
+        "PeriodicAvailability": "simulation.scenario.paths:PeriodicAvailability",
+        "Poisson": "simulation.scenario.workload:Poisson",
+        "PoissonArrivals": "simulation.scenario.population:PoissonArrivals",
+        "Preset": "simulation.scenario.presets:Preset",
+        "PresetPolicy": "simulation.scenario.presets:PresetPolicy",
+        "RandomStreams": "simulation.random:RandomStreams",
+        "RecordedArrivals": "simulation.scenario.population:RecordedArrivals",
+        "RecordedAvailability": "simulation.scenario.paths:RecordedAvailability",
+        "RecordedTimes": "simulation.scenario.workload:RecordedTimes",
+        "Refuse": "simulation.scenario.faults:Refuse",
+        "Reset": "simulation.scenario.faults:Reset",
+        "Result": "simulation.world:Result",
+        "RollingDeploy": "simulation.scenario.faults:RollingDeploy",
+        "Scenario": "simulation.scenario.scenario:Scenario",
+        "ServerPart": "simulation.scenario.scenario:ServerPart",
+        "ServerRestart": "simulation.scenario.faults:ServerRestart",
+        "Shedding": "simulation.scenario.scenario:Shedding",
+        "SlowStore": "simulation.scenario.faults:SlowStore",
+        "Stall": "simulation.scenario.faults:Stall",
+        "Stay": "simulation.scenario.population:Stay",
+        "Stream": "simulation.scenario.workload:Stream",
+        "Tcp": "simulation.scenario.paths:Tcp",
+        "Trace": "simulation.trace.trace:Trace",
+        "Uniform": "simulation.scenario.distributions:Uniform",
+        "Uniformly": "simulation.scenario.population:Uniformly",
+        "Verdict": "simulation.checks.verdicts:Verdict",
+        "Workload": "simulation.scenario.workload:Workload",
+        "World": "simulation.world:World",
+        "check": "simulation.checks.checkers:check",
+        "client_part": "simulation.scenario.scenario:client_part",
+        "index_of": "simulation.trace.index:index_of",
+        "interval": "simulation.studies.sweep:interval",
+        "library": "simulation.scenario.library",
+        "load_scenario": "simulation.scenario.library:find",
+        "open_emulator": "simulation.emulator:open_emulator",
+        "paired": "simulation.studies.sweep:paired",
+        "parse_scenario": "simulation.scenario.scenario:parse_scenario",
+        "publish_data": "simulation.trace.publishes:publish_data",
+        "register_preset": "simulation.scenario.presets:register",
+        "replay_recording": "simulation.replay.live:replay",
+        "run": "simulation.world:run",
+        "sweep": "simulation.studies.sweep",
+    },
+)

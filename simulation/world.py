@@ -24,6 +24,7 @@ from simulation.hosts.tokens import Issuer
 from simulation.hosts.workload_driver import WorkloadDriver
 from simulation.network.access_link import AccessLink
 from simulation.network.availability import start_availability
+from simulation.network.connection import ClientAccessLink
 from simulation.random import RandomStreams
 from simulation.results.counts import Counts, count
 from simulation.scenario.faults import Fault, ServerFault
@@ -98,8 +99,8 @@ class World:
             distribution=part.commit_time,
             event_time=ns(part.commit_event_time_s),
         )
-        self.lines: dict[str, AccessLink] = {}
-        self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.lines)
+        self.access_links: dict[str, ClientAccessLink] = {}
+        self.server = ServerHost(clock, self.store, part, self.trace, random_source, self.access_links)
         self._troubles = ServerFaults(self.server, self._over, self._new_epoch)
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
@@ -135,9 +136,9 @@ class World:
 
     def _add_client(self, name: str, group: Group) -> None:
         scenario = self.scenario
-        line = AccessLink(self.clock, name, group.path, self._random_source, self._note_path_trouble)
+        access_link: ClientAccessLink = AccessLink(self.clock, name, group.path, self._random_source, self._note_path_trouble)
         if self._frames is not None:
-            line.watch = self._frames.watch
+            access_link.watch = self._frames.watch
         part = scenario.client_of(group)
         session = ClientSession(
             name,
@@ -146,10 +147,18 @@ class World:
             fallback=part.fallback,
             heartbeat=part.heartbeat,
             random_source=self._random_source.of(name),
+            outcomes_waiting_max=None if part.takes_per_s is None else part.outcomes_waiting_max,
         )
-        self.lines[name] = line
+        self.access_links[name] = access_link
         self.clients[name] = ClientHost(
-            session, line, self.server, self.trace, scenario.server.send_buffer_bytes, self._listen, self._tokens
+            session,
+            access_link,
+            self.server,
+            self.trace,
+            scenario.server.send_buffer_bytes,
+            self._listen,
+            self._tokens,
+            part.takes_per_s,
         )
 
     def _arrive(self, call: Call) -> None:
@@ -169,8 +178,8 @@ class World:
         if isinstance(fault, ServerFault):
             self._troubles.begin(fault)
         else:
-            for line in self._hit_by(fault):
-                line.begin(fault)
+            for access_link in self._hit_by(fault):
+                access_link.begin(fault)
         if hasattr(fault, "duration_s"):
             Call(self.clock, ns(fault.end_s), FAULT, self._end_fault, fault)
 
@@ -179,8 +188,8 @@ class World:
         if isinstance(fault, ServerFault):
             self._troubles.end(fault)
         else:
-            for line in self._hit_by(fault):
-                line.end(fault)
+            for access_link in self._hit_by(fault):
+                access_link.end(fault)
             self._over(fault)
 
     def _over(self, fault: Fault) -> None:
@@ -193,13 +202,13 @@ class World:
     def _note_path_trouble(self, client: str, what: PathTrouble, until: int) -> None:
         self.trace.add(PathTroubled(at=self.clock.now, client=client, what=what, until=until))
 
-    def _hit_by(self, fault: Fault) -> list[AccessLink]:
+    def _hit_by(self, fault: Fault) -> list[ClientAccessLink]:
         if not fault.clients:
-            return list(self.lines.values())
+            return list(self.access_links.values())
         if len(fault.clients) == 1:
-            return [self.lines[fault.clients[0]]]
+            return [self.access_links[fault.clients[0]]]
         hit = frozenset(fault.clients)  # asked, never iterated
-        return [line for name, line in self.lines.items() if name in hit]
+        return [access_link for name, access_link in self.access_links.items() if name in hit]
 
     # Samples.
 

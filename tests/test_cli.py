@@ -1,8 +1,19 @@
 """The command line: what it says, and its exit codes. The commands themselves are tested where they live."""
 
-import pytest
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
 
+import pytest
+from cyclopts import App
+
+from reference.cli import runner
+from reference.protocol.errors import ConfigError
 from simulation.cli import run
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -11,7 +22,7 @@ from simulation.cli import run
         (["frobnicate"], "frobnicate"),
         (["serve", "--port", "x"], "--port"),
         (["serve", "--port", "99999"], "65535"),
-        (["simulate"], "scenario"),
+        (["simulate"], "SCENARIO"),
         (["simulate", "no-such-file.toml"], "no-such-file.toml"),
         (["demo", "--clients", "1"], "--clients"),
         (["serve", "--store", "postgres://here"], "postgres"),
@@ -31,3 +42,88 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for command in ("demo", "serve", "simulate"):
         assert command in printed
+
+
+MINIMAL = 'version = 1\nname = "x"\nhorizon_s = 2\n[[groups]]\nname = "a"\nclients = 2\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["simulate", "first_look", "--seed", "1.5"], "not a whole number"),
+        (["serve", "--port", "18997.6"], "not a whole number"),
+        (["diagram", "trace.jsonl", "--from", "nan"], "not a finite number"),
+        (["diagram", "trace.jsonl", "--png", "figure.xyz"], ".png"),
+        (["simulate", "deep.toml"], "nested too deeply"),
+        (["simulate", "deep.json"], "nested too deeply"),
+        (["serve", "--config", "bom.toml"], "port"),
+    ],
+)
+def test_odd_values_and_files_are_refused_in_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep.toml").write_text(f"{MINIMAL}x = {'[' * 5000}{']' * 5000}")
+    (tmp_path / "deep.json").write_text(f'{{"version": 1, "x": {"[" * 50_000}{"]" * 50_000}}}')
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbfport = -1\r\n")
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert says in printed.err
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, text in (("a.toml", MINIMAL), ("a.json", '{"version": 1, "name": "x", "horizon_s": 2, "groups": [{"name": "a"}]}')):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert run(["simulate", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+
+
+def test_a_closed_pipe_and_a_full_disk_end_a_command_quietly() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        piped = run_in_another_process(["scenarios"], stdout=write_end)
+    finally:
+        os.close(write_end)
+    assert (piped.returncode, piped.stderr) == (141, "")
+    with open("/dev/full", "w") as full:
+        refused = run_in_another_process(["scenarios"], stdout=full)
+    assert (refused.returncode, refused.stderr) == (2, "steadywire: cannot write the output: No space left on device\n")
+
+
+def test_a_server_whose_output_cannot_be_written_says_so_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        refused = run_in_another_process(["serve", "--port", "0", "--store", "memory:"], stdout=full)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == "steadywire: cannot write the output: No space left on device"
+    assert "Traceback" not in refused.stderr
+
+
+def test_errors_that_left_a_nursery_end_a_command_like_others(capsys: pytest.CaptureFixture[str]) -> None:
+    app = App()
+
+    def raises(error: BaseException) -> None:
+        raise ExceptionGroup("a", [error]) if isinstance(error, Exception) else BaseExceptionGroup("a", [error])
+
+    app.command(lambda: raises(KeyboardInterrupt()), name="interrupted")
+    app.command(lambda: raises(ConfigError("no such thing")), name="refused")
+    app.command(lambda: raises(ZeroDivisionError()), name="broken")
+    assert runner.run(app, ["interrupted"]) == 130
+    assert runner.run(app, ["refused"]) == 2
+    assert capsys.readouterr().err == "steadywire: no such thing\n"
+    with pytest.raises(ExceptionGroup):  # a bug of ours is not hidden
+        runner.run(app, ["broken"])
+
+
+@pytest.mark.parametrize("command", ["demo", "simulate", "serve", "verify", "diagram", "what-if", "bench", "token"])
+def test_help_has_none_of_the_frameworks_artefacts(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    for artefact in ("--empty", "default: ()", "default: False", "--scenario", "--no-quick"):
+        assert artefact not in printed
+
+
+def run_in_another_process(arguments: list[str], stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "simulation.cli", *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False, cwd=ROOT)

@@ -5,6 +5,7 @@
 2   it could not be done
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ def migrate_command(what: str, store: str, *, is_sure: bool = False) -> int:
         from reference.store.sql import SqlStore
 
         def run(work: Callable[..., T]) -> T:
-            return trio.run(SqlStore.migrate, url, work)
+            return trio.run(functools.partial(SqlStore.migrate, url, work, is_alone=what != "check"))
 
         match what:
             case "up":

@@ -5,9 +5,9 @@
         async for outcome in client:
             ...
 
-Read `client` for what an application can do and `connect` for how to begin; then `pump`, which drives the machine, and the two
-transports behind `links`. Every decision is the machine's (`reference.protocol.client.session`); what is here waits, sends and
-hands over.
+Read `client` for what an application can do and `connect` for how to begin; then `trio_io`, the IO of a session, and its two
+transports (`websocket`, `polling`). Every decision is the session's (`reference.protocol.client.session`); what is here waits,
+sends and hands over.
 """
 
 from reference.client.addresses import OpenStream, open_tcp_stream

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import trio
 
-from reference.client.driver import ClientDriver
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
 from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
+from reference.client.trio_io import TrioIO
 from reference.protocol.client.health import Health
 from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.client.session import ClientSession
@@ -34,12 +34,10 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(
-        self, run_id: str, session: ClientSession, pump: ClientDriver, mailbox: Mailbox, policy: ReconnectPolicy
-    ) -> None:
+    def __init__(self, run_id: str, session: ClientSession, io: TrioIO, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
         self.run_id = run_id
         self._session = session
-        self._pump = pump
+        self._io = io
         self._mailbox = mailbox
         self._policy = policy
         self._end: SessionEnded | None = None
@@ -59,11 +57,11 @@ class Client:
 
         Raises InvalidEvent, OutboxFull or SessionClosed; then nothing was queued.
         """
-        return self._pump.publish(event_type, data)
+        return self._io.publish(event_type, data)
 
     def move_cursor(self, data: Data) -> None:
         """Show this user's cursor to the others. Only the latest counts. Raises InvalidEvent or SessionClosed."""
-        self._pump.feed(self._session.move_cursor, data, self._pump.now())
+        self._io.feed(self._session.move_cursor, data, self._io.now())
 
     # ---- listening ----
 
@@ -74,7 +72,7 @@ class Client:
         delivery = await self._mailbox.take()
         if delivery is None:
             raise StopAsyncIteration
-        self._pump.read_by_application()
+        self._io.taken(delivery)
         return delivery
 
     def events(self) -> "EventStream":
@@ -131,7 +129,7 @@ class Client:
     def next_attempt_s(self) -> float | None:
         """How long until the next WebSocket is opened, in s; None while there is one, and when there will be none."""
         at = self._session.next_attempt_at
-        return None if at is None else max(0.0, (at - self._pump.now()) / NS_PER_S)
+        return None if at is None else max(0.0, (at - self._io.now()) / NS_PER_S)
 
     @property
     def round_trips_ms(self) -> tuple[float, ...]:
@@ -145,7 +143,7 @@ class Client:
 
     def health_changes(self) -> HealthChanges:
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
-        return HealthChanges(self._session.health, self._pump.wait_for_turn, lambda: self.state is ClientState.CLOSED)
+        return HealthChanges(self._session.health, self._io.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
     def record(self, path: Path | str) -> SessionRecording:
         """Write down this session from now on, for `steadywire what-if`: times, numbers and sizes; no token, no message.
@@ -153,8 +151,8 @@ class Client:
         It goes on until the session ends, or the result is ended (it is a context manager, too). Raises ConfigError if the file
         is there already or cannot be written.
         """
-        recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._pump.now())
-        self._pump.add_tap(recording.tap)
+        recording = SessionRecording(Path(path), self.run_id, self._session, self._policy, self._io.now())
+        self._io.add_tap(recording.tap)
         return recording
 
     async def wait_until(self, condition: "ClientState | Callable[[Client], bool]") -> None:
@@ -166,7 +164,7 @@ class Client:
         while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
             if self.state is ClientState.CLOSED:
                 raise SessionClosed(f"the session with run {self.run_id} has ended before what was waited for")
-            await self._pump.wait_for_turn()
+            await self._io.wait_for_turn()
 
     def __repr__(self) -> str:
         return f"<Client {self.client_id} of run {self.run_id}: {self.state.value}, position {self.position[1]}>"

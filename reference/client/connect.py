@@ -15,13 +15,13 @@ import trio
 
 from reference.client.addresses import Address, OpenStream, check_token, open_tcp_stream
 from reference.client.client import Client
-from reference.client.driver import ClientDriver
 from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
 from reference.client.polling import PollingTransport
 from reference.client.random_source import KeyedRandomSource
 from reference.client.tap import Tap
 from reference.client.transport import ClientTransport
+from reference.client.trio_io import TrioIO
 from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
@@ -71,9 +71,10 @@ async def connect(
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's own.
+    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
+    own.
     `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
-    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read (see `pump`). `tap` is told of
+    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read. `tap` is told of
     everything that goes in and out of the session.
 
     Raises ConfigError for parameters that cannot work, LocalError outside of trio.
@@ -100,24 +101,25 @@ async def connect(
             heartbeat=heartbeat,
             registry=registry,
             token=token,
+            outcomes_waiting_max=outcomes_waiting_max,
         )
 
-        def make_link(action: Open, pump: ClientDriver) -> ClientTransport:
+        def make_transport(action: Open, io: TrioIO) -> ClientTransport:
             kind = WebSocketTransport if action.transport is Transport.WEBSOCKET else PollingTransport
-            return kind(action.connection_id, address, run_id, action.token, open_stream, pump)
+            return kind(action.connection_id, address, run_id, action.token, open_stream, io)
 
-        mailbox = Mailbox(outcomes_waiting_max)
-        pump = ClientDriver(
+        mailbox = Mailbox()
+        io = TrioIO(
             session,
             mailbox,
             nursery=nursery,
-            make_link=make_link,
-            refresh_token=lambda: refreshing.start(nursery, pump),
+            make_transport=make_transport,
+            get_token=lambda: refreshing.start(nursery, io),
             tap=tap,
         )
-        nursery.start_soon(pump.run_alarm)
-        client = Client(run_id, session, pump, mailbox, policy)
-        pump.feed(session.start, pump.now())
+        nursery.start_soon(io.run_alarm)
+        client = Client(run_id, session, io, mailbox, policy)
+        io.feed(session.start, io.now())
         try:
             yield client
         except BaseException as error:  # raised below as it is, not in a group of the nursery's
@@ -126,9 +128,9 @@ async def connect(
             if failure is None and drain_s > 0:
                 await _drain(client, drain_s)
         finally:
-            pump.feed(session.close, pump.now())
+            io.feed(session.close, io.now())
         if not isinstance(failure, trio.Cancelled):
-            await pump.wait_for_links()
+            await io.wait_for_transports()
         nursery.cancel_scope.cancel()
     if refreshing.failure is not None:
         raise refreshing.failure
@@ -178,12 +180,12 @@ class _Refreshing:
         self._is_running = False
         self.failure: BaseException | None = None
 
-    def start(self, nursery: trio.Nursery, pump: ClientDriver) -> None:
+    def start(self, nursery: trio.Nursery, io: TrioIO) -> None:
         if not self._is_running:  # else the token that is on its way serves both
             self._is_running = True
-            nursery.start_soon(self._run, nursery, pump)
+            nursery.start_soon(self._run, nursery, io)
 
-    async def _run(self, nursery: trio.Nursery, pump: ClientDriver) -> None:
+    async def _run(self, nursery: trio.Nursery, io: TrioIO) -> None:
         assert self._refresh_token is not None, "the session asks only if there is someone to ask"
         try:
             token = await self._refresh_token()
@@ -193,7 +195,7 @@ class _Refreshing:
             nursery.cancel_scope.cancel()
             return
         self._is_running = False
-        pump.feed(pump.session.handle_token, token, pump.now())
+        io.feed(io.session.handle_token, token, io.now())
 
 
 async def _drain(client: Client, drain_s: float) -> None:

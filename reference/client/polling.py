@@ -24,7 +24,7 @@ REQUESTS_MAX = 2
 
 
 class PollingTransport:
-    """See the module and `links.Link`."""
+    """See the module and `transport.ClientTransport`."""
 
     def __init__(
         self, connection_id: int, address: Address, run_id: str, token: str | None, open_stream: OpenStream, reports: Reports
@@ -45,6 +45,12 @@ class PollingTransport:
     def close(self, code: int | None, message: str) -> None:
         self._scope.cancel()
 
+    def pause(self) -> None:
+        """Nothing to do: the next request is not made before the answer to the last was taken."""
+
+    def resume(self) -> None:
+        pass
+
     async def run(self) -> None:
         with self._scope:
             async with self._http, trio.open_nursery() as nursery:
@@ -62,7 +68,7 @@ class PollingTransport:
             self._reports.malformed(self._id, error)
             return
         self._under_way -= 1
-        await self._reports.arrived(self._id, answer)
+        self._reports.arrived(self._id, answer)
 
     async def _ask(self, request: frames.RequestFrame) -> HttpResponse:
         if isinstance(request, frames.PublishRequest):

@@ -81,6 +81,7 @@ class SessionRecording:
                 run_id=run_id,
                 client_id=session.client_id,
                 state=session.state,
+                is_carried=session.is_carried,
                 config=session.config,
                 policy=policy if isinstance(policy, Policy) else None,
             )
@@ -103,7 +104,7 @@ class SessionRecording:
                 self.ended = f"{why}, and its last lines were not written: {error.strerror or error}"
 
     def tap(self, now: int, what: Tapped) -> None:
-        """What passes through the pump."""
+        """What passes through the session's driver."""
         if self._file is None:
             return
         line = self._line(now - self._began, what)
@@ -138,8 +139,8 @@ class SessionRecording:
                 return ConnectionEnded(at=at, connection_id=connection_id, by_client=True, code=code)
             case LostConnection(connection_id=connection_id, code=code):
                 return ConnectionEnded(at=at, connection_id=connection_id, by_client=False, code=code)
-            case StateChanged(state=state):
-                return SessionTurned(at=at, state=state)
+            case StateChanged(state=state, is_carried=is_carried):
+                return SessionTurned(at=at, state=state, is_carried=is_carried)
             case Event(sequence_number=int(number), event_type=event_type, data=data):
                 size_bytes = len(msgspec.json.encode(data))
                 return EventCame(at=at, sequence_number=number, event_type=event_type, size_bytes=size_bytes)

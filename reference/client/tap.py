@@ -1,4 +1,4 @@
-"""The tap: everything that passes through the pump, told in order to whoever records, draws or checks it."""
+"""The tap: every input, action and outcome of a session, in order, for whoever records, draws or checks it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,4 +38,4 @@ class QueuedPublish:
 
 Tapped = ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome
 Tap = Callable[[int, Tapped], None]
-"""Told of everything that passes through the pump, in order, with the time in ns."""
+"""Called with everything that passes through the driver, in order, with the time in ns."""

@@ -1,8 +1,8 @@
-"""What a transport is to the pump, and the pump to a transport.
+"""The interface between the session's IO and a transport.
 
-A link is one connection, from its opening to its end. The pump gives it frames and tells it to close; both return at once. The
-link reports what the network says, until it has been told to close: from then on it says nothing more. Each link runs in a task
-of its own (`run`) and has ended, with its stream closed, when that returns.
+A transport is one connection, from its opening to its end. The IO gives it frames and tells it to close; both return at once. The
+transport reports what happens on the network, until it has been told to close; from then on it reports nothing. Each transport
+runs in a task of its own (`run`) and has ended, with its stream closed, when that returns.
 """
 
 from typing import Protocol
@@ -11,7 +11,8 @@ from reference.protocol.errors import RemoteError
 from reference.protocol.frames import Frame, RequestKind
 
 CLOSING_S_MAX = 2.0
-"""How long a link that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is cut."""
+"""How long a transport that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is
+cut."""
 
 
 class ClientTransport(Protocol):
@@ -25,13 +26,21 @@ class ClientTransport(Protocol):
         """Close, after what was given before; with None, cut. Never waits; `run` returns within CLOSING_S_MAX."""
         ...
 
+    def pause(self) -> None:
+        """Read no further frames until `resume`. Never waits."""
+        ...
+
+    def resume(self) -> None:
+        """Read again."""
+        ...
+
     async def run(self) -> None:
-        """Open the connection and be it, until its end."""
+        """Open the connection and serve it until its end."""
         ...
 
 
 class Reports(Protocol):
-    """What a link says about its connection, each time with the connection's id."""
+    """What a transport reports about its connection, each time with the connection's id."""
 
     def opened(self, connection_id: int) -> None:
         """The WebSocket is open. (Polling is never opened: its first request opens what it needs.)"""
@@ -45,8 +54,8 @@ class Reports(Protocol):
         """Some bytes have arrived, perhaps a part of a large frame or of the answer to that request: the line is alive."""
         ...
 
-    async def arrived(self, connection_id: int, frame: Frame) -> None:
-        """A frame, or an answer. Waits while the application has no room, and so slows the server down."""
+    def arrived(self, connection_id: int, frame: Frame) -> None:
+        """A frame, or an answer. It may pause the transport."""
         ...
 
     def malformed(self, connection_id: int, error: RemoteError) -> None:

@@ -6,7 +6,7 @@
 
 trio-websocket 0.12 has faults, and this is where each is guarded:
 
-    aclose from another task can hang       only `run`'s own task calls it, and the link's scope ends it after CLOSING_S_MAX
+    aclose from another task can hang       only `run`'s own task calls it, and the transport's scope ends it after CLOSING_S_MAX
     a ping while we close raises in its     its task has a nursery of its own; what that raises ends this connection and
     task, so does a strange answer          nothing else
     a cancelled send tears a frame          a send is only ever cancelled together with the connection, which is then cut
@@ -43,7 +43,7 @@ _NO_CODE = (1005, 1006)  # WebSocket's own words for a close without a code
 
 
 class WebSocketTransport:
-    """See the module and `links.Link`."""
+    """See the module and `transport.ClientTransport`."""
 
     def __init__(
         self, connection_id: int, address: Address, run_id: str, token: str | None, open_stream: OpenStream, reports: Reports
@@ -58,12 +58,14 @@ class WebSocketTransport:
         self._outgoing: deque[frames.Frame | None] = deque()  # None stands for the cursor
         self._cursor: frames.Cursor | None = None
         self._has_more = trio.Event()
+        self._may_read = trio.Event()
+        self._may_read.set()
         self._is_open = False
         self._closing: tuple[int, str] | None = None
         self._is_told_to_close = False
         self._end = Refusal(None, "the connection was lost", None)
 
-    # ---- for the pump ----
+    # ---- for the session's IO ----
 
     def send(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Cursor):
@@ -84,6 +86,13 @@ class WebSocketTransport:
             self._closing = (code, message.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore"))
             self._scope.deadline = trio.current_time() + CLOSING_S_MAX
             self._has_more.set()
+
+    def pause(self) -> None:
+        if self._may_read.is_set():
+            self._may_read = trio.Event()
+
+    def resume(self) -> None:
+        self._may_read.set()
 
     async def run(self) -> None:
         with self._scope:
@@ -188,7 +197,8 @@ class WebSocketTransport:
             except RemoteError as error:
                 self._reports.malformed(self._id, error)
                 return
-            await self._reports.arrived(self._id, frame)
+            self._reports.arrived(self._id, frame)
+            await self._may_read.wait()
 
 
 class _Line(trio.abc.Stream):

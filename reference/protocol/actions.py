@@ -43,6 +43,19 @@ class RefreshToken(msgspec.Struct, frozen=True):
     """Client: get a new token from the application and give it to `handle_token`."""
 
 
+class PauseReading(msgspec.Struct, frozen=True):
+    """Client: read no further frames from this connection, so that TCP slows the server down. Frames that were read already may
+    still be fed. On polling there is nothing to do: the next request is not made before the answer was taken."""
+
+    connection_id: int
+
+
+class ResumeReading(msgspec.Struct, frozen=True):
+    """Client: read from this connection again."""
+
+    connection_id: int
+
+
 class Authenticate(msgspec.Struct, frozen=True):
     """Server: find out whose token this is and report `handle_authenticated`."""
 
@@ -66,5 +79,5 @@ class Retire(msgspec.Struct, frozen=True):
     """Server: nobody has been in this run for a while. Drop it from memory; load it anew when somebody comes."""
 
 
-ClientAction = Open | Send | Close | RefreshToken
+ClientAction = Open | Send | Close | RefreshToken | PauseReading | ResumeReading
 ServerAction = Send | Close | Authenticate | Deliver | Retire

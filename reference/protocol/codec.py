@@ -41,6 +41,14 @@ def decode_client_frame(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) 
     return _decode(_client_decoder, message, bytes_max)
 
 
+def decode_or_error(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> frames.ClientFrame | RemoteError:
+    """What a client sent, or, for one message among others, why it is no frame."""
+    try:
+        return decode_client_frame(message, bytes_max)
+    except RemoteError as error:
+        return error
+
+
 def decode_server_frame(message: str | bytes, bytes_max: int = SERVER_FRAME_BYTES_MAX) -> frames.ServerFrame:
     """What a server sent; raises RemoteError."""
     return _decode(_server_decoder, message, bytes_max)

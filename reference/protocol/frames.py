@@ -138,8 +138,8 @@ class Bye(Frame, frozen=True, tag="bye"):
 class Limits(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The server's limits, named as its settings are; None: it does not tell, or has none.
 
-    A client keeps the first two, and `silence_max_ms` (`keepalive`); above the third its publishes are put off. The others are told
-    so that whoever meets one knows it.
+    A client keeps the first two, and `silence_max_ms` (`keepalive`); above the third its publishes are put off. The others are
+    told so that whoever meets one knows it.
     """
 
     frame_bytes_max: int

@@ -5,7 +5,8 @@ seconds. Labels have values from fixed, small sets, never the id of a run, a ses
 all of them together, and what one session does stands in the admin API. `LABEL_VALUES` lists the values that are shown from the
 start, at 0, since a rate over a series that does not exist yet misses its first step.
 
-This module holds definitions only. `reference.server.monitoring.metrics` counts; a simulation counts in its own way under the same names.
+This module holds definitions only. `reference.server.monitoring.metrics` counts; a simulation counts in its own way under the
+same names.
 """
 
 from dataclasses import dataclass

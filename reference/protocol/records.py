@@ -8,6 +8,18 @@ import msgspec
 
 from reference.protocol.events import Data, Event
 
+ANSWERS_KEPT = 64
+"""Answers remembered for each client id (8.3, 9.4): no client may have more publishes unanswered."""
+
+
+def retention(oldest: int, wanted: int, snapshot_number: int) -> int:
+    """The number of the oldest event that is kept (1.10): the one rule of retention, for the log in memory and for every store.
+
+    `oldest` is kept now, `wanted` is where the window should begin. The window only moves forward, and never past the event
+    after the snapshot, so that snapshot and window always connect.
+    """
+    return max(oldest, min(wanted, snapshot_number + 1))
+
 
 class RunState(msgspec.Struct, frozen=True, rename="camel"):
     """The fold of all critical events up to some number.

@@ -12,7 +12,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.catalogue import Policy
 from reference.protocol.states import ClientState, Transport
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", omit_defaults=True, rename="camel"):
@@ -20,13 +20,14 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", omit_
 
 
 class RecordStarted(_Line, frozen=True, kw_only=True, tag="record_started"):
-    """began_ms: on the wall clock, in ms since 1970. state: of the session at that moment."""
+    """began_ms: on the wall clock, in ms since 1970. state, is_carried: of the session at that moment."""
 
     format_version: int = FORMAT_VERSION
     began_ms: int
     run_id: str
     client_id: str
     state: ClientState
+    is_carried: bool
     config: ClientConfig
     policy: Policy | None = None
     """None: one that this format does not know."""
@@ -60,7 +61,10 @@ class ConnectionEnded(_Line, frozen=True, kw_only=True, tag="ended"):
 
 
 class SessionTurned(_Line, frozen=True, kw_only=True, tag="turned"):
+    """is_carried: whether a welcomed WebSocket or answered polls carry the session."""
+
     state: ClientState
+    is_carried: bool
 
 
 class RoundTripTaken(_Line, frozen=True, kw_only=True, tag="round_trip"):

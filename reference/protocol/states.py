@@ -10,7 +10,7 @@ useful.
     PROVING        welcomed: events and publishes flow, but no ping has been answered yet
     LIVE           a ping was answered: the connection is useful
     WAITING        between attempts
-    POLLING        HTTP carries the session; the next probe has a time
+    POLLING        HTTP polling is open; the next probe has a time. It carries the session from its first answer on
     PROBE_CONNECTING, PROBE_GREETING, PROBE_PROVING
                    as above, but behind polling, which goes on until the probe is LIVE
     REFRESHING     the server wants another token and the application is getting one
@@ -45,11 +45,9 @@ class ClientState(enum.Enum):
 
     # Looked at with every frame, so they are attributes of the members, set below.
     is_polling: bool
-    """HTTP carries the session."""
+    """HTTP polling is open. Whether it carries the session is another question: `ClientSession.is_carried`."""
     has_websocket: bool
     """A WebSocket is welcomed: publishes go there."""
-    is_connected: bool
-    """Something carries the session, either way."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -75,7 +73,6 @@ _C, _I = ClientState, ClientInput
 for _state in ClientState:
     _state.is_polling = _state in (_C.POLLING, _C.PROBE_CONNECTING, _C.PROBE_GREETING, _C.PROBE_PROVING)
     _state.has_websocket = _state in (_C.PROVING, _C.LIVE, _C.PROBE_PROVING)
-    _state.is_connected = _state.is_polling or _state.has_websocket
 
 CLIENT_TRANSITIONS: dict[tuple[ClientState, ClientInput], ClientState] = {
     (_C.NEW, _I.START): _C.CONNECTING,

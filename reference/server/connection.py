@@ -74,7 +74,7 @@ class Upgrades:
                 if not closed.by_peer and closed.code in (CloseCode.TOO_BIG, CloseCode.BAD_FRAME):
                     # The byte level has closed, and the run does not know yet; else this is too late and changes nothing.
                     limit = Limit.FRAME_BYTES if closed.code == CloseCode.TOO_BIG else None
-                    live.receive_malformed(number, RemoteError(CloseCode(closed.code), closed.reason, limit))
+                    live.receive(number, (RemoteError(CloseCode(closed.code), closed.reason, limit),))
             finally:
                 live.lost(number, peer_code)
                 nursery.cancel_scope.cancel()
@@ -93,9 +93,4 @@ class Upgrades:
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
         while True:
             message = await websocket.receive()
-            try:
-                frame = codec.decode_client_frame(message, self._config.frame_bytes_max)
-            except RemoteError as error:
-                live.receive_malformed(connection_id, error)
-            else:
-                live.receive(connection_id, frame)
+            live.receive(connection_id, (codec.decode_or_error(message, self._config.frame_bytes_max),))

@@ -8,8 +8,8 @@ with the snapshot. What is numbered never changes within an epoch, so the bytes 
 from collections import OrderedDict
 
 from reference.protocol import codec
-from reference.protocol.actions import Deliver
-from reference.protocol.frames import Frame, SnapshotFrame
+from reference.protocol.frames import Events, Frame, SnapshotFrame
+from reference.server.peers import Framed
 from reference.server.wire.framing import frame_text
 
 BATCHES_KEPT_MAX = 4
@@ -20,23 +20,28 @@ class Encoder:
     """The bytes of one loaded run's frames; a run's epoch does not change while it is loaded."""
 
     def __init__(self) -> None:
-        self._batches: OrderedDict[tuple[int, int], bytes] = OrderedDict()
-        self._snapshot: tuple[int, bytes] | None = None
+        self._batches: OrderedDict[tuple[int | None, int | None], Framed] = OrderedDict()
+        self._snapshot: tuple[int, Framed] | None = None
 
-    def batch(self, batch: Deliver) -> bytes:
-        """The bytes of a batch of events."""
-        key = (batch.first, batch.last)
-        data = self._batches.get(key)
-        if data is None:
-            data = self._batches[key] = frame_text(codec.encode(batch.frame))
+    def encode(self, frame: Frame) -> Framed:
+        """The bytes of a frame."""
+        if isinstance(frame, Events):
+            return self._batch(frame)
+        if isinstance(frame, SnapshotFrame):
+            if self._snapshot is None or self._snapshot[0] != frame.sequence_number:
+                self._snapshot = (frame.sequence_number, _framed(frame))
+            return self._snapshot[1]
+        return _framed(frame)
+
+    def _batch(self, batch: Events) -> Framed:
+        key = (batch.events[0].sequence_number, batch.events[-1].sequence_number)
+        framed = self._batches.get(key)
+        if framed is None:
+            framed = self._batches[key] = Framed(frame_text(codec.encode(batch)), len(batch.events), is_batch=True)
             if len(self._batches) > BATCHES_KEPT_MAX:
                 self._batches.popitem(last=False)
-        return data
+        return framed
 
-    def frame(self, frame: Frame) -> bytes:
-        """The bytes of any other frame."""
-        if not isinstance(frame, SnapshotFrame):
-            return frame_text(codec.encode(frame))
-        if self._snapshot is None or self._snapshot[0] != frame.sequence_number:
-            self._snapshot = (frame.sequence_number, frame_text(codec.encode(frame)))
-        return self._snapshot[1]
+
+def _framed(frame: Frame) -> Framed:
+    return Framed(frame_text(codec.encode(frame)), 1, is_batch=False)

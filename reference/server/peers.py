@@ -1,23 +1,13 @@
-"""Peers: the two kinds of other end that a run can have, as its pump sees them.
+"""Peers: the two kinds of other end that a run can have. Both are used by the run's driver, which never waits.
 
-A WebSocket takes bytes without waiting as long as its socket does. When the socket has had enough, frames of control (answers,
-pongs, presence) wait in a bounded queue, and a task is started that drains it and then the log, batch by batch, until the reader
-has caught up; then the task ends. A reader that keeps up never has one.
-
-    push         straight to the socket; possible unless the peer is draining or its socket is full
-    send         push, or queue; False when the queue is full, which is the end of this connection
-    drain        flush; then in rounds, until there is nothing: the frames that are queued as the round begins, and one batch of
-                 the log, so that neither can keep the other waiting for ever
-    close        after what was sent before, as far as the peer takes it in `close_timeout_s`
-
-Events do not queue here: a reader that lags has a cursor, and the log keeps what it has not read.
-
-A request over HTTP is a peer that gets one frame, or one error, and is done.
+A WebSocket takes what its driver pushes, joined into one send at the end of the turn. When the operating system has had enough,
+a task waits until it takes more, and lets the driver go on; it ends when the driver has nothing left for this peer. A reader that
+keeps up never has such a task. A request over HTTP is a peer that gets one frame, or one error, and is done.
 """
 
 import contextlib
-from collections import deque
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -28,102 +18,114 @@ from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
 
 PROGRESS_S = 1.0
 """How often a flush that takes long looks whether bytes have left meanwhile."""
+PIECE_BYTES_MAX = 256 * 1024
+"""What one turn gives to one socket, one item more at most: a reader far behind must not keep everybody else waiting."""
 
 
-class Source(Protocol):
-    """Where a peer's batches come from: its run."""
+class Framed(NamedTuple):
+    """What is pushed: the bytes of one frame, how many messages that counts as, and whether it is a batch of the log."""
 
-    def more_for(self, peer: "WebSocketPeer") -> bytes | None:
-        """The next batch for a lagging reader, framed; None when it has everything. May `send` to it first."""
+    data: bytes
+    messages: int
+    is_batch: bool
 
-    def moves(self, peer: "WebSocketPeer") -> None:
-        """The socket of a lagging reader has taken some bytes of what it was given."""
+
+class Turns(Protocol):
+    """The live run of a peer."""
+
+    def writable(self, connection_id: int) -> bool:
+        """The socket takes more. Returns whether it has to be waited for again."""
+
+    def progressed(self, connection_id: int) -> None:
+        """The socket has taken some bytes of what it was given."""
 
 
 class WebSocketPeer:
-    """A WebSocket as the reader of one run. Its drain task, when it has one, lives in `nursery`, the connection's own."""
+    """A WebSocket as the reader of one run: its driver's `Socket`. The task that waits for it, when there is one, lives in
+    `nursery`."""
 
     def __init__(
         self,
+        connection_id: int,
         websocket: ServerWebSocket,
         nursery: trio.Nursery,
-        source: Source,
-        *,
-        connection_id: int,
-        control_frames_max: int,
-        close_timeout_s: float,
+        pushed_to: "Callable[[WebSocketPeer], None]",
+        turns: Turns,
     ) -> None:
+        """`pushed_to` is called when `write` is to be called as this turn ends."""
         self.connection_id = connection_id
-        self.push = websocket.push_text
         self.traffic = Traffic()
-        self.is_draining = False
+        self.is_blocked = False
+        self.messages_pushed = 0
+        """In this turn."""
         self._websocket = websocket
         self._nursery = nursery
-        self._source = source
-        self._control: deque[bytes] = deque()
-        self._control_frames_max = control_frames_max
-        self._close_timeout_s = close_timeout_s
-        self._before_batch: int | None = None
-        """How many of the queued frames go before the next batch; None: all that are there when the drain begins."""
-        self._patience = trio.CancelScope()
-        self._closing: Close | None = None
+        self._pushed_to = pushed_to
+        self._turns = turns
+        self._pushed: list[bytes] = []
+        self._pushed_bytes = 0
+        self._has_batch = False
+        self._is_waited_for = False
 
-    @property
-    def control_frames(self) -> int:
-        """Frames beside the log that wait for the socket."""
-        return len(self._control)
+    def push(self, item: Framed) -> None:
+        """As Socket.push."""
+        pushed = self._pushed
+        if not pushed:
+            self._pushed_to(self)
+        pushed.append(item.data)
+        self.messages_pushed += item.messages
+        self._pushed_bytes += len(item.data)
+        if item.is_batch:
+            self._has_batch = True
+        if self._pushed_bytes >= PIECE_BYTES_MAX:
+            self.is_blocked = True
 
-    @property
-    def is_blocked(self) -> bool:
-        """Whether the socket takes nothing more now, or a task is already waiting for it."""
-        return self.is_draining or self._websocket.blocked
+    def write(self) -> bool | None:
+        """Send what was pushed in this turn. None: the socket takes more; else it does not, and whether it has taken a batch."""
+        self.traffic.sent += self.messages_pushed
+        self.messages_pushed = 0
+        pushed = self._pushed
+        if pushed:
+            websocket = self._websocket
+            if websocket.push_text(pushed[0] if len(pushed) == 1 else b"".join(pushed)):
+                pushed.clear()
+                self._pushed_bytes = 0
+                if websocket.blocked:
+                    self.is_blocked = True
+            else:
+                self.is_blocked = True
+        if not self.is_blocked:
+            self._has_batch = False
+            return None
+        had_batch, self._has_batch = self._has_batch, False
+        return had_batch
 
-    def send(self, data: bytes) -> bool:
-        """Send one framed frame, now or when its turn comes. False: too many wait already, and it was dropped."""
-        if not self.is_draining and self.push(data):
-            if self._websocket.blocked:
-                self.drain()
-            return True
-        if len(self._control) >= self._control_frames_max:
-            return False
-        self._control.append(data)
-        self.drain()
-        return True
+    def wait(self) -> None:
+        """Let a task wait until the socket takes more, unless one does."""
+        if not self._is_waited_for:
+            self._is_waited_for = True
+            self._nursery.start_soon(self._wait)
 
-    def drain(self) -> None:
-        """Let a task bring this peer up to date, unless one is at it."""
-        if not self.is_draining:
-            self.is_draining = True
-            self._before_batch = None
-            self._patience = trio.CancelScope()
-            self._nursery.start_soon(self._drain)
-
-    def close(self, close: Close) -> None:
-        """Close once what was sent before is out, but not later than `close_timeout_s` from now."""
+    def close(self, waiting: Sequence[Framed], close: Close) -> None:
+        """As Socket.close."""
         if close.code is None:
             self._websocket.abort()
-        elif not self.is_draining:
-            self._websocket.close(close.code, close.message)
-        else:
-            self._closing = close
-            self._patience.deadline = trio.current_time() + self._close_timeout_s
+            return
+        last = b"".join((*self._pushed, *(item.data for item in waiting)))
+        self._pushed.clear()
+        self._websocket.close(close.code, close.message, last)
 
-    async def _drain(self) -> None:
+    async def _wait(self) -> None:
         # A connection that ends meanwhile is told to the run by the task that reads from it.
         with contextlib.suppress(WebSocketClosed):
-            with self._patience:
-                while True:
-                    await self._flush()
-                    data = self._next()
-                    if data is None:
-                        break
-                    while not self.push(data):
-                        await self._flush()
-            if self._closing is not None and self._closing.code is not None:
-                self._websocket.close(self._closing.code, self._closing.message)
-                return
-            # No checkpoint since the run said that there is nothing more: it pushes by itself from here on.
-            self.is_draining = False
+            while True:
+                await self._flush()
+                self.is_blocked = False
+                if self._pushed and self.write() is not None:
+                    continue
+                if not self._turns.writable(self.connection_id):
+                    break
+        self._is_waited_for = False
 
     async def _flush(self) -> None:
         """Wait until nothing waits to be sent. A large frame on a slow line is told to move as long as it does."""
@@ -134,20 +136,7 @@ class WebSocketPeer:
             if not limit.cancelled_caught:
                 return
             if self._websocket.statistics().bytes_out > bytes_out:
-                self._source.moves(self)
-
-    def _next(self) -> bytes | None:
-        if self._before_batch is None:
-            self._before_batch = len(self._control)
-        if not self._before_batch:
-            batch = self._source.more_for(self)
-            self._before_batch = len(self._control)
-            if batch is not None:
-                return batch
-        if not self._control:
-            return None
-        self._before_batch -= 1
-        return self._control.popleft()
+                self._turns.progressed(self.connection_id)
 
 
 class RequestPeer:

@@ -9,6 +9,7 @@ from reference.protocol.config import ServerConfig, whole_ms
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
+from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
 from reference.server.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
 from reference.server.origins import check_origin, is_loopback
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
@@ -65,7 +66,7 @@ class ServerSettings:
     """HTTP requests about runs that one user may make in a second; twice as many may come at once."""
     runs_per_user_per_minute_max: int = 60
     """Runs that one user may make in a minute; as many may be made at once."""
-    control_frames_max: int = 256
+    control_frames_max: int = CONTROL_FRAMES_MAX
     """Frames beside the log that may wait for one connection which takes nothing; beyond it is closed as too slow."""
     loaded_runs_max: int = 1000
     """Runs in memory."""

@@ -16,7 +16,6 @@ What is not known is refused: a setting that is misspelt would otherwise be a li
 
 import dataclasses
 import difflib
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.server.auth import public_key, read_key_file, secret_key
 from reference.server.settings import ServerSettings
+from reference.toml_files import read_toml
 
 _FILES = ("secret_file", "previous_secret_files", "public_key_files")
 _NOT_IN_A_FILE = ("secret", "keys")
@@ -38,22 +38,13 @@ def load_settings(path: Path | None, **given: Any) -> ServerSettings:
 
     Beside the fields of ServerSettings, `secret_file`, `previous_secret_files` and `public_key_files` may be given.
     """
-    values: dict[str, Any] = {} if path is None else _read(path)
+    values: dict[str, Any] = {} if path is None else read_toml(path)
     values |= {name: value for name, value in given.items() if value is not None}
     where = "" if path is None else f"{path}: "
     try:
         return ServerSettings(**_converted(ServerSettings, _with_keys(values, Path() if path is None else path.parent)))
     except ConfigError as error:
         raise ConfigError(f"{where}{error}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise ConfigError(f"the file {path} cannot be read: {error.strerror}; create it, or name another") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def _with_keys(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from reference.protocol.errors import ConfigError
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
+from reference.store.base import EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
 from reference.store.memory import MemoryStore
 from reference.store.writer import GroupCommit, WriterStatistics
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 __all__ = [
-    "ANSWERS_KEPT_PER_CLIENT",
     "EventStore",
     "GroupCommit",
     "MemoryStore",
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 _SQLITE = "sqlite:///"
-_POSTGRESQL = "postgresql://"
+_POSTGRESQL = ("postgresql://", "postgres://")
 
 
 def open_store(url: str) -> AbstractAsyncContextManager[EventStore]:
@@ -58,6 +57,10 @@ def parse_url(url: str) -> "URL | None":
     if url.startswith(_SQLITE) or ("://" not in url and url.endswith((".sqlite3", ".db"))):
         if path in ("", ":memory:"):
             raise ConfigError(f"the store {url!r} names no file; use sqlite:///path, or memory: to keep nothing")
+        if url.startswith(_SQLITE) and "?" in path:
+            raise ConfigError(
+                f"the store {url!r} has parameters, and SQLite takes none here; write sqlite:///{path.partition('?')[0]}"
+            )
         from sqlalchemy import URL  # here, because it takes a third of a second, which a client need not pay
 
         return URL.create("sqlite", database=path)
@@ -96,7 +99,7 @@ def _postgresql(url: str) -> "URL":
 
     example = "postgresql://user:password@host:5432/database"
     try:
-        parsed = make_url(url)
+        parsed = make_url(re.sub("^postgres://", _POSTGRESQL[0], url))  # libpq takes both, and hosts give the short one
     except (ArgumentError, ValueError):
         raise ConfigError(f"the store {hide_password(url)!r} is no URL; write it like {example}") from None
     if not parsed.database:

@@ -29,9 +29,6 @@ from reference.protocol.records import Append, StoredRun
 
 _RUN_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-ANSWERS_KEPT_PER_CLIENT = 64
-"""How many answers a `StoredClient` brings back: as many publishes as a client may have unanswered."""
-
 
 class StoreError(SteadywireError):
     """The base of every error of a store."""

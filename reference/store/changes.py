@@ -1,137 +1,144 @@
-"""What one transaction writes: batches in, rows for each table out.
+"""What one commit writes: batches in, rows for each table out.
 
-A group of batches becomes one list of rows per table, because a database takes a list of rows many times
-faster than the rows one by one. Batches are judged here, against positions read within the transaction, so a
-batch that does not fit leaves no row behind.
+Batches are judged here, one after the other, by the rule of `position` (8.8); a batch that does not fit, or holds
+what JSON cannot carry, leaves no row behind and harms no other. What is written for a run is tied to the head that
+was judged: a driver stores it only where the stored head is still that one (compare and set).
 
-Rows are deleted late and in bulk: a run's events when `oldest` passes a multiple of 100, a client's answers
-when its accepted publishes pass a multiple of 64. Both rules need nothing but the numbers before and after,
-so nothing has to be counted or remembered between commits; what is overdue is left out when a run is loaded.
+    runs        the new head and the new beginning of the window of each run, in the order of their ids
+    messages    one row per event, with the client and the number of the publish that made it: the answer to a copy
+    snapshots   the newest snapshot of each run that has a newer one
+    trims       runs of which a piece of events below the window is due to be deleted
+
+Events are deleted late and in pieces (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
+be remembered for as long as the epoch lasts (8.3), so a trim moves them to tables of their own first.
 """
 
-import uuid
+import functools
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from reference.protocol.records import Append, LogEntry, Snapshot
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreConflict
+import msgspec
+
+from reference.protocol.records import Append, Snapshot
+from reference.store.base import StoreConflict, StoreError, StoreUnavailable
 from reference.store.position import Position
-from reference.store.prepared import Row
 
 EVENTS_DELETED_AT_ONCE = 100
+_ID_VERSION = "8"  # RFC 9562: a UUID whose content is the application's
+_UNIQUE_DIGITS = 19
+
+
+class MessageRow(NamedTuple):
+    """One event; `message_id` is a UUID in 32 digits, `data` its JSON."""
+
+    message_id: str
+    user_id: str
+    event_type: str
+    data: bytes
+    timestamp: int
+    sequence_number: int
+    is_critical: bool
+    client_id: str
+    client_sequence: int
+
+
+@dataclass(slots=True)
+class RunChange:
+    """What is written for one run if its stored head is still `head_before`, in the epoch `epoch`."""
+
+    run_id: str
+    epoch: str
+    head_before: int
+    oldest_before: int
+    head: int
+    oldest: int
+    messages: list[MessageRow] = field(default_factory=list)
+    snapshot: Snapshot | None = None
+    snapshot_state: bytes = b""
+
+    @property
+    def is_trim_due(self) -> bool:
+        """Whether a piece of events below `oldest` is to be deleted."""
+        return self.oldest // EVENTS_DELETED_AT_ONCE > self.oldest_before // EVENTS_DELETED_AT_ONCE
 
 
 class Changes:
-    """Collects the rows of one transaction. `positions` holds every run and client that the batches name and
-    the store knows.
+    """Collects the rows of one commit. `positions` holds every run that the batches name and the store knows; those
+    of batches that were taken have moved afterwards, and are right only if the commit succeeds.
     """
 
     def __init__(self, positions: Mapping[str, Position]) -> None:
         self._positions = positions
-        self._oldest_before = {run_id: position.oldest for run_id, position in positions.items()}
-        self._accepted_before = {
-            (run_id, client_id): client.accepted
-            for run_id, position in positions.items()
-            for client_id, client in position.clients.items()
-        }
-        self._touched_runs: dict[str, uuid.UUID] = {}
-        self._touched_clients: dict[tuple[str, str], None] = {}
-        self._snapshots: dict[str, Snapshot] = {}
-        self.messages: list[Row] = []
-        self.answers: list[Row] = []
+        self._runs: dict[str, RunChange] = {}
 
-    def add(self, batch: Append) -> StoreConflict | None:
-        """Take the rows of `batch`, or say why it does not fit."""
+    @property
+    def runs(self) -> list[RunChange]:
+        """The runs that change, by id: locks are taken in this order, so that two servers rarely wait in a circle."""
+        return [self._runs[run_id] for run_id in sorted(self._runs)]
+
+    def add(self, batch: Append) -> StoreError | None:
+        """Take the rows of `batch`, or say why it cannot be stored."""
         position = self._positions.get(batch.run_id)
         if position is None:
             return StoreConflict(f"run {batch.run_id} has not been created in this store")
         conflict = position.conflict_with(batch)
         if conflict is not None:
             return conflict
-        if batch.snapshot is not None and batch.snapshot.sequence_number > position.snapshot_number:
-            self._snapshots[batch.run_id] = batch.snapshot
+        try:
+            rows = _rows(batch)
+            is_newer = batch.snapshot is not None and batch.snapshot.sequence_number > position.snapshot_number
+            state = msgspec.json.encode(batch.snapshot.state) if batch.snapshot is not None and is_newer else b""
+        except (TypeError, ValueError, OverflowError) as error:
+            return StoreUnavailable(
+                f"run {batch.run_id}: a batch holds what JSON cannot carry ({error}); check events before they are stored"
+            )
+        change = self._runs.get(batch.run_id)
+        if change is None:
+            change = self._runs[batch.run_id] = RunChange(
+                batch.run_id, batch.epoch, position.head, position.oldest, position.head, position.oldest
+            )
         position.advance(batch)
-        namespace = self._touched_runs.setdefault(batch.run_id, uuid.UUID(batch.run_id))
-        for entry in batch.entries:
-            self._add_entry(batch, entry, namespace)
+        change.head, change.oldest = position.head, position.oldest
+        change.messages += rows
+        if is_newer:
+            change.snapshot, change.snapshot_state = batch.snapshot, state
         return None
 
-    def _add_entry(self, batch: Append, entry: LogEntry, namespace: uuid.UUID) -> None:
+
+def _rows(batch: Append) -> list[MessageRow]:
+    unique = unique_digits(batch.run_id, batch.epoch)
+    rows = []
+    for entry in batch.entries:
         event, number = entry.event, entry.sequence_number
-        self.messages.append(
-            {
-                # derived, not drawn: the same event has the same id wherever its row is made
-                "id": uuid.uuid5(namespace, f"{batch.epoch}/{number}"),
-                "run_id": batch.run_id,
-                "user_id": event.user_id,
-                "event_type": event.event_type,
-                "message_data": event.data,
-                "timestamp": event.timestamp,
-                "sequence_number": number,
-                "is_critical": event.is_critical,
-            }
+        rows.append(
+            MessageRow(
+                message_id(number, unique),
+                event.user_id,
+                event.event_type,
+                msgspec.json.encode(event.data),
+                event.timestamp,
+                number,
+                event.is_critical,
+                entry.client_id,
+                entry.client_sequence,
+            )
         )
-        self.answers.append(
-            {
-                "run_id": batch.run_id,
-                "client_id": entry.client_id,
-                "client_sequence": entry.client_sequence,
-                "sequence_number": number,
-            }
-        )
-        self._touched_clients[batch.run_id, entry.client_id] = None
-
-    def runs(self) -> list[Row]:
-        """Where each touched run stands now."""
-        return [
-            {
-                "at_run_id": run_id,
-                "head": self._positions[run_id].head,
-                "oldest": self._positions[run_id].oldest,
-            }
-            for run_id in self._touched_runs
-        ]
-
-    def snapshots(self) -> list[Row]:
-        """The newest snapshot of each run that has a newer one."""
-        return [
-            {"at_run_id": run_id, "sequence_number": snapshot.sequence_number, "state": snapshot.state}
-            for run_id, snapshot in self._snapshots.items()
-        ]
-
-    def clients(self, *, new: bool) -> list[Row]:
-        """Where each touched client stands now: those that have no row yet, or those that have one."""
-        rows: list[Row] = []
-        for run_id, client_id in self._touched_clients:
-            if new != ((run_id, client_id) not in self._accepted_before):
-                continue
-            client = self._positions[run_id].clients[client_id]
-            row: Row = {"last_client_sequence": client.last_client_sequence, "accepted": client.accepted}
-            if new:
-                row |= {"run_id": run_id, "client_id": client_id, "user_id": client.user_id}
-            else:
-                row |= {"at_run_id": run_id, "at_client_id": client_id}
-            rows.append(row)
-        return rows
-
-    def deletable_messages(self) -> list[Row]:
-        """Runs whose events below `oldest` are due to be deleted."""
-        due: list[Row] = []
-        for run_id in self._touched_runs:
-            oldest = self._positions[run_id].oldest
-            if _passes_multiple(self._oldest_before[run_id], oldest, EVENTS_DELETED_AT_ONCE):
-                due.append({"at_run_id": run_id, "at_oldest": oldest})
-        return due
-
-    def deletable_answers(self) -> list[Row]:
-        """Clients of which all answers but the newest 64 are due to be deleted."""
-        due: list[Row] = []
-        for run_id, client_id in self._touched_clients:
-            before = self._accepted_before.get((run_id, client_id), 0)
-            after = self._positions[run_id].clients[client_id].accepted
-            if _passes_multiple(before, after, ANSWERS_KEPT_PER_CLIENT):
-                due.append({"at_run_id": run_id, "at_client_id": client_id})
-        return due
+    return rows
 
 
-def _passes_multiple(before: int, after: int, step: int) -> bool:
-    return after // step > before // step
+def message_id(number: int, unique: str) -> str:
+    """The id of event `number`, in 32 hexadecimal digits: a UUID of version 8 that begins with the number.
+
+    It is derived, not drawn, so an event has the same id wherever its row is made; and it rises with the number, so
+    that the index over it is appended to instead of being written all over.
+    """
+    return f"{number:012x}{_ID_VERSION}{unique}"
+
+
+@functools.lru_cache(maxsize=4096)
+def unique_digits(run_id: str, epoch: str) -> str:
+    """The part of the ids that tells runs and epochs apart: 19 digits, the fourth of which is the variant."""
+    digits = hashlib.blake2b(f"{run_id}/{epoch}".encode(), digest_size=10).hexdigest()
+    return f"{digits[:3]}8{digits[3 : _UNIQUE_DIGITS - 1]}"

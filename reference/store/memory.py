@@ -14,8 +14,8 @@ import msgspec
 import trio
 
 from reference.protocol.events import Event
-from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreConflict, StoreError, StoreUnavailable, check_run_id, closed
+from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
+from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed
 from reference.store.position import Position
 
 
@@ -109,6 +109,6 @@ class MemoryStore:
         for _ in range(position.oldest - oldest):
             run.events.popleft()
         for entry in batch.entries:
-            answers = run.answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT_PER_CLIENT))
+            answers = run.answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))
             answers.append((entry.client_sequence, entry.sequence_number))
         return None

@@ -1,33 +1,29 @@
 """Where a run stands in a store, and whether a batch fits there.
 
-This is the one rule by which all stores accept or refuse, so that a fake cannot be kinder than the real
-thing:
+This is the one rule by which all stores accept or refuse (8.8), the simulated one too, so that a fake cannot be kinder
+than the real thing:
 
     a batch fits if  its epoch is the stored one,
                      its entries are numbered head + 1, head + 2, ... without a gap,
                      each client's own numbers in it rise, and lie above that client's last one,
                      its snapshot, if there is one, is not ahead of the log that it would leave behind.
 
-Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`. `oldest` follows what
-the batch allows, but never beyond the event after the snapshot, so that snapshot and window always connect,
-whatever the batch says.
+Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`, which follows what the
+batch allows within the rule of `records.retention`.
 """
 
 from dataclasses import dataclass, field
 
-from reference.protocol.records import Append
+from reference.protocol.records import Append, retention
 from reference.store.base import StoreConflict
 
 
 @dataclass(slots=True)
 class ClientPosition:
-    """One client in one run: its user, its newest stored number, and how many publishes were ever
-    accepted.
-    """
+    """One client in one run: its user and its newest stored number."""
 
     user_id: str
     last_client_sequence: int = 0
-    accepted: int = 0
 
 
 @dataclass(slots=True)
@@ -76,7 +72,6 @@ class Position:
         for entry in batch.entries:
             client = self.clients.setdefault(entry.client_id, ClientPosition(entry.event.user_id))
             client.last_client_sequence = entry.client_sequence
-            client.accepted += 1
         if batch.snapshot is not None:
             self.snapshot_number = max(self.snapshot_number, batch.snapshot.sequence_number)
-        self.oldest = max(self.oldest, min(batch.oldest, self.snapshot_number + 1))
+        self.oldest = retention(self.oldest, batch.oldest, self.snapshot_number)

@@ -8,19 +8,36 @@
                            on it, so a database that was restarted costs what was under way and nothing else
 
 JSON is kept as JSONB, which reorders the keys of objects (nobody may rely on an order that JSON does not have)
-and keeps numbers as decimals: 2e16 would come back as an integer. Numbers that need it are written in a way
-that comes back as the same number.
+and keeps numbers as decimals. Data with a number that would come back as another one is kept as text beside it.
+
+    READ COMMITTED         whatever the database's default is: a commit compares the head that it moves, which is all
+                           that it needs to be isolated from
+    class 40               a transaction that the database ended to end a deadlock is repeated, a few times
+    lock_timeout           somebody holds the row of a run (an open transaction of an operator): after 0.25 s the runs
+                           that are free are stored, and that run fails. As long as it is held, it fails at once
 
 A server that has become a standby answers as before and writes nothing. Such an answer counts as a lost
 connection here, so the next one is made anew, to whichever host in the URL can be written.
 """
 
+import datetime
+import functools
 import re
+import secrets
+import select
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import psycopg
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
+
+from reference.store.base import StoreUnavailable
+from reference.store.changes import RunChange
+from reference.store.position import ClientPosition, Position
+from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM
+from reference.store.tables import encode_json
 
 CONNECT_S_MAX = 5
 STATEMENT_S_MAX = 20
@@ -39,11 +56,47 @@ _NETWORK: dict[str, Any] = {
 }
 _SESSION = (
     "SET synchronous_commit = on; "
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; "
     f"SET statement_timeout = '{STATEMENT_S_MAX}s'; "
     f"SET idle_in_transaction_session_timeout = '{STATEMENT_S_MAX}s'"
 )
-_EXPONENT = re.compile(rb"\de\d")
+_INEXACT = re.compile(rb"[:,\[\s]-?(?:\d[\d.]*[eE]|[\d.]{300})|[:,\[\s]-0(?:\.0*)?(?![\d.])")
+"""A number with an exponent, one of very many digits, or a negative zero."""
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MILLISECOND = datetime.timedelta(milliseconds=1)
 _READ_ONLY = "25006"
+LOCK_WAIT_MS_MAX = 250
+"""How long a commit waits for a row that another session holds."""
+_TRIES_MAX = 5
+"""How often a commit is repeated that the database ended to end a deadlock."""
+_PADDING_BYTES = 8192
+"""What a readiness check writes: as much as a large publish, so that a full disk shows."""
+
+_COMMIT = """
+    WITH given AS (
+        SELECT * FROM json_to_recordset(:runs::json) AS g(run_id uuid, epoch text, head_before int8, head int8, oldest int8)),
+    moved AS (
+        UPDATE collaboration_runs r SET head = g.head, oldest = g.oldest FROM given g
+        WHERE r.run_id = g.run_id AND r.epoch = g.epoch AND r.head = g.head_before RETURNING r.run_id),
+    stored AS (
+        INSERT INTO persisted_collaboration_messages
+        (id, run_id, user_id, event_type, message_data, timestamp, sequence_number, is_critical, client_id, client_sequence,
+         exact_data)
+        SELECT m.* FROM json_to_recordset(:messages::json) AS m(id uuid, run_id uuid, user_id text, event_type text, data jsonb,
+            at timestamptz, number int8, is_critical bool, client_id text, client_sequence int8, exact json)
+        JOIN moved ON moved.run_id = m.run_id),
+    summed AS (
+        UPDATE collaboration_snapshots s SET sequence_number = n.number, state = n.state
+        FROM json_to_recordset(:snapshots::json) AS n(run_id uuid, number int8, state json) JOIN moved ON moved.run_id = n.run_id
+        WHERE s.run_id = n.run_id)
+    SELECT run_id::text FROM moved"""
+"""All of a commit in one statement: one message to the database and one back."""
+_LOCK_FREE_RUNS = """
+    SELECT run_id::text FROM collaboration_runs WHERE run_id = ANY(:run_ids::uuid[]) ORDER BY run_id FOR UPDATE SKIP LOCKED"""
+_SERVER = """
+    SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
+                     (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
 _ADVICE: dict[str, str] = {
     _READ_ONLY: "the database cannot be written; name the primary server, not a standby",
     "28P01": "the password is wrong",
@@ -55,7 +108,16 @@ _ADVICE: dict[str, str] = {
     "57014": f"a statement took longer than {STATEMENT_S_MAX} s; see what holds the database",
     "57P01": "the connection was ended by the server",
     "57P03": "the server is starting or stopping",
+    "55P03": "another session holds a lock; end its transaction",
 }
+_CONNECTING: tuple[tuple[str, str], ...] = (
+    ('database ".*" does not exist', "3D000"),
+    ("password authentication failed|no password supplied", "28P01"),
+    ('no pg_hba.conf entry|role ".*" (does not exist|is not permitted)', "28000"),
+    ("too many clients|too many connections|remaining connection slots", "53300"),
+    ("system is (starting up|shutting down)|not yet accepting connections", "57P03"),
+)
+"""What the server says to a connection that it does not take: the driver gives no code for these, only the words."""
 
 
 def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
@@ -68,7 +130,7 @@ def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,
         connect_args={name: value for name, value in _NETWORK.items() if name not in url.query},
-        json_serializer=encode_jsonb,
+        json_serializer=encode_json,
         json_deserializer=msgspec.json.decode,
     )
     event.listen(engine, "connect", _set_up)
@@ -76,24 +138,9 @@ def postgresql_engine(url: URL, *, connections_max: int) -> Engine:
     return engine
 
 
-def encode_jsonb(value: object) -> str:
-    """JSON text that JSONB gives back with every number of the same type and value."""
-    encoded = msgspec.json.encode(value)
-    if _EXPONENT.search(encoded):  # rarely, and sometimes only within a string
-        encoded = msgspec.json.encode(_without_exponents(msgspec.to_builtins(value)))
-    return encoded.decode()
-
-
-def _without_exponents(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            return msgspec.Raw(f"{value:.1f}".encode())
-        case dict():
-            return {key: _without_exponents(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_without_exponents(inner) for inner in value]
-        case _:
-            return value
+def exact_text(data: bytes) -> bytes | None:
+    """The JSON `data` if JSONB might give a number in it back as another one, else None."""
+    return data if _INEXACT.search(data) else None
 
 
 def _set_up(connection: Any, _record: Any) -> None:
@@ -109,8 +156,204 @@ def _notice_standby(context: ExceptionContext) -> None:
 def advice(error: Exception, url: URL) -> str:
     """One line: what is wrong with the database at `url`, and what to do."""
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    what = _ADVICE.get(getattr(error, "sqlstate", None) or "")
+    what = _ADVICE.get(getattr(error, "sqlstate", None) or _code_of(reason))
     place = url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
     if what is None:
         return f"{place}: {reason}; check that the database is there and can be reached"
     return f"{place}: {what} ({reason})"
+
+
+def _code_of(reason: str) -> str:
+    return next((code for words, code in _CONNECTING if re.search(words, reason)), "")
+
+
+class PostgresqlCommits:
+    """The connection that commits. For the thread of the store's worker. It is made when it is needed, and made anew when
+    it was lost.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """`engine`: gives the connections."""
+        self._engine = engine
+        self._pooled: Any = None
+        self._held: set[str] = set()
+        """Runs whose rows another session held when they were to be stored last."""
+
+    def position(self, run_id: str) -> Position | None:
+        """Where the run stands; None if there is no such run."""
+        at = {"run_id": run_id}
+        row = self._execute(POSITION, at).fetchone()
+        if row is None:
+            return None
+        clients: dict[str, ClientPosition] = {}
+        for statement in (CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES):
+            for client_id, user_id, last in self._execute(statement, at).fetchall():
+                clients.setdefault(client_id, ClientPosition(user_id)).last_client_sequence = last
+        epoch, head, oldest, snapshot_number = row
+        return Position(run_id, epoch, head, oldest, snapshot_number, clients)
+
+    def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
+        """Make `changes` durable, all in one transaction. Returns the runs that were not changed: with None if their stored
+        head is another one.
+        """
+        failed: dict[str, StoreUnavailable | None] = {}
+        for tries_left in reversed(range(_TRIES_MAX)):
+            try:
+                return failed | self._commit([change for change in changes if change.run_id not in failed], failed)
+            except psycopg.errors.LockNotAvailable:
+                self._roll_back()
+                self._held = {change.run_id for change in changes}  # until it is known which of them
+                if not tries_left:
+                    raise
+            except psycopg.Error as error:
+                if not (error.sqlstate or "").startswith("40") or not tries_left:
+                    raise
+                self._roll_back()
+        raise AssertionError("the last try returns or raises")
+
+    def renew_epoch(self, run_id: str, epoch: str) -> None:
+        """Give the run another epoch if it still has this one: events of it are gone."""
+        given = {"new": secrets.token_hex(16), "run_id": run_id, "epoch": epoch}
+        self._execute("UPDATE collaboration_runs SET epoch = :new WHERE run_id = :run_id AND epoch = :epoch", given)
+
+    def check(self) -> None:
+        """Write what a publish writes. Raises what `commit` raises."""
+        given: dict[str, object] = {"id": secrets.randbits(62), "padding": secrets.token_hex(_PADDING_BYTES // 2)}
+        try:
+            self._execute("BEGIN")
+            self._execute("INSERT INTO collaboration_probe (probe_id, padding) VALUES (:id, :padding)", given)
+            self._execute("DELETE FROM collaboration_probe WHERE probe_id = :id", {"id": given["id"]})
+            self._execute("COMMIT")
+        finally:
+            self._roll_back()
+
+    def check_place(self) -> None:
+        """A database server ends our connections when a database goes away: nothing to look for."""
+
+    def is_usable(self, error: Exception) -> bool:
+        """Whether the database works, and `error` came from a value that it was handed. A connection that is lost, or to a
+        server that cannot be written, is left.
+        """
+        pooled = self._pooled
+        is_lost = pooled is None or pooled.dbapi_connection is None or pooled.dbapi_connection.closed
+        if is_lost or getattr(error, "sqlstate", None) == _READ_ONLY or isinstance(error, StoreUnavailable):
+            self._leave()
+            return False
+        self._roll_back()
+        return not isinstance(error, psycopg.OperationalError)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._leave()
+
+    def _commit(self, changes: Sequence[RunChange], failed: dict[str, StoreUnavailable | None]) -> dict[str, None]:
+        trims = [change for change in changes if change.is_trim_due]
+        suspects = [change.run_id for change in changes if change.run_id in self._held]
+        if not (trims or suspects):
+            return self._move(changes)
+        self._execute("BEGIN")
+        if suspects:
+            free = {run_id for (run_id,) in self._execute(_LOCK_FREE_RUNS, {"run_ids": suspects}).fetchall()}
+            self._held -= free
+            for run_id in set(suspects) - free:
+                failed[run_id] = StoreUnavailable(f"run {run_id}: another session holds its row; end that session's transaction")
+            changes = [change for change in changes if change.run_id not in failed]
+        stale = self._move(changes)
+        for change in trims:
+            if change.run_id not in stale and change.run_id not in failed:
+                for statement in TRIM:
+                    self._execute(statement, {"run_id": change.run_id, "oldest": change.oldest})
+        self._execute("COMMIT")
+        return stale
+
+    def _move(self, changes: Sequence[RunChange]) -> dict[str, None]:
+        runs, snapshots, messages = [], [], []
+        for change in changes:
+            run_id = change.run_id
+            runs.append(
+                {
+                    "run_id": run_id,
+                    "epoch": change.epoch,
+                    "head_before": change.head_before,
+                    "head": change.head,
+                    "oldest": change.oldest,
+                }
+            )
+            if change.snapshot is not None:
+                state = msgspec.Raw(change.snapshot_state)
+                snapshots.append({"run_id": run_id, "number": change.snapshot.sequence_number, "state": state})
+            for row in change.messages:
+                message = {
+                    "id": row.message_id,
+                    "run_id": run_id,
+                    "user_id": row.user_id,
+                    "event_type": row.event_type,
+                    "data": msgspec.Raw(row.data),
+                    "at": _timestamp(row.timestamp),
+                    "number": row.sequence_number,
+                    "is_critical": row.is_critical,
+                    "client_id": row.client_id,
+                    "client_sequence": row.client_sequence,
+                }
+                if exact_text(row.data) is not None:
+                    message["exact"] = message["data"]
+                    message["data"] = msgspec.json.decode(row.data)  # as doubles, so that no decimal is too long for JSONB
+                messages.append(message)
+        encode = msgspec.json.encode
+        given = {"runs": encode(runs).decode(), "messages": encode(messages).decode(), "snapshots": encode(snapshots).decode()}
+        moved = {run_id for (run_id,) in self._execute(_COMMIT, given).fetchall()}
+        return {change.run_id: None for change in changes if change.run_id not in moved}
+
+    def _execute(self, statement: str, given: Mapping[str, object] | None = None) -> "psycopg.Cursor[Any]":
+        return self._connected().execute(_for_driver(statement), given)
+
+    def _connected(self) -> "psycopg.Connection[Any]":
+        if self._pooled is not None and self._pooled.dbapi_connection is not None:
+            connection: psycopg.Connection[Any] = self._pooled.dbapi_connection
+            # An idle server that has something to say says that it ends.
+            if connection.info.transaction_status or not select.select([connection.fileno()], [], [], 0)[0]:
+                return connection
+            self._leave()
+        self._pooled = self._engine.raw_connection()
+        connection = self._pooled.dbapi_connection
+        connection.autocommit = True
+        connection.execute(f"SET lock_timeout = {LOCK_WAIT_MS_MAX}")
+        _compare_server(connection)
+        return connection
+
+    def _roll_back(self) -> None:
+        connection = None if self._pooled is None else self._pooled.dbapi_connection
+        if connection is not None and not connection.closed and connection.info.transaction_status:
+            connection.execute("ROLLBACK")
+
+    def _leave(self) -> None:
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None:
+            pooled.invalidate()
+            pooled.close()
+
+
+def _compare_server(connection: "psycopg.Connection[Any]") -> None:
+    """Give every run a new epoch if this is not the server on which the database was: what it took last may be gone (2.7)."""
+    try:
+        row = connection.execute(_SERVER.encode()).fetchone()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
+        return  # a service that does not say on which server it is
+    assert row is not None, "a query without a table has a row"
+    server = str(row[0])
+    with connection.transaction():
+        new = "INSERT INTO collaboration_history (history_id, commits, server) VALUES (1, 0, %s) ON CONFLICT DO NOTHING"
+        connection.execute(new, (server,))
+        found = connection.execute("SELECT server FROM collaboration_history WHERE history_id = 1 FOR UPDATE").fetchone()
+        if found is not None and found[0] != server:
+            connection.execute("UPDATE collaboration_runs SET epoch = replace(gen_random_uuid()::text, '-', '')")
+            connection.execute("UPDATE collaboration_history SET server = %s WHERE history_id = 1", (server,))
+
+
+@functools.cache
+def _for_driver(statement: str) -> bytes:
+    return _PARAMETER.sub(r"%(\1)s", statement).encode()
+
+
+def _timestamp(ms: int) -> str:
+    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds")

@@ -1,51 +1,38 @@
-"""The durable store: SQLAlchemy Core on a synchronous driver, in worker threads.
+"""The durable store: commits through the driver itself, everything else through SQLAlchemy Core.
 
-One thread writes. Its limiter is the queue in front of the database: commits happen one after the other, in
-the order they were asked for, and a commit that hangs holds up the next one rather than racing it. Reads have
-threads of their own and see the database as of one moment.
+One thread commits (`worker`). It remembers where the runs stand that it wrote last (`position`), so a commit is: judge
+the batches, move the head of each run from where it is believed to be (compare and set), insert one row per event. If
+a stored head is another one, somebody else wrote; then the position is read anew, and the batches are judged by it.
 
-The append path is kept short, because it bounds what a server can accept: two reads (where do the runs stand,
-where do the clients), then one executemany per table. What the rows are is decided in `changes`; what a
-database needs beyond these statements is in `sqlite` and `postgresql`.
-
-On PostgreSQL the first read also locks the rows of the runs, which is what serialises two servers; SQLite has
-locked the whole file by then.
+Reads have threads of their own and see the database as of one moment. What the rows are is decided in `changes`; what a
+database needs is in `sqlite` and `postgresql`.
 """
 
 import datetime
 import functools
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 import trio
-from sqlalchemy import (
-    URL,
-    BindParameter,
-    Connection,
-    Dialect,
-    Engine,
-    bindparam,
-    delete,
-    insert,
-    select,
-    text,
-)
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, delete, insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from reference.protocol.events import Event
-from reference.protocol.records import Append, RunState, Snapshot, StoredClient, StoredRun
-from reference.store.base import ANSWERS_KEPT_PER_CLIENT, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
-from reference.store.changes import Changes
+from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
+from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
+from reference.store.changes import Changes, RunChange
+from reference.store.history import CommitsFile, ConfirmedHeads
 from reference.store.migrations import upgrade
-from reference.store.position import ClientPosition, Position
-from reference.store.prepared import inserting, updating
-from reference.store.sqlite import WRITING, sqlite_engine
+from reference.store.position import Position
+from reference.store.sqlite import WRITING, SqliteCommits, sqlite_engine
 from reference.store.sqlite import advice as sqlite_advice
 from reference.store.tables import answers, clients, messages, runs, snapshots
+from reference.store.worker import Worker, no_thread
 
 T = TypeVar("T")
 
@@ -54,81 +41,88 @@ CLOSE_S_MAX = 30.0
 """How long `aclose` waits for a commit that hangs, in seconds, before it leaves it to the end of the
 process.
 """
+CHECK_S_MAX = 5.0
+"""How long a readiness check waits for the database."""
+_CLIENTS_REMEMBERED_MAX = 200_000
+"""Of how many clients, over all runs, the positions are kept in memory."""
+_TRIES_MAX = 3
+"""How often a batch is judged by positions that another process has moved meanwhile."""
 
 _BAD_VALUES = (TypeError, ValueError, OverflowError)
 """What a driver raises when it is handed a value that it cannot pass on, such as half a surrogate pair."""
-_NEW_TRANSACTION_ID = text("SELECT pg_current_xact_id()")
-"""What PostgreSQL refuses where nothing can be written."""
-
-_AT_RUN: BindParameter[str] = bindparam("at_run_id")
-_AT_CLIENT: BindParameter[str] = bindparam("at_client_id")
-_POSITIONS = (
-    select(runs.c.run_id, runs.c.epoch, runs.c.head, runs.c.oldest, snapshots.c.sequence_number)
-    .join_from(runs, snapshots)
-    .where(runs.c.run_id.in_(bindparam("run_ids", expanding=True)))
-    .order_by(runs.c.run_id)  # locks are taken in this order everywhere, so two servers cannot wait for each other
-    .with_for_update()
-)
-_CLIENTS = select(clients).where(
-    clients.c.run_id.in_(bindparam("run_ids", expanding=True)),
-    clients.c.client_id.in_(bindparam("client_ids", expanding=True)),
-)
-_DELETE_MESSAGES = delete(messages).where(messages.c.run_id == _AT_RUN, messages.c.sequence_number < bindparam("at_oldest"))
-_DELETE_ANSWERS = delete(answers).where(
-    answers.c.run_id == _AT_RUN,
-    answers.c.client_id == _AT_CLIENT,
-    answers.c.client_sequence
-    < select(answers.c.client_sequence)
-    .where(answers.c.run_id == _AT_RUN, answers.c.client_id == _AT_CLIENT)
-    .order_by(answers.c.client_sequence.desc())
-    .limit(1)
-    .offset(ANSWERS_KEPT_PER_CLIENT - 1)
-    .scalar_subquery(),
-)
 
 
-class _Writes:
-    """The writing half of an append, for one dialect."""
+class CommitConnection(Protocol):
+    """What commits in one kind of database; for one thread. Raises what the driver raises, and StoreUnavailable."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        at_run, at_client = {"at_run_id": runs.c.run_id}, {"at_run_id": clients.c.run_id, "at_client_id": clients.c.client_id}
-        self._insert_messages = inserting(messages, dialect)
-        self._insert_answers = inserting(answers, dialect)
-        self._insert_clients = inserting(clients, dialect)
-        self._move_run = updating(runs, ("head", "oldest"), at_run, dialect)
-        self._move_snapshot = updating(snapshots, ("sequence_number", "state"), {"at_run_id": snapshots.c.run_id}, dialect)
-        self._move_client = updating(clients, ("last_client_sequence", "accepted"), at_client, dialect)
+    def position(self, run_id: str) -> Position | None:
+        """Where the run stands; None if there is no such run."""
 
-    def execute(self, connection: Connection, changes: Changes) -> None:
-        self._insert_messages.execute(connection, changes.messages)
-        self._move_run.execute(connection, changes.runs())
-        self._move_snapshot.execute(connection, changes.snapshots())
-        self._insert_clients.execute(connection, changes.clients(new=True))
-        self._move_client.execute(connection, changes.clients(new=False))
-        self._insert_answers.execute(connection, changes.answers)
-        for statement, rows in (
-            (_DELETE_MESSAGES, changes.deletable_messages()),
-            (_DELETE_ANSWERS, changes.deletable_answers()),
-        ):
-            if rows:
-                connection.execute(statement, rows)
+    def commit(self, changes: Sequence[RunChange]) -> dict[str, StoreUnavailable | None]:
+        """Make `changes` durable together. Returns the runs that were not changed: with None if their stored head is another
+        one.
+        """
+
+    def renew_epoch(self, run_id: str, epoch: str) -> None:
+        """Give the run another epoch if it still has this one."""
+
+    def check(self) -> None:
+        """Write what a publish writes."""
+
+    def check_place(self) -> None:
+        """Raise StoreUnavailable if the database is no longer where it was opened."""
+
+    def is_usable(self, error: Exception) -> bool:
+        """After `error`: whether the database works. Then what it was handed was at fault."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+class _Positions:
+    """The positions of the runs that were written last, as they are stored."""
+
+    def __init__(self) -> None:
+        self._positions: OrderedDict[str, Position] = OrderedDict()
+        self._clients = 0
+
+    def take(self, run_id: str) -> Position | None:
+        """The position of this run, which is not kept any more until it is `put` back."""
+        position = self._positions.pop(run_id, None)
+        if position is not None:
+            self._clients -= len(position.clients)
+        return position
+
+    def put(self, position: Position) -> None:
+        """Remember where the run stands."""
+        self.take(position.run_id)
+        self._positions[position.run_id] = position
+        self._clients += len(position.clients)
+        while self._clients + len(self._positions) > _CLIENTS_REMEMBERED_MAX and len(self._positions) > 1:
+            self.take(next(iter(self._positions)))
 
 
 class SqlStore:
     """An EventStore in a SQL database. Made by `open`; belongs to the trio run that opened it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, url: URL, busy_timeout_s: float) -> None:
+        """Raises StoreUnavailable if there is no thread to be had."""
+        engine = _engine(url, busy_timeout_s)
         assert engine.dialect.dbapi is not None, "an engine has a driver"
         self._engine = engine
+        self._busy_timeout_s = busy_timeout_s
         self._driver_error: type[Exception] = engine.dialect.dbapi.Error
         self._failures = (SQLAlchemyError, self._driver_error, *_BAD_VALUES)
         self._writing = engine.execution_options(**{WRITING: True})
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._reading = engine if self._is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
-        self._writes = _Writes(engine.dialect)
-        self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
+        self._worker = Worker("steadywire store")
+        self._commits: CommitConnection | None = None
+        self._witness: CommitsFile | None = None
+        self._positions = _Positions()
+        self._confirmed = ConfirmedHeads()
 
     @property
     def shared_url(self) -> URL | None:
@@ -139,76 +133,130 @@ class SqlStore:
     async def open(cls, url: URL, *, busy_timeout_s: float = 5.0) -> Self:
         """Open the database at `url`, make or upgrade its tables, and find out whether it can be written.
 
-        `busy_timeout_s`: seconds to wait for another process that holds the file. Raises StoreUnavailable.
+        A SQLite file is for one server: raises StoreUnavailable if another one has it open. `busy_timeout_s`: seconds to
+        wait for another program that holds the file. Raises StoreUnavailable.
         """
-        store = cls(_engine(url, busy_timeout_s))
+        store = cls(url, busy_timeout_s)
         try:
-            await store._in_writer(store._migrate, upgrade)
+            await store._in_worker(store._open)
         except BaseException:
             await store.aclose()
             raise
         return store
 
     @classmethod
-    async def migrate(cls, url: URL, work: Callable[[Connection], T]) -> T:
-        """Do `work`, one of `migrations`, in one writing transaction on the database at `url`. Raises
-        StoreUnavailable.
+    async def migrate(cls, url: URL, work: Callable[[Connection], T], *, is_alone: bool = False) -> T:
+        """Do `work`, one of `migrations`, in one writing transaction on the database at `url`. `is_alone`: not while a
+        server uses this SQLite file. Raises StoreUnavailable.
         """
-        store = cls(_engine(url, busy_timeout_s=5.0))
+        store = cls(url, 5.0)
         try:
-            return await store._in_writer(store._migrate, work)
+            return await store._in_worker(functools.partial(store._migrate_alone if is_alone else store._migrate, work))
         finally:
             await store.aclose()
 
     async def create_run(self, run_id: str, epoch: str) -> bool:
         """As EventStore.create_run."""
         check_run_id(run_id)
-        return await self._in_writer(self._create_run, run_id, epoch)
+        return await self._in_worker(functools.partial(self._create_run, run_id, epoch))
 
     async def delete_run(self, run_id: str) -> bool:
         """As EventStore.delete_run: behind the commits that wait."""
-        return is_run_id(run_id) and await self._in_writer(self._delete_run, run_id)
+        return is_run_id(run_id) and await self._in_worker(functools.partial(self._delete_run, run_id))
 
     async def load_run(self, run_id: str) -> StoredRun | None:
         """As EventStore.load_run."""
-        if self._is_closed:
-            raise closed()
         if not is_run_id(run_id):
+            await trio.lowlevel.checkpoint()
             return None
-        return await trio.to_thread.run_sync(self._load_run, run_id, limiter=self._read_limiter)
+        stored = await self._in_reader(functools.partial(self._load_run, run_id))
+        if stored is not None and self._confirmed.is_lost(run_id, stored.epoch, stored.head):
+            # Gone, or confirmed while it was read: whoever commits knows.
+            await self._in_worker(functools.partial(self._renew_epoch_if_lost, run_id))
+            stored = await self._in_reader(functools.partial(self._load_run, run_id))
+        return stored
 
     async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
-        """As EventStore.append. Cancelling it does not stop a commit that has begun; only the outcome is
-        lost.
-        """
+        """As EventStore.append."""
         if self._is_closed:
             await trio.lowlevel.checkpoint()
             return [closed() for _ in batches]
-        return await self._in_writer(self._append, tuple(batches), abandon_on_cancel=True)
+        return await self._worker.run(functools.partial(self._append, tuple(batches)))
 
     async def check(self) -> None:
-        """As EventStore.check: takes the write lock, behind the commits that wait, and lets it go."""
-        await self._in_writer(self._check)
+        """As EventStore.check. Writes what a publish writes."""
+        with trio.move_on_after(CHECK_S_MAX):
+            await self._in_worker(self._check)
+            return
+        raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
+
+    async def check_place(self) -> None:
+        """Return if the database is where it was opened; raise StoreUnavailable if its file was removed or replaced."""
+        await trio.lowlevel.checkpoint()
+        if self._commits is not None and not self._is_closed:
+            self._commits.check_place()
 
     async def aclose(self) -> None:
-        """As EventStore.aclose: waits for the commit and the reads under way, then closes every
-        connection.
-        """
+        """As EventStore.aclose."""
         if self._is_closed:
             return
         self._is_closed = True
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_S_MAX):
             for _ in range(READ_THREADS_MAX):
                 await self._read_limiter.acquire_on_behalf_of(object())
-            await trio.to_thread.run_sync(self._engine.dispose, limiter=self._write_limiter, abandon_on_cancel=True)
+            await self._worker.run(self._close)
+            await self._worker.stop()
 
-    async def _in_writer(self, work: Callable[..., T], *arguments: object, abandon_on_cancel: bool = False) -> T:
+    async def _in_worker(self, work: Callable[[], T]) -> T:
         if self._is_closed:
             raise closed()
-        call = functools.partial(work, *arguments)
-        return await trio.to_thread.run_sync(call, limiter=self._write_limiter, abandon_on_cancel=abandon_on_cancel)
+        return await self._worker.run(work)
 
-    # From here on everything runs in a worker thread.
+    async def _in_reader(self, work: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise closed()
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
+        except RuntimeError as error:
+            raise no_thread(error) from error
+
+    # From here on everything runs in the worker's thread or, where it reads, in one of the pool.
+
+    def _open(self) -> None:
+        if self._is_sqlite:
+            path = Path(self._engine.url.database or "")
+            self._witness = _witness(path)
+            try:
+                self._migrate(upgrade)
+            except StoreUnavailable:
+                if self._witness is not None:
+                    self._witness.discard()
+                raise
+            if self._witness is None:
+                raise StoreUnavailable(f"{path}.commits cannot be written; give this user write permission on the directory")
+            with self._unavailable_for_driver_errors():
+                self._commits = SqliteCommits(path, self._witness, busy_timeout_s=self._busy_timeout_s)
+        else:
+            from reference.store.postgresql import PostgresqlCommits  # here, because not everybody has a PostgreSQL
+
+            self._migrate(upgrade)
+            self._commits = PostgresqlCommits(self._engine)
+
+    def _close(self) -> None:
+        commits, self._commits = self._commits, None
+        witness, self._witness = self._witness, None
+        try:
+            if commits is not None:
+                commits.close()
+        finally:
+            self._engine.dispose()
+            if witness is not None:
+                witness.close()
+
+    def _committing(self) -> CommitConnection:
+        if self._commits is None:
+            raise closed()
+        return self._commits
 
     @contextmanager
     def _unavailable_for_driver_errors(self) -> Iterator[None]:
@@ -223,26 +271,30 @@ class SqlStore:
         cause = (error.orig if isinstance(error, DBAPIError) else None) or error
         if self._is_sqlite and isinstance(cause, sqlite3.Error):
             return StoreUnavailable(sqlite_advice(cause, Path(self._engine.url.database or "")))
-        if not self._is_sqlite and (self._is_down(error) or isinstance(error, ProgrammingError)):
+        if not self._is_sqlite and isinstance(error, SQLAlchemyError | self._driver_error):
             from reference.store.postgresql import advice
 
             return StoreUnavailable(advice(cause, self._engine.url))
         reason = str(cause).partition("\n")[0]
         return StoreUnavailable(f"the database does not take this: {reason}; check values before they are stored")
 
-    def _is_down(self, error: Exception) -> bool:
-        """Whether the database is what failed, not a value that it was handed."""
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            return True
-        return isinstance(error, StoreUnavailable | OperationalError | self._driver_error)
-
     def _migrate(self, work: Callable[[Connection], T]) -> T:
         with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
             return work(connection)
 
+    def _migrate_alone(self, work: Callable[[Connection], T]) -> T:
+        path = Path(self._engine.url.database or "")
+        if self._is_sqlite and Path(f"{path}.commits").exists():
+            self._witness = CommitsFile(path)
+        return self._migrate(work)
+
     def _check(self) -> None:
-        with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
-            connection.execute(select(runs.c.run_id).limit(1) if self._is_sqlite else _NEW_TRANSACTION_ID).all()
+        commits = self._committing()
+        try:
+            commits.check()
+        except Exception as error:
+            commits.is_usable(error)
+            raise self._unavailable(error) from error
 
     def _create_run(self, run_id: str, epoch: str) -> bool:
         now = datetime.datetime.now(datetime.UTC)
@@ -255,6 +307,7 @@ class SqlStore:
                     connection.execute(insert(snapshots), snapshot)
             except IntegrityError:
                 return False
+        self._committing().check_place()
         return True
 
     def _delete_run(self, run_id: str) -> bool:
@@ -264,20 +317,73 @@ class SqlStore:
                 return False
             for table in (answers, clients, messages, snapshots, runs):
                 connection.execute(delete(table).where(table.c.run_id == run_id))
+        self._positions.take(run_id)
+        self._confirmed.forget(run_id)
+        self._committing().check_place()
         return True
+
+    def _renew_epoch_if_lost(self, run_id: str) -> None:
+        commits = self._committing()
+        try:
+            self._read_position(commits, run_id)
+        except Exception as error:
+            commits.is_usable(error)
+            raise self._unavailable(error) from error
 
     def _append(self, batches: tuple[Append, ...]) -> list[StoreError | None]:
         try:
-            with self._writing.begin() as connection:
-                changes = Changes(_positions(connection, batches))
-                outcomes: list[StoreError | None] = [changes.add(batch) for batch in batches]
-                self._writes.execute(connection, changes)
-        except (StoreUnavailable, *self._failures) as error:
-            if len(batches) > 1 and not self._is_down(error):
+            return self._judge_and_commit(batches)
+        except Exception as error:
+            is_usable = self._commits is not None and self._commits.is_usable(error)
+            if is_usable and len(batches) > 1:
                 # The database works, but one of the batches holds what it does not take: find out which.
                 return [outcome for batch in batches for outcome in self._append((batch,))]
             return [self._unavailable(error) for _ in batches]
+
+    def _judge_and_commit(self, batches: tuple[Append, ...]) -> list[StoreError | None]:
+        commits = self._committing()
+        outcomes: list[StoreError | None] = [None] * len(batches)
+        waiting = list(range(len(batches)))
+        for _ in range(_TRIES_MAX):
+            run_ids = {batches[index].run_id for index in waiting}
+            remembered = {run_id: position for run_id in run_ids if (position := self._positions.take(run_id)) is not None}
+            positions = {run_id: remembered.get(run_id) or self._read_position(commits, run_id) for run_id in run_ids}
+            changes = Changes({run_id: position for run_id, position in positions.items() if position is not None})
+            for index in waiting:
+                outcomes[index] = changes.add(batches[index])
+            unchanged = commits.commit(changes.runs) if changes.runs else {}
+            # Another server has written these runs since they were read or written here: what was judged is void.
+            outdated = {run_id for run_id, error in unchanged.items() if error is None}
+            outdated |= {
+                batches[index].run_id
+                for index in waiting
+                if batches[index].run_id in remembered and isinstance(outcomes[index], StoreConflict)
+            }
+            again = []
+            for index in waiting:
+                run_id = batches[index].run_id
+                if run_id in unchanged:
+                    outcomes[index] = outcomes[index] or unchanged[run_id]
+                if run_id in outdated and (run_id in unchanged or outcomes[index] is not None):
+                    again.append(index)
+            for run_id, position in positions.items():
+                if position is not None and run_id not in unchanged:
+                    self._confirmed.confirm(run_id, position.epoch, position.head)
+                    if run_id not in outdated:
+                        self._positions.put(position)
+            waiting = again
+            if not waiting:
+                return outcomes
+        for index in waiting:
+            outcomes[index] = StoreConflict(f"run {batches[index].run_id}: another server writes it all the time")
         return outcomes
+
+    def _read_position(self, commits: CommitConnection, run_id: str) -> Position | None:
+        position = commits.position(run_id) if is_run_id(run_id) else None
+        if position is not None and self._confirmed.is_lost(run_id, position.epoch, position.head):
+            commits.renew_epoch(run_id, position.epoch)
+            return commits.position(run_id)
+        return position
 
     def _load_run(self, run_id: str) -> StoredRun | None:
         with self._unavailable_for_driver_errors(), self._reading.begin() as connection:
@@ -285,8 +391,9 @@ class SqlStore:
             if run is None:
                 return None
             snapshot = connection.execute(select(snapshots).where(snapshots.c.run_id == run_id)).one()
-            events = _events(connection, run_id, run.oldest)
-            stored_clients = _clients(connection, run_id)
+            events, published = _events(connection, run_id, run.oldest)
+            stored_clients = _clients(connection, run_id, published)
+        self._committing().check_place()
         if len(events) != run.head - run.oldest + 1:
             raise StoreUnavailable(
                 f"run {run_id}: {len(events)} events are stored where {run.oldest} to {run.head} must be; "
@@ -297,7 +404,7 @@ class SqlStore:
 
 
 def _engine(url: URL, busy_timeout_s: float) -> Engine:
-    connections_max = READ_THREADS_MAX + 1
+    connections_max = READ_THREADS_MAX + 2
     if url.get_backend_name() == "sqlite":
         return sqlite_engine(url, busy_timeout_s=busy_timeout_s, connections_max=connections_max)
     from reference.store.postgresql import postgresql_engine  # here, because not everybody has a PostgreSQL
@@ -305,18 +412,18 @@ def _engine(url: URL, busy_timeout_s: float) -> Engine:
     return postgresql_engine(url, connections_max=connections_max)
 
 
-def _positions(connection: Connection, batches: tuple[Append, ...]) -> dict[str, Position]:
-    run_ids = list(dict.fromkeys(batch.run_id for batch in batches if is_run_id(batch.run_id)))
-    client_ids = list(dict.fromkeys(entry.client_id for batch in batches for entry in batch.entries))
-    positions = {row[0]: Position(*row) for row in connection.execute(_POSITIONS, {"run_ids": run_ids}).all()}
-    if client_ids and positions:
-        for row in connection.execute(_CLIENTS, {"run_ids": list(positions), "client_ids": client_ids}):
-            client = ClientPosition(row.user_id, row.last_client_sequence, row.accepted)
-            positions[row.run_id].clients[row.client_id] = client
-    return positions
+def _witness(path: Path) -> CommitsFile | None:
+    """The locked file beside the database; None where there is none to be had, and so no database either."""
+    if path.is_dir():
+        return None
+    try:
+        return CommitsFile(path)
+    except OSError:
+        return None
 
 
-def _events(connection: Connection, run_id: str, oldest: int) -> tuple[Event, ...]:
+def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Event, ...], Sequence[Any]]:
+    """The events from `oldest` on, and the publishes of all that are stored, in order."""
     columns = messages.c
     query = (
         select(
@@ -326,25 +433,35 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[Event, ..
             columns.sequence_number,
             columns.message_data,
             columns.is_critical,
+            columns.exact_data,
+            columns.client_id,
+            columns.client_sequence,
         )
-        .where(columns.run_id == run_id, columns.sequence_number >= oldest)
+        .where(columns.run_id == run_id)
         .order_by(columns.sequence_number)
     )
-    return tuple(Event(*row) for row in connection.execute(query))
+    rows = connection.execute(query).all()
+    events = tuple(
+        Event(row[0], row[1], row[2], row[3], row[4] if row[6] is None else row[6], row[5]) for row in rows if row[3] >= oldest
+    )
+    return events, rows
 
 
-def _clients(connection: Connection, run_id: str) -> tuple[StoredClient, ...]:
+def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> tuple[StoredClient, ...]:
+    users: dict[str, str] = {}
+    last: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
+    for row in connection.execute(select(clients).where(clients.c.run_id == run_id)):
+        users[row.client_id], last[row.client_id] = row.user_id, row.last_client_sequence
     query = select(answers).where(answers.c.run_id == run_id).order_by(answers.c.client_sequence)
     for row in connection.execute(query):
         pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
-    rows = connection.execute(select(clients).where(clients.c.run_id == run_id)).all()
+    for row in published:
+        if row.client_id is not None:
+            users.setdefault(row.client_id, row.user_id)
+            last[row.client_id] = row.client_sequence
+            pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
     return tuple(
-        StoredClient(
-            row.client_id,
-            row.user_id,
-            row.last_client_sequence,
-            tuple(pairs.get(row.client_id, [])[-ANSWERS_KEPT_PER_CLIENT:]),
-        )
-        for row in sorted(rows, key=lambda row: str(row.client_id))  # by code point, whatever the database's collation
+        StoredClient(client_id, users[client_id], last[client_id], tuple(pairs.get(client_id, [])[-ANSWERS_KEPT:]))
+        for client_id in sorted(users)  # by code point, whatever the database's collation
     )

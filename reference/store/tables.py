@@ -6,8 +6,17 @@ what a log needs to survive a restart without repeating a number or storing a pu
 
     collaboration_runs       one row per run: its epoch, and where its retained window begins and ends
     collaboration_snapshots  the newest snapshot of each run; made with the run, at number 0
-    collaboration_clients    one row per client in a run: its user, its newest number, how many were accepted
-    collaboration_answers    the last answers to each client: which number its publish was given
+    collaboration_clients    one row per client in a run with events that were deleted: its user, its newest number in them
+    collaboration_answers    the last answers to each client in events that were deleted: which number its publish was given
+    collaboration_history    one row: what tells that this database is older than what it was (`history`)
+    collaboration_probe      what a readiness check writes
+
+A message carries the client and the number of the publish that made it, so a commit writes one row per event. When
+old messages are deleted (1.10), what must be remembered of them (8.3) moves to the tables of clients and answers.
+Together with the messages that are left these tell everything about a client.
+
+JSONB keeps numbers as decimals: `1e22` would come back as an integer and `-0.0` without its sign. Where that may
+happen, `exact_data` keeps the text as it came (1.6); it is NULL elsewhere, and always on SQLite, which keeps text.
 
 On PostgreSQL, which several server processes may share, two more say who serves what (`ownership`):
 
@@ -25,6 +34,7 @@ A change here needs a new module in `migrations/versions` and SCHEMA_VERSION; a 
 import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -43,7 +53,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_VERSION = "v13"
+SCHEMA_VERSION = "v14"
 """The newest migration, which these tables are the result of."""
 VERSION_TABLE = "collaboration_schema_version"
 """Alembic's own table, under a name that does not meet another application's in the same database."""
@@ -101,6 +111,9 @@ messages = Table(
     Column("timestamp", Milliseconds, nullable=False),
     Column("sequence_number", BigInteger, nullable=False),
     Column("is_critical", Boolean, nullable=False),
+    Column("client_id", String),
+    Column("client_sequence", BigInteger),
+    Column("exact_data", JSON),
     Index("idx_run_id_timestamp", "run_id", "timestamp"),
     Index("idx_run_id_sequence", "run_id", "sequence_number", unique=True),
     Index("idx_critical_messages", "run_id", "is_critical", "sequence_number"),
@@ -111,7 +124,7 @@ snapshots = Table(
     metadata,
     _run_id(primary_key=True),
     Column("sequence_number", BigInteger, nullable=False),
-    Column("state", _JSON, nullable=False),
+    Column("state", JSON, nullable=False),
 )
 
 clients = Table(
@@ -121,7 +134,6 @@ clients = Table(
     Column("client_id", String, primary_key=True),
     Column("user_id", String, nullable=False),
     Column("last_client_sequence", BigInteger, nullable=False),
-    Column("accepted", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -135,6 +147,20 @@ answers = Table(
     sqlite_with_rowid=False,
 )
 
+history = Table(
+    "collaboration_history",
+    metadata,
+    Column("history_id", Integer, primary_key=True),
+    Column("commits", BigInteger, nullable=False),
+    Column("server", String, nullable=False),
+)
+
+probe = Table(
+    "collaboration_probe",
+    metadata,
+    Column("probe_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("padding", String, nullable=False),
+)
 
 processes = Table(
     "collaboration_processes",
@@ -154,6 +180,11 @@ owners = Table(
     Column("process_id", Integer, ForeignKey(processes.c.process_id, ondelete="CASCADE"), nullable=False),
     Index("idx_owners_process", "process_id"),
 )
+
+
+def encode_json(value: object) -> str:
+    """JSON text, as the wire has it; records become objects with their wire names."""
+    return msgspec.json.encode(value).decode()
 
 
 def metadata_for(dialect: Dialect) -> MetaData:

@@ -15,7 +15,6 @@
 What stands in `setup` is what differs from the defaults. A step is its name and its fields (`simulation.adversary.steps`).
 """
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ import msgspec
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
+from reference.toml_files import parse_toml, read_text
 from simulation.adversary.ground import Setup
 from simulation.adversary.steps import Step
 from simulation.scenario.text import NEVER, to_toml
@@ -53,12 +53,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def load_case(path: Path) -> Case:
     """Read a case's file. Raises ConfigError with one line that says where, what and what to do."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the case {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    text = read_text(path)
     try:
         return parse_case(text)
     except ConfigError as error:
@@ -67,10 +62,7 @@ def load_case(path: Path) -> Case:
 
 def parse_case(text: str) -> Case:
     """A case from TOML. Raises ConfigError."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from None
+    table = parse_toml(text)
     lines = table.get("schedule")
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise ConfigError('needs `schedule = [...]`, a list of steps such as "calm ms=100"')

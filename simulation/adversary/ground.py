@@ -19,10 +19,13 @@ from simulation.adversary.model import StoreModel
 from simulation.adversary.network import Request, Wire
 from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.messages import MessageLog
+from simulation.trace.writer import start_trace
 
 SERVER_CLOCK_AHEAD = 1_700_000_000 * 1_000_000_000
 POLICY = FullJitter(base_s=0.5, cap_s=2.0)
 WAIT_MAX_S = POLICY.floor_s + POLICY.cap_s
+ROUND_TRIP_MAX_S = 0.1
+"""Of a request while everything goes as it should, the store's commit included."""
 MANY_FAILURES = 1_000_000
 SERVER_KNOWS = EventRegistry(("CHAT",))
 CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
@@ -32,7 +35,7 @@ CLIENT_KNOWS = EventRegistry(("CHAT", "NEWER"))
 class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a world begins with. `users[i]` is the user of client i; `chance` is what every draw is taken from.
 
-    fallback, heartbeat: None for what the client's config says. fan_out_ms: how long the server says that a fan-out took.
+    fallback, heartbeat: None for what the client's config says.
     """
 
     users: tuple[str, ...] = ("ann", "ben")
@@ -41,7 +44,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fallback: Fallback | None = None
     heartbeat: Heartbeat | None = None
     server: ServerConfig = ServerConfig()
-    fan_out_ms: int = 0
     kept_later: int | None = None
     """How many events the server keeps from its first restart on, if its operator changes that."""
     chance: tuple[float, ...] = (0.0,)
@@ -101,7 +103,19 @@ class Ground:
         self.now = 0
         self.server_ahead = SERVER_CLOCK_AHEAD
         self.store = StoreModel()
-        self.journal = Journal(self.store.histories)
+        trace = start_trace(
+            world="adversary",
+            seed=0,
+            run_id="run",
+            client=setup.client,
+            server=setup.server,
+            wait_max_s=setup.wait_max_s,
+            round_trip_max_s=ROUND_TRIP_MAX_S,
+            heartbeat=setup.heartbeat,
+            policy=setup.policy,
+            fallback=setup.fallback,
+        )
+        self.journal = Journal(trace, lambda: self.now)
         self.wires: list[Wire] = []
         self.requests: list[Request] = []
         self.users: list[str] = []

@@ -1,241 +1,237 @@
-"""The checkers: they watch what passes, and write down which guarantee was broken.
+"""The journal of an adversarial world: writes down what passes, as records of the ordinary trace. It judges nothing.
 
-Each check stands where its fact becomes visible: what a server may say is judged when it is said, what an application was told
-when it is told. `Journal.broken` is empty as long as every guarantee holds.
+The two ends and the steps report each thing where it becomes visible: a frame when a socket takes it, an outcome when an
+application is given it, a batch when it is durable. `simulation.checks` then judges the trace, as it judges those of simulated
+and real runs. The log in the trace is that of `model`, which keeps the durable history in the most obvious way.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 
 from reference.protocol import frames
-from reference.protocol.client.outcomes import (
-    Outcome,
-    PublishAccepted,
-    PublishFailed,
-    ResetReceived,
-    SessionEnded,
-    SnapshotReceived,
+from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.session import ClientSession
+from reference.protocol.events import Data
+from reference.protocol.records import Append, LogEntry
+from reference.protocol.server.observations import Observation
+from reference.protocol.server.run import Run
+from reference.protocol.states import Transport
+from simulation.adversary.model import History, StoreModel
+from simulation.trace.trace import (
+    AckSent,
+    AlarmServed,
+    AttemptMade,
+    BeginningGiven,
+    CameToRest,
+    ClientStarted,
+    ConnectionLeft,
+    ConnectionLost,
+    ConnectionRefused,
+    EventsCommitted,
+    FaultsStopped,
+    FrameGiven,
+    LeaveAsked,
+    LogStored,
+    PositionHeld,
+    Published,
+    PublishSent,
+    PublishTaken,
+    QueueSampled,
+    ReaderBlocked,
+    ReadersChecked,
+    RequestMade,
+    RetryAsked,
+    RosterSampled,
+    ServerKilled,
+    ServerStarted,
+    ServerStopped,
+    Trace,
+    WaitAsked,
 )
-from reference.protocol.events import Event
-from reference.protocol.records import Append, RunState
-from simulation.adversary.model import ANSWERS_KEPT, History, fold_naively
-
-
-@dataclass(frozen=True)
-class Broken:
-    guarantee: str
-    what: str
-
-
-@dataclass
-class View:
-    """What one application knows, from nothing but what it was told."""
-
-    client: str
-    epoch: str | None = None
-    last: int = 0
-    state: RunState | None = None
-    begins_at: tuple[str, int] | None = None
-    """Where a session that asked for no snapshot was told to begin."""
-    asked: dict[int, str] = field(default_factory=dict)
-    """Publishes without an outcome so far: ticket to the mark in its data."""
-    marks: dict[int, str] = field(default_factory=dict)
-    accepted: dict[int, int] = field(default_factory=dict)
-    failed: dict[int, PublishFailed] = field(default_factory=dict)
-    ended: SessionEnded | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
+from simulation.trace.writer import record_answers, record_entry, record_frame, record_observations, record_outcomes
 
 
 class Journal:
-    def __init__(self, histories: dict[str, History]) -> None:
-        self.broken: list[Broken] = []
-        self._states = histories
-        self._answers: dict[tuple[str, str, int], int] = {}
-        self._refused: set[tuple[str, str, int]] = set()
-        self._marks: dict[str, dict[str, int]] = {}
-        self._newest_mark: dict[tuple[str, str], int] = {}
-        self._owner: dict[str, int] = {}
-        self._given: dict[int, int] = {}
-        """The last event that each connection was given, or what its welcome or snapshot began with."""
+    """See the module. `clock` gives ns on the clients' clock."""
 
-    def note(self, guarantee: str, what: str) -> None:
-        self.broken.append(Broken(guarantee, what))
+    def __init__(self, trace: Trace, clock: Callable[[], int]) -> None:
+        self.trace = trace
+        self._clock = clock
+        self._positions: dict[str, tuple[str | None, int]] = {}
+        self._most: dict[tuple[str, str], int] = {}
+        """The most that each queue has held, by its place and name; recorded as it grows."""
+
+    @property
+    def now(self) -> int:
+        return self._clock()
 
     # The store.
 
     def stored(self, append: Append) -> None:
         """A batch has become durable."""
-        marks = self._marks.setdefault(append.epoch, {})
-        for entry in append.entries:
-            mark = str(entry.event.data["mark"])
-            if mark in marks:
-                self.note("G3", f"{mark} is in {append.epoch} as event {marks[mark]} and as {entry.sequence_number}")
-            marks[mark] = entry.sequence_number
-            client, ticket = mark.rsplit("/", 1)
-            newest = self._newest_mark.get((append.epoch, client), 0)
-            if int(ticket) < newest:
-                self.note("G8", f"{mark} was sequenced after publish {newest} of its client")
-            self._newest_mark[append.epoch, client] = max(newest, int(ticket))
+        self._entries(append.epoch, append.entries)
 
-    def history_lost(self, epoch: str, kept: Iterable[str]) -> None:
-        """A new epoch begins with these marks."""
-        self._marks[epoch] = {mark: number for number, mark in enumerate(kept, 1)}
+    def history_lost(self, old: History, store: StoreModel) -> None:
+        """The store was restored from an older copy: `old` is over, and a new history begins with what was kept."""
+        self.log_is(old)
+        self._entries(store.now.epoch, store.now.entries)
+
+    def log_is(self, history: History) -> None:
+        """What the store holds of one history: all of it, folded by the model."""
+        self.trace.add(
+            LogStored(
+                at=self.now,
+                epoch=history.epoch,
+                oldest=1,
+                head=history.head,
+                snapshot_number=history.head,
+                snapshot_state=history.states[-1],
+                is_whole=True,
+            )
+        )
+
+    def _entries(self, epoch: str, entries: Iterable[LogEntry]) -> None:
+        head = 0
+        for entry in entries:
+            record_entry(self.trace, epoch, entry.event, entry.client_id, entry.client_sequence, self.now)
+            head = entry.sequence_number
+        self.trace.add(EventsCommitted(at=self.now, epoch=epoch, head=head))
 
     # The server.
 
-    def server_restarted(self) -> None:
-        self._owner.clear()
-        self._given.clear()
+    def server_started(self, epoch: str, head: int) -> None:
+        self._forget("server")
+        self.trace.add(ServerStarted(at=self.now, epoch=epoch, head=head))
+
+    def server_died(self) -> None:
+        self.trace.add(ServerKilled(at=self.now))
+
+    def server_stops(self, unstored: int) -> None:
+        self.trace.add(ServerStopped(at=self.now, unstored=unstored))
 
     def said(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, *, over_http: bool) -> None:
-        """The run has sent a frame to a client's connection."""
-        if isinstance(frame, frames.Welcome):
-            self._owner[client] = connection_id
-            self._given[connection_id] = frame.after_sequence
-        elif not over_http and self._owner.get(client) != connection_id and not isinstance(frame, frames.Error | frames.Goaway):
-            self.note("G9", f"{type(frame).__name__} to a connection of {client} that does not own its session")
-        if isinstance(frame, frames.PublishAnswer):
-            for result in frame.results:
-                self._answered(client, result, epoch)
-        elif isinstance(frame, frames.Accepted | frames.Rejected):
-            self._answered(client, frame, epoch)
-        elif isinstance(frame, frames.Events):
-            for event in frame.events:
-                if event != self._states[epoch].event(event.sequence_number or 0):
-                    self.note("G11", f"event {event.sequence_number} was sent before it was durable, or is another one")
+        """The run has sent a frame to a client's connection; batches of events are reported by `delivers`."""
+        record_answers(self.trace, client, frame, self.now, epoch=epoch)
+        if not over_http and not isinstance(frame, frames.Events):
+            last = frame.after_sequence if isinstance(frame, frames.Welcome) else 0
+            self._given(client, connection_id, type(frame).__name__, epoch, 0, last)
 
-    def delivers(self, client: str, connection_id: int, batch: frames.Events) -> None:
-        """A connection's socket takes a batch: what it took before ends right before it."""
+    def delivers(self, client: str, connection_id: int, batch: frames.Events, epoch: str) -> None:
+        """A connection's socket takes a batch."""
         first, last = batch.events[0].sequence_number or 0, batch.events[-1].sequence_number or 0
-        before = self._given.get(connection_id)
-        if before is not None and first != before + 1:
-            self.note("G1", f"a connection of {client} is given events from {first} on after {before}")
-        self._given[connection_id] = last
+        self._given(client, connection_id, "Events", epoch, first, last)
 
-    def owns(self, client: str, connection_id: int) -> bool:
-        return self._owner.get(client) == connection_id
+    def _given(self, client: str, connection_id: int, frame: str, epoch: str, first: int, last: int) -> None:
+        self.trace.add(
+            FrameGiven(
+                at=self.now, client_id=client, connection_id=connection_id, frame=frame, epoch=epoch, first=first, last=last
+            )
+        )
 
-    def _answered(self, client: str, answer: frames.Accepted | frames.Rejected, epoch: str) -> None:
-        key = (epoch, client, answer.client_sequence)
-        if isinstance(answer, frames.Rejected):
-            if answer.code == "answer_expired":
-                self._check_forgotten(key)
-            if answer.retryable or answer.code in ("answer_expired", "too_many_clients"):
-                return
-            self._refused.add(key)
-            if key in self._answers:
-                self.note("G4", f"publish {key} was accepted first and then rejected: {answer.code}")
-            return
-        first = self._answers.setdefault(key, answer.sequence_number)
-        if first != answer.sequence_number or key in self._refused:
-            self.note("G4", f"publish {key} was answered {first}, and now {answer.sequence_number}")
-        history = self._states[epoch]
-        if answer.sequence_number > history.head:
-            self.note("G11", f"publish {key} was accepted as {answer.sequence_number} before that was durable")
-        else:
-            entry = history.entries[answer.sequence_number - 1]
-            if (entry.client_id, entry.client_sequence) != (client, answer.client_sequence):
-                self.note("G3", f"publish {key} was accepted as {answer.sequence_number}, which is another one")
+    def publish_taken(self, client: str, connection_id: int, client_sequence: int) -> None:
+        self.trace.add(PublishTaken(at=self.now, client_id=client, connection_id=connection_id, client_sequence=client_sequence))
 
-    def _check_forgotten(self, key: tuple[str, str, int]) -> None:
-        """The run has said that it no longer has the answer to this publish."""
-        epoch, client, number = key
-        kept = [entry.client_sequence for entry in self._states[epoch].entries if entry.client_id == client][-ANSWERS_KEPT:]
-        if number in kept:
-            self.note("G4", f"publish {key} is in the log, and its answer was forgotten")
+    def reader_blocked(self, client: str, connection_id: int, is_blocked: bool) -> None:
+        self.trace.add(ReaderBlocked(at=self.now, client_id=client, connection_id=connection_id, is_blocked=is_blocked))
 
-    # The clients' applications.
+    def readers_checked(self) -> None:
+        self.trace.add(ReadersChecked(at=self.now))
 
-    def reported(self, view: View, outcome: Outcome) -> None:
-        """A client's session has handed something to its application."""
-        view.outcomes.append(outcome)
-        match outcome:
-            case Event():
-                if outcome.sequence_number is not None:
-                    self._delivered(view, outcome, outcome.sequence_number)
-            case SnapshotReceived() | ResetReceived():
-                self._jumped(view, outcome)
-            case PublishAccepted():
-                self._settled(view, outcome.ticket)
-                view.accepted[outcome.ticket] = outcome.sequence_number
-                self._check_accepted(view, outcome)
-            case PublishFailed():
-                self._settled(view, outcome.ticket)
-                view.failed[outcome.ticket] = outcome
-                # A run that lost its history must be told where a client's numbers go on; that may cost one publish its tries.
-                if outcome.code == "out_of_order" and len(self._states) == 1:
-                    self.note("G8", f"{view.client} could not make the run take publish {outcome.ticket}: {outcome.message}")
-            case SessionEnded():
-                view.ended = outcome
-                for ticket in view.asked:
-                    self.note("outcome", f"{view.client} ended and said nothing of publish {ticket}")
+    def hung_up(self, client: str, connection_id: int, code: int | None, message: str) -> None:
+        """The server has closed a connection, or refused a request."""
+        refused = ConnectionRefused(at=self.now, client_id=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(refused)
 
-    def position_is(self, view: View, epoch: str | None, last: int) -> None:
-        """Where the session says that its application is."""
-        if view.epoch is None and view.begins_at is not None and epoch is not None:
-            self._begin(view)
-        if (epoch, last) != (view.epoch, view.last):
-            self.note("G2", f"{view.client} stands at {(epoch, last)}; its application was brought to {(view.epoch, view.last)}")
+    def observed(self, observations: Iterable[Observation]) -> None:
+        """What a run let its driver observe."""
+        record_observations(self.trace, observations, self.now)
 
-    def _begin(self, view: View) -> None:
-        assert view.begins_at is not None
-        view.epoch, view.last = view.begins_at
-        view.state = self._states[view.epoch].states[0] if view.last == 0 else None
+    def run_is(self, run: Run) -> None:
+        """What a run holds."""
+        self._watch("server", run)
 
-    def _delivered(self, view: View, event: Event, number: int) -> None:
-        if view.epoch is None and view.begins_at is not None:
-            self._begin(view)
-        if view.epoch is None:
-            self.note("G2", f"{view.client} was given event {number} without a beginning")
-            return
-        if number != view.last + 1:
-            self.note("G1", f"{view.client} was given event {number} after {view.last}")
-        if event != self._states[view.epoch].event(number):
-            self.note("G1", f"{view.client} was given an event {number} that is not the one of {view.epoch}")
-        view.last = number
-        if view.state is not None:
-            view.state = fold_naively(view.state, event)
+    # The clients' drivers.
 
-    def _jumped(self, view: View, outcome: SnapshotReceived | ResetReceived) -> None:
-        number = outcome.snapshot.sequence_number
-        if view.epoch is None and view.begins_at is not None:
-            self._begin(view)
-        if isinstance(outcome, SnapshotReceived) and view.epoch not in (None, outcome.epoch):
-            self.note("G2", f"{view.client} was moved from {view.epoch} to {outcome.epoch} without a reset")
-        if outcome.epoch == view.epoch and number < view.last:
-            self.note("G1", f"{view.client} was moved back from {view.last} to {number} in {view.epoch}")
-        history = self._states[outcome.epoch]
-        if number > history.head or outcome.snapshot.state != history.states[number]:
-            self.note("G5", f"{view.client} was given a snapshot at {number} that is not the fold of 1..{number}")
-        view.epoch, view.last, view.state = outcome.epoch, number, outcome.snapshot.state
+    def client_joins(self, client: str, user: str) -> None:
+        self.trace.add(ClientStarted(at=self.now, client=client, client_id=client, user_id=user))
 
-    def _settled(self, view: View, ticket: int) -> None:
-        if view.asked.pop(ticket, None) is None:
-            self.note("outcome", f"{view.client} was told twice of publish {ticket}")
+    def published(self, client: str, ticket: int, event_type: str, data: Data) -> None:
+        self.trace.add(Published(at=self.now, client=client, ticket=ticket, event_type=event_type, data=data))
 
-    def _check_accepted(self, view: View, accepted: PublishAccepted) -> None:
-        mark = view.marks[accepted.ticket]
-        named = [accepted.epoch] if accepted.epoch is not None else list(self._states)
-        for epoch in named:
-            event = self._states[epoch].event(accepted.sequence_number)
-            if event is not None and event.data["mark"] == mark:
-                return
-        where = "no log" if accepted.epoch is None else accepted.epoch
-        self.note("G11", f"{mark} was accepted as {accepted.sequence_number}; {where} does not have it there")
+    def leaves(self, client: str) -> None:
+        self.trace.add(LeaveAsked(at=self.now, client=client))
 
-    # The end.
+    def opens(self, client: str, connection_id: int, transport: Transport) -> None:
+        self.trace.add(AttemptMade(at=self.now, client=client, connection_id=connection_id, transport=transport))
 
-    def finish(self, views: Iterable[View]) -> None:
-        """Judge what can only be judged when all is over."""
-        for view in views:
-            for ticket in view.asked:
-                self.note("outcome", f"{view.client} never said what became of publish {ticket}")
-            for ticket, failure in view.failed.items():
-                mark = view.marks[ticket]
-                if not failure.may_have_arrived and any(mark in marks for marks in self._marks.values()):
-                    self.note("G3", f"{mark} failed ({failure.code}) as never arrived, and stands in a log")
-            history = None if view.epoch is None else self._states[view.epoch]
-            if history is not None and view.last > history.head:
-                self.note("G1", f"{view.client} was given events up to {view.last}; {view.epoch} has {history.head}")
-            elif history is not None and view.state not in (None, history.states[view.last]):
-                self.note("G5", f"{view.client} has folded another state than {view.epoch} has at {view.last}")
+    def asks(self, client: str, lane: int, request: str) -> None:
+        """An HTTP request leaves."""
+        self.trace.add(RequestMade(at=self.now, client=client, connection_id=lane, request=request))
+
+    def sends(self, client: str, connection_id: int, frame: frames.Frame, epoch: str | None) -> None:
+        """A frame leaves on a WebSocket whose welcome named `epoch`."""
+        if isinstance(frame, frames.Publish):
+            number = frame.client_sequence
+            self.trace.add(PublishSent(at=self.now, client=client, connection_id=connection_id, client_sequence=number))
+        elif isinstance(frame, frames.Ack):
+            self.trace.add(AckSent(at=self.now, client=client, epoch=epoch, sequence_number=frame.sequence_number))
+
+    def closes(self, client: str, connection_id: int, code: int | None, message: str) -> None:
+        left = ConnectionLeft(at=self.now, client=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(left)
+
+    def loses(self, client: str, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
+        """The session is told that a connection has ended."""
+        lost = ConnectionLost(at=self.now, client=client, connection_id=connection_id, code=code, message=message)
+        self.trace.add(lost)
+        if retry_after_ms is not None:
+            self.trace.add(WaitAsked(at=self.now, client=client, retry_after_ms=retry_after_ms))
+
+    def hears(self, client: str, connection_id: int, frame: frames.Frame, *, begins_anywhere: bool) -> None:
+        """A frame that a session is about to be given, on a connection that it has not left. `begins_anywhere`: it has no
+        position and asked for no snapshot."""
+        record_frame(self.trace, client, connection_id, frame, self.now)
+        if isinstance(frame, frames.Rejected) and frame.retryable:
+            self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
+        if begins_anywhere and isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh":
+            begun = BeginningGiven(at=self.now, client=client, epoch=frame.epoch, sequence_number=frame.after_sequence)
+            self.trace.add(begun)
+
+    def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
+        """A session has handed something to its application; `epoch` is the session's after it."""
+        record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
+
+    def alarm_served(self, client: str) -> None:
+        self.trace.add(AlarmServed(at=self.now, client=client))
+
+    def session_is(self, client: str, session: ClientSession) -> None:
+        """Where a session stands, and what it holds."""
+        position = session.position
+        if self._positions.get(client, (None, 0)) != position:
+            self._positions[client] = position
+            epoch, number = position
+            self.trace.add(PositionHeld(at=self.now, client=client, epoch=epoch, sequence_number=number))
+        self._watch(client, session)
+
+    # The world.
+
+    def faults_stop(self) -> None:
+        self.trace.add(FaultsStopped(at=self.now))
+
+    def rests(self) -> None:
+        self.trace.add(CameToRest(at=self.now))
+
+    def roster_is(self, place: str, users: tuple[str, ...], cursors: dict[str, Data]) -> None:
+        self.trace.add(RosterSampled(at=self.now, place=place, users=users, cursors=cursors))
+
+    def _watch(self, place: str, machine: ClientSession | Run) -> None:
+        """Record each queue that has never been so long."""
+        for held in machine.statistics().held:
+            key = (place, held.what)
+            if held.length > self._most.get(key, 0):
+                self._most[key] = held.length
+                self.trace.add(QueueSampled(at=self.now, place=place, queue=held.what, length=held.length, limit=held.limit))
+
+    def _forget(self, place: str) -> None:
+        """A new machine is there, perhaps with other limits."""
+        for key in [key for key in self._most if key[0] == place]:
+            del self._most[key]

@@ -46,8 +46,6 @@ class Wire:
     """Bytes are held back for now, as by a long retransmission; a calm does not move them, a step does."""
     swallows: int = 0
     """Batches that the server's driver will lose though it calls them taken: no network does it, but G13 is about it."""
-    publishes: set[int] = field(default_factory=set)
-    """What the client has published on it and was not asked to send again."""
     credit: int | None = None
     """Batches that the server's socket takes before it blocks; None: any number."""
     blocked_at: int | None = None
@@ -77,7 +75,7 @@ class Wire:
 @dataclass(eq=False)
 class Request:
     client: int
-    lane: int
+    polling: int
     frame: frames.RequestFrame
     client_waits: bool = True
     is_stalled: bool = False

@@ -1,29 +1,27 @@
-"""The server: a real Run, the model of its store, and the driver between them and the wires.
+"""The server: a real Run with its driver, the model of its store, and the wires as sockets.
 
-It dies and comes back as a step says; what is on its way to the store then arrives or not. It watches too: what a server must
-not say is noted as it says it.
+It dies and comes back as a step says; what is on its way to the store then arrives or not. It reports to the journal whatever
+passes.
 """
 
-from typing import assert_never
+from collections.abc import Sequence
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send
-from reference.protocol.errors import CloseCode
+from reference.protocol.actions import Close
 from reference.protocol.records import Append
+from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from reference.protocol.states import Transport
-from reference.protocol.timers import NS_PER_MS, ns
-from simulation.adversary.bounds import check
 from simulation.adversary.ground import SERVER_KNOWS, Ground
 from simulation.adversary.network import End, Opened, Request, Wire
 from simulation.trace.wording import words_of
 
 
 class AdversarialServer:
-    """See the module. `run` is None while the server is down."""
+    """See the module. `driver` and `run` are None while the server is down."""
 
     def __init__(self, ground: Ground) -> None:
-        self.run: Run | None = None
+        self.driver: RunDriver[frames.Frame] | None = None
         self.appends: list[Append] = []
         """Batches on their way to the store, in order."""
         self.checks: list[tuple[int, str]] = []
@@ -32,25 +30,31 @@ class AdversarialServer:
         self._ending_of: dict[int, Wire | Request] = {}
         self._last_end = 0
         self._starts = 0
+        self._is_retired = False
         self.restart()
+
+    @property
+    def run(self) -> Run | None:
+        return None if self.driver is None else self.driver.run
 
     # Life and death.
 
     def restart(self) -> None:
         """The server is started, with what its store holds."""
-        assert self.run is None
+        assert self.driver is None
         ground = self._ground
+        self._is_retired = False
         config = ground.setup.server if self._starts == 0 else ground.setup.server_later
         self._starts += 1
-        self.run = Run(ground.store.load(), config=config, now=ground.server_now, registry=SERVER_KNOWS)
-        ground.journal.server_restarted()
+        self.driver = RunDriver(Run(ground.store.load(), config=config, now=ground.server_now, registry=SERVER_KNOWS), self)
+        ground.journal.server_started(ground.store.now.epoch, ground.store.now.head)
         ground.note("server", f"starts with {ground.store.now.epoch}, head {ground.store.now.head}")
-        self.pump()
 
     def crash(self, stored: int) -> None:
         """The server dies. Of the batches on their way to the store, the first `stored` arrive."""
-        self.run = None
+        self.driver = None
         self._ground.note("server", "dies")
+        self._ground.journal.server_died()
         self.commit(stored)
         self.appends.clear()
         self.checks.clear()
@@ -78,100 +82,91 @@ class AdversarialServer:
         """The server dies, and its store is restored from an older copy, or from none."""
         self.crash(0)
         store = self._ground.store
-        store.begin(store.now.entries[:kept])
-        self._ground.journal.history_lost(store.now.epoch, [str(entry.event.data["mark"]) for entry in store.now.entries])
+        old = store.now
+        store.begin(old.entries[:kept])
+        self._ground.journal.history_lost(old, store)
 
     # The store.
 
     def commit(self, count: int) -> None:
         """The first `count` batches become durable, and the run, if it still lives, is told so."""
-        for append in self.appends[:count]:
+        durable, self.appends = self.appends[:count], self.appends[count:]
+        for append in durable:
             self._ground.store.append(append)
             self._ground.journal.stored(append)
             self._ground.note("server", f"has stored up to {append.entries[-1].sequence_number}")
-            if self.run is not None:
-                self.run.handle_appended(append, self._ground.server_now)
-        del self.appends[:count]
-        self.pump()
+            if self.driver is not None:
+                self.driver.stored(append)
 
     def fail_append(self, stored: int) -> None:
         """The store gives an error. The driver tells the run, drops it and loads it anew."""
-        if self.run is None or not self.appends:
+        if self.driver is None or not self.appends:
             return
-        self.run.handle_append_failed(self._ground.server_now, "the disk is full")
-        self.pump()
+        self.driver.store_failed("the disk is full")
         self.crash(stored)
         self.restart()
 
-    def check_nothing_waits(self) -> None:
+    def stops(self) -> None:
         """A server that stops has stored whatever it gave a number."""
         assert self.run is not None
         waiting = [held.length for held in self.run.statistics().held if held.what == "events that are not durable"]
-        if waiting != [0]:
-            self._ground.journal.note("G11", f"the server stops with {waiting} numbered events that are not stored")
+        self._ground.journal.server_stops(sum(waiting))
 
     # What arrives.
 
     def accept(self, wire: Wire) -> None:
         """A client wishes to open a WebSocket."""
-        assert self.run is not None
+        assert self.driver is not None
         wire.server_end = end = self._new_end(wire)
         wire.server_stands = True
         ground = self._ground
         identity = None if ground.setup.token_in_hello else ground.identity_of(ground.users[wire.client])
-        self.run.connection_opened(end, Transport.WEBSOCKET, identity, f"s{end}", ground.server_now)
         wire.down.append(Opened())
-        self.pump()
+        self.driver.connect(end, _Socket(self, ground, wire, end), identity, f"s{end}")
 
     def receive(self, wire: Wire, item: bytes | End) -> None:
         """The next thing on a wire."""
-        run, end, journal = self.run, wire.server_end, self._ground.journal
-        if run is None or end is None or not wire.server_stands:
+        driver, end, journal = self.driver, wire.server_end, self._ground.journal
+        if driver is None or end is None or not wire.server_stands:
             return  # nobody listens
         if isinstance(item, End):
-            self._lose(run, wire, end)
+            self._lose(driver, wire, end)
         else:
             frame = codec.decode_client_frame(item)
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
-            was_owner, before = journal.owns(client, end), run.last_client_sequence(client)
-            run.receive_frame(end, frame, self._ground.server_now)
-            if isinstance(frame, frames.Publish) and not was_owner and run.last_client_sequence(client) != before:
-                journal.note("G9", f"a connection of {client} published that does not own its session")
-        self.pump()
+            before = driver.run.last_client_sequence(client)
+            driver.receive(end, (frame,))
+            if isinstance(frame, frames.Publish) and driver.run.last_client_sequence(client) != before:
+                journal.publish_taken(client, end, frame.client_sequence)
 
     def take_request(self, request: Request) -> None:
         """An HTTP request."""
-        assert self.run is not None
+        assert self.driver is not None
         request.server_end = end = self._new_end(request)
         if self._ground.message_log is not None:
             self._ground.message_log.arrived((request, "up"), self._ground.now)
-        now = self._ground.server_now
         identity = self._ground.identity_of(self._ground.users[request.client])
-        self.run.connection_opened(end, Transport.POLLING, identity, f"s{end}", now)
-        self.run.receive_frame(end, request.frame, now)
-        self.pump()
+        self.driver.request(end, request.frame, identity, f"s{end}")
 
     def disown(self, request: Request) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
-        orphan = Request(request.client, request.lane, request.frame, client_waits=False, server_end=request.server_end)
+        orphan = Request(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
         """The oldest token that waits is found good."""
         connection_id, token = self.checks.pop(0)
-        assert self.run is not None
-        self.run.handle_authenticated(connection_id, self._ground.identity_of(token), self._ground.server_now)
-        self.pump()
+        assert self.driver is not None
+        self.driver.authenticated(connection_id, self._ground.identity_of(token))
 
     def sever(self, wire: Wire) -> None:
         """The server learns that a wire is dead."""
         wire.up.clear()
-        if wire.server_stands and wire.server_end is not None and self.run is not None:
-            self._lose(self.run, wire, wire.server_end)
-            self.pump()
+        if wire.server_stands and wire.server_end is not None and self.driver is not None:
+            self._lose(self.driver, wire, wire.server_end)
 
     def next_alarm(self) -> int | None:
         """In ns on the clients' clock."""
@@ -181,114 +176,92 @@ class AdversarialServer:
     def ring(self) -> None:
         """The alarm rings, if it is due."""
         alarm = self.next_alarm()
-        if self.run is not None and alarm is not None and alarm <= self._ground.now:
-            self.run.handle_timeout(self._ground.server_now)
+        if self.driver is not None and alarm is not None and alarm <= self._ground.now:
+            self.driver.ring()
             alarm = self.next_alarm()
             assert alarm is None or alarm > self._ground.now, "an alarm that was served does not ring again at once"
-            self.pump()
-        self._check_patience()
+        if any(wire.server_stands and wire.blocked_at is not None for wire in self._ground.wires):
+            self._ground.journal.readers_checked()
 
-    def _check_patience(self) -> None:
-        """A reader that takes nothing of what waits for it is closed in time (G7: every wait has a limit)."""
-        limit_s = self._ground.setup.server.slow_reader_timeout_s
+    # The driver's output, as RunIO.
+
+    def now(self) -> int:
+        return self._ground.server_now
+
+    def encode(self, frame: frames.Frame) -> frames.Frame:
+        return frame
+
+    def store(self, append: Append) -> bool:
+        self.appends.append(append)
+        return False
+
+    def identify(self, connection_id: int, token: str | None) -> None:
+        self.checks.append((connection_id, token or self._ground.users[self._ending_of[connection_id].client]))
+
+    def answer(self, connection_id: int, frame: frames.Frame) -> None:
+        request = self._ending_of[connection_id]
+        assert isinstance(request, Request)
+        assert not request.is_answered, "a request gets one answer"
+        self.says(request, connection_id, frame)
+        request.answer = codec.encode(frame)
+        del self._ending_of[connection_id]
+
+    def refuse(self, connection_id: int, close: Close) -> None:
+        self.hangs_up(connection_id, End(close.code, close.message, close.retry_after_ms))
+
+    def replays(self, connection_id: int, events: int) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        self._ground.journal.observed(observations)
+
+    def retire(self) -> None:
+        self._is_retired = True
+
+    def turn_over(self) -> None:
+        assert self.driver is not None
+        self._ground.journal.run_is(self.driver.run)
+        if self._is_retired:  # nobody is here, and nothing is under way: the run leaves memory. Here somebody comes at once
+            assert not self.appends, "a run that is in use does not leave"
+            self.driver = None
+            self.restart()
+
+    def take_more(self) -> None:
+        """Sockets that were full may take more."""
         for wire in self._ground.wires:
-            if wire.server_stands and wire.blocked_at is not None and self._ground.now - wire.blocked_at > ns(limit_s):
-                self._ground.journal.note("G7", f"{_name(wire)} has taken nothing for more than {limit_s:g} s and is not closed")
+            if self.driver is not None and wire.server_stands and wire.server_end is not None:
+                self.driver.writable(wire.server_end)
 
-    # The driver.
+    # What wires and requests are told.
 
-    def pump(self) -> None:
-        """Do what the run asks for, until it asks for nothing more."""
-        run = self.run
-        while run is not None:
-            append = run.events_to_append()
-            if append is not None:
-                self.appends.append(append)
-            actions = run.take_actions()
-            for action in actions:
-                match action:
-                    case Send(connection_ids, frame):
-                        for connection_id in connection_ids:
-                            self._say(run, connection_id, frame)
-                    case Deliver(connection_ids):
-                        for connection_id in connection_ids:
-                            self._deliver(run, connection_id, action)
-                        run.handle_fanned_out(self._ground.setup.fan_out_ms * NS_PER_MS, self._ground.server_now)
-                    case Close(connection_ids, code, message, retry_after_ms):
-                        for connection_id in connection_ids:
-                            self._hang_up(connection_id, End(code, message, retry_after_ms))
-                    case Authenticate(connection_id, token):
-                        self.checks.append((connection_id, token or self._ground.users[self._ending_of[connection_id].client]))
-                    case Retire():
-                        self._reload()
-                        return
-                    case _:
-                        assert_never(action)
-            gave = [self._give(run, wire) for wire in self._ground.wires if wire.server_stands]
-            if not actions and append is None and not any(gave):
-                run.take_observations()
-                check(run, self._ground.journal.note)
-                break
-
-    def _reload(self) -> None:
-        """Nobody is here, and nothing is under way: the run leaves memory. Here somebody comes at once."""
-        assert not self.appends, "a run that is in use does not leave"
-        self.run = None
-        self.restart()
+    def says(self, thing: Wire | Request, connection_id: int, frame: frames.Frame) -> None:
+        """The server sends a frame; write it down."""
+        assert self.run is not None
+        self._ground.journal.said(_name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, Request))
+        if self._ground.message_log is not None:
+            self._ground.message_log.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
 
     def _new_end(self, thing: Wire | Request) -> int:
         self._last_end += 1
         self._ending_of[self._last_end] = thing
         return self._last_end
 
-    def _say(self, run: Run, connection_id: int, frame: frames.Frame) -> None:
-        thing = self._ending_of[connection_id]
-        is_http = isinstance(thing, Request)
-        self._ground.journal.said(_name(thing), connection_id, frame, run.epoch, over_http=is_http)
-        if self._ground.message_log is not None:
-            self._ground.message_log.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
-        if isinstance(thing, Request):
-            assert not thing.is_answered, "a request gets one answer"
-            thing.answer = codec.encode(frame)
-            del self._ending_of[connection_id]
-        else:
-            thing.down.append(codec.encode(frame))
+    def block(self, wire: Wire) -> None:
+        """The socket takes nothing more."""
+        if wire.blocked_at is None and wire.server_end is not None:
+            wire.blocked_at = self._ground.now
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, True)
 
-    def _deliver(self, run: Run, connection_id: int, batch: Deliver) -> None:
-        wire = self._ending_of[connection_id]
-        assert isinstance(wire, Wire)
-        if wire.credit == 0:
-            run.handle_refused(connection_id, batch, self._ground.server_now)
-            wire.blocked_at = self._ground.now if wire.blocked_at is None else wire.blocked_at
-            return
-        self._ground.journal.delivers(_name(wire), connection_id, batch.frame)
-        if wire.swallows:
-            wire.swallows -= 1
-        else:
-            self._say(run, connection_id, batch.frame)
-        if wire.credit is not None:
-            wire.credit -= 1
-            if wire.credit == 0:
-                wire.blocked_at = self._ground.now
-                run.handle_blocked(connection_id, batch, self._ground.server_now)
+    def unblock(self, wire: Wire) -> None:
+        """The socket has taken something: its patience begins anew."""
+        if wire.blocked_at is not None and wire.server_end is not None:
+            wire.blocked_at = None
+            self._ground.journal.reader_blocked(_name(wire), wire.server_end, False)
 
-    def _give(self, run: Run, wire: Wire) -> bool:
-        """Give a lagging reader what its socket takes. Returns whether anything was asked for."""
-        end = wire.server_end
-        asked = False
-        while end is not None and run.is_lagging(end) and wire.credit != 0:
-            batch = run.next_batch(end, self._ground.server_now)
-            asked = True
-            if batch is None:
-                assert not run.is_lagging(end), "a reader that is given nothing more is current"
-                break
-            self._deliver(run, end, batch)
-        return asked
-
-    def _hang_up(self, connection_id: int, end: End) -> None:
+    def hangs_up(self, connection_id: int, end: End) -> None:
+        """The server ends a connection."""
         thing = self._ending_of.pop(connection_id)
-        if end.code is not None and end.code >= 4400 and end.code != CloseCode.TOKEN:  # a token ends while its line is stalled
-            self._ground.journal.note("G6", f"the server quarrels with honest {_name(thing)}: {end.code} {end.message}")
+        self._ground.journal.hung_up(_name(thing), connection_id, end.code, end.message)
         if isinstance(thing, Request):
             thing.fail(end.code, end.message, end.retry_after_ms)
             return
@@ -296,10 +269,47 @@ class AdversarialServer:
         thing.up.clear()
         thing.down.append(end)
 
-    def _lose(self, run: Run, wire: Wire, end: int) -> None:
+    def _lose(self, driver: RunDriver[frames.Frame], wire: Wire, end: int) -> None:
         wire.server_stands = False
         del self._ending_of[end]
-        run.connection_lost(end, self._ground.server_now)
+        self.unblock(wire)
+        driver.lost(end)
+
+
+class _Socket:
+    """A wire at the server's end, as a `Socket`: it takes `credit` batches, and then nothing more."""
+
+    __slots__ = ("_end", "_ground", "_server", "_wire")
+
+    def __init__(self, server: AdversarialServer, ground: Ground, wire: Wire, end: int) -> None:
+        self._server = server
+        self._ground = ground
+        self._wire = wire
+        self._end = end
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._wire.credit == 0
+
+    def push(self, item: frames.Frame) -> None:
+        wire = self._wire
+        if isinstance(item, frames.Events):
+            assert self._server.run is not None
+            self._ground.journal.delivers(_name(wire), self._end, item, self._server.run.epoch)
+            if wire.credit is not None:
+                wire.credit -= 1
+                if wire.credit == 0:
+                    self._server.block(wire)
+            if wire.swallows:
+                wire.swallows -= 1
+                return
+        self._server.says(wire, self._end, item)
+        wire.down.append(codec.encode(item))
+
+    def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
+        for item in waiting:
+            self.push(item)
+        self._server.hangs_up(self._end, End(close.code, close.message, close.retry_after_ms))
 
 
 def _name(thing: Wire | Request) -> str:

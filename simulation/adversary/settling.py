@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from reference.protocol.config import recovery_bound_s
+from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.adversary.ground import Setup
-from simulation.adversary.journal import Broken
+from simulation.adversary.ground import ROUND_TRIP_MAX_S, Setup
+from simulation.adversary.network import Wire
 from simulation.adversary.steps import Step
-from simulation.adversary.world import AdversarialWorld
+from simulation.adversary.world import AdversarialWorld, Broken
 from simulation.trace.messages import MessageLog
 
 GO_AWAY_MAX_S = 4.0
@@ -29,32 +30,25 @@ def play(
     if judge_end:
         world.note("", "the faults stop")
         settle(world)
-    return world.journal.broken
+    return world.broken()
 
 
 def settle(world: AdversarialWorld) -> None:
-    """Faults stop: whatever is dead stays dead, but all that is new works. Then judge G6 and the rest."""
+    """Faults stop: whatever is dead stays dead, but all that is new works. The calm lasts until nothing is left to come right, or
+    until everything should long have."""
     _stop_faults(world)
-    journal, client, server = world.journal, world.setup.client, world.setup.server
-    bound_s = recovery_bound_s(client, world.setup.wait_max_s + GO_AWAY_MAX_S, 0.1, heartbeat=world.setup.heartbeat)
-    slack_s = client.poll_interval_s + client.poll_wait_s + 1.0
-    if not _calm_until(world, bound_s - slack_s, _is_connected):
-        assert world.server.run is not None
-        head_then = world.server.run.head
-        world.calm(slack_s)
-        for session in [host.session for host in world.present]:
-            epoch, last = session.position
-            if not session.state.is_connected or epoch != world.server.run.epoch or last < head_then:
-                where = f"{session.client_id} is {session.state.value} at {session.position}"
-                journal.note(
-                    "G6", f"{where} {bound_s:g} s after the last fault; the run is at {(world.server.run.epoch, head_then)}"
-                )
-    # What may take longer: a probe behind polling, retries of publishes, the grace of those who went away.
+    world.journal.faults_stop()
+    client, server = world.setup.client, world.setup.server
+    bound_s = recovery_bound_s(client, world.setup.wait_max_s + GO_AWAY_MAX_S, ROUND_TRIP_MAX_S, heartbeat=world.setup.heartbeat)
+    # What may take longer than the bound: a probe behind polling, retries of publishes, the grace of those who went away.
     longer_s = 2 * client.probe_interval_max_s + bound_s + 20.0 + server.presence_grace_s + server.silence_max_s
-    _calm_until(world, longer_s, _is_settled)
+    _calm_until(world, bound_s + longer_s, _is_settled)
     world.calm(AFTERWARDS_S)
-    _judge_rest(world)
-    journal.finish(host.view for host in world.hosts)
+    assert world.server.run is not None
+    world.journal.roster_is("server", world.server.run.active_users, world.server.run.cursors)
+    for host in world.present:
+        world.journal.roster_is(host.name, host.session.active_users, host.session.cursors)
+    world.journal.rests()
 
 
 def time_to_recover_s(world: AdversarialWorld) -> float:
@@ -81,13 +75,14 @@ def _stop_faults(world: AdversarialWorld) -> None:
         host.session.release_events(world.now)
         host.pump()
     for wire in world.wires:
-        wire.credit = wire.blocked_at = None
+        wire.credit = None
+        world.server.unblock(wire)
         wire.up_is_stalled = wire.down_is_stalled = False
         wire.swallows = 0
     for request in world.requests:
         request.is_stalled = False
     world.ring()
-    world.server.pump()
+    world.server.take_more()
 
 
 def _calm_until(world: AdversarialWorld, most_s: float, is_reached: Callable[[AdversarialWorld], bool]) -> bool:
@@ -104,31 +99,25 @@ def _is_connected(world: AdversarialWorld) -> bool:
     """Everyone is connected and at the head, as G6 asks for within the bound."""
     assert world.server.run is not None
     place = (world.server.run.epoch, world.server.run.head)
-    return all(session.state.is_connected and session.position == place for session in [host.session for host in world.present])
+    return all(session.is_carried and session.position == place for session in [host.session for host in world.present])
 
 
 def _is_settled(world: AdversarialWorld) -> bool:
     """Nothing is left to come right."""
-    assert world.server.run is not None
-    sessions = [host.session for host in world.present]
-    users = tuple(sorted({host.user for host in world.present}))
-    quiet = not world.server.appends and all(session.queued_messages == 0 for session in sessions)
-    alike = all(session.active_users == users for session in sessions) and world.server.run.active_users == users
-    return quiet and alike and _is_connected(world) and all(session.state.value == "live" for session in sessions)
-
-
-def _judge_rest(world: AdversarialWorld) -> None:
-    run, journal = world.server.run, world.journal
+    run, sessions = world.server.run, [host.session for host in world.present]
     assert run is not None
-    for session in [host.session for host in world.present]:
-        if session.state.value != "live":
-            journal.note("G6", f"{session.client_id} has not come back to WebSocket: it is {session.state.value}")
-        if session.position != (run.epoch, run.head):
-            journal.note("G6", f"{session.client_id} rests at {session.position}; the head is {run.head}")
-        if session.active_users != run.active_users:
-            journal.note("G12", f"{session.client_id} sees {session.active_users}; present are {run.active_users}")
-        if session.cursors != run.cursors:
-            journal.note("G12", f"{session.client_id} sees other cursors than the server does")
     users = tuple(sorted({host.user for host in world.present}))
-    if run.active_users != users:
-        journal.note("G12", f"the server sees {run.active_users} long after; present are {users}")
+    return (
+        _is_connected(world)
+        and not world.server.appends
+        and run.active_users == users
+        and not any(_is_half_dead(wire) for wire in world.wires)
+        and all(session.state is ClientState.LIVE and session.queued_messages == 0 for session in sessions)
+        and all(session.active_users == users and session.cursors == run.cursors for session in sessions)
+    )
+
+
+def _is_half_dead(wire: Wire) -> bool:
+    """One end believes in a connection that carries nothing any more."""
+    is_silent = wire.up_is_silent or wire.down_is_silent or wire.hangs
+    return (wire.client_stands or wire.server_stands) and (is_silent or wire.client_stands != wire.server_stands)

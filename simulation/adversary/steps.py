@@ -240,7 +240,7 @@ class Copy(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
-            world.requests.append(Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=True))
+            world.requests.append(Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=True))
 
 
 class Block(StepBase, frozen=True):
@@ -266,8 +266,9 @@ class Choke(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
         if wire is not None:
-            wire.credit, wire.blocked_at = self.credit or None, None
-            world.server.pump()
+            wire.credit = self.credit or None
+            world.server.unblock(wire)
+            world.server.take_more()
 
 
 class Trickle(StepBase, frozen=True):
@@ -279,9 +280,11 @@ class Trickle(StepBase, frozen=True):
         wire = pick([wire for wire in world.wires if wire.client_stands and not wire.down_is_silent], self.wire)
         if wire is None:
             return
-        if wire.server_stands and wire.server_end is not None and world.server.run is not None:
-            world.server.run.bytes_taken(wire.server_end, world.server_now)
-            wire.blocked_at = None if wire.blocked_at is None else world.now
+        if wire.server_stands and wire.server_end is not None and world.server.driver is not None:
+            world.server.driver.progressed(wire.server_end)
+            if wire.blocked_at is not None:
+                world.server.unblock(wire)
+                world.server.block(wire)
         if wire.server_end is not None:
             world.hosts[wire.client].trickle(wire)
 
@@ -305,7 +308,7 @@ def _fail_early(world: AdversarialWorld, request: Request) -> None:
         request.fail(None, "reset")
         world.answer(request)
         return
-    ghost = Request(request.client, request.lane, request.frame, client_waits=False, is_stalled=request.is_stalled)
+    ghost = Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=request.is_stalled)
     world.requests.append(ghost)
     if request.server_end is not None:
         world.requests.remove(ghost)
@@ -368,9 +371,8 @@ class TooSlow(StepBase, frozen=True):
 
     def do(self, world: AdversarialWorld) -> None:
         wire = pick([wire for wire in world.wires if wire.server_stands], self.wire)
-        if wire is not None and wire.server_end is not None and world.server.run is not None:
-            world.server.run.too_slow(wire.server_end, world.server_now)
-            world.server.pump()
+        if wire is not None and wire.server_end is not None and world.server.driver is not None:
+            world.server.driver.too_slow(wire.server_end)
 
 
 class GoAway(StepBase, frozen=True):
@@ -380,13 +382,12 @@ class GoAway(StepBase, frozen=True):
     spread_ms: int
 
     def do(self, world: AdversarialWorld) -> None:
-        if world.server.run is None:
+        if world.server.driver is None:
             return
-        world.server.run.go_away(world.server_now, retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
-        world.server.pump()
+        world.server.driver.go_away(retry_after_ms=self.retry_after_ms, spread_ms=self.spread_ms)
         while world.server.appends:  # what has a number is stored before the server ends
             world.server.commit(len(world.server.appends))
-        world.server.check_nothing_waits()
+        world.server.stops()
         world.server.crash(0)
         world.server.restart()
 

@@ -2,7 +2,7 @@
 
     application -> ClientSession -> Wire or Request -> Run -> StoreModel
                         |                              |
-                        '--------- Journal ------------'      (the checkers: see `journal`)
+                        '--------- Journal ------------'      (writes the trace that `simulation.checks` judges)
 
 Time is an integer that only `steps` move, and nothing happens by itself: every delivery, loss, cut, commit and crash is a step
 that Hypothesis drew, so a failing example is a list of steps that anyone can read and replay. The link does what TCP and a dying
@@ -13,17 +13,29 @@ of the end, is anyone's guess. Frames pass through the codec.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from reference.protocol.timers import NS_PER_MS, ns
 from simulation.adversary.client_end import Host
 from simulation.adversary.ground import WAIT_MAX_S, Ground, Setup
+from simulation.adversary.journal import Journal
 from simulation.adversary.network import Request, Wire
 from simulation.adversary.server_end import AdversarialServer
+from simulation.checks.checkers import check
 from simulation.trace.messages import MessageLog
+from simulation.trace.trace import Trace
 
-__all__ = ["WAIT_MAX_S", "AdversarialWorld", "Host", "Setup"]
+__all__ = ["WAIT_MAX_S", "AdversarialWorld", "Broken", "Host", "Setup"]
 ROUNDS_MAX = 50_000
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A guarantee that was broken, and how."""
+
+    guarantee: str
+    what: str
 
 
 class AdversarialWorld(Ground):
@@ -46,6 +58,17 @@ class AdversarialWorld(Ground):
         host = Host(self, user)
         self.hosts.append(host)
         return host
+
+    @property
+    def trace(self) -> Trace:
+        """What has happened so far, with what the store holds now."""
+        trace = Trace(self.journal.trace)
+        Journal(trace, lambda: self.now).log_is(self.store.now)
+        return trace
+
+    def broken(self) -> list[Broken]:
+        """Judge what has happened so far."""
+        return [Broken(name, what) for name, verdict in check(self.trace).items() for what in verdict.violations]
 
     # What arrives.
 

@@ -68,7 +68,7 @@ def recovery(trace_index: TraceIndex) -> Findings:
         due = due_at(trace_index, client)
         connected_at: int | None = None
         for turn in client.turns():
-            if not turn.state.is_connected:
+            if not turn.is_carried:
                 connected_at = None
             elif connected_at is None:
                 connected_at = turn.at

@@ -8,7 +8,7 @@ from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import Findings, seconds, when
 from simulation.trace.index import ClientIndex, TraceIndex, quiet_stretches, recovered_at
-from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, SessionJoined, WaitAsked
+from simulation.trace.trace import AttemptMade, ConnectionLost, RequestMade, ServerKilled, SessionJoined, SessionLeft, WaitAsked
 
 
 def recovery(trace_index: TraceIndex) -> Findings:
@@ -31,7 +31,8 @@ def recovery(trace_index: TraceIndex) -> Findings:
             yield None
         elif trace_index.ended_at >= due:
             late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
-            yield f"{client.name} {late}; the faults ended at {seconds(since)}, the bound is {trace_index.started.recovery_bound_s:g} s"
+            bound = f"the bound is {trace_index.started.recovery_bound_s:g} s"
+            yield f"{client.name} {late}; the faults ended at {seconds(since)}, {bound}"
         was_given_nothing = log.head == 0 and client.epoch is None
         if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
             yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
@@ -62,26 +63,23 @@ def takeover(trace_index: TraceIndex) -> Findings:
     carried after that would show as a violation of order or once."""
     owner: dict[str, int] = {}  # session -> its connection
     to_leave: dict[int, SessionJoined] = {}  # connection -> who took its session over
-    kills = iter([*trace_index.kills, None])
-    next_kill = next(kills)
-    for record in trace_index.sessions:
-        while next_kill is not None and record.at >= next_kill:
+    for record in trace_index.served:
+        if isinstance(record, ServerKilled):
             owner.clear()
             to_leave.clear()
-            next_kill = next(kills)
-        if isinstance(record, SessionJoined):
+        elif isinstance(record, SessionJoined):
             old = owner.get(record.session_id)
             owner[record.session_id] = record.connection_id
             if old is None:
                 yield None
             else:
                 to_leave[old] = record
-            continue
-        heir = to_leave.pop(record.connection_id, None)
-        if heir is not None:
-            yield None if heir.at == record.at else _not_left(heir, record.connection_id)
-        if owner.get(record.session_id) == record.connection_id:
-            del owner[record.session_id]
+        elif isinstance(record, SessionLeft):
+            heir = to_leave.pop(record.connection_id, None)
+            if heir is not None:
+                yield None if heir.at == record.at else _not_left(heir, record.connection_id)
+            if owner.get(record.session_id) == record.connection_id:
+                del owner[record.session_id]
     for connection_id, heir in to_leave.items():
         yield _not_left(heir, connection_id)
 

@@ -8,6 +8,9 @@ from simulation.checks.verdicts import Findings, seconds, when
 from simulation.trace.index import TraceIndex, states_claimed, states_stored, steps
 from simulation.trace.trace import AnswerGiven, CursorSeen, Delivered, PresenceSeen, ResetTaken, SnapshotTaken
 
+NOT_SETTLED = ("answer_expired", "too_many_clients")
+"""Rejections that say nothing of what became of a publish."""
+
 
 def order(trace_index: TraceIndex) -> Findings:
     """Every delivery against the position before it. A session that begins without a snapshot begins where it likes."""
@@ -21,17 +24,37 @@ def order(trace_index: TraceIndex) -> Findings:
                 yield f"{when(record.at)} {client.name} was given event {record.sequence_number} after {position}"
 
 
+def as_stored(trace_index: TraceIndex) -> Findings:
+    """Every delivered event is the one that the log has under its number."""
+    for client in trace_index.clients.values():
+        for record in client.records:
+            if not isinstance(record, Delivered) or record.epoch not in trace_index.logs:
+                continue
+            entry = trace_index.entry(record.epoch, record.sequence_number)
+            if entry is not None:
+                is_it = (entry.event_type, entry.user_id, entry.data) == (record.event_type, record.user_id, record.data)
+                what = f"{client.name} was given another event {record.sequence_number} than {record.epoch} has"
+                yield None if is_it else f"{when(record.at)} {what}"
+            elif record.sequence_number > trace_index.logs[record.epoch].head:
+                what = f"{client.name} was given event {record.sequence_number}; {record.epoch} ends before it"
+                yield f"{when(record.at)} {what}"
+
+
 def no_silence(trace_index: TraceIndex) -> Findings:
     """Every event between the first and the last position of a client was delivered, or covered by an outcome that said so.
 
     Snapshots must move forward and resets must enter another history or correct a position that was ahead; a change of epoch
-    without a reset is silence too.
+    without a reset is silence too. A session that asked for a snapshot begins with one.
     """
+    config = trace_index.started.client
+    begins_with_snapshot = config is not None and config.start == "snapshot"
     for client in trace_index.clients.values():
         for record, epoch, position in steps(client):
             number = record.sequence_number
             if isinstance(record, Delivered):
-                if epoch is not None and record.epoch != epoch:
+                if epoch is None and begins_with_snapshot:
+                    yield f"{when(record.at)} {client.name} was given event {number} without a beginning"
+                elif epoch is not None and record.epoch != epoch:
                     yield f"{when(record.at)} {client.name} was given event {number} of another epoch without a reset"
                 elif epoch is not None and number > position + 1:
                     yield f"{when(record.at)} {client.name} was never given events {position + 1} to {number - 1}"
@@ -41,8 +64,16 @@ def no_silence(trace_index: TraceIndex) -> Findings:
                 yield f"{when(record.at)} {client.name} was given a snapshot at {number} while at {position}: that is a reset"
             elif isinstance(record, ResetTaken) and record.reason is None:
                 yield f"{when(record.at)} {client.name} was reset without a reason"
+            elif record.epoch == epoch and number < position and _was_known(trace_index, record.epoch, position):
+                yield f"{when(record.at)} {client.name} was moved back from {position} to {number} of the same history"
             else:
                 yield None
+
+
+def _was_known(trace_index: TraceIndex, epoch: str | None, number: int) -> bool:
+    """Whether the log of this epoch has so many events: then nobody who had them was ahead of it."""
+    log = trace_index.logs.get(epoch or "")
+    return log is not None and log.head >= number
 
 
 def once(trace_index: TraceIndex) -> Findings:
@@ -80,12 +111,14 @@ def same_answer(trace_index: TraceIndex) -> Findings:
 
     Answers that never left the server, or were lost on the way, are in the trace only where the server's driver recorded them.
     """
-    first: dict[tuple[str, int], AnswerGiven] = {}
+    first: dict[tuple[str | None, str, int], AnswerGiven] = {}
     for answer in trace_index.answers:
         if answer is None:
             first.clear()
             continue
-        key = (answer.client_id, answer.client_sequence)
+        if answer.code in NOT_SETTLED:
+            continue
+        key = (answer.epoch, answer.client_id, answer.client_sequence)
         before = first.setdefault(key, answer)
         if before is answer:
             continue
@@ -135,6 +168,18 @@ def sender_fifo(trace_index: TraceIndex) -> Findings:
                     continue
                 yield None if place > last else f"{client.name}'s publish {ticket} has number {place}, an earlier one has {last}"
                 last = max(last, place)
+
+
+def in_order_in_the_end(trace_index: TraceIndex) -> Findings:
+    """No publish fails because the run waits for an earlier one. A run that lost its history must be told where a client's
+    numbers go on, which may cost one publish its tries."""
+    if len(trace_index.logs) != 1 or trace_index.losses:
+        return
+    for client in trace_index.clients.values():
+        for failures in client.failed.values():
+            for failed in failures:
+                what = f"{client.name} could not make the run take publish {failed.ticket}: {failed.message}"
+                yield f"{when(failed.at)} {what}" if failed.code == "out_of_order" else None
 
 
 def durability(trace_index: TraceIndex) -> Findings:

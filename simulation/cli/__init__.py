@@ -1,36 +1,51 @@
-"""The command line. Each command lives where its work is done; here they only get their names and options.
+"""The command line `steadywire`: the operator's commands (`reference.cli`) and the laboratory's. This is the entry point.
 
-Exit codes: 0 all is well, 1 the work was done and a guarantee did not hold, 2 it could not be done as asked (one line says why).
+    laboratory       commands in virtual time
+    real_processes   commands that run real processes or measure this machine
+
+Each command's work lives in a module of its own, which is imported only when the command runs: `--help` must be quick.
+Exit codes and errors: `reference.cli.runner`.
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
-from reference.cli.commands import migrate, serve, token
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, verify, what_if
+from reference.cli import migrate, runner, serve, token
+from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity
 
 app = App(
     name="steadywire",
     help="Real-time connections that survive bad networks, and a laboratory to study and tune them offline.",
     version=version("steadywire"),
+    suppress_keyboard_interrupt=False,
 )
-for command in (demo, serve, token, migrate, simulate, scenarios, diagram, fidelity, calibrate, replay, what_if, verify, bench):
+COMMANDS = (
+    demo,
+    serve,
+    token,
+    migrate,
+    simulate,
+    scenarios,
+    sweep,
+    diagram,
+    replay,
+    what_if,
+    verify,
+    fidelity,
+    calibrate,
+    bench,
+)
+for command in COMMANDS:
     app.command(command)
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Carry out a command line; returns the exit code."""
-    try:
-        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        print(f"steadywire: {' '.join(str(error).split())} Try --help.", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return result if isinstance(result, int) else 0
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line (None: that of this process); returns the exit code."""
+    return runner.run(app, arguments)
 
 
 def main() -> None:

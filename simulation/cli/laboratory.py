@@ -3,41 +3,40 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
+
+from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
+
+Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
+Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
 
 
-def simulate(
-    scenario: str,
-    *,
-    seed: int | None = None,
-    changes: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    out: Path = Path("simulated"),
-) -> int:
+def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
     """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
 
     Parameters
     ----------
     scenario
-        A file in TOML or JSON, or the name of a scenario of the library; see `steadywire scenarios`.
+        A TOML or JSON file, or the name of a library scenario (`steadywire scenarios` lists them).
     seed
-        Instead of the scenario's own seed.
+        Seed of all randomness (default: the scenario's own).
     changes
-        Change something in it, by its path: --set client.policy.cap_s=10. May be given several times.
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
     out
-        The folder to write to; made if it is missing.
+        Folder to write to; created if missing.
     """
     from simulation.cli.simulate import simulate as simulate_scenario
 
     return simulate_scenario(scenario, seed, out, changes)
 
 
-def scenarios(name: str | None = None) -> int:
-    """List the ready scenarios, each with two sentences on what to look for; with a name, print that one's file.
+def scenarios(name: str | None = None, /) -> int:
+    """List the library's scenarios, each with what to look for; with a name, print that scenario's file.
 
     Parameters
     ----------
     name
-        One of them.
+        Name of a library scenario.
     """
     from simulation.cli.simulate import scenarios as list_scenarios
 
@@ -46,68 +45,64 @@ def scenarios(name: str | None = None) -> int:
 
 def diagram(
     trace: Path,
+    /,
     *,
-    from_s: Annotated[float, Parameter(name="--from")] = 0.0,
-    to_s: Annotated[float | None, Parameter(name="--to")] = None,
-    client: tuple[str, ...] = (),
+    from_s: Annotated[Seconds, Parameter(name="--from")] = 0.0,
+    to_s: Annotated[Seconds | None, Parameter(name="--to")] = None,
+    client: Annotated[tuple[str, ...], MANY] = (),
     png: Path | None = None,
-    everything: Annotated[bool, Parameter(negative="")] = False,
+    everything: Annotated[bool, FLAG] = False,
 ) -> int:
-    """Print who said what to whom in a stretch of a trace that was recorded with frames (`--set record_frames=true`).
+    """Print the messages in a stretch of a trace as a sequence diagram. Needs a trace with frames (--set record_frames=true).
 
     Parameters
     ----------
     trace
-        A file that `steadywire simulate` has written.
+        Trace file written by `steadywire simulate`.
     from_s
-        Where the stretch begins, in seconds since the run began.
+        Start of the stretch, in seconds since the start of the run.
     to_s
-        Where it ends; without, at the end of the trace.
+        End of the stretch, in seconds (default: end of the trace).
     client
-        Only what this client says and hears. May be given several times.
+        Show only this client's messages. Repeatable.
     png
-        Draw it as well, to this file.
+        Also draw the diagram to this PNG file.
     everything
-        Pings, pongs and heartbeats, too.
+        Include pings, pongs and heartbeats.
     """
-    from simulation.results.diagrams import diagram_command
+    from simulation.cli.diagram import diagram_command
 
     return diagram_command(trace, from_s, to_s, client, png, everything)
 
 
-def replay(file: Path, *, notebook: Path | None = None, everything: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Play a kept case or a scenario once more and print who said what to whom; exit code 1 if a guarantee is broken.
+def replay(file: Path, /, *, notebook: Path | None = None, everything: Annotated[bool, FLAG] = False) -> int:
+    """Replay a saved case or a scenario and print every message; exit code 1 if a guarantee is violated.
 
     Parameters
     ----------
     file
-        A case (tests/properties/cases) or a scenario, TOML.
+        A TOML file: a case (tests/properties/cases) or a scenario.
     notebook
-        Write a notebook that plays the same and draws the sequence diagram.
+        Also write a notebook that replays the file and draws the sequence diagram.
     everything
-        Show pings, pongs and heartbeats too.
+        Include pings, pongs and heartbeats.
     """
     from simulation.replay.cases import replay as replay_file
 
     return replay_file(file, notebook, everything=everything)
 
 
-def what_if(
-    recording: Path,
-    *,
-    changes: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
-    save: Path | None = None,
-) -> int:
-    """Play a recorded real run again in the simulator: as it was, and with other parameters.
+def what_if(recording: Path, /, *, changes: Changes = (), save: Path | None = None) -> int:
+    """Simulate a recorded real run again, as it was and with other parameters.
 
     Parameters
     ----------
     recording
-        What a client wrote with `client.record(path)`, or a trace of `steadywire demo --trace`.
+        File written by `client.record(path)` or by `steadywire demo --trace`.
     changes
-        PATH=VALUE, such as client.policy.cap_s=10; may be given several times.
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
     save
-        Write the recording's scenario to this file, to be varied by hand.
+        Write the scenario reconstructed from the recording to this file.
     """
     from simulation.cli.what_if import what_if_command
 
@@ -116,25 +111,25 @@ def what_if(
 
 def verify(
     *,
-    family: tuple[str, ...] = (),
-    quick: bool = False,
-    jobs: int | None = None,
-    seed: int = 1,
+    family: Annotated[tuple[str, ...], MANY] = (),
+    quick: Annotated[bool, FLAG] = False,
+    jobs: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=1024))] | None = None,
+    seed: Seed = 1,
     markdown: Path | None = None,
     json: Path | None = None,
 ) -> int:
-    """Compare the simulator with everything that is known in closed form; exit 1 if a number differs.
+    """Compare the simulator with closed forms from theory; exit code 1 if a number differs.
 
     Parameters
     ----------
     family
-        Only this family of experiments; can be given several times.
+        Run only this family of experiments. Repeatable.
     quick
-        Fewer replications, so less precise: under a minute on two processors.
+        Fewer replications and lower precision; under a minute on two processors.
     jobs
-        How many processes; one for each processor if it is not given. The numbers are the same.
+        Number of worker processes (default: one per processor). The results do not depend on it.
     seed
-        All chance follows from it. Of a thousand right numbers about one is off for a given seed.
+        Seed of all randomness. With a given seed, about one in a thousand correct results is expected to be flagged.
     markdown
         Write the tables to this file.
     json
@@ -143,3 +138,32 @@ def verify(
     from simulation.cli.verify import verify_command
 
     return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
+
+
+def sweep(
+    study: Path,
+    /,
+    *,
+    workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
+    dask: str | None = None,
+    out: Path | None = None,
+    replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1))] | None = None,
+) -> int:
+    """Run a scenario at many parameter values, on all cores; exit code 1 if runs failed. An interrupted sweep goes on.
+
+    Parameters
+    ----------
+    study
+        A study file (docs/studies.md).
+    workers
+        Number of worker processes (default -1: one per core). The results do not depend on it.
+    dask
+        Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
+    out
+        Folder for the results (default: the study's name with .sweep). Finished runs in it are not repeated.
+    replications
+        Replications per point (default: the study's).
+    """
+    from simulation.cli.sweep import sweep_command
+
+    return sweep_command(study, workers=workers, dask=dask, out=out, replications=replications)

@@ -1,42 +1,44 @@
-"""Commands that play with real processes, and measure this machine."""
+"""Commands that run real processes or measure this machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from reference.cli.runner import FINITE, FLAG, WHOLE, Seed
+
 
 def demo(
     *,
-    clients: Annotated[int, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
-    seconds: Annotated[float | None, Parameter(validator=validators.Number(gte=5, lte=3600))] = None,
-    seed: int = 1,
+    clients: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
+    seconds: Annotated[float | None, FINITE, Parameter(validator=validators.Number(gte=5, lte=3600))] = None,
+    seed: Seed = 1,
     report: Path | None = None,
     trace: Path | None = None,
-    faults: Annotated[bool, Parameter(negative="--no-faults")] = True,
-    web: Annotated[bool, Parameter(negative="")] = False,
-    open_browser: Annotated[bool, Parameter(name="--open", negative="--no-open")] = True,
+    no_faults: Annotated[bool, FLAG] = False,
+    web: Annotated[bool, FLAG] = False,
+    no_open: Annotated[bool, FLAG] = False,
 ) -> int:
-    """Run a real server and real clients, break their network in several ways, and check that nothing was lost.
+    """Run a real server and real clients, break their network in several ways, and check that nothing is lost.
 
     Parameters
     ----------
     clients
-        How many clients take part.
+        Number of clients.
     seconds
-        How long they work, before all is given time to settle (default: 20, with --web 60).
+        How long the clients work, in seconds (default: 20, with --web 60); some more are needed at the end to settle.
     seed
-        The same seed gives the same fault schedule.
+        Seed of the fault schedule.
     report
         Write the figures to this JSON file.
     trace
-        Write everything that happened to this file, as JSON lines; `steadywire what-if` plays it again.
-    faults
-        Break the network and kill the server; without, everything just works.
+        Write every record to this file, as JSON lines; `steadywire what-if` can replay it.
+    no_faults
+        Do not break the network or kill the server.
     web
-        Open the server's admin view in the browser, and print its address: connections, health and reconnections, live.
-    open_browser
-        With --web, open the browser; --no-open only prints the address, for machines without one.
+        Open the server's admin view in the browser and print its address: connections, health and reconnections, live.
+    no_open
+        With --web, print the address only; for machines without a browser.
     """
     from simulation.cli.demo import demo_command
 
@@ -46,29 +48,29 @@ def demo(
         seed=seed,
         report=report,
         trace=trace,
-        faults=faults,
+        faults=not no_faults,
         web=web,
-        opens_browser=open_browser,
+        opens_browser=not no_open,
     )
 
 
 def fidelity(
     *scenarios: str,
-    seed: int | None = None,
+    seed: Seed | None = None,
     costs: Path | None = None,
     json: Path | None = None,
     markdown: Path | None = None,
 ) -> int:
-    """Simulate scenarios, play the same with real processes, and compare the two as distributions. Takes real minutes.
+    """Run scenarios in the simulator and with real processes, and compare the distributions. Takes minutes of real time.
 
     Parameters
     ----------
     scenarios
-        Names of provided scenarios (steady, outages, server_restart, fallback) or TOML files; all provided ones without any.
+        Provided scenarios (steady, outages, server_restart, fallback) or TOML files (default: all provided ones).
     seed
-        Instead of the scenarios' own seeds.
+        Seed of all randomness (default: each scenario's own).
     costs
-        What `steadywire calibrate` wrote; without it this machine is calibrated first.
+        File written by `steadywire calibrate` (default: this machine is calibrated first).
     json
         Write all figures to this file.
     markdown
@@ -79,15 +81,15 @@ def fidelity(
     return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown)
 
 
-def calibrate(*, seed: int = 1, out: Path = Path("costs.toml")) -> int:
-    """Fit what a frame, a delivery, a connection and a commit cost on this machine, from half a minute of real processes.
+def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
+    """Measure what a frame, a delivery, a connection and a commit cost on this machine. Takes half a minute.
 
     Parameters
     ----------
     seed
-        Of the two runs that are played.
+        Seed of the two runs that are measured.
     out
-        The file to write; `steadywire fidelity --costs` reads it.
+        File to write; `steadywire fidelity --costs` reads it.
     """
     from simulation.cli.fidelity import calibrate_command
 
@@ -96,23 +98,23 @@ def calibrate(*, seed: int = 1, out: Path = Path("costs.toml")) -> int:
 
 def bench(
     *,
-    simulation: Annotated[bool, Parameter(negative="")] = False,
-    server: Annotated[bool, Parameter(negative="")] = False,
-    quick: Annotated[bool, Parameter(negative="")] = False,
-    seed: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 1,
+    simulation: Annotated[bool, FLAG] = False,
+    server: Annotated[bool, FLAG] = False,
+    quick: Annotated[bool, FLAG] = False,
+    seed: Seed = 1,
 ) -> int:
-    """Measure how fast this is on this machine, as ratios; exit 1 if a target is missed. Needs a checkout of the source.
+    """Measure the speed on this machine, as ratios; exit code 1 if a target is missed. Needs a source checkout.
 
     Parameters
     ----------
     simulation
-        The simulator: messages against SimPy's bare events, a reconnect storm of 100,000 clients, the memory of an idle one.
+        Measure the simulator: messages against SimPy's bare events, a storm of 100,000 reconnects, memory of an idle client.
     server
-        The server: deliveries to 1000 readers against the bare push of the same bytes.
+        Measure the server: deliveries to 1000 readers against a bare push of the same bytes.
     quick
-        Smaller, in under a minute; the storm has 5,000 clients, and its targets are not claimed.
+        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged.
     seed
-        Of the simulated worlds.
+        Seed of the simulated worlds.
     """
     from simulation.cli.bench import bench_command
 

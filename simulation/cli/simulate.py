@@ -22,7 +22,7 @@ from simulation.checks.checkers import Verdict
 from simulation.results.frames import Frames
 from simulation.results.plots import latency_and_delivery, save
 from simulation.scenario import library
-from simulation.scenario.scenario import Scenario, load_scenario
+from simulation.scenario.scenario import Scenario
 from simulation.world import Result, run
 
 HELD, VIOLATED, BAD_INPUT = 0, 1, 2
@@ -35,7 +35,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
     """
     try:
-        scenario = found(named).replace(dict(map(_change, changes)))
+        scenario = library.find(named).replace(dict(map(_change, changes)))
         scenario = scenario if seed is None else scenario.replace(seed=seed)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
@@ -63,14 +63,6 @@ def scenarios(name: str | None) -> int:
         print(f"steadywire scenarios: {error}", file=sys.stderr)
         return BAD_INPUT
     return HELD
-
-
-def found(named: str | FilePath) -> Scenario:
-    """A scenario by its file, or by its name in the library. Raises ConfigError."""
-    path = FilePath(named)
-    if not path.exists() and str(named) == path.name and not path.suffix:
-        return library.load(str(named))
-    return load_scenario(path)
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -19,8 +19,8 @@ The ideas, one module each:
     verbs       the faults as methods, for one line or for all
     statistics  what happened, as frozen snapshots
 
-When bytes arrive is for `simulation.network.delay` to say, as in the simulator: laws, recordings, bottleneck, queue, and loss as the
-delay of TCP's retransmissions. `await emulator.run_availability(...)` lets lines come and go by themselves.
+When bytes arrive is for `simulation.network.delay` to say, as in the simulator: laws, recordings, bottleneck, queue, and loss
+as the delay of TCP's retransmissions. `await emulator.run_availability(...)` lets lines come and go by themselves.
 
 What it does not imitate, so that nobody looks for it: a client's `connect()` succeeds at once, because the
 kernel answers it; the round trips that a handshake costs, TLS's of `tcp.tls` included, are charged before the

@@ -1,10 +1,7 @@
-"""One client's way to the server: a path, the connections on it, and the faults that lie on it.
+"""One client's access link between real sockets: its path to the server, the connections on it, and the faults that lie on it.
 
-Every connection of a line has the path for itself, as in the simulator: two connections do not share the
-bottleneck. Faults lie on the line and so on all its connections, including those that are opened while the
-fault lasts. They are counted by kind, so faults that overlap need no rule of their own: `begin` adds one,
-`end` takes one away, and the first and the last of a kind do something. Both are plain functions: between two
-of trio's checkpoints a fault has happened or it has not.
+The faults are the simulator's (`simulation.network.link_state`). `begin` and `end` are plain functions: between two of trio's
+checkpoints a fault has happened or it has not.
 """
 
 from typing import assert_never
@@ -13,19 +10,21 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.errors import ConfigError
-from simulation.emulator.connection import Conditions, EmulatedConnection
+from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
 from simulation.emulator.port import Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
 from simulation.network.delay import PathDirections
+from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
     ClockStep,
     Fault,
     HalfOpen,
+    LineFault,
     LoadBalancerCut,
     Outage,
     Path,
@@ -43,7 +42,7 @@ BUFFER_BYTES_MAX = 256 * 1024
 
 
 class EmulatedAccessLink(FaultVerbs):
-    """The line of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
+    """The access link of `client`. `Emulator.add_line` makes it; made directly it has no port until `listen`."""
 
     def __init__(
         self,
@@ -65,8 +64,8 @@ class EmulatedAccessLink(FaultVerbs):
         self._random_source = random_source
         self._buffer_bytes_max = buffer_bytes_max
         self._journal = FaultJournal() if journal is None else journal
-        self._ways = PathDirections(path)
-        self._conditions = Conditions(path.middlebox.upgrades)
+        self._directions = PathDirections(path)
+        self._state = LinkState(path.middlebox.upgrades, lambda at: random_source.of(client).uniform("cut", at))
         self._counters = Counters()
         self._connections: dict[int, EmulatedConnection] = {}
         self._door: Door | None = None
@@ -89,7 +88,7 @@ class EmulatedAccessLink(FaultVerbs):
 
     async def serve(self, client: HalfCloseableStream) -> None:
         """Carry one connection until both its ends are gone; any stream will do, not only the port's."""
-        if self._conditions.refusals:
+        if self._state.refusals:
             self._counters.connections_refused += 1
             abort(client)
             await trio.aclose_forcefully(client)
@@ -100,10 +99,10 @@ class EmulatedAccessLink(FaultVerbs):
             f"{self.client}/{number}",
             client,
             self._connect,
-            ways=self._ways,
+            directions=self._directions,
             random_source=self._random_source,
             origin=self._journal.opened_at,
-            conditions=self._conditions,
+            state=self._state,
             counters=self._counters,
             buffer_bytes_max=self._buffer_bytes_max,
         )
@@ -122,65 +121,27 @@ class EmulatedAccessLink(FaultVerbs):
     def begin(self, fault: Fault) -> None:
         """Let `fault` begin now, for whoever will call `end`. ConfigError when it makes no sense."""
         check_fault(fault)
-        conditions = self._conditions
-        connections = tuple(self._connections.values())
         match fault:
-            case Outage(direction=direction):
-                conditions.outages.append(direction)
-                for connection in connections:
-                    connection.hold(direction)
-            case Stall():
-                conditions.stalls += 1
-                for connection in connections:
-                    connection.stall()
-            case Reset():
-                for connection in connections:
-                    connection.cut()
-            case HalfOpen(direction=direction):
-                for connection in connections:
-                    connection.silence(direction)
-            case Refuse() | LoadBalancerCut():
-                if conditions.refusals == 0 and self._door is not None:
-                    self._door.shut()
-                conditions.refusals += 1
-                if isinstance(fault, LoadBalancerCut):
-                    draw = self._random_source.of(self.client).uniform("cut", round(fault.at_s * 1e9))
-                    for connection in connections if draw < fault.share else ():
-                        connection.cut()
-            case BlockUpgrade():
-                conditions.blocks.append(fault)
-                for connection in connections:
-                    connection.cut_if_websocket()
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 kind = fault.__struct_config__.tag
                 raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
+            case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
+                self._state.begin(fault, tuple(self._connections.values()))
+                self._set_door()
             case _:
                 assert_never(fault)
         self._journal.note(fault, self.client)
 
     def end(self, fault: Fault) -> None:
         """Let `fault`, which has begun, be over."""
-        conditions = self._conditions
-        connections = tuple(self._connections.values())
-        match fault:
-            case Outage(direction=direction):
-                conditions.outages.remove(direction)
-                for connection in connections:
-                    connection.release(direction)
-            case Stall():
-                conditions.stalls -= 1
-                for connection in connections:
-                    connection.unstall()
-            case Refuse() | LoadBalancerCut():
-                conditions.refusals -= 1
-                if conditions.refusals == 0 and self._door is not None:
-                    self._door.open()
-            case BlockUpgrade():
-                conditions.blocks.remove(fault)
-            case Reset() | HalfOpen() | ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
-                pass
-            case _:
-                assert_never(fault)
+        if isinstance(fault, LineFault):
+            self._state.end(fault, tuple(self._connections.values()))
+            self._set_door()
+
+    def _set_door(self) -> None:
+        if self._door is None or self._door.is_open != bool(self._state.refusals):
+            return
+        (self._door.shut if self._state.refusals else self._door.open)()
 
     def statistics(self) -> LineStatistics:
         """What happened on this line so far."""

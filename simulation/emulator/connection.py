@@ -1,13 +1,13 @@
-"""One client's connection: two lanes between two streams, and what TCP does at both ends of them.
+"""One client's connection: two pipes between two streams, and what TCP does at both ends of them.
 
-                 syn lane (one packet)
+                 syn pipe (one packet)
     client  ---------------------------------->  server
-    stream  -- read --> up lane --- write ---->  stream
-            <- write -- down lane <--- read ---
+    stream  -- read --> up pipe --- write ---->  stream
+            <- write -- down pipe <--- read ---
 
 Handshake. The client's connect() has succeeded before we know of it, so the round trip that it costs on a
 real path is charged afterwards: a packet crosses to the server, then we connect to it, then the answer
-crosses back, and only then the up lane opens. The first byte reaches the server three latencies after the
+crosses back, and only then the up pipe opens. The first byte reaches the server three latencies after the
 connect, as it would on the real path; a path with TLS charges its round trips as well, whatever the bytes are.
 When the server cannot be reached, what crosses back is a reset. A client that goes away while an outage still
 keeps its packet from crossing has given up, and the server never hears of it; so a half-close at that moment
@@ -17,7 +17,7 @@ Ends. An end of stream crosses behind the bytes and half-closes the other side; 
 over. A reset by one end, noticed when we read from it or write to it, crosses like an end and then resets the
 other side.
 
-Faults. `cut` resets both ends at once. `silence` holds both lanes, or one, for ever: nothing more arrives,
+Faults. `cut` resets both ends at once. `silence` holds both pipes, or one, for ever: nothing more arrives,
 senders find their buffers full after a while, and when both ends have gone away by themselves what is left of
 it is cleared up. A silent connection cannot be cut.
 
@@ -35,30 +35,13 @@ from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
 from simulation.network.delay import PathDirections
+from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
-from simulation.scenario.faults import BlockUpgrade, Direction, UpgradeHandling
+from simulation.scenario.faults import Direction
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
 _TLS_ROUND_TRIPS = {"none": 0, "1.3": 1, "1.2": 2}
-
-
-class Conditions:
-    """The faults of each kind that lie on a line now; shared by all its connections. outages: their directions."""
-
-    __slots__ = ("blocks", "outages", "refusals", "stalls", "upgrades_normally")
-
-    def __init__(self, upgrades_normally: UpgradeHandling = "pass") -> None:
-        self.outages: list[Direction] = []
-        self.stalls = 0
-        self.refusals = 0
-        self.blocks: list[BlockUpgrade] = []
-        self.upgrades_normally = upgrades_normally
-
-    @property
-    def upgrades(self) -> UpgradeHandling:
-        """What happens to a request for an upgrade now; of several faults the last one decides."""
-        return self.blocks[-1].how if self.blocks else self.upgrades_normally
 
 
 class EmulatedConnection:
@@ -70,25 +53,25 @@ class EmulatedConnection:
         client: HalfCloseableStream,
         connect: Connect,
         *,
-        ways: PathDirections,
+        directions: PathDirections,
         random_source: RandomStreams,
         origin: float,
-        conditions: Conditions,
+        state: LinkState,
         counters: Counters,
         buffer_bytes_max: int,
     ) -> None:
-        def lane(direction: str) -> EmulatedPipe:
-            way = ways.down if direction == "down" else ways.up
-            return EmulatedPipe(way, random_source.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
+        def pipe(direction: str) -> EmulatedPipe:
+            of_path = directions.down if direction == "down" else directions.up
+            return EmulatedPipe(of_path, random_source.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
 
-        self._box = ways.path.middlebox
-        self._tls_round_trips_left = _TLS_ROUND_TRIPS[ways.path.tcp.tls]
+        self._box = directions.path.middlebox
+        self._tls_round_trips_left = _TLS_ROUND_TRIPS[directions.path.tcp.tls]
         self._client = client
         self._server: HalfCloseableStream | None = None
         self._connect = connect
-        self._conditions = conditions
+        self._state = state
         self._counters = counters
-        self._syn, self._up, self._down = lane("syn"), lane("up"), lane("down")
+        self._syn, self._up, self._down = pipe("syn"), pipe("up"), pipe("down")
         self._watch = UpgradeWatch()
         self._scope = trio.CancelScope()
         self._server_reading = trio.CancelScope()
@@ -101,10 +84,7 @@ class EmulatedConnection:
         self._ends_delivered = 0
         self._client_left = trio.Event()
         self._up.hold()  # until the handshake is done
-        for outage in conditions.outages:
-            self.hold(outage)
-        for _ in range(conditions.stalls):
-            self.stall()
+        state.apply_to(self)
         self._syn.dial()
 
     @property
@@ -128,7 +108,7 @@ class EmulatedConnection:
                 for stream in self._streams():
                     await trio.aclose_forcefully(stream)
 
-    # What the line does to it.
+    # What the access link does to it.
 
     def hold(self, direction: Direction = "both") -> None:
         self._each(direction, EmulatedPipe.hold, EmulatedPipe.hold_acks)
@@ -154,7 +134,7 @@ class EmulatedConnection:
         self._down.unstall()
 
     def cut(self) -> None:
-        """Reset both ends now."""
+        """Reset both endpoints now."""
         if not (self._is_silent or self._scope.cancel_called):
             self._counters.connections_cut += 1
             self._abort_both()
@@ -164,7 +144,7 @@ class EmulatedConnection:
             self.cut()
 
     def silence(self, direction: Direction = "both") -> None:
-        """Become half-open: silent for ever, and neither end is told."""
+        """Become half-open: silent for ever, and neither endpoint is notified."""
         if self._is_silent or self._scope.cancel_called:
             return
         self._is_silent = True
@@ -177,21 +157,21 @@ class EmulatedConnection:
         self.cut()
 
     async def _end_when_idle(self, timeout_s: float) -> None:
-        began_at, lanes = self._syn.pushed_at, (self._syn, self._up, self._down)
+        began_at, pipes = self._syn.pushed_at, (self._syn, self._up, self._down)
         started_at = trio.current_time()
         while not self._is_silent:
-            last_s = (max(lane.pushed_at for lane in lanes) - began_at) / NS_PER_S
+            last_s = (max(pipe.pushed_at for pipe in pipes) - began_at) / NS_PER_S
             kill_at = started_at + last_s + timeout_s
             if kill_at <= trio.current_time():
                 (self.cut if self._box.idle_effect == "reset" else self.silence)()
                 return
             await trio.sleep_until(kill_at)
 
-    # What the ends do.
+    # What the endpoints do.
 
     async def _read_client(self) -> None:
         await self._read(self._client, self._up)
-        if not self._has_crossed and any(direction != "down" for direction in self._conditions.outages):
+        if not self._has_crossed and any(direction != "down" for direction in self._state.outages):
             self._counters.connections_abandoned += 1
             self._scope.cancel()
 
@@ -199,13 +179,13 @@ class EmulatedConnection:
         with self._server_reading:
             await self._read(server, self._down)
 
-    async def _read(self, source: HalfCloseableStream, lane: EmulatedPipe) -> None:
+    async def _read(self, source: HalfCloseableStream, pipe: EmulatedPipe) -> None:
         try:
-            while data := await source.receive_some(await lane.room()):
-                lane.push(Mark.BYTES, bytes(data))
-            lane.push(Mark.END)
+            while data := await source.receive_some(await pipe.room()):
+                pipe.push(Mark.BYTES, bytes(data))
+            pipe.push(Mark.END)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            lane.push(Mark.RESET)
+            pipe.push(Mark.RESET)
         finally:
             self._reads_open -= 1
             self._clear_up_if_both_left()
@@ -246,7 +226,7 @@ class EmulatedConnection:
                 await server.send_eof()
                 self._end_delivered()
             else:
-                handling = self._conditions.upgrades
+                handling = self._state.upgrades
                 was_upgraded = self._watch.is_upgraded
                 data, is_forbidden = self._watch.feed(segment.data, is_blocking=handling != "pass")
                 await self._send_to_server(server, data)

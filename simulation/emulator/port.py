@@ -32,6 +32,7 @@ class Door:
         self._serve = serve
         self._accepting = trio.CancelScope()
         self._is_closed = False
+        self.is_open = False
         self._socket = _bound_socket(port)
         self.port: int = self._socket.getsockname()[1]
         self.open()
@@ -46,6 +47,7 @@ class Door:
             self._socket.listen(_BACKLOG_CONNECTIONS)
         except OSError as error:
             raise EmulatorError(f"cannot listen at port {self.port} on {HOST}: {error}") from error
+        self.is_open = True
         self._accepting = trio.CancelScope()
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))
         self._nursery.start_soon(self._accept, listener, self._accepting)
@@ -54,6 +56,7 @@ class Door:
         """Refuse connections from now on. Call it on a door that is open."""
         if self._is_closed:
             return
+        self.is_open = False
         self._accepting.cancel()
         self._socket.close()
         self._socket = _bound_socket(self.port)

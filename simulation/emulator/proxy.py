@@ -85,7 +85,8 @@ class Emulator(FaultVerbs):
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
         """Let lines come and go by themselves from now on; returns when all processes have stopped.
 
-        `processes`: each the downs of one process, in order and apart, as `simulation.network.availability.comings_and_goings` draws them
+        `processes`: each the downs of one process, in order and apart, as `simulation.network.availability.comings_and_goings`
+        draws them
         from a scenario: with the same draws as the simulator's, the same downs. EmulatorError for clients without a line.
         """
         starts_at = trio.current_time()

@@ -1,25 +1,31 @@
-"""A simulated client: the shipped session machine, and what stands around it on a client's machine.
+"""A simulated client: the shipped session and its driver, with an IO of virtual connections.
 
-The pump is that of the trio shell. After every input: carry out the actions, hand over the outcomes (here: to the trace), arm the
-one alarm. Polling works as over a real HTTP client's pool: a request takes an idle connection if there is one, and opens another
-if not, so a publish does not wait behind a long poll.
+Outcomes go to the trace, and time is SimPy's. Polling works as over a real HTTP client's pool: a request takes an idle connection
+if there is one, and opens another if not, so a publish does not wait behind a long poll. An application that takes a limited
+number of events per second (`takes_per_s`) makes its session slow the server down, as in the trio client: a connection that the
+session pauses is read no further, so what arrives waits in the network and, above its send buffer, at the server.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Literal, assert_never
+from typing import Literal
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.flow_control import is_sequenced
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
 from reference.protocol.states import Transport
+from reference.protocol.timers import NS_PER_S
 from simulation.clock import ARRIVAL, Alarm, Call
 from simulation.hosts.tokens import Issuer
-from simulation.network.access_link import AccessLink
 from simulation.network.connection import (
     REQUEST_HEAD_BYTES,
+    ClientAccessLink,
     Ending,
     HttpConnection,
     ServerListener,
@@ -31,7 +37,7 @@ from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Publi
 from simulation.trace.writer import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
 
 Listen = Callable[[str, int, Literal["sent", "received"], int, frames.Frame], None]
-"""Told of every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
+"""Called with every frame of a client: whose, when in ns, which way, on which connection, and the frame."""
 CONNECTIONS_MAX = 64
 """Of one client that either end still has, half-open ones that nobody has given up yet included."""
 _REQUESTS = (frames.PollRequest, frames.PublishRequest)
@@ -39,7 +45,7 @@ _LEFT = Ending(None, "the client has left")
 
 
 class _Pool:
-    """The connections of one polling lane: a request takes an idle one, or opens another."""
+    """The connections of one polling transport: a request takes an idle one, or opens another."""
 
     __slots__ = ("connection_id", "links", "token")
 
@@ -50,19 +56,28 @@ class _Pool:
 
 
 class ClientHost:
-    """One client on its line. Its session has one WebSocket and one polling lane at the most, so there is one place for each."""
+    """One client on its access link, and its session's `ClientIO`. A session has one WebSocket and one polling transport at the
+    most, so there is one place for each.
+
+    takes_per_s: how many sequenced outcomes its application takes per second; None: all at once.
+    """
 
     __slots__ = (
         "_alarm",
         "_clock",
+        "_driver",
         "_has_bottleneck",
+        "_is_paused",
         "_line",
         "_listen",
         "_machine",
         "_pool",
         "_send_buffer_bytes",
+        "_takes_every",
         "_tokens",
         "_trace",
+        "_unread",
+        "_untaken",
         "_websocket",
         "_websocket_id",
         "frames",
@@ -73,15 +88,17 @@ class ClientHost:
     def __init__(
         self,
         session: ClientSession,
-        line: AccessLink,
+        line: ClientAccessLink,
         machine: ServerListener,
         trace: Trace,
         send_buffer_bytes: int,
         listen: Listen | None = None,
         tokens: Issuer | None = None,
+        takes_per_s: float | None = None,
     ) -> None:
         self.name = line.client
         self.session = session
+        self._driver = ClientDriver(session, self)
         self._line = line
         self._clock = line.clock
         self._machine = machine
@@ -89,23 +106,26 @@ class ClientHost:
         self._send_buffer_bytes = send_buffer_bytes
         self._listen = listen
         self._tokens = tokens
-        self._has_bottleneck = line.ways.up.counts_bytes
+        self._takes_every = None if takes_per_s is None else max(1, round(NS_PER_S / takes_per_s))
+        self._has_bottleneck = line.directions.up.counts_bytes
         self._websocket: WebSocketConnection | None = None
         self._websocket_id = 0
+        self._is_paused = False
+        self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
+        self._untaken = 0
         self._pool: _Pool | None = None
         self._alarm = Alarm(line.clock, session, self)
         self.frames = 0
-        """That have reached the session's machine."""
+        """That have reached the session."""
 
-    # The application speaks.
+    # Inputs of the application.
 
     def start(self) -> None:
         now = self._clock.now
         self._trace.add(ClientStarted(at=now, client=self.name, client_id=self.session.client_id, user_id=self.name))
         if self._tokens is not None:
             self.session.handle_token(self._tokens.issue(self.name, now), now)
-        self.session.start(now)
-        self._pump()
+        self._driver.feed(self.session.start, now)
 
     def publish(self, event_type: str, data: Data) -> None:
         now = self._clock.now
@@ -116,14 +136,13 @@ class ClientHost:
             self._trace.add(refused)
             return
         self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
-        self._pump()
+        self._driver.drain()
 
     def leave(self) -> None:
-        """For good, with a bye if anyone can be told; what is unanswered fails visibly."""
+        """For good, with a bye if anyone can be notified; what is unanswered fails visibly."""
         now = self._clock.now
         self._trace.add(LeaveAsked(at=now, client=self.name))
-        self.session.close(now)
-        self._pump()
+        self._driver.feed(self.session.close, now)
 
     def move_cursor(self, data: Data) -> None:
         now = self._clock.now
@@ -132,32 +151,39 @@ class ClientHost:
         except SessionClosed:
             return
         self._trace.add(CursorMoved(at=now, client=self.name, data=data))
-        self._pump()
+        self._driver.drain()
 
-    # The network speaks.
+    def _take_later(self) -> None:
+        assert self._takes_every is not None, "an application without a rate takes everything at once"
+        Call(self._clock, self._clock.now + self._takes_every, ARRIVAL, self._take)
+
+    def _take(self, _: Call) -> None:
+        """The application takes one of the outcomes that wait for it."""
+        self._untaken -= 1
+        if self._untaken:
+            self._take_later()
+        self._driver.feed(self.session.application_took, 1, self._clock.now)
+
+    # Inputs of the network.
 
     def connection_opened(self, connection_id: int) -> None:
-        self.session.connection_opened(connection_id, self._clock.now)
-        self._pump()
+        self._driver.feed(self.session.connection_opened, connection_id, self._clock.now)
 
     def connection_ended(self, connection_id: int, ending: Ending) -> None:
+        if self._is_paused:  # its end stands behind what has not been read
+            self._keep_unread(ending)
+            return
         self._websocket = None
-        now = self._clock.now
-        record_loss(
-            self._trace,
-            self.name,
-            connection_id,
-            now,
-            code=ending.code,
-            message=ending.message,
-            retry_after_ms=ending.retry_after_ms,
-        )
-        self.session.connection_lost(
-            connection_id, ending.code, now, message=ending.message, retry_after_ms=ending.retry_after_ms
-        )
-        self._pump()
+        now, code, message = self._clock.now, ending.code, ending.message
+        retry_after_ms = ending.retry_after_ms
+        record_loss(self._trace, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
+        self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
+        self._driver.drain()
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
+        if self._is_paused and connection_id == self._websocket_id:
+            self._keep_unread(frame)
+            return
         now = self._clock.now
         self.frames += 1
         if self._listen is not None:
@@ -165,17 +191,16 @@ class ClientHost:
         if type(frame) in RECORDED_FRAMES:
             record_frame(self._trace, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
-        self._pump()
+        self._driver.drain()
 
     def bytes_arrived(self, connection_id: int) -> None:
-        self.session.bytes_received(connection_id, self._clock.now)
-        self._pump()
+        self._driver.feed(self.session.bytes_received, connection_id, self._clock.now)
 
     def bytes_of_answer_arrived(self, link: HttpConnection) -> None:
         if link.request is not None:
             request = request_kind(link.request)
-            self.session.bytes_received(self._pool_with(link).connection_id, self._clock.now, request=request)
-            self._pump()
+            connection_id = self._pool_with(link).connection_id
+            self._driver.feed(self.session.bytes_received, connection_id, self._clock.now, request=request)
 
     def request_answered(self, link: HttpConnection, answer: frames.Frame) -> None:
         self.frame_arrived(self._pool_with(link).connection_id, answer)
@@ -189,8 +214,10 @@ class ClientHost:
     def _give_token(self, _: Call) -> None:
         assert self._tokens is not None, "it has been asked for one"
         now = self._clock.now
-        self.session.handle_token(self._tokens.issue(self.name, now), now)
-        self._pump()
+        self._driver.feed(self.session.handle_token, self._tokens.issue(self.name, now), now)
+
+    def ring(self) -> None:
+        self._driver.ring(self._clock.now)
 
     # What can be looked at.
 
@@ -198,50 +225,26 @@ class ClientHost:
         """What it holds now: a name, how much, and the limit."""
         config = self.session.config
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
-        yield "connections", self._line.links, CONNECTIONS_MAX
+        yield "connections", self._line.connections, CONNECTIONS_MAX
 
-    # The pump.
+    # ClientIO.
 
-    def ring(self) -> None:
-        self.session.handle_timeout(self._clock.now)
-        self._pump()
+    def observe(self, actions: list[ClientAction]) -> None:
+        record_actions(self._trace, self.name, actions, self._clock.now)
 
-    def _pump(self) -> None:
-        session, now = self.session, self._clock.now
-        actions = session.take_actions()
-        if actions:
-            record_actions(self._trace, self.name, actions, now)
-            for action in actions:
-                self._carry_out(action)
-        outcomes = session.take_outcomes()
-        if outcomes:
-            record_outcomes(self._trace, self.name, outcomes, now, epoch=session.position[0])
-        self._alarm.arm()
+    def open(self, action: Open) -> None:
+        connection_id = action.connection_id
+        if action.transport is Transport.POLLING:
+            assert self._pool is None, "a session leaves its polling transport before it opens another"
+            self._pool = _Pool(connection_id, action.token)
+            return
+        assert self._websocket is None, "a session leaves its WebSocket before it opens another"
+        self._websocket_id = connection_id
+        self._websocket = WebSocketConnection(
+            self._line, self, connection_id, self._machine, self._send_buffer_bytes, action.token
+        )
 
-    def _carry_out(self, action: ClientAction) -> None:
-        match action:
-            case Send(connection_ids=connection_ids, frame=frame):
-                for connection_id in connection_ids:
-                    self._send(connection_id, frame)
-            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET, token=token):
-                assert self._websocket is None, "a session leaves its WebSocket before it opens another"
-                self._websocket_id = connection_id
-                self._websocket = WebSocketConnection(
-                    self._line, self, connection_id, self._machine, self._send_buffer_bytes, token
-                )
-            case Open(connection_id=connection_id, token=token):
-                assert self._pool is None, "a session leaves its polling lane before it opens another"
-                self._pool = _Pool(connection_id, token)
-            case Close(connection_ids=connection_ids, code=code, message=message):
-                for connection_id in connection_ids:
-                    self._close(connection_id, Ending(code, message))
-            case RefreshToken():
-                assert self._tokens is not None, "only a server whose tokens expire asks for another"
-                Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
-            case _:
-                assert_never(action)
-
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
         if self._listen is not None:
             self._listen(self.name, self._clock.now, "sent", connection_id, frame)
         # Without a bottleneck nobody asks for the size of what a client sends.
@@ -253,9 +256,64 @@ class ClientHost:
         if link is not None and connection_id == self._websocket_id:
             link.send_to_server(frame, websocket_bytes(size_bytes, is_masked=True) if size_bytes else 0)
 
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        websocket, pool = self._websocket, self._pool
+        if websocket is not None and connection_id == self._websocket_id:
+            self._websocket = None
+            self._is_paused, self._unread = False, None
+            websocket.client_leaves(Ending(code, message))
+        elif pool is not None and connection_id == pool.connection_id:
+            self._pool = None
+            for link in pool.links:
+                link.client_leaves(_LEFT)
+
+    def pause(self, connection_id: int) -> None:
+        """The kernel's receive buffer fills up: everything travels up to it, and is acknowledged when it is read."""
+        if self._websocket is not None and connection_id == self._websocket_id:
+            self._is_paused = True
+            self._websocket.stall()
+
+    def resume(self, connection_id: int) -> None:
+        websocket = self._websocket
+        if websocket is None or connection_id != self._websocket_id:
+            return
+        self._is_paused = False
+        unread, self._unread = self._unread, None
+        while unread and not self._is_paused:
+            what = unread.popleft()
+            if isinstance(what, Ending):
+                self.connection_ended(connection_id, what)
+            else:
+                self.frame_arrived(connection_id, what)
+        if self._is_paused:
+            self._unread = unread or None
+        elif self._websocket is websocket:
+            websocket.unstall()
+
+    def refresh_token(self) -> None:
+        assert self._tokens is not None, "only a server whose tokens expire asks for another"
+        Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        record_outcomes(self._trace, self.name, outcomes, self._clock.now, epoch=self.session.position[0])
+        if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
+            if not self._untaken:
+                self._take_later()
+            self._untaken += count
+
+    def set_alarm(self, deadline: int | None) -> None:
+        self._alarm.arm()
+
+    # Inside.
+
+    def _keep_unread(self, what: frames.Frame | Ending) -> None:
+        if self._unread is None:
+            self._unread = deque()
+        self._unread.append(what)
+
     def _idle_link(self, connection_id: int) -> HttpConnection:
         pool = self._pool
-        assert pool is not None, "requests are sent on an open lane"
+        assert pool is not None, "requests are sent on an open transport"
         assert pool.connection_id == connection_id, "and there is one at a time"
         for link in pool.links:
             if link.request is None:
@@ -266,16 +324,6 @@ class ClientHost:
 
     def _pool_with(self, link: HttpConnection) -> _Pool:
         pool = self._pool
-        assert pool is not None, "a link of a lane that was left tells nothing any more"
-        assert link in pool.links, "nor does one of another lane"
+        assert pool is not None, "a link of a transport that was left reports nothing any more"
+        assert link in pool.links, "nor does one of another transport"
         return pool
-
-    def _close(self, connection_id: int, ending: Ending) -> None:
-        websocket, pool = self._websocket, self._pool
-        if websocket is not None and connection_id == self._websocket_id:
-            self._websocket = None
-            websocket.client_leaves(ending)
-        elif pool is not None and connection_id == pool.connection_id:
-            self._pool = None
-            for link in pool.links:
-                link.client_leaves(_LEFT)

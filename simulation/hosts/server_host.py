@@ -20,8 +20,7 @@ from simulation.hosts.capacity import Cost, Listener, ProcessorQueue
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
-from simulation.network.access_link import AccessLink
-from simulation.network.connection import RESET, AcceptedConnection, Ending, ServerEndpoint, Syn, TcpConnection
+from simulation.network.connection import RESET, AcceptedConnection, ClientAccessLink, Ending, ServerEndpoint, Syn, TcpConnection
 from simulation.random import RandomStreams
 from simulation.scenario.scenario import Balancing, Capacity, ServerPart
 from simulation.trace.trace import ServerKilled, ServerStopped, Trace, WorkSampled
@@ -111,7 +110,7 @@ class ServerHost:
         part: ServerPart,
         trace: Trace,
         random_source: RandomStreams,
-        lines: Mapping[str, AccessLink],
+        lines: Mapping[str, ClientAccessLink],
     ) -> None:
         """`lines`: all that lead to it."""
         self._lines = lines
@@ -194,7 +193,7 @@ class ServerHost:
         process = self.process
         if process is None or process.is_leaving:
             return Syn.REFUSED
-        instance = self.instances.choose(link.line.client)
+        instance = self.instances.choose(link.access_link.client)
         if instance is None:
             return Syn.REFUSED
         taken_at = process.listener.take()

@@ -1,6 +1,6 @@
 """The simulated store: what it holds survives the server, and a commit takes its time.
 
-It keeps what a real store keeps (`StoredRun`): the epoch, the newest snapshot, the retained window, the answers of every client.
+It keeps what a real store keeps (`StoredRun`), and takes a batch by the same rule (`reference.store.position`).
 It also keeps every entry that it was ever given, which no real store does, so that the end of a run can be judged whole.
 
 One commit is under way at a time; a crash of the server in the middle of it leaves open whether the disk has it, and a draw
@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable
 
 from reference.protocol.events import Event
-from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
-from reference.protocol.server.sequencer import ANSWERS_KEPT
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
 from reference.protocol.timers import ns
+from reference.store.position import Position
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.random import EntityRandom
 from simulation.scenario.distributions import Distribution
@@ -34,21 +34,18 @@ class SimulatedStore:
         distribution: Distribution | None = None,
         event_time: int = 0,
     ) -> None:
-        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its number.
-        `event_time`: of each event in it, in ns."""
+        """`commit_time`: of one transaction, in ns; `distribution`: in its place, in seconds, drawn for each transaction by its
+        number. `event_time`: of each event in it, in ns."""
         self._clock = clock
         self._random_source = random_source
-        self._run_id = run_id
-        self._epoch = epoch
+        self._position = Position(run_id, epoch)
         self._commit_time = commit_time
         self._distribution = distribution
         self._event_time = event_time
         self._factors: list[float] = []
         self._entries: list[LogEntry] = []
-        self._oldest = 1
         self._snapshot = Snapshot(0, RunState())
         self._answers: dict[str, deque[tuple[int, int]]] = {}
-        self._users: dict[str, str] = {}
         self._under_way: tuple[Append, Callable[[Append], None]] | None = None
         self._commits = 0
 
@@ -84,21 +81,20 @@ class SimulatedStore:
     def lose(self, epoch: str) -> None:
         """Everything is gone; a new history begins. Not while a commit is under way."""
         assert self._under_way is None, "the server has ended"
-        self._epoch = epoch
+        self._position = Position(self._position.run_id, epoch)
         self._entries = []
-        self._oldest = 1
         self._snapshot = Snapshot(0, RunState())
         self._answers = {}
-        self._users = {}
 
     def load(self) -> StoredRun:
         """All that is durable."""
-        events: tuple[Event, ...] = tuple(entry.event for entry in self._entries[self._oldest - 1 :])
+        position = self._position
+        events: tuple[Event, ...] = tuple(entry.event for entry in self._entries[position.oldest - 1 :])
         clients = tuple(
-            StoredClient(client_id, self._users[client_id], answers[-1][0], tuple(answers))
-            for client_id, answers in self._answers.items()
+            StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(self._answers[client_id]))
+            for client_id, client in position.clients.items()
         )
-        return StoredRun(self._run_id, self._epoch, len(self._entries), self._snapshot, events, clients)
+        return StoredRun(position.run_id, position.epoch, position.head, self._snapshot, events, clients)
 
     def _time_for(self, append: Append) -> int:
         distribution = self._distribution
@@ -118,13 +114,13 @@ class SimulatedStore:
         on_durable(append)
 
     def _keep(self, append: Append) -> None:
-        assert append.epoch == self._epoch, "the run writes into the epoch that it has loaded"
+        position = self._position
+        conflict = position.conflict_with(append)
+        assert conflict is None, f"a run that is alone writes what follows on what is stored: {conflict}"
+        position.advance(append)
         for entry in append.entries:
-            assert entry.sequence_number == len(self._entries) + 1, "a batch follows on what is stored"
             self._entries.append(entry)
-            self._users.setdefault(entry.client_id, entry.event.user_id)
             answers = self._answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))
             answers.append((entry.client_sequence, entry.sequence_number))
         if append.snapshot is not None:
             self._snapshot = append.snapshot
-        self._oldest = max(self._oldest, min(append.oldest, self._snapshot.sequence_number + 1))

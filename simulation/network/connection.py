@@ -29,7 +29,7 @@ from reference.protocol import frames
 from reference.protocol.timers import ns
 from simulation.clock import FAULT, Call
 from simulation.network.access_link import AccessLink
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.faults import Direction
 
@@ -62,22 +62,22 @@ class ClientEndpoint(Protocol):
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
 
-    def bytes_of_answer_arrived(self, link: "HttpConnection") -> None: ...
+    def bytes_of_answer_arrived(self, connection: "HttpConnection") -> None: ...
 
-    def request_answered(self, link: "HttpConnection", answer: frames.Frame) -> None: ...
+    def request_answered(self, connection: "HttpConnection", answer: frames.Frame) -> None: ...
 
-    def http_ended(self, link: "HttpConnection", failure: frames.RequestFailed | None) -> None:
+    def http_ended(self, connection: "HttpConnection", failure: frames.RequestFailed | None) -> None:
         """An HTTP connection has ended; `failure` if a request was under way on it."""
 
 
 class ServerEndpoint(Protocol):
-    """What a server process is told about a connection. It names it by writing `link.server_id`, and is told of frames and
+    """What a server process is told about a connection. It names it by writing `connection.server_id`, and is told of frames and
     losses for as long as that is there."""
 
-    def upgrade_arrived(self, link: "WebSocketConnection") -> None:
-        """The request for an upgrade; answered by `link.upgrade()`."""
+    def upgrade_arrived(self, connection: "WebSocketConnection") -> None:
+        """The request for an upgrade; answered by `connection.upgrade()`."""
 
-    def request_arrived(self, link: "HttpConnection", request: frames.RequestFrame) -> None: ...
+    def request_arrived(self, connection: "HttpConnection", request: frames.RequestFrame) -> None: ...
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
 
@@ -85,8 +85,8 @@ class ServerEndpoint(Protocol):
 
     def bytes_taken(self, connection_id: int) -> None: ...
 
-    def released(self, link: "TcpConnection") -> None:
-        """Its end of a connection is gone, whatever became of it."""
+    def released(self, connection: "TcpConnection") -> None:
+        """Its endpoint of a connection is gone, whatever became of it."""
 
 
 class Syn(enum.Enum):
@@ -117,18 +117,21 @@ NOTHING_NOTED = AcceptedConnection()
 class ServerListener(Protocol):
     """Where the server's processes run."""
 
-    def take(self, link: "TcpConnection") -> ServerEndpoint | Syn:
+    def take(self, connection: "TcpConnection") -> ServerEndpoint | Syn:
         """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
 
 
-_NO_DRAWS: EntityRandom = RandomStreams(0).of("nobody")
+_NO_RANDOMNESS: EntityRandom = RandomStreams(0).of("nobody")
 """For paths on which nothing is left to chance."""
 _TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
 """Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
 
 
+ClientAccessLink = AccessLink["TcpConnection"]
+
+
 class TcpConnection(abc.ABC):
-    """One TCP connection, from its SYN until both ends are gone."""
+    """One TCP connection, from its SYN until both endpoints are gone."""
 
     __slots__ = (
         "_client",
@@ -139,35 +142,40 @@ class TcpConnection(abc.ABC):
         "_is_over",
         "_is_silent",
         "_is_waited_for",
-        "_machine",
+        "_listener",
         "_number",
         "_send_buffer_bytes",
         "_server",
         "_server_timed_out",
         "_up",
-        "line",
+        "access_link",
         "server_id",
         "taken",
         "token",
     )
 
     def __init__(
-        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
+        self,
+        access_link: ClientAccessLink,
+        client: ClientEndpoint,
+        listener: ServerListener,
+        send_buffer_bytes: int,
+        token: str | None = None,
     ) -> None:
         """`token`: what the client's requests on it carry in their heads."""
-        self.line = line
+        self.access_link = access_link
         self._client = client
-        self._machine = machine
-        self._server: ServerEndpoint | None = None  # the process that took the connection, while its end is there
+        self._listener = listener
+        self._server: ServerEndpoint | None = None  # the process that took the connection, while its endpoint exists
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
         self.token = token
         self.taken = NOTHING_NOTED
         self._send_buffer_bytes = send_buffer_bytes
-        self._number = line.add(self)
-        up, down = line.ways.up, line.ways.down
-        self._up = Pipe(line.clock, up, self._random_of("up") if up.has_chance else _NO_DRAWS, self)
-        self._down = Pipe(line.clock, down, self._random_of("down") if down.has_chance else _NO_DRAWS, self)
+        self._number = access_link.add(self)
+        up, down = access_link.directions.up, access_link.directions.down
+        self._up = SimulatedPipe(access_link.clock, up, self._random_of("up") if up.has_chance else _NO_RANDOMNESS, self)
+        self._down = SimulatedPipe(access_link.clock, down, self._random_of("down") if down.has_chance else _NO_RANDOMNESS, self)
         self._has_crossed = False
         self._client_is_gone = False
         self._client_timed_out = False
@@ -175,17 +183,14 @@ class TcpConnection(abc.ABC):
         self._is_over = False
         self._is_silent = False
         self._is_waited_for = False
-        for direction in line.outages:
-            self.hold(direction)
-        for _ in range(line.stalls):
-            self.stall()
+        access_link.state.apply_to(self)
         self._up.dial(self._syn_at_server)
         self._watch()
 
     def _random_of(self, direction: str) -> EntityRandom:
-        return self.line.random_source.of(f"{self.line.client}/{self._number}/{direction}")
+        return self.access_link.random_source.of(f"{self.access_link.client}/{self._number}/{direction}")
 
-    # What the line does to it.
+    # What the access link does to it.
 
     def hold(self, direction: Direction = "both") -> None:
         if direction != "down":
@@ -210,14 +215,14 @@ class TcpConnection(abc.ABC):
         self._down.unstall()
 
     def cut(self) -> None:
-        """Reset both ends now."""
+        """Reset both endpoints now."""
         if not (self._is_silent or self._is_over):
             self._end_at_server(RESET)
             self._end_at_client(RESET)
 
     @property
     def is_served(self) -> bool:
-        """Whether a process has its end of this connection."""
+        """Whether a process has its endpoint of this connection."""
         return self._server is not None
 
     @property
@@ -230,7 +235,7 @@ class TcpConnection(abc.ABC):
         """WebSockets are forbidden from now on; anything else may stay."""
 
     def silence(self, direction: Direction = "both") -> None:
-        """Become half-open: silent for ever, and neither end is told."""
+        """Become half-open: silent for ever, and neither endpoint is notified."""
         if not self._is_silent:
             self._is_silent = True
             self.hold(direction)
@@ -239,7 +244,7 @@ class TcpConnection(abc.ABC):
     # What a middlebox does to it.
 
     def _watch(self) -> None:
-        box, clock = self.line.path.middlebox, self.line.clock
+        box, clock = self.access_link.path.middlebox, self.access_link.clock
         if box.connection_age_max_s is not None:
             Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, self._is_too_old, "connection_age")
         if box.idle_timeout_s is not None:
@@ -247,32 +252,32 @@ class TcpConnection(abc.ABC):
 
     def _is_too_old(self, call: Call) -> None:
         if not (self._is_silent or self._is_over):
-            self.line.note_trouble(call.argument)
+            self.access_link.note_trouble(call.argument)
             self.cut()
 
     def _is_idle(self, _: Call) -> None:
-        box, clock = self.line.path.middlebox, self.line.clock
+        box, clock = self.access_link.path.middlebox, self.access_link.clock
         if self._is_silent or self._is_over or box.idle_timeout_s is None:
             return
         kill_at = max(self._up.pushed_at, self._down.pushed_at) + ns(box.idle_timeout_s)
         if kill_at > clock.now:
             Call(clock, kill_at, FAULT, self._is_idle)
         elif box.idle_effect == "reset":
-            self.line.note_trouble("idle_reset")
+            self.access_link.note_trouble("idle_reset")
             self.cut()
         else:
-            self.line.note_trouble("idle_silence")
+            self.access_link.note_trouble("idle_silence")
             self.silence()
 
-    # What the ends do.
+    # What the endpoints do.
 
     def client_leaves(self, ending: Ending) -> None:
-        """The client closes its end, after what it sent before."""
+        """The client closes its endpoint, after what it sent before."""
         if self._client_is_gone:
             return
         self._client_is_gone = True
-        if self.line.ways.up.limit is not None and (len(self._up) or len(self._down)):
-            self.line.note_trouble("late")  # on a path without a bound, chance may have made it leave
+        if self.access_link.directions.up.limit is not None and (len(self._up) or len(self._down)):
+            self.access_link.note_trouble("late")  # on a path without a bound, chance may have made it leave
         if self._has_crossed or self._up.has_dialled():
             self._up.push(self._end_at_server, ending)
             self._clear_up()
@@ -280,7 +285,7 @@ class TcpConnection(abc.ABC):
             self._drop()
 
     def server_leaves(self, ending: Ending, after: int = 0) -> None:
-        """The server closes its end, after what it sent before, and is told of nothing any more. `after`: as in Lane.push."""
+        """The server closes its endpoint, after what it sent before, and hears nothing any more. `after`: as in Pipe.push."""
         server = self._server
         if server is None:
             return
@@ -295,17 +300,17 @@ class TcpConnection(abc.ABC):
         return self._is_waited_for
 
     def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """`after`: as in Lane.push."""
-        if self.line.watch is not None:
-            self.line.saw(self, "down", "sent", frame)
+        """`after`: as in Pipe.push."""
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)
 
     # What the kernels do.
 
-    def gave_up(self, lane: Pipe) -> None:
-        """As LaneOwner.gave_up: the end that sends on `lane` is told, the other end is not."""
-        self.line.note_trouble("gave_up")
-        if lane is self._up:
+    def gave_up(self, pipe: SimulatedPipe) -> None:
+        """As PipeOwner.gave_up: the endpoint that sends on `pipe` is notified, the other is not."""
+        self.access_link.note_trouble("gave_up")
+        if pipe is self._up:
             self._client_timed_out = True
             if not self._client_is_gone:
                 self._client_is_gone = True
@@ -319,22 +324,22 @@ class TcpConnection(abc.ABC):
             self._drop()
 
     def is_late(self, until: int) -> None:
-        """As LaneOwner.is_late."""
-        self.line.note_late(until)
+        """As PipeOwner.is_late."""
+        self.access_link.note_late(until)
 
-    def part_arrived(self, _: Pipe) -> None:
-        """As LaneOwner.part_arrived."""
+    def part_arrived(self, _: SimulatedPipe) -> None:
+        """As PipeOwner.part_arrived."""
         self._part_at_client()
 
-    def room_made(self, lane: Pipe) -> None:
-        """As LaneOwner.room_made."""
-        if lane is self._down:
+    def room_made(self, pipe: SimulatedPipe) -> None:
+        """As PipeOwner.room_made."""
+        if pipe is self._down:
             self._notify_server_of_room()
 
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
-        answer = Syn.REFUSED if self.line.refusals else self._machine.take(self)
+        answer = Syn.REFUSED if self.access_link.state.refusals else self._listener.take(self)
         if answer is Syn.DROPPED:
             self._up.dial_again(self._syn_at_server)
             return
@@ -347,7 +352,7 @@ class TcpConnection(abc.ABC):
 
     def _tls_at_client(self, rounds: int) -> None:
         """TCP stands, and so many round trips of TLS are over."""
-        exchanges = _TLS_BYTES[self.line.path.tcp.tls]
+        exchanges = _TLS_BYTES[self.access_link.path.tcp.tls]
         if rounds == len(exchanges):
             self._connected_at_client()
         elif not self._client_is_gone:
@@ -355,7 +360,7 @@ class TcpConnection(abc.ABC):
 
     def _tls_at_server(self, rounds: int) -> None:
         if self._server is not None:
-            self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.line.path.tcp.tls][rounds][1])
+            self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.access_link.path.tcp.tls][rounds][1])
 
     @abc.abstractmethod
     def _connected_at_client(self) -> None:
@@ -421,7 +426,7 @@ class TcpConnection(abc.ABC):
         self._is_over = True
         self._up.close()
         self._down.close()
-        self.line.remove(self._number)
+        self.access_link.remove(self._number)
 
 
 UPGRADE_BYTES = 400
@@ -444,24 +449,24 @@ class WebSocketConnection(TcpConnection):
 
     def __init__(
         self,
-        line: AccessLink,
+        access_link: ClientAccessLink,
         client: ClientEndpoint,
         connection_id: int,
-        machine: ServerListener,
+        listener: ServerListener,
         send_buffer_bytes: int,
         token: str | None = None,
     ) -> None:
         self._connection_id = connection_id
         self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
-        super().__init__(line, client, machine, send_buffer_bytes, token)
+        super().__init__(access_link, client, listener, send_buffer_bytes, token)
 
     def cut_if_websocket(self) -> None:
         if self._is_upgraded:
             self.cut()
 
     def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
-        if self.line.watch is not None:
-            self.line.saw(self, "up", "sent", frame)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "up", "sent", frame)
         self._up.push(self._frame_at_server, frame, size_bytes)
 
     def _connected_at_client(self) -> None:
@@ -469,7 +474,7 @@ class WebSocketConnection(TcpConnection):
             self._up.push(self._upgrade_at_server, None, UPGRADE_BYTES)
 
     def _upgrade_at_server(self, _: None) -> None:
-        match self.line.upgrades:
+        match self.access_link.upgrades:
             case "pass":
                 self._is_upgraded = True
                 self._age_as_websocket()
@@ -482,15 +487,15 @@ class WebSocketConnection(TcpConnection):
             case "hang":
                 self._leave_server()  # the middlebox lets the client wait, and the server go
             case _:
-                assert_never(self.line.upgrades)
+                assert_never(self.access_link.upgrades)
 
     def _age_as_websocket(self) -> None:
-        age_max_s, clock = self.line.path.middlebox.websocket_age_max_s, self.line.clock
+        age_max_s, clock = self.access_link.path.middlebox.websocket_age_max_s, self.access_link.clock
         if age_max_s is not None:
             Call(clock, clock.now + ns(age_max_s), FAULT, self._is_too_old, "websocket_age")
 
     def upgrade(self, after: int = 0) -> None:
-        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Lane.push."""
+        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Pipe.push."""
         self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
 
     def _upgraded_at_client(self, _: None) -> None:
@@ -498,8 +503,8 @@ class WebSocketConnection(TcpConnection):
             self._client.connection_opened(self._connection_id)
 
     def _frame_at_server(self, frame: frames.Frame) -> None:
-        if self.line.watch is not None:
-            self.line.saw(self, "up", "arrived", frame)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "up", "arrived", frame)
         if self._server_hears() and self._server is not None and self.server_id is not None:
             self._server.frame_arrived(self.server_id, frame)
 
@@ -509,8 +514,8 @@ class WebSocketConnection(TcpConnection):
             self._client.bytes_arrived(self._connection_id)
 
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.line.watch is not None:
-            self.line.saw(self, "down", "arrived", frame)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "down", "arrived", frame)
         if self._is_waited_for:
             self._notify_server_of_room()
         if not (self._client_is_gone or self._client_timed_out) or self._client_hears():
@@ -526,13 +531,18 @@ class HttpConnection(TcpConnection):
     __slots__ = ("_waiting_bytes", "_waits_for_connection", "request")
 
     def __init__(
-        self, line: AccessLink, client: ClientEndpoint, machine: ServerListener, send_buffer_bytes: int, token: str | None = None
+        self,
+        access_link: ClientAccessLink,
+        client: ClientEndpoint,
+        listener: ServerListener,
+        send_buffer_bytes: int,
+        token: str | None = None,
     ) -> None:
         self.request: frames.RequestFrame | None = None
         """The one under way."""
         self._waiting_bytes: int | None = None  # of a request that waits for the connection
         self._waits_for_connection = True
-        super().__init__(line, client, machine, send_buffer_bytes, token)
+        super().__init__(access_link, client, listener, send_buffer_bytes, token)
 
     @property
     def is_resting(self) -> bool:
@@ -545,8 +555,8 @@ class HttpConnection(TcpConnection):
         """Send a request, once the connection stands."""
         assert self.request is None, "one request at a time"
         self.request = request
-        if self.line.watch is not None:
-            self.line.saw(self, "up", "sent", request)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "up", "sent", request)
         if self._waits_for_connection:
             self._waiting_bytes = size_bytes
         else:
@@ -558,16 +568,16 @@ class HttpConnection(TcpConnection):
             self._up.push(self._request_at_server, self.request, self._waiting_bytes)
 
     def _request_at_server(self, request: frames.RequestFrame) -> None:
-        if self.line.watch is not None:
-            self.line.saw(self, "up", "arrived", request)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "up", "arrived", request)
         if self._server_hears() and self._server is not None:
             self._server.request_arrived(self, request)
 
     def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Lane.push."""
+        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Pipe.push."""
         self.server_id = None
-        if self.line.watch is not None:
-            self.line.saw(self, "down", "sent", frame)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "down", "sent", frame)
         self._down.push(self._frame_at_client, frame, size_bytes, after)
         self._clear_up()
 
@@ -576,8 +586,8 @@ class HttpConnection(TcpConnection):
             self._client.bytes_of_answer_arrived(self)
 
     def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.line.watch is not None:
-            self.line.saw(self, "down", "arrived", frame)
+        if self.access_link.watch is not None:
+            self.access_link.saw(self, "down", "arrived", frame)
         self.request = None
         if self._client_hears():
             self._client.request_answered(self, frame)

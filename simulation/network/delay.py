@@ -28,52 +28,48 @@ import bisect
 from collections.abc import Sequence
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
-from simulation.network.loss import Losses, losses_of, unbroken_losses
-from simulation.network.tcp import DUPLICATES, RTO_AT_FIRST, RoundTripEstimate, gives_up_after, syn_schedule, timeouts
+from simulation.network.loss import Losses, losses_of
+from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, syn_schedule
 from simulation.random import EntityRandom
-from simulation.scenario.distributions import Constant, Distribution, Empirical, Uniform
+from simulation.scenario.path_bounds import (
+    acknowledgement_s,
+    delivery_gap_s,
+    is_bounded,
+    is_lossy,
+    one_way_max_s,
+    timeouts,
+)
 from simulation.scenario.paths import Path
 
 PACKET_BYTES = 1500
 """What one delivery of a Mahimahi recording carries, with the heads."""
 HEAD_BYTES = 40
 """Of IPv4 and TCP, in every packet; they count for deliveries only: a bandwidth is that of the stream."""
-UNUSUAL = 1e-3
-"""What a path does with less than this probability (for one packet) is not covered by its stated bound, and is reported."""
 
 
 class RecordedLatency:
     """A step function of time, repeated. The last value holds for as long as the one before it did."""
 
-    __slots__ = ("_period", "_starts", "_values", "most")
+    __slots__ = ("_period", "_starts", "_values")
 
     def __init__(self, recorded: Sequence[tuple[float, float]]) -> None:
         self._starts = [ns(at) for at, _ in recorded]
         self._values = [ns(latency) for _, latency in recorded]
         last = self._starts[-1]
         self._period = last + (last - self._starts[-2]) if len(recorded) > 1 else 1
-        self.most = max(self._values)
 
     def at(self, time: int) -> int:
         return self._values[bisect.bisect_right(self._starts, time % self._period) - 1]
-
-    @property
-    def mean(self) -> int:
-        ends = [*self._starts[1:], self._period]
-        return sum(value * (end - at) for value, at, end in zip(self._values, self._starts, ends, strict=True)) // self._period
 
 
 class Deliveries:
     """The moments at which a packet can leave, numbered from 0, repeated with the last one's time as the period."""
 
-    __slots__ = ("_period", "_times", "gap")
+    __slots__ = ("_period", "_times")
 
     def __init__(self, deliveries_ms: Sequence[int]) -> None:
         self._times = [at * NS_PER_MS for at in deliveries_ms]
         self._period = self._times[-1]
-        befores = [self._times[-1] - self._period, *self._times[:-1]]
-        self.gap = max(later - at for at, later in zip(befores, self._times, strict=True))
-        """The longest time without one."""
 
     def before(self, time: int) -> int:
         """How many there are before `time`: the number of the first that is not."""
@@ -124,43 +120,21 @@ class PathDirection:
         self.queue_bytes = path.queue_bytes
         self.loss = path.loss
         self.tcp = path.tcp
-        self.is_lossy = path.loss is not None or path.queue_bytes is not None
+        self.is_lossy = is_lossy(path)
         self.is_plain = not (
             self.is_lossy or self.ns_per_byte or self.deliveries or self.recorded or self.jitter or self.delay is not None
         )
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
-        self.back = (self.recorded.mean if self.recorded else self.latency) + self.jitter // 2
-        if path.delay is not None:
-            self.back += ns(path.delay.mean)
-        one_way = (self.recorded.most if self.recorded else self.latency) + self.jitter
-        if path.delay is not None:
-            one_way += ns(_usual_most(path.delay))
-        if self.is_lossy:
-            rto = max(RTO_AT_FIRST, ns(path.tcp.rto_min_s), 3 * (one_way + self.back))
-            repeats = max(unbroken_losses(path.loss, UNUSUAL), 1)
-            one_way += timeouts(repeats, rto, max(rto, ns(path.tcp.rto_max_s)))
-        is_bounded = not self.is_lossy and isinstance(path.delay, Constant | Uniform | Empirical | None)
-        self.limit = None if is_bounded else one_way
-        self.one_way_max = one_way + (self.deliveries.gap if self.deliveries else 0)
+        self.back = ns(acknowledgement_s(path))
+        one_way = ns(one_way_max_s(path, is_up=is_up))
+        self.limit = None if is_bounded(path) else one_way
+        self.one_way_max = one_way + ns(delivery_gap_s(path))
         """One way, for a queue that is empty."""
 
     @property
     def counts_bytes(self) -> bool:
         """Whether it makes a difference how large things are."""
         return bool(self.ns_per_byte or self.deliveries or self.is_lossy)
-
-
-def _usual_most(distribution: Distribution) -> float:
-    """The most of a law that has one near, else what it stays below but for UNUSUAL draws."""
-    match distribution:
-        case Constant(value=value):
-            return value
-        case Uniform(high=high):
-            return high
-        case Empirical(values=values):
-            return max(values)
-        case _:
-            return distribution.at(1 - UNUSUAL)
 
 
 class PathDirections:
@@ -185,16 +159,6 @@ def directions_of(path: Path) -> PathDirections:
     return _last
 
 
-def round_trip_max_s(path: Path) -> float:
-    """How long a packet and its answer take at the most, in seconds, with nothing else in the queue of a bottleneck.
-
-    A bound where the path has one. Where chance has no near end (loss, a law with a tail) it covers what happens to all but
-    UNUSUAL packets; each time the path takes longer than that, a simulated run says so in its trace (`PathTroubled`).
-    """
-    ways = directions_of(path)
-    return (ways.up.one_way_max + ways.down.one_way_max) / NS_PER_S
-
-
 NEVER = 1 << 62
 """The arrival of what is not sent any more: TCP has given it up."""
 
@@ -202,12 +166,12 @@ NEVER = 1 << 62
 class DelayModel:
     """The state of one direction. `left_at`: when the last chunk left the bottleneck."""
 
-    __slots__ = ("_delivery", "_random_source", "_repair", "_room", "left_at", "way")
+    __slots__ = ("_delivery", "_random_source", "_repair", "_room", "direction", "left_at")
 
-    def __init__(self, way: PathDirection, random_source: EntityRandom) -> None:
-        self.way = way
+    def __init__(self, direction: PathDirection, random_source: EntityRandom) -> None:
+        self.direction = direction
         self._random_source = random_source
-        self._repair = Repair(way, random_source) if way.is_lossy else None
+        self._repair = Repair(direction, random_source) if direction.is_lossy else None
         self._delivery = 0  # of a recording: the one that the last packet left with, and what is still free of it
         self._room = PACKET_BYTES
         self.left_at = 0
@@ -216,23 +180,23 @@ class DelayModel:
         """When chunk number `index` arrives by itself."""
         if self._repair is not None:
             return self._repair.send(self, size_bytes, index, sent_at)
-        way = self.way
+        direction = self.direction
         left_at = sent_at if sent_at > self.left_at else self.left_at
-        if way.ns_per_byte:
-            left_at += round(size_bytes * way.ns_per_byte)
-        elif way.deliveries is not None:
-            left_at = self._deliver(size_bytes + HEAD_BYTES * max(1, -(-size_bytes // way.tcp.mss_bytes)), left_at)
+        if direction.ns_per_byte:
+            left_at += round(size_bytes * direction.ns_per_byte)
+        elif direction.deliveries is not None:
+            left_at = self._deliver(size_bytes + HEAD_BYTES * max(1, -(-size_bytes // direction.tcp.mss_bytes)), left_at)
         self.left_at = left_at
         return left_at + self.travel(index, left_at)
 
     def travel(self, index: int, left_at: int) -> int:
         """From the bottleneck to the far end, for what left it then."""
-        way = self.way
-        takes = way.latency if way.recorded is None else way.recorded.at(left_at)
-        if way.jitter:
-            takes += int(way.jitter * self._random_source.uniform("jitter", index))
-        if way.delay is not None:
-            takes += ns(way.delay.at(self._random_source.uniform("delay", index)))
+        direction = self.direction
+        takes = direction.latency if direction.recorded is None else direction.recorded.at(left_at)
+        if direction.jitter:
+            takes += int(direction.jitter * self._random_source.uniform("jitter", index))
+        if direction.delay is not None:
+            takes += ns(direction.delay.at(self._random_source.uniform("delay", index)))
         return takes
 
     def dial(self, sent_at: int) -> tuple[int, int]:
@@ -241,14 +205,14 @@ class DelayModel:
         if repair is None:
             arrives_at = self.send(0, 0, sent_at)
             return arrives_at, self.left_at
-        times, gives_up = syn_schedule(self.way.tcp)
+        times, gives_up = syn_schedule(self.direction.tcp)
         for attempt, after in enumerate(times):
             if not repair.losses.is_lost(0, attempt):
                 repair.packets = 1
                 left_at = self.left_at = self.leaves(0, sent_at + after)
                 travel = self.travel(0, left_at)
                 if not attempt:
-                    repair.estimate.measured(travel + self.way.back)
+                    repair.estimate.measured(travel + self.direction.back)
                 return left_at + travel, left_at
         repair.gives_up_at = sent_at + gives_up
         return NEVER, NEVER
@@ -268,29 +232,29 @@ class DelayModel:
         """The timeout of a connection of which no more is known than its path."""
         if self._repair is not None:
             return self._repair.estimate.rto
-        estimate = RoundTripEstimate(self.way.tcp)
-        estimate.measured(self.way.back + self.way.back)
+        estimate = RoundTripEstimate(self.direction.tcp)
+        estimate.measured(self.direction.back + self.direction.back)
         return estimate.rto
 
     def leaves(self, size_bytes: int, at: int) -> int:
         """When a packet that comes to the bottleneck at `at`, behind all others, has left it."""
         at = max(at, self.left_at)
-        if self.way.ns_per_byte:
-            return at + round(size_bytes * self.way.ns_per_byte)
-        return at if self.way.deliveries is None else self._deliver(size_bytes + HEAD_BYTES, at)
+        if self.direction.ns_per_byte:
+            return at + round(size_bytes * self.direction.ns_per_byte)
+        return at if self.direction.deliveries is None else self._deliver(size_bytes + HEAD_BYTES, at)
 
     def backlog_bytes(self, at: int) -> float:
         """What waits in the bottleneck's queue."""
         if self.left_at <= at:
             return 0
-        if self.way.ns_per_byte:
-            return (self.left_at - at) / self.way.ns_per_byte
-        if self.way.deliveries is None:
+        if self.direction.ns_per_byte:
+            return (self.left_at - at) / self.direction.ns_per_byte
+        if self.direction.deliveries is None:
             return 0
-        return (self._delivery - self.way.deliveries.before(at)) * PACKET_BYTES + PACKET_BYTES - self._room
+        return (self._delivery - self.direction.deliveries.before(at)) * PACKET_BYTES + PACKET_BYTES - self._room
 
     def _deliver(self, wire_bytes: int, at: int) -> int:
-        deliveries = self.way.deliveries
+        deliveries = self.direction.deliveries
         assert deliveries is not None
         first = deliveries.before(at)
         if first > self._delivery:
@@ -341,12 +305,12 @@ class Repair:
     connection up, once that is certain.
     """
 
-    __slots__ = ("_missing", "_opens_at", "_way", "corrections", "estimate", "gives_up_at", "losses", "packets")
+    __slots__ = ("_direction", "_missing", "_opens_at", "corrections", "estimate", "gives_up_at", "losses", "packets")
 
-    def __init__(self, way: PathDirection, random_source: EntityRandom) -> None:
-        self._way = way
-        self.losses: Losses = losses_of(way.loss, random_source)
-        self.estimate = RoundTripEstimate(way.tcp)
+    def __init__(self, direction: PathDirection, random_source: EntityRandom) -> None:
+        self._direction = direction
+        self.losses: Losses = losses_of(direction.loss, random_source)
+        self.estimate = RoundTripEstimate(direction.tcp)
         self.packets = 0
         self._missing: list[_Lost] = []
         self._opens_at: int | None = None  # since a drop: when the window opens again
@@ -359,19 +323,19 @@ class Repair:
         self._opens_at = None
 
     def send(self, transit: DelayModel, size_bytes: int, index: int, sent_at: int) -> int:
-        way = self._way
+        direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
         packets: list[tuple[int, _Lost]] = []
         while True:
-            packet_bytes = min(left_bytes, way.tcp.mss_bytes)
+            packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
             left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
-            if travel < 0 or way.recorded is not None:
+            if travel < 0 or direction.recorded is not None:
                 travel = transit.travel(index, left_at)
             packet = self.packets
             self.packets = packet + 1
             if self.losses.is_lost(packet):
-                again = round(packet_bytes * way.ns_per_byte) + travel
+                again = round(packet_bytes * direction.ns_per_byte) + travel
                 lost = _Lost(chunk, left_at, again, self.estimate.rto)
                 chunk.lost.append(lost)
                 self._missing.append(lost)
@@ -384,22 +348,22 @@ class Repair:
             if left_bytes <= 0:
                 break
         if not packets:
-            self.estimate.measured(round(packet_bytes * way.ns_per_byte) + travel + way.back)
+            self.estimate.measured(round(packet_bytes * direction.ns_per_byte) + travel + direction.back)
             return chunk.others_at
         for packet, lost in packets:
-            while lost.failures < way.tcp.retries and self.losses.is_lost(packet, lost.failures + 1):
+            while lost.failures < direction.tcp.retries and self.losses.is_lost(packet, lost.failures + 1):
                 lost.failures += 1
             self._settle(lost)
         return chunk.arrives_at
 
     def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
         """A packet goes to the bottleneck's queue, or finds no room there."""
-        if self._way.queue_bytes is None:
+        if self._direction.queue_bytes is None:
             return transit.leaves(packet_bytes, at)
         backlog = transit.backlog_bytes(at)
         if self._opens_at is not None and not backlog and self._opens_at <= at:
             self._opens_at = None
-        if self._opens_at is None and backlog + packet_bytes > self._way.queue_bytes:
+        if self._opens_at is None and backlog + packet_bytes > self._direction.queue_bytes:
             self._opens_at = at + self.estimate.rto
         return transit.leaves(packet_bytes, at if self._opens_at is None else max(at, self._opens_at))
 
@@ -409,7 +373,7 @@ class Repair:
         for lost in self._missing:
             lost.later += 1
             if lost.later == DUPLICATES:
-                lost.fast_at = at + self._way.back
+                lost.fast_at = at + self._direction.back
                 is_over = True
                 if lost.arrives_at:  # else it is of the chunk in hand
                     before = lost.chunk.arrives_at
@@ -421,7 +385,7 @@ class Repair:
             self._missing = [lost for lost in self._missing if lost.later < DUPLICATES]
 
     def _settle(self, lost: _Lost) -> None:
-        tcp = self._way.tcp
+        tcp = self._direction.tcp
         if lost.failures >= tcp.retries:
             lost.arrives_at = NEVER
             gives_up_at = lost.left_at + gives_up_after(tcp)

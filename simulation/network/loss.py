@@ -72,26 +72,3 @@ def losses_of(loss: Loss | None, random_source: EntityRandom) -> Losses:
             return _GilbertElliott(loss, random_source)
         case _:
             assert_never(loss)
-
-
-def unbroken_losses(loss: Loss | None, probability: float) -> int:
-    """How many times in a row the same packet is lost with at least this probability; at the most 3."""
-    match loss:
-        case None:
-            return 0
-        case BernoulliLoss(probability=first):
-            again = first
-        case GilbertElliottLoss(good_to_bad=p, bad_to_good=r, loss_in_good=good, loss_in_bad=bad):
-            share = p / (p + r)
-            first = (1 - share) * good + share * bad
-            again = max(good, bad * (1 - r) + good * r)
-        case _:
-            assert_never(loss)
-    times, chance = 0, first
-    while chance >= probability and times < _IN_A_ROW_MAX:
-        times += 1
-        chance *= again
-    return times
-
-
-_IN_A_ROW_MAX = 3

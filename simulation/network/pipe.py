@@ -1,234 +1,232 @@
-"""One direction of one connection: a queue of things on the way, first in, first out, each with its time of arrival.
+"""Half a TCP connection: what is on its way in one direction, and what TCP does with it. Pure: the caller brings the time.
 
-What is on the way is a call to be made at the far end: a function, its argument, and the size in bytes of what it stands for (a
-frame, a packet of the handshake, the end of the stream). When each arrives by itself is `transit`'s to say; it is handed over
-when it and all before it have arrived, so nothing reorders, as with TCP.
+A pipe is a queue of things on their way, first in, first out, each with its time of arrival. `DelayModel` says when each arrives
+by itself. It is handed over when it and everything before it have arrived: nothing is reordered, as with TCP. The simulator's
+pipe, the emulator's, and that of the parity test's bare world only wait, and call.
 
-Three things can stop a lane, and they differ in what happens to what is on the way:
+    push, dial, dial_again         something is sent; the SYN, which has a schedule of its own
+    hold / release                 the access link is down in this direction. What has not arrived is lost, and sent again after
+                                   the last release: in order, and in its full time. With `resumes = "rto"` not at that moment,
+                                   but at the next retransmission, whose timeout has been doubling since the silence began
+    hold_acks / release_acks       the link is down in the other direction only. What arrives is handed over, but the sender gets
+                                   no acknowledgement: it stays in the send buffer
+    stall / unstall                the far end is blocked. Everything travels up to the blockage and arrives at once when the
+                                   last stall is over
+    wake_at, pop                   when to look next, and what has arrived
+    resumes_at, resume_if_due      the retransmission that ends a silence
+    gives_up_at                    when the sender's kernel gives the connection up, as it stands
+    late_until                     something takes until then, longer than the path's stated bound; the caller clears it
 
-    hold       the line is down in this direction. What has not arrived is lost and will be sent again: when the last hold is
-               released it all leaves again, in order, and needs its full time. With `resumes = "rto"` not at that moment, but at
-               the next retransmission, whose timeout has been doubling since the silence began.
-    hold_acks  the line is down in the other direction only. What arrives is handed over, but the sender does not hear of it: it
-               stays in the send buffer.
-    stall      the far end is blocked. Everything travels up to the blockage and arrives at once when the last stall is undone.
-
-What has been unacknowledged for too long (`tcp.gives_up_after`; a SYN: its schedule) makes the sender's kernel give up, which its
-owner is told. What has arrived at an instant is not stopped by a hold or stall at that same instant. Of a frame that takes
-longer than a second to come in, the far end notices once per second that it is coming.
+What has arrived at an instant is not stopped by a hold or stall at that same instant. All times are ns on any clock that does not
+go backwards.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.clock import ALARM, FAULT, Call, Clock
 from simulation.network.delay import NEVER, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
 
-PROGRESS = NS_PER_S
-_LOST = -1  # on the way when the line went down; arrives when it has been sent again
+PART_EVERY = NS_PER_S
+"""Of something that takes longer than this to come in, the far end notices once in this time that it is coming."""
+_LOST = NEVER + 1  # on the way when the link went down; arrives when it has been sent again
+
+T = TypeVar("T")
 
 
-Thing = tuple[int, int, int, Callable[[Any], None], Any]
-"""When it arrives by itself, its size in bytes, its index, and the call to make."""
-
-
-class PipeOwner(Protocol):
-    """Who is told what a lane does beside carrying things."""
-
-    def part_arrived(self, lane: "Pipe") -> None:
-        """Another second's worth of one large frame has come in."""
-
-    def room_made(self, lane: "Pipe") -> None:
-        """What had arrived before has been acknowledged at last."""
-
-    def gave_up(self, lane: "Pipe") -> None:
-        """The sender's kernel has given the connection up."""
-
-    def is_late(self, until: int) -> None:
-        """Something takes longer than the path's stated bound says, and arrives at `until` only."""
-
-
-class Pipe:
-    """`push` is the near end. `bytes_held`: sent and not acknowledged, in bytes. `pushed_at`: when something was last sent."""
+class Pipe(Generic[T]):
+    """See the module. `bytes_held`: sent and not acknowledged, in bytes. `pushed_at`: when something was last sent."""
 
     __slots__ = (
         "_ack_holds",
-        "_clock",
+        "_delay",
         "_dialled_at",
         "_dials_at",
         "_holds",
+        "_hopeless_at",
         "_is_closed",
-        "_owner",
+        "_is_plain",
+        "_notices_parts",
         "_pushed",
         "_reached_at",
-        "_resumes_at",
         "_silent_since",
         "_stalled_since",
         "_stalls",
         "_syns",
         "_things",
-        "_transit",
+        "_tired_at",
         "_unacknowledged_bytes",
-        "_waking_at",
         "bytes_held",
+        "late_until",
         "pushed_at",
+        "resumes_at",
     )
 
-    def __init__(self, clock: Clock, way: PathDirection, random_source: EntityRandom, owner: PipeOwner | None = None) -> None:
-        self._clock = clock
-        self._owner = owner
-        self._transit = DelayModel(way, random_source)
-        self._things: list[Thing] = []  # not a deque, which takes 0.7 KiB when it is empty, as most lanes are most of the time
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, notices_parts: bool = False) -> None:
+        """`notices_parts`: `wake_at` includes the times at which another part of a large thing has come in."""
+        self._delay = DelayModel(direction, random_source)
+        self._is_plain = direction.is_plain
+        self._notices_parts = notices_parts and bool(direction.ns_per_byte)
+        # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time
+        self._things: list[tuple[int, int, int, T]] = []
         self._pushed = 0
         self._dialled_at = 0
         self._dials_at = NEVER  # when the SYN that gets through leaves
         self._syns = 0
-        self._reached_at = 0
+        self._reached_at = -1
         self._holds = 0
         self._ack_holds = 0
-        self._resumes_at: int | None = None
         self._silent_since: int | None = None
+        self._tired_at: int | None = None  # when a silence has lasted too long
+        self._hopeless_at: int | None = None  # when retransmissions end that will all be lost
         self._unacknowledged_bytes = 0
         self._stalls = 0
-        self._stalled_since = 0
-        self._waking_at: int | None = None
+        self._stalled_since = NEVER
         self._is_closed = False
         self.bytes_held = 0
         self.pushed_at = 0
+        self.resumes_at: int | None = None
+        self.late_until = 0
 
     def __len__(self) -> int:
         return len(self._things)
 
-    def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
-        """Send something now; `function(argument)` is called when it arrives. `after`: the sender is busy with it for so long, in
-        ns, before it leaves; in order, whatever is said."""
+    # The near end.
+
+    def push(self, now: int, item: T, size_bytes: int = 0, after: int = 0) -> bool:
+        """Send something. `after`: the sender is busy with it for so long, in ns, before it leaves; it stays in order. Returns
+        whether anything but the pipe's length has changed: what the caller waits for may be another time."""
         if self._is_closed:
-            return
+            return False
         index = self._pushed
         self._pushed = index + 1
         self.bytes_held += size_bytes
-        clock = self._clock
-        self.pushed_at = now = clock.now
-        if self._holds or self._resumes_at is not None:
-            arrives_at = _LOST
-            self._fall_silent(now)
-        elif (transit := self._transit).way.is_plain:  # as Transit.send, without asking for what most paths do not have
-            left_at = now + after
-            if left_at < transit.left_at:
-                left_at = transit.left_at
-            transit.left_at = left_at
-            arrives_at = left_at + transit.way.latency
-            if not self._things and not self._stalls and self._waking_at is None:  # as _wake_at_first, in the same way
-                self._things.append((arrives_at, size_bytes, index, function, argument))
-                self._waking_at = arrives_at
-                clock.wake(arrives_at, self._wake)
-                return
-        else:
-            arrives_at = self._send(size_bytes, index, now + after)
+        self.pushed_at = now
         things = self._things
-        things.append((arrives_at, size_bytes, index, function, argument))
-        if len(things) == 1:
-            self._wake_at_first()
+        if self._holds or self.resumes_at is not None:
+            things.append((_LOST, size_bytes, index, item))
+            self._fall_silent(now)
+            return True
+        if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
+            delay = self._delay
+            left_at = now + after
+            if left_at < delay.left_at:
+                left_at = delay.left_at
+            delay.left_at = left_at
+            things.append((left_at + delay.direction.latency, size_bytes, index, item))
+            return len(things) == 1
+        things.append((self._send(size_bytes, index, now + after), size_bytes, index, item))
+        return True
 
-    def dial(self, function: Callable[[Any], None]) -> None:
-        """Send the SYN, the first thing on this lane; it is sent again by a schedule of its own."""
-        self.pushed_at = self._dialled_at = now = self._clock.now
+    def dial(self, now: int, item: T) -> None:
+        """Send the SYN, the first thing on this pipe; it is sent again by a schedule of its own."""
+        self.pushed_at = self._dialled_at = now
         self._pushed = self._syns = 1
-        things = self._things = [(_LOST, 0, 0, function, None)]
         if self._holds:
+            self._things = [(_LOST, 0, 0, item)]
             self._fall_silent(now)
             return
-        arrives_at, self._dials_at = self._transit.dial(now)
-        things[0] = (arrives_at, 0, 0, function, None)
+        arrives_at, self._dials_at = self._delay.dial(now)
+        self._things = [(arrives_at, 0, 0, item)]
         self._heed_repair(arrives_at)
-        limit = self._transit.way.limit
+        limit = self._delay.direction.limit
         if limit is not None and arrives_at - now > limit:
-            self._report_late(arrives_at)
-        self._wake_at_first()
+            self._note_late(arrives_at)
 
-    def dial_again(self, function: Callable[[Any], None]) -> None:
-        """The far end has dropped the SYN; it is sent again when its time comes, or the kernel gives up when that has passed."""
-        now, tcp = self._clock.now, self._transit.way.tcp
+    def dial_again(self, now: int, item: T) -> None:
+        """The SYN was not answered; it is sent again when its time comes, or the kernel gives up when that has passed."""
+        tcp = self._delay.direction.tcp
         at = next_syn(tcp, self._dialled_at, now)
         if at is None:
-            Call(self._clock, max(now, self._dialled_at + syn_schedule(tcp)[1]), ALARM, self._give_up)
+            self._hopeless_at = max(now, self._dialled_at + syn_schedule(tcp)[1])
             return
         self._syns = self._pushed + 1
         self._dials_at = at
-        self.push(function, None, 0, at - now)
+        self.push(now, item, 0, at - now)
 
-    def has_dialled(self) -> bool:
-        """Whether a SYN that gets through, unless the line goes down, has left."""
-        return not self._holds and self._resumes_at is None and self._dials_at <= self._clock.now
+    def has_dialled(self, now: int) -> bool:
+        """Whether a SYN that gets through, unless the link goes down, has left."""
+        return not self._holds and self.resumes_at is None and self._dials_at <= now
 
-    def hold(self) -> None:
-        """The line goes down."""
+    @property
+    def gives_up_at(self) -> int | None:
+        """When the sender's kernel gives the connection up if nothing changes until then."""
+        tired_at, hopeless_at = self._tired_at, self._hopeless_at
+        if tired_at is None or hopeless_at is None:
+            return hopeless_at if tired_at is None else tired_at
+        return min(tired_at, hopeless_at)
+
+    # Faults.
+
+    def hold(self, now: int) -> None:
+        """The link goes down in this direction."""
         self._holds += 1
-        self._resumes_at = None
-        if self._things:
-            now, reached, things = self._clock.now, self._reached_at, self._things
-            for place, thing in enumerate(things):
-                reached = NEVER if thing[0] == _LOST else max(reached, thing[0])
-                if reached > now and thing[0] != _LOST:
-                    things[place] = (_LOST, *thing[1:])
-            if things[-1][0] == _LOST:
-                self._fall_silent(now)
+        self.resumes_at = None
+        reached, things = self._reached_at, self._things
+        for place, thing in enumerate(things):
+            reached = max(reached, thing[0])
+            if reached > now and thing[0] != _LOST:
+                things[place] = (_LOST, *thing[1:])
+        if things and things[-1][0] == _LOST:
+            self._fall_silent(now)
 
-    def release(self) -> None:
+    def release(self, now: int) -> None:
         """Undo one `hold`."""
         self._holds -= 1
         if self._holds:
             return
-        now, since = self._clock.now, self._silent_since
-        if since is None or self._transit.way.tcp.resumes == "at_once":
-            self._resume()
+        since, tcp = self._silent_since, self._delay.direction.tcp
+        if since is None or tcp.resumes == "at_once":
+            self._resume(now)
             return
-        tcp = self._transit.way.tcp
         if self._is_dialling():
             at = next_syn(tcp, self._dialled_at, now - 1)
         else:
-            at = next_retransmission(since, self._transit.rto, ns(tcp.rto_max_s), now)
+            at = next_retransmission(since, self._delay.rto, ns(tcp.rto_max_s), now)
         if at is not None:  # else the SYN's time is over, and its kernel will say so
-            self._resumes_at = at
-            self._report_late(at + self._transit.way.one_way_max)
-            Call(self._clock, at, FAULT, self._resume_if_due)
+            self.resumes_at = at
+            self._note_late(at + self._delay.direction.one_way_max)
+
+    def open(self, now: int) -> None:
+        """Undo the `hold` of a connection that was not established before; nothing has been lost."""
+        self._holds -= 1
+        if not self._holds:
+            self._resume(now)
 
     def hold_acks(self) -> None:
-        """The line goes down in the other direction."""
+        """The link goes down in the other direction."""
         self._ack_holds += 1
 
-    def release_acks(self) -> None:
-        """Undo one `hold_acks`."""
+    def release_acks(self) -> bool:
+        """Undo one `hold_acks`. Returns whether that has made room in the send buffer."""
         self._ack_holds -= 1
         if self._ack_holds:
-            return
-        if not self._holds and self._resumes_at is None:
-            self._silent_since = None
-        if self._unacknowledged_bytes:
-            self.bytes_held -= self._unacknowledged_bytes
-            self._unacknowledged_bytes = 0
-            if self._owner is not None:
-                self._owner.room_made(self)
+            return False
+        if not self._holds and self.resumes_at is None:
+            self._end_silence()
+        made_room = self._unacknowledged_bytes > 0
+        self.bytes_held -= self._unacknowledged_bytes
+        self._unacknowledged_bytes = 0
+        return made_room
 
-    def stall(self) -> None:
+    def stall(self, now: int) -> None:
         """The far end is blocked."""
         if not self._stalls:
-            self._stalled_since = self._clock.now
+            self._stalled_since = now
         self._stalls += 1
 
     def unstall(self) -> None:
         """Undo one `stall`."""
         self._stalls -= 1
         if not self._stalls:
-            self._wake_at_first()
+            self._stalled_since = NEVER
 
     def abandon(self) -> None:
         """What is on the way never arrives; what is sent from now on may."""
         self._things.clear()
-        self._silent_since = None
+        self._end_silence()
+        self._hopeless_at = None
         self.bytes_held = self._unacknowledged_bytes = 0
 
     def close(self) -> None:
@@ -236,126 +234,118 @@ class Pipe:
         self._is_closed = True
         self.abandon()
 
+    # Time.
+
+    def wake_at(self, now: int) -> int | None:
+        """When to look for arrivals next, at `now` or later, if nothing changes until then."""
+        if not self._things:
+            return None
+        first = self._things[0]
+        at = first[0]
+        if at >= NEVER or at > self._stalled_since:
+            return None
+        if at < now:
+            return now
+        if self._notices_parts:
+            begins_at = max(now, at - round(first[1] * self._delay.direction.ns_per_byte))
+            if at - begins_at > PART_EVERY:
+                return begins_at + PART_EVERY
+        return at
+
+    def pop(self, now: int) -> tuple[int, int, int, T] | None:
+        """The next thing that has arrived by `now`, with its time, its bytes and its index; what it held is acknowledged."""
+        things = self._things
+        if not things:
+            return None
+        thing = things[0]
+        at = thing[0]
+        if at > now or at > self._stalled_since:
+            return None
+        if at > self._reached_at:
+            self._reached_at = at
+        del things[0]
+        if self._ack_holds and not self._holds:
+            self._unacknowledged_bytes += thing[1]
+            self._fall_silent(now)
+        else:
+            self.bytes_held -= thing[1]
+        return thing
+
+    def has_part(self, now: int) -> bool:
+        """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
+        if not (self._notices_parts and self._things):
+            return False
+        at, size_bytes = self._things[0][:2]
+        return (
+            now < at < NEVER
+            and at <= self._stalled_since
+            and now - (at - round(size_bytes * self._delay.direction.ns_per_byte)) >= PART_EVERY
+        )
+
+    def resume_if_due(self, now: int) -> None:
+        """The retransmission that ends a silence is sent when its time has come."""
+        if self.resumes_at is not None and self.resumes_at <= now and not self._holds:
+            self._resume(self.resumes_at)
+
+    # Within.
+
     def _is_dialling(self) -> bool:
         return len(self._things) > 0 and self._things[0][2] < self._syns
 
-    def _resume_if_due(self, call: Call) -> None:
-        if self._resumes_at == self._clock.now and not self._holds:
-            self._resume()
-
-    def _resume(self) -> None:
-        now = self._clock.now
-        self._resumes_at = self._silent_since = None
-        self._transit.restart(now)
+    def _resume(self, now: int) -> None:
+        self.resumes_at = None
+        self._end_silence()
+        self._hopeless_at = None
+        self._delay.restart(now)
         if self._ack_holds and self._unacknowledged_bytes:
             self._fall_silent(now)
         things = self._things
-        if not things:
-            return
         for place, thing in enumerate(things):
             if thing[0] == _LOST:
                 things[place] = (self._send(thing[1], thing[2], now), *thing[1:])
         if self._is_dialling():
             self._dials_at = now
-        self._wake_at_first()
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
-        transit = self._transit
-        arrives_at = transit.send(size_bytes, index, sent_at)
-        limit = transit.way.limit
+        delay = self._delay
+        arrives_at = delay.send(size_bytes, index, sent_at)
+        limit = delay.direction.limit
         if limit is not None:
-            if transit.repair is not None:
+            if delay.repair is not None:
                 self._heed_repair(arrives_at)
-            if arrives_at - transit.left_at > limit:
-                self._report_late(arrives_at)
+            if arrives_at - delay.left_at > limit:
+                self._note_late(arrives_at)
         return arrives_at
 
     def _heed_repair(self, arrives_at: int) -> None:
         """What was sent now may have told the sender of an earlier loss; or TCP has tried for too long."""
-        repair = self._transit.repair
+        repair = self._delay.repair
         if repair is None:
             return
         if repair.corrections:
             things = self._things
             for index, at in repair.corrections:
                 place = index - things[0][2] if things else -1
-                if things and 0 <= place < len(things) and things[place][0] != _LOST:
+                if 0 <= place < len(things) and things[place][0] != _LOST:
                     things[place] = (at, *things[place][1:])
-                    if place == 0:
-                        self._wake_at_first()
             repair.corrections.clear()
         if arrives_at == NEVER and repair.gives_up_at is not None:
-            Call(self._clock, max(repair.gives_up_at, self._clock.now), ALARM, self._give_up)
+            self._hopeless_at = repair.gives_up_at
 
     def _fall_silent(self, now: int) -> None:
-        """Something is unacknowledged from now on; if it stays so, the kernel has had enough some time."""
+        """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""
         if self._silent_since is not None:
             return
         self._silent_since = now
-        tcp = self._transit.way.tcp
+        tcp = self._delay.direction.tcp
         at = self._dialled_at + syn_schedule(tcp)[1] if self._is_dialling() else now + gives_up_after(tcp)
-        Call(self._clock, max(at, now), ALARM, self._give_up_if_silent, now)
+        self._tired_at = max(at, now)
 
-    def _give_up_if_silent(self, call: Call) -> None:
-        if self._silent_since == call.argument:
-            self._give_up(call)
+    def _end_silence(self) -> None:
+        self._silent_since = self._tired_at = None
 
-    def _give_up(self, _: Call) -> None:
-        if not self._is_closed:
-            self.abandon()
-            if self._owner is not None:
-                self._owner.gave_up(self)
-
-    def _report_late(self, until: int) -> None:
-        repair = self._transit.repair
-        if until == NEVER and repair is not None and repair.gives_up_at is not None:
+    def _note_late(self, until: int) -> None:
+        repair = self._delay.repair
+        if until >= NEVER and repair is not None and repair.gives_up_at is not None:
             until = repair.gives_up_at
-        if self._owner is not None:
-            self._owner.is_late(until)
-
-    def _wake_at_first(self) -> None:
-        """One event in the world's queue for the whole lane: the first arrival."""
-        if not self._things:
-            return
-        at = self._things[0][0]
-        if at == _LOST or (self._stalls and at > self._stalled_since):
-            return
-        now = self._clock.now
-        if at < now:
-            at = now
-        way = self._transit.way
-        if way.ns_per_byte and not way.is_up and self._owner is not None:
-            begins_at = at - round(self._things[0][1] * way.ns_per_byte)
-            if at - max(begins_at, now) > PROGRESS:
-                at = max(begins_at, now) + PROGRESS
-        if self._waking_at is None or at < self._waking_at:
-            self._waking_at = at
-            self._clock.wake(at, self._wake)
-
-    def _wake(self, call: Call) -> None:
-        now = self._clock.now
-        if self._waking_at != now:
-            return  # of a lane that has been woken earlier since, or held
-        self._waking_at = None
-        while self._things:
-            at, size, _, function, argument = self._things[0]
-            if at == _LOST or (self._stalls and at > self._stalled_since):
-                break
-            if at > now:
-                self._note_progress(at - round(size * self._transit.way.ns_per_byte), now)
-                break
-            if at > self._reached_at:
-                self._reached_at = at
-            del self._things[0]
-            if self._ack_holds and not self._holds:
-                self._unacknowledged_bytes += size
-                self._fall_silent(now)
-            else:
-                self.bytes_held -= size
-            function(argument)
-        if self._things:
-            self._wake_at_first()
-
-    def _note_progress(self, begins_at: int, now: int) -> None:
-        if self._owner is not None and not self._transit.way.is_up and now - begins_at >= PROGRESS:
-            self._owner.part_arrived(self)
+        self.late_until = max(self.late_until, until)

@@ -12,24 +12,16 @@ Not imitated: tail loss probes and RACK, delayed acknowledgements, selective ack
 from functools import lru_cache
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.scenario.path_bounds import RTO_AT_FIRST_S, timeouts
 from simulation.scenario.paths import Tcp
 
 DUPLICATES = 3
 """Later packets that must arrive before one is held for lost."""
-RTO_AT_FIRST = NS_PER_S
+RTO_AT_FIRST = ns(RTO_AT_FIRST_S)
 SYN_RETRIES = 6
 SYN_LINEAR_TIMEOUTS = 4
 """Of kernels from 6.5 on: so many more timeouts, at first, which do not double."""
 _GRANULARITY = NS_PER_MS
-
-
-def timeouts(count: int, rto: int, rto_max: int) -> int:
-    """How long `count` timeouts in a row take, the first of them `rto`."""
-    total = 0
-    for _ in range(count):
-        total += rto
-        rto = min(2 * rto, rto_max)
-    return total
 
 
 @lru_cache(maxsize=64)

@@ -6,12 +6,12 @@ With `--notebook` the same is written as a notebook that draws the sequence diag
 
 import json
 import sys
-import tomllib
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from reference.protocol import frames
 from reference.protocol.errors import ConfigError
+from reference.toml_files import parse_toml, read_text
 from simulation.adversary.case import Case, parse_case
 from simulation.adversary.settling import play
 from simulation.scenario.faults import describe
@@ -27,11 +27,7 @@ HELD, VIOLATED, BAD_INPUT = 0, 1, 2
 
 def read(text: str) -> Case | Scenario:
     """Whichever of both a file holds. Raises ConfigError."""
-    try:
-        is_case = "schedule" in tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from None
-    return parse_case(text) if is_case else parse_scenario(text)
+    return parse_case(text) if "schedule" in parse_toml(text) else parse_scenario(text)
 
 
 def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
@@ -48,13 +44,13 @@ def log_of_case(played: Case | Scenario) -> tuple[MessageLog, list[str]]:
 def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> int:
     """Play a file and print it; returns the exit code. `everything`: pings, pongs and heartbeats too."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         played = read(text)
         message_log, broken = log_of_case(played)
         if notebook is not None:
             notebook.write_text(_notebook(played, text), encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        return _complain(f"cannot read {path} or write the notebook: {error}")
+    except OSError as error:
+        return _complain(f"cannot write the notebook {notebook}: {error.strerror or error}")
     except ConfigError as error:
         return _complain(f"{path}: {error}")
     print("\n".join([f"{played.name}: {' '.join(played.about.split())}", ""]))
@@ -62,9 +58,9 @@ def replay(path: FilePath, notebook: FilePath | None, *, everything: bool) -> in
         print(line)
     print()
     for sentence in broken:
-        print(f"BROKEN  {sentence}")
+        print(f"VIOLATED {sentence}")
     if not broken:
-        print("every guarantee held")
+        print("all guarantees held")
     return VIOLATED if broken else HELD
 
 

@@ -70,8 +70,8 @@ class _Reader:
             case ConnectionEnded(at=at, connection_id=connection_id):
                 if connection_id in self.tried or self.carrier == UNSEEN:
                     self._ended(line, self.tried.pop(connection_id, at))
-            case SessionTurned(at=at, state=state):
-                if state.is_polling and self.trouble is not None:
+            case SessionTurned(at=at, state=state, is_carried=is_carried):
+                if state.is_polling and is_carried and self.trouble is not None:
                     self.trouble.polled = True
                 if state.has_websocket and self.carrier is None:
                     self.carrier = max(self.tried, default=UNSEEN)

@@ -82,7 +82,7 @@ def trace_of(lines: Sequence[SessionLine], assumption: Assumption) -> Trace:
     add(ClientStarted(at=0, client=ME, client_id=ME, user_id=ME))
     add(ClientStarted(at=0, client=OTHERS, client_id=OTHERS, user_id=OTHERS))
     add(SessionJoined(at=0, client_id=ME, session_id=ME, connection_id=0, outcome="fresh", replayed=0, is_return=False))
-    add(StateTurned(at=0, client=ME, state=first.state))
+    add(StateTurned(at=0, client=ME, state=first.state, is_carried=first.is_carried))
     for line in lines:
         for record in _records(line):
             add(record)
@@ -116,8 +116,8 @@ def _records(line: SessionLine) -> Iterator[Record]:
             yield ConnectionLeft(at=at, client=ME, connection_id=connection_id, code=code)
         case ConnectionEnded(connection_id=connection_id, code=code):
             yield ConnectionLost(at=at, client=ME, connection_id=connection_id, code=code)
-        case SessionTurned(state=state):
-            yield StateTurned(at=at, client=ME, state=state)
+        case SessionTurned(state=state, is_carried=is_carried):
+            yield StateTurned(at=at, client=ME, state=state, is_carried=is_carried)
         case RoundTripTaken(round_trip_ms=round_trip_ms):
             yield RoundTripReported(at=at, session_id=ME, round_trip_ms=round_trip_ms)
         case EventCame(sequence_number=number, event_type=event_type):
@@ -140,7 +140,7 @@ def _of_others(lines: Sequence[SessionLine]) -> Iterator[tuple[int, str, int]]:
         for number, line in enumerate(came, start=1):
             yield since + (at - since) * number // len(came), line.event_type, line.size_bytes
         cut_at = None if came else cut_at
-        if any(isinstance(line, SessionTurned) and not line.state.is_connected for line in moment) and cut_at is None:
+        if any(isinstance(line, SessionTurned) and not line.is_carried for line in moment) and cut_at is None:
             cut_at = at
 
 

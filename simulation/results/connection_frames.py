@@ -103,14 +103,14 @@ def states(trace_index: TraceIndex) -> pd.DataFrame:
         ends = [*(turn.at for turn in turns[1:]), trace_index.ended_at]
         for turn, end in zip(turns, ends, strict=True):
             state = turn.state
-            transport = "websocket" if state.has_websocket else "polling" if state.is_polling else None
+            transport = "websocket" if state.has_websocket else "polling" if turn.is_carried else None
             rows.append(
                 {
                     "client": client.name,
                     "state": state.value,
                     "start_s": turn.at / NS_PER_S,
                     "end_s": end / NS_PER_S,
-                    "is_connected": state.is_connected,
+                    "is_connected": turn.is_carried,
                     "transport": transport,
                 }
             )

@@ -163,13 +163,13 @@ def _lost(trace_index: TraceIndex, deliveries: dict[str, _Deliveries]) -> int:
 def moves_of(client: ClientIndex) -> Counter[str]:
     """How often something new began to carry this client."""
     moves: Counter[str] = Counter()
-    before, was_carried = ClientState.NEW, False
+    before, is_carried, was_carried = ClientState.NEW, False, False
     for turn in client.turns():
         state = turn.state
-        if state.is_connected and not before.is_connected:
+        if turn.is_carried and not is_carried:
             moves["reconnections"] += was_carried
             was_carried = True
         moves["fallbacks"] += state is ClientState.POLLING and not before.is_polling
         moves["returns_to_websocket"] += state is ClientState.LIVE and before is ClientState.PROBE_PROVING
-        before = state
+        before, is_carried = state, turn.is_carried
     return moves

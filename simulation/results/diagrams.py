@@ -9,17 +9,14 @@ Time runs down; a slanted arrow was long in flight; an arrow that ends in a cros
 publishes, deliveries, faults.
 """
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path as FilePath
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.results.plots import save
 from simulation.scenario.faults import describe
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.messages import LoggedMessage, LoggedNote, MessageLog
@@ -117,8 +114,6 @@ def _short(words: str) -> str:
 
 
 SERVER = "server"
-LINES_MAX = 10_000
-"""Lines that are printed; the stretch has to be made shorter for more."""
 
 
 def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = None, clients: Iterable[str] = ()) -> MessageLog:
@@ -167,31 +162,6 @@ def message_log_of(trace: Trace, start_s: float = 0.0, end_s: float | None = Non
     return message_log
 
 
-def diagram_command(
-    path: FilePath, from_s: float, to_s: float | None, clients: tuple[str, ...], png: FilePath | None, everything: bool
-) -> int:
-    """Print a stretch of a trace's file, and draw it; returns the exit code."""
-    try:
-        message_log = message_log_of(Trace.read(path), from_s, to_s, clients)
-        message_log = message_log if everything else message_log.without_keepalive()
-        lines = list(message_log.lines())
-        for line in lines[:LINES_MAX]:
-            print(line)
-        if len(lines) > LINES_MAX:
-            print(f"... and {len(lines) - LINES_MAX} more; make the stretch shorter with --from, --to or --client")
-        if not message_log.messages:
-            print("no frames in this stretch: a trace has them if its scenario says `record_frames = true`", file=sys.stderr)
-        if png is not None:
-            save(sequence_diagram(message_log, title=f"{path.name}, from {from_s:g} s"), png)
-    except ConfigError as error:
-        print(f"steadywire diagram: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"steadywire diagram: {error.filename or path}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
     """Each record with its time; for a frame also the number of its message, the same when it is sent and when it arrives.
 
@@ -215,8 +185,8 @@ def _in_order(trace: Trace) -> Iterator[tuple[int, int, Record]]:
 def _note(record: Record) -> tuple[str, str]:
     """Where something happened, and what; no words for what the frames tell anyway."""
     match record:
-        case StateTurned(client=client, state=state):
-            return client, state.value
+        case StateTurned(client=client, state=state, is_carried=is_carried):
+            return client, f"{state.value}, carried" if is_carried and state.is_polling else state.value
         case Published(client=client, event_type=event_type, ticket=ticket):
             return client, f"publishes {event_type} ({ticket})"
         case SnapshotTaken(client=client, sequence_number=number):

@@ -50,7 +50,7 @@ def clients(trace_index: TraceIndex) -> pd.DataFrame:
             {
                 "client": client.name,
                 "status": _status(client, reconnections),
-                "transport": _transport(client.state),
+                "transport": _transport(client),
                 "quality": quality_of(score).value,
                 "quality_score": score,
                 "round_trips": len(trips),
@@ -227,13 +227,13 @@ def _settled(trace_index: TraceIndex, client: ClientIndex) -> tuple[int, int]:
 def _reconnected(client: ClientIndex) -> list[int]:
     """When something carried this client again, in ns."""
     times = []
-    was_carried, before = False, ClientState.NEW
+    was_carried, is_carried = False, False
     for turn in client.turns():
-        if turn.state.is_connected and not before.is_connected:
+        if turn.is_carried and not is_carried:
             if was_carried:
                 times.append(turn.at)
             was_carried = True
-        before = turn.state
+        is_carried = turn.is_carried
     return times
 
 
@@ -249,14 +249,14 @@ def _fell_back(client: ClientIndex) -> list[int]:
 
 def _status(client: ClientIndex, reconnections: int) -> str:
     """The brief's words."""
+    if not client.is_carried:
+        return "Disconnected"
     if client.state.is_polling:
         return "HTTP Polling"
+    return "Reconnected" if reconnections else "Connected"
+
+
+def _transport(client: ClientIndex) -> str | None:
     if client.state.has_websocket:
-        return "Reconnected" if reconnections else "Connected"
-    return "Disconnected"
-
-
-def _transport(state: ClientState) -> str | None:
-    if state.has_websocket:
         return "websocket"
-    return "polling" if state.is_polling else None
+    return "polling" if client.is_carried else None

@@ -30,13 +30,13 @@ def _recoveries_of(client: ClientIndex, times: Sequence[int], heads: Sequence[in
     was_carried, position, wanted = False, 0, 0
     for record in client.records:
         match record:
-            case StateTurned(at=at, state=state):
-                if was_carried and not state.is_connected and lost_at is None:
+            case StateTurned(at=at, is_carried=is_carried):
+                if was_carried and not is_carried and lost_at is None:
                     lost_at = at
-                if not was_carried and state.is_connected:
+                if not was_carried and is_carried:
                     known = bisect_right(times, at)
                     wanted = heads[known - 1] if known else 0
-                was_carried = state.is_connected
+                was_carried = is_carried
             case Delivered(sequence_number=number) | SnapshotTaken(sequence_number=number) | ResetTaken(sequence_number=number):
                 position = number
             case _:

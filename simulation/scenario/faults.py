@@ -3,8 +3,8 @@
     faults of lines        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
     faults of the server   ServerRestart, RollingDeploy, Pause, SlowStore, ClockStep
 
-A path is the standing property of one way between a client and the server (`simulation.scenario.paths`); a fault is something that happens
-to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
+A path is the standing property of one way between a client and the server (`simulation.scenario.paths`); a fault is something
+that happens to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
 
 Times are seconds from the start of the run. `clients` names whom a fault hits, by client name; empty means everyone.
 """

@@ -3,7 +3,8 @@
     Path           propagation, bandwidth and queue, loss, TCP and TLS, middleboxes on the way
     Availability   a process of ups and downs, of one client's path, of a whole group's, or of everyone's
 
-A path is a standing property (an impairment); what happens at one time is a fault (`simulation.scenario.faults`). Everything here is what
+A path is a standing property (an impairment); what happens at one time is a fault (`simulation.scenario.faults`). Everything
+here is what
 TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a WebSocket cannot happen: a lost packet is sent again
 by TCP, and what came after it waits for it (head-of-line blocking).
 """

@@ -1,5 +1,5 @@
-"""How well-known systems connect again, by name: the formulas of `reference.protocol.policies.catalogue` with their numbers, read from the
-systems' sources and documents in 2026.
+"""How well-known systems connect again, by name: the formulas of `reference.protocol.policies.catalogue` with their numbers,
+read from the systems' sources and documents in 2026.
 
     PRESETS["socket.io-js"].policy               # the formula; .source says where it was read
     client_part("brief-as-documented")           # a scenario's client part: with the fallback and heartbeat that belong to it

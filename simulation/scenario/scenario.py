@@ -34,11 +34,12 @@ from reference.protocol.policies.fallback import Disconnection as FallbackTroubl
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
-from simulation.network.delay import round_trip_max_s as path_round_trip_max_s
+from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
 from simulation.scenario.network_traces import read_in
+from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
 from simulation.scenario.paths import Availability, Path
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.scenario.presets import PresetPolicy, find
@@ -73,12 +74,18 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ClientPart(_Part, frozen=True, kw_only=True):
-    """How the clients behave. fallback, heartbeat: None for what the config's own fields say."""
+    """How the clients behave. fallback, heartbeat: None for what the config's own fields say.
+
+    takes_per_s: how many events (and snapshots) an application takes per second; None: each at once. outcomes_waiting_max: how
+    many may wait for it before its session slows the server down.
+    """
 
     config: ClientConfig = ClientConfig()
     policy: Policy | PresetPolicy = FullJitter()
     fallback: Fallback | None = None
     heartbeat: Heartbeat | None = None
+    takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
+    outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
@@ -372,12 +379,7 @@ _FAILURES_MAX = 2000  # no formula here is still growing then
 
 def load_scenario(path: FilePath) -> Scenario:
     """Read a scenario's file. Raises ConfigError with one line that says where, what and what to do."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the scenario {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    text = read_text(path)
     try:
         return parse_scenario(text, path.parent)
     except ConfigError as error:

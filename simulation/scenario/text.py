@@ -6,13 +6,13 @@ standard library reads TOML but does not write it). Equal values give equal text
 
 import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.toml_files import parse_toml
 
 
 def to_toml(table: Mapping[str, object]) -> str:
@@ -71,17 +71,17 @@ T = TypeVar("T")
 
 def table_of(text: str) -> dict[str, Any]:
     """The table that a text holds: JSON if it begins with a brace, else TOML. Raises ConfigError."""
+    text = text.removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
         try:
             table = msgspec.json.decode(text.encode())
         except msgspec.DecodeError as error:
-            raise ConfigError(f"not JSON: {error}") from None
+            raise ConfigError(f"invalid JSON: {error}") from None
+        except RecursionError:
+            raise ConfigError("invalid JSON: lists or objects are nested too deeply") from None
         assert isinstance(table, dict), "it begins with a brace"
         return table
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from None
+    return parse_toml(text)
 
 
 def converted(table: Mapping[str, Any], kind: type[T]) -> T:

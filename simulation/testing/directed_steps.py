@@ -193,7 +193,7 @@ overtaken_snapshot = st.builds(
     ms=st.sampled_from([5, 300, 900]),
 )
 """A probe is sent a snapshot, and polling is faster."""
-stopped_while_gathering = st.builds(
+stopped_while_storing = st.builds(
     lambda first, then, ms: [first, steps.Calm(20), then, steps.Up(0, 4), steps.Up(1, 4), steps.GoAway(ms, 0), steps.Calm(5)],
     first=publishes,
     then=publishes,
@@ -223,5 +223,5 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
     "late joiner": (2, late_joiner),
-    "stopped while gathering": (2, stopped_while_gathering),
+    "stopped while storing": (2, stopped_while_storing),
 }

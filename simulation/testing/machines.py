@@ -27,12 +27,12 @@ from simulation.testing.server_world import ServerWorld
 from simulation.testing.under_test import ClientUnderTest, PollingClientUnderTest, PollingServerUnderTest, ServerUnderTest
 from simulation.trace.messages import MessageLog
 
-Deed = tuple[str, float]
+ServerStep = tuple[str, float]
 _CLIENTS = st.integers(0, 2)
 _WAITS = st.sampled_from([0.1, 1.0, 6.0])
 
 
-def steps_taken(longest: int = 30) -> st.SearchStrategy[list[Deed]]:
+def steps_taken(longest: int = 30) -> st.SearchStrategy[list[ServerStep]]:
     """The same as the rules, as a list of values: for `find`, and for keeping."""
     return st.lists(
         st.one_of(
@@ -47,13 +47,13 @@ def steps_taken(longest: int = 30) -> st.SearchStrategy[list[Deed]]:
     )
 
 
-def play_deeds(server: ServerUnderTest, chosen: list[Deed], message_log: MessageLog | None = None) -> ServerWorld:
+def play_steps(server: ServerUnderTest, chosen: list[ServerStep], message_log: MessageLog | None = None) -> ServerWorld:
     """Two clients do what the list says; then faults stop. Raises Violated."""
     world = ServerWorld(server, message_log)
     world.join()
     world.join()
-    for deed, argument in chosen:
-        match deed:
+    for step, argument in chosen:
+        match step:
             case "publish":
                 world.publish(int(argument))
             case "deliver":

@@ -1,14 +1,18 @@
 """Our own run behind the small interface, over a store that keeps what it confirmed: the model for clients of yours."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Send
+from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import HttpProblem, RemoteError
+from reference.protocol.errors import HttpProblem
+from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
+from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 from simulation.adversary.model import StoreModel
 
@@ -21,7 +25,7 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.store = StoreModel()
-        self._now = ORIGIN
+        self.now = ORIGIN
         self._waiting: dict[int, list[str]] = {}
         self._open: set[int] = set()
         self._asked: set[int] = set()
@@ -29,7 +33,7 @@ class ModelServer:
         self.restart()
 
     def restart(self) -> None:
-        self._run = Run(self.store.load(), config=ServerConfig(), now=self._now)
+        self._driver = RunDriver(Run(self.store.load(), config=ServerConfig(), now=self.now), _Output(self))
 
     def crash(self) -> None:
         self._open.clear()
@@ -38,21 +42,16 @@ class ModelServer:
 
     def open(self, connection: int, user: str) -> None:
         self._open.add(connection)
-        self._waiting[connection] = []
-        self._run.connection_opened(connection, Transport.WEBSOCKET, Identity(user), f"s{connection}", self._now)
-        self._pump()
+        texts = self._waiting[connection] = []
+        self._driver.connect(connection, _Socket(connection, texts, self._open), Identity(user), f"s{connection}")
 
     def send(self, connection: int, text: str) -> None:
-        try:
-            frame = codec.decode_client_frame(text)
-        except RemoteError as error:
-            self._run.receive_malformed(connection, error, self._now)
-        else:
-            self._run.receive_frame(connection, frame, self._now)
-        self._pump()
+        self._driver.receive(connection, (codec.decode_or_error(text),))
 
     def receive(self, connection: int) -> list[str]:
-        texts, self._waiting[connection] = self._waiting.get(connection, []), []
+        waiting = self._waiting.get(connection, [])
+        texts = list(waiting)
+        waiting.clear()
         return texts
 
     def is_open(self, connection: int) -> bool:
@@ -61,71 +60,83 @@ class ModelServer:
     def cut(self, connection: int) -> None:
         if connection in self._open:
             self._open.discard(connection)
-            self._run.connection_lost(connection, self._now)
-            self._pump()
+            self._driver.lost(connection)
 
     def ask(self, request: int, user: str, text: str) -> None:
         self._asked.add(request)
-        self._run.connection_opened(request, Transport.POLLING, Identity(user), f"s{request}", self._now)
-        self._run.receive_frame(request, _decoder.decode(text), self._now)
-        self._pump()
+        self._driver.request(request, _decoder.decode(text), Identity(user), f"s{request}")
 
     def answer(self, request: int) -> str | None:
         return self._answers.pop(request, None)
+
+    def answered(self, request: int, text: str) -> None:
+        """There is an answer, if somebody waits for it."""
+        if request in self._asked:
+            self._asked.discard(request)
+            self._answers[request] = text
 
     def forsake(self, request: int) -> None:
         self._answers.pop(request, None)
         if request in self._asked:
             self._asked.discard(request)
-            self._run.connection_lost(request, self._now)
-            self._pump()
+            self._driver.lost(request)
 
     def advance(self, seconds: float) -> None:
-        self._now += ns(seconds)
-        self._run.handle_timeout(self._now)
-        self._pump()
+        self.now += ns(seconds)
+        self._driver.ring()
 
-    def _pump(self) -> None:
-        while True:
-            append = self._run.events_to_append()
-            if append is not None:
-                self.store.append(append)
-                self._run.handle_appended(append, self._now)
-            actions = self._run.take_actions()
-            for action in actions:
-                match action:
-                    case Send(connection_ids, frame):
-                        self._say(connection_ids, frame)
-                    case Deliver(connection_ids):
-                        self._say(connection_ids, action.frame)
-                    case Close(connection_ids, code, message, retry_after_ms):
-                        self._close(connection_ids, HttpProblem(code or 0, message, retry_after_ms))
-                    case Authenticate(connection_id, _):
-                        raise AssertionError(f"connection {connection_id} came with its identity")
-            gave = [self._give(connection) for connection in sorted(self._open)]
-            if append is None and not actions and not any(gave):
-                self._run.take_observations()
-                return
 
-    def _give(self, connection: int) -> bool:
-        if not self._run.is_lagging(connection):
-            return False
-        batch = self._run.next_batch(connection, self._now)
-        if batch is not None:
-            self._say((connection,), batch.frame)
+class _Output:
+    """Where the run's driver puts things: answers and texts wait to be fetched, and what is to be stored is stored at once."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    def now(self) -> int:
+        return self._server.now
+
+    def encode(self, frame: frames.Frame) -> str:
+        return codec.encode(frame).decode()
+
+    def store(self, append: Append) -> bool:
+        self._server.store.append(append)
         return True
 
-    def _close(self, connection_ids: tuple[int, ...], problem: HttpProblem) -> None:
-        for connection in connection_ids:
-            self._open.discard(connection)
-            if connection in self._asked:
-                self._asked.discard(connection)
-                self._answers[connection] = codec.encode(problem).decode()
+    def identify(self, connection_id: int, token: str | None) -> None:
+        raise AssertionError(f"connection {connection_id} came with its identity")
 
-    def _say(self, connection_ids: tuple[int, ...], frame: frames.Frame) -> None:
-        for connection in connection_ids:
-            if connection in self._asked:
-                self._asked.discard(connection)
-                self._answers[connection] = codec.encode(frame).decode()
-            elif connection in self._open:
-                self._waiting[connection].append(codec.encode(frame).decode())
+    def answer(self, connection_id: int, frame: frames.Frame) -> None:
+        self._server.answered(connection_id, self.encode(frame))
+
+    def refuse(self, connection_id: int, close: Close) -> None:
+        problem = HttpProblem(close.code or 0, close.message, close.retry_after_ms)
+        self._server.answered(connection_id, codec.encode(problem).decode())
+
+    def replays(self, connection_id: int, events: int) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        pass
+
+    def retire(self) -> None:
+        pass  # it is somebody's model: it stays
+
+    def turn_over(self) -> None:
+        pass
+
+
+class _Socket:
+    """A WebSocket that takes everything."""
+
+    is_blocked = False
+
+    def __init__(self, connection: int, texts: list[str], open_ones: set[int]) -> None:
+        self._connection = connection
+        self._texts = texts
+        self._open = open_ones
+
+    def push(self, item: str) -> None:
+        self._texts.append(item)
+
+    def close(self, waiting: Sequence[str], close: Close) -> None:
+        self._open.discard(self._connection)

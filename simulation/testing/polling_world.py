@@ -6,13 +6,12 @@ what comes over a WebSocket: a number is one event on both, a publish has one nu
 where its request stood. When the faults stop, polling must bring everything, and then everyone must come back to a WebSocket.
 """
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import ClientAction, Close, Open, Send
+from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
@@ -26,12 +25,35 @@ RETURN_ROUNDS = 20
 """Seconds for everyone to come back: a few probes, and what a failed one costs."""
 
 
-@dataclass
 class PollingGuest(Guest):
-    """`lane`: the session's name for its polling lane, None while it has none; `requests`: under way, by their numbers."""
+    """polling: the session's name for its polling transport, None while it has none. requests: under way, by their numbers."""
 
-    lane: int | None = None
-    requests: dict[int, frames.RequestFrame] = field(default_factory=dict)
+    world: "PollingServerWorld"
+
+    def __init__(self, name: str, session: ClientSession, world: "PollingServerWorld") -> None:
+        super().__init__(name, session, world)
+        self.polling: int | None = None
+        self.requests: dict[int, frames.RequestFrame] = {}
+
+    def open(self, action: Open) -> None:
+        if action.transport is Transport.WEBSOCKET:
+            super().open(action)
+            return
+        self.world.message_log.note(self.name, "goes on over HTTP", self.world.now)
+        self.polling = action.connection_id
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.PollRequest | frames.PublishRequest):
+            self.world.ask(self, frame)
+        else:
+            super().send(connection_id, frame)
+
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        if connection_id == self.polling:
+            self.polling = None
+            self.world.forsake_all(self)
+        else:
+            super().close(connection_id, code, message)
 
 
 class PollingServerWorld(ServerWorld):
@@ -91,36 +113,14 @@ class PollingServerWorld(ServerWorld):
         self._let_pass(RETURN_ROUNDS)
         for guest in self.guests:
             assert isinstance(guest, PollingGuest)
-            if guest.session.state is not ClientState.LIVE or guest.lane is not None:
-                beside = "" if guest.lane is None else ", and polls"
+            if guest.session.state is not ClientState.LIVE or guest.polling is not None:
+                beside = "" if guest.polling is None else ", and polls"
                 raise Violated("G6", f"{guest.name} is not back on its WebSocket: it is {guest.session.state.value}{beside}")
 
-    # The sessions' driver.
+    # The guests' IO.
 
-    def _new_guest(self, name: str, session: ClientSession) -> Guest:
-        return PollingGuest(name, session)
-
-    def _bring_everything(self, client: int) -> None:
-        super()._bring_everything(client)
-        self.answer(client)
-
-    def _carry_out(self, guest: Guest, action: ClientAction) -> None:
-        assert isinstance(guest, PollingGuest)
-        match action:
-            case Open(connection_id, Transport.POLLING, _):
-                self.message_log.note(guest.name, "goes on over HTTP", self.now)
-                guest.lane = connection_id
-            case Send(_, frames.PollRequest() | frames.PublishRequest() as frame):
-                self._ask(guest, frame)
-            case Close((connection_id,)) if connection_id == guest.lane:
-                guest.lane = None
-                for number in guest.requests:
-                    self._http.forsake(number)
-                guest.requests.clear()
-            case _:
-                super()._carry_out(guest, action)
-
-    def _ask(self, guest: PollingGuest, frame: frames.RequestFrame) -> None:
+    def ask(self, guest: PollingGuest, frame: frames.RequestFrame) -> None:
+        """A guest makes a request, which arrives at once."""
         self._connections += 1
         number = self._connections
         guest.requests[number] = frame
@@ -133,6 +133,19 @@ class PollingServerWorld(ServerWorld):
         self.message_log.arrived((number, "up"), self.now)
         self._http.ask(number, guest.name, codec.encode(frame).decode())
 
+    def forsake_all(self, guest: PollingGuest) -> None:
+        """A guest waits for no answer any more."""
+        for number in guest.requests:
+            self._http.forsake(number)
+        guest.requests.clear()
+
+    def _new_guest(self, name: str, session: ClientSession) -> Guest:
+        return PollingGuest(name, session, self)
+
+    def _bring_everything(self, client: int) -> None:
+        super()._bring_everything(client)
+        self.answer(client)
+
     def _fail(self, guest: PollingGuest, number: int, problem: HttpProblem | None = None) -> None:
         kind: frames.RequestKind = "poll" if isinstance(guest.requests.pop(number), frames.PollRequest) else "publishMany"
         if problem is None:
@@ -144,9 +157,8 @@ class PollingServerWorld(ServerWorld):
         self._receive(guest, failure)
 
     def _receive(self, guest: PollingGuest, frame: frames.Frame) -> None:
-        assert guest.lane is not None, "a lane that is left has no requests"
-        guest.session.receive_frame(guest.lane, frame, self.now)
-        self._pump(guest)
+        assert guest.polling is not None, "a polling transport that is left has no requests"
+        guest.driver.receive(guest.polling, (frame,), self.now)
 
     # The account.
 

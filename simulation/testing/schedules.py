@@ -26,7 +26,6 @@ def setups(draw: st.DrawFn) -> Setup:
         fallback=draw(st.none() | st.none() | fallbacks()),
         heartbeat=heartbeat,
         server=server,
-        fan_out_ms=draw(st.sampled_from([0, 1, 30, 5000])),
         kept_later=draw(st.sampled_from([None, None, None, 1, 3])),
         chance=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 0.999]), min_size=1, max_size=4))),
         token_in_hello=draw(st.booleans()),

@@ -5,12 +5,12 @@ What it says is compared with what it said before: the same number is the same e
 connection is given events without a gap, and in the end everyone has everything that was accepted.
 """
 
-from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
-from reference.protocol.client.outcomes import PublishAccepted
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome, PublishAccepted
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import RemoteError
@@ -39,21 +39,57 @@ class _NoChance:
         return 0.5
 
 
-@dataclass
 class Guest:
-    """One client: its session, the connection that it believes to have, and what the wire brought it."""
+    """One client: its session, the driver of it, and its `ClientIO` in a `ServerWorld`.
 
-    name: str
-    session: ClientSession
-    connection: int | None = None
-    links: dict[int, int] = field(default_factory=dict)
-    """The session's connections, by the server's names for them."""
-    last_given: int | None = None
-    marks: dict[int, str] = field(default_factory=dict)
-    sent: dict[int, str] = field(default_factory=dict)
-    """The mark of each publish, by its client sequence."""
-    is_blocked: bool = False
-    """Every WebSocket of this client is refused on the way."""
+    connection: what it believes to have, by the server's name for it. link: the session's name for that. last_given: the last
+    event that the connection brought. marks: of its publishes, by ticket. sent: the mark of each, by client sequence. is_blocked:
+    every WebSocket of this client is refused on the way.
+    """
+
+    def __init__(self, name: str, session: ClientSession, world: "ServerWorld") -> None:
+        self.name = name
+        self.session = session
+        self.driver = ClientDriver(session, self)
+        self.world = world
+        self.connection: int | None = None
+        self.link: int | None = None
+        self.last_given: int | None = None
+        self.marks: dict[int, str] = {}
+        self.sent: dict[int, str] = {}
+        self.is_blocked = False
+
+    def observe(self, actions: list[ClientAction]) -> None:
+        pass
+
+    def open(self, action: Open) -> None:
+        assert action.transport is Transport.WEBSOCKET, "these clients do not poll"
+        self.world.open(self, action.connection_id)
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        if self.connection is not None:
+            self.world.send(self, self.connection, frame)
+
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        if self.connection is not None:
+            self.world.message_log.note(self.name, f"leaves: {message}", self.world.now)
+            self.world.server.cut(self.connection)
+            self.connection = None
+
+    def pause(self, connection_id: int) -> None:
+        raise AssertionError("an application without a limit pauses nothing")
+
+    resume = pause
+
+    def refresh_token(self) -> None:
+        pass
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
+            self.world.hand_over(self, outcome)
+
+    def set_alarm(self, deadline: int | None) -> None:
+        """The world looks at every session's deadline itself."""
 
 
 class ServerWorld:
@@ -81,8 +117,7 @@ class ServerWorld:
         session = ClientSession(name, config=self.config, policy=POLICY, random_source=_NoChance())
         guest = self._new_guest(name, session)
         self.guests.append(guest)
-        session.start(self.now)
-        self._pump(guest)
+        guest.driver.feed(session.start, self.now)
 
     def publish(self, client: int) -> None:
         """A client's application publishes; what that makes it send arrives at once."""
@@ -91,7 +126,7 @@ class ServerWorld:
             mark = f"{guest.name}/{len(guest.marks) + 1}"
             ticket = guest.session.publish("CHAT", {"mark": mark}, self.now)
             guest.marks[ticket] = mark
-            self._pump(guest)
+            guest.driver.drain()
 
     def deliver(self, client: int) -> None:
         """What the server has said to a client arrives."""
@@ -123,8 +158,7 @@ class ServerWorld:
                 self.server.advance((at - self.now) / NS_PER_S)
             self.now = at
             for guest in self.guests:
-                guest.session.handle_timeout(self.now)
-                self._pump(guest)
+                guest.driver.ring(self.now)
             if at >= until:
                 return
 
@@ -155,10 +189,36 @@ class ServerWorld:
             if epoch is not None and self._events.get((epoch, number)) != mark:
                 raise Violated("G11", f"{mark} was accepted as {number}; that event is {self._events.get((epoch, number))}")
 
-    # The sessions' driver.
+    # The guests' IO.
+
+    def open(self, guest: Guest, link: int) -> None:
+        """A guest opens a WebSocket, which the session calls `link`."""
+        if self.is_down or guest.is_blocked:
+            guest.driver.feed(guest.session.connection_lost, link, None, self.now)
+            return
+        self._connections += 1
+        guest.connection, guest.link, guest.last_given = self._connections, link, None
+        self.server.open(self._connections, guest.name)
+        guest.driver.feed(guest.session.connection_opened, link, self.now)
+
+    def send(self, guest: Guest, connection: int, frame: frames.Frame) -> None:
+        """A guest sends a frame, which arrives at once."""
+        if isinstance(frame, frames.Publish):
+            guest.sent[frame.client_sequence] = str(frame.data["mark"])
+        self.message_log.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
+        self.message_log.arrived((connection, "up"), self.now)
+        self.server.send(connection, codec.encode(frame).decode())
+
+    def hand_over(self, guest: Guest, outcome: Outcome) -> None:
+        """A guest's application is given an outcome."""
+        words = words_of_outcome(outcome)
+        if words is not None:
+            self.message_log.note(guest.name, words, self.now)
+        if isinstance(outcome, PublishAccepted):
+            self._accepted[guest.marks[outcome.ticket]] = outcome.sequence_number
 
     def _new_guest(self, name: str, session: ClientSession) -> Guest:
-        return Guest(name, session)
+        return Guest(name, session, self)
 
     def _let_pass(self, rounds: int) -> None:
         """So many seconds in which everything arrives."""
@@ -174,73 +234,29 @@ class ServerWorld:
     def _pick(self, client: int) -> Guest | None:
         return self.guests[client % len(self.guests)] if self.guests else None
 
-    def _pump(self, guest: Guest) -> None:
-        session = guest.session
-        while actions := session.take_actions():
-            for action in actions:
-                self._carry_out(guest, action)
-        for outcome in session.take_outcomes():
-            words = words_of_outcome(outcome)
-            if words is not None:
-                self.message_log.note(guest.name, words, self.now)
-            if isinstance(outcome, PublishAccepted):
-                self._accepted[guest.marks[outcome.ticket]] = outcome.sequence_number
-
-    def _carry_out(self, guest: Guest, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id, transport, _):
-                assert transport is Transport.WEBSOCKET, "these clients do not poll"
-                self._open(guest, connection_id)
-            case Send(_, frame) if guest.connection is not None:
-                self._send(guest, guest.connection, frame)
-            case Close() if guest.connection is not None:
-                self.message_log.note(guest.name, f"leaves: {action.message}", self.now)
-                self.server.cut(guest.connection)
-                guest.connection = None
-            case RefreshToken() | Send() | Close():
-                pass
-
-    def _open(self, guest: Guest, link: int) -> None:
-        if self.is_down or guest.is_blocked:
-            guest.session.connection_lost(link, None, self.now)
-            return
-        self._connections += 1
-        guest.connection, guest.last_given = self._connections, None
-        guest.links = {self._connections: link}
-        self.server.open(self._connections, guest.name)
-        guest.session.connection_opened(link, self.now)
-
-    def _send(self, guest: Guest, connection: int, frame: frames.Frame) -> None:
-        if isinstance(frame, frames.Publish):
-            guest.sent[frame.client_sequence] = str(frame.data["mark"])
-        self.message_log.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
-        self.message_log.arrived((connection, "up"), self.now)
-        self.server.send(connection, codec.encode(frame).decode())
-
     def _lose(self, guest: Guest) -> None:
         connection, guest.connection = guest.connection, None
-        if connection is None:
+        if connection is None or guest.link is None:
             return
         if not self.is_down:
             for text in self.server.receive(connection):
                 self.message_log.sent((connection, "lost"), "server", guest.name, _words(text), self.now)
         self.message_log.note(guest.name, "loses its connection", self.now)
-        guest.session.connection_lost(guest.links[connection], None, self.now)
-        self._pump(guest)
+        guest.driver.feed(guest.session.connection_lost, guest.link, None, self.now)
 
     # The account.
 
     def _hear(self, guest: Guest, connection: int, text: str) -> None:
         self.message_log.sent((connection, "down"), "server", guest.name, _words(text), self.now)
         self.message_log.arrived((connection, "down"), self.now)
-        link = guest.links[connection]
+        link = guest.link
+        assert link is not None, "it has a connection"
         try:
             frame = codec.decode_server_frame(text)
         except RemoteError as error:
             raise Violated("form", f"{guest.name} was sent what is no frame: {error.message}") from None
         self._account(guest, frame)
-        guest.session.receive_frame(link, frame, self.now)
-        self._pump(guest)
+        guest.driver.receive(link, (frame,), self.now)
 
     def _account(self, guest: Guest, frame: frames.Frame) -> None:
         epoch = guest.session.position[0] or ""

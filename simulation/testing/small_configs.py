@@ -50,7 +50,6 @@ def server_configs(draw: st.DrawFn) -> ServerConfig:
         silence_max_s=draw(st.sampled_from([6.0, 10.0])),
         slow_reader_timeout_s=2.0,
         first_spread_s=draw(st.sampled_from([0.0, 1.0])),
-        gather_max_s=draw(st.sampled_from([0.05, 0.0, 1.0])),
         events_kept_max=kept,
         snapshot_interval_events=draw(st.integers(2, min(10, kept))),
         state_entries_max=draw(st.sampled_from([1000, 1000, 1000, 3])),

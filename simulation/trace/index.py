@@ -19,21 +19,31 @@ from simulation.trace.measured import MessagesMeasured
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
+    BeginningGiven,
+    CameToRest,
     ClientRecord,
     ClientStarted,
+    ConnectionRefused,
     Delivered,
     EntryStored,
+    EventsCommitted,
     Failed,
     FaultHappened,
     FaultOver,
+    FaultsStopped,
+    FrameGiven,
     LeaveAsked,
     LogStored,
     PathTroubled,
     Published,
     PublishRefused,
+    PublishTaken,
     QueueSampled,
+    ReaderBlocked,
+    ReadersChecked,
     Record,
     ResetTaken,
+    RosterSampled,
     RoundTripReported,
     ServerKilled,
     ServerStarted,
@@ -45,6 +55,7 @@ from simulation.trace.trace import (
     StateTurned,
     Trace,
     TraceStarted,
+    WatchedServerRecord,
     WorkSampled,
 )
 
@@ -69,7 +80,10 @@ class ClientIndex:
     epoch: str | None = None
     """Where it is at the end, as `position`."""
     position: int = 0
+    has_begun: bool = False
+    """Something was handed to its application."""
     state: ClientState = ClientState.NEW
+    is_carried: bool = False
     is_over: bool = False
     left_at: int | None = None
     """When its application left of its own will, in ns."""
@@ -77,7 +91,7 @@ class ClientIndex:
     @property
     def is_live(self) -> bool:
         """Something carries its session at the end."""
-        return self.state.is_connected and not self.is_over
+        return self.is_carried and not self.is_over
 
     def progress(self) -> Iterator[Progress]:
         return (record for record in self.records if isinstance(record, Delivered | SnapshotTaken | ResetTaken))
@@ -121,6 +135,15 @@ class TraceIndex:
     """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
+    served: list[WatchedServerRecord | AnswerGiven | SessionJoined | SessionLeft | ServerStarted | ServerKilled] = field(
+        default_factory=list
+    )
+    """What server processes did, in order."""
+    rosters: list[RosterSampled] = field(default_factory=list)
+    unstored: list[ServerStopped] = field(default_factory=list)
+    """Ends of server processes that had not stored everything."""
+    rest_at: int | None = None
+    """When the world had come to rest, in ns."""
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
     session_owners: dict[str, str] = field(default_factory=dict)
     """Which client id a session is of."""
@@ -179,8 +202,10 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             return
         case LogStored():
             trace_index.log = trace_index.logs[record.epoch] = record
-        case ServerStopped(at=at):
+        case ServerStopped(at=at, unstored=unstored):
             trace_index.stops.append(at)
+            if unstored:
+                trace_index.unstored.append(record)
         case WorkSampled():
             trace_index.work.append(record)
         case FaultHappened(at=at, fault=fault):
@@ -200,21 +225,34 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
         case PathTroubled(at=at, client=name, what=what, until=until):
             end = at + ns(trace_index.started.notice_bound_s) if what == "idle_silence" else until
             trace_index.troubles.append(FaultInterval(what, at, end, (name,)))
+        case FaultsStopped(at=at):
+            trace_index.troubles.append(FaultInterval("anything", 0, at, ()))
+        case CameToRest(at=at):
+            trace_index.rest_at = at
+        case RosterSampled():
+            trace_index.rosters.append(record)
         case ServerStarted():
             trace_index.starts.append(record)
+            trace_index.served.append(record)
         case ServerKilled(at=at):
             trace_index.kills.append(at)
+            trace_index.served.append(record)
+        case EventsCommitted() | FrameGiven() | PublishTaken() | ReaderBlocked() | ReadersChecked() | ConnectionRefused():
+            trace_index.served.append(record)
         case QueueSampled():
             trace_index.samples.append(record)
         case SessionJoined():
             trace_index.sessions.append(record)
+            trace_index.served.append(record)
             trace_index.session_owners[record.session_id] = record.client_id
         case SessionLeft():
             trace_index.sessions.append(record)
+            trace_index.served.append(record)
         case RoundTripReported():
             trace_index.round_trips.append(record)
         case AnswerGiven():
             trace_index.answers.append(record)
+            trace_index.served.append(record)
         case ClientStarted(at=at, client=name, client_id=client_id, user_id=user_id):
             trace_index.clients[name] = ClientIndex(name, client_id, user_id, at)
         case FrameSeen():
@@ -244,12 +282,14 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
     client.records.append(record)
     match record:
         case Delivered(epoch=epoch, sequence_number=number):
-            client.epoch, client.position = epoch, number
+            client.epoch, client.position, client.has_begun = epoch, number, True
             trace_index.visible_at.setdefault((epoch, number), record.at)
         case SnapshotTaken(epoch=epoch, sequence_number=number) | ResetTaken(epoch=epoch, sequence_number=number):
+            client.epoch, client.position, client.has_begun = epoch, number, True
+        case BeginningGiven(epoch=epoch, sequence_number=number) if not client.has_begun:
             client.epoch, client.position = epoch, number
-        case StateTurned(state=state):
-            client.state = state
+        case StateTurned(state=state, is_carried=is_carried):
+            client.state, client.is_carried = state, is_carried
         case AcceptedRecord(ticket=ticket):
             client.accepted.setdefault(ticket, []).append(record)
             trace_index.visible_at.setdefault((record.epoch, record.sequence_number), record.at)
@@ -271,13 +311,14 @@ def recovered_at(client: ClientIndex, since: int, epoch: str, head: int) -> int 
     """Since when, but not before `since`, something has carried this client, at `head` or beyond, until the end; None if it is
     not so at the end. While its application is asked for a new token it counts as carried if it was before: on the polling lane
     that comes with every token."""
-    is_connected, reached = False, head == 0  # where there is nothing, nothing is to be given
+    is_connected, has_begun, reached = False, False, head == 0  # where there is nothing, nothing is to be given
     back_at: int | None = None
     for record in client.records:
         if isinstance(record, StateTurned):
             if record.state is not ClientState.REFRESHING:
-                is_connected = record.state.is_connected
-        elif isinstance(record, Delivered | SnapshotTaken | ResetTaken):
+                is_connected = record.is_carried
+        elif isinstance(record, Progress) or (isinstance(record, BeginningGiven) and not has_begun):
+            has_begun = has_begun or not isinstance(record, BeginningGiven)
             reached = record.epoch == epoch and record.sequence_number >= head
         else:
             continue
@@ -294,7 +335,7 @@ def interruptions(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int
     lost_at: int | None = None
     was_connected = False
     for turn in client.turns():
-        if turn.state.is_connected:
+        if turn.is_carried:
             if lost_at is not None:
                 yield lost_at, turn.at, True
             lost_at, was_connected = None, True
@@ -364,12 +405,16 @@ def states_stored(trace_index: TraceIndex, epoch: str, head: int, wanted: Contai
 
 
 def steps(client: ClientIndex) -> Iterator[tuple[Progress, str | None, int]]:
-    """Every record that moves the position, with the epoch and the position before it; epoch None: it had none."""
+    """Every record that moves the position, with the epoch and the position before it; epoch None: it had none, and where it
+    would begin was not recorded."""
     epoch: str | None = None
-    position = 0
-    for record in client.progress():
-        yield record, epoch, position
-        epoch, position = record.epoch, record.sequence_number
+    position, has_begun = 0, False
+    for record in client.records:
+        if isinstance(record, Progress):
+            yield record, epoch, position
+            epoch, position, has_begun = record.epoch, record.sequence_number, True
+        elif isinstance(record, BeginningGiven) and not has_begun:
+            epoch, position = record.epoch, record.sequence_number
 
 
 def quiet_stretches(client: ClientIndex, ended_at: int) -> Iterator[tuple[int, int, str | None, int]]:

@@ -57,7 +57,8 @@ class MessagesMeasured(
     """Everything about messages in one record, the last but what the store holds.
 
     latency: from publish to delivery, of what was published after the warm-up, sender included; answer: from publish to
-    acceptance; round_trip: of pings. published, delivered, ...: as in `simulation.results.counts`. measured_publishes: after the warm-up;
+    acceptance; round_trip: of pings. published, delivered, ...: as in `simulation.results.counts`. measured_publishes: after
+    the warm-up;
     forgotten_publishes: whose delivery came too late to know when they were published. order_checked: deliveries whose place
     was judged when they came, of which `out_of_order` were at or below the position before (given again, or too late: which of
     the two is not kept), `gaps` above the next, and `silent_epochs` of another history without a reset. answered_twice: times

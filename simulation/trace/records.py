@@ -11,6 +11,7 @@ from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import Data
 from reference.protocol.frames import ResetReason
 from reference.protocol.policies.catalogue import Policy
+from reference.protocol.policies.fallback import Fallback
 from reference.protocol.records import RunState
 from reference.protocol.states import ClientState, Transport
 from simulation.scenario.faults import Fault
@@ -19,6 +20,7 @@ from simulation.trace.measured import MessagesMeasured
 from simulation.trace.publishes import publish_id_of
 
 FORMAT_VERSION = 1
+World = Literal["simulation", "real", "adversary", "under_test"]
 PathTrouble = Literal["idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late"]
 
 
@@ -36,10 +38,11 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     recovery_bound_s: G6, how long after the last fault everyone is live and at the head. tail_bound_s: G13, how long a live
     connection may leave its client behind with nothing arriving. notice_bound_s: how long a dead connection may look alive.
     warm_up_s: what happens before is left out of figures. keeps: whether each message has its records, or sums stand for them.
-    client, server, policy: how a real run was set, as far as that is known; a simulated one has its scenario.
+    client, server, policy, fallback: how the run was set, as far as that is known; a simulated one has its scenario.
+    world: "adversary" is the adversarial world, "under_test" a server or client of somebody else around our own sessions or run.
     """
 
-    world: Literal["simulation", "real"]
+    world: World
     seed: int
     run_id: str
     recovery_bound_s: float
@@ -50,6 +53,7 @@ class TraceStarted(_Record, frozen=True, tag="trace_started", kw_only=True, gc=F
     client: ClientConfig | None = None
     server: ServerConfig | None = None
     policy: Policy | None = None
+    fallback: Fallback | None = None
     format_version: int = FORMAT_VERSION
 
 
@@ -72,6 +76,14 @@ class PathTroubled(_Record, frozen=True, tag="path_troubled", kw_only=True, gc=F
     until: int
 
 
+class FaultsStopped(_Record, frozen=True, tag="faults_stopped", kw_only=True, gc=False):
+    """Anything may have gone wrong before, and nothing does from now on. What is dead by now stays dead."""
+
+
+class CameToRest(_Record, frozen=True, tag="came_to_rest", kw_only=True, gc=False):
+    """The faults stopped long ago and nothing is under way: what has not come right by now never will."""
+
+
 class ServerStarted(_Record, frozen=True, tag="server_started", kw_only=True, gc=False):
     """A server process has loaded the run."""
 
@@ -83,7 +95,11 @@ class ServerKilled(_Record, frozen=True, tag="server_killed", kw_only=True, gc=F
 
 
 class ServerStopped(_Record, frozen=True, tag="server_stopped", kw_only=True, gc=False):
-    """A server process has ended by itself, after it was asked to and had stored what it had accepted."""
+    """A server process has ended by itself, after it was asked to and had stored what it had accepted.
+
+    unstored: events that had a number and were not durable then."""
+
+    unstored: int = 0
 
 
 class WorkSampled(_Record, frozen=True, tag="work_sampled", kw_only=True, gc=False):
@@ -109,6 +125,14 @@ class QueueSampled(_Record, frozen=True, tag="queue_sampled", kw_only=True, gc=F
     queue: str
     length: int
     limit: int
+
+
+class RosterSampled(_Record, frozen=True, tag="roster_sampled", kw_only=True, gc=False):
+    """Who is here and where their cursors are, as one side has it. `place`: a client's name, or "server"."""
+
+    place: str
+    users: tuple[str, ...]
+    cursors: dict[str, Data] = {}
 
 
 # A client: what it asked for.
@@ -211,8 +235,11 @@ class ResetTaken(_Record, frozen=True, tag="reset_taken", kw_only=True, gc=False
 
 
 class StateTurned(_Record, frozen=True, tag="state_turned", kw_only=True, gc=False):
+    """is_carried: a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
+
     client: str
     state: ClientState
+    is_carried: bool
 
 
 class SessionOver(_Record, frozen=True, tag="session_over", kw_only=True, gc=False):
@@ -281,6 +308,54 @@ class WaitAsked(_Record, frozen=True, tag="wait_asked", kw_only=True, gc=False):
     spread_ms: int = 0
 
 
+# A client's driver, closely watched: only worlds that see every frame of a client record these.
+
+
+class PositionHeld(_Record, frozen=True, tag="position_held", kw_only=True, gc=False):
+    """Where a session says that its application stands; recorded when it changes."""
+
+    client: str
+    epoch: str | None
+    sequence_number: int
+
+
+class BeginningGiven(_Record, frozen=True, tag="beginning_given", kw_only=True, gc=False):
+    """The server named the position from which a session without a snapshot is given events."""
+
+    client: str
+    epoch: str
+    sequence_number: int
+
+
+class PublishSent(_Record, frozen=True, tag="publish_sent", kw_only=True, gc=False):
+    """A publish has left on a WebSocket."""
+
+    client: str
+    connection_id: int
+    client_sequence: int
+
+
+class RetryAsked(_Record, frozen=True, tag="retry_asked", kw_only=True, gc=False):
+    """The server rejected a publish on this WebSocket for now: from it on, publishes may be sent again there."""
+
+    client: str
+    connection_id: int
+
+
+class AckSent(_Record, frozen=True, tag="ack_sent", kw_only=True, gc=False):
+    """An acknowledgement has left; `epoch`: of the history that the connection's welcome named."""
+
+    client: str
+    epoch: str | None
+    sequence_number: int
+
+
+class AlarmServed(_Record, frozen=True, tag="alarm_served", kw_only=True, gc=False):
+    """A client's alarm was due and its session was told the time; what is overdue after this stays undone."""
+
+    client: str
+
+
 # A server, and its store at the end.
 
 
@@ -313,7 +388,7 @@ class RoundTripReported(_Record, frozen=True, tag="round_trip_reported", kw_only
 class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=False):
     """The server has settled a publish, or said again how. A retryable rejection settles nothing and is not recorded.
 
-    Either `sequence_number` (accepted) or `code` (refused for good) is set.
+    Either `sequence_number` (accepted) or `code` (refused for good) is set. `epoch`: of the history, where that is known.
     """
 
     client_id: str
@@ -321,6 +396,58 @@ class AnswerGiven(_Record, frozen=True, tag="answer_given", kw_only=True, gc=Fal
     sequence_number: int | None = None
     code: str | None = None
     duplicate: bool = False
+    epoch: str | None = None
+
+
+# A server's driver, closely watched: only worlds that see every frame of a server record these.
+
+
+class EventsCommitted(_Record, frozen=True, tag="events_committed", kw_only=True, gc=False):
+    """Everything up to `head` is durable now."""
+
+    epoch: str
+    head: int
+
+
+class FrameGiven(_Record, frozen=True, tag="frame_given", kw_only=True, gc=False):
+    """A WebSocket took a frame of the server. first, last: the numbers of its events; of a welcome, `last` is the position from
+    which events follow."""
+
+    client_id: str
+    connection_id: int
+    frame: str
+    epoch: str
+    first: int = 0
+    last: int = 0
+
+
+class PublishTaken(_Record, frozen=True, tag="publish_taken", kw_only=True, gc=False):
+    """A publish that came on this WebSocket is the newest of its client that the server knows."""
+
+    client_id: str
+    connection_id: int
+    client_sequence: int
+
+
+class ReaderBlocked(_Record, frozen=True, tag="reader_blocked", kw_only=True, gc=False):
+    """A WebSocket's socket takes nothing more, or takes something again."""
+
+    client_id: str
+    connection_id: int
+    is_blocked: bool
+
+
+class ReadersChecked(_Record, frozen=True, tag="readers_checked", kw_only=True, gc=False):
+    """The server's alarm was served while readers were blocked: whoever has been blocked for too long is closed by now."""
+
+
+class ConnectionRefused(_Record, frozen=True, tag="connection_refused", kw_only=True, gc=False):
+    """The server has ended a connection, or refused a request, with this code."""
+
+    client_id: str
+    connection_id: int
+    code: int | None
+    message: str = ""
 
 
 class LogStored(_Record, frozen=True, tag="log_stored", kw_only=True, gc=False):
@@ -351,14 +478,26 @@ class EntryStored(_Record, frozen=True, tag="entry_stored", kw_only=True, gc=Fal
         return publish_id_of(self.data)
 
 
-WorldRecord = TraceStarted | FaultHappened | FaultOver | PathTroubled | QueueSampled | WorkSampled
+WorldRecord = (
+    TraceStarted
+    | FaultHappened
+    | FaultOver
+    | PathTroubled
+    | FaultsStopped
+    | CameToRest
+    | QueueSampled
+    | WorkSampled
+    | RosterSampled
+)
 LifeRecord = ServerStarted | ServerKilled | ServerStopped
 AskedRecord = Published | PublishRefused | CursorMoved | LeaveAsked
 ToldRecord = (
     AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 )
 DriverRecord = AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
-ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven
+WatchedRecord = PositionHeld | BeginningGiven | PublishSent | RetryAsked | AckSent | AlarmServed
+WatchedServerRecord = EventsCommitted | FrameGiven | PublishTaken | ReaderBlocked | ReadersChecked | ConnectionRefused
+ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven | WatchedServerRecord
 StoreRecord = LogStored | EntryStored
-ClientRecord = AskedRecord | ToldRecord | DriverRecord
+ClientRecord = AskedRecord | ToldRecord | DriverRecord | WatchedRecord
 Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured | FrameSeen

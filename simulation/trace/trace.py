@@ -4,20 +4,22 @@ Everything that is judged, counted or plotted is read from a trace, and from not
 told in the same words. `recording` has the functions that write it, the same in both worlds.
 
     who        records
-    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, ServerStarted, ServerKilled, ServerStopped, QueueSampled,
-               WorkSampled
+    the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, FaultsStopped, CameToRest,
+               ServerStarted, ServerKilled, ServerStopped, QueueSampled, WorkSampled, RosterSampled
     a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
+               PositionHeld, BeginningGiven, PublishSent, RetryAsked, AckSent, AlarmServed (where every frame is watched)
     a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
+               EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ReadersChecked, ConnectionRefused (the same)
     the store  LogStored, EntryStored (at the end, and when a fault takes it)
 
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
 which settles ties. One trace is of one run of the protocol. Written as JSON lines; equal runs give equal bytes.
 
-A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that is too
-large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
+A publish is followed by `data["publishId"]`, which whoever publishes puts there (`simulation.trace.publishes`). Of a run that
+is too large for a record per message, one record of sums stands at the end in their place (`simulation.trace.measured`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,33 +33,48 @@ from reference.protocol.events import Event
 from simulation.trace.records import (
     FORMAT_VERSION,
     AcceptedRecord,
+    AckSent,
+    AlarmServed,
     AnswerGiven,
     AskedRecord,
     AttemptMade,
+    BeginningGiven,
+    CameToRest,
     ClientRecord,
     ClientStarted,
     ConnectionLeft,
     ConnectionLost,
+    ConnectionRefused,
     CursorMoved,
     CursorSeen,
     Delivered,
     DriverRecord,
     EntryStored,
+    EventsCommitted,
     Failed,
     FaultHappened,
     FaultOver,
+    FaultsStopped,
+    FrameGiven,
     LeaveAsked,
     LifeRecord,
     LogStored,
     PathTrouble,
     PathTroubled,
+    PositionHeld,
     PresenceSeen,
     Published,
     PublishRefused,
+    PublishSent,
+    PublishTaken,
     QueueSampled,
+    ReaderBlocked,
+    ReadersChecked,
     Record,
     RequestMade,
     ResetTaken,
+    RetryAsked,
+    RosterSampled,
     RoundTripReported,
     ServerKilled,
     ServerRecord,
@@ -72,6 +89,8 @@ from simulation.trace.records import (
     ToldRecord,
     TraceStarted,
     WaitAsked,
+    WatchedRecord,
+    WatchedServerRecord,
     WorkSampled,
     WorldRecord,
 )
@@ -79,33 +98,48 @@ from simulation.trace.records import (
 __all__ = [
     "FORMAT_VERSION",
     "AcceptedRecord",
+    "AckSent",
+    "AlarmServed",
     "AnswerGiven",
     "AskedRecord",
     "AttemptMade",
+    "BeginningGiven",
+    "CameToRest",
     "ClientRecord",
     "ClientStarted",
     "ConnectionLeft",
     "ConnectionLost",
+    "ConnectionRefused",
     "CursorMoved",
     "CursorSeen",
     "Delivered",
     "DriverRecord",
     "EntryStored",
+    "EventsCommitted",
     "Failed",
     "FaultHappened",
     "FaultOver",
+    "FaultsStopped",
+    "FrameGiven",
     "LeaveAsked",
     "LifeRecord",
     "LogStored",
     "PathTrouble",
     "PathTroubled",
+    "PositionHeld",
     "PresenceSeen",
     "PublishRefused",
+    "PublishSent",
+    "PublishTaken",
     "Published",
     "QueueSampled",
+    "ReaderBlocked",
+    "ReadersChecked",
     "Record",
     "RequestMade",
     "ResetTaken",
+    "RetryAsked",
+    "RosterSampled",
     "RoundTripReported",
     "ServerKilled",
     "ServerRecord",
@@ -121,6 +155,8 @@ __all__ = [
     "Trace",
     "TraceStarted",
     "WaitAsked",
+    "WatchedRecord",
+    "WatchedServerRecord",
     "WorkSampled",
     "WorldRecord",
 ]

@@ -5,10 +5,10 @@ real session into a trace. The simulator does not import the trio client; it kno
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, Protocol, assert_never, runtime_checkable
+from typing import Any, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, RefreshToken, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
 from reference.protocol.client.outcomes import (
     Outcome,
     PublishAccepted,
@@ -22,6 +22,7 @@ from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
 from reference.protocol.frames import Frame
 from reference.protocol.policies.catalogue import Policy
+from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import LogEntry, StoredRun
@@ -29,6 +30,7 @@ from reference.protocol.server.observations import Joined, Left, Observation, Ro
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
 from simulation.trace.aggregated import LeanTrace
+from simulation.trace.records import World
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
@@ -57,7 +59,7 @@ from simulation.trace.trace import (
 
 def start_trace(
     *,
-    world: Literal["simulation", "real"],
+    world: World,
     seed: int,
     run_id: str,
     client: ClientConfig,
@@ -66,11 +68,13 @@ def start_trace(
     round_trip_max_s: float,
     heartbeat: HeartbeatPolicy | None = None,
     policy: ReconnectPolicy | None = None,
+    fallback: FallbackPolicy | None = None,
 ) -> Trace:
     """A trace with its first record. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request
-    to a server that is well, its store included; `heartbeat`: None for the one of the client's config. `policy` is noted
-    if it is one of those that can be written down."""
+    to a server that is well, its store included; `heartbeat`: None for the one of the client's config. `policy` and
+    `fallback` (None for the one of the client's config) are noted if they can be written down."""
     heartbeat = heartbeat or client.heartbeat_policy
+    fallback = fallback or client.fallback_policy
     trace = Trace()
     trace.add(
         TraceStarted(
@@ -84,6 +88,7 @@ def start_trace(
             client=client,
             server=server,
             policy=policy if isinstance(policy, Policy) else None,
+            fallback=fallback if isinstance(fallback, Fallback) else None,
         )
     )
     return trace
@@ -156,8 +161,8 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                         reason=outcome.reason,
                     )
                 )
-            case StateChanged(state=state):
-                trace.add(StateTurned(at=now, client=client, state=state))
+            case StateChanged(state=state, is_carried=is_carried):
+                trace.add(StateTurned(at=now, client=client, state=state, is_carried=is_carried))
             case SessionEnded(code=code, message=message):
                 trace.add(SessionOver(at=now, client=client, code=code, message=message))
             case _:
@@ -180,7 +185,7 @@ def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], n
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     trace.add(ConnectionLeft(at=now, client=client, connection_id=connection_id, code=code, message=message))
-            case RefreshToken():
+            case RefreshToken() | PauseReading() | ResumeReading():
                 pass
             case _:
                 assert_never(action)
@@ -251,14 +256,14 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
             )
 
 
-def record_answers(trace: Trace, client_id: str, frame: frames.Frame, now: int) -> None:
-    """A frame that the server sends to `client_id`: the answers to publishes in it."""
+def record_answers(trace: Trace, client_id: str, frame: frames.Frame, now: int, *, epoch: str | None = None) -> None:
+    """A frame that the server sends to `client_id`: the answers to publishes in it. `epoch`: of its run, where that is known."""
     match frame:
         case frames.Accepted() | frames.Rejected():
-            _record_answer(trace, client_id, frame, now)
+            _record_answer(trace, client_id, frame, now, epoch)
         case frames.PublishAnswer(results=results):
             for result in results:
-                _record_answer(trace, client_id, result, now)
+                _record_answer(trace, client_id, result, now, epoch)
         case _:
             pass
 
@@ -272,11 +277,11 @@ def record_stored(trace: Trace, stored: StoredRun, now: int, entries: Iterable[L
         senders = {number: (client.client_id, sent) for client in stored.clients for sent, number in client.answers}
         for event in stored.events:
             client_id, client_sequence = senders.get(event.sequence_number or 0, (None, None))
-            _record_entry(trace, stored.epoch, event, client_id, client_sequence, now)
+            record_entry(trace, stored.epoch, event, client_id, client_sequence, now)
         oldest = stored.head - len(stored.events) + 1
     else:
         for entry in entries:
-            _record_entry(trace, stored.epoch, entry.event, entry.client_id, entry.client_sequence, now)
+            record_entry(trace, stored.epoch, entry.event, entry.client_id, entry.client_sequence, now)
         oldest = 1
     trace.add(
         LogStored(
@@ -300,7 +305,7 @@ def _record_latest_value(trace: Trace, client: str, event: Event, now: int) -> N
         trace.add(PresenceSeen(at=now, client=client, user_id=event.user_id, is_present=is_present))
 
 
-def _record_answer(trace: Trace, client_id: str, answer: frames.Accepted | frames.Rejected, now: int) -> None:
+def _record_answer(trace: Trace, client_id: str, answer: frames.Accepted | frames.Rejected, now: int, epoch: str | None) -> None:
     if isinstance(answer, frames.Accepted):
         trace.add(
             AnswerGiven(
@@ -309,13 +314,16 @@ def _record_answer(trace: Trace, client_id: str, answer: frames.Accepted | frame
                 client_sequence=answer.client_sequence,
                 sequence_number=answer.sequence_number,
                 duplicate=answer.duplicate,
+                epoch=epoch,
             )
         )
     elif not answer.retryable:
-        trace.add(AnswerGiven(at=now, client_id=client_id, client_sequence=answer.client_sequence, code=answer.code))
+        sequence, code = answer.client_sequence, answer.code
+        trace.add(AnswerGiven(at=now, client_id=client_id, client_sequence=sequence, code=code, epoch=epoch))
 
 
-def _record_entry(trace: Trace, epoch: str, event: Event, client_id: str | None, client_sequence: int | None, now: int) -> None:
+def record_entry(trace: Trace, epoch: str, event: Event, client_id: str | None, client_sequence: int | None, now: int) -> None:
+    """One event of a stored log."""
     assert event.sequence_number is not None, "only sequenced events are stored"
     trace.add(
         EntryStored(

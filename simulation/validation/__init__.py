@@ -1,4 +1,5 @@
-"""`steadywire verify`: does the simulator reproduce what is known? Every closed form of `simulation.validation.closed_forms` against it.
+"""`steadywire verify`: does the simulator reproduce what is known? Every closed form of `simulation.validation.closed_forms`
+against it.
 
 experiment     what an experiment is, and when a number agrees
 worlds         worlds in which nothing happens but what an experiment is about

@@ -5,8 +5,7 @@ other. A `Wire` is the client's end: it counts bytes both ways, and can be cut, 
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,13 +16,14 @@ import trio.testing
 import trio_websocket
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import Authenticate, Close, Deliver, Send
+from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
-from reference.protocol.records import RunState, Snapshot, StoredRun
+from reference.protocol.records import Append, RunState, Snapshot, StoredRun
 from reference.protocol.server.connection import Identity
+from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from reference.protocol.states import Transport
 
 RUN_ID = "6b1f7f3e-5f3e-4c0e-9d0c-0d7c5a8f1a11"
 URL = "http://server:8000"
@@ -108,15 +108,25 @@ class Wire(trio.abc.Stream):
             raise trio.BrokenResourceError("cut by the test")
 
 
-@dataclass(slots=True)
 class _Peer:
-    """One connection to the run: what is to be sent on it."""
+    """One connection to the run: what is to be sent on it. A `Socket` that holds QUEUE_FRAMES_MAX frames."""
 
-    wake: trio.Event = field(default_factory=trio.Event)
-    control: deque[bytes] = field(default_factory=deque)
-    closing: Close | None = None
+    def __init__(self) -> None:
+        self.wake = trio.Event()
+        self.frames: deque[bytes] = deque()
+        self.closing: Close | None = None
 
-    def poke(self) -> None:
+    @property
+    def is_blocked(self) -> bool:
+        return len(self.frames) >= QUEUE_FRAMES_MAX
+
+    def push(self, item: bytes) -> None:
+        self.frames.append(item)
+        self.wake.set()
+
+    def close(self, waiting: Sequence[bytes], close: Close) -> None:
+        self.frames.extend(waiting)
+        self.closing = close
         self.wake.set()
 
 
@@ -134,8 +144,9 @@ class Server:
             publishes_per_s=1e6, publish_burst=1_000_000, frames_per_s=1e7, frame_burst=10_000_000
         )
         self.run = Run(stored, config=self.config, now=self.now())
+        self.driver: RunDriver[bytes] = RunDriver(self.run, self)
         self._alarm = trio.CancelScope()
-        self._peers: dict[int, _Peer] = {}
+        self._requests: dict[int, _Peer] = {}
         self._next_id = 1
         self._published = 0
         self._stored = trio.lowlevel.ParkingLot()
@@ -174,18 +185,40 @@ class Server:
             self._published += batch
             messages = tuple(frames.Message(client_sequence=n, event_type="CHAT", data={"n": n}) for n in numbers)
             connection_id = self._new_id()
-            self.run.connection_opened(connection_id, Transport.POLLING, Identity(user), "s" * 32, self.now())
-            self.run.receive_frame(connection_id, frames.PublishRequest(client_id=user, messages=messages), self.now())
-            self.turn()
+            self.driver.request(connection_id, frames.PublishRequest(client_id=user, messages=messages), Identity(user), "s" * 32)
             while self.run.head < head + published + batch:
                 await self._stored.park()
 
-    def turn(self) -> None:
-        while (append := self.run.events_to_append()) is not None:
-            self._to_append.send_nowait(append)
-        for action in self.run.take_actions():
-            self._do(action)
-        self.run.take_observations()
+    # ---- as RunIO ----
+
+    def encode(self, frame: frames.Frame) -> bytes:
+        return codec.encode(frame)
+
+    def store(self, append: Append) -> bool:
+        self._to_append.send_nowait(append)
+        return False
+
+    def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError:
+        return self.tokens.get(token, RemoteError(CloseCode.TOKEN, "no such token"))
+
+    def answer(self, connection_id: int, frame: frames.Frame) -> None:
+        if connection_id in self._requests:
+            self._requests[connection_id].push(codec.encode(frame))
+
+    def refuse(self, connection_id: int, close: Close) -> None:
+        if connection_id in self._requests:
+            self._requests[connection_id].close((), close)
+
+    def replays(self, connection_id: int, events: int) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        pass
+
+    def retire(self) -> None:
+        pass
+
+    def turn_over(self) -> None:
         deadline = self.run.next_deadline()
         self._alarm.deadline = float("inf") if deadline is None else (deadline - _EPOCH_NS) / 10**9
 
@@ -195,47 +228,17 @@ class Server:
         self._next_id += 1
         return self._next_id
 
-    def _do(self, action: Any) -> None:
-        match action:
-            case Send(connection_ids=connection_ids, frame=frame):
-                encoded = codec.encode(frame)
-                for peer in self._of(connection_ids):
-                    peer.control.append(encoded)
-                    peer.poke()
-            case Deliver(connection_ids=connection_ids, frame=frame):
-                encoded = codec.encode(frame)
-                for connection_id in connection_ids:
-                    peer = self._peers[connection_id]
-                    if len(peer.control) >= QUEUE_FRAMES_MAX:
-                        self.run.handle_refused(connection_id, action, self.now())
-                    else:
-                        peer.control.append(encoded)
-                        peer.poke()
-            case Close(connection_ids=connection_ids):
-                for peer in self._of(connection_ids):
-                    peer.closing = action
-                    peer.poke()
-            case Authenticate(connection_id=connection_id, token=token):
-                identity = self.tokens.get(token, RemoteError(CloseCode.TOKEN, "no such token"))
-                self.run.handle_authenticated(connection_id, identity, self.now())
-                self.turn()
-
-    def _of(self, connection_ids: tuple[int, ...]) -> list[_Peer]:
-        return [self._peers[connection_id] for connection_id in connection_ids if connection_id in self._peers]
-
     async def _run_alarm(self) -> None:
         while True:
             with self._alarm:
                 await trio.sleep_forever()
             self._alarm = trio.CancelScope()
-            self.run.handle_timeout(self.now())
-            self.turn()
+            self.driver.ring()
 
     async def _run_store(self) -> None:
         async for append in self._appending:
             await trio.sleep(self._append_s)
-            self.run.handle_appended(append, self.now())
-            self.turn()
+            self.driver.stored(append)
             self._stored.unpark_all()
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
@@ -284,19 +287,17 @@ class Server:
         else:
             request = codec.decode_publish_request(body, 2**20)
         connection_id = self._new_id()
-        peer = self._peers[connection_id] = _Peer()
+        peer = self._requests[connection_id] = _Peer()
         try:
-            self.run.connection_opened(connection_id, Transport.POLLING, identity, f"{connection_id:032}", self.now())
-            self.run.receive_frame(connection_id, request, self.now())
-            self.turn()
+            self.driver.request(connection_id, request, identity, f"{connection_id:032}")
             await peer.wake.wait()
         finally:
-            del self._peers[connection_id]
-            self.run.connection_lost(connection_id, self.now())
+            del self._requests[connection_id]
+            self.driver.lost(connection_id)
         if peer.closing is not None:
             assert peer.closing.code is not None
             return problem(409, peer.closing.code, peer.closing.message)
-        return 200, {}, peer.control[0]
+        return 200, {}, peer.frames[0]
 
     async def _serve_websocket(self, stream: trio.abc.Stream, head: h11.Request, headers: dict[str, bytes]) -> None:
         identity = self._identify(headers)
@@ -316,19 +317,14 @@ class Server:
     async def _converse(
         self, nursery: trio.Nursery, websocket: trio_websocket.WebSocketConnection, identity: Identity | None
     ) -> None:
-        connection_id = self._new_id()
-        peer = self._peers[connection_id] = _Peer()
-        self.run.connection_opened(connection_id, Transport.WEBSOCKET, identity, f"{connection_id:032}", self.now())
-        self.turn()
+        connection_id, peer = self._new_id(), _Peer()
+        self.driver.connect(connection_id, peer, identity, f"{connection_id:032}")
         nursery.start_soon(self._read, websocket, connection_id)
         try:
             while True:
-                batch = None if peer.control else self.run.next_batch(connection_id, self.now())
-                self.turn()
-                if peer.control:
-                    await websocket.send_message(peer.control.popleft().decode())
-                elif batch is not None:
-                    await websocket.send_message(codec.encode(batch.frame).decode())
+                if peer.frames:
+                    await websocket.send_message(peer.frames.popleft().decode())
+                    self.driver.writable(connection_id)
                 elif peer.closing is not None:
                     code = peer.closing.code or 1006
                     await websocket.aclose(code, peer.closing.message.encode()[:120].decode(errors="ignore"))
@@ -337,20 +333,12 @@ class Server:
                     peer.wake = trio.Event()
                     await peer.wake.wait()
         finally:
-            del self._peers[connection_id]
-            self.run.connection_lost(connection_id, self.now())
-            self.turn()
+            self.driver.lost(connection_id)
 
     async def _read(self, websocket: trio_websocket.WebSocketConnection, connection_id: int) -> None:
         while True:
             message = await websocket.get_message()
-            try:
-                frame = codec.decode_client_frame(message, self.config.frame_bytes_max)
-            except RemoteError as error:
-                self.run.receive_malformed(connection_id, error, self.now())
-            else:
-                self.run.receive_frame(connection_id, frame, self.now())
-            self.turn()
+            self.driver.receive(connection_id, (codec.decode_or_error(message, self.config.frame_bytes_max),))
 
 
 class _Again(trio.abc.Stream):

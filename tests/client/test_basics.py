@@ -11,7 +11,7 @@ from reference.protocol import frames
 from reference.protocol.actions import Open, Send
 from reference.protocol.client.health import Health, Status
 from reference.protocol.client.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE, Event
 from reference.protocol.server.connection import Identity
@@ -71,6 +71,7 @@ async def test_presence_and_cursors(join: Connect, server: Server) -> None:
             if event.event_type == CURSOR_MOVE and event.data == {"x": 49}:
                 break
         assert event.user_id == "grace"
+        await trio.sleep(ServerConfig().presence_interval_s)  # who came second is told that much later, and cursors sooner
         assert ada.active_users == ("ada", "grace")
 
 

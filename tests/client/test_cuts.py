@@ -107,8 +107,7 @@ async def test_a_server_that_asks_everyone_to_go_away(join: Connect, server: Ser
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
         left_at = trio.current_time()
-        server.run.go_away(server.now(), retry_after_ms=5000, spread_ms=1000)
-        server.turn()
+        server.driver.go_away(retry_after_ms=5000, spread_ms=1000)
         await client.wait_until(ClientState.WAITING)
         await client.wait_until(ClientState.LIVE)
         assert 5 <= trio.current_time() - left_at <= 6.1

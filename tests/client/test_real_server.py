@@ -1,6 +1,7 @@
 """The client against the server that users run: over sockets in real time, and over bounded memory streams in virtual time."""
 
 import uuid
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reference.protocol.errors import CloseCode
 from reference.protocol.policies.keepalive import EveryInterval, HeartbeatPolicy, NoPings
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState, Transport
-from reference.server.app import Server, open_server
+from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 
 QUICK = ClientConfig(first_spread_s=0.0, fallback_after_failures=2, poll_interval_s=0.05, probe_interval_s=0.2)
@@ -59,28 +60,32 @@ async def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
             await server.stop()
         async with quickly(url, run_id, drain_s=10) as client, trio.open_nursery() as nursery:
             for life in range(3):
-                ready = trio.Event()
-                nursery.start_soon(one_life, ServerSettings(port=port, store=settings.store), ready)
-                await ready.wait()
+                server = await nursery.start(one_life, ServerSettings(port=port, store=settings.store))
                 tickets = [client.publish_soon("CHAT", {"n": n}) for n in range(50 * life, 50 * life + 50)]
                 assert await tickets[24].accepted() == 50 * life + 25
-                LIVES.pop().cut()
-            ready = trio.Event()
-            nursery.start_soon(one_life, ServerSettings(port=port, store=settings.store), ready)
+                server.kill.set()
+                await server.is_over.wait()
+            await nursery.start(one_life, ServerSettings(port=port, store=settings.store))
             assert await numbers_until(client, 150) == list(range(1, 151))
             await client.wait_until(lambda client: client.queued_messages == 0)
             assert client.health.delivery_rate == 1.0
             nursery.cancel_scope.cancel()
 
 
-LIVES: list[Server] = []
+@dataclass
+class Life:
+    kill: trio.Event
+    is_over: trio.Event
 
 
-async def one_life(settings: ServerSettings, ready: trio.Event) -> None:
+async def one_life(settings: ServerSettings, task_status: trio.TaskStatus[Life]) -> None:
+    """A server until it is killed: every connection is cut first, and its store is let go of after that."""
+    life = Life(trio.Event(), trio.Event())
     async with open_server(settings) as server:
-        LIVES.append(server)
-        ready.set()
-        await trio.sleep_forever()
+        task_status.started(life)
+        await life.kill.wait()
+        server.cut()
+    life.is_over.set()
 
 
 @in_real_time

@@ -80,7 +80,7 @@ async def test_at_its_limit_the_recording_ends_and_the_session_goes_on(server: S
     async with join() as client:
         await client.wait_until(ClientState.LIVE)
         recording = SessionRecording(tmp_path / "small", client.run_id, client._session, FullJitter(), 0, bytes_max=1500)
-        client._pump.add_tap(recording.tap)
+        client._io.add_tap(recording.tap)
         for number in range(30):
             await client.publish("CHAT", {"n": number})
     assert recording.ended == "the file has reached its limit"

@@ -25,7 +25,7 @@ def begins(client: str) -> Record:
 
 
 def turns(client: str, seconds: float, state: ClientState) -> Record:
-    return StateTurned(at=at(seconds), client=client, state=state)
+    return StateTurned(at=at(seconds), client=client, state=state, is_carried=state.has_websocket or state.is_polling)
 
 
 def is_given(client: str, seconds: float, number: int) -> Record:

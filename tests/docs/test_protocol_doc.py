@@ -28,10 +28,9 @@ from reference.protocol.events import (
     EventClass,
 )
 from reference.protocol.policies.reconnect import FullJitter
-from reference.protocol.records import RunState, Snapshot
+from reference.protocol.records import ANSWERS_KEPT, RunState, Snapshot
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.server.event_log import EventLog, ReadPosition
-from reference.protocol.server.sequencer import ANSWERS_KEPT
 from reference.server.http import replay
 from reference.server.http.problems import STATUSES
 from tests.docs import document

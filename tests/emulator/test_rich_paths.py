@@ -15,7 +15,7 @@ from simulation.emulator import open_emulator
 from simulation.emulator.pipe import EmulatedPipe, Mark
 from simulation.network.availability import comings_and_goings
 from simulation.network.delay import directions_of
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage, Path
 from simulation.scenario.paths import BernoulliLoss, Middlebox, OnOffMarkov, Tcp
@@ -42,7 +42,7 @@ def test_a_lane_is_the_simulator_s(path: Path, gaps_s: list[float], sizes: list[
     clock = Clock()
     way, simulated = directions_of(path).down, []
     owner = Owner(clock)
-    lane = Pipe(clock, way, RandomStreams(3).of("lane"), owner)
+    lane = SimulatedPipe(clock, way, RandomStreams(3).of("lane"), owner)
     for number, at_s in enumerate(sent_s):
         Call(clock, ns(at_s), ARRIVAL, lambda call, n=number: lane.push(lambda m: simulated.append((m, clock.now)), n, sizes[n]))
     for at_s, lasts_s in outages:

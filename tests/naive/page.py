@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, find, settings
 from hypothesis.errors import NoSuchExample
 
 from simulation.results.diagrams import sequence_diagram
-from simulation.testing.machines import Deed, steps_taken, play_deeds
+from simulation.testing.machines import ServerStep, play_steps, steps_taken
 from simulation.testing.server_world import Violated
 from simulation.trace.messages import MessageLog
 
@@ -26,25 +26,25 @@ HEAD = """# Somebody else's server
 `tests/naive/naive_server.py` is a server as one writes it on the first day. It speaks our frames, broadcasts at once, writes down
 a little later, replays by a second job, and takes a retry for a new message. Here the steps of `ServerMachine`
 (`simulation.testing`) are done to it, with nothing but the methods of `ServerUnderTest` between them. Each guarantee that
-breaks is shrunk by Hypothesis to the fewest steps_taken that show it; `simulation/testing/server_world.py` says what each deed is.
+breaks is shrunk by Hypothesis to the fewest steps that show it; `simulation/testing/server_world.py` says what each step is.
 
 This page is made by `python -m tests.naive.page`, and a test compares it with what the search finds.
 """
 
 
-def judged(chosen: list[Deed], message_log: MessageLog | None = None) -> Violated | None:
+def judged(chosen: list[ServerStep], message_log: MessageLog | None = None) -> Violated | None:
     """What the naive server breaks when this is done to it."""
     try:
-        play_deeds(NaiveServer(), chosen, message_log)
+        play_steps(NaiveServer(), chosen, message_log)
     except Violated as violated:
         return violated
     return None
 
 
-def smallest(guarantee: str) -> list[Deed] | None:
-    """The smallest list of steps_taken that breaks it, as far as the search goes."""
+def smallest(guarantee: str) -> list[ServerStep] | None:
+    """The smallest list of steps that breaks it, as far as the search goes."""
 
-    def breaks(chosen: list[Deed]) -> bool:
+    def breaks(chosen: list[ServerStep]) -> bool:
         violated = judged(chosen)
         return violated is not None and violated.guarantee == guarantee
 
@@ -54,12 +54,12 @@ def smallest(guarantee: str) -> list[Deed] | None:
         return None
 
 
-def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
+def section(guarantee: str, chosen: list[ServerStep], figures: Path | None) -> str:
     """One guarantee's part of the page; its diagram is written to `figures`."""
     message_log = MessageLog()
     violated = judged(chosen, message_log)
     assert violated is not None
-    said = " · ".join(f"{deed} {argument:g}" if deed not in ("crash", "join") else deed for deed, argument in chosen)
+    said = " · ".join(f"{step} {argument:g}" if step not in ("crash", "join") else step for step, argument in chosen)
     if figures is not None:
         figure = sequence_diagram(message_log.without_keepalive(), title=f"{guarantee}: {said}", rows_max=40)
         figure.savefig(figures / f"{guarantee.lower()}.svg", metadata={"Date": None})
@@ -76,7 +76,7 @@ def section(guarantee: str, chosen: list[Deed], figures: Path | None) -> str:
     return "\n\n".join(parts)
 
 
-def page(found: dict[str, list[Deed]], figures: Path | None) -> str:
+def page(found: dict[str, list[ServerStep]], figures: Path | None) -> str:
     return HEAD + "".join(section(guarantee, chosen, figures) for guarantee, chosen in found.items())
 
 

@@ -3,7 +3,9 @@
 import msgspec
 
 from reference.protocol import codec, frames
-from reference.protocol.actions import ClientAction, Close, Open, Send
+from reference.protocol.actions import ClientAction, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
@@ -19,70 +21,80 @@ class Halves:
 
 
 class SessionClient:
-    """A `simulation.testing.ClientUnderTest`."""
+    """A `simulation.testing.ClientUnderTest`, and the `ClientIO` of its session."""
 
     is_forgetful = False
     config = ClientConfig(start="oldest", fallback_after_failures=None, retry_limit=1000)
 
     def __init__(self) -> None:
         self._session = ClientSession("c", config=self.config, policy=FullJitter(cap_s=1.0), random_source=Halves())
+        self._driver = ClientDriver(self._session, self)
         self._now = 0
         self._wishes: list[int] = []
         self._sent: list[tuple[int, str]] = []
         self._delivered: list[int] = []
-        self._session.start(0)
-        self._drain()
+        self._driver.feed(self._session.start, 0)
 
     def publish(self, event_type: str, data: Data) -> None:
-        self._session.publish(event_type, data, self._now)
-        self._drain()
+        self._driver.feed(self._session.publish, event_type, data, self._now)
 
     def wishes(self) -> list[int]:
         wishes, self._wishes = self._wishes, []
         return wishes
 
     def opened(self, connection: int) -> None:
-        self._session.connection_opened(connection, self._now)
-        self._drain()
+        self._driver.feed(self._session.connection_opened, connection, self._now)
 
     def sent(self) -> list[tuple[int, str]]:
         sent, self._sent = self._sent, []
         return sent
 
     def receive(self, connection: int, text: str) -> None:
-        self._session.receive_frame(connection, codec.decode_server_frame(text), self._now)
-        self._drain()
+        self._driver.receive(connection, (codec.decode_server_frame(text),), self._now)
 
     def lost(self, connection: int, code: int | None) -> None:
         if self.is_forgetful:
             self._session._publishing.outbox.clear()
-        self._session.connection_lost(connection, code, self._now)
-        self._drain()
+        self._driver.feed(self._session.connection_lost, connection, code, self._now)
 
     def advance(self, seconds: float) -> None:
         self._now += ns(seconds)
-        self._session.handle_timeout(self._now)
-        self._drain()
+        self._driver.ring(self._now)
 
     def delivered(self) -> list[int]:
         delivered, self._delivered = self._delivered, []
         return delivered
 
-    def _drain(self) -> None:
-        for action in self._session.take_actions():
-            self._do(action)
-        for outcome in self._session.take_outcomes():
+    # ClientIO.
+
+    def observe(self, actions: list[ClientAction]) -> None:
+        pass
+
+    def open(self, action: Open) -> None:
+        self._wishes.append(action.connection_id)
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        self._sent.append((connection_id, codec.encode(frame).decode()))
+
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        pass
+
+    def pause(self, connection_id: int) -> None:
+        pass
+
+    def resume(self, connection_id: int) -> None:
+        pass
+
+    def refresh_token(self) -> None:
+        pass
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        for outcome in outcomes:
             if isinstance(outcome, Event) and outcome.sequence_number is not None:
                 self._delivered.append(outcome.sequence_number)
 
-    def _do(self, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id=connection):
-                self._wishes.append(connection)
-            case Send(connection_ids=connections, frame=frame):
-                self._sent += [(connection, codec.encode(frame).decode()) for connection in connections]
-            case Close():
-                pass
+    def set_alarm(self, deadline: int | None) -> None:
+        pass
 
 
 class ForgetfulClient(SessionClient):
@@ -110,37 +122,37 @@ class PollingSessionClient(SessionClient):
 
     def answered(self, request: int, text: str) -> None:
         if request in self._requests:
-            lane, frame = self._requests.pop(request)
+            polling, frame = self._requests.pop(request)
             try:
                 answer: frames.Frame = codec.decode_answer(frame, text.encode())
             except RemoteError:
                 problem = msgspec.json.decode(text, type=HttpProblem)
                 answer = self._failure(frame, problem.code, problem.retry_after_ms)
-            self._session.receive_frame(lane, answer, self._now)
-            self._drain()
+            self._driver.receive(polling, (answer,), self._now)
 
     def unanswered(self, request: int) -> None:
         if request in self._requests:
-            lane, frame = self._requests.pop(request)
-            self._session.receive_frame(lane, self._failure(frame, None, None), self._now)
-            self._drain()
+            polling, frame = self._requests.pop(request)
+            self._driver.receive(polling, (self._failure(frame, None, None),), self._now)
 
     def _failure(self, frame: frames.RequestFrame, code: int | None, retry_after_ms: int | None) -> frames.RequestFailed:
         kind = "poll" if isinstance(frame, frames.PollRequest) else "publishMany"
         return frames.RequestFailed(request=kind, code=code, retry_after_ms=retry_after_ms)
 
-    def _do(self, action: ClientAction) -> None:
-        match action:
-            case Open(transport=Transport.POLLING):
-                pass
-            case Send((lane,), frames.PollRequest() | frames.PublishRequest() as frame):
-                self._last_request += 1
-                self._requests[self._last_request] = lane, frame
-                self._asked.append((self._last_request, codec.encode(frame).decode()))
-            case Close((connection,)):
-                self._requests = {number: pair for number, pair in self._requests.items() if pair[0] != connection}
-            case _:
-                super()._do(action)
+    def open(self, action: Open) -> None:
+        if action.transport is Transport.WEBSOCKET:
+            super().open(action)
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.PollRequest | frames.PublishRequest):
+            self._last_request += 1
+            self._requests[self._last_request] = connection_id, frame
+            self._asked.append((self._last_request, codec.encode(frame).decode()))
+        else:
+            super().send(connection_id, frame)
+
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        self._requests = {number: pair for number, pair in self._requests.items() if pair[0] != connection_id}
 
 
 class ForgetfulPoller(PollingSessionClient):

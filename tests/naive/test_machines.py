@@ -1,4 +1,5 @@
-"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few steps_taken."""
+"""The machines for other people's servers and clients: ours hold, and what is broken is found and shrinks to a few
+steps_taken."""
 
 import msgspec
 import pytest
@@ -7,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from reference.protocol.states import ClientState
 from simulation.testing import ClientMachine, PollingClientMachine, PollingServerMachine, ServerMachine
-from simulation.testing.machines import Deed, steps_taken, play_deeds
+from simulation.testing.machines import ServerStep, play_steps, steps_taken
 from simulation.testing.model_server import ModelServer
 from simulation.testing.polling_world import PollingServerWorld
 from simulation.testing.server_world import Violated
@@ -124,14 +125,14 @@ def test_a_session_that_cannot_poll_is_found_too(name: str, machine: type) -> No
 
 @settings(QUICK)
 @given(chosen=steps_taken(20))
-def test_our_server_holds_for_lists_of_deeds_too(chosen: list[Deed]) -> None:
-    play_deeds(ModelServer(), chosen)
+def test_our_server_holds_for_lists_of_deeds_too(chosen: list[ServerStep]) -> None:
+    play_steps(ModelServer(), chosen)
 
 
 def test_the_naive_servers_fault_shrinks_to_one_publish() -> None:
-    def shows(chosen: list[Deed]) -> bool:
+    def shows(chosen: list[ServerStep]) -> bool:
         try:
-            play_deeds(NaiveServer(), chosen, MessageLog())
+            play_steps(NaiveServer(), chosen, MessageLog())
         except Violated as violated:
             return violated.guarantee == "G1"
         return False

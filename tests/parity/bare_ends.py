@@ -1,14 +1,16 @@
-"""The two ends of the bare world: a ClientSession or a Run, the loop of five steps around it (docs/architecture.md), and no more.
+"""The two ends of the bare world: a ClientSession and a Run, each with the output of its driver, and no more.
 
 The server has a store (the model of `simulation.adversary`, which checks what it is given), a commit that takes its time, and a
 life that can end in the middle of one. Nothing it does takes time, and a socket takes whatever it is given: no reader lags for
 long.
 """
 
-from typing import assert_never
+from collections.abc import Callable, Sequence
 
 from reference.protocol import frames
-from reference.protocol.actions import Authenticate, ClientAction, Close, Deliver, Open, Retire, Send, ServerAction
+from reference.protocol.actions import ClientAction, Close, Open
+from reference.protocol.client.driver import ClientDriver
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
@@ -16,6 +18,8 @@ from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.frames import Limits
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
+from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from reference.protocol.states import ClientState, Transport
 from simulation.adversary.model import StoreModel
@@ -30,16 +34,17 @@ from .transcript import FrameSeen, Tape
 
 
 class BareClient:
-    """A session, its WebSocket if it has one, and the connections of its polling lane."""
+    """A session, its driver and its `ClientIO`: a WebSocket if it has one, and the connections of its polling transport."""
 
     def __init__(self, name: str, session: ClientSession, agenda: Agenda, line: Line, message_log: Tape) -> None:
         self.name = name
         self.session = session
+        self._driver = ClientDriver(session, self)
         self._agenda = agenda
         self._line = line
         self._message_log = message_log
         self._websocket: WebSocket | None = None
-        self._lane: int | None = None
+        self._polling: int | None = None
         self._requests: list[Http] = []
 
     # The application.
@@ -47,7 +52,7 @@ class BareClient:
     def start(self) -> None:
         self._message_log.add(ClientStarted(at=self._agenda.now, client=self.name, client_id=self.name, user_id=self.name))
         self.session.start(self._agenda.now)
-        self._turn()
+        self._driver.drain()
 
     def do(self, deed: Deed) -> None:
         now, name, event_type, data = self._agenda.now, self.name, deed.event_type, deed.data
@@ -62,68 +67,58 @@ class BareClient:
                 self._message_log.add(PublishRefused(at=now, client=name, event_type=event_type, error=type(error).__name__))
             else:
                 self._message_log.add(Published(at=now, client=name, ticket=ticket, event_type=event_type, data=data))
-        self._turn()
+        self._driver.drain()
 
     # The network.
 
     def opened(self, connection_id: int) -> None:
         self.session.connection_opened(connection_id, self._agenda.now)
-        self._turn()
+        self._driver.drain()
 
     def receive(self, connection_id: int, frame: frames.Frame) -> None:
         now = self._agenda.now
         self._message_log.add(FrameSeen(now, self.name, "received", connection_id, frame))
         record_frame(self._message_log, self.name, connection_id, frame, now)
         self.session.receive_frame(connection_id, frame, now)
-        self._turn()
+        self._driver.drain()
 
     def lose(self, connection_id: int, said: Said) -> None:
         self._websocket = None
         now, (code, message, retry_after_ms) = self._agenda.now, said
         record_loss(self._message_log, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
         self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
-        self._turn()
+        self._driver.drain()
 
     def answered(self, frame: frames.Frame) -> None:
-        assert self._lane is not None, "a lane that was left has left its connections"
-        self.receive(self._lane, frame)
+        assert self._polling is not None, "a lane that was left has left its connections"
+        self.receive(self._polling, frame)
 
     def lose_request_connection(self, connection: Http, failure: frames.RequestFailed | None) -> None:
         self._requests.remove(connection)
         if failure is not None:
             self.answered(failure)
 
-    # The loop.
+    # The alarm.
 
     def next_deadline(self) -> int | None:
         return self.session.next_deadline()
 
     def ring(self) -> None:
-        self.session.handle_timeout(self._agenda.now)
-        self._turn()
+        self._driver.ring(self._agenda.now)
 
-    def _turn(self) -> None:
-        now = self._agenda.now
-        for action in self.session.take_actions():
-            record_actions(self._message_log, self.name, [action], now)
-            self._carry_out(action)
-        record_outcomes(self._message_log, self.name, self.session.take_outcomes(), now, epoch=self.session.position[0])
+    # ClientIO.
 
-    def _carry_out(self, action: ClientAction) -> None:
-        match action:
-            case Open(connection_id=connection_id, transport=Transport.WEBSOCKET):
-                self._websocket = WebSocket(self._line, self, connection_id)
-            case Open(connection_id=connection_id):
-                self._lane = connection_id
-            case Send(connection_ids=(connection_id,), frame=frame):
-                self._message_log.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
-                self._send(connection_id, frame)
-            case Close(connection_ids=(connection_id,)):
-                self._leave(connection_id)
-            case _:
-                raise AssertionError(f"{action} is asked of no client without a token")
+    def observe(self, actions: list[ClientAction]) -> None:
+        record_actions(self._message_log, self.name, actions, self._agenda.now)
 
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
+    def open(self, action: Open) -> None:
+        if action.transport is Transport.WEBSOCKET:
+            self._websocket = WebSocket(self._line, self, action.connection_id)
+        else:
+            self._polling = action.connection_id
+
+    def send(self, connection_id: int, frame: frames.Frame) -> None:
+        self._message_log.add(FrameSeen(self._agenda.now, self.name, "sent", connection_id, frame))
         if isinstance(frame, frames.PollRequest | frames.PublishRequest):
             idle = next((connection for connection in self._requests if connection.request is None), None)
             if idle is not None:
@@ -133,15 +128,29 @@ class BareClient:
         elif self._websocket is not None and self._websocket.client_id == connection_id:
             self._websocket.say_to_server(frame)
 
-    def _leave(self, connection_id: int) -> None:
-        if connection_id == self._lane:
-            self._lane = None
+    def close(self, connection_id: int, code: int | None, message: str) -> None:
+        if connection_id == self._polling:
+            self._polling = None
             left, self._requests = self._requests, []
             for connection in left:
                 connection.client_leaves()
         elif self._websocket is not None and self._websocket.client_id == connection_id:
             websocket, self._websocket = self._websocket, None
             websocket.client_leaves()
+
+    def pause(self, connection_id: int) -> None:
+        raise AssertionError("an application without a limit pauses nothing")
+
+    resume = pause
+
+    def refresh_token(self) -> None:
+        raise AssertionError("nobody here has a token")
+
+    def deliver(self, outcomes: list[Outcome]) -> None:
+        record_outcomes(self._message_log, self.name, outcomes, self._agenda.now, epoch=self.session.position[0])
+
+    def set_alarm(self, deadline: int | None) -> None:
+        """The agenda asks for the next deadline of everyone."""
 
 
 class BareServer:
@@ -166,7 +175,7 @@ class BareServer:
         self._limits = limits
         self._commit_time = commit_time
         self._random_source = random_source
-        self._loaded: Run | None = None
+        self._loaded: RunDriver[frames.Frame] | None = None
         self._websockets: dict[int, WebSocket] = {}
         self._requests: dict[int, Http] = {}
         self._last_connection_id = 0
@@ -198,110 +207,100 @@ class BareServer:
 
     def open(self, websocket: WebSocket) -> None:
         """A WebSocket has been upgraded."""
-        websocket.server_id = self._new_id()
-        self._websockets[websocket.server_id] = websocket
-        self._opened(websocket.server_id, Transport.WEBSOCKET, websocket.client.name)
-        self._turn()
+        websocket.server_id = number = self._new_id()
+        self._websockets[number] = websocket
+        socket = _Socket(websocket, lambda: self._websockets.pop(number, None))
+        self._driver.connect(number, socket, Identity(websocket.client.name), f"session-{number}")
 
     def serve(self, connection: Http, request: frames.RequestFrame) -> None:
         connection.server_id = connection_id = self._new_id()
         self._requests[connection_id] = connection
-        self._opened(connection_id, Transport.POLLING, connection.client.name)
-        self.receive(connection_id, request)
+        self._driver.request(connection_id, request, Identity(connection.client.name), f"session-{connection_id}")
 
     def receive(self, connection_id: int, frame: frames.Frame) -> None:
-        self._run.receive_frame(connection_id, frame, self._now)
-        self._turn()
-        while self._run.is_lagging(connection_id):
-            batch = self._run.next_batch(connection_id, self._now)
-            self._turn()
-            if batch is not None and connection_id in self._websockets:
-                self._websockets[connection_id].say_to_client(batch.frame)
+        self._driver.receive(connection_id, (frame,))
 
     def lose(self, connection_id: int) -> None:
         self._websockets.pop(connection_id, None)
         self._requests.pop(connection_id, None)
-        self._run.connection_lost(connection_id, self._now)
-        self._turn()
+        self._driver.lost(connection_id)
 
-    # The loop.
+    # The driver's output, as RunIO.
 
     def next_deadline(self) -> int | None:
-        deadline = None if self._loaded is None else self._loaded.next_deadline()
+        deadline = None if self._loaded is None else self._loaded.run.next_deadline()
         return None if deadline is None else deadline - ORIGIN
 
     def ring(self) -> None:
-        self._run.handle_timeout(self._now)
-        self._turn()
+        self._driver.ring()
 
-    @property
-    def _now(self) -> int:
+    def now(self) -> int:
         return ORIGIN + self._agenda.now
 
-    @property
-    def _run(self) -> Run:
-        if self._loaded is None:
-            self._loaded = Run(self._store.load(), config=self._config, now=self._now, limits=self._limits)
-        return self._loaded
+    def encode(self, frame: frames.Frame) -> frames.Frame:
+        return frame
 
-    def _turn(self) -> None:
-        run = self._run
-        while True:
-            append = run.events_to_append()
-            if append is not None:
-                self._commit(append)
-            actions = run.take_actions()
-            if not actions:
-                break
-            for action in actions:
-                self._carry_out(action)
-        record_observations(self._message_log, run.take_observations(), self._agenda.now)
-
-    def _commit(self, append: Append) -> None:
+    def store(self, append: Append) -> bool:
         assert self._under_way is None, "one batch is with the store at a time"
         self._under_way = append
         self._commits += 1
         self._agenda.enter(self._agenda.now + self._commit_time, ARRIVAL, lambda: self._committed(append))
+        return False
 
     def _committed(self, append: Append) -> None:
         if self._under_way is append:  # else its process was killed
             self._under_way = None
             self._store.append(append)
-            self._run.handle_appended(append, self._now)
-            self._turn()
+            self._driver.stored(append)
 
-    def _carry_out(self, action: ServerAction) -> None:
-        match action:
-            case Deliver(connection_ids=connection_ids, frame=frame) | Send(connection_ids=connection_ids, frame=frame):
-                for connection_id in connection_ids:
-                    self._send(connection_id, frame)
-            case Close(connection_ids=connection_ids):
-                for connection_id in connection_ids:
-                    self._close(connection_id, (action.code, action.message, action.retry_after_ms))
-            case Authenticate(connection_id=connection_id):
-                if connection_id in self._websockets:
-                    identity = Identity(self._websockets[connection_id].client.name)
-                    self._run.handle_authenticated(connection_id, identity, self._now)
-            case Retire():
-                self._loaded = None
-            case _:
-                assert_never(action)
+    def identify(self, connection_id: int, token: str | None) -> Identity | None:
+        websocket = self._websockets.get(connection_id)
+        return None if websocket is None else Identity(websocket.client.name)
 
-    def _send(self, connection_id: int, frame: frames.Frame) -> None:
-        if connection_id in self._websockets:
-            self._websockets[connection_id].say_to_client(frame)
-        elif connection_id in self._requests:
+    def answer(self, connection_id: int, frame: frames.Frame) -> None:
+        if connection_id in self._requests:
             self._requests.pop(connection_id).answer(frame)
 
-    def _close(self, connection_id: int, said: Said) -> None:
-        if connection_id in self._websockets:
-            self._websockets.pop(connection_id).server_leaves(said)
-        elif connection_id in self._requests:
-            self._requests.pop(connection_id).fail(said)
+    def refuse(self, connection_id: int, close: Close) -> None:
+        if connection_id in self._requests:
+            self._requests.pop(connection_id).fail((close.code, close.message, close.retry_after_ms))
 
-    def _opened(self, connection_id: int, transport: Transport, user: str) -> None:
-        self._run.connection_opened(connection_id, transport, Identity(user), f"session-{connection_id}", self._now)
+    def replays(self, connection_id: int, events: int) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        record_observations(self._message_log, observations, self._agenda.now)
+
+    def retire(self) -> None:
+        self._loaded = None
+
+    def turn_over(self) -> None:
+        pass
+
+    @property
+    def _driver(self) -> RunDriver[frames.Frame]:
+        if self._loaded is None:
+            run = Run(self._store.load(), config=self._config, now=self.now(), limits=self._limits)
+            self._loaded = RunDriver(run, self)
+        return self._loaded
 
     def _new_id(self) -> int:
         self._last_connection_id += 1
         return self._last_connection_id
+
+
+class _Socket:
+    """A WebSocket at the server's end; it takes everything."""
+
+    is_blocked = False
+
+    def __init__(self, websocket: WebSocket, forget: Callable[[], object]) -> None:
+        self._websocket = websocket
+        self._forget = forget
+
+    def push(self, item: frames.Frame) -> None:
+        self._websocket.say_to_client(item)
+
+    def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
+        self._forget()
+        self._websocket.server_leaves((close.code, close.message, close.retry_after_ms))

@@ -1,9 +1,9 @@
-"""The links of the bare world: two lists of what is on its way, and the order of everything that happens.
+"""The connections of the bare world, and the order of everything that happens.
 
     Agenda       (when, arrival or fault, what), taken in that order; of equals the one first that was entered first
-    Way          one direction of one connection: (when it arrives, what happens then), first in, first out
-    Connection   two ways, two ends, and what TCP does when one of them ends: a WebSocket, or HTTP's question and answer
-    Line         all connections of one client, and the faults that lie on them
+    BarePipe     one direction of one connection, waiting in the agenda
+    Connection   two pipes, two endpoints, and what TCP does when one of them ends: a WebSocket, or HTTP's question and answer
+    Line         all connections of one client, and the faults that lie on its access link
 
 A path here is its latency and nothing else. What TCP gives up after minutes, it does not give up here.
 """
@@ -14,8 +14,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
-from reference.protocol.timers import ns
-from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, Stall, UpgradeHandling
+from simulation.network.delay import PathDirection, directions_of
+from simulation.network.link_state import LinkState
+from simulation.network.pipe import Pipe
+from simulation.random import RandomStreams
+from simulation.scenario.faults import BlockUpgrade, Direction, Fault, HalfOpen, LineFault, Outage, Refuse, Reset, Stall
 from simulation.scenario.paths import Path
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ Said = tuple[int | None, str, int | None]
 """What is said at the end of a connection: the code, the message, and the wait that is asked for, in ms."""
 RESET: Said = (None, "reset", None)
 REFUSED: Said = (None, "refused", None)
+NO_RANDOMNESS = RandomStreams(0).of("nobody")
 
 
 class Agenda:
@@ -49,59 +53,50 @@ class Agenda:
         deed()
 
 
-class Way:
-    """One direction. What has arrived at an instant is not stopped by a fault at the same instant.
+class BarePipe:
+    """One direction: the pipe that is under test elsewhere, on this agenda.
 
-    Only the first thing of a way stands in the agenda: of several ways on which something arrives at one instant, the first is
+    Only the first thing of a pipe stands in the agenda: of several pipes on which something arrives at one instant, the first is
     the one whose first thing has been that for longer, which is the simulator's way to settle this tie.
     """
 
-    def __init__(self, agenda: Agenda, latency: int) -> None:
+    def __init__(self, agenda: Agenda, direction: PathDirection) -> None:
         self._agenda = agenda
-        self._latency = latency
-        self._things: list[tuple[int | None, Deed]] = []  # without a time: lost, until the line is back and it is sent again
-        self._stalled_at: list[int] = []
+        self._half: Pipe[Deed] = Pipe(direction, NO_RANDOMNESS)
         self._awaited_at: int | None = None
-        self._is_closed = False
-        self.holds = 0
 
     def send(self, deed: Deed) -> None:
-        if not self._is_closed:
-            self._things.append((None if self.holds else self._agenda.now + self._latency, deed))
-            if len(self._things) == 1:
-                self._await_first()
+        self._half.push(self._agenda.now, deed)
+        self._await_first()
+
+    def dial(self, deed: Deed) -> None:
+        self._half.dial(self._agenda.now, deed)
+        self._await_first()
+
+    def has_dialled(self) -> bool:
+        return self._half.has_dialled(self._agenda.now)
 
     def hold(self) -> None:
-        """The line goes down: what is on its way is lost."""
-        self.holds += 1
-        self._things = [(None if at is None or at > self._agenda.now else at, deed) for at, deed in self._things]
+        self._half.hold(self._agenda.now)
 
     def release(self) -> None:
-        """The line is back, if this was the last hold: what was lost is sent again."""
-        self.holds -= 1
-        if not self.holds:
-            again = self._agenda.now + self._latency
-            self._things = [(again if at is None else at, deed) for at, deed in self._things]
-            self._await_first()
+        self._half.release(self._agenda.now)
+        self._await_first()
 
     def stall(self) -> None:
-        """The far end is blocked: what comes waits there."""
-        self._stalled_at.append(self._agenda.now)
+        self._half.stall(self._agenda.now)
 
     def unstall(self) -> None:
-        del self._stalled_at[-1]
+        self._half.unstall()
         self._await_first()
 
     def close(self) -> None:
         """Nothing arrives any more."""
-        self._is_closed = True
-        self._things.clear()
+        self._half.close()
 
     def _await_first(self) -> None:
-        if not self._things or (at := self._things[0][0]) is None:
-            return
-        at = max(at, self._agenda.now)
-        if self._awaited_at is None or at < self._awaited_at:
+        at = self._half.wake_at(self._agenda.now)
+        if at is not None and (self._awaited_at is None or at < self._awaited_at):
             self._awaited_at = at
             self._agenda.enter(at, ARRIVAL, self._hand_over)
 
@@ -109,14 +104,8 @@ class Way:
         if self._awaited_at != self._agenda.now:
             return  # something was awaited earlier, since this was entered
         self._awaited_at = None
-        while self._things:
-            at, deed = self._things[0]
-            if at is None or (self._stalled_at and at > self._stalled_at[0]):
-                return
-            if at > self._agenda.now:
-                break
-            del self._things[0]
-            deed()
+        while (thing := self._half.pop(self._agenda.now)) is not None:
+            thing[3]()
         self._await_first()
 
 
@@ -131,50 +120,44 @@ class Connection:
         self.client_stands = True
         self._has_crossed = False
         self._is_silent = False
-        self.up, self.down = line.new_way(), line.new_way()
+        self.up, self.down = line.new_pipe(is_up=True), line.new_pipe(is_up=False)
         line.connections.append(self)
-        for fault in line.faults:
-            self.suffer(fault)
-        self.up.send(self._syn_arrives)
+        line.state.apply_to(self)
+        self.up.dial(self._syn_arrives)
 
-    # Faults.
+    # Faults, as `LinkState` calls them.
 
-    def suffer(self, fault: Fault) -> None:
-        """A fault that holds back what is sent has begun."""
-        match fault:
-            case Outage(direction=direction):
-                for way in self._ways(direction):
-                    way.hold()
-            case Stall():
-                self.down.stall()
-            case _:
-                pass
+    def hold(self, direction: Direction = "both") -> None:
+        for pipe in self._pipes(direction):
+            pipe.hold()
 
-    def recover(self, fault: Fault) -> None:
-        match fault:
-            case Outage(direction=direction):
-                for way in self._ways(direction):
-                    way.release()
-            case Stall():
-                self.down.unstall()
-            case _:
-                pass
+    def release(self, direction: Direction = "both") -> None:
+        for pipe in self._pipes(direction):
+            pipe.release()
 
-    def silence(self, direction: str) -> None:
-        """Half-open: nothing passes any more, and nobody is told."""
+    def stall(self) -> None:
+        self.down.stall()
+
+    def unstall(self) -> None:
+        self.down.unstall()
+
+    def silence(self, direction: Direction = "both") -> None:
+        """Half-open: nothing passes any more, and nobody is notified."""
         if not self._is_silent:
             self._is_silent = True
-            for way in self._ways(direction):
-                way.hold()
+            self.hold(direction)
+
+    def cut_if_websocket(self) -> None:
+        """WebSockets are forbidden from now on."""
 
     def cut(self) -> None:
-        """Both ends are told now; a half-open connection has nobody who could."""
+        """Both endpoints are notified now; a half-open connection has nobody who could."""
         if not self._is_silent and self in self.line.connections:
             self._end_at_server()
             self._end_at_client(RESET)
 
-    def _ways(self, direction: str) -> list[Way]:
-        return [way for way, name in ((self.up, "up"), (self.down, "down")) if direction in ("both", name)]
+    def _pipes(self, direction: Direction) -> list[BarePipe]:
+        return [pipe for pipe, name in ((self.up, "up"), (self.down, "down")) if direction in ("both", name)]
 
     # The ends.
 
@@ -182,7 +165,7 @@ class Connection:
         """Behind what it has sent. A connection of which not even the SYN could leave was never there."""
         if self.client_stands:
             self.client_stands = False
-            if self._has_crossed or not self.up.holds:
+            if self._has_crossed or self.up.has_dialled():
                 self.up.send(self._end_at_server)
             else:
                 self._drop()
@@ -215,7 +198,7 @@ class Connection:
 
     def _syn_arrives(self) -> None:
         self._has_crossed = True
-        if self.line.refuses or not self.line.server.is_up:
+        if self.line.state.refusals or not self.line.server.is_up:
             self.down.send(lambda: self._end_at_client(REFUSED))
         else:
             self.server_stands = True
@@ -236,6 +219,10 @@ class WebSocket(Connection):
         self.is_upgraded = False
         super().__init__(line, client)
 
+    def cut_if_websocket(self) -> None:
+        if self.is_upgraded:
+            self.cut()
+
     def say_to_server(self, frame: frames.Frame) -> None:
         self.up.send(lambda: self._frame_at_server(frame))
 
@@ -247,7 +234,7 @@ class WebSocket(Connection):
             self.up.send(self._upgrade_at_server)
 
     def _upgrade_at_server(self) -> None:
-        match self.line.upgrades:
+        match self.line.state.upgrades:
             case "block" | "strip":
                 self.server_leaves((None, "refused", None))
                 return
@@ -306,58 +293,29 @@ class Http(Connection):
 
 
 class Line:
-    """The connections of one client, and the faults under way that lie on them, those to come included."""
+    """The connections of one client, and the faults that lie on its access link."""
 
     def __init__(self, agenda: Agenda, path: Path, server: "BareServer") -> None:
         if path != Path(latency_s=path.latency_s):
             raise ValueError(f"the bare world knows paths with a latency only, not {path}")
         self.server = server
-        self.faults: list[Fault] = []
         self.connections: list[Connection] = []
+        self.state = LinkState(path.middlebox.upgrades, lambda at: 0.0)
         self._agenda = agenda
-        self._latency = ns(path.latency_s)
+        self._directions = directions_of(path)
 
-    def new_way(self) -> Way:
-        return Way(self._agenda, self._latency)
-
-    @property
-    def refuses(self) -> bool:
-        return any(isinstance(fault, Refuse) for fault in self.faults)
-
-    @property
-    def upgrades(self) -> UpgradeHandling:
-        """What becomes of a request for an upgrade; of several faults the last one decides."""
-        return next((fault.how for fault in reversed(self.faults) if isinstance(fault, BlockUpgrade)), "pass")
+    def new_pipe(self, *, is_up: bool) -> BarePipe:
+        return BarePipe(self._agenda, self._directions.up if is_up else self._directions.down)
 
     def begin(self, fault: Fault) -> None:
-        connections = tuple(self.connections)
         match fault:
-            case Reset():
-                for connection in connections:
-                    connection.cut()
-                return
-            case HalfOpen(direction=direction):
-                for connection in connections:
-                    connection.silence(direction)
-                return
-            case BlockUpgrade():
-                for connection in connections:
-                    if isinstance(connection, WebSocket) and connection.is_upgraded:
-                        connection.cut()
-            case Outage() | Stall():
-                for connection in connections:
-                    connection.suffer(fault)
-            case Refuse():
-                pass
+            case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade():
+                self.state.begin(fault, tuple(self.connections))
             case _:
                 raise ValueError(f"the bare world does not know {fault}")
-        self.faults.append(fault)
 
-    def end(self, fault: Fault) -> None:
-        if fault in self.faults:
-            self.faults.remove(fault)
-            for connection in tuple(self.connections):
-                connection.recover(fault)
+    def end(self, fault: LineFault) -> None:
+        self.state.end(fault, tuple(self.connections))
 
 
 def failure_of(request: frames.RequestFrame, said: Said) -> frames.RequestFailed:

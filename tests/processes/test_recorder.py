@@ -68,7 +68,7 @@ async def test_what_a_session_does_and_says_is_recorded_with_its_time(autojump_c
     tap = recorder.tap_of("ada")
     await trio.sleep(1.5)
     tap(now(), Open(1, Transport.WEBSOCKET, None))
-    tap(now(), StateChanged(ClientState.CONNECTING))
+    tap(now(), StateChanged(ClientState.CONNECTING, False))
     tap(now(), LostConnection(1, 4001, "going away", 2000))
     assert [record.at for record in recorder.trace][2:] == [1500 * NS_PER_MS] * 4
     assert len(records(recorder, AttemptMade)) == len(records(recorder, StateTurned)) == 1
@@ -110,7 +110,7 @@ async def test_after_its_end_nothing_is_recorded(autojump_clock: MockClock) -> N
     recorder = recorder_of_ada()
     before = len(recorder.trace)
     recorder.end()
-    recorder.tap_of("ada")(now(), StateChanged(ClientState.CLOSED))
+    recorder.tap_of("ada")(now(), StateChanged(ClientState.CLOSED, False))
     recorder.add_from_server(QueueSampled(at=0, place="server", queue="connections", length=1, limit=2))
     recorder.add(lambda at: QueueSampled(at=at, place="ada", queue="outbox", length=1, limit=2))
     assert len(recorder.trace) == before

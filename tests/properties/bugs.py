@@ -232,12 +232,12 @@ BUGS: tuple[Bug, ...] = (
     # The shell of the client.
     Bug(
         "alarms ring a second late",
-        "client.driver",
+        "client.trio_io",
         "math.inf if deadline is None else deadline / NS_PER_S",
         "math.inf if deadline is None else deadline / NS_PER_S + 1",
         net="parity",
     ),
-    Bug("frames are dated a millisecond late", "client.driver", "self.feed(self.session.receive_frame, connection_id, frame, now)", "self.feed(self.session.receive_frame, connection_id, frame, now + 1_000_000)", net="parity"),
+    Bug("frames are dated a millisecond late", "client.trio_io", "self._driver.receive(connection_id, (frame,), now)", "self._driver.receive(connection_id, (frame,), now + 1_000_000)", net="parity"),
     Bug("polls do not say where they are", "client.polling", 'del parameters["type"]', 'del parameters["type"]; parameters.pop("afterSequence", None); parameters.pop("epoch", None)', net="fallback"),
     Bug("the application is given the newest first", "client.mailbox", "popitem(last=False)", "popitem(last=True)", net="slow reader"),
     # Two histories.
@@ -283,8 +283,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "the log is trimmed past its newest snapshot",
         "protocol.server.event_log",
-        "min(self.head - self._kept_max, self.snapshot.sequence_number)",
-        "self.head - self._kept_max",
+        "self.head - self._kept_max + 1, self.snapshot.sequence_number)",
+        "self.head - self._kept_max + 1, self.head)",
     ),
     Bug(
         "a reader that fell out of the log is not told",
@@ -299,7 +299,6 @@ BUGS: tuple[Bug, ...] = (
         "if False and",
     ),
     Bug("two batches are with the store at once", "protocol.server.sequencer", "if self._under_way is None and", "if"),
-    Bug("a server that stops gathers on", "protocol.server.sequencer", "self._context.timers.cancel((RunTimer.GATHER, THE_RUN))", "pass"),
     # The shells, and what lies between a machine and a socket.
     Bug(
         "the session is not told the close code",
@@ -310,7 +309,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "the session is not told that its connection is lost",
-        "client.driver",
+        "client.trio_io",
         "self.feed(self.session.connection_lost, connection_id, code, now, message=message, retry_after_ms=retry_after_ms)",
         "pass",
         net="half closed",
@@ -325,22 +324,22 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "a replay is dropped between the run and the socket",
-        "server.live_run",
-        "if data is not None:\n                peer.push(data)",
-        "pass",
+        "protocol.server.driver",
+        "outgoing.push(self._replay(batch))",
+        "self._replay(batch)",
         net="slow reader",
     ),
     Bug(
         "a reader whose socket is full counts as served",
-        "server.live_run",
-        "if peer.is_draining or not peer.push(data):",
-        "if not (peer.is_draining or peer.push(data) or True):",
+        "protocol.server.outgoing",
+        "self.drain()\n            return False",
+        "self.drain()\n            return True",
         net="busy reader",
     ),
     Bug(
         "the run is not told that a socket refused a batch",
-        "server.live_run",
-        "self.run.handle_refused(number, batch, now)",
+        "protocol.server.driver",
+        "run.handle_refused(connection_id, batch, now)",
         "pass",
         net="busy reader",
     ),

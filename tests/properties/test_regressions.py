@@ -20,6 +20,7 @@ from simulation.scenario.faults import Reset
 from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
+from simulation.trace.index import index_of
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
@@ -53,11 +54,11 @@ def test_a_publish_that_may_have_arrived_is_not_said_to_be_lost() -> None:
     # The request is held up; the client hears of a reset and sends it again, which is answered; then the first one arrives.
     for step in (StallHttp(0, True), Http(0, "fail"), WaitFor(4000, "exact"), *[Http(1, "arrive")] * 2, *[Http(0, "answer")] * 2):
         step.do(world)
-    assert world.hosts[1].view.failed[1].code == "too_many_clients"
+    assert [failed.code for failed in index_of(world.trace).clients["client1"].failed[1]] == ["too_many_clients"]
     for step in (Crash(0, True), StallHttp(0, False), Http(0, "arrive")):
         step.do(world)
     settle(world)
-    assert world.journal.broken == []
+    assert world.broken() == []
     assert world.server.run is not None
     assert world.server.run.head == 1, "the late copy was taken"
 

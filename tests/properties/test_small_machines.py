@@ -24,6 +24,7 @@ from simulation.adversary.model import StoreModel
 from simulation.adversary.world import AdversarialWorld
 from simulation.testing import event_lists, frames_of
 from simulation.testing.frames import CLIENT_FRAMES
+from simulation.trace.index import index_of
 
 SPREAD_DRAWS = 64
 RUN_ID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -109,12 +110,12 @@ def test_g6_recovery_polling_carries_publishes_too(publishes: int, calm_s: float
     world.calm(5.0)
     host = world.hosts[0]
     assert host.session.state.is_polling
-    assert len(host.view.accepted) == publishes
+    assert len(index_of(world.trace).clients[host.name].accepted) == publishes
     assert host.session.position[1] == publishes
-    assert not world.journal.broken
+    assert world.broken() == []
     steps.Block(0, False).do(world)
     world.calm(130.0)
-    assert (host.session.state.value, host.lane) == ("live", None)
+    assert (host.session.state.value, host.polling) == ("live", None)
 
 
 @given(history=event_lists(events_max=12), cuts=st.sets(st.integers(0, 12)), snapshot=st.integers(0, 12))
@@ -161,8 +162,8 @@ def test_g7_bounds_of_a_client_that_publishes_all_day(publishes: int, at_once: i
         if number % at_once == 0:
             world.calm(0.01)
     world.calm(20.0)
-    assert len(world.hosts[0].view.accepted) == publishes
-    assert world.journal.broken == []
+    assert len(index_of(world.trace).clients["client0"].accepted) == publishes
+    assert world.broken() == []
 
 
 @given(

@@ -120,11 +120,20 @@ class Client:
     websocket: int
 
 
-def client_in(state: ClientState, *, snapshot_is_due: bool = False, **settings: Any) -> Client:
+def client_in(
+    state: ClientState, *, snapshot_is_due: bool = False, outcomes_waiting_max: int | None = None, **settings: Any
+) -> Client:
     """A client session in `state`. `snapshot_is_due`: a welcome has announced a snapshot that has not come."""
     falls_back = state.is_polling
     config = ClientConfig(**({"fallback_after_failures": 1 if falls_back else 5, "refreshes_token": True} | settings))
-    session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Halves(), token="token-1")
+    session = ClientSession(
+        "client-1",
+        config=config,
+        policy=FullJitter(),
+        random_source=Halves(),
+        token="token-1",
+        outcomes_waiting_max=outcomes_waiting_max,
+    )
     client = Client(session, 0, 1)
     if state is not ClientState.NEW:
         session.start(0)

@@ -39,46 +39,6 @@ def test_one_batch_is_with_the_store_at_a_time() -> None:
     assert numbers(run) == [2, 3], "what came meanwhile is the next"
 
 
-def test_after_a_slow_fan_out_events_are_gathered_for_as_long() -> None:
-    run = run_with_a_reader()
-    run.handle_fanned_out(seconds(0.02), seconds(1.0))
-    publish(run, 1, seconds(1.001))
-    assert numbers(run) is None
-    assert run.next_deadline() == seconds(1.02)
-    publish(run, 2, seconds(1.01))
-    run.handle_timeout(seconds(1.02))
-    assert numbers(run) == [1, 2]
-
-
-def test_gathering_has_a_limit_and_a_fan_out_that_took_no_time_is_followed_by_none() -> None:
-    run = run_with_a_reader(gather_max_s=0.05)
-    run.handle_fanned_out(seconds(3.0), 0)
-    publish(run, 1)
-    assert numbers(run) is None
-    run.handle_timeout(seconds(0.05))
-    assert numbers(run) == [1]
-    quick = run_with_a_reader()
-    quick.handle_fanned_out(0, 0)
-    publish(quick, 1)
-    assert numbers(quick) == [1]
-    without = run_with_a_reader(gather_max_s=0)
-    without.handle_fanned_out(seconds(3.0), 0)
-    publish(without, 1)
-    assert numbers(without) == [1]
-
-
-def test_the_next_batch_may_go_right_after_a_fan_out_that_took_no_time() -> None:
-    for took, goes in ((0, True), (1, False)):
-        run = run_with_a_reader()
-        publish(run, 1)
-        first = run.events_to_append()
-        assert first is not None
-        publish(run, 2)
-        run.handle_appended(first, 0)
-        run.handle_fanned_out(took, 0)
-        assert (numbers(run) == [2]) is goes
-
-
 def test_a_run_without_anybody_asks_to_leave_once() -> None:
     run = Run(stored_run(), config=ServerConfig(run_idle_s=60), now=0)
     run.handle_timeout(seconds(59.9))
@@ -123,17 +83,3 @@ def test_events_that_are_not_durable_keep_a_run() -> None:
     assert run.idle_since is None
     run.handle_appended(append, seconds(1))
     assert run.idle_since == seconds(1)
-
-
-def test_a_server_that_stops_gathers_no_more() -> None:
-    run = run_with_a_reader()
-    run.handle_fanned_out(seconds(0.02), seconds(1.0))
-    publish(run, 1, seconds(1.001))
-    assert numbers(run) is None
-    run.go_away(seconds(1.002), retry_after_ms=0, spread_ms=0)
-    append = run.events_to_append()
-    assert append is not None
-    assert [entry.sequence_number for entry in append.entries] == [1]
-    run.handle_appended(append, seconds(1.003))
-    run.handle_fanned_out(seconds(0.02), seconds(1.004))
-    assert run.next_deadline() != seconds(1.024), "and begins no more"

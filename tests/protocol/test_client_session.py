@@ -40,7 +40,7 @@ def test_polling_is_shown_once_the_server_has_answered() -> None:
     client = client_in(ClientState.POLLING)
     client.session.handle_timeout(0)
     health = client.session.health()
-    assert (health.status, health.transport) == (Status.DISCONNECTED, Transport.POLLING)
+    assert (health.status, health.transport) == (Status.DISCONNECTED, None)
     client.session.receive_frame(2, EXAMPLES[frames.PollAnswer], 0)
     health = client.session.health()
     assert (health.status, health.transport, health.reconnections) == (Status.HTTP_POLLING, Transport.POLLING, 0)
@@ -69,7 +69,7 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
-    assert held["timers"][1] == 16
+    assert held["timers"][1] == 17
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 
@@ -97,7 +97,7 @@ def test_closing_tells_the_server_and_fails_what_is_unanswered() -> None:
     assert actions == [Send((1,), frames.Bye()), Close((1,), 1000, "leaving")]
     outcomes = client.session.take_outcomes()
     failed = PublishFailed(ticket, "closed", "the session ended: closed by the application", may_have_arrived=True)
-    assert outcomes == [failed, StateChanged(ClientState.CLOSED), SessionEnded(None, "closed by the application")]
+    assert outcomes == [failed, StateChanged(ClientState.CLOSED, False), SessionEnded(None, "closed by the application")]
     assert client.session.next_deadline() is None
     client.session.close(0)
     assert client.session.take_outcomes() == [], "once"

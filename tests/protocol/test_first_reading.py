@@ -125,7 +125,7 @@ def test_a_new_token_is_not_tried_before_the_time_that_was_asked_for() -> None:
 
 def test_a_wait_that_one_request_was_asked_for_holds_for_all() -> None:
     session = client_in(ClientState.POLLING).session
-    lane = session._links.lane.connection_id  # its first poll has left
+    lane = session._connectivity.polling.connection_id  # its first poll has left
     assert lane is not None
     session.receive_frame(lane, EXAMPLES[frames.PollAnswer], 0)
     session.handle_timeout(2 * NS_PER_S)  # the next poll
@@ -140,7 +140,7 @@ def test_a_wait_that_one_request_was_asked_for_holds_for_all() -> None:
 def test_a_wait_holds_for_the_poll_after_the_one_that_was_under_way() -> None:
     """A publish request was put off while a poll was on its way; its answer began the next poll at once."""
     session = client_in(ClientState.POLLING).session
-    lane = session._links.lane.connection_id
+    lane = session._connectivity.polling.connection_id
     assert lane is not None
     session.receive_frame(lane, EXAMPLES[frames.PollAnswer], 0)
     session.publish("CHAT", {}, 0)
@@ -155,10 +155,10 @@ def test_a_wait_holds_for_the_poll_after_the_one_that_was_under_way() -> None:
 
 def test_a_lane_that_is_replaced_behind_a_probe_does_not_supersede_it() -> None:
     client = client_in(ClientState.PROBE_GREETING)
-    probe_generation = client.session._links.websocket_generation
+    probe_generation = client.session._connectivity.websocket_generation
     client.session.handle_token("token-2", client.now)
     assert [action for action in client.session.take_actions() if isinstance(action, Close)]
-    assert client.session._links.lane.generation < probe_generation
+    assert client.session._connectivity.polling.generation < probe_generation
 
 
 def test_a_cursor_that_was_in_flight_is_told_again() -> None:

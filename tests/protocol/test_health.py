@@ -69,7 +69,7 @@ def test_a_report_is_about_the_last_100_round_trips(durations: list[int]) -> Non
     record = HealthRecord(100)
     for duration in durations:
         record.round_trip(duration)
-    trips = record.report(Status.CONNECTED, "websocket", 0).round_trip
+    trips = record.report(Status.CONNECTED, "websocket", 0, is_carried=True).round_trip
     kept = [duration / NS_PER_MS for duration in durations[-100:]]
     assert trips.samples == len(kept)
     assert trips.mean_ms == pytest.approx(np.mean(kept))
@@ -78,7 +78,7 @@ def test_a_report_is_about_the_last_100_round_trips(durations: list[int]) -> Non
 
 
 def test_nothing_is_known_before_the_first_round_trip() -> None:
-    health = HealthRecord(100).report(Status.DISCONNECTED, None, 3)
+    health = HealthRecord(100).report(Status.DISCONNECTED, None, 3, is_carried=False)
     assert health.quality is Quality.UNKNOWN
     assert health.quality_score is None
     assert health.delivery_rate is None
@@ -90,8 +90,8 @@ def test_nothing_is_known_before_the_first_round_trip() -> None:
 def test_the_delivery_rate_counts_what_was_settled() -> None:
     record = HealthRecord(100)
     record.round_trip(10 * NS_PER_MS)
-    assert record.report(Status.CONNECTED, "websocket", 0).quality_score == pytest.approx(100)
+    assert record.report(Status.CONNECTED, "websocket", 0, is_carried=True).quality_score == pytest.approx(100)
     record.accepted, record.failed = 3, 1
-    health = record.report(Status.CONNECTED, "websocket", 0)
+    health = record.report(Status.CONNECTED, "websocket", 0, is_carried=True)
     assert health.delivery_rate == 0.75
     assert health.quality_score == pytest.approx(40 + 30 + 22.5)

@@ -68,7 +68,7 @@ def test_a_session_that_held_an_event_right_behind_its_snapshot_stays_connected(
     client = client_in(ClientState.LIVE)
     session = client.session
     session.receive_frame(client.websocket, frames.Events((chat(8),)), 0)
-    assert not session.state.is_connected, "event 1 is missing"
+    assert not session.is_carried, "event 1 is missing"
     client.now = session.next_deadline() or 0
     session.handle_timeout(client.now)
     (opened,) = (action for action in session.take_actions() if isinstance(action, Open))

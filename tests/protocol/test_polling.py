@@ -1,4 +1,4 @@
-"""The polling lane of a session: what it asks, when it asks again, how long it waits for an answer, and when it gives up."""
+"""The polling polling of a session: what it asks, when it asks again, how long it waits for an answer, and when it gives up."""
 
 import pytest
 
@@ -12,12 +12,12 @@ from reference.protocol.policies.catalogue import Fixed
 from reference.protocol.policies.fallback import AfterFailures
 from reference.protocol.states import ClientState, Transport
 
-from .lanes import Lane
 from .machines import EPOCH, EXAMPLES, Halves, chat, client_in, seconds
+from .polling import OpenPolling
 
 
 def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
-    lane = Lane(poll_wait_s=2, start="oldest")
+    polling = OpenPolling(poll_wait_s=2, start="oldest")
     first = frames.PollRequest(
         client_id="client-1",
         wait_ms=2000,
@@ -26,10 +26,10 @@ def test_the_first_poll_says_who_asks_and_how_far_the_websocket_came() -> None:
         fallback="not_opened",
         report=frames.Report(failed_attempts=1),
     )
-    assert lane.polls == [first]
-    assert lane.others == [Open(2, Transport.POLLING, "token-1")]
-    lane.answer(1, head=1, events=(chat(1),), session_id="session-9").at(3)
-    assert lane.polls[1:] == [
+    assert polling.polls == [first]
+    assert polling.others == [Open(2, Transport.POLLING, "token-1")]
+    polling.answer(1, head=1, events=(chat(1),), session_id="session-9").at(3)
+    assert polling.polls[1:] == [
         frames.PollRequest(
             client_id="client-1",
             session_id="session-9",
@@ -56,111 +56,113 @@ def test_the_server_is_told_how_far_the_last_websocket_came(state: ClientState, 
 
 
 def test_a_poll_reports_what_waits_and_tells_again_what_nobody_may_have_heard() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.session.publish("CHAT", {}, seconds(0.1))
-    lane.failed(1).at(3)
-    assert lane.polls[1].report == frames.Report(failed_attempts=1, queued_messages=1)
-    lane.answer(3.5).at(5.5)
-    assert lane.polls[2].report == frames.Report(queued_messages=1), "the publish request that left has no answer yet"
+    polling = OpenPolling(poll_interval_s=2)
+    polling.session.publish("CHAT", {}, seconds(0.1))
+    polling.failed(1).at(3)
+    assert polling.polls[1].report == frames.Report(failed_attempts=1, queued_messages=1)
+    polling.answer(3.5).at(5.5)
+    assert polling.polls[2].report == frames.Report(queued_messages=1), "the publish request that left has no answer yet"
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(5.6))
-    lane.answer(5.7).at(7.7)
-    assert lane.polls[3].report is None
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((accepted,), EPOCH), seconds(5.6))
+    polling.answer(5.7).at(7.7)
+    assert polling.polls[3].report is None
 
 
 def test_the_next_poll_follows_after_the_interval_or_at_once_when_there_is_more() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(1).at(2.999)
-    assert len(lane.polls) == 1
-    lane.at(3)
-    assert len(lane.polls) == 2
-    lane.answer(4, has_more=True)
-    assert len(lane.polls) == 3
-    lane.answer(5).answer(5.5)  # one answer to one poll: the second is none
-    lane.at(7)
-    assert len(lane.polls) == 4
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(1).at(2.999)
+    assert len(polling.polls) == 1
+    polling.at(3)
+    assert len(polling.polls) == 2
+    polling.answer(4, has_more=True)
+    assert len(polling.polls) == 3
+    polling.answer(5).answer(5.5)  # one answer to one poll: the second is none
+    polling.at(7)
+    assert len(polling.polls) == 4
 
 
 def test_a_poll_without_an_answer_is_given_up_and_the_lane_begins_anew() -> None:
-    lane = Lane(poll_wait_s=5, request_timeout_s=10, poll_interval_s=2)
-    lane.at(14.9)
-    assert not [action for action in lane.others if isinstance(action, Close)]
-    lane.at(15)
-    assert [action for action in lane.others if isinstance(action, Close)] == [Close((2,), None, "polling has ended")]
-    opened = [action for action in lane.others if isinstance(action, Open)][-1]
+    polling = OpenPolling(poll_wait_s=5, request_timeout_s=10, poll_interval_s=2)
+    polling.at(14.9)
+    assert not [action for action in polling.others if isinstance(action, Close)]
+    polling.at(15)
+    assert [action for action in polling.others if isinstance(action, Close)] == [Close((2,), None, "polling has ended")]
+    opened = [action for action in polling.others if isinstance(action, Open)][-1]
     assert (opened.transport, opened.token) == (Transport.POLLING, "token-1")
-    lane.number = opened.connection_id
-    lane.at(16.9)
-    assert len(lane.polls) == 1
-    lane.at(17)
-    assert lane.polls[1].generation > lane.polls[0].generation
+    polling.number = opened.connection_id
+    polling.at(16.9)
+    assert len(polling.polls) == 1
+    polling.at(17)
+    assert polling.polls[1].generation > polling.polls[0].generation
 
 
 def test_bytes_of_a_large_answer_give_it_time_each_request_its_own() -> None:
-    lane = Lane(request_timeout_s=10, poll_interval_s=60)
-    lane.session.bytes_received(lane.number, seconds(8), request="poll")
-    lane.at(17.9)
-    assert len([action for action in lane.others if isinstance(action, Close)]) == 0
-    lane.at(18)
-    assert len([action for action in lane.others if isinstance(action, Close)]) == 1
+    polling = OpenPolling(request_timeout_s=10, poll_interval_s=60)
+    polling.session.bytes_received(polling.number, seconds(8), request="poll")
+    polling.at(17.9)
+    assert len([action for action in polling.others if isinstance(action, Close)]) == 0
+    polling.at(18)
+    assert len([action for action in polling.others if isinstance(action, Close)]) == 1
     for request, ends_at in (("publishMany", 19), ("poll", 11)):
-        lane = Lane(request_timeout_s=10, poll_interval_s=60)
-        lane.answer(0.5)
-        lane.session.publish("CHAT", {}, seconds(1))
-        lane.look()
-        assert len(lane.publishes) == 1
-        lane.session.bytes_received(lane.number, seconds(9), request=request)  # type: ignore[arg-type]
-        lane.at(ends_at - 0.1)
-        assert not [action for action in lane.others if isinstance(action, Close)]
-        lane.at(ends_at)
-        assert [action for action in lane.others if isinstance(action, Close)]
+        polling = OpenPolling(request_timeout_s=10, poll_interval_s=60)
+        polling.answer(0.5)
+        polling.session.publish("CHAT", {}, seconds(1))
+        polling.look()
+        assert len(polling.publishes) == 1
+        polling.session.bytes_received(polling.number, seconds(9), request=request)  # type: ignore[arg-type]
+        polling.at(ends_at - 0.1)
+        assert not [action for action in polling.others if isinstance(action, Close)]
+        polling.at(ends_at)
+        assert [action for action in polling.others if isinstance(action, Close)]
 
 
 def test_bytes_never_bring_the_end_of_a_long_poll_forward() -> None:
-    lane = Lane(poll_wait_s=25, request_timeout_s=10)
-    lane.session.bytes_received(lane.number, seconds(1), request="poll")
-    lane.session.bytes_received(77, seconds(30), request="poll")  # of a lane that was left
-    lane.session.bytes_received(lane.number, seconds(30))
-    lane.at(34.9)
-    assert not [action for action in lane.others if isinstance(action, Close)]
-    lane.at(35)
-    assert [action for action in lane.others if isinstance(action, Close)]
+    polling = OpenPolling(poll_wait_s=25, request_timeout_s=10)
+    polling.session.bytes_received(polling.number, seconds(1), request="poll")
+    polling.session.bytes_received(77, seconds(30), request="poll")  # of a polling that was left
+    polling.session.bytes_received(polling.number, seconds(30))
+    polling.at(34.9)
+    assert not [action for action in polling.others if isinstance(action, Close)]
+    polling.at(35)
+    assert [action for action in polling.others if isinstance(action, Close)]
 
 
 def test_bytes_of_nothing_that_is_under_way_change_nothing() -> None:
-    lane = Lane(poll_interval_s=60)
-    lane.answer(0.5)
-    before = lane.session.next_deadline()
-    lane.session.bytes_received(lane.number, seconds(1), request="publishMany")
-    lane.session.bytes_received(lane.number, seconds(1))
-    lane.session.bytes_received(77, seconds(1), request="poll")
-    assert lane.session.next_deadline() == before
+    polling = OpenPolling(poll_interval_s=60)
+    polling.answer(0.5)
+    before = polling.session.next_deadline()
+    polling.session.bytes_received(polling.number, seconds(1), request="publishMany")
+    polling.session.bytes_received(polling.number, seconds(1))
+    polling.session.bytes_received(77, seconds(1), request="poll")
+    assert polling.session.next_deadline() == before
 
 
 def test_a_request_that_failed_is_followed_after_the_policys_wait_but_not_before_the_interval() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.failed(1).at(2.999)  # the policy: 0.25 s and half of a second
-    assert len(lane.polls) == 1
-    lane.at(3)
-    assert len(lane.polls) == 2
-    lane.failed(3).at(4.999)
-    assert len(lane.polls) == 2
-    lane.at(5)
-    assert len(lane.polls) == 3
-    lane.failed(5).at(7.2)  # the third failure: 0.25 s and half of four seconds
-    assert len(lane.polls) == 3
-    lane.at(7.25)
-    assert len(lane.polls) == 4
-    lane.answer(8).at(10).failed(11).at(12.999)
-    assert len(lane.polls) == 5, "an answer has ended the count"
-    lane.at(13)
-    assert len(lane.polls) == 6
+    polling = OpenPolling(poll_interval_s=2)
+    polling.failed(1).at(2.999)  # the policy: 0.25 s and half of a second
+    assert len(polling.polls) == 1
+    polling.at(3)
+    assert len(polling.polls) == 2
+    polling.failed(3).at(4.999)
+    assert len(polling.polls) == 2
+    polling.at(5)
+    assert len(polling.polls) == 3
+    polling.failed(5).at(7.2)  # the third failure: 0.25 s and half of four seconds
+    assert len(polling.polls) == 3
+    polling.at(7.25)
+    assert len(polling.polls) == 4
+    polling.answer(8).at(10).failed(11).at(12.999)
+    assert len(polling.polls) == 5, "an answer has ended the count"
+    polling.at(13)
+    assert len(polling.polls) == 6
 
 
 def test_a_lane_that_opens_again_after_failures_waits_first() -> None:
-    lane = Lane(poll_interval_s=2, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, fallback_after_failures=1)
-    lane.failed(0.5)
-    session = lane.session
+    polling = OpenPolling(
+        poll_interval_s=2, probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, fallback_after_failures=1
+    )
+    polling.failed(0.5)
+    session = polling.session
     session.handle_timeout(seconds(1))  # the probe
     session.connection_opened(3, seconds(1))
     session.receive_frame(3, EXAMPLES[frames.Welcome], seconds(1))
@@ -169,83 +171,83 @@ def test_a_lane_that_opens_again_after_failures_waits_first() -> None:
     assert session.state is ClientState.LIVE
     session.connection_lost(3, None, seconds(2))
     assert session.state is ClientState.POLLING
-    lane.look()
-    lane.number = [action for action in lane.others if isinstance(action, Open)][-1].connection_id
+    polling.look()
+    polling.number = [action for action in polling.others if isinstance(action, Open)][-1].connection_id
     assert session.next_deadline() == seconds(2.75), "0.25 s and half of a second: one poll has failed, and none was answered"
 
 
 def test_the_server_is_not_asked_before_the_time_that_it_named() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.failed(1, code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(20.9)
-    assert len(lane.polls) == 1
-    lane.at(21.75)
-    assert len(lane.polls) == 2, "and then the policy's wait, for others were told the same"
+    polling = OpenPolling(poll_interval_s=2)
+    polling.failed(1, code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(20.9)
+    assert len(polling.polls) == 1
+    polling.at(21.75)
+    assert len(polling.polls) == 2, "and then the policy's wait, for others were told the same"
 
 
 def test_what_is_published_goes_out_once_polling_has_proved_itself() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.session.publish("CHAT", {"n": 1}, seconds(0.1))
-    lane.session.move_cursor({"x": 1}, seconds(0.2))
-    lane.look()
-    assert lane.publishes == []
-    lane.answer(1)
+    polling = OpenPolling(poll_interval_s=2)
+    polling.session.publish("CHAT", {"n": 1}, seconds(0.1))
+    polling.session.move_cursor({"x": 1}, seconds(0.2))
+    polling.look()
+    assert polling.publishes == []
+    polling.answer(1)
     message = frames.Message(client_sequence=1, event_type="CHAT", data={"n": 1})
     expected = frames.PublishRequest(client_id="client-1", generation=2, messages=(message,), cursor={"x": 1})
-    assert lane.publishes == [expected]
-    lane.session.publish("CHAT", {"n": 2}, seconds(1.1))
-    lane.look()
-    assert lane.publishes == [expected], "one request at a time"
+    assert polling.publishes == [expected]
+    polling.session.publish("CHAT", {"n": 2}, seconds(1.1))
+    polling.look()
+    assert polling.publishes == [expected], "one request at a time"
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.5))
-    lane.look()
-    assert [request.messages[0].data for request in lane.publishes] == [{"n": 1}, {"n": 2}]
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.5))
+    polling.look()
+    assert [request.messages[0].data for request in polling.publishes] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_publish_request_that_failed_is_sent_again_after_the_wait() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(0.5)
-    lane.session.publish("CHAT", {"n": 1}, seconds(1))
-    lane.look()
-    lane.failed(1, "publishMany").at(2.999)
-    assert len(lane.publishes) == 1
-    lane.answer(2.9).at(3)
-    assert len(lane.publishes) == 2
-    assert lane.publishes[1] == lane.publishes[0]
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {"n": 1}, seconds(1))
+    polling.look()
+    polling.failed(1, "publishMany").at(2.999)
+    assert len(polling.publishes) == 1
+    polling.answer(2.9).at(3)
+    assert len(polling.publishes) == 2
+    assert polling.publishes[1] == polling.publishes[0]
 
 
 def test_a_wait_that_a_publish_was_asked_for_holds_for_the_next_poll() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(0.5)
-    lane.session.publish("CHAT", {}, seconds(1))
-    lane.look()
-    lane.failed(1.2, "publishMany", code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(21.1)
-    assert len(lane.polls) == 1
-    lane.at(21.2)
-    assert len(lane.polls) == 2
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {}, seconds(1))
+    polling.look()
+    polling.failed(1.2, "publishMany", code=CloseCode.OVERLOADED, retry_after_ms=20_000).at(21.1)
+    assert len(polling.polls) == 1
+    polling.at(21.2)
+    assert len(polling.polls) == 2
 
 
 def test_at_the_very_time_that_the_server_named_something_may_be_said() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(0.5).at(2.5).failed(2.5, retry_after_ms=8500)
-    lane.session.publish("CHAT", {"n": 1}, seconds(10.9))
-    lane.look()
-    assert lane.publishes == []
-    lane.session.publish("CHAT", {"n": 2}, seconds(11))
-    lane.look()
-    assert [message.data["n"] for request in lane.publishes for message in request.messages] == [1, 2]
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5).at(2.5).failed(2.5, retry_after_ms=8500)
+    polling.session.publish("CHAT", {"n": 1}, seconds(10.9))
+    polling.look()
+    assert polling.publishes == []
+    polling.session.publish("CHAT", {"n": 2}, seconds(11))
+    polling.look()
+    assert [message.data["n"] for request in polling.publishes for message in request.messages] == [1, 2]
 
 
 def test_an_answer_to_nothing_is_no_answer() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(0.5)
-    lane.answer(0.6, outcome="resumed", head=1, events=(chat(1),))
-    assert lane.session.position == (EPOCH, 0)
-    lane.session.publish("CHAT", {}, seconds(1))
-    lane.look()
-    lane.failed(1.1, "publishMany")
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5)
+    polling.answer(0.6, outcome="resumed", head=1, events=(chat(1),))
+    assert polling.session.position == (EPOCH, 0)
+    polling.session.publish("CHAT", {}, seconds(1))
+    polling.look()
+    polling.failed(1.1, "publishMany")
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.2))
-    assert lane.session.queued_messages == 1
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((accepted,), EPOCH), seconds(1.2))
+    assert polling.session.queued_messages == 1
 
 
 def test_an_answer_before_the_first_poll_is_none() -> None:
@@ -261,82 +263,82 @@ def test_an_answer_before_the_first_poll_is_none() -> None:
 
 
 def test_a_publish_request_that_was_answered_is_waited_for_no_more() -> None:
-    lane = Lane(poll_interval_s=100, request_timeout_s=5)
-    lane.answer(0.5)
-    lane.session.publish("CHAT", {}, seconds(1))
-    lane.look()
+    polling = OpenPolling(poll_interval_s=100, request_timeout_s=5)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {}, seconds(1))
+    polling.look()
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2))
-    lane.at(50)
-    assert not [action for action in lane.others if isinstance(action, Close)]
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2))
+    polling.at(50)
+    assert not [action for action in polling.others if isinstance(action, Close)]
 
 
 def test_a_publish_request_that_hangs_goes_out_again_on_the_new_lane() -> None:
-    lane = Lane(poll_interval_s=2, request_timeout_s=5)
-    lane.answer(0.5)
-    lane.session.publish("CHAT", {"n": 1}, seconds(1))
-    lane.look()
-    lane.at(2.5).answer(2.6).at(4.6).answer(4.7).at(6)  # the polls are answered, the publish request is not
-    assert Close((2,), None, "polling has ended") in lane.others
-    lane.number = [action for action in lane.others if isinstance(action, Open)][-1].connection_id
-    lane.at(8).answer(8.1)
-    assert [message.data for request in lane.publishes for message in request.messages] == [{"n": 1}, {"n": 1}]
+    polling = OpenPolling(poll_interval_s=2, request_timeout_s=5)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {"n": 1}, seconds(1))
+    polling.look()
+    polling.at(2.5).answer(2.6).at(4.6).answer(4.7).at(6)  # the polls are answered, the publish request is not
+    assert Close((2,), None, "polling has ended") in polling.others
+    polling.number = [action for action in polling.others if isinstance(action, Open)][-1].connection_id
+    polling.at(8).answer(8.1)
+    assert [message.data for request in polling.publishes for message in request.messages] == [{"n": 1}, {"n": 1}]
 
 
 def test_a_terminal_code_ends_the_session_with_its_reason() -> None:
-    lane = Lane()
-    lane.failed(1, code=CloseCode.NO_SUCH_RUN, message="no such run")
-    assert lane.session.take_outcomes()[-1] == SessionEnded(CloseCode.NO_SUCH_RUN, "no such run")
-    assert lane.session.state is ClientState.CLOSED
-    assert lane.session.next_deadline() is None
+    polling = OpenPolling()
+    polling.failed(1, code=CloseCode.NO_SUCH_RUN, message="no such run")
+    assert polling.session.take_outcomes()[-1] == SessionEnded(CloseCode.NO_SUCH_RUN, "no such run")
+    assert polling.session.state is ClientState.CLOSED
+    assert polling.session.next_deadline() is None
 
 
 def test_a_token_that_a_request_was_refused_for_is_replaced_or_ends_the_session() -> None:
-    lane = Lane(token_timeout_s=60, probe_interval_s=10)
-    lane.failed(1, code=CloseCode.TOKEN, message="the token has expired")
-    assert lane.session.state is ClientState.REFRESHING
-    assert lane.others[-2:] == [Close((2,), None, "polling has ended"), RefreshToken()]
-    lane.session.handle_timeout(seconds(60.9))
-    assert lane.session.state is ClientState.REFRESHING
-    lane.session.handle_timeout(seconds(61))
-    assert lane.session.state is ClientState.CLOSED
-    cannot = Lane(refreshes_token=False)
+    polling = OpenPolling(token_timeout_s=60, probe_interval_s=10)
+    polling.failed(1, code=CloseCode.TOKEN, message="the token has expired")
+    assert polling.session.state is ClientState.REFRESHING
+    assert polling.others[-2:] == [Close((2,), None, "polling has ended"), RefreshToken()]
+    polling.session.handle_timeout(seconds(60.9))
+    assert polling.session.state is ClientState.REFRESHING
+    polling.session.handle_timeout(seconds(61))
+    assert polling.session.state is ClientState.CLOSED
+    cannot = OpenPolling(refreshes_token=False)
     cannot.failed(1, code=CloseCode.TOKEN, message="the token has expired")
     assert cannot.session.take_outcomes()[-1] == SessionEnded(CloseCode.TOKEN, "the token has expired")
 
 
 def test_a_poll_that_failed_does_not_hold_publishes_up() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(0.5)
-    lane.session.publish("CHAT", {"n": 1}, seconds(1))
-    lane.at(2.5).failed(2.6)  # the second poll
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(0.5)
+    polling.session.publish("CHAT", {"n": 1}, seconds(1))
+    polling.at(2.5).failed(2.6)  # the second poll
     accepted = frames.Accepted(client_sequence=1, sequence_number=1)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2.7))
-    lane.session.publish("CHAT", {"n": 2}, seconds(2.8))
-    lane.look()
-    assert [message.data for request in lane.publishes for message in request.messages] == [{"n": 1}, {"n": 2}]
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((accepted,), EPOCH), seconds(2.7))
+    polling.session.publish("CHAT", {"n": 2}, seconds(2.8))
+    polling.look()
+    assert [message.data for request in polling.publishes for message in request.messages] == [{"n": 1}, {"n": 2}]
 
 
 def test_a_session_that_the_server_forgot_is_not_named_again() -> None:
-    lane = Lane(poll_interval_s=2)
-    lane.answer(1, session_id="session-9").at(3)
-    assert lane.polls[-1].session_id == "session-9"
-    lane.failed(4, code=CloseCode.SESSION_EXPIRED).at(6)
-    assert lane.polls[-1].session_id is None
+    polling = OpenPolling(poll_interval_s=2)
+    polling.answer(1, session_id="session-9").at(3)
+    assert polling.polls[-1].session_id == "session-9"
+    polling.failed(4, code=CloseCode.SESSION_EXPIRED).at(6)
+    assert polling.polls[-1].session_id is None
 
 
 def test_a_lane_that_is_superseded_by_another_client_ends() -> None:
-    lane = Lane()
-    lane.failed(1, code=CloseCode.SUPERSEDED, message="a newer connection owns this session")
-    assert lane.session.state is ClientState.CLOSED
+    polling = OpenPolling()
+    polling.failed(1, code=CloseCode.SUPERSEDED, message="a newer connection owns this session")
+    assert polling.session.state is ClientState.CLOSED
 
 
 def test_a_poll_that_our_own_probe_superseded_is_no_end() -> None:
-    lane = Lane(probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, poll_interval_s=60)
-    lane.at(1)  # the probe is on its way
-    assert lane.session.state is ClientState.PROBE_CONNECTING
-    lane.failed(1.5, code=CloseCode.SUPERSEDED)
-    assert lane.session.state is ClientState.PROBE_CONNECTING
+    polling = OpenPolling(probe_interval_s=1, probe_interval_max_s=1, probe_jitter=0, poll_interval_s=60)
+    polling.at(1)  # the probe is on its way
+    assert polling.session.state is ClientState.PROBE_CONNECTING
+    polling.failed(1.5, code=CloseCode.SUPERSEDED)
+    assert polling.session.state is ClientState.PROBE_CONNECTING
 
 
 @pytest.mark.parametrize("publishes", [False, True])
@@ -374,36 +376,36 @@ def test_the_lane_ends_when_a_probe_has_proved_itself() -> None:
 
 
 def test_a_publish_that_was_put_off_waits_while_an_application_reads_again() -> None:
-    lane = Lane(poll_interval_s=10, retry_base_s=30, request_timeout_s=100)
-    lane.answer(0.1)
-    lane.session.publish("CHAT", {}, seconds(9))
-    lane.look()
+    polling = OpenPolling(poll_interval_s=10, retry_base_s=30, request_timeout_s=100)
+    polling.answer(0.1)
+    polling.session.publish("CHAT", {}, seconds(9))
+    polling.look()
     rejected = frames.Rejected(client_sequence=1, code="rate", message="", retryable=True)
-    lane.session.receive_frame(lane.number, frames.PublishAnswer((rejected,), EPOCH), seconds(9))
-    lane.session.hold_events(seconds(9.5))
-    lane.at(10.1).answer(10.2, head=1, events=(chat(1),))
-    lane.session.release_events(seconds(11))
-    lane.look()
-    assert (len(lane.polls), len(lane.publishes)) == (3, 1)
-    lane.answer(11.1, head=1, events=(chat(1),), outcome="resumed").at(38.9)
-    assert len(lane.publishes) == 1
-    lane.at(39)
-    assert len(lane.publishes) == 2
+    polling.session.receive_frame(polling.number, frames.PublishAnswer((rejected,), EPOCH), seconds(9))
+    polling.session.hold_events(seconds(9.5))
+    polling.at(10.1).answer(10.2, head=1, events=(chat(1),))
+    polling.session.release_events(seconds(11))
+    polling.look()
+    assert (len(polling.polls), len(polling.publishes)) == (3, 1)
+    polling.answer(11.1, head=1, events=(chat(1),), outcome="resumed").at(38.9)
+    assert len(polling.publishes) == 1
+    polling.at(39)
+    assert len(polling.publishes) == 2
 
 
 def test_an_application_that_reads_again_is_polled_for_at_once() -> None:
-    lane = Lane(poll_interval_s=60)
-    lane.answer(0.1)
-    lane.session.hold_events(seconds(1))
-    lane.at(60.1).answer(60.2, head=1, events=(chat(1),), has_more=True)
-    assert len(lane.polls) == 2, "more would not be taken"
-    assert lane.session.position == (EPOCH, 0)
-    lane.session.release_events(seconds(61))
-    lane.look()
-    assert len(lane.polls) == 3
-    lane.answer(61.1, head=1, events=(chat(1),), outcome="resumed")
-    assert lane.session.position == (EPOCH, 1)
-    lane.session.hold_events(seconds(62))
-    lane.session.release_events(seconds(63))
-    lane.look()
-    assert len(lane.polls) == 3, "nothing was passed over"
+    polling = OpenPolling(poll_interval_s=60)
+    polling.answer(0.1)
+    polling.session.hold_events(seconds(1))
+    polling.at(60.1).answer(60.2, head=1, events=(chat(1),), has_more=True)
+    assert len(polling.polls) == 2, "more would not be taken"
+    assert polling.session.position == (EPOCH, 0)
+    polling.session.release_events(seconds(61))
+    polling.look()
+    assert len(polling.polls) == 3
+    polling.answer(61.1, head=1, events=(chat(1),), outcome="resumed")
+    assert polling.session.position == (EPOCH, 1)
+    polling.session.hold_events(seconds(62))
+    polling.session.release_events(seconds(63))
+    polling.look()
+    assert len(polling.polls) == 3, "nothing was passed over"

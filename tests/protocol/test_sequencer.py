@@ -10,8 +10,8 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.errors import RejectCode
 from reference.protocol.events import DEFAULT_REGISTRY, Event
 from reference.protocol.frames import Accepted, Publish, Rejected
-from reference.protocol.records import Append, RunState, Snapshot, StoredClient
-from reference.protocol.server.sequencer import ANSWERS_KEPT, Reply, Sequencer
+from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient
+from reference.protocol.server.sequencer import Reply, Sequencer
 
 from .machines import seconds, stored_run
 

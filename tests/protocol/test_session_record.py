@@ -23,12 +23,13 @@ START = RecordStarted(
     run_id="run-1",
     client_id="client-1",
     state=ClientState.LIVE,
+    is_carried=True,
     config=ClientConfig(poll_interval_s=7.0),
     policy=Fixed(seconds=2.0, spread_s=0.1),
 )
 LINES: list[SessionLine] = [
     START,
-    SessionTurned(at=5, state=ClientState.WAITING),
+    SessionTurned(at=5, state=ClientState.WAITING, is_carried=False),
     PublishSettled(at=6, ticket=1, sequence_number=9),
     EventCame(at=7, sequence_number=9, event_type="CHAT", size_bytes=40),
 ]
@@ -57,12 +58,12 @@ def test_the_line_that_is_none_is_named_by_its_number() -> None:
 
 @pytest.mark.parametrize("content", [b"", encode_line(START)[:-1], encode_line(LINES[1]) + encode_line(START)])
 def test_a_record_begins_with_its_start(content: bytes) -> None:
-    with pytest.raises(ConfigError, match=r"^a session's record begins with record_started, format version 1$"):
+    with pytest.raises(ConfigError, match=r"^a session's record begins with record_started, format version 2$"):
         decode_lines(content)
 
 
 def test_a_record_of_a_later_format_is_refused() -> None:
     later = encode_line(START).replace(b'"record_started"', b'"record_started","formatVersion":%d' % (FORMAT_VERSION + 1))
     assert later != encode_line(START)
-    with pytest.raises(ConfigError, match=r"format version 1$"):
+    with pytest.raises(ConfigError, match=r"format version 2$"):
         decode_lines(later + encode_line(LINES[1]))

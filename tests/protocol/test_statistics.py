@@ -90,7 +90,7 @@ def test_everything_that_a_run_holds_has_its_limit() -> None:
         "sessions that point to a connection which is gone": (0, 0),
         "events under way to the store": (0, 23),
         "events in memory": (0, in_memory_max),
-        "timers": (held["timers"][0], 5 + 6 * 3 + 3),
+        "timers": (held["timers"][0], 4 + 6 * 3 + 3),
         "events that are not durable": (1, 23),
         "clients that published": (1, 24),
         "answers kept for one client": (0, 64),

@@ -80,7 +80,6 @@ def test_every_client_state_can_end_once() -> None:
 
 def test_no_state_both_polls_and_is_the_websockets_alone() -> None:
     for state in ClientState:
-        assert state.is_connected == (state.is_polling or state.has_websocket)
         assert state.has_websocket == (frames.Events in CLIENT_MAY_RECEIVE[state])
 
 

@@ -133,7 +133,7 @@ def test_a_client_on_polling_reports_with_its_polls() -> None:
     (first,) = polls(client)
     assert first.report == frames.Report(failed_attempts=1)
     answer = EXAMPLES[frames.PollAnswer]
-    lane = client.session._links.lane.connection_id
+    lane = client.session._connectivity.polling.connection_id
     assert lane is not None
     client.session.receive_frame(lane, frames.RequestFailed(request="poll"), client.now)
     pass_until_a_poll(client)

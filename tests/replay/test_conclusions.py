@@ -19,7 +19,9 @@ S = 10**9
 
 
 def record(*lines: SessionLine) -> list[SessionLine]:
-    start = RecordStarted(at=0, began_ms=0, run_id="r", client_id="c", state=ClientState.CONNECTING, config=ClientConfig())
+    start = RecordStarted(
+        at=0, began_ms=0, run_id="r", client_id="c", state=ClientState.CONNECTING, is_carried=False, config=ClientConfig()
+    )
     return [start, tried(1, 0), turned(ClientState.LIVE, 1), *lines]
 
 
@@ -32,7 +34,7 @@ def ended(number: int, at_s: float, *, by_client: bool = False) -> ConnectionEnd
 
 
 def turned(state: ClientState, at_s: float) -> SessionTurned:
-    return SessionTurned(at=round(at_s * S), state=state)
+    return SessionTurned(at=round(at_s * S), state=state, is_carried=state.has_websocket or state.is_polling)
 
 
 def came(at_s: float) -> EventCame:
@@ -89,6 +91,6 @@ def rounded(faults: object) -> list[tuple[str, float, float]]:
 
 
 def test_a_record_that_begins_in_the_middle() -> None:
-    start = RecordStarted(at=0, began_ms=0, run_id="r", client_id="c", state=LIVE, config=ClientConfig())
+    start = RecordStarted(at=0, began_ms=0, run_id="r", client_id="c", state=LIVE, is_carried=True, config=ClientConfig())
     lines = [start, came(5), ended(1, 8), turned(WAITING, 8), tried(2, 10), turned(LIVE, 11)]
     assert list(concluded_faults(lines, "earliest")) == [Reset(at_s=8)]

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.network.delay import directions_of
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Path
 
 
-def lane_of(path: Path) -> tuple[Clock, Pipe, list[tuple[float, str]]]:
+def lane_of(path: Path) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
     clock = Clock()
-    return clock, Pipe(clock, directions_of(path).down, RandomStreams(1).of("lane")), []
+    return clock, SimulatedPipe(clock, directions_of(path).down, RandomStreams(1).of("lane")), []
 
 
 class Owner:
@@ -25,13 +25,13 @@ class Owner:
         self.gave_up_at: list[float] = []
         self.late_until: list[float] = []
 
-    def part_arrived(self, lane: Pipe) -> None:
+    def part_arrived(self, lane: SimulatedPipe) -> None:
         self.parts.append(self.clock.now / NS_PER_S)
 
-    def room_made(self, lane: Pipe) -> None:
+    def room_made(self, lane: SimulatedPipe) -> None:
         self.rooms.append(self.clock.now / NS_PER_S)
 
-    def gave_up(self, lane: Pipe) -> None:
+    def gave_up(self, lane: SimulatedPipe) -> None:
         self.gave_up_at.append(self.clock.now / NS_PER_S)
 
     def is_late(self, until: int) -> None:

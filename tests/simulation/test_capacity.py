@@ -97,7 +97,7 @@ def test_the_jobs_of_one_connection_are_done_in_order() -> None:
 def link_of_nobody() -> TcpConnection:
     """A connection on which nothing is said."""
     world = World(calm(1))
-    link = HttpConnection(world.lines["c-0"], world.clients["c-0"], world.server, 1)
+    link = HttpConnection(world.access_links["c-0"], world.clients["c-0"], world.server, 1)
     link.taken = AcceptedConnection()
     return link
 

@@ -117,7 +117,7 @@ def spoil_a_delivery(records: Records) -> Records:
 
 def stay_away(records: Records) -> Records:
     log = all_of(records, LogStored)[0]
-    return insert_before(records, log, StateTurned(at=log.at, client="a-0", state=ClientState.WAITING))
+    return insert_before(records, log, StateTurned(at=log.at, client="a-0", state=ClientState.WAITING, is_carried=False))
 
 
 def return_late(records: Records) -> Records:
@@ -243,7 +243,7 @@ def test_a_trace_without_its_first_record_is_refused() -> None:
 def test_a_trace_of_an_unknown_client_is_refused() -> None:
     first = next(iter(everything_result().trace))
     with pytest.raises(ConfigError, match="never started"):
-        check(Trace([first, StateTurned(at=1, client="nobody", state=ClientState.LIVE)]))
+        check(Trace([first, StateTurned(at=1, client="nobody", state=ClientState.LIVE, is_carried=True)]))
 
 
 def test_counts_see_what_is_wrong() -> None:

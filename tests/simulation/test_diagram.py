@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from reference.protocol.errors import ConfigError
-from simulation.results.diagrams import diagram_command, message_log_of, sequence_diagram
+from simulation.cli import run as run_command
+from simulation.cli.diagram import diagram_command
+from simulation.results.diagrams import message_log_of, sequence_diagram
 from simulation.scenario.faults import HalfOpen, Reset
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.trace import Trace
@@ -64,8 +66,8 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "c-1 -> server" in printed.out
     assert printed.err == ""
     assert (tmp_path / "d.png").stat().st_size > 5000
-    assert diagram_command(tmp_path / "no.jsonl", 0, None, (), None, False) == 2
-    assert diagram_command(tmp_path / "trace.jsonl", 0, None, ("x",), None, False) == 2
+    assert run_command(["diagram", str(tmp_path / "no.jsonl")]) == 2
+    assert run_command(["diagram", str(tmp_path / "trace.jsonl"), "--client", "x"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
 from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import Clock
-from simulation.hosts.peer import CONTROL_FRAMES_MAX
 from simulation.network.delay import directions_of
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Path, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario.scenario import ClientPart, Group, Scenario, ServerPart, Workload
@@ -251,13 +251,15 @@ def test_no_connection_is_left_behind() -> None:
     scenario = quiet(HalfOpen(at_s=3.0), HalfOpen(at_s=30.0), Reset(at_s=60.0), clients=3, horizon_s=70.0, settle_s=120.0)
     world = World(scenario)
     world.run()
-    assert [line.links for line in world.lines.values()] == [1, 1, 1]
+    assert [access_link.connections for access_link in world.access_links.values()] == [1, 1, 1]
 
 
 def test_a_large_frame_is_noticed_every_second_while_it_comes_in() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(Path(latency_s=0.5, bandwidth_bytes_per_s=100.0)).down, RandomStreams(1).of("lane"), owner)
+    lane = SimulatedPipe(
+        clock, directions_of(Path(latency_s=0.5, bandwidth_bytes_per_s=100.0)).down, RandomStreams(1).of("lane"), owner
+    )
     seen: list[float] = []
     for size_bytes in (350, 90, 210):
         lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, size_bytes)

@@ -231,7 +231,7 @@ def test_no_connection_is_left_behind_when_kernels_give_up() -> None:
     path = Path(latency_s=LATENCY_S, tcp=Tcp(retries=2), middlebox=Middlebox(idle_timeout_s=4.0))
     world = World(alone(HalfOpen(at_s=3.0), path=path, horizon_s=100.0, settle_s=60.0))
     world.run()
-    assert all(line.links <= 2 for line in world.lines.values())
+    assert all(access_link.connections <= 2 for access_link in world.access_links.values())
 
 
 # Whatever is drawn.

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
-from simulation.network.delay import NEVER, DelayModel, directions_of, round_trip_max_s
+from simulation.network.delay import NEVER, DelayModel, directions_of
 from simulation.network.loss import losses_of
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.network.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution, Exponential, LogNormal, Pareto, Uniform
+from simulation.scenario.path_bounds import round_trip_max_s
 from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
 from simulation.testing.networks import rich_paths
 from tests.simulation.lanes import Owner, at, lane_of
@@ -219,7 +220,7 @@ def test_when_a_silence_is_broken() -> None:
 
 def test_a_lost_packet_holds_up_what_follows() -> None:
     clock, lane, seen = lane_of(Path(latency_s=LATENCY_S, loss=BernoulliLoss(probability=0.1)))
-    lane._transit.repair.losses = LosesOnly(0)
+    lane.half._delay.repair.losses = LosesOnly(0)
     for number in range(5):
         at(clock, number / 100, lambda number=number: lane.push(lambda n: seen.append((clock.now / NS_PER_S, n)), number))
     clock.run(ns(10))
@@ -249,10 +250,10 @@ def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
 
 
 def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
-    for stop in (Pipe.hold, Pipe.hold_acks):
+    for stop in (SimulatedPipe.hold, SimulatedPipe.hold_acks):
         clock, owner = Clock(), None
         owner = Owner(clock)
-        lane = Pipe(clock, directions_of(Path(latency_s=0.0)).down, RandomStreams(1).of("lane"), owner)
+        lane = SimulatedPipe(clock, directions_of(Path(latency_s=0.0)).down, RandomStreams(1).of("lane"), owner)
         at(clock, 1.0, lambda lane=lane, stop=stop: stop(lane))
         at(clock, 2.0, lambda lane=lane: lane.push(lambda _: None, None, 10))
         clock.run(ns(2000))
@@ -262,7 +263,7 @@ def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:
 def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(Path(latency_s=0.1)).down, RandomStreams(1).of("lane"), owner)
+    lane = SimulatedPipe(clock, directions_of(Path(latency_s=0.1)).down, RandomStreams(1).of("lane"), owner)
     seen: list[float] = []
     at(clock, 1.0, lane.hold_acks)
     at(clock, 2.0, lambda: lane.push(lambda _: seen.append(clock.now / NS_PER_S), None, 10))
@@ -276,7 +277,7 @@ def test_acknowledgements_that_do_not_come_fill_the_send_buffer() -> None:
 def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(Path()).up, RandomStreams(1).of("lane"), owner)
+    lane = SimulatedPipe(clock, directions_of(Path()).up, RandomStreams(1).of("lane"), owner)
     lane.hold()
     lane.dial(lambda _: None)
     clock.run(ns(2000))
@@ -286,7 +287,7 @@ def test_a_syn_in_a_black_hole_is_given_up_by_its_schedule() -> None:
 def test_a_dropped_syn_is_sent_again_by_its_schedule() -> None:
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(Path(latency_s=0.1, tcp=Tcp(syn="classic"))).up, RandomStreams(1).of("lane"), owner)
+    lane = SimulatedPipe(clock, directions_of(Path(latency_s=0.1, tcp=Tcp(syn="classic"))).up, RandomStreams(1).of("lane"), owner)
     seen: list[float] = []
 
     def drop(_: None) -> None:
@@ -303,7 +304,7 @@ def test_what_takes_longer_than_the_stated_bound_is_told() -> None:
     path = Path(latency_s=0.01, delay=Pareto(scale=0.01, shape=1.0))
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(path).down, RandomStreams(1).of("lane"), owner)
+    lane = SimulatedPipe(clock, directions_of(path).down, RandomStreams(1).of("lane"), owner)
     late: list[float] = []
     for number in range(2000):
         sent_at = number * 1000.0
@@ -330,7 +331,7 @@ def test_everything_arrives_once_and_in_order_or_the_connection_was_given_up(
     undo = {"hold": "release", "hold_acks": "release_acks", "stall": "unstall"}
     clock = Clock()
     owner = Owner(clock)
-    lane = Pipe(clock, directions_of(path).down, RandomStreams(3).of("lane"), owner)
+    lane = SimulatedPipe(clock, directions_of(path).down, RandomStreams(3).of("lane"), owner)
     seen: list[int] = []
     for number, sent_s in enumerate(itertools.accumulate(gaps)):
         size = sizes[number]

@@ -36,7 +36,8 @@ class ForgetsWhoSaidWhat(SimulatedStore):
     """Keeps the events, and not the numbers that their senders gave them: after a restart a copy is new."""
 
     def load(self) -> StoredRun:
-        return msgspec.structs.replace(super().load(), clients=())
+        self._position.clients.clear()
+        return super().load()
 
 
 def run_with(store_type: type[SimulatedStore], scenario: Scenario) -> Result:

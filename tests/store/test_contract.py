@@ -11,7 +11,7 @@ import trio
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
-from reference.store import EventStore, StoreConflict, StoreUnavailable, open_store
+from reference.store import EventStore, StoreConflict, StoreUnavailable, open_store, parse_url
 
 from .samples import EPOCH, OTHER_RUN, RUN, append, entry
 
@@ -262,9 +262,10 @@ def test_a_url_without_a_file(text: str) -> None:
     [
         ("postgresql://ada:secret@host", "names no database"),
         ("postgresql://ada:secret@host:port/x", "is no URL"),
-        ("postgres://ada:secret@host/x", "of no known kind"),
-        ("postgres://ada@host/x?sslmode=require&password=secret", "of no known kind"),
-        ("postgres://host/x?password=secret&user=ada", "of no known kind"),
+        ("postgres://ada:secret@host:port/x", "is no URL"),
+        ("mysql://ada:secret@host/x", "of no known kind"),
+        ("mysql://ada@host/x?sslmode=require&password=secret", "of no known kind"),
+        ("mysql://host/x?password=secret&user=ada", "of no known kind"),
     ],
 )
 def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) -> None:
@@ -272,3 +273,14 @@ def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) ->
         open_store(text)
     assert "secret" not in str(caught.value)
     assert "postgresql://user" in str(caught.value)
+
+
+def test_the_short_name_of_postgresql_is_taken() -> None:
+    parsed = parse_url("postgres://ada:secret@host/x")
+    assert parsed == parse_url("postgresql://ada:secret@host/x")
+
+
+@pytest.mark.parametrize("text", ["sqlite:///events.db?mode=ro", "sqlite:///events.sqlite3?timeout=30"])
+def test_parameters_of_a_sqlite_url_are_refused_and_not_part_of_the_name(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"takes none here; write sqlite:///events\.\w+$"):
+        open_store(text)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import trio
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres_server import execute, new_database
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from reference.store import StoreUnavailable, open_store, parse_url
@@ -19,7 +21,7 @@ from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 from simulation.cli import run
 
-from .samples import EPOCH, RUN
+from .samples import EPOCH, RUN, append
 
 
 @pytest.fixture
@@ -64,11 +66,11 @@ def test_up_check_and_down(empty: str, capsys: pytest.CaptureFixture[str]) -> No
     assert migrate("check") == (0, f"{empty}: the tables are those of this program\n")
     assert migrate("up")[0] == 0
     change(empty, "DROP INDEX idx_critical_messages")
-    change(empty, "ALTER TABLE collaboration_clients DROP COLUMN accepted")
+    change(empty, "ALTER TABLE collaboration_runs DROP COLUMN created_at")
     code, told = migrate("check")
     assert (code, sorted(told.replace(f"{empty}: ", "").splitlines())) == (
         1,
-        ["add column collaboration_clients accepted", "add index idx_critical_messages"],
+        ["add column collaboration_runs created_at", "add index idx_critical_messages"],
     )
     code, told = migrate("down")
     assert code == 2
@@ -131,6 +133,7 @@ def test_the_table_of_the_brief_on_postgresql(postgres_url: str) -> None:
     assert columns == [
         *(("id", "uuid"), ("run_id", "uuid"), ("user_id", "varchar"), ("event_type", "varchar")),
         *(("message_data", "jsonb"), ("timestamp", "timestamptz"), ("sequence_number", "int8"), ("is_critical", "bool")),
+        *(("client_id", "varchar"), ("client_sequence", "int8"), ("exact_data", "json")),
     ]
     indexes = execute(postgres_url, "SELECT indexname FROM pg_indexes WHERE tablename = 'persisted_collaboration_messages'")
     assert {name for (name,) in indexes} >= {"idx_run_id_timestamp", "idx_run_id_sequence", "idx_critical_messages"}
@@ -143,6 +146,7 @@ def test_the_table_of_the_brief(path: Path) -> None:
         indexes = {row[1] for row in connection.execute(f"PRAGMA index_list({table})")}
     assert columns == [
         *("id", "run_id", "user_id", "event_type", "message_data", "timestamp", "sequence_number", "is_critical"),
+        *("client_id", "client_sequence", "exact_data"),
     ]
     assert indexes >= {"idx_run_id_timestamp", "idx_run_id_sequence", "idx_critical_messages"}
 
@@ -175,17 +179,58 @@ trio.run(main)
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=tmp_path, env={"PYTHONPATH": str(project)})
 
 
-async def test_a_new_database_may_be_opened_by_several_at_once(empty: str) -> None:
+async def test_of_several_who_open_a_new_database_at_once_all_that_may_use_it_can(empty: str) -> None:
     url = make_url(empty)
     stores: list[SqlStore] = []
+    refused: list[str] = []
 
     async def open_one() -> None:
-        stores.append(await SqlStore.open(url))
+        try:
+            stores.append(await SqlStore.open(url))
+        except StoreUnavailable as error:
+            refused.append(str(error))
 
     async with trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(open_one)
+    if url.get_backend_name() == "sqlite":
+        assert [("another server uses this file" in line) for line in refused] == [True] * 3
     created = [await store.create_run(RUN, EPOCH) for store in stores]
-    assert created == [True, False, False, False]
+    assert created == [True, *[False] * (3 - len(refused))]
     for store in stores:
         await store.aclose()
+
+
+async def test_a_database_of_the_version_before_keeps_every_event_and_answer(empty: str) -> None:
+    url = make_url(empty)
+    async with open_store(empty) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1, 1, client_id="rare")]) == [None]
+        for first in range(2, 400, 40):
+            at = first + 39
+            assert await store.append([append(first, 40, snapshot_at=at, oldest=at - 150, client_id=f"c{first % 3}")]) == [None]
+        before = await store.load_run(RUN)
+    assert before is not None
+    await SqlStore.migrate(url, lambda connection: step(connection, "v13"))
+    # what the program of that version would have found: each answer that is kept, with its client
+    answers = await SqlStore.migrate(url, lambda connection: connection.exec_driver_sql(ANSWERS).scalar_one())
+    assert answers >= sum(len(client.answers) for client in before.clients)
+    if url.database is not None and url.get_backend_name() == "sqlite":
+        await trio.Path(f"{url.database}.commits").unlink()  # that version did not know it
+    async with open_store(empty) as store:  # brings it up again
+        assert await store.load_run(RUN) == before
+        assert await store.append([append(before.head + 1, client_id="rare")]) == [None]
+        after = await store.load_run(RUN)
+    assert after is not None
+    assert after.head == before.head + 1
+    assert [client.answers for client in after.clients if client.client_id == "rare"] == [((1, 1), (after.head, after.head))]
+
+
+ANSWERS = "SELECT count(*) FROM collaboration_answers a JOIN collaboration_clients c USING (run_id, client_id)"
+
+
+def step(connection: Connection, version: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "reference.store:migrations")
+    config.attributes["connection"] = connection
+    command.downgrade(config, version)

@@ -2,17 +2,24 @@
 once, and stop taking writes.
 """
 
+import math
+import random
+import struct
 import threading
+import uuid
+from collections.abc import Sequence
 
+import msgspec
 import psycopg
 import pytest
 import trio
 from postgres_server import end_connections, execute
 from sqlalchemy.engine import make_url
 
-from reference.protocol.records import Append, StoredRun
+from reference.protocol.records import Append, RunState, Snapshot, StoredRun
 from reference.store import EventStore, StoreConflict, StoreError, StoreUnavailable, open_store
-from reference.store.postgresql import encode_jsonb
+from reference.store.changes import RunChange
+from reference.store.postgresql import PostgresqlCommits, exact_text
 from reference.store.sql import SqlStore
 
 from .samples import EPOCH, OTHER_RUN, RUN, append, entry
@@ -144,7 +151,10 @@ async def test_why_it_cannot_be_opened(postgres_url: str) -> None:
     line = await refusal(nobody)
     assert "check that the database is there and can be reached" in line
     assert "secret" not in line
-    assert 'database "missing" does not exist' in await refusal(url.set(database="missing").render_as_string(hide_password=False))
+    missing = url.set(database="missing").render_as_string(hide_password=False)
+    assert "there is no such database; make it with createdb" in await refusal(missing)
+    stranger = url.set(username="nobody_at_all").render_as_string(hide_password=False)
+    assert "this user may not connect" in await refusal(stranger)
 
 
 async def test_a_standby_is_not_taken_for_the_primary(postgres_url: str) -> None:
@@ -173,7 +183,8 @@ async def test_a_number_is_stored_once_even_if_the_bookkeeping_is_wrong(postgres
     async with open_store(postgres_url) as store:
         await store.create_run(RUN, EPOCH)
         await store.append([append(1, 5)])
-        await trio.to_thread.run_sync(execute, postgres_url, "UPDATE collaboration_runs SET head = 3")
+    await trio.to_thread.run_sync(execute, postgres_url, "UPDATE collaboration_runs SET head = 3")
+    async with open_store(postgres_url) as store:
         (outcome,) = await store.append([Append(RUN, EPOCH, (entry(4, "client-2"),), None, 1)])
         assert isinstance(outcome, StoreUnavailable)
         assert "unique" in str(outcome)
@@ -190,14 +201,139 @@ async def test_every_commit_waits_for_the_disk_and_no_statement_waits_for_ever(p
     await store.aclose()
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"a": 2.006373583359127e16}, '{"a":20063735833591272.0}'),
-        ([-1e22, (1e16,)], "[-10000000000000000000000.0,[10000000000000000.0]]"),
-        ({"a": "1e5", "b": 1e-7}, '{"a":"1e5","b":1e-7}'),
-        ({"a": 0.5, "b": 3}, '{"a":0.5,"b":3}'),
-    ],
-)
-def test_a_number_is_written_so_that_it_stays_what_it_is(value: object, text: str) -> None:
-    assert encode_jsonb(value) == text
+EDGES: list[object] = [
+    *(-0.0, 0.0, -0.5, 5e-324, 1e-320, 1.7976931348623157e308, 1e22, 1e21, 2e16, 123456789012345680000.0, 1e-7, -1e-5),
+    *(2**63 - 1, -(2**63), 0.1, 1.0, 100.0, 1e5, 1e15, 1e16, 1e17, "1e5", "-0.0", [-0.0, 1e30], {"": 1e30}),
+]
+
+
+async def test_every_number_comes_back_as_it_was(postgres_url: str) -> None:
+    drawn = random.Random(7)
+    floats = [struct.unpack("<d", drawn.randbytes(8))[0] for _ in range(500)]
+    values = [*EDGES, *(value for value in floats if math.isfinite(value))]
+    entries = tuple(entry(number, value=value) for number, value in enumerate(values, 1))
+    async with open_store(postgres_url) as store:
+        await store.create_run(RUN, EPOCH)
+        snapshot = Snapshot(1, RunState(grafts={"at": {"value": values}}))
+        assert await store.append([Append(RUN, EPOCH, entries, snapshot, 1)]) == [None]
+        stored = await load(store)
+    assert [repr(event.data["value"]) for event in stored.events] == [repr(value) for value in values]
+    assert repr(stored.snapshot.state.grafts["at"]["value"]) == repr(values)
+
+
+def test_identifiers_and_hashes_do_not_look_like_numbers() -> None:
+    drawn = random.Random(1)
+    ids = [str(uuid.UUID(int=drawn.getrandbits(128), version=4)) for _ in range(1000)]
+    assert not any(exact_text(msgspec.json.encode({"id": one, "list": [one]})) for one in ids)
+    assert not any(exact_text(msgspec.json.encode({"id": drawn.randbytes(32).hex()})) for _ in range(1000))
+
+
+ZERO_NUMBER = b'{"a":0.' + b"0" * 20_000 + b"1}"
+
+
+@pytest.mark.parametrize("text", [b'{"a":1E5}', b'{"a": -0}', b'{"a":[1,-0.00]}', b'{"a":1e-16400}', ZERO_NUMBER])
+def test_what_jsonb_would_change_is_kept_as_text(text: bytes) -> None:
+    assert exact_text(text) == text
+
+
+async def test_a_locked_row_costs_its_run_and_no_other(postgres_url: str) -> None:
+    runs = [str(uuid.UUID(int=number)) for number in range(1, 6)]
+    async with open_store(postgres_url) as store:
+        for run in runs:
+            await store.create_run(run, EPOCH)
+        with psycopg.connect(postgres_url) as operator:
+            operator.execute("SELECT * FROM collaboration_runs WHERE run_id = %s FOR UPDATE", (runs[0],))
+            for number in (1, 2):
+                batches = [append(number if run != runs[0] else 1, run_id=run) for run in runs]
+                outcomes = await store.append(batches)
+                assert [type(outcome) for outcome in outcomes] == [StoreUnavailable, *[type(None)] * 4]
+                assert "another session holds its row" in str(outcomes[0])
+        assert await store.append([append(1, run_id=runs[0]), append(3, run_id=runs[1])]) == [None, None]
+        assert [(await load(store, run)).head for run in runs] == [1, 3, 2, 2, 2]
+
+
+async def test_a_table_that_is_locked_fails_the_group_and_not_for_long(postgres_url: str) -> None:
+    async with open_store(postgres_url) as store:
+        await store.create_run(RUN, EPOCH)
+        with psycopg.connect(postgres_url) as operator:
+            operator.execute("LOCK TABLE persisted_collaboration_messages")
+            with trio.fail_after(15):
+                (outcome,) = await store.append([append(1)])
+            assert isinstance(outcome, StoreUnavailable)
+            assert "another session holds a lock" in str(outcome)
+        assert await store.append([append(1)]) == [None]
+
+
+async def test_a_database_that_is_serializable_by_default(postgres_url: str) -> None:
+    name = make_url(postgres_url).database
+    setting = f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+    await trio.to_thread.run_sync(execute, postgres_url, setting)
+    runs = [str(uuid.UUID(int=number)) for number in range(1, 4)]
+
+    async def write(run: str) -> None:
+        async with open_store(postgres_url) as store:
+            await store.create_run(run, EPOCH)
+            for number in range(1, 31):
+                assert await store.append([append(number, run_id=run, client_id=run)]) == [None]
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for run in runs:
+                nursery.start_soon(write, run)
+    finally:
+        await trio.to_thread.run_sync(execute, postgres_url, f"ALTER DATABASE {name} RESET default_transaction_isolation")
+
+
+async def test_what_the_database_ended_to_end_a_deadlock_is_repeated(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await SqlStore.open(make_url(postgres_url))
+    await store.create_run(RUN, EPOCH)
+    move, failures = PostgresqlCommits._move, [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure]
+
+    def fails_first(self: PostgresqlCommits, changes: Sequence[RunChange]) -> dict[str, None]:
+        if failures:
+            raise failures.pop()("could not be ordered")
+        return move(self, changes)
+
+    monkeypatch.setattr(PostgresqlCommits, "_move", fails_first)
+    assert await store.append([append(1)]) == [None]
+    failures += [psycopg.errors.DeadlockDetected] * 9
+    (outcome,) = await store.append([append(2)])
+    assert isinstance(outcome, StoreUnavailable)
+    assert len(failures) == 4
+    failures.clear()
+    assert await store.append([append(2)]) == [None]
+    await store.aclose()
+
+
+async def test_another_database_server_means_a_new_epoch(postgres_url: str) -> None:
+    async with open_store(postgres_url) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1, 3)]) == [None]
+    async with open_store(postgres_url) as store:
+        await store.check()
+        assert (await load(store)).epoch == EPOCH
+        # as after a takeover: the database says it was on another server, and the connection is made anew
+        await trio.to_thread.run_sync(execute, postgres_url, "UPDATE collaboration_history SET server = '1/00000001/2'")
+        await trio.to_thread.run_sync(end_connections, postgres_url, OURS)
+        (outcome,) = await store.append([append(4)])
+        assert isinstance(outcome, StoreConflict | StoreUnavailable)
+        await store.check()
+        stored = await load(store)
+        assert (stored.epoch != EPOCH, stored.head) == (True, 3)
+        assert await store.append([append(4, epoch=stored.epoch)]) == [None]
+
+
+async def test_events_that_were_confirmed_and_are_gone_mean_a_new_epoch(postgres_url: str) -> None:
+    back = (
+        "DELETE FROM persisted_collaboration_messages WHERE sequence_number > 3",
+        "UPDATE collaboration_runs SET head = 3",
+    )
+    async with open_store(postgres_url) as store:
+        for run in (RUN, OTHER_RUN):
+            await store.create_run(run, EPOCH)
+            assert await store.append([append(1, 5, run_id=run)]) == [None]
+        await trio.to_thread.run_sync(execute, postgres_url, *back)
+        assert (await load(store)).epoch != EPOCH  # noticed by whoever loads it
+        (outcome,) = await store.append([append(6, run_id=OTHER_RUN)])  # or by the next commit
+        assert isinstance(outcome, StoreConflict)
+        assert (await load(store, OTHER_RUN)).epoch != EPOCH

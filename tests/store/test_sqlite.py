@@ -3,6 +3,7 @@ saying why.
 """
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,10 +18,10 @@ import trio
 from sqlalchemy import URL
 
 from reference.protocol.records import Append, StoredRun
-from reference.store import MemoryStore, StoreConflict, StoreUnavailable, open_store
+from reference.store import MemoryStore, StoreUnavailable, open_store
 from reference.store.sql import SqlStore
 
-from .samples import EPOCH, RUN, append, entry
+from .samples import EPOCH, OTHER_RUN, RUN, append, entry
 
 
 @pytest.fixture
@@ -177,21 +178,90 @@ async def test_a_file_that_another_process_holds(path: Path) -> None:
     await store.aclose()
 
 
-async def test_two_stores_on_one_file_do_not_overwrite_each_other(path: Path) -> None:
-    async with open_store(str(path)) as one, open_store(str(path)) as two:
-        assert [await one.create_run(RUN, EPOCH), await two.create_run(RUN, "another")] == [True, False]
+async def test_a_file_is_for_one_server(path: Path, tmp_path: Path) -> None:
+    other_name = tmp_path / "link.db"
+    other_name.symlink_to(path)
+    async with open_store(str(path)) as one:
+        await one.create_run(RUN, EPOCH)
+        for name in (path, other_name):
+            assert f"{name}: another server uses this file; stop it" in await refusal(name)
         assert await one.append([append(1, 3)]) == [None]
-        (outcome,) = await two.append([append(1, 3)])
-        assert isinstance(outcome, StoreConflict)
-        assert await two.append([append(4, client_id="client-2")]) == [None]
-        assert await one.load_run(RUN) == await two.load_run(RUN)
+    async with open_store(str(path)) as two:
+        assert await two.append([append(4)]) == [None]
+
+
+def test_the_file_is_free_when_its_server_was_killed(path: Path) -> None:
+    script = f"""
+import trio
+from reference.store import open_store
+
+async def main():
+    async with open_store({str(path)!r}):
+        print("open", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert "another server uses this file" in trio.run(refusal, path)
+        process.kill()
+
+    async def use() -> None:
+        async with open_store(str(path)) as store:
+            assert await store.create_run(RUN, EPOCH)
+
+    trio.run(use)
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "log removed"])
+async def test_a_file_that_is_gone_takes_nothing_more(path: Path, what: str) -> None:
+    async with open_store(str(path)) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1)]) == [None]
+        if what == "replaced":
+            shutil.copy(path, path.with_suffix(".copy"))
+            path.with_suffix(".copy").replace(path)
+        else:
+            (path if what == "removed" else Path(f"{path}-wal")).unlink()
+        (outcome,) = await store.append([append(2)])
+        assert isinstance(outcome, StoreUnavailable)
+        assert "was removed or replaced" in str(outcome)
+        for call in (store.check, lambda: store.load_run(RUN), lambda: store.create_run(OTHER_RUN, EPOCH)):
+            with pytest.raises(StoreUnavailable, match="was removed or replaced"):
+                await call()
+
+
+async def test_a_file_that_comes_from_a_backup_means_a_new_epoch(path: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup"
+    async with open_store(str(path)) as store:
+        await store.create_run(RUN, EPOCH)
+        assert await store.append([append(1, 3)]) == [None]
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as copy:
+            source.backup(copy)
+        assert await store.append([append(4, 2)]) == [None]
+    async with open_store(str(path)) as store:
+        stored = await store.load_run(RUN)
+        assert stored is not None
+        assert (stored.epoch, stored.head) == (EPOCH, 5)
+    shutil.copy(backup, path)
+    epochs = set()
+    for _ in range(2):  # and only one
+        async with open_store(str(path)) as store:
+            stored = await store.load_run(RUN)
+            assert stored is not None
+            assert stored.head == 3
+            epochs.add(stored.epoch)
+    assert len(epochs) == 1
+    assert EPOCH not in epochs
 
 
 async def test_a_full_disk_is_named_and_nothing_half_written_remains(path: Path) -> None:
     store = await SqlStore.open(URL.create("sqlite", database=str(path)))
     await store.create_run(RUN, EPOCH)
-    with store._engine.connect() as connection:  # the pool has one connection so far, the one that writes
-        connection.exec_driver_sql("PRAGMA max_page_count=60")
+    store._commits._connection.execute("PRAGMA max_page_count=60")
     head = 0
     while (outcome := (await store.append([append(head + 1, 100)]))[0]) is None:
         head += 100
@@ -217,8 +287,9 @@ async def test_a_number_is_stored_once_even_if_the_bookkeeping_is_wrong(path: Pa
     async with open_store(str(path)) as store:
         await store.create_run(RUN, EPOCH)
         await store.append([append(1, 5)])
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("UPDATE collaboration_runs SET head = 3")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE collaboration_runs SET head = 3")
+    async with open_store(str(path)) as store:
         (outcome,) = await store.append([Append(RUN, EPOCH, (entry(4, "client-2"),), None, 1)])
         assert isinstance(outcome, StoreUnavailable)
         assert "UNIQUE" in str(outcome)

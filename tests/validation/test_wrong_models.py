@@ -19,7 +19,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.cli import run
 from simulation.hosts.capacity import Cost, Listener
 from simulation.network.loss import _GilbertElliott
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
 from simulation.validation.experiment import Experiment
@@ -72,14 +72,14 @@ def test_jitter_of_another_law(verify: Verify, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_lane_that_reorders(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
-    push = Pipe.push
+    push = SimulatedPipe.push
 
-    def push_and_overtake(self: Pipe, function: Callable[[Any], None], argument: Any = None, *sizes: int) -> None:
+    def push_and_overtake(self: SimulatedPipe, function: Callable[[Any], None], argument: Any = None, *sizes: int) -> None:
         push(self, function, argument, *sizes)
-        self._things.sort(key=lambda thing: thing[0])
-        self._wake_at_first()
+        self.half._things.sort(key=lambda thing: thing[0])
+        self._wait()
 
-    monkeypatch.setattr(Pipe, "push", push_and_overtake)
+    monkeypatch.setattr(SimulatedPipe, "push", push_and_overtake)
     exit_code, complaints = verify(InOrder(messages_per_s=20.0, floor_s=0.05, mean_s=0.1, messages=20))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: stream: InOrder(")

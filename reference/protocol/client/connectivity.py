@@ -11,7 +11,7 @@ a proxy that kills WebSockets after a second leads to polling just as one that r
 from reference.protocol.actions import Close, Open, RefreshToken
 from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.delivery import EventDelivery
-from reference.protocol.client.health import Status
+from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.client.keepalive import Keepalive
 from reference.protocol.client.outcomes import SessionEnded, StateChanged
 from reference.protocol.client.polling import Polling
@@ -71,12 +71,15 @@ class Connectivity:
         "_last_connection_id",
         "_probes",
         "_publishing",
+        "_record",
+        "_silent_since",
         "_timers",
         "_tries_token",
         "_troubled_since",
         "_was_probe",
-        "lane",
+        "is_carried",
         "last_loss",
+        "polling",
         "reconnector",
         "session_id",
         "state",
@@ -92,22 +95,26 @@ class Connectivity:
         publishing: Publishing,
         delivery: EventDelivery,
         keepalive: Keepalive,
+        record: HealthRecord,
         policy: ReconnectPolicy,
         fallback: FallbackPolicy,
         random_source: RandomSource,
         token: str | None,
     ) -> None:
         self.state = ClientState.NEW
+        self.is_carried = False
+        """Whether anything carries the session (7.42)."""
         self.session_id: str | None = None
         self.websocket: int | None = None
         self.websocket_generation = 0
         self.token = token
         self.last_loss: str | None = None  # why the last connection or request was lost, for people
+        self._silent_since: int | None = None  # what is lost now had been silent since then
         self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
         asked = AskedWait()
         self.reconnector = Reconnector(policy, random_source, context.config.first_spread_s, asked)
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
-        self.lane = Polling(context, client_id, polls)
+        self.polling = Polling(context, client_id, polls)
         self._probes = Probes(context, random_source)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
@@ -118,6 +125,7 @@ class Connectivity:
         self._publishing = publishing
         self._delivery = delivery
         self._keepalive = keepalive
+        self._record = record
         self._last_connection_id = 0
         self._generation = 0  # the highest that a connection of ours has had
 
@@ -126,7 +134,7 @@ class Connectivity:
         """What carries the session now; of two, the newer."""
         if self.state.has_websocket:
             return Transport.WEBSOCKET
-        return Transport.POLLING if self.state.is_polling else None
+        return Transport.POLLING if self.is_carried else None
 
     @property
     def next_attempt_at(self) -> int | None:
@@ -135,29 +143,30 @@ class Connectivity:
             return self._timers.deadline_of(Timer.RETRY)
         return self._timers.deadline_of(Timer.PROBE) if self.state is ClientState.POLLING else None
 
-    def status(self, reconnections: int) -> Status:
-        """What a person is shown."""
-        if self.state.is_polling:
-            return Status.HTTP_POLLING if self.lane.has_arrived else Status.DISCONNECTED
-        if self.state.has_websocket:
-            return Status.RECONNECTED if reconnections else Status.CONNECTED
-        return Status.DISCONNECTED
+    @property
+    def status(self) -> Status:
+        """What a person is shown (7.34)."""
+        if not self.is_carried:
+            return Status.DISCONNECTED
+        if self.polling.carries:
+            return Status.HTTP_POLLING
+        return Status.RECONNECTED if self._record.reconnections else Status.CONNECTED
 
     # A WebSocket comes up.
 
     def start(self, now: int) -> None:
         self._troubled_since = now
-        self._turn(ClientInput.START)
+        self._turn(ClientInput.START, now)
         self._connect(now)
         self.overdue(now)
 
     def due(self, now: int) -> None:
         """It is time for the next attempt, or the next probe."""
-        self._turn(ClientInput.DUE)
+        self._turn(ClientInput.DUE, now)
         self._connect(now)
 
     def opened(self, now: int) -> None:
-        self._turn(ClientInput.OPENED)
+        self._turn(ClientInput.OPENED, now)
         self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
 
     def hello(self, epoch: str | None, last: int) -> Hello:
@@ -172,8 +181,8 @@ class Connectivity:
             start=self._context.config.start,
         )
 
-    def welcomed(self, session_id: str, first_spread_s: float) -> None:
-        self._turn(ClientInput.WELCOMED)
+    def welcomed(self, session_id: str, first_spread_s: float, now: int) -> None:
+        self._turn(ClientInput.WELCOMED, now)
         for timer in (Timer.CONNECT, Timer.FALLBACK):
             self._timers.cancel(timer)
         self._tries_token = False
@@ -185,7 +194,7 @@ class Connectivity:
     def proven(self, now: int) -> None:
         """A ping was answered: the WebSocket is useful, and polling ends."""
         self._was_probe = self.state is ClientState.PROBE_PROVING
-        self._turn(ClientInput.PROVEN)
+        self._turn(ClientInput.PROVEN, now)
         self._stop_polling()
         self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
 
@@ -235,7 +244,10 @@ class Connectivity:
             self._troubled_since = now
         if self.state.has_websocket:
             self._publishing.connection_lost()
-        self._report_loss(now, is_failed=is_failure and not was_steady, by_silence=by_silence)
+        self._context.client_report.failed_attempts += is_failure and not was_steady
+        self._silent_since = self._keepalive.heard_at if by_silence else None
+        if not self.state.is_polling:
+            self.polling.fallback = _HOW_FAR.get(self.state, "not_steady")
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
@@ -244,7 +256,7 @@ class Connectivity:
         self._was_probe = False
         reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
-            self.end(code, message)
+            self.end(code, message, now)
         elif reaction is Reaction.NEW_TOKEN:
             self._tries_token = not self.state.has_websocket and not self._tries_token
             self.want_token(code, message, now)
@@ -256,14 +268,6 @@ class Connectivity:
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
 
-    def _report_loss(self, now: int, *, is_failed: bool, by_silence: bool) -> None:
-        self._context.client_report.failed_attempts += is_failed
-        if self.state.is_polling:
-            return  # a probe is not what carries the session
-        self.lane.fallback = _HOW_FAR.get(self.state, "not_steady")
-        if self.state.has_websocket:
-            self._context.client_report.lost(now, silent_since=self._keepalive.heard_at if by_silence else None)
-
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
         """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
@@ -274,9 +278,9 @@ class Connectivity:
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
-            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts")
+            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts", now)
         else:
-            self._turn(event)
+            self._turn(event, now)
             self._timers.set(Timer.RETRY, at)
 
     def overdue(self, now: int) -> None:
@@ -300,54 +304,63 @@ class Connectivity:
         return False
 
     def _fall_back(self, now: int) -> None:
-        self._turn(ClientInput.EXHAUSTED)
+        self._turn(ClientInput.EXHAUSTED, now)
         earliest = self.reconnector.earliest(now)
-        first_poll_at = self.lane.first_poll_at(earliest)
-        self.lane.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
+        first_poll_at = self.polling.first_poll_at(earliest)
+        self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
         self._probes.schedule(now, earliest)
 
     def _probe_failed(self, now: int) -> None:
-        self._turn(ClientInput.LOST)
+        self._turn(ClientInput.LOST, now)
         self._probes.failed()
-        # The server may have taken the probe for the session's newest connection; the lane is newer again.
-        self.lane.generation = self._new_generation()
+        # The server may have taken the probe for the session's newest connection; polling is the newer of the two again.
+        self.polling.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
-    # The polling lane.
+    # Polling.
 
-    def restart_polling(self, first_poll_at: int) -> None:
+    def restart_polling(self, first_poll_at: int, now: int) -> None:
         """Give up what is under way over HTTP, and poll on a new connection.
 
         Behind a probe it keeps its generation: a probe that the server has welcomed is the newer of the two.
         """
-        generation = self._new_generation() if self.websocket is None else self.lane.generation
-        self.lane.close()
-        self.lane.open(self._new_connection_id(), generation, self.token, first_poll_at)
+        generation = self._new_generation() if self.websocket is None else self.polling.generation
+        self._close_polling()
+        self.polling.open(self._new_connection_id(), generation, self.token, first_poll_at)
         if not self.state.has_websocket:
             self._publishing.connection_lost()
+        self._look_whether_carried(now)
 
     def polling_timed_out(self, now: int) -> None:
         """A request is not answered in time, or with nonsense."""
-        _, at = self.lane.failed("poll", None, now)
+        _, at = self.polling.failed("poll", None, now)
         if at is None:
-            self.end(None, "the reconnect policy gave up on polling")
+            self.end(None, "the reconnect policy gave up on polling", now)
         else:
-            self.restart_polling(at)
+            self.restart_polling(at, now)
+
+    def poll_answered(self, has_more: bool, now: int) -> bool:
+        """A poll was answered: polling carries the session. Returns False if none was under way."""
+        if not self.polling.poll_answered(has_more, now):
+            return False
+        self._look_whether_carried(now)
+        return True
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
         """A request was refused, or its connection failed."""
         self.last_loss = failed.message
-        generation, at = self.lane.failed(failed.request, failed.retry_after_ms, now)
+        generation, at = self.polling.failed(failed.request, failed.retry_after_ms, now)
+        self._look_whether_carried(now)
         self._keep_waits()
         reaction = self._reaction(failed.code, generation == self._generation)
         if reaction is Reaction.NEW_SESSION:
             self.session_id = None
         if reaction is Reaction.STOP:
-            self.end(failed.code, failed.message)
+            self.end(failed.code, failed.message, now)
         elif reaction is Reaction.NEW_TOKEN:
             self.want_token(failed.code, failed.message, now)
         elif at is None:
-            self.end(None, "the reconnect policy gave up on polling")
+            self.end(None, "the reconnect policy gave up on polling", now)
         elif failed.request == "publishMany" and not self.state.has_websocket:
             self._publishing.connection_lost()
             self._publishing.wait_until(at)
@@ -357,10 +370,10 @@ class Connectivity:
     def want_token(self, code: int | None, message: str, now: int) -> None:
         """The server takes this token no longer."""
         if not self._context.config.refreshes_token:
-            self.end(code, message)
+            self.end(code, message, now)
             return
         self._drop_transports()
-        self._turn(ClientInput.TOKEN_WANTED)
+        self._turn(ClientInput.TOKEN_WANTED, now)
         self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
         self._context.actions.append(RefreshToken())
 
@@ -375,21 +388,37 @@ class Connectivity:
         self._timers.cancel(Timer.TOKEN)
         self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token)
 
-    def end(self, code: int | None, message: str) -> None:
+    def end(self, code: int | None, message: str, now: int) -> None:
         """The session is over; whatever is unanswered fails visibly."""
         self._drop_transports()
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
             self._timers.cancel(timer)
         self.last_loss = message
-        self._turn(ClientInput.END)
+        self._turn(ClientInput.END, now)
         self._context.outcomes.append(SessionEnded(code, message))
 
     # Small things.
 
-    def _turn(self, event: ClientInput) -> None:
+    def _turn(self, event: ClientInput, now: int) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, event]
-        self._context.outcomes.append(StateChanged(self.state))
+        if not self._look_whether_carried(now):
+            self._context.outcomes.append(StateChanged(self.state, self.is_carried))
+
+    def _look_whether_carried(self, now: int) -> bool:
+        """Whether this has changed; then it is reported, for the application, for the server and for health alike (7.42)."""
+        is_carried = self.state.has_websocket or (self.state.is_polling and self.polling.carries)
+        if is_carried is self.is_carried:
+            return False
+        self.is_carried = is_carried
+        self._context.outcomes.append(StateChanged(self.state, is_carried))
+        if is_carried:
+            self._context.client_report.recovered(now)
+            self._record.connected()
+        elif self.state is not ClientState.CLOSED:
+            self._context.client_report.lost(now, silent_since=self._silent_since)
+        self._silent_since = None
+        return True
 
     def _connect(self, now: int) -> None:
         self.websocket = self._new_connection_id()
@@ -406,14 +435,23 @@ class Connectivity:
         return self._generation
 
     def _forget_websocket(self) -> None:
+        self._stop_reading(self.websocket)
         self.websocket = None
         for timer in (Timer.CONNECT, Timer.STEADY):
             self._timers.cancel(timer)
         self._keepalive.stopped()
         self._delivery.disconnected()
 
+    def _stop_reading(self, connection_id: int | None) -> None:
+        if self._context.flow is not None and connection_id is not None:
+            self._context.flow.forget(connection_id)
+
+    def _close_polling(self) -> None:
+        self._stop_reading(self.polling.connection_id)
+        self.polling.close()
+
     def _stop_polling(self) -> None:
-        self.lane.close()
+        self._close_polling()
         self._timers.cancel(Timer.PROBE)
 
     def _drop_transports(self) -> None:

@@ -1,9 +1,11 @@
-"""What the parts of one client session share: its settings, its timers, the two trays that its driver empties, and its tally."""
+"""What the parts of one client session share: its settings, its timers, the two output queues that its driver empties, and its
+report."""
 
 import enum
 
 from reference.protocol.actions import ClientAction
 from reference.protocol.client.client_report import ClientReport
+from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.config import ClientConfig
 from reference.protocol.timers import FewTimers
@@ -30,15 +32,17 @@ class Timer(enum.Enum):
     POLL = "the next poll"
     POLL_LIMIT = "the poll is to be answered by now"
     PUBLISH_LIMIT = "the publish request is to be answered by now"
+    PATIENCE = "the application has taken nothing for too long"
 
 
 class ClientContext:
     """One per session; the session's parts put their work on it."""
 
-    __slots__ = ("actions", "client_report", "config", "outcomes", "timers")
+    __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "timers")
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, flow: FlowControl | None = None) -> None:
         self.config = config
+        self.flow = flow
         self.timers: FewTimers[Timer] = FewTimers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []

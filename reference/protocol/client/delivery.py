@@ -328,6 +328,8 @@ class EventDelivery:
             return False, False
         received = self.inbox.receive(events)
         self._context.outcomes += received.deliver
+        if self._context.flow is not None:
+            self._context.flow.waiting += len(received.deliver)
         self._context.client_report.duplicates += received.duplicates
         return bool(received.deliver), received.gap
 
@@ -347,3 +349,5 @@ class EventDelivery:
         self._acked = frame.sequence_number
         kind = ResetReceived if announced.outcome == "reset" else SnapshotReceived
         self._context.outcomes.append(kind(announced.epoch, snapshot, announced.reason))
+        if self._context.flow is not None:
+            self._context.flow.waiting += 1

@@ -43,7 +43,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     """One client's health at one moment.
 
     delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
-    quality_score: 0 to 100, None without a round trip.
+    quality_score: 0 to 100, None without a round trip; at most 49 while nothing carries the session.
     """
 
     status: Status
@@ -65,6 +65,10 @@ def quality_score(mean_ms: float, reconnections: int, delivery_rate: float) -> f
     latency = next((points for limit, points in _LATENCY_POINTS if mean_ms <= limit), 10)
     stability = next((points for limit, points in _RECONNECTION_POINTS if reconnections <= limit), 5)
     return 0.4 * latency + 0.3 * stability + 0.3 * 100 * delivery_rate
+
+
+UNCARRIED_SCORE_MAX = 49.0
+"""While nothing carries a session, its quality is UNHEALTHY, whatever it was before (7.34)."""
 
 
 def quality_of(score: float | None) -> Quality:
@@ -131,11 +135,12 @@ class HealthRecord:
     def last_round_trip_ms(self) -> float | None:
         return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 
-    def report(self, status: Status, transport: str | None, queued_messages: int) -> Health:
+    def report(self, status: Status, transport: str | None, queued_messages: int, *, is_carried: bool) -> Health:
         trips = summary_of([duration / NS_PER_MS for duration in self._round_trips])
         score, rate = None, None
         if self.accepted + self.failed:
             rate = self.accepted / (self.accepted + self.failed)
         if trips.mean_ms is not None:
             score = quality_score(trips.mean_ms, self.reconnections, 1.0 if rate is None else rate)
+            score = score if is_carried else min(score, UNCARRIED_SCORE_MAX)
         return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality_of(score), score)

@@ -60,7 +60,11 @@ class PublishFailed(msgspec.Struct, frozen=True):
 
 
 class StateChanged(msgspec.Struct, frozen=True):
+    """The session is in another state, or it is carried now and was not, or the other way round. is_carried: a welcomed WebSocket
+    or answered polls carry the session (protocol 7.42)."""
+
     state: ClientState
+    is_carried: bool
 
 
 class SessionEnded(msgspec.Struct, frozen=True):

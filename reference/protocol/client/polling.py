@@ -1,10 +1,10 @@
-"""The polling lane: how a session goes on when no WebSocket gets through.
+"""HTTP polling: how a session goes on when no WebSocket gets through.
 
 One poll and one publish request may be under way at a time. Polls follow each other after the interval, or at once when the
 server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered.
-The session, its position, its outbox and its inbox are the same as over WebSocket: only the road is another.
+The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
 
-Every request carries the generation that the lane had when it was sent. If the server says that a request was superseded, and the
+Every request carries the generation that polling had when it was sent. If the server says that a request was superseded, and the
 session has opened something newer since, then it was superseded by ourselves.
 """
 
@@ -30,6 +30,7 @@ class Polling:
         "_publish_generation",
         "_reconnector",
         "asked_in_epoch",
+        "carries",
         "connection_id",
         "fallback",
         "generation",
@@ -49,14 +50,17 @@ class Polling:
         self._poll_generation: int | None = None  # of the request under way, None if there is none
         self._publish_generation: int | None = None
         self.has_arrived = False
-        """Whether the server has answered a poll on this lane."""
+        """Whether the server has answered a poll since polling was opened: then publishes may leave (7.26)."""
+        self.carries = False
+        """Whether it carries the session (7.42): the last poll that has ended was answered."""
 
     def may_publish(self, now: int) -> bool:
         """Whether a publish request may leave: the server has answered a poll, and has not asked for a wait."""
         return self.has_arrived and self._publish_generation is None and now >= self._reconnector.not_before
 
     def first_poll_at(self, earliest: int) -> int:
-        """When a lane that opens at `earliest` may poll: at once, or after a wait if the last polls of this client failed."""
+        """When polling that opens at `earliest` may send its first poll: at once, or after a wait if the last polls of this
+        client failed."""
         if not self._reconnector.failures:
             return earliest
         at = self._reconnector.next_attempt_at(earliest)
@@ -75,7 +79,7 @@ class Polling:
             return
         self._context.actions.append(Close((self.connection_id,), None, "polling has ended"))
         self.connection_id = None
-        self.has_arrived = False
+        self.has_arrived = self.carries = False
         self._poll_generation = self._publish_generation = None
         self._context.client_report.poll_unreported()
         for timer in _TIMERS:
@@ -113,6 +117,7 @@ class Polling:
         if self._poll_generation is None:
             return False
         self._poll_generation = None
+        self.has_arrived = self.carries = True
         self._context.client_report.poll_acknowledged()
         self._reconnector.steady()
         self._context.timers.cancel(Timer.POLL_LIMIT)
@@ -137,6 +142,7 @@ class Polling:
             at = max(at, now + ns(self._context.config.poll_interval_s))
         if request == "poll":
             generation, self._poll_generation = self._poll_generation, None
+            self.carries = False
             self._context.client_report.poll_unreported()
             self._context.timers.cancel(Timer.POLL_LIMIT)
             if at is not None:
@@ -159,6 +165,6 @@ class Polling:
         self._context.timers.set(Timer.POLL, max(at, self._reconnector.not_before))
 
     def _send(self, request: frames.Frame, limit: Timer, limit_at: int) -> None:
-        assert self.connection_id is not None, "only an open lane has timers that send"
+        assert self.connection_id is not None, "only an open transport has timers that send"
         self._context.actions.append(Send((self.connection_id,), request))
         self._context.timers.set(limit, limit_at)

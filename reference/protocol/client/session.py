@@ -1,23 +1,23 @@
 """The client's session: one client in one run, across connections and transports.
 
-It is told what the application, the network and the clock do, and says what its driver should do (`take_actions`) and what the
-application should know (`take_outcomes`). Its parts:
+Its inputs are what the application, the network and the clock do; its outputs are what its driver has to do (`take_actions`) and
+what the application has to know (`take_outcomes`). Its parts:
 
-    application -> Sending (outbox) -> Links: WebSocket or polling lane -> server
-    server -> Links: WebSocket or polling lane -> Receiving (inbox) -> application
+    application -> Publishing (outbox) -> Connectivity: WebSocket or polling -> server
+    server -> Connectivity: WebSocket or polling -> EventDelivery (inbox) -> FlowControl -> application
 
-Both transports feed the same outbox and the same inbox, so a change of transport is a change of road and nothing else. Of all
-connections that it ever opened, the session listens to at most one WebSocket and one polling lane; whatever arrives on another
-is too late and is ignored.
+Both transports use the same outbox and the same inbox, so a change of transport changes nothing else. Of all connections that it
+ever opened, the session listens to at most one WebSocket and one polling transport; frames on any other are late and are ignored.
 """
 
 from typing import assert_never
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Send
+from reference.protocol.actions import ClientAction, PauseReading, ResumeReading, Send
 from reference.protocol.client.connectivity import Connectivity
 from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.delivery import EventDelivery
+from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.health import Health, HealthRecord
 from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Keepalive
 from reference.protocol.client.outcomes import Outcome
@@ -30,16 +30,32 @@ from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
 from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 from reference.protocol.statistics import ClientStatistics, Held
+from reference.protocol.timers import ns
+
+_POSTPONED_MAX = 2
+"""One frame of a WebSocket and one answer to a poll: nothing more is read until they are taken."""
 
 
 class ClientSession:
     """See the module. All times are ns on a clock of the driver's that never goes backwards.
 
     `policy` says when to connect again, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
-    the config's fields say.
+    the config's fields say. `outcomes_waiting_max`: how many sequenced outcomes the application may leave untaken before the
+    session slows the server down (`flow_control`); the driver then reports each that is taken. None: it takes all at once.
     """
 
-    __slots__ = ("_context", "_delivery", "_keepalive", "_links", "_publishing", "_record", "_timers", "client_id", "config")
+    __slots__ = (
+        "_connectivity",
+        "_context",
+        "_delivery",
+        "_flow",
+        "_keepalive",
+        "_publishing",
+        "_record",
+        "_timers",
+        "client_id",
+        "config",
+    )
 
     def __init__(
         self,
@@ -52,23 +68,25 @@ class ClientSession:
         heartbeat: HeartbeatPolicy | None = None,
         registry: EventRegistry = DEFAULT_REGISTRY,
         token: str | None = None,
+        outcomes_waiting_max: int | None = None,
     ) -> None:
         self.client_id = client_id
         self.config = config
         self._record = HealthRecord(config.round_trip_samples_max)
-        self._context = ClientContext(config)
+        self._flow = None if outcomes_waiting_max is None else FlowControl(outcomes_waiting_max)
+        self._context = ClientContext(config, self._flow)
         self._timers = self._context.timers
         self._publishing = Publishing(self._context, registry, self._record)
         self._delivery = EventDelivery(self._context)
         self._keepalive = Keepalive(self._context, self._record, heartbeat or config.heartbeat_policy)
-        parts = (self._context, self._publishing, self._delivery, self._keepalive)
-        self._links = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
+        parts = (self._context, self._publishing, self._delivery, self._keepalive, self._record)
+        self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
     # The application speaks.
 
     def start(self, now: int) -> None:
         """Begin to connect."""
-        self._links.start(now)
+        self._connectivity.start(now)
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event and return its ticket; PublishAccepted or PublishFailed will name it.
@@ -89,6 +107,18 @@ class ClientSession:
         self._publishing.move_cursor(data)
         self._send_waiting(now)
 
+    def application_took(self, count: int, now: int) -> None:
+        """The application has taken so many sequenced outcomes. Only for a session with `outcomes_waiting_max`."""
+        flow = self._flow
+        assert flow is not None, "a session without a limit does not count"
+        flow.took(count)
+        if flow.is_holding and flow.is_half_empty:
+            flow.is_holding = False
+            self.release_events(now)
+        elif flow.waits:
+            self._hand_over(now)
+            self.handle_timeout(now)
+
     def hold_events(self, now: int) -> None:
         """The application does not read: take no more sequenced events until `release_events`.
 
@@ -103,9 +133,9 @@ class ClientSession:
             return
         if self.state.has_websocket:
             reason = "events were passed over while the application did not read"
-            self._links.leave(CloseCode.GOING_AWAY, reason, now, is_failure=False)
+            self._connectivity.leave(CloseCode.GOING_AWAY, reason, now, is_failure=False)
         elif self.state.is_polling:
-            self._links.lane.poll_soon(now)
+            self._connectivity.polling.poll_soon(now)
         self._send_waiting(now)
         self.handle_timeout(now)
 
@@ -115,18 +145,18 @@ class ClientSession:
             return
         if self.state.has_websocket:
             self._send(frames.Bye())
-        self._links.end(None, "closed by the application")
+        self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
         """The application has a new token."""
-        self._links.token = token
+        self._connectivity.token = token
         if self.state is ClientState.REFRESHING:
-            self._links.token_given(now)
+            self._connectivity.token_given(now)
             self.handle_timeout(now)
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
-            self._links.restart_polling(now)
+            self._connectivity.restart_polling(now, now)
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:
@@ -138,38 +168,53 @@ class ClientSession:
 
     def connection_opened(self, connection_id: int, now: int) -> None:
         """The WebSocket is open, its handshake done."""
-        if connection_id != self._links.websocket:
+        if connection_id != self._connectivity.websocket:
             return
-        self._links.opened(now)
+        self._connectivity.opened(now)
         self._delivery.greeted()
-        self._send(self._links.hello(*self.position))
+        self._send(self._connectivity.hello(*self.position))
 
     def connection_lost(
         self, connection_id: int, code: int | None, now: int, *, message: str = "", retry_after_ms: int | None = None
     ) -> None:
         """The WebSocket could not be opened, or has ended; `code` is the peer's close code, None if there was none."""
-        if connection_id != self._links.websocket:
+        if connection_id != self._connectivity.websocket:
             return
         if retry_after_ms is not None:
-            self._links.asked_to_wait(now, retry_after_ms, None)
-        self._links.lost(code, message or "the connection was lost", now)
+            self._connectivity.asked_to_wait(now, retry_after_ms, None)
+        self._connectivity.lost(code, message or "the connection was lost", now)
         self._send_waiting(now)
         self.handle_timeout(now)
 
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
-        """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling lane: of whose answer."""
-        if connection_id == self._links.websocket:
+        """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling transport: of whose
+        answer."""
+        if connection_id == self._connectivity.websocket:
             self._keepalive.heard(now)
             self._delivery.bytes_came(now)
-        elif connection_id == self._links.lane.connection_id and request is not None:
-            self._links.lane.bytes_came(request, now)
+        elif connection_id == self._connectivity.polling.connection_id and request is not None:
+            self._connectivity.polling.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         """A frame has arrived whole. A frame that breaks the protocol ends its connection."""
+        flow = self._flow
+        if flow is not None:
+            is_websocket = connection_id == self._connectivity.websocket
+            is_known = is_websocket or connection_id == self._connectivity.polling.connection_id
+            if is_known and flow.must_queue(connection_id, frame, is_stream=is_websocket):
+                if is_websocket:
+                    self._keepalive.heard(now)
+                flow.postpone(connection_id, frame)
+                self._hand_over(now)
+                self.handle_timeout(now)
+                return
+        self._receive(connection_id, frame, now)
+
+    def _receive(self, connection_id: int, frame: frames.Frame, now: int) -> None:
         try:
-            if connection_id == self._links.websocket:
+            if connection_id == self._connectivity.websocket:
                 self._receive_on_websocket(frame, now)
-            elif connection_id == self._links.lane.connection_id:
+            elif connection_id == self._connectivity.polling.connection_id:
                 self._receive_answer(frame, now)
             # Most frames leave nothing to send and come before any timer: then there is no need to call.
             if not self._publishing.is_empty:
@@ -181,12 +226,43 @@ class ClientSession:
 
     def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
         """Something arrived that the protocol does not allow. Its connection is left; the session goes on elsewhere."""
-        if connection_id == self._links.websocket:
-            self._links.leave(error.code, error.message, now)
-        elif connection_id == self._links.lane.connection_id:
-            self._links.polling_timed_out(now)
+        if connection_id == self._connectivity.websocket:
+            self._connectivity.leave(error.code, error.message, now)
+        elif connection_id == self._connectivity.polling.connection_id:
+            self._connectivity.polling_timed_out(now)
         self._send_waiting(now)
         self.handle_timeout(now)
+
+    # Flow control towards the application (7.19).
+
+    def _hand_over(self, now: int, *, is_patient: bool = True) -> None:
+        """Hand over as much of what was postponed as there is room for; pause and resume reading accordingly."""
+        flow = self._flow
+        assert flow is not None, "only a session with a limit postpones"
+        has_moved = False
+        while (item := flow.next_readable(takes_any=self._delivery.is_holding, is_patient=is_patient)) is not None:
+            self._receive(*item, now)
+            has_moved = True
+        for connection_id in flow.waits:
+            if connection_id not in flow.paused:
+                flow.paused[connection_id] = None
+                self._context.actions.append(PauseReading(connection_id))
+        for connection_id in tuple(flow.paused):
+            if connection_id not in flow.waits:
+                del flow.paused[connection_id]
+                self._context.actions.append(ResumeReading(connection_id))
+        if not flow.waits:
+            self._timers.cancel(Timer.PATIENCE)
+        elif has_moved or Timer.PATIENCE not in self._timers:
+            self._timers.set(Timer.PATIENCE, now + ns(self.patience_s))
+
+    def _lose_patience(self, now: int) -> None:
+        flow = self._flow
+        assert flow is not None, "only a session with a limit is patient"
+        if not flow.room:
+            flow.is_holding = True
+            self.hold_events(now)
+        self._hand_over(now, is_patient=False)
 
     # Time passes.
 
@@ -216,12 +292,12 @@ class ClientSession:
 
     @property
     def state(self) -> ClientState:
-        return self._links.state
+        return self._connectivity.state
 
     @property
     def session_id(self) -> str | None:
         """The server's name for this session; None before it has been welcomed."""
-        return self._links.session_id
+        return self._connectivity.session_id
 
     @property
     def position(self) -> tuple[str | None, int]:
@@ -230,18 +306,24 @@ class ClientSession:
 
     @property
     def transport(self) -> Transport | None:
-        """What carries the session now. While a welcomed probe proves itself, both do; this names the newer."""
-        return self._links.transport
+        """What carries the session now, None if nothing does. While a welcomed probe proves itself, both may; this names the
+        newer."""
+        return self._connectivity.transport
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
+        return self._connectivity.is_carried
 
     @property
     def last_loss(self) -> str | None:
         """Why the last connection or request was lost, in words for people; None before the first loss."""
-        return self._links.last_loss
+        return self._connectivity.last_loss
 
     @property
     def next_attempt_at(self) -> int | None:
         """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
-        return self._links.next_attempt_at
+        return self._connectivity.next_attempt_at
 
     @property
     def round_trips_ms(self) -> tuple[float, ...]:
@@ -263,29 +345,30 @@ class ClientSession:
 
     @property
     def patience_s(self) -> float:
-        """How long a driver may wait for an application that takes no events, before it must `hold_events`: pongs and answers
-        stand behind those events, so it has to end well before the session would take silence for a fault."""
+        """How long the session waits for an application that takes no events before it holds, in seconds: pongs and answers stand
+        behind those events, so the wait has to end well before the session would take silence for a fault."""
         return min(self.config.patience_s, self.config.tail_timeout_s / 2, self._keepalive.answer_limit_s / 2)
 
     def statistics(self) -> ClientStatistics:
         """A frozen account of what the session holds."""
-        return _statistics_of(self._context, self._publishing, self._delivery, self._keepalive, self._links, self._record)
+        return _statistics_of(self._context, self._publishing, self._delivery, self._keepalive, self._connectivity, self._record)
 
     def health(self) -> Health:
         """A frozen snapshot."""
-        return self._record.report(self._links.status(self._record.reconnections), self.transport, self.queued_messages)
+        status = self._connectivity.status
+        return self._record.report(status, self.transport, self.queued_messages, is_carried=self.is_carried)
 
     # Frames on the WebSocket.
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
-        if type(frame) not in CLIENT_MAY_RECEIVE[self._links.state]:
+        if type(frame) not in CLIENT_MAY_RECEIVE[self._connectivity.state]:
             raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
         self._keepalive.heard(now)
         self._delivery.bytes_came(now)
         match frame:
             case frames.Events():  # first, because most frames are
                 if self._delivery.events(frame.events, now):
-                    self._links.leave_for_gap(f"event {self.position[1] + 1} is missing", now)
+                    self._connectivity.leave_for_gap(f"event {self.position[1] + 1} is missing", now)
                 elif self._delivery.ack_due(now):
                     self._send(self._delivery.take_ack())
             case frames.Welcome():
@@ -302,101 +385,90 @@ class ClientSession:
                 self._delivery.heartbeat(frame.head, now)
             case frames.Pong():
                 if self._keepalive.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
-                    self._links.proven(now)
+                    self._connectivity.proven(now)
             case frames.Expiring():
-                self._links.token_expires()
+                self._connectivity.token_expires()
             case frames.Goaway():
-                self._links.sent_away(frame, now)
+                self._connectivity.sent_away(frame, now)
             case frames.Error():
                 pass  # the close that follows carries the same code
             case _:
                 raise AssertionError(f"{type(frame).__name__} stands in the table but not here")
 
     def _welcomed(self, welcome: frames.Welcome, now: int) -> None:
-        # A probe that is welcomed is no reconnection, since polling was connected; unless no poll has been answered yet.
-        if self.state is ClientState.GREETING or not self._links.lane.has_arrived:
-            self._count_connection(now)
-        self._links.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000)
+        self._connectivity.welcomed(welcome.session_id, welcome.retry.first_spread_ms / 1000, now)
         self._publishing.server_knows(welcome.last_client_sequence, is_reset=welcome.outcome == "reset")
         self._publishing.keep_limits(welcome.limits)
         self._keepalive.keep_limit(welcome.limits.silence_max_ms)
         self._delivery.welcomed(welcome, now)
         self._send(self._keepalive.ping(now, self.queued_messages))
 
-    def _count_connection(self, now: int) -> None:
-        self._context.client_report.recovered(now)
-        self._record.connected()
-
-    # Answers on the polling lane.
+    # Answers on the polling transport.
 
     def _receive_answer(self, answer: frames.Frame, now: int) -> None:
         match answer:
             case frames.PollAnswer():
                 self._receive_poll(answer, now)
             case frames.PublishAnswer(results=results, epoch=epoch):
-                if self._links.lane.publish_answered():
+                if self._connectivity.polling.publish_answered():
                     for result in results:
                         self._publishing.receive(result, now, epoch=epoch)
             case frames.RequestFailed():
-                self._links.request_failed(answer, now)
+                self._connectivity.request_failed(answer, now)
             case _:
                 raise RemoteError(CloseCode.BAD_FRAME, f"{type(answer).__name__} is no answer to a request")
 
     def _receive_poll(self, answer: frames.PollAnswer, now: int) -> None:
-        lane = self._links.lane
-        if not lane.poll_answered(answer.has_more and not self._delivery.is_holding, now):
+        polling = self._connectivity.polling
+        if not self._connectivity.poll_answered(answer.has_more and not self._delivery.is_holding, now):
             return
-        if not lane.has_arrived:
-            lane.has_arrived = True
-            if not self.state.has_websocket:  # else the probe was counted when it was welcomed
-                self._count_connection(now)
-        self._links.session_id = answer.session_id or self._links.session_id
+        self._connectivity.session_id = answer.session_id or self._connectivity.session_id
         self._publishing.server_knows(answer.last_client_sequence, is_reset=answer.outcome == "reset")
-        self._delivery.poll(answer, asked_in=lane.asked_in_epoch, takes_roster=not self.state.has_websocket)
+        self._delivery.poll(answer, asked_in=polling.asked_in_epoch, takes_roster=not self.state.has_websocket)
 
     # Sending.
 
     def _send(self, frame: frames.Frame) -> None:
-        assert self._links.websocket is not None, "this is sent over WebSocket"
-        self._context.actions.append(Send((self._links.websocket,), frame))
+        assert self._connectivity.websocket is not None, "this is sent over WebSocket"
+        self._context.actions.append(Send((self._connectivity.websocket,), frame))
 
     def _send_waiting(self, now: int) -> None:
         """Send what waits, on whatever carries the session now."""
         if self._publishing.is_empty:
             return
-        state, lane = self._links.state, self._links.lane
+        state, polling = self._connectivity.state, self._connectivity.polling
         if state.has_websocket:
             messages, cursor = self._publishing.take(now, as_one_body=False)
             for message in messages:
                 self._send(message.as_frame())
             if cursor is not None:
                 self._send(frames.Cursor(cursor))
-        elif state.is_polling and lane.may_publish(now):
+        elif state.is_polling and polling.may_publish(now):
             messages, cursor = self._publishing.take(now, as_one_body=True)
             if messages or cursor is not None:
-                lane.publish(messages, cursor, now)
+                polling.publish(messages, cursor, now)
 
     # Timers.
 
     def _fire(self, timer: Timer, now: int) -> None:
         match timer:
             case Timer.CONNECT:
-                self._links.leave(None, "no connection, or no welcome on it, in time", now)
+                self._connectivity.leave(None, "no connection, or no welcome on it, in time", now)
             case Timer.RETRY | Timer.PROBE:
-                self._links.due(now)
+                self._connectivity.due(now)
             case Timer.FALLBACK:
-                self._links.overdue(now)
+                self._connectivity.overdue(now)
             case Timer.PING:
                 if self._keepalive.is_ping_due(now):
                     self._send(self._keepalive.ping(now, self.queued_messages))
             case Timer.PONG:
                 if self._keepalive.is_dead(now):
-                    self._links.leave(CloseCode.HEARTBEAT_LOST, self._keepalive.verdict, now)
+                    self._connectivity.leave(CloseCode.HEARTBEAT_LOST, self._keepalive.verdict, now)
             case Timer.TAIL:
                 if self._delivery.is_behind:
-                    self._links.leave_for_gap(f"event {self.position[1] + 1} has not come", now)
+                    self._connectivity.leave_for_gap(f"event {self.position[1] + 1} has not come", now)
             case Timer.STEADY:
-                self._links.steady()
+                self._connectivity.steady()
             case Timer.ACK:
                 if self._delivery.may_ack:
                     self._send(self._delivery.take_ack())
@@ -407,11 +479,13 @@ class ClientSession:
             case Timer.EXPIRE:
                 self._publishing.expire(now)
             case Timer.POLL:
-                self._links.lane.poll(*self.position, self.session_id, self.queued_messages, now)
+                self._connectivity.polling.poll(*self.position, self.session_id, self.queued_messages, now)
             case Timer.POLL_LIMIT | Timer.PUBLISH_LIMIT:
-                self._links.polling_timed_out(now)
+                self._connectivity.polling_timed_out(now)
+            case Timer.PATIENCE:
+                self._lose_patience(now)
             case Timer.TOKEN:
-                self._links.end(CloseCode.TOKEN, "the application supplied no token in time")
+                self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
 
@@ -421,15 +495,23 @@ def _statistics_of(
     publishing: Publishing,
     delivery: EventDelivery,
     keepalive: Keepalive,
-    links: Connectivity,
+    connectivity: Connectivity,
     record: HealthRecord,
 ) -> ClientStatistics:
-    config, outbox, inbox = context.config, publishing.outbox, delivery.inbox
+    config, outbox, inbox, flow = context.config, publishing.outbox, delivery.inbox, context.flow
+    untaken: tuple[Held, ...] = ()
+    if flow is not None:
+        # Events that were held for a gap are handed over together with the one that fills it.
+        most = flow.outcomes_max + config.inbox_held_max
+        untaken = (
+            Held("outcomes that the application has not taken", flow.waiting, most),
+            Held("frames that wait for the application", flow.postponed, _POSTPONED_MAX),
+        )
     return ClientStatistics(
-        state=links.state,
+        state=connectivity.state,
         epoch=inbox.epoch,
         last=inbox.last,
-        failures=links.reconnector.failures,
+        failures=connectivity.reconnector.failures,
         reconnections=record.reconnections,
         publishes_accepted=record.accepted,
         publishes_failed=record.failed,
@@ -441,5 +523,6 @@ def _statistics_of(
             Held("held events", inbox.held, config.inbox_held_max),
             Held("remembered pings", keepalive.remembered, PINGS_REMEMBERED_MAX),
             Held("timers", len(context.timers), len(Timer)),
+            *untaken,
         ),
     )

@@ -13,14 +13,13 @@ from reference.protocol.timers import Timers, ns
 
 
 class RunTimer(enum.Enum):
-    """What a run waits for. The first five are the run's own, GRACE belongs to a client, the others to a connection."""
+    """What a run waits for. The first four are the run's own, GRACE belongs to a client, the others to a connection."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
     HEARTBEAT = "the readers have heard nothing for too long"
     PRESENCE = "changes of presence have been gathered for long enough"
     CURSORS = "moves of cursors have been gathered for long enough"
-    GATHER = "events have been gathered for long enough after a fan-out"
     IDLE = "nobody has been here for long enough to drop the run"
     GRACE = "a user who went away is gone"
     HELLO = "the first frame is to be here, and its token checked, by now"
@@ -46,7 +45,7 @@ TOO_LATE = {
     RunTimer.EXPIRED: (CloseCode.TOKEN, "the token has expired", "token_grace_s", None),
 }
 """Timers that end a connection: how it is closed, with which setting in the reason, and which limit was met."""
-OF_RUN = 5
+OF_RUN = 4
 """How many timers are the run's own."""
 THE_RUN = 0
 """The owner of the run's own timers; connections are numbered from 1."""

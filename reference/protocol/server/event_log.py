@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
 from reference.protocol.frames import Outcome, ResetReason, Start
-from reference.protocol.records import LogEntry, Snapshot
+from reference.protocol.records import LogEntry, Snapshot, retention
 
 TRIM_AT = 256  # drop trimmed events in pieces of this size: cheap per event
 
@@ -41,7 +41,7 @@ class EventLog:
     @property
     def oldest(self) -> int:
         """The lowest number that can be read; head + 1 if there is none."""
-        return max(self._base, min(self.head - self._kept_max, self.snapshot.sequence_number)) + 1
+        return retention(self._base + 1, self.head - self._kept_max + 1, self.snapshot.sequence_number)
 
     @property
     def in_memory(self) -> int:

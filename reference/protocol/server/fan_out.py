@@ -1,6 +1,7 @@
 """Fan-out: every reader of a run is a cursor into its log.
 
-A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at the
+A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at
+the
 same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting. A reader whose
 socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as fast as its
 socket takes them, until it is current again. A lagging reader costs no queue: unread events stay in the log.
@@ -105,9 +106,9 @@ class FanOut:
         """The reader's socket refused a batch: its cursor stays before it."""
         self._lag(connection_id, batch.first - 1, seen)
 
-    def took_no_more_than(self, connection_id: int, batch: Deliver, seen: int) -> None:
-        """The reader's socket took a batch and can take no more."""
-        self._lag(connection_id, batch.last, seen)
+    def took_no_more_than(self, connection_id: int, batch: Deliver | None, seen: int) -> None:
+        """The reader's socket took a batch, None: all that current readers were given, and can take no more."""
+        self._lag(connection_id, self._through if batch is None else batch.last, seen)
 
     def fallen_out(self) -> list[int]:
         """The readers whose next event is no longer kept."""
@@ -155,8 +156,8 @@ class Readers:
         self._fan_out.took_nothing_of(connection_id, batch, self._attendance.version)
         self._watch_lag(connection_id, now)
 
-    def blocked(self, connection_id: int, batch: Deliver, now: int) -> None:
-        """The socket took a batch, and can take no more now."""
+    def blocked(self, connection_id: int, batch: Deliver | None, now: int) -> None:
+        """The socket took a batch, None: all that it was given, and can take no more now."""
         self._fan_out.took_no_more_than(connection_id, batch, self._attendance.version)
         self._watch_lag(connection_id, now)
 

@@ -10,7 +10,7 @@ to anyone, not even to its author, before `handle_appended` says that it is dura
 
 The driver's part, after each input: hand `events_to_append()` to the store (there is one batch at a time), carry out
 `take_actions()` in order, and for every reader that lags, whenever its socket takes more, send `next_batch(reader)` until it
-gives None. It says how long a fan-out took, for that decides when the next batch goes to the store.
+gives None.
 
 A run in which nobody has been for a while asks to be dropped (`Retire`); whoever comes next has it loaded anew.
 """
@@ -60,7 +60,7 @@ class Run:
         self._sequencer = Sequencer(stored, config, registry)
         self._fan_out = FanOut(self._log, config)
         self._context = RunContext(config, limits)
-        self._appending = Appending(self._context, self._sequencer)
+        self._appending = Appending(self._sequencer)
         self._sessions = Sessions(self._context, self._sequencer.user_of, now)
         self._readers = Readers(self._context, self._fan_out, self._sessions.attendance)
         self._idling = Idling(self._context)
@@ -135,13 +135,9 @@ class Run:
         """A reader's socket took nothing of a batch."""
         self._readers.refused(connection_id, batch, now)
 
-    def handle_blocked(self, connection_id: int, batch: Deliver, now: int) -> None:
-        """A reader's socket took a batch, and can take no more now."""
+    def handle_blocked(self, connection_id: int, batch: Deliver | None, now: int) -> None:
+        """A reader's socket took a batch, and can take no more now. None: it took all that it was given."""
         self._readers.blocked(connection_id, batch, now)
-
-    def handle_fanned_out(self, took: int, now: int) -> None:
-        """A `Deliver` has been carried out for all its readers, which took so many ns."""
-        self._appending.fanned_out(took, now)
 
     def bytes_taken(self, connection_id: int, now: int) -> None:
         """A reader's socket has taken some bytes: it is slow, but it moves."""
@@ -189,9 +185,7 @@ class Run:
     def go_away(
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
-        """Ask every client (a server that stops, and gathers no more), or those on these connections, to come back later."""
-        if of is None:
-            self._appending.hurry()
+        """Ask every client, or those on these connections, to come back later."""
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
         told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
@@ -345,8 +339,6 @@ class Run:
                 self._sessions.send_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
                 self._sessions.send_cursors(self._fan_out.current, now)
-            case RunTimer.GATHER:
-                pass  # what was gathered is handed out after every input
             case RunTimer.IDLE:
                 self._idling.is_over()
             case _:

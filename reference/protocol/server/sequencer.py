@@ -25,14 +25,11 @@ from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Event, EventClass, EventRegistry
 from reference.protocol.frames import Accepted, Message, Publish, Rejected
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.records import Append, LogEntry, Snapshot, StoredClient, StoredRun
-from reference.protocol.server.context import THE_RUN, RunContext, RunTimer
+from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
 from reference.protocol.server.fold import Fold
 from reference.protocol.statistics import Held
-from reference.protocol.timers import NS_PER_MS, ns
+from reference.protocol.timers import NS_PER_MS
 
-ANSWERS_KEPT = 64
-"""Answers remembered per client: no client may have more publishes unanswered."""
 _OVERLOAD_RETRY_MS = 1000
 
 Answer = Accepted | Rejected
@@ -161,7 +158,7 @@ class Sequencer:
             return None
         entries, self._to_append = tuple(self._to_append), []
         snapshot, self._snapshot_due = self._snapshot_due, None
-        oldest = max(0, min(entries[-1].sequence_number - self._config.events_kept_max, self._snapshot_at)) + 1
+        oldest = retention(1, entries[-1].sequence_number - self._config.events_kept_max + 1, self._snapshot_at)
         return Append(self._run_id, self._epoch, entries, snapshot, oldest)
 
     def appended(self, through: int) -> None:
@@ -307,13 +304,11 @@ def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
 class Appending:
     """Owns the batch that is with the store."""
 
-    __slots__ = ("_context", "_gathers", "_sequencer", "_under_way")
+    __slots__ = ("_sequencer", "_under_way")
 
-    def __init__(self, context: RunContext, sequencer: Sequencer) -> None:
-        self._context = context
+    def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
         self._under_way: Append | None = None
-        self._gathers = True
 
     @property
     def events_in_flight(self) -> int:
@@ -321,8 +316,8 @@ class Appending:
         return 0 if self._under_way is None else len(self._under_way.entries)
 
     def take(self) -> Append | None:
-        """The next batch, if there is one and it may go."""
-        if self._under_way is None and self._sequencer.has_append and (RunTimer.GATHER, THE_RUN) not in self._context.timers:
+        """The next batch, if there is one and none is with the store."""
+        if self._under_way is None and self._sequencer.has_append:
             self._under_way = self._sequencer.take_append()
             return self._under_way
         return None
@@ -332,14 +327,3 @@ class Appending:
         assert append is self._under_way, "the store answers for the batch that it was given, once"
         self._under_way = None
         self._sequencer.appended(append.entries[-1].sequence_number)
-
-    def hurry(self) -> None:
-        """The server stops: what has a number goes to the store without gathering more."""
-        self._gathers = False
-        self._context.timers.cancel((RunTimer.GATHER, THE_RUN))
-
-    def fanned_out(self, took: int, now: int) -> None:
-        """A batch has been pushed to the readers, which took so many ns."""
-        took = min(took, ns(self._context.config.gather_max_s))
-        if took > 0 and self._gathers:
-            self._context.timers.set((RunTimer.GATHER, THE_RUN), now + took)

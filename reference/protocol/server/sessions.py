@@ -4,8 +4,8 @@ A user joins with the first of their sessions and leaves with the last: at once 
 when its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are
 collected, so that a thousand arrivals cost each reader a few frames and not a thousand.
 
-`Attendance` holds the latest values, beside the log: they never delay, drop or renumber a sequenced event. Changes go as one frame
-to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
+`Attendance` holds the latest values, beside the log: they never delay, drop or renumber a sequenced event. Changes go as one
+frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
 """
 
 from collections.abc import Callable, Collection

@@ -5,7 +5,7 @@ anybody but whoever looks: what a client reports of itself changes figures and n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, assert_never
 
 from reference.protocol import metrics
@@ -120,11 +120,12 @@ class Monitor:
         if error.limit is not None:
             self.limit_reached(error.limit)
 
-    def received(self, *, is_nonsense: bool = False) -> None:
-        """A message came from a client; `is_nonsense`: and it was no frame."""
-        self._messages_in.inc()
-        if is_nonsense:
-            self._failures.labels("bad_frame").inc()
+    def received(self, messages: Sequence[Frame | RemoteError]) -> None:
+        """Messages came from a client; an error stands for one that is no frame."""
+        self._messages_in.inc(len(messages))
+        malformed = sum(isinstance(message, RemoteError) for message in messages)
+        if malformed:
+            self._failures.labels("bad_frame").inc(malformed)
 
     def sent(self, messages: int) -> None:
         """That many messages were given to readers."""

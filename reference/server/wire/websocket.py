@@ -91,17 +91,17 @@ class ServerWebSocket:
         self._delivery: trio.CancelScope | None = None
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._ended: WebSocketClosed | None = None
-        self._is_close_owed = False
+        self._owed = b""
 
     # ---- sending ----
 
-    def push_text(self, frame: bytes) -> bool:
-        """Hand over one message, framed by `framing.frame_text`, without waiting and without raising.
+    def push_text(self, frames: bytes) -> bool:
+        """Hand over whole messages, framed by `framing.frame_text`, without waiting and without raising.
 
         False: nothing was sent, because earlier bytes are still waiting (`flush` waits for them) or the
         connection has ended.
         """
-        return not self._between.is_sealed and self._ended is None and self._stream.push(frame)
+        return not self._between.is_sealed and self._ended is None and self._stream.push(frames)
 
     @property
     def blocked(self) -> bool:
@@ -140,18 +140,19 @@ class ServerWebSocket:
 
     # ---- closing ----
 
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin to close with `code`; the first call counts. From any task, without waiting.
+    def close(self, code: int, reason: str = "", last: bytes = b"") -> None:
+        """Begin to close with `code`, after the messages in `last`; the first call counts. From any task, without waiting.
 
         `receive` raises from now on. The handler is to return; after `close_timeout_s` it is cancelled.
         """
         if self._ended is not None:
             return
-        frame = frame_close(code, reason)
+        frame = last + frame_close(code, reason)
         self._ended = WebSocketClosed(code, reason, by_peer=False)
         self._handler_scope.deadline = trio.current_time() + self._limits.close_timeout_s
         if not self._between.is_sealed:
-            self._is_close_owed = not self._stream.push(frame)
+            if not self._stream.push(frame):
+                self._owed = frame
             self._between.is_sealed = True
         self._stop_receiving()
 
@@ -226,8 +227,8 @@ class ServerWebSocket:
         with trio.move_on_after(self._limits.close_timeout_s):
             try:
                 await self._stream.flush()
-                if self._is_close_owed and self._ended is not None and self._ended.code is not None:
-                    self._stream.push(frame_close(self._ended.code, self._ended.reason))
+                if self._owed:
+                    self._stream.push(self._owed)
                     await self._stream.flush()
                 drained_bytes = 0
                 while not self._meter.is_close_seen and drained_bytes < self._limits.drain_bytes_max:

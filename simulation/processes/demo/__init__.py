@@ -6,6 +6,6 @@
     report          the figures, as JSON;  summary: the same for a reader
     command         exit codes
 
-`simulation.processes` plays it. What happened is judged by `simulation.checks.checkers` from the clients' own records and from the log
-that the store holds at the end, by the same functions that judge a simulated run.
+`simulation.processes` plays it. What happened is judged by `simulation.checks.checkers` from the clients' own records and from
+the log that the store holds at the end, by the same functions that judge a simulated run.
 """

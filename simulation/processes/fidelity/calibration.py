@@ -145,7 +145,7 @@ def _return_times(trace_index: TraceIndex) -> Iterator[float]:
     """How long after the cut each client was back, in seconds."""
     cut_at = trace_index.faults_end
     for client in trace_index.clients.values():
-        back = next((turn.at for turn in client.turns() if turn.at > cut_at and turn.state.is_connected), None)
+        back = next((turn.at for turn in client.turns() if turn.at > cut_at and turn.is_carried), None)
         if back is not None:
             yield (back - cut_at) / NS_PER_S
 

@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.toml_files import read_toml
 from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.scenario import Capacity, Scenario
 from simulation.scenario.text import to_toml
@@ -59,8 +60,6 @@ class MeasuredCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 def load_costs(path: Path) -> MeasuredCosts:
     """Read what `steadywire calibrate` wrote. Raises ConfigError."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=MeasuredCosts)
-    except OSError as error:
-        raise ConfigError(f"cannot read the costs {path}: {error.strerror or error}") from None
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise ConfigError(f"{path} holds no costs: {error}; make it with `steadywire calibrate --out {path}`") from None
+        return msgspec.convert(read_toml(path), MeasuredCosts)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path} is not a costs file: {error}; make it with `steadywire calibrate --out {path}`") from None

@@ -75,6 +75,8 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError("groups with client parameters of their own cannot be played by real processes; set them for everyone")
     if scenario.server.token_lifetime_s is not None:
         raise ConfigError("token_lifetime_s cannot be played by real processes, whose server takes development tokens; remove it")
+    if scenario.client.takes_per_s is not None:
+        raise ConfigError("takes_per_s cannot be played by real processes, whose applications take everything at once; remove it")
     if scenario.server.instances > 1:
         raise ConfigError("real processes play one instance of the server; set server.instances = 1")
     for fault in scenario.faults:

@@ -8,9 +8,10 @@ They are files beside this one; `steadywire scenarios` lists them, `steadywire s
 """
 
 from importlib import resources
+from pathlib import Path
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.scenario import Scenario, parse_scenario
+from simulation.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 _ENDING = ".toml"
 
@@ -26,6 +27,14 @@ def text_of(name: str) -> str:
     if name not in names():
         raise ConfigError(f"no scenario is called {name!r}; there are {', '.join(names())}")
     return (resources.files(__name__) / f"{name}{_ENDING}").read_text(encoding="utf-8")
+
+
+def find(named: str | Path) -> Scenario:
+    """A scenario by its file, or by its name in the library. Raises ConfigError with one line that says what to do."""
+    path = Path(named)
+    if not path.exists() and str(named) == path.name and not path.suffix:
+        return load(str(named))
+    return load_scenario(path)
 
 
 def load(name: str) -> Scenario:

@@ -9,7 +9,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.network.delay import PathDirection
 from simulation.network.loss import losses_of
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Path
 from simulation.validation.closed_forms import loss, tcp
@@ -77,7 +77,7 @@ class Repeats(Experiment):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         clock = Clock()
         path = Path(latency_s=self.latency_s, loss=BernoulliLoss(probability=self.loss))
-        lane = Pipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"))
+        lane = SimulatedPipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"))
         late: list[float] = []
 
         def arrived(sent_at: int) -> None:

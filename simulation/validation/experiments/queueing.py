@@ -11,7 +11,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.hosts.capacity import ProcessorQueue
 from simulation.network.delay import PathDirection
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution, Exponential, Uniform
 from simulation.scenario.paths import Path
@@ -169,7 +169,7 @@ class Bottleneck(Experiment):
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         clock, random_source = Clock(), RandomStreams(seed, replication).of("bottleneck")
         way = PathDirection(Path(latency_s=0.03, bandwidth_bytes_per_s=self.bandwidth_bytes_per_s), is_up=True)
-        lane = Pipe(clock, way, random_source)
+        lane = SimulatedPipe(clock, way, random_source)
         sizes = distribution_of(self.law, self.size_bytes)
         waits: list[float] = []
 

@@ -8,7 +8,7 @@ import msgspec
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import FAULT, Call, Clock
 from simulation.network.delay import PathDirection
-from simulation.network.pipe import Pipe
+from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage
 from simulation.scenario.paths import Middlebox, Path, Tcp
@@ -31,9 +31,9 @@ def connected_at_s(client: ClientIndex) -> list[float]:
     times, was_connected = [], False
     for record in client.records:
         if isinstance(record, StateTurned):
-            if record.state.is_connected and not was_connected:
+            if record.is_carried and not was_connected:
                 times.append(record.at / NS_PER_S)
-            was_connected = record.state.is_connected
+            was_connected = record.is_carried
     return times
 
 
@@ -89,17 +89,17 @@ class Silence(Experiment):
         down_at_s = 10.0
 
         class Owner:
-            def part_arrived(self, lane: Pipe) -> None: ...
+            def part_arrived(self, lane: SimulatedPipe) -> None: ...
 
-            def room_made(self, lane: Pipe) -> None: ...
+            def room_made(self, lane: SimulatedPipe) -> None: ...
 
             def is_late(self, until: int) -> None: ...
 
-            def gave_up(self, lane: Pipe) -> None:
+            def gave_up(self, lane: SimulatedPipe) -> None:
                 told["given up"] = clock.now / NS_PER_S - down_at_s
 
         path = Path(latency_s=0.0, tcp=Tcp(resumes="rto"))
-        lane = Pipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"), Owner())
+        lane = SimulatedPipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"), Owner())
 
         def arrived(_: None) -> None:
             told["arrives"] = clock.now / NS_PER_S - down_at_s

@@ -74,7 +74,7 @@ def absences(client: ClientIndex, ended_at: int) -> Iterator[Absence]:
         elif isinstance(record, ConnectionLost | ConnectionLeft) and was_connected:
             attempts = 0  # the next attempt may be made in this instant, before the state is told
         elif isinstance(record, StateTurned):
-            is_connected = record.state.is_connected
+            is_connected = record.is_carried
             if was_connected and not is_connected:
                 since = record.at
             elif is_connected and not was_connected and since is not None:

@@ -12,8 +12,10 @@ ANSWER = EXAMPLES[frames.PollAnswer]
 RARELY_PROBES = {"fallback_after_failures": 1, "probe_interval_s": 300.0}
 
 
-class Lane:
+class OpenPolling:
     """A session that polls, at time 0, its first poll on the way."""
+
+    ANSWER = ANSWER
 
     def __init__(self, **settings: object) -> None:
         self.client: Client = client_in(ClientState.CONNECTING, **(RARELY_PROBES | settings))  # type: ignore[arg-type]
@@ -32,19 +34,19 @@ class Lane:
             else:
                 self.others.append(action)
 
-    def at(self, second: float) -> "Lane":
+    def at(self, second: float) -> "OpenPolling":
         """Let time pass; nobody answers."""
         while (deadline := self.session.next_deadline()) is not None and deadline <= seconds(second):
             self.session.handle_timeout(deadline)
             self.look()
         return self
 
-    def answer(self, second: float, **fields: object) -> "Lane":
+    def answer(self, second: float, **fields: object) -> "OpenPolling":
         self.session.receive_frame(self.number, msgspec.structs.replace(ANSWER, **fields), seconds(second))
         self.look()
         return self
 
-    def failed(self, second: float, request: frames.RequestKind = "poll", **fields: object) -> "Lane":
+    def failed(self, second: float, request: frames.RequestKind = "poll", **fields: object) -> "OpenPolling":
         self.session.receive_frame(self.number, frames.RequestFailed(request=request, **fields), seconds(second))  # type: ignore[arg-type]
         self.look()
         return self

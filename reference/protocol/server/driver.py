@@ -1,0 +1,300 @@
+"""The driver of one run: what every world does around a `Run`, once. A world keeps only its input and output (`RunIO`, `Socket`).
+
+    inputs of one turn -> Run -> store, push, close, answer -> readers that lag -> observe -> end of the turn
+
+A turn takes a list of inputs (all that one read brought) and drains once: what is to be stored goes to the store, actions are
+carried out in their order, a reader that was just welcomed is given what it missed, the monitor is told, and the world writes out
+what was pushed and arms its one alarm. Nothing here waits.
+"""
+
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar, assert_never
+
+from reference.protocol.actions import Authenticate, Close, Deliver, Retire, Send, ServerAction
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.frames import Frame, RequestFrame
+from reference.protocol.records import Append
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.observations import Observation
+from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX, Outgoing, Socket
+from reference.protocol.server.run import GOING_AWAY, Run
+from reference.protocol.states import Transport
+from reference.protocol.statistics import Held
+
+T = TypeVar("T")
+Out = TypeVar("Out", covariant=True)
+
+
+class RunIO(Protocol[Out]):
+    """A world around one run. Nothing here waits."""
+
+    def now(self) -> int:
+        """In ns since 1970, by a clock that never goes backwards."""
+
+    def encode(self, frame: Frame) -> Out:
+        """A frame as sockets of this world take it; done once, however many readers it has."""
+
+    def store(self, append: Append) -> bool:
+        """Make this durable. True: it is, already. False: `stored` or `store_failed` will tell."""
+
+    def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError | None:
+        """Whose token it is, or why it is refused; None: `authenticated` will tell."""
+
+    def answer(self, connection_id: int, frame: Frame) -> None:
+        """Answer an HTTP request."""
+
+    def refuse(self, connection_id: int, close: Close) -> None:
+        """Answer an HTTP request with an error."""
+
+    def replays(self, connection_id: int, events: int) -> None:
+        """One reader is about to be given that many events by itself."""
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """What there was to observe in this turn."""
+
+    def retire(self) -> None:
+        """Nobody has been here for a while: drop the run, after this turn."""
+
+    def turn_over(self) -> None:
+        """Write out what was pushed, and set the one alarm: `ring` is to be called at `run.next_deadline()`."""
+
+
+class RunDriver(Generic[T]):
+    """Owns a run and the outgoing queue of each WebSocket. Each method that brings an input is one turn."""
+
+    def __init__(self, run: Run, io: RunIO[T], *, control_frames_max: int = CONTROL_FRAMES_MAX) -> None:
+        self.run = run
+        self._io = io
+        self._control_frames_max = control_frames_max
+        self._outgoing: dict[int, Outgoing[T]] = {}
+
+    # Connections.
+
+    def connect(self, connection_id: int, socket: Socket[T], identity: Identity | None, new_session_id: str) -> None:
+        """A WebSocket is open. `identity`: whose token came with the upgrade, None if none did."""
+        self._outgoing[connection_id] = Outgoing(connection_id, socket, self._control_frames_max)
+        self.run.connection_opened(connection_id, Transport.WEBSOCKET, identity, new_session_id, self._io.now())
+        self._turn()
+
+    def request(self, connection_id: int, frame: RequestFrame, identity: Identity, new_session_id: str) -> None:
+        """An HTTP request has come."""
+        now = self._io.now()
+        self.run.connection_opened(connection_id, Transport.POLLING, identity, new_session_id, now)
+        self.run.receive_frame(connection_id, frame, now)
+        self._turn()
+
+    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError]) -> None:
+        """All messages that one read has brought, in their order; an error stands for one that is no frame."""
+        now = self._io.now()
+        for message in messages:
+            if isinstance(message, RemoteError):
+                self.run.receive_malformed(connection_id, message, now)
+            else:
+                self.run.receive_frame(connection_id, message, now)
+        self._turn(connection_id)
+
+    def authenticated(self, connection_id: int, identity: Identity | RemoteError) -> None:
+        """The answer that `identify` left open."""
+        self.run.handle_authenticated(connection_id, identity, self._io.now())
+        self._turn(connection_id)
+
+    def lost(self, connection_id: int, peer_code: int | None = None) -> None:
+        """A connection is over, with the peer's close code if it gave one. Harmless if the run knows already."""
+        self._outgoing.pop(connection_id, None)
+        self.run.connection_lost(connection_id, self._io.now(), peer_code)
+        self._turn()
+
+    # Sockets that were full.
+
+    def blocked(self, connection_id: int, *, took_batch: bool) -> None:
+        """A socket that joins what is pushed in a turn has taken it all as the turn ended, and takes no more now. `took_batch`:
+        there was a batch of the log in it."""
+        outgoing = self._outgoing.get(connection_id)
+        if outgoing is not None:
+            outgoing.drain()
+            if took_batch:
+                self.run.handle_blocked(connection_id, None, self._io.now())
+
+    def progressed(self, connection_id: int) -> None:
+        """The socket has taken some bytes of what it was given: its reader is slow, but it moves (8.18)."""
+        self.run.bytes_taken(connection_id, self._io.now())
+        self._turn()
+
+    def writable(self, connection_id: int) -> None:
+        """The socket of a connection that drains may take more."""
+        outgoing = self._outgoing.get(connection_id)
+        while outgoing is not None and outgoing.is_draining and not outgoing.is_blocked:
+            item = outgoing.take_control()
+            if item is None:
+                batch = self.run.next_batch(connection_id, self._io.now())
+                if batch is None:
+                    self._carry_out_all()  # current again: presence that it missed
+                if outgoing is not self._outgoing.get(connection_id):
+                    break
+                has_control = outgoing.begin_round()
+                if batch is not None:
+                    item = self._replay(batch)
+                elif has_control:
+                    continue
+                else:
+                    outgoing.is_draining = False
+                    break
+            outgoing.push(item)
+        self._turn()
+
+    def is_draining(self, connection_id: int) -> bool:
+        """Whether `writable` has to be called once the connection's socket takes more."""
+        outgoing = self._outgoing.get(connection_id)
+        return outgoing is not None and outgoing.is_draining
+
+    # The store.
+
+    def stored(self, append: Append) -> None:
+        """The batch is durable."""
+        self.run.handle_appended(append, self._io.now())
+        self._turn()
+
+    def store_failed(self, message: str) -> None:
+        """It is not known what the store holds: every client is told to come back (8.11). Drop the run after this turn."""
+        self.run.handle_append_failed(self._io.now(), message)
+        self._turn()
+
+    # The operator, and time.
+
+    def go_away(
+        self, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
+    ) -> None:
+        """As Run.go_away."""
+        self.run.go_away(self._io.now(), retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=of, code=code)
+        self._turn()
+
+    def dismiss(self, connection_ids: Sequence[int], code: CloseCode, reason: str) -> None:
+        """As Run.dismiss."""
+        self.run.dismiss(connection_ids, code, reason, self._io.now())
+        self._turn()
+
+    def too_slow(self, connection_id: int) -> None:
+        """What waits for this connection exceeds what its world may keep."""
+        self.run.too_slow(connection_id, self._io.now())
+        self._turn()
+
+    def ring(self, now: int | None = None) -> None:
+        """The alarm: a deadline has come. `now`: None for the clock's."""
+        self.run.handle_timeout(self._io.now() if now is None else now)
+        self._turn()
+
+    # What can be looked at.
+
+    @property
+    def websockets(self) -> tuple[int, ...]:
+        """The WebSocket connections, those included that have not said hello."""
+        return tuple(self._outgoing)
+
+    @property
+    def control_frames(self) -> int:
+        """Frames beside the log that wait for sockets."""
+        return sum(outgoing.waiting for outgoing in self._outgoing.values())
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """How much there is now of everything that can grow with this run, each with its limit (G7)."""
+        return (*self.run.statistics().held, self.control_frames_held)
+
+    @property
+    def control_frames_held(self) -> Held:
+        """The most that wait for any one socket."""
+        waiting = max((outgoing.waiting for outgoing in self._outgoing.values()), default=0)
+        return Held("control frames of one connection", waiting, self._control_frames_max)
+
+    # The turn.
+
+    def _turn(self, connection_id: int | None = None) -> None:
+        """Drain the run; `connection_id`: whoever spoke, and is given what it missed if it was just welcomed."""
+        self._carry_out_all()
+        if connection_id is not None and self.run.is_lagging(connection_id):
+            self._catch_up(connection_id)
+        observations = self.run.take_observations()
+        if observations:
+            self._io.observe(observations)
+        self._io.turn_over()
+
+    def _carry_out_all(self) -> None:
+        run, io = self.run, self._io
+        while True:
+            append = run.events_to_append()
+            if append is not None and io.store(append):
+                run.handle_appended(append, io.now())
+            actions = run.take_actions()
+            if not actions:
+                return
+            for action in actions:
+                if type(action) is Send:  # as most are
+                    self._send(action.connection_ids, action.frame)
+                else:
+                    self._carry_out(action)
+
+    def _carry_out(self, action: ServerAction) -> None:
+        match action:
+            case Deliver():
+                self._deliver(action)
+            case Send(connection_ids=connection_ids, frame=frame):
+                self._send(connection_ids, frame)
+            case Close(connection_ids=connection_ids):
+                for connection_id in connection_ids:
+                    self._close(connection_id, action)
+            case Authenticate(connection_id=connection_id, token=token):
+                identity = self._io.identify(connection_id, token)
+                if identity is not None:
+                    self.run.handle_authenticated(connection_id, identity, self._io.now())
+            case Retire():
+                self._io.retire()
+            case _:
+                assert_never(action)
+
+    def _send(self, connection_ids: tuple[int, ...], frame: Frame) -> None:
+        item: T | None = None
+        for connection_id in connection_ids:
+            outgoing = self._outgoing.get(connection_id)
+            if outgoing is None:
+                self._io.answer(connection_id, frame)
+                continue
+            if item is None:
+                item = self._io.encode(frame)
+            if not outgoing.send(item):
+                self.run.too_slow(connection_id, self._io.now())
+
+    def _deliver(self, batch: Deliver) -> None:
+        run, now, everyone = self.run, self._io.now(), self._outgoing
+        item = self._io.encode(batch.frame)
+        for connection_id in batch.connection_ids:
+            outgoing = everyone.get(connection_id)
+            if outgoing is None:
+                continue
+            if not outgoing.offer(item):
+                run.handle_refused(connection_id, batch, now)
+            elif outgoing.is_draining:
+                run.handle_blocked(connection_id, batch, now)
+
+    def _close(self, connection_id: int, close: Close) -> None:
+        outgoing = self._outgoing.pop(connection_id, None)
+        if outgoing is None:
+            self._io.refuse(connection_id, close)
+        else:
+            outgoing.close(close)
+
+    def _catch_up(self, connection_id: int) -> None:
+        """Give a lagging reader what its socket takes now; `writable` goes on with the rest."""
+        outgoing = self._outgoing.get(connection_id)
+        while outgoing is not None and self.run.is_lagging(connection_id):
+            if outgoing.is_draining or outgoing.is_blocked:
+                outgoing.drain()
+                return
+            batch = self.run.next_batch(connection_id, self._io.now())
+            if batch is None:
+                self._carry_out_all()
+                return
+            outgoing.push(self._replay(batch))
+
+    def _replay(self, batch: Deliver) -> T:
+        self._io.replays(batch.connection_ids[0], len(batch.frame.events))
+        return self._io.encode(batch.frame)

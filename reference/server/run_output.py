@@ -1,0 +1,133 @@
+"""RunOutput: what the driver of a live run puts out: to sockets, requests, the writer, the authenticator and the monitor.
+
+A frame is encoded and framed once, whoever reads it. What is pushed to a socket in a turn leaves as the turn ends, in one send.
+"""
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from reference.protocol.actions import Close
+from reference.protocol.errors import RemoteError
+from reference.protocol.frames import Frame
+from reference.protocol.records import Append
+from reference.protocol.server.connection import Identity
+from reference.protocol.server.driver import RunDriver
+from reference.protocol.server.observations import Joined, Observation
+from reference.protocol.server.run import Run
+from reference.protocol.timers import NS_PER_S
+from reference.server.auth import identify
+from reference.server.context import ServerContext
+from reference.server.encoding import Encoder
+from reference.server.monitoring.sessions import Traffic
+from reference.server.peers import Framed, Peer, RequestPeer, WebSocketPeer
+from reference.store import StoreError
+
+STORE_FAILED = "what was sent last is not confirmed; come back"
+
+
+class RunOutput:
+    """A `RunIO` over real sockets. `on_turn_over` is called after each turn, `on_stored` with each batch that the writer is done
+    with."""
+
+    def __init__(
+        self,
+        run: Run,
+        shared: ServerContext,
+        *,
+        on_turn_over: Callable[[], None],
+        on_stored: Callable[[Append, StoreError | None], None],
+    ) -> None:
+        self.driver: RunDriver[Framed] = RunDriver(run, self, control_frames_max=shared.control_frames_max)
+        self.peers: dict[int, Peer] = {}
+        self.failure: StoreError | None = None
+        """Why it is not known what the store holds, if it is not."""
+        self.is_retired = False
+        self.has_stored = trio.Event()
+        """Set while no batch is with the writer."""
+        self.has_stored.set()
+        self._run = run
+        self._shared = shared
+        self._on_turn_over = on_turn_over
+        self._on_stored = on_stored
+        self._encoder = Encoder()
+        self._touched: list[WebSocketPeer] = []
+        self._submitted_at = 0
+        self._sent = 0
+
+    # As RunIO.
+
+    def now(self) -> int:
+        return self._shared.clock.now()
+
+    def encode(self, frame: Frame) -> Framed:
+        return self._encoder.encode(frame)
+
+    def store(self, append: Append) -> bool:
+        self.has_stored = trio.Event()
+        self._submitted_at = self.now()
+        try:
+            self._shared.writer.submit(append, self._stored)
+        except StoreError as error:
+            self.has_stored.set()
+            self.fail(error)
+            self._run.handle_append_failed(self.now(), STORE_FAILED)
+        return False
+
+    def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError:
+        identity = identify(self._shared.authenticator, token, self._run.run_id, self.now())
+        if isinstance(identity, Identity):
+            return self._shared.user_connections.enter(connection_id, identity.user_id) or identity
+        return identity
+
+    def answer(self, connection_id: int, frame: Frame) -> None:
+        peer = self.peers.pop(connection_id, None)
+        if isinstance(peer, RequestPeer):
+            peer.send(frame)
+            self._sent += 1
+            self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
+
+    def refuse(self, connection_id: int, close: Close) -> None:
+        peer = self.peers.pop(connection_id, None)
+        if isinstance(peer, RequestPeer):
+            peer.close(close)
+
+    def replays(self, connection_id: int, events: int) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        for observation in observations:
+            peer = self.peers.get(observation.connection_id) if isinstance(observation, Joined) else None
+            self._shared.observe(self._run.run_id, observation, Traffic() if peer is None else peer.traffic)
+
+    def retire(self) -> None:
+        self.is_retired = True
+
+    def turn_over(self) -> None:
+        touched, self._touched = self._touched, []
+        for peer in touched:
+            self._sent += peer.messages_pushed
+            took_batch = peer.write()
+            if took_batch is not None:
+                self.driver.blocked(peer.connection_id, took_batch=took_batch)
+                peer.wait()
+        if self._sent:
+            self._shared.monitor.sent(self._sent)
+            self._sent = 0
+        self._on_turn_over()
+
+    def pushed_to(self, peer: WebSocketPeer) -> None:
+        self._touched.append(peer)
+
+    # The store.
+
+    def fail(self, error: StoreError) -> None:
+        """It is not known any more what the store holds."""
+        self.failure = error
+        # The details name files and hosts: they are for the log, not for clients.
+        self._shared.on_fault(f"run {self._run.run_id}: the store did not confirm, the run is loaded anew", error)
+
+    def _stored(self, append: Append, error: StoreError | None) -> None:
+        self.has_stored.set()
+        self._shared.monitor.committed((self.now() - self._submitted_at) / NS_PER_S, len(append.entries), error)
+        self._on_stored(append, error)

@@ -1,0 +1,101 @@
+"""History: how a store notices that its database is older than it was, so that every run gets a new epoch (2.7).
+
+Where a backup is restored, or a standby takes over that had not received everything, numbers that clients have seen are
+given again, to other events. Nothing in the database alone can tell: what would tell was taken back with the rest. So
+it is compared with a witness outside of it.
+
+    SQLite        the file FILE.commits beside the database holds the number of commits; the database holds it too. It is
+                  written after each commit, so it is never ahead, unless the database went back.
+    PostgreSQL    the server that the database is on: its system identifier, its timeline, which a takeover and a recovery
+                  change, and the number of the database on it. The database holds what they were.
+    both          the process remembers how far each run was confirmed (`ConfirmedHeads`)
+
+`FILE.commits` is also the lock by which a server knows that it is alone on the file: it is held for the life of the
+process, and the system lets go of it when the process ends, in whatever way.
+"""
+
+import contextlib
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from reference.store.base import StoreUnavailable
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows, where SQLite's own locks are all there is
+    fcntl = None  # type: ignore[assignment]
+
+_DIGITS = 20
+_CONFIRMED_MAX = 20_000
+
+
+class CommitsFile:
+    """The file FILE.commits, locked. `commits` is the number in it, 0 if it is new."""
+
+    def __init__(self, database: Path) -> None:
+        """Raises StoreUnavailable if another process has it locked, OSError if it cannot be had."""
+        self.path = Path(f"{os.path.realpath(database)}.commits")
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            self._lock(database)
+            text = os.pread(self._file, _DIGITS, 0).decode("ascii", "replace") if hasattr(os, "pread") else ""
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.commits = int(text) if text.strip().isdecimal() else 0
+
+    def write(self, commits: int) -> None:
+        """Note that the database has had so many commits."""
+        self.commits = commits
+        with contextlib.suppress(OSError):  # an older number only makes the witness weaker
+            os.pwrite(self._file, f"{commits:{_DIGITS}d}".encode(), 0)
+
+    def discard(self) -> None:
+        """Remove the file if it is new: there is no database for it."""
+        if not self.commits:
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock. Safe to repeat."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def _lock(self, database: Path) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnavailable(
+                f"{database}: another server uses this file; stop it, give each server a file of its own, "
+                "or let them share a PostgreSQL database"
+            ) from None
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{database}: files cannot be locked here ({error.strerror}); put the file on a local disk"
+            ) from None
+
+
+class ConfirmedHeads:
+    """The last head that was confirmed to this process for each run; those that were not written for longest are forgotten."""
+
+    def __init__(self) -> None:
+        self._heads: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    def confirm(self, run_id: str, epoch: str, head: int) -> None:
+        """The store has event `head`."""
+        self._heads[run_id] = epoch, head
+        self._heads.move_to_end(run_id)
+        if len(self._heads) > _CONFIRMED_MAX:
+            self._heads.popitem(last=False)
+
+    def forget(self, run_id: str) -> None:
+        """The run was deleted."""
+        self._heads.pop(run_id, None)
+
+    def is_lost(self, run_id: str, epoch: str, head: int) -> bool:
+        """Whether events are gone that were confirmed, where the store has this head in this epoch now."""
+        known = self._heads.get(run_id)
+        return known is not None and known[0] == epoch and head < known[1]

@@ -1,0 +1,78 @@
+"""What must be so in the end: once a session is over, and once the world has come to rest (parts of G4, G6 and G12).
+
+A world that says it is at rest has had no fault for longer than anything may take, so nothing is left that could come right.
+"""
+
+from reference.protocol.events import Data
+from reference.protocol.states import ClientState
+from simulation.checks.verdicts import Findings
+from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.trace import CursorSeen, PresenceSeen
+
+
+def outcomes(trace_index: TraceIndex) -> Findings:
+    """G4: an application is told what became of each publish before its session is over, and of every one in the end."""
+    for client in trace_index.clients.values():
+        if not client.is_over and trace_index.rest_at is None:
+            continue
+        for ticket in client.published:
+            is_settled = ticket in client.accepted or ticket in client.failed
+            yield None if is_settled else f"{client.name} was never told what became of publish {ticket}"
+
+
+def everyone_is_back(trace_index: TraceIndex) -> Findings:
+    """G6: in the end everyone is on a WebSocket, and at the head."""
+    if trace_index.rest_at is None or trace_index.log is None:
+        return
+    head = (trace_index.log.epoch, trace_index.log.head)
+    for client in _current(trace_index):
+        if client.state is not ClientState.LIVE:
+            yield f"{client.name} has not come back to a WebSocket: it is {client.state.value}"
+        was_given_nothing = head[1] == 0 and client.epoch is None
+        is_there = was_given_nothing or (client.epoch, client.position) == head
+        yield None if is_there else f"{client.name} rests at {(client.epoch, client.position)}; the head is {head}"
+
+
+def rosters(trace_index: TraceIndex) -> Findings:
+    """G12: in the end everyone sees who is there, and the cursors that the server knows, and was told so."""
+    if trace_index.rest_at is None or not trace_index.rosters:
+        return
+    present = tuple(sorted({client.user_id for client in _current(trace_index)}))
+    sampled = {sample.place: sample for sample in trace_index.rosters}
+    server = sampled.get("server")
+    if server is not None:
+        is_right = server.users == present
+        yield None if is_right else f"the server sees {server.users} long after; present are {present}"
+    for client in _current(trace_index):
+        sample = sampled.get(client.name)
+        if sample is not None:
+            is_right = sample.users == present
+            yield None if is_right else f"{client.name} sees {sample.users}; present are {present}"
+            if server is not None:
+                is_right = sample.cursors == server.cursors
+                yield None if is_right else f"{client.name} sees other cursors than the server does"
+        told, cursors = _told(client)
+        yield None if told == present else f"the application of {client.name} was told of {told}; present are {present}"
+        if server is not None:
+            is_right = all(cursors.get(user) == at for user, at in server.cursors.items())
+            yield None if is_right else f"the application of {client.name} was told of other cursors than the server knows"
+
+
+def _current(trace_index: TraceIndex) -> list[ClientIndex]:
+    """The clients that have not left."""
+    return [client for client in trace_index.clients.values() if not client.is_over and client.left_at is None]
+
+
+def _told(client: ClientIndex) -> tuple[tuple[str, ...], dict[str, Data]]:
+    """Who is here and where their cursors are, by what the application was told."""
+    users: set[str] = set()
+    cursors: dict[str, Data] = {}
+    for record in client.records:
+        if isinstance(record, CursorSeen):
+            cursors[record.user_id] = record.data
+        elif isinstance(record, PresenceSeen) and record.is_present:
+            users.add(record.user_id)
+        elif isinstance(record, PresenceSeen):
+            users.discard(record.user_id)
+            cursors.pop(record.user_id, None)
+    return tuple(sorted(users)), cursors

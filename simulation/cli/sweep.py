@@ -1,0 +1,117 @@
+"""`steadywire sweep`: a study file in, runs and intervals out.
+
+runs.parquet, points.parquet, metadata.json     the outcome (`simulation.studies.Outcome`)
+rows-*.parquet                                  finished runs; a sweep that was interrupted goes on from them
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from simulation.studies.execution import Progress as Done
+from simulation.studies.execution import Report
+from simulation.studies.experiment import Outcome
+from simulation.studies.study import load_study
+
+POINTS_SHOWN = 40
+FINISHED, FAILED = 0, 1
+
+
+def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | None, replications: int | None) -> int:
+    """Run a study; returns 0, or 1 if runs failed. Raises ConfigError."""
+    question = load_study(study)
+    experiment = question.experiment(study.parent)
+    if replications is not None:
+        experiment = type(experiment)(
+            experiment.scenario, experiment.points, experiment.figures, replications, experiment.seed, experiment.until
+        )
+    folder = out or Path(f"{question.name}.sweep")
+    console = Console()
+    size = f"{len(experiment.points)} points x {experiment.replications} replications"
+    console.print(f"{question.name}: {size}, results in {folder}", highlight=False)
+    if dask is None and not any(folder.glob("rows-*.parquet")):
+        console.print(f"estimated: {_duration(experiment.estimate_s(workers=workers))}", highlight=False)
+    with progress_shown(console) as report:
+        outcome = experiment.run(workers=workers, dask=dask, folder=folder, report=report)
+    outcome.write(folder)
+    print_outcome(outcome, console)
+    console.print(f"results: {folder}", highlight=False)
+    return FAILED if len(outcome.failures) else FINISHED
+
+
+@contextmanager
+def progress_shown(console: Console) -> Iterator[Report]:
+    """Shows the progress of an experiment: a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _lines()
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, left="")
+
+        def report(done: Done) -> None:
+            left = "" if done.remaining_s is None else f"{_duration(done.remaining_s)} left"
+            left += f", {done.failed} failed" if done.failed else ""
+            bar.update(task, completed=done.done, total=done.total, left=left)
+
+        yield report
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """One row per point: its values and the mean of each figure with its interval; then the failures."""
+    shown = list(outcome.experiment.figures) or ["interruption_p99_s", "latency_p95_s", "delivery_rate"]
+    figures = [name for name in outcome.figures if name in shown] or outcome.figures[:4]
+    paths = list(outcome.experiment.points[0])
+    table = Table(*paths, *figures, title="mean and 95 % interval", title_justify="left")
+    by_point = outcome.points.groupby("point", sort=False)
+    for place, (_, rows) in enumerate(by_point):
+        if place == POINTS_SHOWN:
+            break
+        first = rows.iloc[0]
+        cells = [f"{first[path]:.4g}" if isinstance(first[path], float) else str(first[path]) for path in paths]
+        cells += [_shown(rows[rows["figure"] == figure].iloc[0]) for figure in figures]
+        table.add_row(*cells)
+    if figures:
+        console.print(table)
+    if len(by_point) > POINTS_SHOWN:
+        console.print(f"... and {len(by_point) - POINTS_SHOWN} more points in points.parquet", highlight=False)
+    failures = outcome.failures
+    for error, count in failures["error"].value_counts().head(5).items():
+        print(f"steadywire sweep: {count} runs failed: {error}", file=sys.stderr)
+
+
+def _shown(row: "pd.Series[Any]") -> str:
+    """A mean with its interval, where there is one."""
+    mean, low, high = (float(row[column]) for column in ("mean", "low", "high"))
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.4g}" if math.isnan(low) else f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _lines() -> Report:
+    """Reports a tenth at a time."""
+    said = [-1]
+
+    def report(done: Done) -> None:
+        tenth = 10 * done.done // max(done.total, 1)
+        if tenth > said[0]:
+            said[0] = tenth
+            resumed = f" ({done.resumed} from an earlier run)" if done.resumed else ""
+            left = "" if done.remaining_s is None or done.done == done.total else f", {_duration(done.remaining_s)} left"
+            print(f"{done.done} of {done.total} runs{resumed}{left}", flush=True)
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,127 @@
+"""The faults on one client's access link: which are active now, and what each does to the connections when it begins and ends.
+
+The simulator, the emulator and the parity test's bare world share this state; each brings its own connections. Faults are counted
+by kind, so overlapping faults need no rule of their own: `begin` adds one, `end` removes one. A fault applies to all connections
+of the link, including those opened while it lasts (`apply_to`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar, assert_never
+
+from simulation.scenario.faults import (
+    BlockUpgrade,
+    Direction,
+    HalfOpen,
+    LineFault,
+    LoadBalancerCut,
+    Outage,
+    Refuse,
+    Reset,
+    Stall,
+    UpgradeHandling,
+)
+
+T = TypeVar("T")
+
+
+class LinkConnection(Protocol):
+    """What an access link's faults do to one of its connections."""
+
+    def hold(self, direction: Direction = "both") -> None: ...
+
+    def release(self, direction: Direction = "both") -> None: ...
+
+    def stall(self) -> None: ...
+
+    def unstall(self) -> None: ...
+
+    def cut(self) -> None:
+        """Reset both endpoints now."""
+
+    def cut_if_websocket(self) -> None: ...
+
+    def silence(self, direction: Direction = "both") -> None:
+        """Become half-open: silent for ever, and neither endpoint is notified."""
+
+
+class LinkState:
+    """`outages`: the directions of those under way. `stalls`, `refusals`: how many are under way. `draw_cut`: the random number
+    in [0, 1) that decides whether a load balancer's cut, by its time in ns, hits this client."""
+
+    __slots__ = ("_draw_cut", "_upgrades_normally", "blocks", "outages", "refusals", "stalls")
+
+    def __init__(self, upgrades_normally: UpgradeHandling, draw_cut: Callable[[int], float]) -> None:
+        self.outages: tuple[Direction, ...] = ()
+        self.stalls = 0
+        self.refusals = 0
+        self.blocks: tuple[BlockUpgrade, ...] = ()
+        self._upgrades_normally = upgrades_normally
+        self._draw_cut = draw_cut
+
+    @property
+    def upgrades(self) -> UpgradeHandling:
+        """What happens to a request for an upgrade now; of several faults the last one decides."""
+        return self.blocks[-1].how if self.blocks else self._upgrades_normally
+
+    def apply_to(self, connection: LinkConnection) -> None:
+        """A connection is being opened: the faults under way hold for it too."""
+        for direction in self.outages:
+            connection.hold(direction)
+        for _ in range(self.stalls):
+            connection.stall()
+
+    def begin(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+        """`fault` begins now. `connections`: those of the link that are open."""
+        match fault:
+            case Outage(direction=direction):
+                self.outages = (*self.outages, direction)
+                for connection in connections:
+                    connection.hold(direction)
+            case Stall():
+                self.stalls += 1
+                for connection in connections:
+                    connection.stall()
+            case Reset():
+                for connection in connections:
+                    connection.cut()
+            case HalfOpen(direction=direction):
+                for connection in connections:
+                    connection.silence(direction)
+            case Refuse():
+                self.refusals += 1
+            case BlockUpgrade():
+                self.blocks = (*self.blocks, fault)
+                for connection in connections:
+                    connection.cut_if_websocket()
+            case LoadBalancerCut(at_s=at_s, share=share):
+                self.refusals += 1
+                if self._draw_cut(round(at_s * 1e9)) < share:
+                    for connection in connections:
+                        connection.cut()
+            case _:
+                assert_never(fault)
+
+    def end(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+        """`fault`, which has begun, is over."""
+        match fault:
+            case Outage(direction=direction):
+                self.outages = _without(self.outages, direction)
+                for connection in connections:
+                    connection.release(direction)
+            case Stall():
+                self.stalls -= 1
+                for connection in connections:
+                    connection.unstall()
+            case Refuse() | LoadBalancerCut():
+                self.refusals -= 1
+            case BlockUpgrade():
+                self.blocks = _without(self.blocks, fault)
+            case Reset() | HalfOpen():
+                pass
+            case _:
+                assert_never(fault)
+
+
+def _without(values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    place = values.index(value)
+    return (*values[:place], *values[place + 1 :])

@@ -1,0 +1,152 @@
+"""A pipe in virtual time: waits in SimPy's queue for what the pure `Pipe` says will happen, and makes the calls that arrive.
+
+A thing on the way is a call to be made at the far end: a function, its argument, and the size in bytes of what it stands for (a
+frame, a packet of the handshake, the end of the stream). One event in the queue stands for a whole pipe: its first arrival.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from simulation.clock import ALARM, FAULT, Call, Clock
+from simulation.network.delay import PathDirection
+from simulation.network.pipe import Pipe
+from simulation.random import EntityRandom
+
+Arrival = tuple[Callable[[Any], None], Any]
+"""What to call at the far end, and its argument."""
+
+
+class PipeOwner(Protocol):
+    """Notified of what a pipe does beside carrying things."""
+
+    def part_arrived(self, pipe: "SimulatedPipe") -> None:
+        """Another second's worth of one large frame has come in."""
+
+    def room_made(self, pipe: "SimulatedPipe") -> None:
+        """What had arrived before has been acknowledged at last."""
+
+    def gave_up(self, pipe: "SimulatedPipe") -> None:
+        """The sender's kernel has given the connection up."""
+
+    def is_late(self, until: int) -> None:
+        """Something takes longer than the path's stated bound says, and arrives at `until` only."""
+
+
+class SimulatedPipe:
+    """`push` is the near end; the call that was pushed is made at the far end."""
+
+    __slots__ = ("_alarm_at", "_clock", "_owner", "_waking_at", "half")
+
+    def __init__(
+        self, clock: Clock, direction: PathDirection, random_source: EntityRandom, owner: PipeOwner | None = None
+    ) -> None:
+        self._clock = clock
+        self._owner = owner
+        self.half: Pipe[Arrival] = Pipe(direction, random_source, notices_parts=owner is not None and not direction.is_up)
+        self._waking_at: int | None = None
+        self._alarm_at: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.half)
+
+    @property
+    def bytes_held(self) -> int:
+        """Sent and not acknowledged."""
+        return self.half.bytes_held
+
+    @property
+    def pushed_at(self) -> int:
+        """When something was last sent."""
+        return self.half.pushed_at
+
+    def push(self, function: Callable[[Any], None], argument: Any = None, size_bytes: int = 0, after: int = 0) -> None:
+        """Send something now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
+        if self.half.push(self._clock.now, (function, argument), size_bytes, after):
+            self._wait()
+
+    def dial(self, function: Callable[[Any], None]) -> None:
+        """As Pipe.dial."""
+        self.half.dial(self._clock.now, (function, None))
+        self._wait()
+
+    def dial_again(self, function: Callable[[Any], None]) -> None:
+        """As Pipe.dial_again."""
+        self.half.dial_again(self._clock.now, (function, None))
+        self._wait()
+
+    def has_dialled(self) -> bool:
+        """As Pipe.has_dialled."""
+        return self.half.has_dialled(self._clock.now)
+
+    def hold(self) -> None:
+        self.half.hold(self._clock.now)
+        self._wait()
+
+    def release(self) -> None:
+        self.half.release(self._clock.now)
+        if self.half.resumes_at is not None:
+            self._pass_on_lateness()
+            Call(self._clock, self.half.resumes_at, FAULT, self._resume)
+        else:
+            self._wait()
+
+    def hold_acks(self) -> None:
+        self.half.hold_acks()
+
+    def release_acks(self) -> None:
+        if self.half.release_acks() and self._owner is not None:
+            self._owner.room_made(self)
+
+    def stall(self) -> None:
+        self.half.stall(self._clock.now)
+
+    def unstall(self) -> None:
+        self.half.unstall()
+        self._wait()
+
+    def close(self) -> None:
+        """Nothing arrives any more."""
+        self.half.close()
+
+    def _wait(self) -> None:
+        """Something has changed: see to it that what happens next is waited for."""
+        half, clock = self.half, self._clock
+        now = clock.now
+        if half.late_until:
+            self._pass_on_lateness()
+        at = half.wake_at(now)
+        if at is not None and (self._waking_at is None or at < self._waking_at):
+            self._waking_at = at
+            clock.wake(at, self._wake)
+        if half.gives_up_at is not None and half.gives_up_at != self._alarm_at:
+            self._alarm_at = half.gives_up_at
+            Call(clock, max(half.gives_up_at, now), ALARM, self._give_up_if_due, half.gives_up_at)
+
+    def _pass_on_lateness(self) -> None:
+        until, self.half.late_until = self.half.late_until, 0
+        if self._owner is not None:
+            self._owner.is_late(until)
+
+    def _wake(self, _: Call) -> None:
+        half, now = self.half, self._clock.now
+        if self._waking_at != now:
+            return  # of a pipe that has been woken earlier since, or held
+        self._waking_at = None
+        while (thing := half.pop(now)) is not None:
+            function, argument = thing[3]
+            function(argument)
+        if half.has_part(now) and self._owner is not None:
+            self._owner.part_arrived(self)
+        self._wait()
+
+    def _resume(self, _: Call) -> None:
+        if self.half.resumes_at == self._clock.now:
+            self.half.resume_if_due(self._clock.now)
+            self._wait()
+
+    def _give_up_if_due(self, call: Call) -> None:
+        if self.half.gives_up_at == call.argument:
+            self._alarm_at = None
+            self.half.abandon()
+            if self._owner is not None:
+                self._owner.gave_up(self)

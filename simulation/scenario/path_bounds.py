@@ -1,0 +1,120 @@
+"""How long a path may take: the stated bounds that guarantees about time are judged by.
+
+    round_trip_max_s(path)          a packet and its answer, with nothing else in the queue of a bottleneck
+    one_way_max_s(path, is_up=...)  one direction of it
+    is_bounded(path)                whether the path never takes longer (an empty queue given)
+
+Where chance has no near end (loss, a distribution with a tail), a bound covers what happens to all but UNUSUAL packets. Each time
+a path takes longer than that, a simulated run says so in its trace (`PathTroubled`).
+"""
+
+import itertools
+from typing import TypeVar, assert_never
+
+from simulation.scenario.distributions import Constant, Distribution, Empirical, Uniform
+from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path
+
+UNUSUAL = 1e-3
+"""What a path does with less than this probability (for one packet) is not covered by its stated bound, and is reported."""
+RTO_AT_FIRST_S = 1.0
+"""The retransmission timeout before the first round trip was measured, in seconds (RFC 6298, section 2.1)."""
+_IN_A_ROW_MAX = 3
+
+
+Time = TypeVar("Time", int, float)
+
+
+def timeouts(count: int, rto: Time, rto_max: Time) -> Time:
+    """How long `count` timeouts in a row take, the first of them `rto`, in its unit."""
+    total, timeout = 0 * rto, rto
+    for _ in range(count):
+        total += timeout
+        timeout = min(2 * timeout, rto_max)
+    return total
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether packets can be lost on it."""
+    return path.loss is not None or path.queue_bytes is not None
+
+
+def is_bounded(path: Path) -> bool:
+    """Whether no packet takes longer than the stated bound while queues are empty."""
+    return not is_lossy(path) and isinstance(path.delay, Constant | Uniform | Empirical | None)
+
+
+def acknowledgement_s(path: Path) -> float:
+    """What an acknowledgement takes on average, in seconds: the latency, half the jitter and the mean of the added delay."""
+    return mean_latency_s(path) + path.jitter_s / 2 + (0.0 if path.delay is None else path.delay.mean)
+
+
+def mean_latency_s(path: Path) -> float:
+    """The one-way propagation, or the mean of the recorded one, in seconds."""
+    recorded = path.recorded_latency
+    if not recorded:
+        return path.latency_s
+    if len(recorded) == 1:
+        return recorded[0][1]
+    starts = [at for at, _ in recorded]
+    period = 2 * starts[-1] - starts[-2]
+    return sum(latency * (end - at) for (at, latency), end in zip(recorded, [*starts[1:], period], strict=True)) / period
+
+
+def delivery_gap_s(path: Path) -> float:
+    """The longest time without a recorded delivery, in seconds; 0 without a recording."""
+    times = path.deliveries_ms
+    return max([later - at for at, later in itertools.pairwise(times)] + [times[0]]) / 1000 if times else 0.0
+
+
+def propagation_max_s(path: Path, *, is_up: bool) -> float:
+    """The longest way through the path without loss and queues, in seconds."""
+    latest = max((latency for _, latency in path.recorded_latency), default=path.latency_s)
+    return latest + path.jitter_s + (0.0 if path.delay is None else _usual_most(path.delay))
+
+
+def one_way_max_s(path: Path, *, is_up: bool) -> float:
+    """One way, for a queue that is empty, in seconds, without the wait for a recorded delivery."""
+    one_way_s = propagation_max_s(path, is_up=is_up)
+    if not is_lossy(path):
+        return one_way_s
+    rto_s = max(RTO_AT_FIRST_S, path.tcp.rto_min_s, 3 * (one_way_s + acknowledgement_s(path)))
+    repeats = max(unbroken_losses(path.loss, UNUSUAL), 1)
+    return one_way_s + timeouts(repeats, rto_s, max(rto_s, path.tcp.rto_max_s))
+
+
+def round_trip_max_s(path: Path) -> float:
+    """How long a packet and its answer take at the most, in seconds, with nothing else in the queue of a bottleneck."""
+    return sum(one_way_max_s(path, is_up=is_up) + delivery_gap_s(path) for is_up in (True, False))
+
+
+def _usual_most(distribution: Distribution) -> float:
+    """The largest value of a distribution that has one near, else what all but UNUSUAL draws stay below."""
+    match distribution:
+        case Constant(value=value):
+            return value
+        case Uniform(high=high):
+            return high
+        case Empirical(values=values):
+            return max(values)
+        case _:
+            return distribution.at(1 - UNUSUAL)
+
+
+def unbroken_losses(loss: Loss | None, probability: float) -> int:
+    """How many times in a row the same packet is lost with at least this probability; at the most 3."""
+    match loss:
+        case None:
+            return 0
+        case BernoulliLoss(probability=first):
+            again = first
+        case GilbertElliottLoss(good_to_bad=p, bad_to_good=r, loss_in_good=good, loss_in_bad=bad):
+            share = p / (p + r)
+            first = (1 - share) * good + share * bad
+            again = max(good, bad * (1 - r) + good * r)
+        case _:
+            assert_never(loss)
+    times, chance = 0, first
+    while chance >= probability and times < _IN_A_ROW_MAX:
+        times += 1
+        chance *= again
+    return times

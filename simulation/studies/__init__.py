@@ -1,0 +1,86 @@
+"""Many runs of a scenario: experiments, their designs and statistics, figures of several runs.
+
+    outcome = Experiment(scenario, grid({"client.policy.cap_s": [5, 10, 30]}), replications=20).run(workers=-1)
+    outcome.points, outcome.pairs("interruption_p99_s")
+
+Read `experiment` first; `design` says which points are run, `execution` where, `statistics` what may be concluded; `study` is the
+file that `steadywire sweep` reads.
+"""
+
+from typing import TYPE_CHECKING
+
+from simulation.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from simulation.studies.design import Choice, Range, grid, latin_hypercube, sobol
+    from simulation.studies.execution import Progress
+    from simulation.studies.experiment import Experiment, Outcome, Precision
+    from simulation.studies.plots import distributions, dots, returns
+    from simulation.studies.statistics import (
+        Interval,
+        all_pairs,
+        mser,
+        paired_interval,
+        quantile_interval,
+        t_interval,
+        wilson_interval,
+    )
+    from simulation.studies.study import Study, load_study
+    from simulation.studies.sweep import interval, paired, sweep
+
+__all__ = [
+    "Choice",
+    "Experiment",
+    "Interval",
+    "Outcome",
+    "Precision",
+    "Progress",
+    "Range",
+    "Study",
+    "all_pairs",
+    "distributions",
+    "dots",
+    "grid",
+    "interval",
+    "latin_hypercube",
+    "load_study",
+    "mser",
+    "paired",
+    "paired_interval",
+    "quantile_interval",
+    "returns",
+    "sobol",
+    "sweep",
+    "t_interval",
+    "wilson_interval",
+]
+
+__getattr__, __dir__ = imported_on_use(
+    globals(),
+    {
+        "Choice": "simulation.studies.design:Choice",
+        "Experiment": "simulation.studies.experiment:Experiment",
+        "Interval": "simulation.studies.statistics:Interval",
+        "Outcome": "simulation.studies.experiment:Outcome",
+        "Precision": "simulation.studies.experiment:Precision",
+        "Progress": "simulation.studies.execution:Progress",
+        "Range": "simulation.studies.design:Range",
+        "Study": "simulation.studies.study:Study",
+        "all_pairs": "simulation.studies.statistics:all_pairs",
+        "distributions": "simulation.studies.plots:distributions",
+        "dots": "simulation.studies.plots:dots",
+        "grid": "simulation.studies.design:grid",
+        "interval": "simulation.studies.sweep:interval",
+        "latin_hypercube": "simulation.studies.design:latin_hypercube",
+        "load_study": "simulation.studies.study:load_study",
+        "mser": "simulation.studies.statistics:mser",
+        "paired": "simulation.studies.sweep:paired",
+        "paired_interval": "simulation.studies.statistics:paired_interval",
+        "quantile_interval": "simulation.studies.statistics:quantile_interval",
+        "returns": "simulation.studies.plots:returns",
+        "sobol": "simulation.studies.design:sobol",
+        "sweep": "simulation.studies.sweep:sweep",
+        "t_interval": "simulation.studies.statistics:t_interval",
+        "wilson_interval": "simulation.studies.statistics:wilson_interval",
+    },
+)

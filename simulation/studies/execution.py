@@ -1,0 +1,231 @@
+"""Where the runs of an experiment are carried out: in this process, on all cores, or on a Dask cluster; and how they resume.
+
+A run is a function of its scenario, seed and replication. So the rows do not depend on where it ran, on how many workers there
+were or on the order in which they finished. Finished rows are written to Parquet files in a folder as they come, each under the
+digest of its task; an interrupted experiment that is started again with the same folder runs only the rest.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import joblib
+import msgspec
+import pandas as pd
+
+from reference.protocol.errors import ConfigError
+from simulation.results.frames import write_parquet
+from simulation.scenario.presets import PRESETS, SHIPPED, Preset
+
+VERSION = importlib.metadata.version("steadywire")
+CHECKPOINT_S = 5.0
+"""How often finished rows are written; so much work is lost at most when everything is killed."""
+CHUNKS_PER_WORKER = 8
+"""Into how many pieces the work of one worker is cut: enough to balance, few enough that sending them costs nothing."""
+CHUNK_MAX = 64
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One run. `point`: its place in the design. `scenario`: its text. `figures`: pickled (`experiment`). `names`: which figures
+    these are, the same in every process."""
+
+    point: int
+    replication: int
+    scenario: str
+    figures: bytes
+    names: str
+
+    @property
+    def digest(self) -> str:
+        """A name for exactly this run of this version of the simulator."""
+        parts = f"{VERSION}/{self.replication}/{self.names}/{self.scenario}"
+        return blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an experiment is. `resumed`: of `done`, those found in the folder. `remaining_s`: None before the first run."""
+
+    done: int
+    total: int
+    failed: int
+    resumed: int
+    elapsed_s: float
+    remaining_s: float | None
+
+
+Report = Callable[[Progress], None]
+Row = dict[str, Any]
+Run = Callable[[Task], Row]
+
+
+@dataclass
+class Backend:
+    """`workers`: processes on this machine; 1 is this process itself, -1 one for each core. `dask`: the address of a scheduler
+    (`tcp://host:8786`), or "local" for a cluster of worker processes on this machine; it takes the place of `workers`."""
+
+    workers: int = 1
+    dask: str | None = None
+    _own: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.workers != -1 and not 1 <= self.workers <= 1024:
+            raise ConfigError(f"workers = {self.workers}: from 1 to 1024, or -1 for one on each core")
+
+    @property
+    def processes(self) -> int:
+        return (os.cpu_count() or 1) if self.workers == -1 else self.workers
+
+    def map(self, run: Run, tasks: Sequence[Task]) -> Iterator[list[tuple[str, Row]]]:
+        """Rows under the digests of their tasks, in chunks, as they are finished."""
+        if self.dask is not None:
+            yield from self._on_dask(run, tasks)
+        elif self.processes == 1:
+            for task in tasks:
+                yield _chunk(run, [task], {})
+        else:
+            pieces = _pieces(tasks, self.processes)
+            calls = (joblib.delayed(_chunk)(run, piece, _own_presets()) for piece in pieces)
+            pool = joblib.Parallel(n_jobs=self.processes, backend="loky", return_as="generator_unordered", batch_size=1)
+            yield from pool(calls)
+
+    def _on_dask(self, run: Run, tasks: Sequence[Task]) -> Iterator[list[tuple[str, Row]]]:
+        try:
+            import distributed
+        except ImportError:
+            raise ConfigError("Dask is not installed; `pip install 'steadywire[cluster]'`") from None
+        assert self.dask is not None
+        with contextlib.ExitStack() as stack:
+            try:
+                if self.dask == "local":
+                    processes = self.processes if self.workers != 1 else (os.cpu_count() or 1)
+                    cluster = distributed.LocalCluster(  # type: ignore[no-untyped-call]  # distributed has no types
+                        n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=None
+                    )
+                    stack.enter_context(cluster)
+                    client = stack.enter_context(distributed.Client(cluster))  # type: ignore[no-untyped-call]
+                else:
+                    client = stack.enter_context(distributed.Client(self.dask, timeout="10s"))  # type: ignore[no-untyped-call]
+            except (OSError, TimeoutError, ValueError) as error:
+                raise ConfigError(
+                    f"no Dask scheduler answers at {self.dask!r} ({error}); start one with `dask scheduler`"
+                ) from None
+            workers = max(1, len(client.scheduler_info()["workers"]))
+            futures = [
+                client.submit(_chunk, run, piece, _own_presets(), pure=False, retries=3) for piece in _pieces(tasks, workers)
+            ]
+            for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
+                yield future.result()
+
+
+class Rows:
+    """The finished rows in a folder, or in memory if there is none. Rows are never changed, only added."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._waiting: list[Row] = []
+        self._written_at = time.monotonic()
+        self.by_digest: dict[str, Row] = {}
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"cannot make the folder {folder}: {error.strerror or error}; name another") from None
+            self._read(folder)
+
+    def add(self, rows: Sequence[tuple[str, Row]]) -> None:
+        for digest, row in rows:
+            self.by_digest[digest] = row
+            self._waiting.append({"task": digest, **row})
+        if time.monotonic() - self._written_at > CHECKPOINT_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write what has been added since the last time, in one new file. Raises ConfigError if that is not possible."""
+        self._written_at = time.monotonic()
+        if self._folder is None or not self._waiting:
+            return
+        name = blake2b("".join(row["task"] for row in self._waiting).encode(), digest_size=8).hexdigest()
+        path, partial = self._folder / f"rows-{name}.parquet", self._folder / f".{name}.partial"
+        try:
+            write_parquet(pd.DataFrame(self._waiting), partial)
+            partial.replace(path)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror or error}; the rows before it are kept") from None
+        self._waiting = []
+
+    def _read(self, folder: Path) -> None:
+        for path in sorted(folder.glob("rows-*.parquet")):
+            try:
+                table = pd.read_parquet(path)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{path} cannot be read ({error}); remove it, and its runs are repeated") from None
+            for row in table.to_dict("records"):
+                digest = str(row.pop("task"))
+                self.by_digest[digest] = {str(name): _none_for_nan_text(value) for name, value in row.items()}
+
+
+def carry_out(
+    run: Run, tasks: Sequence[Task], backend: Backend, *, folder: Path | None = None, report: Report | None = None
+) -> list[Row]:
+    """The rows of all tasks, in their order; those in the folder are not run again. Raises ConfigError.
+
+    An interruption (KeyboardInterrupt) leaves what is finished in the folder.
+    """
+    rows = Rows(folder)
+    digests = [task.digest for task in tasks]
+    missing = [task for task, digest in zip(tasks, digests, strict=True) if digest not in rows.by_digest]
+    resumed, began = len(tasks) - len(missing), time.monotonic()
+    done = failed = 0
+    failed = sum(bool(rows.by_digest[digest].get("error")) for digest in digests if digest in rows.by_digest)
+
+    def tell() -> None:
+        if report is not None:
+            elapsed_s = time.monotonic() - began
+            remaining_s = elapsed_s / done * (len(missing) - done) if done else None
+            report(Progress(resumed + done, len(tasks), failed, resumed, elapsed_s, remaining_s))
+
+    tell()
+    try:
+        for finished in backend.map(run, missing):
+            rows.add(finished)
+            done += len(finished)
+            failed += sum(bool(row.get("error")) for _, row in finished)
+            tell()
+    finally:
+        rows.write()
+    return [rows.by_digest[digest] for digest in digests]
+
+
+def _chunk(run: Run, tasks: Sequence[Task], own_presets: Mapping[str, Preset]) -> list[tuple[str, Row]]:
+    """Some runs one after the other, in whatever process."""
+    PRESETS.update({name: preset for name, preset in own_presets.items() if name not in PRESETS})
+    return [(task.digest, run(task)) for task in tasks]
+
+
+def _own_presets() -> dict[str, Preset]:
+    return {name: preset for name, preset in PRESETS.items() if name not in SHIPPED}
+
+
+def _pieces(tasks: Sequence[Task], workers: int) -> Iterator[list[Task]]:
+    size = min(CHUNK_MAX, max(1, len(tasks) // (workers * CHUNKS_PER_WORKER)))
+    for start in range(0, len(tasks), size):
+        yield list(tasks[start : start + size])
+
+
+def _none_for_nan_text(value: Any) -> Any:
+    """Parquet gives a missing text back as NaN or None; a missing number stays NaN."""
+    return "" if value is None else value
+
+
+def pickled(value: Any) -> bytes:
+    """Functions with everything that they need, for other processes."""
+    pickled: bytes = cloudpickle.dumps(value)
+    return pickled

@@ -1,0 +1,386 @@
+"""An experiment: one scenario, a design of settings, figures of each run, and what may be said of them.
+
+    experiment = Experiment(
+        scenario=load_scenario("load_balancer_cut"),
+        design=grid({"client.policy.cap_s": [5, 10, 30]}),
+        figures=("interruption_p99_s", busiest_second),     # columns of the summary, or functions on a Result
+        replications=20,
+    )
+    outcome = experiment.run(workers=-1, folder="runs")
+    outcome.points, outcome.pairs("interruption_p99_s")
+
+Every point runs with the same replications, and random numbers are keyed by (seed, replication, entity, purpose, index). So two
+points see the same arrivals, losses and draws (common random numbers) and are compared pair by pair. A run that fails is a row
+with an error, not the end of the experiment.
+"""
+
+import difflib
+import json
+import math
+import pickle
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from reference.protocol.errors import ConfigError
+from simulation.results.frames import Frames
+from simulation.scenario.scenario import Group, Scenario, parse_scenario
+from simulation.studies import execution, statistics
+from simulation.studies.design import Point, points_of
+from simulation.studies.execution import VERSION, Backend, Report, Row, Task
+from simulation.studies.statistics import CONFIDENCE, Interval
+from simulation.world import Result, World
+
+Figure = str | Callable[[Result], "float | int | bool | Mapping[str, float] | Sequence[float] | np.ndarray[Any, Any]"]
+"""A column of the summary, or a function on a Result. A number is a column with the function's name; a mapping gives a column for
+each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`)."""
+
+RUNS_MAX = 1_000_000
+ABOUT = ("point", "replication", "seed", "scenario", "trace", "violated", "error")
+"""Columns of `runs` that are no figures."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """When enough replications have run: the half width of the interval of `figure` is at most `half_width` at every point
+    (`relative`: at most that share of its mean). Replications are added until then, at most `replications_max` at each point.
+
+    With fewer than 10 replications to begin with, such a rule stops too early too often, so they are refused.
+    """
+
+    figure: str
+    half_width: float
+    relative: bool = False
+    replications_max: int = 200
+    confidence: float = CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`design`: points (see `design`), a DataFrame with a column for each parameter, or nothing for the scenario as it is.
+    `figures`: none means every column of the summary. `seed` None: the scenario's own. `until`: see Precision."""
+
+    scenario: Scenario
+    design: "Iterable[Mapping[str, Any]] | pd.DataFrame" = ({},)
+    figures: Sequence[Figure] = ()
+    replications: int = 10
+    seed: int | None = None
+    until: Precision | None = None
+    points: list[Point] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.replications <= RUNS_MAX:
+            raise ConfigError(f"replications = {self.replications}: at least one")
+        if self.until is not None and self.replications < 10:
+            raise ConfigError("stopping at a precision needs at least 10 replications to begin with")
+        points = points_of(self.design)
+        object.__setattr__(self, "points", points)
+        if len(points) * self.replications > RUNS_MAX:
+            raise ConfigError(f"{len(points)} points times {self.replications} replications; the limit is {RUNS_MAX} runs")
+        names = [name_of(figure) for figure in self.figures]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"two figures have the same name: {', '.join(names)}; name the functions apart")
+        for name in names:
+            if name in self.figures and name not in summary_columns():
+                near = difflib.get_close_matches(name, summary_columns(), 1)
+                advice = f"did you mean {near[0]!r}?" if near else f"the summary has {', '.join(summary_columns())}"
+                raise ConfigError(f"there is no figure {name!r}; {advice}")
+        _ = self.scenarios  # a point that makes no scenario is refused before anything runs
+
+    @cached_property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The scenario of each point. Raises ConfigError."""
+        base = self.scenario if self.seed is None else self.scenario.replace(seed=self.seed)
+        variants = []
+        for number, point in enumerate(self.points):
+            try:
+                variants.append(base.replace(point))
+            except ConfigError as error:
+                raise ConfigError(f"point {number} ({describe(point)}): {error}") from None
+        return tuple(variants)
+
+    def estimate_s(self, *, workers: int = 1) -> float:
+        """About how long it will take, in seconds, from one run of the first point and one of the last."""
+        import time
+
+        began = time.perf_counter()
+        for scenario in {self.scenarios[0], self.scenarios[-1]}:
+            World(scenario, 0).run()
+        each_s = (time.perf_counter() - began) / len({self.scenarios[0], self.scenarios[-1]})
+        return each_s * len(self.points) * self.replications / Backend(workers).processes
+
+    def run(
+        self,
+        *,
+        workers: int = 1,
+        dask: str | None = None,
+        folder: str | Path | None = None,
+        report: Report | None = None,
+    ) -> "Outcome":
+        """Run everything that is not in `folder` yet; see `execution` for workers, dask and folder. Raises ConfigError.
+
+        `report`: is told of the progress. The rows do not depend on workers, order or backend.
+        """
+        backend = Backend(workers, dask)
+        place = None if folder is None else Path(folder)
+        counts = [self.replications] * len(self.points)
+        while True:
+            tasks = list(self._tasks(counts))
+            rows = execution.carry_out(run_task, tasks, backend, folder=place, report=report)
+            outcome = Outcome(self, tuple(self._row(task, row) for task, row in zip(tasks, rows, strict=True)))
+            more = outcome._more_needed(counts)
+            if more == counts:
+                return outcome
+            counts = more
+
+    def _tasks(self, counts: Sequence[int]) -> Iterable[Task]:
+        payload, names = execution.pickled(tuple(self.figures)), ",".join(map(_identity, self.figures))
+        for number, (scenario, replications) in enumerate(zip(self.scenarios, counts, strict=True)):
+            text = scenario.to_json()
+            for replication in range(replications):
+                yield Task(number, replication, text, payload, names)
+
+    def _row(self, task: Task, row: Row) -> Row:
+        return {"point": task.point, **named(self.points[task.point]), **row}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment gave. Frames are built when they are first asked for."""
+
+    experiment: Experiment
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run: point, the values of the design, seed, replication, digests of scenario and trace, the guarantees that
+        were violated, the error of a run that failed (else empty), and the figures."""
+        return pd.DataFrame([{name: value for name, value in row.items() if not _is_sample(value)} for row in self.rows])
+
+    @property
+    def figures(self) -> list[str]:
+        """The numeric columns of `runs`."""
+        paths = set(self.experiment.points[0])
+        return [str(c) for c in self.runs.columns if c not in ABOUT and c not in paths and is_number(self.runs[c])]
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """One row per point and figure: point, the values of the design, figure, unit, mean, low, high, n (replications with a
+        value), missing (replications without)."""
+        rows = []
+        for number, point in enumerate(self.experiment.points):
+            mine = self.runs[self.runs["point"] == number]
+            for figure in self.figures:
+                values = mine[figure].astype(float)
+                interval = statistics.t_interval(values.tolist())
+                about = {"figure": figure, "unit": unit_of(figure), **interval._asdict(), "missing": int(values.isna().sum())}
+                rows.append({"point": number, **named(point), **about})
+        columns = ["point", *self.experiment.points[0], "figure", "unit", "mean", "low", "high", "n", "missing"]
+        return pd.DataFrame(rows, columns=columns)
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The runs that failed, with their errors."""
+        return self.runs[self.runs["error"] != ""]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was run: scenario and its digest, seed, replications, points, figures with units, version."""
+        scenario = self.experiment.scenarios[0]
+        return {
+            "scenario": self.experiment.scenario.name,
+            "digest": self.experiment.scenario.digest(),
+            "seed": scenario.seed,
+            "replications": self.experiment.replications,
+            "points": len(self.experiment.points),
+            "figures": {figure: unit_of(figure) for figure in self.figures},
+            "version": VERSION,
+        }
+
+    def values(self, figure: str) -> dict[str, list[float]]:
+        """The values of a figure at each point, by replication. Raises ConfigError for an unknown figure."""
+        if figure not in self.figures:
+            raise ConfigError(f"there is no figure {figure!r}; there are {', '.join(self.figures)}")
+        table = self.runs.sort_values("replication", kind="stable")
+        return {
+            describe(point) or "as it is": table[table["point"] == number][figure].astype(float).tolist()
+            for number, point in enumerate(self.experiment.points)
+        }
+
+    def pairs(self, figure: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """All pairs of points compared on common random numbers (`statistics.all_pairs`). Replications that only one of two has
+        are left out."""
+        values = self.values(figure)
+        shortest = min(len(each) for each in values.values())
+        return statistics.all_pairs({name: each[:shortest] for name, each in values.items()}, confidence)
+
+    def quantile(self, sample: str, fraction: float, confidence: float = CONFIDENCE) -> pd.DataFrame:
+        """A quantile of a sample (a figure that gives an array), pooled over all replications, with a bootstrap interval over
+        replications: one row per point with mean (the pooled quantile), low, high, n. Raises ConfigError."""
+        rows = []
+        for number, point in enumerate(self.experiment.points):
+            samples = [_sample(row[sample]) for row in self.rows if row["point"] == number and _is_sample(row.get(sample))]
+            if not samples:
+                raise ConfigError(
+                    f"no sample {sample!r} at point {number}; a sample is a function of a Result that gives an array"
+                )
+            interval = statistics.quantile_interval(samples, fraction, confidence)
+            rows.append({"point": number, **named(point), "fraction": fraction, **interval._asdict()})
+        return pd.DataFrame(rows)
+
+    def interval(self, figure: str, point: int = 0, confidence: float = CONFIDENCE) -> Interval:
+        """The mean of a figure at one point, with its t interval."""
+        mine = self.runs[self.runs["point"] == point]
+        return statistics.t_interval(mine[figure].astype(float).tolist(), confidence)
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write runs.parquet, points.parquet and metadata.json; equal outcomes give equal bytes. Raises ConfigError."""
+        from simulation.results.frames import write_parquet
+
+        place = Path(folder)
+        paths = [place / "runs.parquet", place / "points.parquet", place / "metadata.json"]
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            write_parquet(self.runs, paths[0])
+            write_parquet(self.points, paths[1])
+            paths[2].write_text(json.dumps(self.metadata, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot write to {place}: {error.strerror or error}") from None
+        return paths
+
+    def _more_needed(self, counts: Sequence[int]) -> list[int]:
+        """How many replications each point needs by the rule; the same numbers if it is satisfied."""
+        until = self.experiment.until
+        if until is None:
+            return list(counts)
+        more = []
+        for number, count in enumerate(counts):
+            interval = self.interval(until.figure, number, until.confidence)
+            wanted = until.half_width * (abs(interval.mean) if until.relative else 1.0)
+            if not interval.half_width > wanted or count >= until.replications_max:
+                more.append(count)
+                continue
+            mine = self.runs[self.runs["point"] == number][until.figure].astype(float)
+            needed = statistics.runs_needed(mine.tolist(), wanted, until.confidence) if wanted > 0 else until.replications_max
+            more.append(min(until.replications_max, max(needed, count + max(1, count // 4))))
+        return more
+
+
+def run_task(task: Task) -> Row:
+    """One run, in whatever process: its digests, violated guarantees and figures; an error in place of an exception."""
+    scenario = parse_scenario(task.scenario)
+    row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": scenario.digest()}
+    try:
+        result = World(scenario, task.replication).run()
+        figures: tuple[Figure, ...] = pickle.loads(task.figures)
+        return row | {
+            "trace": result.trace.digest(),
+            "violated": ", ".join(name for name, verdict in result.verdicts.items() if verdict.violated),
+            "error": "",
+            **figures_of(result, figures),
+        }
+    except Exception as error:  # any fault of one run is that run's row
+        return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
+
+
+def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
+    """The figures of one run by name. Raises ConfigError for an unknown column."""
+    row: Row = {}
+    summary: Row = {}
+    if not figures or any(isinstance(figure, str) for figure in figures):
+        summary = {str(name): value for name, value in Frames(result.trace_index)["summary"].iloc[0].items()}
+    if not figures:
+        return summary
+    for figure in figures:
+        if isinstance(figure, str):
+            row[figure] = summary[figure]
+            continue
+        value = figure(result)
+        if isinstance(value, Mapping):
+            row |= {str(name): float(number) for name, number in value.items()}
+        elif isinstance(value, int | float | np.generic):
+            row[name_of(figure)] = float(value)
+        else:
+            row[name_of(figure)] = np.asarray(value, dtype=float).tolist()
+    return row
+
+
+@cache
+def summary_columns() -> tuple[str, ...]:
+    """The columns of every summary, learnt from a world in which next to nothing happens."""
+    still = Scenario(name="columns", groups=(Group(name="client", clients=1),), horizon_s=0.1, settle_s=0.0)
+    return tuple(map(str, Frames(World(still).run().trace_index)["summary"].columns))
+
+
+def name_of(figure: Figure) -> str:
+    """A column's name, or the function's."""
+    return figure if isinstance(figure, str) else getattr(figure, "__name__", type(figure).__name__)
+
+
+def unit_of(figure: str) -> str:
+    """The unit that a column's name ends in."""
+    for ending, unit in (
+        ("_per_s", "1/s"),
+        ("_per_hour", "1/h"),
+        ("_s", "s"),
+        ("_ms", "ms"),
+        ("_bytes", "bytes"),
+        ("_share", "1"),
+        ("_rate", "1"),
+    ):
+        if figure.endswith(ending):
+            return unit
+    return ""
+
+
+def named(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point as columns: numbers, words and booleans as they are, parts as JSON."""
+    return {
+        path: value if isinstance(value, bool | int | float | str) or value is None else _json(value)
+        for path, value in point.items()
+    }
+
+
+def describe(point: Mapping[str, Any]) -> str:
+    """A point in one line."""
+    return ", ".join(
+        f"{path}={value:g}" if isinstance(value, float) else f"{path}={value}" for path, value in named(point).items()
+    )
+
+
+def is_number(column: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers only."""
+    return bool(pd.api.types.is_numeric_dtype(column) or column.map(lambda value: isinstance(value, int | float)).all())
+
+
+def _identity(figure: Figure) -> str:
+    """What a figure is, so that rows of another figure are not taken for its own."""
+    if isinstance(figure, str):
+        return figure
+    code = getattr(figure, "__code__", None)
+    return f"{name_of(figure)}:{_code_digest(code)}" if isinstance(code, types.CodeType) else f"{name_of(figure)}:{figure!r}"
+
+
+def _code_digest(code: types.CodeType) -> str:
+    inner = [_code_digest(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
+    return blake2b(code.co_code + repr((code.co_names, inner)).encode(), digest_size=8).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(msgspec.to_builtins(value), sort_keys=True)
+
+
+def _is_sample(value: Any) -> bool:
+    return isinstance(value, list | np.ndarray)
+
+
+def _sample(value: Any) -> list[float]:
+    return [float(each) for each in value if not math.isnan(each)]

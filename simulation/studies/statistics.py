@@ -1,0 +1,170 @@
+"""Statistics of replications: intervals, paired differences, shares, quantiles, and where a warm-up ends.
+
+Replications of a simulation are independent; the messages of one run are not (their variance comes out up to 17 times too small).
+So every interval here is over replications, one value each. Two settings that ran on common random numbers are compared
+replication by replication (`paired_interval`), which takes far fewer runs than two independent means.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from reference.protocol.errors import ConfigError
+
+CONFIDENCE = 0.95
+MSER_BATCH = 5
+"""Observations in a batch of MSER-5 (White 1997)."""
+
+
+class Interval(NamedTuple):
+    """A mean with the bounds of its interval; NaN bounds where there are fewer than two values. `n`: how many values."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Student's t interval for the mean of independent values. NaNs are left out."""
+    known = [float(value) for value in values if not math.isnan(value)]
+    n = len(known)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = math.fsum(known) / n
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    error = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (n - 1) / n)
+    half = float(stats.t.ppf((1 + _checked(confidence)) / 2, n - 1)) * error
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_interval(values: Sequence[float], others: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """t interval for the mean of values[i] - others[i]; pairs in which one is NaN are left out. Raises ValueError for lengths
+    that differ."""
+    return t_interval([value - other for value, other in zip(values, others, strict=True)], confidence)
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval for a share, such as that of runs in which a guarantee held (Wilson 1927)."""
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} of {trials}: successes are from 0 to the number of trials")
+    if trials == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    z = float(stats.norm.ppf((1 + _checked(confidence)) / 2))
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), trials)
+
+
+def all_pairs(values: Mapping[str, Sequence[float]], confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """Every pair of settings compared on the same replications. Columns: first, second, mean (first - second), low, high, n,
+    p_value, p_adjusted (Holm 1979), differs.
+
+    The intervals hold all at once (Bonferroni): each has the confidence 1 - (1 - confidence) / pairs. `differs` says whether the
+    adjusted p value is below 1 - confidence.
+    """
+    names = list(values)
+    pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
+    rows = []
+    for one, other in pairs:
+        each = 1 - (1 - _checked(confidence)) / len(pairs)
+        interval = paired_interval(values[one], values[other], each)
+        rows.append({"first": one, "second": other, **interval._asdict(), "p_value": _p_value(values[one], values[other])})
+    table = pd.DataFrame(rows, columns=["first", "second", "mean", "low", "high", "n", "p_value"])
+    table["p_adjusted"] = _holm(table["p_value"].tolist())
+    table["differs"] = table["p_adjusted"] < 1 - confidence
+    return table
+
+
+def quantile_interval(
+    per_run: Sequence[Sequence[float]], fraction: float, confidence: float = CONFIDENCE, *, resamples: int = 2000, seed: int = 1
+) -> Interval:
+    """A quantile of all values of all runs together, with a bootstrap interval that draws whole runs.
+
+    Values of one run depend on each other, so runs are resampled and never single values. `n`: the number of runs. Raises
+    ValueError for a fraction outside of 0 to 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction = {fraction}: must be from 0 to 1")
+    runs = [np.asarray(run, dtype=float) for run in per_run]
+    runs = [run[~np.isnan(run)] for run in runs]
+    runs = [run for run in runs if len(run)]
+    if not runs:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    pooled = float(np.quantile(np.concatenate(runs), fraction))
+    if len(runs) == 1:
+        return Interval(pooled, math.nan, math.nan, 1)
+    random = np.random.default_rng(seed)
+    found = [
+        float(np.quantile(np.concatenate([runs[place] for place in random.integers(len(runs), size=len(runs))]), fraction))
+        for _ in range(resamples)
+    ]
+    low, high = np.quantile(found, [(1 - _checked(confidence)) / 2, (1 + confidence) / 2])
+    return Interval(pooled, float(low), float(high), len(runs))
+
+
+def mser(values: Sequence[float], batch: int = MSER_BATCH) -> int:
+    """How many values at the start belong to the warm-up, by MSER (White 1997): the truncation that makes the standard error of
+    the mean of the rest smallest.
+
+    Only truncations in the first half are considered; a result of half the length means that the series is too short to tell.
+    """
+    means = np.asarray(values, dtype=float)
+    means = means[: len(means) // batch * batch].reshape(-1, batch).mean(axis=1)
+    n = len(means)
+    if n < 2:
+        return 0
+    tails = [(float(np.var(means[cut:])) / (n - cut), cut) for cut in range(n // 2 + 1)]
+    return min(tails)[1] * batch
+
+
+def runs_needed(values: Sequence[float], half_width: float, confidence: float = CONFIDENCE) -> int:
+    """About how many replications give an interval of that half width, judged by the variance of those that ran (at least 2)."""
+    known = [value for value in values if not math.isnan(value)]
+    if len(known) < 2:
+        return 2
+    deviation = float(np.std(known, ddof=1))
+    n = len(known)
+    for _ in range(50):
+        wanted = max(
+            2, math.ceil((float(stats.t.ppf((1 + _checked(confidence)) / 2, max(n - 1, 1))) * deviation / half_width) ** 2)
+        )
+        if wanted == n:
+            break
+        n = wanted
+    return n
+
+
+def _p_value(values: Sequence[float], others: Sequence[float]) -> float:
+    differences = [one - other for one, other in zip(values, others, strict=True) if not math.isnan(one - other)]
+    if len(differences) < 2:
+        return math.nan
+    if np.ptp(differences) == 0:
+        return 1.0 if differences[0] == 0 else 0.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment; a NaN stays one."""
+    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    adjusted, most = [math.nan] * len(p_values), 0.0
+    for rank, (p, place) in enumerate(order):
+        most = max(most, min(1.0, (len(order) - rank) * p))
+        adjusted[place] = most
+    return adjusted
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence = {confidence}: must be between 0 and 1, such as 0.95")
+    return confidence

@@ -1,0 +1,159 @@
+"""A study file: the question of a sweep or a tuning, in TOML.
+
+    version = 1
+    name = "balancer"
+    scenario = "load_balancer_cut"            # a name of the library, or a file beside this one
+    replications = 20
+    figures = ["interruption_p99_s", "attempts"]
+
+    [set]                                     # changes to the scenario, by path
+    "server.capacity.accepts_per_s" = 500
+
+    [design]
+    kind = "sobol"                            # grid, latin_hypercube, sobol or list
+    points = 64
+
+    [parameters]
+    "client.policy.base_s" = { low = 0.1, high = 5.0, scale = "log" }
+    "client.policy.cap_s" = { values = [5, 10, 30] }
+
+Unknown keys are refused: a misspelt one would be a setting that does nothing.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from reference.toml_files import parse_toml, read_text
+from simulation.scenario import library
+from simulation.scenario.scenario import Scenario, load_scenario
+from simulation.studies.design import Choice, Point, Range, grid, latin_hypercube, sobol
+from simulation.studies.experiment import Experiment, Precision
+
+FORMAT_VERSION = 1
+
+
+class Design(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`kind`: how points are chosen (`design`). `points`: how many, for latin_hypercube and sobol. `seed`: of the choice.
+    `list`: the points themselves, for kind "list"."""
+
+    kind: Literal["grid", "latin_hypercube", "sobol", "list"] = "grid"
+    points: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 1
+    list: tuple[dict[str, Any], ...] = ()
+
+
+class Until(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As `experiment.Precision`."""
+
+    figure: str
+    half_width: Annotated[float, msgspec.Meta(gt=0)]
+    relative: bool = False
+    replications_max: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 200
+
+
+class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """See the module."""
+
+    version: Literal[1] = 1
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
+    about: str = ""
+    scenario: str
+    set: dict[str, Any] = {}
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
+    figures: tuple[str, ...] = ()
+    parameters: dict[str, dict[str, Any]] = {}
+    design: Design = Design()
+    until: Until | None = None
+
+    def scenario_of(self, folder: Path) -> Scenario:
+        """The scenario with the study's changes; `folder`: where files are that it names. Raises ConfigError."""
+        return named_scenario(self.scenario, folder).replace(self.set)
+
+    def points(self) -> list[Point]:
+        """The design. Raises ConfigError."""
+        ranges = parameters_of(self.parameters)
+        match self.design.kind:
+            case "list":
+                if ranges or not self.design.list:
+                    raise ConfigError('design.kind = "list" needs design.list, and no [parameters]')
+                return [dict(point) for point in self.design.list]
+            case "grid":
+                return grid(ranges)
+            case kind:
+                if self.design.points is None:
+                    raise ConfigError(f'design.kind = "{kind}" needs design.points, the number of points')
+                choose = latin_hypercube if kind == "latin_hypercube" else sobol
+                return choose(ranges, points=self.design.points, seed=self.design.seed)
+
+    def experiment(self, folder: Path) -> Experiment:
+        """The experiment that answers it. Raises ConfigError."""
+        return Experiment(
+            self.scenario_of(folder),
+            self.points(),
+            self.figures,
+            self.replications,
+            self.seed,
+            None if self.until is None else Precision(**msgspec.structs.asdict(self.until)),
+        )
+
+
+def load_study(path: Path) -> Study:
+    """Read a study's file. Raises ConfigError with one line that says where, what and what to do."""
+    try:
+        return parse_study(read_text(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse_study(text: str) -> Study:
+    """A study from TOML. Raises ConfigError."""
+    table = parse_toml(text)
+    if table.get("version") != FORMAT_VERSION:
+        raise ConfigError(f"needs `version = {FORMAT_VERSION}` at its top, this one has {table.get('version')!r}")
+    check_keys(table, Study)
+    try:
+        study = msgspec.convert(table, Study)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error)) from None
+    parameters_of(study.parameters)
+    return study
+
+
+def named_scenario(named: str, folder: Path) -> Scenario:
+    """A scenario by its name in the library, or its file, relative to `folder`. Raises ConfigError."""
+    if named in library.names():
+        return library.load(named)
+    if Path(named).suffix:
+        return load_scenario(folder / named)
+    near = difflib.get_close_matches(named, library.names(), 1)
+    advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(library.names())}; or name a file"
+    raise ConfigError(f"no scenario is called {named!r}; {advice}")
+
+
+def parameters_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | Choice]:
+    """The parameters of a study by path: `{ low, high, ... }` or `{ values = [...] }`. Raises ConfigError."""
+    found: dict[str, Range | Choice] = {}
+    for path, table in tables.items():
+        kind: type[Range | Choice] = Choice if "values" in table else Range
+        try:
+            check_keys(table, kind)
+            found[path] = msgspec.convert(table, kind)
+        except (msgspec.ValidationError, ConfigError) as error:
+            raise ConfigError(f"parameters.{path}: {error}") from None
+    return found
+
+
+def check_keys(table: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
+    """Raise ConfigError for a key that `kind` does not have, with the nearest one that it has."""
+    known = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"there is no key {key!r}; {advice}")

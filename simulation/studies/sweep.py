@@ -1,0 +1,77 @@
+"""`sweep`: a grid of parameter values, in one call, and the two tables that are asked for most.
+
+    runs = sweep(scenario, {"client.policy": [{"preset": "nats"}, {"preset": "steadywire"}]}, replications=20, workers=-1)
+    interval(runs, "latency_p95_s", by="client.policy")
+    paired(runs, "latency_p95_s", by="client.policy")
+
+`Experiment` has other designs, figures of one's own, clusters and more.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.scenario import Scenario
+from simulation.studies import statistics
+from simulation.studies.design import grid as grid_of
+from simulation.studies.experiment import Experiment
+from simulation.studies.statistics import CONFIDENCE
+
+
+def sweep(
+    scenario: Scenario,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    replications: int = 10,
+    workers: int = 1,
+) -> pd.DataFrame:
+    """One row per run: the values of the grid, seed, replication, digest of the trace, guarantees violated, and its summary.
+
+    `grid`: by dotted path (see `Scenario.replace`) the values to try; every combination is run `replications` times. `workers`:
+    processes; -1 for one on each core. Raises ConfigError for a grid that makes no scenario, before anything is run.
+    """
+    return Experiment(scenario, grid_of(grid or {}), replications=replications).run(workers=workers).runs
+
+
+def interval(runs: pd.DataFrame, figure: str, *, by: str | Sequence[str] = (), confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """The mean of a figure over replications with its t interval, for each point: columns mean, low, high, replications, missing.
+
+    missing: runs in which there was nothing to measure; they are in no mean. Raises ConfigError for an unknown figure.
+    """
+    _check(runs, figure, by)
+    columns = [by] if isinstance(by, str) else list(by)
+    groups = runs.groupby(columns, sort=False) if columns else [((), runs)]
+    rows = []
+    for point, rows_of in groups:
+        values = rows_of[figure].astype(float)
+        key = dict(zip(columns, point if isinstance(point, tuple) else (point,), strict=True))
+        rows.append({**key, **_columns(statistics.t_interval(values.tolist(), confidence)), "missing": int(values.isna().sum())})
+    return pd.DataFrame(rows)
+
+
+def paired(runs: pd.DataFrame, figure: str, *, by: str, confidence: float = CONFIDENCE) -> pd.DataFrame:
+    """The difference of a figure to that of the first value of `by`, replication by replication, with its t interval.
+
+    Only replications in which both have the figure count. Columns: `by`, against, mean, low, high, replications.
+    """
+    _check(runs, figure, by)
+    others = [column for column in runs.columns if column in ("seed", "replication")]
+    table = runs.pivot_table(index=others, columns=by, values=figure, aggfunc="first", sort=False)
+    first, *rest = [value for value in dict.fromkeys(runs[by]) if value in table.columns]
+    rows = []
+    for value in rest:
+        difference = statistics.paired_interval(table[value].tolist(), table[first].tolist(), confidence)
+        rows.append({by: value, "against": first, **_columns(difference)})
+    return pd.DataFrame(rows, columns=[by, "against", "mean", "low", "high", "replications"])
+
+
+def _columns(interval: statistics.Interval) -> dict[str, float | int]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "replications": interval.n}
+
+
+def _check(runs: pd.DataFrame, figure: str, by: str | Sequence[str]) -> None:
+    for column in (figure, *([by] if isinstance(by, str) else by)):
+        if column not in runs.columns:
+            raise ConfigError(f"no column {column!r} in these runs; there are {', '.join(runs.columns)}")

@@ -1,0 +1,196 @@
+"""Experiments: equal rows wherever they run, interrupted or not; failures are rows; figures of one's own."""
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reference.protocol.errors import ConfigError
+from simulation import Frames, Reset, Result, Scenario
+from simulation.studies import Experiment, Outcome, Precision, Progress
+from tests.simulation.worlds import calm
+
+CAPS = [{"client.policy.cap_s": 1.0}, {"client.policy.cap_s": 30.0}]
+
+
+def short(**changes: object) -> Scenario:
+    return calm(horizon_s=3.0, settle_s=3.0, faults=(Reset(at_s=1.5),), **changes)
+
+
+def deliveries(result: Result) -> int:
+    return result.counts.delivered
+
+
+def latencies(result: Result) -> "np.ndarray":
+    return Frames(result.trace_index)["messages"]["latency_s"].dropna().to_numpy()
+
+
+def two(result: Result) -> dict[str, float]:
+    return {"first_s": 1.0, "second_s": float(result.replication)}
+
+
+FIGURES = ("latency_p95_s", deliveries, latencies, two)
+
+
+@cache
+def outcome() -> Outcome:
+    return Experiment(short(), CAPS, FIGURES, replications=3).run()
+
+
+def test_every_point_has_every_replication_and_figure() -> None:
+    runs = outcome().runs
+    assert runs[["point", "replication"]].to_records(index=False).tolist() == [(p, r) for p in (0, 1) for r in (0, 1, 2)]
+    assert outcome().figures == ["latency_p95_s", "deliveries", "first_s", "second_s"]
+    assert runs["second_s"].tolist() == [0.0, 1.0, 2.0] * 2
+    assert (runs["error"] == "").all()
+    assert runs["published" if "published" in runs else "deliveries"].notna().all()
+
+
+def test_points_have_intervals_and_units() -> None:
+    points = outcome().points.set_index(["point", "figure"])
+    assert points.loc[(0, "second_s"), "mean"] == 1.0
+    assert points.loc[(0, "second_s"), "unit"] == "s"
+    assert points.loc[(0, "second_s"), "high"] - 1.0 == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert outcome().metadata["figures"]["latency_p95_s"] == "s"
+    assert outcome().metadata["points"] == 2
+
+
+def test_points_run_on_common_random_numbers() -> None:
+    table = outcome().pairs("deliveries")
+    assert table["mean"].tolist() == [0.0]  # the cap changes nothing here, and the workload is the same
+    assert outcome().runs["deliveries"].nunique() > 1
+
+
+def test_quantiles_are_pooled_over_runs() -> None:
+    table = outcome().quantile("latencies", 0.95)
+    pooled = np.concatenate([row["latencies"] for row in outcome().rows if row["point"] == 0])
+    assert table.iloc[0]["mean"] == pytest.approx(float(np.quantile(pooled, 0.95)))
+    assert table.iloc[0]["low"] <= table.iloc[0]["mean"] <= table.iloc[0]["high"]
+
+
+def test_a_run_that_fails_is_a_row() -> None:
+    def sometimes(result: Result) -> float:
+        if result.replication == 1:
+            raise ZeroDivisionError("this one")
+        return 1.0
+
+    found = Experiment(short(), CAPS, (sometimes,), replications=3).run()
+    assert found.failures["replication"].tolist() == [1, 1]
+    assert found.failures["error"].tolist() == ["ZeroDivisionError: this one"] * 2
+    assert found.points["missing"].tolist() == [1, 1]
+    assert found.points["n"].tolist() == [2, 2]
+
+
+def test_an_interrupted_experiment_goes_on_and_gives_the_same(tmp_path: Path) -> None:
+    experiment = Experiment(short(), CAPS, FIGURES, replications=3)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(folder=tmp_path, report=interrupt)
+    seen: list[Progress] = []
+    resumed = experiment.run(folder=tmp_path, report=seen.append)
+    assert (seen[0].resumed, seen[0].done, seen[-1].done) == (4, 4, 6)
+    pd.testing.assert_frame_equal(resumed.runs, outcome().runs)
+    pd.testing.assert_frame_equal(resumed.quantile("latencies", 0.5), outcome().quantile("latencies", 0.5))
+    again = experiment.run(folder=tmp_path, report=seen.append)
+    assert seen[-1].resumed == 6
+    first, second = again.write(tmp_path / "one"), outcome().write(tmp_path / "two")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_rows_of_another_question_are_not_taken(tmp_path: Path) -> None:
+    def figure(result: Result) -> float:
+        return 1.0
+
+    Experiment(short(), figures=(figure,), replications=1).run(folder=tmp_path)
+
+    def figure(result: Result) -> float:  # the same name, other code
+        return 2.0
+
+    assert Experiment(short(), figures=(figure,), replications=1).run(folder=tmp_path).runs["figure"].tolist() == [2.0]
+    changed = Experiment(short(), figures=(figure,), replications=1, seed=9).run(folder=tmp_path)
+    assert changed.runs["seed"].tolist() == [9]
+
+
+def test_replications_are_added_until_the_interval_is_narrow() -> None:
+    def noisy(result: Result) -> float:
+        return result.trace_index.log.head + len(result.trace.digest().replace("a", ""))
+
+    narrow = Precision("noisy", half_width=0.5, replications_max=60)
+    found = Experiment(short(), figures=(noisy,), replications=10, until=narrow).run()
+    interval = found.interval("noisy")
+    assert interval.n > 10
+    assert interval.half_width <= 0.5 or interval.n == 60
+    first = Experiment(short(), figures=(noisy,), replications=interval.n).run()
+    assert first.runs["noisy"].tolist() == found.runs["noisy"].tolist()  # the same replications as without the rule
+    with pytest.raises(ConfigError, match="at least 10"):
+        Experiment(short(), replications=3, until=narrow)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"design": [{"no.such": 1}]}, r"point 0 \(no.such=1\): .*there is no 'no'"),
+        ({"replications": 0}, "at least one"),
+        ({"replications": 2_000_000}, "at least one"),
+        ({"figures": ("a", "a")}, "the same name"),
+        ({"figures": ("latency_p95_ss",)}, "no figure 'latency_p95_ss'; did you mean 'latency_p95_s'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_runs(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Experiment(short(), **arguments)
+
+
+def test_workers_and_backends_that_are_not_there(tmp_path: Path) -> None:
+    experiment = Experiment(short(), replications=1)
+    with pytest.raises(ConfigError, match="workers = 0"):
+        experiment.run(workers=0)
+    with pytest.raises(ConfigError, match="no Dask scheduler answers"):
+        experiment.run(dask="tcp://127.0.0.1:1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot make the folder"):
+        experiment.run(folder=tmp_path / "file")
+
+
+@pytest.mark.slow
+def test_rows_do_not_depend_on_where_they_ran() -> None:
+    experiment = Experiment(short(), CAPS, FIGURES, replications=3)
+    pd.testing.assert_frame_equal(experiment.run(workers=2).runs, outcome().runs)
+    pd.testing.assert_frame_equal(experiment.run(dask="local", workers=2).runs, outcome().runs)
+
+
+@pytest.mark.slow
+def test_a_dask_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    import distributed
+
+    experiment = Experiment(short(), CAPS, ("latency_p95_s", deliveries), replications=20)
+    expected = experiment.run(workers=2).runs
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster:
+        killed: list[int] = []
+
+        def kill_one(progress: Progress) -> None:
+            if progress.done > 4 and not killed:
+                nanny = next(iter(cluster.workers.values()))
+                killed.append(nanny.pid)
+                nanny.process.process._process.kill()
+
+        found = experiment.run(dask=cluster.scheduler_address, report=kill_one).runs
+    assert killed
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings_of_dask() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield

@@ -1,0 +1,94 @@
+"""Intervals against numbers from tables and textbooks, and against how often they cover the truth."""
+
+import math
+import random
+
+import pytest
+
+from reference.protocol.errors import ConfigError
+from simulation.studies import all_pairs, mser, paired_interval, quantile_interval, t_interval, wilson_interval
+from simulation.studies.statistics import runs_needed
+
+
+def test_t_interval_of_a_known_sample() -> None:
+    # t(0.975, 2) = 4.302653 from the table; the standard error of 1, 2, 3 is 1 / sqrt(3).
+    interval = t_interval([1.0, 2.0, 3.0, math.nan])
+    assert (interval.mean, interval.n) == (2.0, 3)
+    assert interval.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert math.isnan(t_interval([1.0]).low)
+    assert t_interval([]).n == 0
+
+
+def test_wilson_interval_of_known_shares() -> None:
+    # Newcombe 1998, table I: 81 of 263 and 0 of 20.
+    interval = wilson_interval(81, 263)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
+    interval = wilson_interval(0, 20)
+    assert (interval.low, round(interval.high, 4)) == (0.0, 0.1611)
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson_interval(3, 2)
+
+
+def test_pairs_take_the_common_part_out() -> None:
+    chance = random.Random(3)
+    common = [chance.gauss(0, 10) for _ in range(30)]
+    one = [value + chance.gauss(0, 0.1) for value in common]
+    other = [value + 1 + chance.gauss(0, 0.1) for value in common]
+    assert paired_interval(other, one).half_width < 0.1
+    assert t_interval(one).half_width > 2
+
+
+def test_all_pairs_are_corrected() -> None:
+    chance = random.Random(4)
+    values = {name: [chance.gauss(0, 1) for _ in range(20)] for name in "abcd"}
+    values["far"] = [value + 5 for value in values["a"]]
+    table = all_pairs(values)
+    assert len(table) == 10
+    told_apart = {(row.first, row.second) for row in table[table["differs"]].itertuples()}
+    assert told_apart == {(name, "far") for name in "abcd"}
+    single = paired_interval(values["a"], values["b"])
+    of_ten = table.iloc[0]
+    assert of_ten["high"] - of_ten["low"] > 2 * single.half_width  # ten intervals that hold at once are wider
+    assert (table["p_adjusted"] >= table["p_value"] - 1e-15).all()
+
+
+def test_among_equal_settings_hardly_ever_one_differs() -> None:
+    chance = random.Random(5)
+    wrong = 0
+    for _ in range(100):
+        values = {str(k): [chance.gauss(0, 1) for _ in range(15)] for k in range(5)}
+        wrong += bool(all_pairs(values)["differs"].any())
+    assert wrong <= 12  # 5 expected; without the correction about 28
+
+
+def test_a_pooled_quantile_resamples_runs_and_not_messages() -> None:
+    chance = random.Random(6)
+    runs = []
+    for _ in range(20):
+        level = chance.gauss(10, 2)  # the messages of one run depend on each other
+        runs.append([level + chance.gauss(0, 0.1) for _ in range(200)])
+    interval = quantile_interval(runs, 0.5)
+    assert interval.low < 10 < interval.high
+    assert interval.half_width > 0.4  # of 4000 independent values it would be 0.06
+    assert quantile_interval(runs, 0.5) == interval
+
+
+def test_mser_finds_the_end_of_a_transient() -> None:
+    chance = random.Random(7)
+    series = [20 * math.exp(-k / 30) + chance.gauss(0, 1) for k in range(1000)]
+    assert 60 <= mser(series) <= 200
+    assert mser([chance.gauss(0, 1) for _ in range(1000)]) <= 100
+    assert mser([1.0]) == 0
+
+
+def test_how_many_runs_a_precision_needs() -> None:
+    chance = random.Random(8)
+    values = [chance.gauss(0, 1) for _ in range(2000)]
+    needed = runs_needed(values, 0.1)
+    assert 350 <= needed <= 450  # (1.96 / 0.1) ** 2 = 384
+    assert t_interval([chance.gauss(0, 1) for _ in range(needed)]).half_width == pytest.approx(0.1, rel=0.15)
+
+
+def test_a_confidence_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        t_interval([1.0, 2.0], 95)
