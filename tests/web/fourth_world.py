@@ -2,8 +2,8 @@
 
     whatever drives Python sessions -> recording -> Node: reference/web/machine -> transcript, compared with the recording
 
-Compared are, after each input: what it raised, each action with its frame as it stands on the wire, each outcome, the next deadline in
-ns, the state, the position, users and cursors, the whole health with every digit, and how much of everything is held.
+Compared are, after each input: what it raised, each action with its frame as it stands on the wire, each outcome, the next
+deadline in ns, the state, the position, users and cursors, the whole health with every digit, and how much of everything is held.
 """
 
 import json
@@ -74,8 +74,9 @@ def _difference(recording: Recording, client: str, number: int, ours: str, their
         if python.get(name) != javascript.get(name)
     )
     broken = javascript.get("broken", "")
-    inputs = "\n  ".join(before)
-    return f"{client}, input {number}:\n{differing}\n{broken}\nthe inputs before it, the last one being it:\n  {inputs}\nmade: {_short(session.made)}"
+    return "\n".join(
+        [f"{client}, input {number}:", differing, broken, "this input, after those before it:", *before, _short(session.made)]
+    )
 
 
 def _short(made: Json) -> str:

@@ -4,9 +4,10 @@
         bare_world.play(scenario, ...)          # whatever makes sessions and drives them
     for session in recording.sessions: ...
 
-The verbs of the class are wrapped for as long as the block lasts, so a session is recorded wherever it is made and whoever drives it.
-A verb that another verb calls is a part of the outer one. Draws of chance are written down with the input that took them. A reconnect
-policy other than ours is written down by its answers, for the machine is on trial here and not the formulas of other systems.
+The verbs of the class are wrapped for as long as the block lasts, so a session is recorded wherever it is made and whoever drives
+it. A verb that another verb calls is a part of the outer one. Samples of the random source are written down with the input that
+took them. A reconnect policy other than ours is written down by its answers, for this tests the machine and not the formulas of
+other systems. Sessions with flow control are not recorded: a page cannot make a WebSocket wait (protocol 7.19).
 
 An input and its result are one dictionary each:
 
@@ -25,12 +26,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from reference.protocol.backoff import Attempt, FullJitter
-from reference.protocol.client_session import ClientSession
+from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encode
 from reference.protocol.errors import LocalError, RemoteError
 from reference.protocol.events import EventRegistry
 from reference.protocol.frames import Frame
+from reference.protocol.policies.reconnect import Attempt, FullJitter
 
 Json = dict[str, Any]
 
@@ -46,7 +47,7 @@ VERBS = [
     "connection_lost",
     "bytes_received",
     "receive_frame",
-    "receive_nonsense",
+    "receive_malformed",
     "handle_timeout",
 ]
 _NO_TEXT = ("message",)
@@ -111,12 +112,12 @@ class _Recorder:
 
 
 @dataclass
-class _RecordedDraws:
-    draws: Any
+class _RecordedSource:
+    source: Any
     recorder: _Recorder
 
     def uniform(self, purpose: str, index: int) -> float:
-        value: float = self.draws.uniform(purpose, index)
+        value: float = self.source.uniform(purpose, index)
         if not self.recorder.is_asking_policy:
             self.recorder.chance.append([purpose, index, value])
         return value
@@ -138,6 +139,7 @@ class _RecordedPolicy:
 def _recorded_init(original: Callable[..., None], recording: Recording) -> Callable[..., None]:
     def init(session: ClientSession, client_id: str, **parts: Any) -> None:
         recorder = _Recorder()
+        assert parts.get("outcomes_waiting_max") is None, "flow control has no counterpart in a browser"
         registry: EventRegistry = parts.get("registry", EventRegistry())
         is_ours = isinstance(parts["policy"], FullJitter)
         recorder.record.made = {
@@ -149,7 +151,7 @@ def _recorded_init(original: Callable[..., None], recording: Recording) -> Calla
             "types": [name for name in ("CHAT", "NEWER") if registry.class_of(name) is not None],
             "token": parts.get("token"),
         }
-        parts["draws"] = _RecordedDraws(parts["draws"], recorder)
+        parts["random_source"] = _RecordedSource(parts["random_source"], recorder)
         if not is_ours:
             parts["policy"] = _RecordedPolicy(parts["policy"], recorder)
         original(session, client_id, **parts)
@@ -200,7 +202,7 @@ def _result(session: ClientSession, raised: LocalError | None, actions: list[Any
         "users": list(session.active_users),
         "cursors": session.cursors,
         "health": msgspec.to_builtins(session.health()),
-        "held": [[held.what, held.length, held.limit] for held in session.statistics().held],
+        "held": [[held.what, held.length] for held in session.statistics().held],
     }
 
 

@@ -79,7 +79,7 @@ class Player {
         return session.connectionLost(args.connection_id, args.code, now, { message: args.message, retryAfterMs: args.retry_after_ms ?? null });
       case "bytes_received": return session.bytesReceived(args.connection_id, now, args.request ?? null);
       case "receive_frame": return session.receiveFrame(args.connection_id, decoded(args.frame), now);
-      case "receive_nonsense":
+      case "receive_malformed":
         return session.receiveMalformed(args.connection_id, new RemoteError(args.error.code, args.error.message), now);
       case "handle_timeout": return session.handleTimeout(now);
       default: throw new Error(`no such verb as ${verb}`);
@@ -102,7 +102,7 @@ class Player {
       users: session.activeUsers,
       cursors: Object.fromEntries(session.cursors),
       health: session.health(),
-      held: session.held().map(({ what, length, limit }) => [what, length, limit]),
+      held: session.held().map(({ what, length }) => [what, length]),
     };
   }
 }

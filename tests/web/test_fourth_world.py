@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 
 from reference.protocol.config import ClientConfig
-from simulation.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
-from simulation.hostile.case import load_case
-from simulation.hostile.ground import Setup
-from simulation.hostile.settling import play
-from simulation.hostile.steps import Step
-from simulation.scenario import Scenario
-from simulation.strategies import schedules, setups
+from simulation.adversary.case import load_case
+from simulation.adversary.ground import Setup
+from simulation.adversary.settling import play
+from simulation.adversary.steps import Step
+from simulation.scenario.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.scenario import Scenario
+from simulation.testing import schedules, setups
 from tests.parity import bare_world
 from tests.parity.play import scenario_of
 from tests.parity.test_drawn import scenarios
@@ -33,7 +33,7 @@ def play_bare(scenario: Scenario) -> Recording:
     return recording
 
 
-def play_hostile(setup: Setup, schedule: list[Step]) -> Recording:
+def play_adversary(setup: Setup, schedule: list[Step]) -> Recording:
     with recorded() as recording:
         play(setup, schedule)
     return recording
@@ -85,14 +85,14 @@ def test_limits_of_the_outbox(policy: str) -> None:
 def test_each_kept_case(path: Path) -> None:
     """The schedules that once found a fault: lost histories, late answers, takeovers."""
     case = load_case(path)
-    assert_same_in_node(play_hostile(case.setup, list(case.schedule)))
+    assert_same_in_node(play_adversary(case.setup, list(case.schedule)))
 
 
 @settings(max_examples=200 if THOROUGH else 25)
 @given(setup=setups(), schedule=schedules())
-def test_drawn_hostile_worlds(setup: Setup, schedule: list[Step]) -> None:
+def test_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> None:
     """Lost histories, takeovers, tokens that expire, rejections with and without a retry, an application that does not read."""
-    assert_same_in_node(play_hostile(setup, schedule))
+    assert_same_in_node(play_adversary(setup, schedule))
 
 
 @settings(max_examples=50 if THOROUGH else 6)
@@ -108,10 +108,10 @@ def test_drawn_scenarios_with_polling(scenario: Scenario) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(setup=setups(), schedule=schedules())
-def test_many_drawn_hostile_worlds(setup: Setup, schedule: list[Step]) -> None:
-    assert_same_in_node(play_hostile(setup, schedule))
+def test_many_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> None:
+    assert_same_in_node(play_adversary(setup, schedule))
 
 
 def test_a_nanosecond_or_a_field_is_told_apart() -> None:

@@ -91,7 +91,9 @@ class SlotLease {
 
   /** @param {Changes} changes */
   async save({ identity, position, put, removed }) {
-    const transaction = this.#database.transaction(STORES, "readwrite");
+    // What a frame waits for is to outlive a crash of the machine; a position need not.
+    const durability = identity === null ? "relaxed" : "strict";
+    const transaction = this.#database.transaction(STORES, "readwrite", { durability });
     const slot = this.#slot;
     if (identity !== null) transaction.objectStore("identities").put({ slot, identity, owner: this.#owner, savedAtMs: Date.now() });
     if (position !== null) transaction.objectStore("positions").put({ slot, position });

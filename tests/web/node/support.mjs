@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { RunClient } from "../../../reference/web/index.js";
 
 const LISTENS = /listens on (http:\/\/\S+)/;
-const MAIN = "from reference.cli import main; main()";
+const MAIN = "from simulation.cli import main; main()";
 
 /** Fast, so that a test takes no longer than it has to. */
 export const QUICK = {
@@ -116,12 +116,23 @@ export class Way {
 export class Disk {
   slots;
   #owned = new Set();
+  #held = null;
   saves = 0;
   failsFrom = Infinity;
   clearFails = false;
 
   constructor(slots = new Map()) {
     this.slots = slots;
+  }
+
+  /** Let nothing more be stored. */
+  hold() {
+    this.#held ??= new Promise(() => {});
+  }
+
+  /** How many messages are on it. */
+  get messages() {
+    return [...this.slots.values()].reduce((sum, { messages }) => sum + messages.size, 0);
   }
 
   copy() {
@@ -140,6 +151,7 @@ export class Disk {
       },
       async save({ identity, position, put, removed }) {
         await new Promise((resolve) => setImmediate(resolve));
+        await disk.#held;
         disk.saves += 1;
         if (disk.saves >= disk.failsFrom) throw new Error("the disk is full");
         const kept = disk.slots.get(slot) ?? { identity: null, position: null, messages: new Map() };

@@ -102,6 +102,31 @@ test("a page that is killed at any moment repeats itself, and nothing is stored 
   }
 });
 
+test("nothing leaves before its number is stored", async () => {
+  const runId = await newRun();
+  const disk = new Disk();
+  const way = await Way.to(server.port);
+  way.cut();
+  const [page, ben] = [clientOf("ada", runId, way.url, { storage: disk }), clientOf("ben", runId, server.url)];
+  await Promise.all([page.start(), ben.start(), ben.connected()]);
+  for (const mark of range(3)) page.publish("GRAFT", graft(mark)).catch(() => {});
+  await until(page, () => disk.messages === 3 || page.state === "closed");
+  page.addEventListener("statechange", ({ detail }) => detail.state === "greeting" && disk.hold());
+  way.restore();
+  await until(page, () => page.state === "proving");
+  for (const mark of range(3, 101)) await ben.publish("CHAT", { mark }); // time enough for what should not leave
+  const killed = disk.copy();
+  page.cutNetwork();
+  page.close();
+  const next = clientOf("ada", runId, way.url, { storage: killed });
+  await next.start();
+  await until(next, () => next.getQueuedMessageCount() === 0);
+  const log = await logOf(runId);
+  assert.deepEqual(log.filter((mark) => mark < 100), range(3));
+  for (const client of [next, ben]) client.close();
+  way.close();
+});
+
 test("a second tab has an identity of its own", async () => {
   const runId = await newRun();
   const disk = new Disk();
