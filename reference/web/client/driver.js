@@ -112,7 +112,8 @@ export class SessionDriver {
   #positionWrittenAt = -Infinity;
   #positionPauseMs = POSITION_MS_MIN;
   #isPositionDue = false;
-  #hasYielded = false;
+  /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
+  #readsUntilMs = null;
   #isSuspended = false;
   /** @type {Told[]} */
   #toTell = [];
@@ -354,19 +355,21 @@ export class SessionDriver {
 
   #arm() {
     const deadline = this.session.nextDeadline();
-    this.#alarm.set(deadline === null ? null : (deadline - this.#time.now()) / 1e6);
+    const waitMs = deadline === null ? null : (deadline - this.#time.now()) / 1e6;
+    const readsMs = this.#readsUntilMs === null ? 0 : this.#readsUntilMs - this.#around.clock.monotonicMs();
+    this.#alarm.set(waitMs === null ? null : Math.max(waitMs, readsMs));
   }
 
   #ring() {
     if (this.#isSuspended) return;
     const deadline = this.session.nextDeadline();
     const lateMs = deadline === null ? 0 : (this.#time.now() - deadline) / 1e6;
-    if (lateMs > LATE_MS_MIN && !this.#hasYielded) {
-      this.#hasYielded = true;
-      this.#alarm.set(READ_FIRST_MS);
+    if (lateMs > LATE_MS_MIN && this.#readsUntilMs === null) {
+      this.#readsUntilMs = this.#around.clock.monotonicMs() + READ_FIRST_MS;
+      this.#arm();
       return;
     }
-    this.#hasYielded = false;
+    this.#readsUntilMs = null;
     this.feed((session, now) => session.handleTimeout(now));
   }
 

@@ -1,0 +1,47 @@
+"""Chromium, a server for its page, and a steadywire server, for the tests of this folder."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .places import CHROMIUM, CHROMIUM_ARGUMENTS, WAIT_MS, Room, pages, steadywire
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright_api.Browser"]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with playwright_api.sync_playwright() as playwright:
+        # A page that is left and shown again is one of the things to be seen; playwright would switch its cache off.
+        kept = ["--disable-back-forward-cache"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, ignore_default_args=kept)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    with pages() as origin, steadywire() as server:
+        yield server, origin
+
+
+@pytest.fixture
+def room(servers: tuple[str, str]) -> Iterator[Room]:
+    room = Room(*servers)
+    yield room
+    room.line.close()
+
+
+@pytest.fixture
+def context(browser: "playwright_api.Browser") -> Iterator["playwright_api.BrowserContext"]:
+    """A fresh profile. Nothing in it may be written to the console but what Chromium itself says of a line that is cut."""
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    complaints: list[str] = []
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    yield context
+    context.close()
+    assert [text for text in complaints if "net::ERR_" not in text] == []
