@@ -78,8 +78,8 @@ def run_demo(
             if path is not None:
                 _check_writable(path)
         print_beginning(plan, console)
-        show_page = partial(_show_page, console, opens_browser=opens_browser) if web else None
-        played = _play(plan, directory, console, server_command, show_page)
+        on_server = partial(show_page, console, opens_browser=opens_browser) if web else None
+        played = _play(plan, directory, console, server_command, on_server)
         if played is None:
             print_line(console, "interrupted; the server and the clients are gone")
             return INTERRUPTED
@@ -105,7 +105,7 @@ def _cannot(error: SteadywireError) -> int:
     return CANNOT
 
 
-def _show_page(console: Console, url: str, *, opens_browser: bool) -> None:
+def show_page(console: Console, url: str, *, opens_browser: bool) -> None:
     """Say where the server's admin view is, and open it; a browser takes its time, and nobody waits for it."""
     print_line(console, f"the admin view, live: {url}/admin", "bold")
     if opens_browser:

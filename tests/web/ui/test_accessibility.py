@@ -23,13 +23,17 @@ class Judge:
     def look(self, page: Page, name: str) -> None:
         page.evaluate(self._axe)
         for scheme, width in LOOKS:
-            page.emulate_media(color_scheme=scheme)
+            # Without motion, for an animation that began in the dark would go on in its colours.
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(200)
             page.screenshot(path=str(self._folder / f"{name}-{scheme}-{width}.png"), full_page=width < 1000)
             violations = page.evaluate("async () => (await axe.run(document, { resultTypes: ['violations'] })).violations")
             for violation in violations:
-                nodes = [node["html"][:160] + " " + node.get("failureSummary", "")[:300] for node in violation["nodes"][:3]]
+                nodes = [
+                    " ".join((str(node["target"]), node["html"][:200], node.get("failureSummary", "")[:300]))
+                    for node in violation["nodes"][:3]
+                ]
                 self.found.append(f"{name} {scheme} {width}: {violation['id']}: {violation['help']}: {nodes}")
             if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 self.found.append(f"{name} {scheme} {width}: the page is wider than the screen")

@@ -1,13 +1,18 @@
 """`steadywire demo --web`: the browser is opened at the admin view, which shows the demo while it goes on."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from rich.console import Console
+
+from simulation.cli.demo import show_page
 
 from .browser import until
 
@@ -40,13 +45,14 @@ def test_the_demo_in_the_browser(browser: Browser, tmp_path: Path, screenshots: 
     context.close()
 
 
-def test_a_machine_without_a_browser(tmp_path: Path) -> None:
-    opened, program = tmp_path / "opened", tmp_path / "browser"
-    program.write_text(f"#!/bin/sh\ntouch {opened}\n")
-    program.chmod(0o755)
-    environment = os.environ | {"BROWSER": f"{program} %s", "PYTHONPATH": str(ROOT)}
-    command = [*COMMAND[:-4], "--seconds", "5", "--no-faults", "--no-open"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"the admin view, live: http://127\.0\.0\.1:\d+/admin", done.stdout)
-    assert not opened.exists()
+@pytest.mark.parametrize("opens_browser", [True, False])
+def test_a_machine_without_a_browser(opens_browser: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, said = tmp_path / "opened", io.StringIO()
+    monkeypatch.setenv("BROWSER", f"touch {opened} #%s")
+    show_page(Console(file=said), "http://127.0.0.1:8765", opens_browser=opens_browser)
+    assert said.getvalue() == "the admin view, live: http://127.0.0.1:8765/admin\n"
+    if opens_browser:
+        until(opened.exists, "the browser is opened", within_s=5)
+    else:
+        time.sleep(0.5)
+        assert not opened.exists()
