@@ -8,6 +8,7 @@
 the first events are shown, and it says what is left out. Times are in s since the run began.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -123,7 +124,7 @@ def picture_of(trace: Trace) -> Picture:
         raise ConfigError("this is no trace: it does not begin with trace_started")
     if records[0].keeps != "full":
         raise ConfigError("this trace keeps sums and no messages, so there is nothing to play; simulate with fewer clients")
-    names = list(dict.fromkeys(record.client for record in records if isinstance(record, ClientStarted)))
+    names = sorted({record.client for record in records if isinstance(record, ClientStarted)}, key=_by_number)
     shown = {name: index for index, name in enumerate(names[:LANES_MAX])}
     duration = max(record.at for record in records) / NS_PER_S
     messages, left_out = _messages(records, shown)
@@ -145,6 +146,11 @@ def picture_of(trace: Trace) -> Picture:
         messages=messages,
         note="; ".join(notes),
     )
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """An order of names in which rider-2 comes before rider-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _stretch(fault: Fault, duration: float) -> Stretch:

@@ -36,7 +36,7 @@ class HealthWidget(anywidget.AnyWidget):
 
     def __init__(self, client: BlockingClient, *, label: str = "Connection health") -> None:
         """Raises LocalError if the client's portal is closed."""
-        super().__init__(label=label)
+        super().__init__(label=label, health=client.watch(_look).wait())
         self._watching = client.watch(self._follow)
 
     def close(self) -> None:
@@ -65,6 +65,10 @@ def picture_of(client: Client) -> dict[str, Any]:
         "roundTripsMs": [round(trip, 2) for trip in client.round_trips_ms[-ROUND_TRIPS_SHOWN:]],
         "end": {} if client.state is ClientState.CLOSED else None,
     }
+
+
+async def _look(client: Client) -> dict[str, Any]:
+    return picture_of(client)
 
 
 def _lasting(picture: dict[str, Any]) -> dict[str, Any]:
