@@ -1,4 +1,4 @@
-/** Everything public of the browser client. API.md says how to use it. */
+/** Everything public of the browser client. docs/browser.md says how to use it. */
 
 export { RunClient, createRun, NotConnectedError, PublishFailedError } from "./client/run_client.js";
 export { RequestFailedError } from "./client/rest.js";

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .recording import Json, Recording
+from .recording import Json, RecordedSession, Recording
 
 REPLAY = Path(__file__).with_name("replay.mjs")
 NODE_S_MAX = 300
@@ -29,12 +29,12 @@ def assert_same_in_node(recording: Recording) -> int:
     for session in recording.sessions:
         lines.append(json.dumps(session.made))
         lines += [json.dumps(each) for each in session.inputs]
-        expected += [(session.made["clientId"], number, result) for number, result in enumerate(session.results)]
+        expected += [(session, number, result) for number, result in enumerate(session.results)]
     found = _played(lines)
-    for (client, number, result), line in zip(expected, found, strict=True):
+    for (session, number, result), line in zip(expected, found, strict=True):
         ours, theirs = _comparable(result), _comparable(json.loads(line))
         if ours != theirs:
-            raise AssertionError(_difference(recording, client, number, ours, theirs))
+            raise AssertionError(_difference(session, number, ours, theirs))
     return len(expected)
 
 
@@ -64,8 +64,7 @@ def _numbers_alike(value: Any) -> Any:
             return value
 
 
-def _difference(recording: Recording, client: str, number: int, ours: str, theirs: str) -> str:
-    session = next(each for each in recording.sessions if each.made["clientId"] == client)
+def _difference(session: RecordedSession, number: int, ours: str, theirs: str) -> str:
     before = [json.dumps(each)[:300] for each in session.inputs[max(0, number - 5) : number + 1]]
     python, javascript = json.loads(ours), json.loads(theirs)
     differing = "\n".join(
@@ -75,7 +74,14 @@ def _difference(recording: Recording, client: str, number: int, ours: str, their
     )
     broken = javascript.get("broken", "")
     return "\n".join(
-        [f"{client}, input {number}:", differing, broken, "this input, after those before it:", *before, _short(session.made)]
+        [
+            f"{session.made['clientId']}, input {number}:",
+            differing,
+            broken,
+            "this input, after those before it:",
+            *before,
+            _short(session.made),
+        ]
     )
 
 

@@ -18,6 +18,8 @@ Texts for people (`message`) are left out of results: each language has its own,
 """
 
 import inspect
+import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +53,8 @@ VERBS = [
     "handle_timeout",
 ]
 _NO_TEXT = ("message",)
+NOT_JSON = "$notJson"
+"""The key of a number that JSON has no form for: an argument that the session has to refuse."""
 
 
 @dataclass
@@ -67,6 +71,8 @@ class Recording:
 
     def __init__(self) -> None:
         self.sessions: list[RecordedSession] = []
+        self.is_paused = False
+        """Sessions that are made now are not recorded."""
         self._by_id: dict[int, _Recorder] = {}
 
     def begin(self, session: ClientSession, recorder: "_Recorder") -> None:
@@ -74,8 +80,9 @@ class Recording:
         self._by_id[id(session)] = recorder
         recorder.keeps = session  # so that no other object is given its id
 
-    def of(self, session: ClientSession) -> "_Recorder":
-        return self._by_id[id(session)]
+    def of(self, session: ClientSession) -> "_Recorder | None":
+        """None: it is not recorded."""
+        return self._by_id.get(id(session))
 
 
 @contextmanager
@@ -87,9 +94,28 @@ def recorded() -> Iterator[Recording]:
         originals = {name: getattr(ClientSession, name) for name in (*VERBS, "take_actions", "take_outcomes")}
         for name in VERBS:
             patch.setattr(ClientSession, name, _recorded_verb(name, originals, recording))
-        patch.setattr(ClientSession, "take_actions", lambda session: recording.of(session).take("actions"))
-        patch.setattr(ClientSession, "take_outcomes", lambda session: recording.of(session).take("outcomes"))
+        for kind in ("actions", "outcomes"):
+            patch.setattr(ClientSession, f"take_{kind}", _recorded_take(kind, originals[f"take_{kind}"], recording))
         yield recording
+
+
+def _recorded_take(kind: str, original: Callable[..., Any], recording: Recording) -> Callable[..., Any]:
+    def take(session: ClientSession) -> Any:
+        recorder = recording.of(session)
+        return original(session) if recorder is None else recorder.take(kind)
+
+    return take
+
+
+def dump(recording: Recording) -> str:
+    """A recording as text, for `load`."""
+    return json.dumps([[session.made, session.inputs, session.results] for session in recording.sessions])
+
+
+def load(text: str) -> Recording:
+    recording = Recording()
+    recording.sessions = [RecordedSession(*parts) for parts in json.loads(text)]
+    return recording
 
 
 class _Recorder:
@@ -138,8 +164,10 @@ class _RecordedPolicy:
 
 def _recorded_init(original: Callable[..., None], recording: Recording) -> Callable[..., None]:
     def init(session: ClientSession, client_id: str, **parts: Any) -> None:
+        if recording.is_paused or not _has_counterpart(parts):
+            original(session, client_id, **parts)
+            return
         recorder = _Recorder()
-        assert parts.get("outcomes_waiting_max") is None, "flow control has no counterpart in a browser"
         registry: EventRegistry = parts.get("registry", EventRegistry())
         is_ours = isinstance(parts["policy"], FullJitter)
         recorder.record.made = {
@@ -160,13 +188,19 @@ def _recorded_init(original: Callable[..., None], recording: Recording) -> Calla
     return init
 
 
+def _has_counterpart(parts: Json) -> bool:
+    """Whether JavaScript can make the same session: there is no flow control, and no policy that only a test knows."""
+    policies = (parts.get("fallback"), parts.get("heartbeat"))
+    return parts.get("outcomes_waiting_max") is None and all(isinstance(each, msgspec.Struct | None) for each in policies)
+
+
 def _recorded_verb(name: str, originals: dict[str, Callable[..., Any]], recording: Recording) -> Callable[..., Any]:
     original = originals[name]
     signature = inspect.signature(original)
 
     def verb(session: ClientSession, *args: Any, **kwargs: Any) -> Any:
         recorder = recording.of(session)
-        if recorder.depth:
+        if recorder is None or recorder.depth:
             return original(session, *args, **kwargs)
         bound = signature.bind(session, *args, **kwargs)
         arguments = {key: _plain(value) for key, value in bound.arguments.items() if key != "self"}
@@ -212,7 +246,11 @@ def _plain(value: Any) -> Any:
         return msgspec.json.decode(encode(value))
     if isinstance(value, RemoteError):
         return {"code": int(value.code), "message": value.message}
-    return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_JSON: str(value)}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _action(action: Any) -> Json:

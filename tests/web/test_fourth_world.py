@@ -1,5 +1,9 @@
 """The browser client's machine behaves as the Python machines do, to the nanosecond and the last digit."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -20,10 +24,12 @@ from tests.parity.test_drawn import scenarios
 from tests.parity.test_scenarios import ONE_OF_EACH, POLLS_AT_ONCE, WITHOUT_CURSORS, name_of, rich
 
 from .fourth_world import assert_same_in_node, node
-from .recording import Recording, recorded
+from .recording import Recording, load, recorded
 
 pytestmark = pytest.mark.skipif(node() is None, reason="Node is not installed; the browser client's machine needs it to run here")
 CASES = sorted((Path(__file__).parents[1] / "properties" / "cases").glob("*.toml"))
+ROOT = Path(__file__).parents[2]
+MAKES_SESSIONS = re.compile(r"\b(ClientSession|client_in|lanes)\b")
 THOROUGH = settings.default.max_examples > 50
 
 
@@ -86,6 +92,21 @@ def test_each_kept_case(path: Path) -> None:
     """The schedules that once found a fault: lost histories, late answers, takeovers."""
     case = load_case(path)
     assert_same_in_node(play_adversary(case.setup, list(case.schedule)))
+
+
+def test_what_the_unit_tests_ask_of_the_python_session(tmp_path: Path) -> None:
+    """Each rule has its directed tests in tests/protocol. Every session that they make is played here too."""
+    path = tmp_path / "recording.json"
+    files = [
+        str(file) for file in (ROOT / "tests" / "protocol").glob("test_*.py") if MAKES_SESSIONS.search(file.read_text("utf-8"))
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.web.recording_plugin", "-p", "no:cacheprovider", *files]
+    environment = {**os.environ, "STEADYWIRE_RECORDING": str(path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout
+    recording = load(path.read_text("utf-8"))
+    assert len(recording.sessions) > 200
+    assert_same_in_node(recording)
 
 
 @settings(max_examples=200 if THOROUGH else 25)

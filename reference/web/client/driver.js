@@ -108,7 +108,12 @@ export class SessionDriver {
   #connections = new Map();
   /** The change that frames wait for. */
   #gate = 0;
-  #stored = { generation: 0, sessionId: /** @type {string | null} */ (null), epoch: /** @type {string | null} */ (null), last: -1 };
+  #stored = {
+    generation: 0,
+    sessionId: /** @type {string | null} */ (null),
+    epoch: /** @type {string | null} */ (null),
+    last: -1,
+  };
   #positionWrittenAt = -Infinity;
   #positionPauseMs = POSITION_MS_MIN;
   #isPositionDue = false;
@@ -133,7 +138,11 @@ export class SessionDriver {
     this.#around = around;
     this.#lease = lease;
     this.#time = new SessionTime(around.clock);
-    this.#writer = new Writer(lease, () => this.#flush(), (error) => this.#storageFailed(error));
+    this.#writer = new Writer(
+      lease,
+      () => this.#flush(),
+      (error) => this.#storageFailed(error),
+    );
     this.#alarm = new Alarm(around.clock, () => this.#ring());
     this.#positionAlarm = new Alarm(around.clock, () => this.#storePosition());
     const remembered = stored === null ? null : this.#rememberedIn(stored);
@@ -426,7 +435,10 @@ export class SessionDriver {
     if (changes !== null || isNewer || session.sessionId !== this.#stored.sessionId) {
       this.#stored.generation = session.generation;
       this.#stored.sessionId = session.sessionId;
-      const put = (changes?.put ?? []).map(({ queuedAt, ...message }) => ({ ...message, queuedAtMs: this.#time.wallMsOf(queuedAt) }));
+      const put = (changes?.put ?? []).map(({ queuedAt, ...message }) => ({
+        ...message,
+        queuedAtMs: this.#time.wallMsOf(queuedAt),
+      }));
       this.#writer.write({ identity: this.#identity(), put, removed: changes?.removed });
       if (isNewer || put.length > 0) this.#gate = this.#writer.last;
     }

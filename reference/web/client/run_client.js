@@ -1,5 +1,5 @@
 /**
- * The browser client: what a page does with a run, and sees of it. reference/web/API.md says how to use it.
+ * The browser client: what a page does with a run, and sees of it. docs/browser.md says how to use it.
  *
  * A `RunClient` is an EventTarget. Publishing works from the first moment on, connected or not, and across reloads: events wait in the
  * outbox and leave, in order, when there is a way. Every decision is the machine's (`machine/session.js`); what is here waits, stores,
@@ -7,16 +7,18 @@
  */
 
 import { clientConfig } from "../machine/config.js";
-import { ConfigError, LocalError, OutboxFull, SessionClosed, SteadywireError } from "../machine/errors.js";
-import { EventRegistry, isSameJson } from "../machine/events.js";
+import { LocalError, OutboxFull, SessionClosed, SteadywireError } from "../machine/errors.js";
+import { EventRegistry } from "../machine/events.js";
 import { isPolling } from "../machine/states.js";
-import { Alarm, PageClock } from "./clock.js";
+import { PageClock } from "./clock.js";
+import { HealthWatch, healthOf } from "./connection_health.js";
 import { SessionDriver } from "./driver.js";
 import { randomText } from "./indexeddb.js";
 import { ownPage, watchPage } from "./lifecycle.js";
 import { DELIVERIES_MAX, Mailbox, eventsOf } from "./mailbox.js";
-import { RequestFailedError, call, replay } from "./rest.js";
-import { reportLater, signal } from "./signal.js";
+import { checkedRunId, checkedToken, transportsOf, urlsOf } from "./options.js";
+import { call, replay } from "./rest.js";
+import { reportLater } from "./signal.js";
 import { MemoryStorage, storageOfPage } from "./storage.js";
 import { NetworkSwitch, headersOf, textOf } from "./transports.js";
 
@@ -25,44 +27,13 @@ import { NetworkSwitch, headersOf, textOf } from "./transports.js";
  * @typedef {import("../machine/events.js").Data} Data
  * @typedef {import("../machine/events.js").RunEvent} RunEvent
  * @typedef {import("../machine/states.js").ClientState} ClientState
+ * @typedef {import("./connection_health.js").Health} Health
  * @typedef {import("./mailbox.js").Delivery} Delivery
+ * @typedef {import("./options.js").Options} Options
  *
- * @typedef {string | (() => string | Promise<string>)} TokenSource
  * @typedef {{ ticket: number, sequenceNumber: number, duplicate: boolean, epoch: string | null }} Accepted
- *
- * @typedef {object} Options
- * @property {string} [url] base URL of the server; default: the page's own origin
- * @property {TokenSource} [token]
- * @property {Partial<ClientConfig>} [config]
- * @property {readonly string[]} [types] sequenced event types beside the critical ones
- * @property {"indexeddb" | "memory" | import("./storage.js").StateStorage} [storage]
- * @property {string} [account] whose identity is stored here
- * @property {AbortSignal} [signal]
- * @property {number} [deliveriesMax] how many deliveries wait for one `for await` loop before the session holds
- * @property {import("./transports.js").Transports} [transports]
- * @property {import("./clock.js").Clock} [clock]
- * @property {() => number} [random]
- * @property {import("./lifecycle.js").Page | null} [page]
- * @property {import("../machine/policies.js").ReconnectPolicy} [reconnect]
- * @property {import("../machine/policies.js").FallbackPolicy} [fallback]
- * @property {import("../machine/policies.js").KeepalivePolicy} [keepalive]
- *
- * @typedef {import("../machine/health.js").SessionHealth & {
- *   state: ClientState,
- *   usingFallback: boolean,
- *   reason: string | null,
- *   nextAttempt: { kind: "websocket" | "poll", at: number } | null,
- *   isOffline: boolean,
- *   isNetworkCut: boolean,
- *   roundTripsMs: readonly number[],
- *   end: { code: number | null, message: string } | null,
- * }} HealthFields
- * @typedef {Readonly<HealthFields>} Health
  */
 
-const RUN_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-const TOKEN_CHARACTERS_MAX = 8192;
-const HEALTH_MS_MIN = 100; // at most ten updates a second
 const TOKEN_RETRY_MS = 5000;
 const LOOPBACK = /^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
 
@@ -89,13 +60,7 @@ export class RunClient extends EventTarget {
   #registry;
   #config;
   #page;
-  #healthAlarm;
-  #healthAt = -Infinity;
-  #isHealthDue = false;
-  #isHealthStale = false;
-  /** @type {Health} */
-  #latestHealth;
-  #toldHealth;
+  #health;
   /** @type {SessionDriver | null} */
   #driver = null;
   /** @type {Promise<void> | null} */
@@ -131,26 +96,22 @@ export class RunClient extends EventTarget {
    */
   constructor(runId, options = {}) {
     super();
-    const id = String(runId).toLowerCase(); // 1.1
-    if (!RUN_ID.test(id)) throw new ConfigError(`run id ${JSON.stringify(runId)}: must be a UUID such as crypto.randomUUID() gives`);
-    this.runId = id;
+    this.runId = checkedRunId(runId);
     this.#options = options;
-    this.#urls = urlsOf(options.url, id);
-    checkToken(options.token);
+    this.#urls = urlsOf(options.url, this.runId);
+    if (typeof options.token !== "function" && options.token !== undefined) checkedToken(options.token);
     this.#config = clientConfig({ ...options.config, refreshesToken: typeof options.token === "function" });
     this.#registry = new EventRegistry(options.types);
-    const { WebSocket, fetch } = options.transports ?? globalThis;
-    if (typeof WebSocket !== "function" || typeof fetch !== "function") {
-      throw new ConfigError("this environment has no WebSocket or no fetch; give both as options.transports");
-    }
-    this.#network = new NetworkSwitch({ WebSocket, fetch: options.transports ? fetch : fetch.bind(globalThis) });
+    this.#network = new NetworkSwitch(transportsOf(options.transports));
     this.#clock = options.clock ?? new PageClock();
     this.#page = options.page === undefined ? ownPage() : options.page;
-    this.#healthAlarm = new Alarm(this.#clock, () => this.#publishHealth());
-    this.#latestHealth = this.#healthNow();
-    this.#toldHealth = signal(this.#latestHealth);
+    this.#health = new HealthWatch(
+      this.#clock,
+      () => this.#healthNow(),
+      (health) => this.#dispatch("healthchange", health),
+    );
     /** Its value is that of this moment; listeners are told at most ten times a second. */
-    this.health = this.#healthSignal();
+    this.health = this.#health.signal;
     /** Resolves once when the session has ended, or was stopped. @type {Promise<{ code: number | null, message: string }>} */
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -471,10 +432,10 @@ export class RunClient extends EventTarget {
    * @param {string} [runId]
    * @param {{ fromSequence?: number | null, signal?: AbortSignal }} [what]
    * @returns {Promise<RunEvent[]>}
-   * @throws {RequestFailedError}
+   * @throws {import("./rest.js").RequestFailedError}
    */
   async replayMissedMessages(runId = this.runId, { fromSequence = null, signal } = {}) {
-    const url = urlsOf(this.#options.url, runId.toLowerCase()).http;
+    const url = urlsOf(this.#options.url, checkedRunId(runId)).http;
     const { token } = this.#options;
     if (this.#token === null && typeof token === "function") this.#token = checkedToken(await token());
     return replay(this.#network, url, this.#token ?? (typeof token === "string" ? token : null), { fromSequence, signal });
@@ -490,7 +451,7 @@ export class RunClient extends EventTarget {
   cutNetwork() {
     if (this.#network.isCut) return;
     this.#network.cut();
-    this.#healthSoon();
+    this.#health.soon();
   }
 
   restoreNetwork() {
@@ -501,7 +462,7 @@ export class RunClient extends EventTarget {
 
   #networkReturned() {
     if (this.#end === null && !this.#isLeft) this.#driver?.feed((session, now) => session.networkReturned(now));
-    this.#healthSoon();
+    this.#health.soon();
   }
 
   // ---- the life of the page ----
@@ -520,7 +481,7 @@ export class RunClient extends EventTarget {
         shown: () => this.#move(false),
         offline: () => {
           if (!isLoopback) this.#network.severAll("the browser is offline");
-          this.#healthSoon();
+          this.#health.soon();
         },
         online: () => this.#networkReturned(),
       },
@@ -532,7 +493,8 @@ export class RunClient extends EventTarget {
   #move(leaves) {
     this.#isLeft = leaves;
     const driver = this.#driver;
-    if (leaves) void driver?.suspend().catch(() => {}); // at once: the page may not live to do it later
+    if (leaves)
+      void driver?.suspend().catch(() => {}); // at once: the page may not live to do it later
     else {
       this.#moving = this.#moving.then(async () => {
         if (driver === null || this.#end !== null || this.#isLeft) return;
@@ -547,7 +509,8 @@ export class RunClient extends EventTarget {
   /** Another tab has taken our identity, and sends what was queued here. */
   async #reopen() {
     const message = "another tab has taken over the queue of this page while it was left, and sends it";
-    for (const [ticket, { reject }] of this.#tickets) reject(new PublishFailedError({ ticket, code: "moved", message, mayHaveArrived: true }));
+    for (const [ticket, { reject }] of this.#tickets)
+      reject(new PublishFailedError({ ticket, code: "moved", message, mayHaveArrived: true }));
     this.#tickets.clear();
     await this.#open();
   }
@@ -641,7 +604,14 @@ export class RunClient extends EventTarget {
     this.#watching.abort();
     for (const { fail } of this.#early.splice(0)) fail(new SessionClosed(end.message));
     for (const [ticket, { reject }] of this.#tickets) {
-      reject(new PublishFailedError({ ticket, code: "stopped", message: "the client was stopped; what is stored is sent by the next one", mayHaveArrived: true }));
+      reject(
+        new PublishFailedError({
+          ticket,
+          code: "stopped",
+          message: "the client was stopped; what is stored is sent by the next one",
+          mayHaveArrived: true,
+        }),
+      );
     }
     this.#tickets.clear();
     for (const mailbox of [...this.#mailboxes]) mailbox.put({ kind: "end", ...end });
@@ -664,7 +634,7 @@ export class RunClient extends EventTarget {
       this.#dispatch("queuechange", { queued });
     }
     for (const look of [...this.#waiters]) look();
-    this.#healthSoon();
+    this.#health.soon();
   }
 
   /**
@@ -675,78 +645,16 @@ export class RunClient extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail })); // a listener's error is an uncaught one, and none of ours
   }
 
-  // ---- health ----
-
-  /** @returns {import("./signal.js").ReadonlySignal<Health>} */
-  #healthSignal() {
-    const fresh = () => this.#freshHealth();
-    return Object.freeze({
-      subscribe: this.#toldHealth.subscribe,
-      get value() {
-        return fresh();
-      },
-    });
-  }
-
-  #healthSoon() {
-    this.#isHealthStale = true;
-    if (this.#isHealthDue) return;
-    this.#isHealthDue = true;
-    this.#healthAlarm.set(this.#healthAt + HEALTH_MS_MIN - this.#clock.monotonicMs());
-  }
-
-  #publishHealth() {
-    this.#isHealthDue = false;
-    this.#healthAt = this.#clock.monotonicMs();
-    const health = this.#freshHealth();
-    if (health === this.#toldHealth.value) return;
-    this.#toldHealth.value = health;
-    this.#dispatch("healthchange", health);
-  }
-
-  #freshHealth() {
-    if (this.#isHealthStale) {
-      this.#isHealthStale = false;
-      const health = this.#healthNow();
-      if (!isSameJson(health, this.#latestHealth)) this.#latestHealth = health;
-    }
-    return this.#latestHealth;
-  }
-
   /** @returns {Health} */
   #healthNow() {
-    const driver = this.#driver;
-    const session = driver?.session;
-    const health = session?.health() ?? NO_HEALTH;
-    const { state } = this;
-    const isOver = this.#end !== null;
-    const next = isOver ? null : (session?.nextAttempt ?? null);
-    return Object.freeze({
-      ...health,
-      status: isOver ? "Disconnected" : health.status,
-      transport: isOver ? null : health.transport,
+    return healthOf({
+      driver: this.#driver,
+      state: this.state,
       queuedMessages: this.getQueuedMessageCount(),
-      state,
-      usingFallback: this.isUsingFallback(),
-      reason: this.#reason(health.status),
-      nextAttempt: next === null || driver === null ? null : { kind: next.kind, at: driver.wallMsOf(next.at) },
       isOffline: this.#page !== null && !this.#page.navigator.onLine,
       isNetworkCut: this.#network.isCut,
-      roundTripsMs: session?.roundTripsMs ?? [],
       end: this.#end,
     });
-  }
-
-  /** @param {import("../machine/health.js").Status} status */
-  #reason(status) {
-    const loss = this.#driver?.session.lastLoss ?? null;
-    if (this.#end !== null) return this.#end.message;
-    if (this.#network.isCut) return "this page has cut its own network";
-    if (status === "Connected" || status === "Reconnected") return null;
-    if (this.state === "new") return "not started";
-    if (this.state === "refreshing") return "waiting for a new token";
-    if (this.isUsingFallback()) return `no WebSocket gets through: ${loss ?? "not tried yet"}`;
-    return loss ?? "connecting";
   }
 
   #openDriver() {
@@ -759,70 +667,18 @@ export class RunClient extends EventTarget {
   }
 }
 
-/** @type {import("../machine/health.js").SessionHealth} */
-const NO_HEALTH = {
-  status: "Disconnected",
-  transport: null,
-  roundTrip: { samples: 0, meanMs: null, p50Ms: null, p95Ms: null, p99Ms: null },
-  deliveryRate: null,
-  reconnections: 0,
-  queuedMessages: 0,
-  quality: "UNKNOWN",
-  qualityScore: null,
-};
-
 /**
  * Make a run. Making one that exists changes nothing.
  *
  * @param {string} runId
  * @param {Pick<Options, "url" | "transports"> & { token?: string, signal?: AbortSignal }} [options]
  * @returns {Promise<boolean>} whether it is new
- * @throws {RequestFailedError}
+ * @throws {import("./rest.js").RequestFailedError}
  */
 export async function createRun(runId, { url, token, signal, transports } = {}) {
-  const { run } = urlsOf(url, String(runId).toLowerCase());
-  const network = new NetworkSwitch(transports ?? { WebSocket: globalThis.WebSocket, fetch: globalThis.fetch.bind(globalThis) });
+  const { run } = urlsOf(url, checkedRunId(runId));
+  const network = new NetworkSwitch(transportsOf(transports));
   const headers = { ...headersOf(token ?? null), "Content-Type": "application/json" };
   const { status } = await call(network, run, { method: "PUT", headers, body: "{}", signal });
   return status === 201;
 }
-
-/**
- * @param {string | undefined} base
- * @param {string} runId
- */
-function urlsOf(base, runId) {
-  const own = typeof location === "undefined" ? undefined : location.href;
-  if (base === undefined && own === undefined) throw new ConfigError("there is no page here: give the server's address as options.url");
-  let url;
-  try {
-    url = new URL(base ?? "/", own);
-  } catch {
-    throw new ConfigError(`${JSON.stringify(base)} is no URL; give one such as https://collaboration.example.org`);
-  }
-  if (!["http:", "https:"].includes(url.protocol)) throw new ConfigError(`${url}: must be an http: or https: URL`);
-  if (url.username !== "" || url.password !== "") throw new ConfigError("a URL must not hold credentials; give a token");
-  const path = url.pathname.replace(/\/+$/, "");
-  const root = `${url.origin}${path}`;
-  const run = `${root}/api/runs/${encodeURIComponent(runId)}`;
-  const websocket = `${root.replace(/^http/, "ws")}/ws/runs/${encodeURIComponent(runId)}/collaboration`; // 3.1
-  return { base: root, run, http: `${run}/collaboration`, websocket };
-}
-
-/** @param {unknown} token */
-function checkToken(token) {
-  if (token !== undefined && typeof token !== "function") checkedToken(token);
-}
-
-/**
- * @param {unknown} token
- * @returns {string}
- */
-function checkedToken(token) {
-  if (typeof token !== "string" || token === "") throw new ConfigError(`a token must be a string, not ${token === "" ? "empty" : typeof token}`);
-  if (token.length > TOKEN_CHARACTERS_MAX) throw new ConfigError(`a token of ${token.length} characters; the limit is ${TOKEN_CHARACTERS_MAX}`);
-  if (/[^\x21-\x7e]/.test(token)) throw new ConfigError("a token must be visible ASCII: it travels in a header");
-  return token;
-}
-
-export { RequestFailedError };

@@ -3,7 +3,7 @@
 import { signal } from "./signal.js";
 
 /**
- * @typedef {import("./run_client.js").Health} Health
+ * @typedef {import("./connection_health.js").Health} Health
  * @typedef {import("./run_client.js").RunClient} RunClient
  */
 

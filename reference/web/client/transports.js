@@ -6,7 +6,15 @@
  */
 
 import { CloseCode, RemoteError } from "../machine/errors.js";
-import { SERVER_FRAME_BYTES_MAX, SUBPROTOCOL, decodeAnswer, decodeProblem, decodeServerFrame, encode, withoutDefaults } from "../machine/frames.js";
+import {
+  SERVER_FRAME_BYTES_MAX,
+  SUBPROTOCOL,
+  decodeAnswer,
+  decodeProblem,
+  decodeServerFrame,
+  encode,
+  withoutDefaults,
+} from "../machine/frames.js";
 import { utf8Bytes } from "../machine/events.js";
 
 /**
@@ -165,7 +173,8 @@ export class WebSocketConnection {
    */
   close(code, message) {
     this.#end();
-    if (code === null) this.#socket?.close(); // a page cannot cut a socket: it starts a close and listens no more
+    if (code === null)
+      this.#socket?.close(); // a page cannot cut a socket: it starts a close and listens no more
     else this.#socket?.close(code, shortened(message));
   }
 
@@ -274,9 +283,16 @@ export class PollingConnection {
    */
   #ask(request) {
     /** @type {RequestInit} */
-    const init = { signal: this.#closed.signal, headers: headersOf(this.#token), cache: "no-store", credentials: "omit", redirect: "error" };
+    const init = {
+      signal: this.#closed.signal,
+      headers: headersOf(this.#token),
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+    };
     let url = `${this.#url}/publish`;
-    if (request.type === "poll") url = `${this.#url}/poll?${parametersOf(request)}`; // 4.21
+    if (request.type === "poll")
+      url = `${this.#url}/poll?${parametersOf(request)}`; // 4.21
     else {
       init.method = "POST";
       init.headers = { ...init.headers, "Content-Type": "application/json" };

@@ -101,7 +101,12 @@ export class Writer {
 
   /** @returns {Changes} */
   #take() {
-    const changes = { identity: this.#identity, position: this.#position, put: [...this.#put.values()], removed: [...this.#removed] };
+    const changes = {
+      identity: this.#identity,
+      position: this.#position,
+      put: [...this.#put.values()],
+      removed: [...this.#removed],
+    };
     this.#identity = this.#position = null;
     this.#put.clear();
     this.#removed.clear();

@@ -51,7 +51,8 @@ const numberAbove = (above, atMost) => (value) =>
  * @param {number} most
  * @returns {Rule}
  */
-const numberFrom = (least, most) => (value) => (isNumber(value) && value >= least && value <= most ? null : `a number from ${least} to ${most}`);
+const numberFrom = (least, most) => (value) =>
+  isNumber(value) && value >= least && value <= most ? null : `a number from ${least} to ${most}`;
 /**
  * @param {number} least
  * @param {number} most
@@ -71,7 +72,10 @@ const orNull = (rule) => (value) => {
  * @param {...string} choices
  * @returns {Rule}
  */
-const oneOf = (...choices) => (value) => (choices.includes(/** @type {string} */ (value)) ? null : `one of ${choices.join(", ")}`);
+const oneOf =
+  (...choices) =>
+  (value) =>
+    choices.includes(/** @type {string} */ (value)) ? null : `one of ${choices.join(", ")}`;
 /** @type {Rule} */
 const trueOrFalse = (value) => (typeof value === "boolean" ? null : "true or false");
 

@@ -23,7 +23,8 @@ import { Timers } from "./timers.js";
  *   | { kind: "refreshToken" }} Action
  *
  * What an application has to know, in order. A sequenced event is never skipped without a snapshot or a reset in its place.
- * @typedef {{ kind: "snapshot" | "reset", epoch: string, sequenceNumber: number, state: RunState, reason: ResetReason | null }} StateReceived
+ * @typedef {{ kind: "snapshot" | "reset", epoch: string, sequenceNumber: number, state: RunState,
+ *   reason: ResetReason | null }} StateReceived
  * @typedef {{ kind: "accepted", ticket: number, sequenceNumber: number, duplicate: boolean, epoch: string | null }} PublishAccepted
  * @typedef {{ kind: "failed", ticket: number, eventType: string, data: Data, code: string, message: string,
  *   mayHaveArrived: boolean }} PublishFailed

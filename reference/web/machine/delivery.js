@@ -109,10 +109,7 @@ export class Roster {
    * @param {number} serverTime
    */
   full(users, cursors, serverTime) {
-    return [
-      ...this.presence({ full: users, joined: [], left: [], serverTime }),
-      ...this.moved({ full: cursors, moved: {}, serverTime }),
-    ];
+    return [...this.presence({ full: users, joined: [], left: [], serverTime }), ...this.moved({ full: cursors, moved: {}, serverTime })];
   }
 
   /**
@@ -289,7 +286,8 @@ export class Delivery {
    */
   poll(answer, askedIn, { takesRoster }) {
     if (this.inbox.epoch !== askedIn && this.inbox.epoch !== answer.epoch) return; // the WebSocket has taken us into another history
-    if (this.#isHolding) this.#passedOver = true; // the next poll brings it again
+    if (this.#isHolding)
+      this.#passedOver = true; // the next poll brings it again
     else if (answer.snapshot !== null) this.#takeSnapshot(answer, answer.snapshot);
     else if (answer.outcome === "fresh") this.#startAt(answer.epoch, answer.afterSequence);
     if (answer.epoch === this.inbox.epoch) this.#takeEvents(answer.events);
@@ -406,7 +404,13 @@ export class Delivery {
     const { sequenceNumber, state } = frame;
     this.inbox.startAt(epoch, sequenceNumber);
     this.#acked = sequenceNumber;
-    this.#context.outcomes.push({ kind: announced.outcome === "reset" ? "reset" : "snapshot", epoch, sequenceNumber, state, reason });
+    this.#context.outcomes.push({
+      kind: announced.outcome === "reset" ? "reset" : "snapshot",
+      epoch,
+      sequenceNumber,
+      state,
+      reason,
+    });
   }
 }
 

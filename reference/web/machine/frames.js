@@ -111,7 +111,8 @@ import { utf8Bytes } from "./events.js";
  *
  * Said by the polling transport itself, never on the wire: a request ended without the server's answer to it. `code` is the
  * protocol's if the server gave one (5.7), else null.
- * @typedef {{ type: "requestFailed", request: RequestKind, code: number | null, message: string, retryAfterMs: number | null }} RequestFailed
+ * @typedef {{ type: "requestFailed", request: RequestKind, code: number | null, message: string,
+ *   retryAfterMs: number | null }} RequestFailed
  * @typedef {PollAnswer | PublishAnswer | RequestFailed} AnswerFrame
  * @typedef {{ code: number, message: string, retryAfterMs: number | null }} HttpProblem
  */
@@ -138,11 +139,13 @@ const REQUIRED = Symbol("required");
  * @param {number} most
  * @returns {Read}
  */
-const integer = (least = -Infinity, most = Infinity) => (value, where) => {
-  if (typeof value !== "number" || !Number.isInteger(value)) throw new BadValue(`${where} must be an integer`);
-  if (value < least || value > most) throw new BadValue(`${where} is ${value}, out of ${least} to ${most}`);
-  return value;
-};
+const integer =
+  (least = -Infinity, most = Infinity) =>
+  (value, where) => {
+    if (typeof value !== "number" || !Number.isInteger(value)) throw new BadValue(`${where} must be an integer`);
+    if (value < least || value > most) throw new BadValue(`${where} is ${value}, out of ${least} to ${most}`);
+    return value;
+  };
 /** @type {Read} */
 const number = (value, where) => {
   if (typeof value !== "number") throw new BadValue(`${where} must be a number`);
@@ -173,11 +176,13 @@ const id = (value, where) => {
  * @param {number} most
  * @returns {Read}
  */
-const listOf = (item, most = Infinity) => (value, where) => {
-  if (!Array.isArray(value)) throw new BadValue(`${where} must be a list`);
-  if (value.length > most) throw new BadValue(`${where} has more than ${most} items`);
-  return value.map((each, i) => item(each, `${where}[${i}]`));
-};
+const listOf =
+  (item, most = Infinity) =>
+  (value, where) => {
+    if (!Array.isArray(value)) throw new BadValue(`${where} must be a list`);
+    if (value.length > most) throw new BadValue(`${where} has more than ${most} items`);
+    return value.map((each, i) => item(each, `${where}[${i}]`));
+  };
 /**
  * @param {Read} item
  * @returns {Read}
@@ -190,10 +195,12 @@ const mapOf = (item) => (value, where) => {
  * @param {...string} choices
  * @returns {Read}
  */
-const oneOf = (...choices) => (value, where) => {
-  if (!choices.includes(/** @type {string} */ (value))) throw new BadValue(`${where} must be one of ${choices.join(", ")}`);
-  return value;
-};
+const oneOf =
+  (...choices) =>
+  (value, where) => {
+    if (!choices.includes(/** @type {string} */ (value))) throw new BadValue(`${where} must be one of ${choices.join(", ")}`);
+    return value;
+  };
 /**
  * @param {Read} read
  * @returns {Read}
@@ -207,7 +214,11 @@ const whole = integer();
 const outcome = oneOf("fresh", "resumed", "snapshot", "reset");
 const resetReason = oneOf("epoch", "expired", "ahead");
 
-/** @typedef {Readonly<Record<string, readonly [Read, unknown]>>} Fields a field's reader and default; a default of null also lets null in */
+/**
+ * A field's reader and its default; a default of null also lets null in.
+ *
+ * @typedef {Readonly<Record<string, readonly [Read, unknown]>>} Fields
+ */
 
 /**
  * @param {string} type the value of the field `type`; "" for an object without one
@@ -272,7 +283,11 @@ const limits = struct("", {
 });
 const runState = struct("", { grafts: [mapOf(object), {}], prunes: [listOf(text), []], flags: [listOf(object), []] });
 const snapshot = struct("snapshot", { sequenceNumber: [count, REQUIRED], state: [runState, REQUIRED] });
-const accepted = struct("accepted", { clientSequence: [ordinal, REQUIRED], sequenceNumber: [ordinal, REQUIRED], duplicate: [bool, false] });
+const accepted = struct("accepted", {
+  clientSequence: [ordinal, REQUIRED],
+  sequenceNumber: [ordinal, REQUIRED],
+  duplicate: [bool, false],
+});
 const rejected = struct("rejected", {
   clientSequence: [ordinal, REQUIRED],
   code: [text, REQUIRED],
@@ -306,7 +321,12 @@ const SERVER_FRAMES = new Map([
   ["events", struct("events", { events: [events, REQUIRED] })],
   [
     "presence",
-    struct("presence", { full: [listOf(text), null], joined: [listOf(text), []], left: [listOf(text), []], serverTime: [whole, REQUIRED] }),
+    struct("presence", {
+      full: [listOf(text), null],
+      joined: [listOf(text), []],
+      left: [listOf(text), []],
+      serverTime: [whole, REQUIRED],
+    }),
   ],
   ["cursors", struct("cursors", { full: [mapOf(object), null], moved: [mapOf(object), {}], serverTime: [whole, REQUIRED] })],
   ["accepted", accepted],
@@ -336,7 +356,10 @@ const polled = struct("polled", {
   serverTime: [whole, REQUIRED],
 });
 /** @type {Read} */
-const result = (value, where) => (/** @type {Data} */ (object(value, where)).type === "accepted" ? accepted : rejected)(value, where);
+const result = (value, where) => {
+  const { type } = /** @type {Data} */ (object(value, where));
+  return type === "accepted" ? accepted(value, where) : rejected(value, where);
+};
 const published = struct("published", { results: [listOf(result), REQUIRED], epoch: [id, null] });
 const httpProblem = struct("", { code: [whole, REQUIRED], message: [text, REQUIRED], retryAfterMs: [whole, null] });
 
@@ -436,7 +459,9 @@ function reportWithoutDefaults(report) {
   for (const [name, value] of Object.entries(report)) {
     if (name === "recoveries") {
       if (report.recoveries.length > 0) {
-        wire.recoveries = report.recoveries.map(({ recoveryMs, silenceMs }) => (silenceMs === null ? { recoveryMs } : { recoveryMs, silenceMs }));
+        wire.recoveries = report.recoveries.map(({ recoveryMs, silenceMs }) =>
+          silenceMs === null ? { recoveryMs } : { recoveryMs, silenceMs },
+        );
       }
     } else if (value !== 0) wire[name] = value;
   }
@@ -447,7 +472,7 @@ function reportWithoutDefaults(report) {
 function parsed(message) {
   const isShort = message.length * 3 <= SERVER_FRAME_BYTES_MAX; // a unit of UTF-16 takes three bytes at the most
   const isTooBig = !isShort && utf8Bytes(message) > SERVER_FRAME_BYTES_MAX;
-  if (isTooBig) throw new RemoteError(CloseCode.TOO_BIG, `a frame of more than ${SERVER_FRAME_BYTES_MAX} bytes`); // 3.2: before it is parsed
+  if (isTooBig) throw new RemoteError(CloseCode.TOO_BIG, `a frame of more than ${SERVER_FRAME_BYTES_MAX} bytes`); // 3.2
   try {
     return JSON.parse(message);
   } catch (error) {

@@ -25,8 +25,22 @@ import { NS_PER_MS } from "./timers.js";
  * @property {number | null} qualityScore
  */
 
-const LATENCY_POINTS = [[50, 100], [100, 90], [200, 75], [500, 50], [1000, 25], [Infinity, 10]];
-const RECONNECTION_POINTS = [[0, 100], [1, 80], [2, 60], [5, 40], [10, 20], [Infinity, 5]];
+const LATENCY_POINTS = [
+  [50, 100],
+  [100, 90],
+  [200, 75],
+  [500, 50],
+  [1000, 25],
+  [Infinity, 10],
+];
+const RECONNECTION_POINTS = [
+  [0, 100],
+  [1, 80],
+  [2, 60],
+  [5, 40],
+  [10, 20],
+  [Infinity, 5],
+];
 
 /**
  * From 0 to 100 (7.33).

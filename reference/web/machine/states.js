@@ -48,7 +48,16 @@ export const TRANSITIONS = Object.freeze({
 const AT_ANY_TIME = ["goaway", "error"];
 const GREETED = new Set(["welcome", ...AT_ANY_TIME]);
 const FLOWING = new Set([
-  "snapshot", "events", "presence", "cursors", "accepted", "rejected", "heartbeat", "pong", "expiring", ...AT_ANY_TIME,
+  "snapshot",
+  "events",
+  "presence",
+  "cursors",
+  "accepted",
+  "rejected",
+  "heartbeat",
+  "pong",
+  "expiring",
+  ...AT_ANY_TIME,
 ]);
 /** @type {ReadonlySet<string>} */
 const NOTHING = new Set();
