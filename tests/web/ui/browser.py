@@ -17,6 +17,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import httpcore
+import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from reference.client.blocking import TrioPortal
@@ -214,10 +215,13 @@ def open_site(browser: Browser, folder: FilePath, config: ServerConfig = SERVER)
         assert site.said == [], "a page complained on the console"
 
 
-def npm_package(name: str, file: str, folder: FilePath) -> str:
-    """A file of an npm package, which is installed into `folder` unless it is there."""
-    path = folder / "node_modules" / name / file
-    if not path.exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), name]
-        subprocess.run(command, check=True, timeout=120)
-    return path.read_text("utf-8")
+def npm_package(package: str, config: pytest.Config) -> FilePath:
+    """The folder of an npm package, NAME@VERSION, installed once into pytest's cache: a tool for tests, no dependency."""
+    name, _, _ = package.partition("@")
+    assert config.cache is not None
+    folder = config.cache.mkdir(package.replace("@", "-"))
+    path = folder / "node_modules" / name
+    if not (path / "package.json").exists():
+        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), package]
+        subprocess.run(command, check=True, timeout=300, capture_output=True)
+    return path

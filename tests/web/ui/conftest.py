@@ -32,10 +32,9 @@ def module_site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core, which judges the accessibility of a page. `STEADYWIRE_NPM`: a folder in which it is installed."""
-    folder = os.environ.get("STEADYWIRE_NPM")
-    return npm_package("axe-core", "axe.min.js", Path(folder) if folder else tmp_path_factory.mktemp("npm"))
+def axe(pytestconfig: pytest.Config) -> str:
+    """The source of axe-core, which judges the accessibility of a page."""
+    return (npm_package("axe-core@4.14.1", pytestconfig) / "axe.min.js").read_text("utf-8")
 
 
 @pytest.fixture(scope="session")
