@@ -82,13 +82,15 @@ export class Room {
     this.#draw();
   }
 
-  /** Leave the run for good; what waits to be sent is given up. */
+  /** Leave the run. What still waits to be sent stays in this browser, and is sent when this user is back in this run. */
   leave() {
     for (const stop of this.#leaving.splice(0)) stop();
     this.#store?.detach();
     this.#store = null;
-    this.#client?.close();
+    const client = this.#client;
     this.#client = null;
+    if (client !== null && client.getQueuedMessageCount() > 0) void client.stop();
+    else client?.close();
     this.#notices.clear();
   }
 

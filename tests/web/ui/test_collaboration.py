@@ -147,6 +147,24 @@ def test_everything_is_whole_while_the_network_is(site: Site) -> None:
     assert site.said_of_network == [], "and Chromium has nothing to say either"
 
 
+def test_what_waits_survives_leaving_and_coming_back(site: Site) -> None:
+    ada = site.join("ada", site.line("ada"))
+    ada.shows("Connected")
+    ada.graft("sent")
+    ada.has(1)
+    ada.page.click("#cut")
+    ada.shows("Disconnected")
+    ada.graft("left behind")
+    until(lambda: ada.queued == 1, "it waits")
+    ada.page.click("#leave")
+    ada.page.click("#recent-runs button")
+    ada.shows("Connected")
+    ada.has(2)
+    ada.page.reload()
+    ada.shows("Connected")
+    agree(site, 2, ada)
+
+
 def test_ten_returns_from_polling(site: Site) -> None:
     config = {
         "fallbackAfterFailures": 1,

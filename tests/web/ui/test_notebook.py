@@ -70,7 +70,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path) -> None:
+def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
     errors: list[str] = []
@@ -111,6 +111,12 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path) -> N
     page.locator("connection-health").first.scroll_into_view_if_needed()
     page.screenshot(path=str(screenshots / "notebook-live.png"))
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    page.evaluate(axe)
+    widgets = [".sw-player", ".sw-run", "connection-health"]
+    judged = page.evaluate(
+        "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", widgets
+    )
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
     assert errors == []
     context.close()
 
