@@ -24,9 +24,13 @@ internal. To read the code, follow the folders in this order:
 
 from typing import TYPE_CHECKING
 
-from simulation.public_names import imported_on_use
+from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
+    from reference.protocol.config import ClientConfig, ServerConfig
+    from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
+    from reference.protocol.policies.keepalive import EveryInterval, NoPings
+    from reference.protocol.policies.reconnect import FullJitter
     from simulation.checks.checkers import check
     from simulation.checks.verdicts import Verdict
     from simulation.emulator import open_emulator
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from simulation.scenario.paths import (
         AlternatingRenewal,
         BernoulliLoss,
+        FadingLoss,
         GilbertElliottLoss,
         Middlebox,
         OnOffMarkov,
@@ -85,17 +90,23 @@ if TYPE_CHECKING:
 __all__ = [
     "IDLE",
     "PRESETS",
+    "AfterFailures",
+    "AfterSeconds",
     "AlternatingRenewal",
     "BernoulliLoss",
     "BlockUpgrade",
     "Capacity",
+    "ClientConfig",
     "ClientPart",
     "ClockStep",
     "Constant",
     "Empirical",
+    "EveryInterval",
     "Exponential",
+    "FadingLoss",
     "FlashCrowd",
     "Frames",
+    "FullJitter",
     "GilbertElliottLoss",
     "Group",
     "HalfOpen",
@@ -103,6 +114,7 @@ __all__ = [
     "LoadBalancerCut",
     "LogNormal",
     "Middlebox",
+    "NoPings",
     "OnOff",
     "OnOffMarkov",
     "Outage",
@@ -124,6 +136,7 @@ __all__ = [
     "Result",
     "RollingDeploy",
     "Scenario",
+    "ServerConfig",
     "ServerPart",
     "ServerRestart",
     "Shedding",
@@ -157,17 +170,23 @@ __all__ = [
 __getattr__, __dir__ = imported_on_use(
     globals(),
     {
+        "AfterFailures": "reference.protocol.policies.fallback:AfterFailures",
+        "AfterSeconds": "reference.protocol.policies.fallback:AfterSeconds",
         "AlternatingRenewal": "simulation.scenario.paths:AlternatingRenewal",
         "BernoulliLoss": "simulation.scenario.paths:BernoulliLoss",
         "BlockUpgrade": "simulation.scenario.faults:BlockUpgrade",
         "Capacity": "simulation.scenario.scenario:Capacity",
+        "ClientConfig": "reference.protocol.config:ClientConfig",
         "ClientPart": "simulation.scenario.scenario:ClientPart",
         "ClockStep": "simulation.scenario.faults:ClockStep",
         "Constant": "simulation.scenario.distributions:Constant",
         "Empirical": "simulation.scenario.distributions:Empirical",
+        "EveryInterval": "reference.protocol.policies.keepalive:EveryInterval",
         "Exponential": "simulation.scenario.distributions:Exponential",
         "FlashCrowd": "simulation.scenario.population:FlashCrowd",
         "Frames": "simulation.results.frames:Frames",
+        "FullJitter": "reference.protocol.policies.reconnect:FullJitter",
+        "FadingLoss": "simulation.scenario.paths:FadingLoss",
         "GilbertElliottLoss": "simulation.scenario.paths:GilbertElliottLoss",
         "Group": "simulation.scenario.scenario:Group",
         "HalfOpen": "simulation.scenario.faults:HalfOpen",
@@ -176,6 +195,7 @@ __getattr__, __dir__ = imported_on_use(
         "LoadBalancerCut": "simulation.scenario.faults:LoadBalancerCut",
         "LogNormal": "simulation.scenario.distributions:LogNormal",
         "Middlebox": "simulation.scenario.paths:Middlebox",
+        "NoPings": "reference.protocol.policies.keepalive:NoPings",
         "OnOff": "simulation.scenario.workload:OnOff",
         "OnOffMarkov": "simulation.scenario.paths:OnOffMarkov",
         "Outage": "simulation.scenario.faults:Outage",
@@ -198,6 +218,7 @@ __getattr__, __dir__ = imported_on_use(
         "Result": "simulation.world:Result",
         "RollingDeploy": "simulation.scenario.faults:RollingDeploy",
         "Scenario": "simulation.scenario.scenario:Scenario",
+        "ServerConfig": "reference.protocol.config:ServerConfig",
         "ServerPart": "simulation.scenario.scenario:ServerPart",
         "ServerRestart": "simulation.scenario.faults:ServerRestart",
         "Shedding": "simulation.scenario.scenario:Shedding",

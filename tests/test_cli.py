@@ -116,7 +116,9 @@ def test_errors_that_left_a_nursery_end_a_command_like_others(capsys: pytest.Cap
         runner.run(app, ["broken"])
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "serve", "verify", "diagram", "what-if", "bench", "token"])
+@pytest.mark.parametrize(
+    "command", ["demo", "simulate", "serve", "verify", "diagram", "what-if", "bench", "token", "conformance"]
+)
 def test_help_has_none_of_the_frameworks_artefacts(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     printed = capsys.readouterr().out
@@ -127,3 +129,9 @@ def test_help_has_none_of_the_frameworks_artefacts(command: str, capsys: pytest.
 def run_in_another_process(arguments: list[str], stdout: int | IO[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "simulation.cli", *arguments]
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False, cwd=ROOT)
+
+
+def test_the_command_line_does_not_depend_on_the_order_of_imports() -> None:
+    first = "import reference.cli.serve_command, reference.cli.migrate_command, simulation.cli.simulate"
+    code = f"{first}; simulation.cli.run(['--help'])"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)

@@ -50,7 +50,7 @@ def serve(
     log_json
         Write the log as JSON. This is the default when stderr is not a terminal.
     """
-    from reference.cli.serve import serve_command
+    from reference.cli.serve_command import serve_command
 
     return serve_command(
         config=config,
@@ -88,7 +88,7 @@ def token(
     ttl
         Lifetime in seconds.
     """
-    from reference.cli.serve import token_command
+    from reference.cli.serve_command import token_command
 
     return token_command(user=user, secret_file=secret_file, runs=runs, role=role, ttl_s=ttl)
 
@@ -99,7 +99,7 @@ migrate = App(name="migrate", help="Create, remove or compare the tables of a st
 @migrate.command
 def up(*, store: StoreUrl) -> int:
     """Create the tables, or bring them up to date. `steadywire serve` does this at its start."""
-    from reference.cli.migrate import migrate_command
+    from reference.cli.migrate_command import migrate_command
 
     return migrate_command("up", store)
 
@@ -113,7 +113,7 @@ def down(*, store: StoreUrl, yes: Annotated[bool, FLAG] = False) -> int:
     yes
         Required, because all events are deleted.
     """
-    from reference.cli.migrate import migrate_command
+    from reference.cli.migrate_command import migrate_command
 
     return migrate_command("down", store, is_sure=yes)
 
@@ -121,6 +121,6 @@ def down(*, store: StoreUrl, yes: Annotated[bool, FLAG] = False) -> int:
 @migrate.command
 def check(*, store: StoreUrl) -> int:
     """Compare the tables with those of this program; exit code 1 if they differ."""
-    from reference.cli.migrate import migrate_command
+    from reference.cli.migrate_command import migrate_command
 
     return migrate_command("check", store)

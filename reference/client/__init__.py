@@ -15,23 +15,28 @@ from reference.client.client import Client
 from reference.client.connect import CreateRunFailed, connect, create_run
 from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery
+from reference.client.outbox_store import FileOutboxStore, OutboxStore, OutboxStoreFailed
 from reference.client.recorder import SessionRecording
 from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
-from reference.client.tickets import PublishFailedError, Ticket
+from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
 
 __all__ = [
     "Client",
     "CreateRunFailed",
     "Delivery",
+    "FileOutboxStore",
     "HealthChanges",
     "LostConnection",
     "OpenStream",
+    "OutboxStore",
+    "OutboxStoreFailed",
     "PublishFailedError",
     "QueuedPublish",
     "ReceivedFrame",
     "SessionRecording",
     "Tap",
     "Ticket",
+    "UndeliveredError",
     "connect",
     "create_run",
     "open_tcp_stream",

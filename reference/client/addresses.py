@@ -7,6 +7,8 @@ Both transports open their streams through one function, which an application ma
 another certificate store, or with a way through something in between.
 """
 
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -81,8 +83,37 @@ async def open_tcp_stream(
     return secured
 
 
+def reason_of(error: BaseException) -> str:
+    """Why no stream could be had, in words: refused, unknown host, certificate, time. Of several addresses, each reason once."""
+    leaves: list[BaseException] = []
+    _collect(error, leaves)
+    return "; ".join(dict.fromkeys(map(_in_words, leaves)))
+
+
+def _collect(error: BaseException, into: list[BaseException]) -> None:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            _collect(each, into)
+    elif error.__cause__ is not None:  # trio wraps what was tried for each address, and the error of a handshake
+        _collect(error.__cause__, into)
+    else:
+        into.append(error)
+
+
+def _in_words(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=message):
+            return f"the server's certificate is not valid: {message}"
+        case socket.gaierror():
+            return f"the host name is not known ({error.strerror})"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case _:
+            return str(error) or type(error).__name__
+
+
 def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
-    """The header that carries a token. `check_token` has seen to it that it is ASCII."""
+    """The header that carries a token; it is never in a URL (5.3, 10.1). `check_token` has seen to it that it is ASCII."""
     return [] if token is None else [(b"Authorization", b"Bearer " + token.encode("ascii"))]
 
 

@@ -34,13 +34,22 @@ class Client:
     Several tasks that iterate share what comes: each outcome goes to one of them.
     """
 
-    def __init__(self, run_id: str, session: ClientSession, io: TrioIO, mailbox: Mailbox, policy: ReconnectPolicy) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        session: ClientSession,
+        io: TrioIO,
+        mailbox: Mailbox,
+        policy: ReconnectPolicy,
+        restored: tuple[Ticket, ...] = (),
+    ) -> None:
         self.run_id = run_id
+        self.restored = restored
+        """Publishes of the program's life before that were not settled then (`outbox_store`), in their order."""
         self._session = session
         self._io = io
         self._mailbox = mailbox
         self._policy = policy
-        self._end: SessionEnded | None = None
 
     # ---- speaking ----
 
@@ -91,6 +100,11 @@ class Client:
         return self._session.state
 
     @property
+    def is_carried(self) -> bool:
+        """Whether a welcomed WebSocket or answered polls carry the session now."""
+        return self._session.is_carried
+
+    @property
     def position(self) -> tuple[str | None, int]:
         """Epoch and number of the last event received. What is not read yet counts as received."""
         return self._session.position
@@ -121,9 +135,9 @@ class Client:
         return self._session.health()
 
     @property
-    def reason(self) -> str | None:
-        """Why nothing carries the session, or why it polls, in words for people; None while a WebSocket carries it."""
-        return None if self.state.has_websocket else self._session.last_loss
+    def ended(self) -> SessionEnded | None:
+        """How the session has ended; None while it has not."""
+        return self._session.ended
 
     @property
     def next_attempt_s(self) -> float | None:
@@ -163,7 +177,8 @@ class Client:
         await trio.lowlevel.checkpoint()
         while not (self.state is condition if isinstance(condition, ClientState) else condition(self)):
             if self.state is ClientState.CLOSED:
-                raise SessionClosed(f"the session with run {self.run_id} has ended before what was waited for")
+                ended = self._io.ended
+                raise SessionClosed(f"the session ended before the condition was met: {ended.message}", ended.code)
             await self._io.wait_for_turn()
 
     def __repr__(self) -> str:

@@ -1,14 +1,15 @@
 """How a client begins and ends.
 
 connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
-leaving   at the end of the block, or when it raises: wait for open answers if so wished (`drain_s`), say `bye`, close.
+leaving   at the end of the block: wait for open answers (`drain_s`), say `bye`, close; publishes that were given up, and that
+          nobody has waited for, are raised, or logged if the block itself has raised.
 cancelled the connection is cut at once; the server notices, and lets the user's presence go after its grace.
 """
 
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 import trio
@@ -17,11 +18,13 @@ from reference.client.addresses import Address, OpenStream, check_token, open_tc
 from reference.client.client import Client
 from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
+from reference.client.outbox_store import OutboxStore
 from reference.client.polling import PollingTransport
 from reference.client.random_source import KeyedRandomSource
 from reference.client.tap import Tap
+from reference.client.tickets import Ticket, UndeliveredError
 from reference.client.transport import ClientTransport
-from reference.client.trio_io import TrioIO
+from reference.client.trio_io import TrioIO, log
 from reference.client.websocket import WebSocketTransport
 from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
@@ -35,6 +38,8 @@ from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
 CREATE_RUN_S_MAX = 10.0
+DRAIN_S = 10.0
+"""How long the end of a block waits for open answers, in seconds, unless it says otherwise."""
 
 RefreshToken = Callable[[], Awaitable[str]]
 
@@ -63,8 +68,9 @@ async def connect(
     random_source: RandomSource | None = None,
     refresh_token: RefreshToken | None = None,
     open_stream: OpenStream = open_tcp_stream,
-    drain_s: float = 0.0,
+    drain_s: float = DRAIN_S,
     outcomes_waiting_max: int = OUTCOMES_WAITING_MAX,
+    outbox_store: OutboxStore | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[Client]:
     """A client in the run `run_id` of the server at `url`, for the length of an `async with` block.
@@ -72,12 +78,13 @@ async def connect(
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
     `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
-    own.
-    `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: how long to wait for
-    open answers when the block ends. `outcomes_waiting_max`: how much may wait to be read. `tap` is told of
-    everything that goes in and out of the session.
+    own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
+    seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
+    wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in
+    and out of the session.
 
-    Raises ConfigError for parameters that cannot work, LocalError outside of trio.
+    Raises ConfigError for parameters that cannot work, LocalError outside of trio. At the end of the block raises
+    UndeliveredError if publishes were given up that nobody has waited for; if the block itself raises, they are logged instead.
     """
     if not trio.lowlevel.in_trio_run():
         raise LocalError("connect() works under trio only: start the program with trio.run, or anyio.run(..., backend='trio')")
@@ -91,9 +98,16 @@ async def connect(
         raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
     failure: BaseException | None = None
     refreshing = _Refreshing(refresh_token)
-    async with trio.open_nursery() as nursery:
+    name, saved = client_id or secrets.token_hex(16), None
+    async with AsyncExitStack() as stack:
+        if outbox_store is not None:
+            stack.callback(outbox_store.close)
+            saved = outbox_store.load(run_id, name)
+            if client_id not in (None, saved.client_id):
+                raise ConfigError(f"this outbox is of client {saved.client_id}, not of {client_id}; leave client_id out")
+        nursery = await stack.enter_async_context(trio.open_nursery())
         session = ClientSession(
-            client_id or secrets.token_hex(16),
+            name if saved is None else saved.client_id,
             config=msgspec.structs.replace(config, refreshes_token=refresh_token is not None),
             policy=policy,
             random_source=random_source or KeyedRandomSource(seed),
@@ -102,6 +116,7 @@ async def connect(
             registry=registry,
             token=token,
             outcomes_waiting_max=outcomes_waiting_max,
+            saves=saved is not None,
         )
 
         def make_transport(action: Open, io: TrioIO) -> ClientTransport:
@@ -116,9 +131,15 @@ async def connect(
             make_transport=make_transport,
             get_token=lambda: refreshing.start(nursery, io),
             tap=tap,
+            run_id=run_id,
+            store=outbox_store,
         )
         nursery.start_soon(io.run_alarm)
-        client = Client(run_id, session, io, mailbox, policy)
+        restored: tuple[Ticket, ...] = ()
+        if saved is not None:
+            session.restore(saved, io.now())
+            restored = tuple(io.tickets.issue(each.ticket) for each in saved.publishes)
+        client = Client(run_id, session, io, mailbox, policy, restored)
         io.feed(session.start, io.now())
         try:
             yield client
@@ -128,14 +149,25 @@ async def connect(
             if failure is None and drain_s > 0:
                 await _drain(client, drain_s)
         finally:
+            if failure is None:
+                io.left_by_application()
             io.feed(session.close, io.now())
         if not isinstance(failure, trio.Cancelled):
             await io.wait_for_transports()
         nursery.cancel_scope.cancel()
+    if io.failure is not None:
+        raise io.failure
     if refreshing.failure is not None:
         raise refreshing.failure
+    failures = [ticket.failure for ticket in io.unseen if ticket.is_lost_unseen]
     if failure is not None:
+        if failures and not isinstance(failure, trio.Cancelled):
+            log.warning("run %s: %d publishes were given up: %s", run_id, len(failures), failures[0].message)
         raise failure
+    if failures and outbox_store is not None:
+        log.info("run %s: %d publishes are saved and will be sent when the program starts again", run_id, len(failures))
+    elif failures:
+        raise UndeliveredError(failures, drain_s)
 
 
 async def create_run(

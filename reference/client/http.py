@@ -4,7 +4,7 @@ httpcore asks a network backend for connections. Ours opens them as the WebSocke
 ever sees plain HTTP. Callers limit the time by cancelling: every stream here is closed by force and never waits for a dead peer.
 A response is bounded where its bytes arrive: after each request a stream yields at most RESPONSE_BYTES_MAX.
 
-Error responses (`read_refusal`): a close code of the protocol is believed only from a body in the protocol's own form
+Error responses (5.7): a close code of the protocol is believed only from a body in the protocol's own form
 (`HttpProblem` with a four-digit code that begins with 4). Proxies between client and server send errors of their own: a proxy's
 403 for an upgrade means that WebSockets are blocked here, not that this user is forbidden, and leads to the next attempt or to
 polling.
@@ -19,7 +19,7 @@ import httpcore
 import msgspec
 import trio
 
-from reference.client.addresses import Address, OpenStream, bearer
+from reference.client.addresses import Address, OpenStream, bearer, reason_of
 from reference.protocol.codec import SERVER_FRAME_BYTES_MAX
 from reference.protocol.errors import CloseCode, HttpProblem, RemoteError
 
@@ -45,7 +45,7 @@ def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: byte
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         problem = None
     if problem is None or not 4000 <= problem.code <= 4999:
-        return Refusal(None, f"HTTP status {status}, not from a server of this protocol", retry_after_ms)
+        return Refusal(None, f"HTTP status {status}, from something other than a server of this protocol", retry_after_ms)
     if problem.retry_after_ms is not None:
         retry_after_ms = max(0, min(problem.retry_after_ms, RETRY_AFTER_MS_MAX))
     return Refusal(problem.code, problem.message, retry_after_ms)
@@ -113,7 +113,7 @@ class HttpClient:
         except _TooBig:
             raise RemoteError(CloseCode.TOO_BIG, f"an answer larger than {ANSWER_BYTES_MAX} bytes") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise RequestLost(f"{method} to {self._address} was not answered: {error or type(error).__name__}") from None
+            raise RequestLost(f"{method} to {self._address} was not answered: {str(error) or type(error).__name__}") from None
         return HttpResponse(response.status, tuple(response.headers), response.content)
 
 
@@ -154,7 +154,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         try:
             stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.ConnectError(str(error.__cause__ or error)) from error
+            raise httpcore.ConnectError(reason_of(error)) from error
         return _Stream(stream)
 
 

@@ -3,7 +3,7 @@
 Sequenced events and snapshots wait in order. Their number is bounded by the session, which hands over no more than the
 application has room for (`reference.protocol.client.flow_control`). Presence and cursors are latest values: of each user only the
 newest join or leave and the newest cursor wait, in the place of the one before, so a busy room costs an idle reader no more than
-its number of users.
+its number of users. Of the reasons why the session is not connected only the newest waits.
 
 The end of the session is the last thing in it.
 """
@@ -12,10 +12,10 @@ from collections import OrderedDict
 
 import trio
 
-from reference.protocol.client.outcomes import ResetReceived, SessionEnded, SnapshotReceived
+from reference.protocol.client.outcomes import NotConnected, ResetReceived, SessionEnded, SnapshotReceived
 from reference.protocol.events import CURSOR_MOVE, Event
 
-Delivery = Event | SnapshotReceived | ResetReceived | SessionEnded
+Delivery = Event | SnapshotReceived | ResetReceived | NotConnected | SessionEnded
 """What an application reads from a client."""
 
 _Key = int | tuple[str, str]
@@ -38,6 +38,8 @@ class Mailbox:
         if isinstance(delivery, Event) and delivery.sequence_number is None:
             kind = "cursor" if delivery.event_type == CURSOR_MOVE else "presence"
             self._waiting[kind, delivery.user_id] = delivery
+        elif isinstance(delivery, NotConnected):
+            self._waiting["not connected", ""] = delivery
         else:
             self._waiting[self._next_key] = delivery
             self._next_key += 1

@@ -95,6 +95,7 @@ class _Entered:
     """A context that is open, and the task that holds it."""
 
     def __init__(self, what: str, portal: "TrioPortal") -> None:
+        self.what = what
         self.value: Future[Any] = Future()
         self.task: Running[None] = Running(what, portal)
         self._portal = portal
@@ -174,6 +175,8 @@ class TrioPortal:
         try:
             wait([entered.value, entered.task.future], timeout_s, return_when=FIRST_COMPLETED)
             if not entered.value.done():
+                if not entered.task.is_done:
+                    raise PortalTimeout(f"opening {entered.what} took longer than {timeout_s:g} s")
                 entered.task.wait(0)
             self._entered.append(entered)
         except BaseException:

@@ -1,11 +1,12 @@
 """A client's recording of its session, written while it goes on: `client.record(path)`.
 
-It is told what the tap is told, and keeps of it what a replay needs (`reference.protocol.session_record`). Lines are written as
+It is told what the tap is told, and keeps of it what a replay needs (`reference.protocol.session_trace`). Lines are written as
 they come, through the operating system's buffer; when the disk refuses, or the file has reached its limit, the recording ends and
 the session does not notice. `SessionRecording.ended` says why.
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,27 +24,36 @@ from reference.protocol.client.outcomes import (
     StateChanged,
 )
 from reference.protocol.client.session import ClientSession
+from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.events import Event
-from reference.protocol.policies.catalogue import Policy
+from reference.protocol.events import Data, Event
 from reference.protocol.policies.reconnect import ReconnectPolicy
-from reference.protocol.session_record import (
-    ConnectionEnded,
-    ConnectionTried,
-    EventCame,
-    PublishQueued,
-    PublishSettled,
-    RecordStarted,
+from reference.protocol.session_trace import (
+    ME,
+    AcceptedRecord,
+    AttemptMade,
+    ClientStarted,
+    ConnectionLeft,
+    ConnectionLost,
+    Delivered,
+    Failed,
+    Published,
+    ResetTaken,
     RoundTripTaken,
-    SessionLine,
-    SessionTurned,
-    SnapshotCame,
-    encode_line,
+    SessionOver,
+    SessionRecord,
+    SnapshotTaken,
+    StateTurned,
+    WaitAsked,
+    encode_record,
+    trace_started,
 )
 from reference.protocol.timers import NS_PER_MS
 
 RECORDING_BYTES_MAX = 256 * 1024 * 1024
 PINGS_REMEMBERED_MAX = 8
+WAIT_S_MAX, ROUND_TRIP_S_MAX = 60.0, 5.0
+"""What the bounds in the recording are computed from, in seconds: a client does not know its policy's or its server's."""
 
 
 class SessionRecording:
@@ -74,18 +84,23 @@ class SessionRecording:
         self._room = bytes_max
         self._began = now
         self._pings: dict[tuple[int, int], int] = {}
+        self._epoch = session.position[0]
         self._write(
-            RecordStarted(
-                at=0,
-                began_ms=time.time_ns() // NS_PER_MS,
+            trace_started(
+                world="real",
+                seed=0,
                 run_id=run_id,
-                client_id=session.client_id,
-                state=session.state,
-                is_carried=session.is_carried,
-                config=session.config,
-                policy=policy if isinstance(policy, Policy) else None,
+                client=session.config,
+                server=ServerConfig(),
+                wait_max_s=WAIT_S_MAX,
+                round_trip_max_s=ROUND_TRIP_S_MAX,
+                policy=policy,
+                keeps="session",
+                began_ms=time.time_ns() // NS_PER_MS,
             )
         )
+        self._write(ClientStarted(at=0, client=ME, client_id=session.client_id, user_id=""))
+        self._write(StateTurned(at=0, client=ME, state=session.state, is_carried=session.is_carried))
 
     def __enter__(self) -> "SessionRecording":
         return self
@@ -107,15 +122,15 @@ class SessionRecording:
         """What passes through the session's driver."""
         if self._file is None:
             return
-        line = self._line(now - self._began, what)
-        if line is not None:
-            self._write(line)
+        for record in self._records(now - self._began, what):
+            self._write(record)
         if isinstance(what, SessionEnded):
             self.end("the session has ended")
 
-    def _write(self, line: SessionLine) -> None:
-        assert self._file is not None, "asked before"
-        content = encode_line(line)
+    def _write(self, record: SessionRecord) -> None:
+        if self._file is None:
+            return
+        content = encode_record(record)
         self._room -= len(content)
         if self._room < 0:
             self.end("the file has reached its limit")
@@ -125,37 +140,58 @@ class SessionRecording:
         except OSError as error:
             self.end(f"the file cannot be written any more: {error.strerror or error}")
 
-    def _line(self, at: int, what: Tapped) -> SessionLine | None:
+    def _records(self, at: int, what: Tapped) -> Iterator[SessionRecord]:
         match what:
             case QueuedPublish(ticket=ticket, event_type=event_type, data=data):
-                return PublishQueued(at=at, ticket=ticket, event_type=event_type, size_bytes=len(msgspec.json.encode(data)))
+                yield Published(at=at, client=ME, ticket=ticket, event_type=event_type, size_bytes=_size_of(data))
             case PublishAccepted(ticket=ticket, sequence_number=number):
-                return PublishSettled(at=at, ticket=ticket, sequence_number=number)
-            case PublishFailed(ticket=ticket, code=code):
-                return PublishSettled(at=at, ticket=ticket, code=code)
+                epoch = what.epoch or self._epoch
+                yield AcceptedRecord(at=at, client=ME, ticket=ticket, epoch=epoch, sequence_number=number)
+            case PublishFailed(ticket=ticket, code=code, may_have_arrived=may_have_arrived):
+                yield Failed(at=at, client=ME, ticket=ticket, code=code, may_have_arrived=may_have_arrived)
             case Open(connection_id=connection_id, transport=transport):
-                return ConnectionTried(at=at, connection_id=connection_id, transport=transport)
+                yield AttemptMade(at=at, client=ME, connection_id=connection_id, transport=transport)
             case Close(connection_ids=(connection_id, *_), code=code):
-                return ConnectionEnded(at=at, connection_id=connection_id, by_client=True, code=code)
-            case LostConnection(connection_id=connection_id, code=code):
-                return ConnectionEnded(at=at, connection_id=connection_id, by_client=False, code=code)
+                yield ConnectionLeft(at=at, client=ME, connection_id=connection_id, code=code)
+            case LostConnection(connection_id=connection_id, code=code, retry_after_ms=retry_after_ms):
+                yield ConnectionLost(at=at, client=ME, connection_id=connection_id, code=code)
+                if retry_after_ms is not None:
+                    yield WaitAsked(at=at, client=ME, retry_after_ms=retry_after_ms)
             case StateChanged(state=state, is_carried=is_carried):
-                return SessionTurned(at=at, state=state, is_carried=is_carried)
+                yield StateTurned(at=at, client=ME, state=state, is_carried=is_carried)
+            case SessionEnded(code=code):
+                yield SessionOver(at=at, client=ME, code=code, message="")
             case Event(sequence_number=int(number), event_type=event_type, data=data):
-                size_bytes = len(msgspec.json.encode(data))
-                return EventCame(at=at, sequence_number=number, event_type=event_type, size_bytes=size_bytes)
-            case SnapshotReceived(snapshot=snapshot):
-                return SnapshotCame(at=at, sequence_number=snapshot.sequence_number)
-            case ResetReceived(snapshot=snapshot):
-                return SnapshotCame(at=at, sequence_number=snapshot.sequence_number, is_reset=True)
+                yield Delivered(
+                    at=at,
+                    client=ME,
+                    epoch=self._epoch,
+                    sequence_number=number,
+                    event_type=event_type,
+                    size_bytes=_size_of(data),
+                )
+            case SnapshotReceived(epoch=epoch, snapshot=snapshot):
+                self._epoch = epoch
+                yield SnapshotTaken(at=at, client=ME, epoch=epoch, sequence_number=snapshot.sequence_number, reason=what.reason)
+            case ResetReceived(epoch=epoch, snapshot=snapshot):
+                self._epoch = epoch
+                yield ResetTaken(at=at, client=ME, epoch=epoch, sequence_number=snapshot.sequence_number, reason=what.reason)
             case Send(connection_ids=(connection_id, *_), frame=frames.Ping(nonce=nonce)):
                 while len(self._pings) >= PINGS_REMEMBERED_MAX:
                     del self._pings[next(iter(self._pings))]
                 self._pings[connection_id, nonce] = at
-            case ReceivedFrame(connection_id=connection_id, frame=frames.Pong(nonce=nonce)):
-                sent_at = self._pings.pop((connection_id, nonce), None)
-                if sent_at is not None:
-                    return RoundTripTaken(at=at, round_trip_ms=(at - sent_at) / NS_PER_MS)
+            case ReceivedFrame(connection_id=connection_id, frame=frame):
+                if self._epoch is None and isinstance(frame, frames.Welcome | frames.PollAnswer):
+                    self._epoch = frame.epoch  # a session that asked for no snapshot begins in this history
+                if isinstance(frame, frames.Goaway):
+                    yield WaitAsked(at=at, client=ME, retry_after_ms=frame.retry_after_ms, spread_ms=frame.spread_ms)
+                elif isinstance(frame, frames.Pong):
+                    sent_at = self._pings.pop((connection_id, frame.nonce), None)
+                    if sent_at is not None:
+                        yield RoundTripTaken(at=at, client=ME, round_trip_ms=(at - sent_at) / NS_PER_MS)
             case _:
                 pass
-        return None
+
+
+def _size_of(data: Data) -> int:
+    return len(msgspec.json.encode(data))

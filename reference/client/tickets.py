@@ -1,5 +1,6 @@
 """Tickets: what an application holds for an event that it has published and that is not settled yet."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
@@ -23,17 +24,46 @@ class PublishFailedError(SteadywireError):
         self.may_have_arrived = may_have_arrived
 
 
+class UndeliveredError(SteadywireError):
+    """The block of `connect` has ended and some publishes of it were not accepted, which nobody has waited for.
+
+    `failures`: their outcomes, in the order of their publishes.
+    """
+
+    def __init__(self, failures: Sequence[PublishFailed], waited_s: float) -> None:
+        first = failures[0]
+        doubt = ", some of which may have arrived" if any(failure.may_have_arrived for failure in failures) else ""
+        super().__init__(
+            f"{len(failures)} publishes were not accepted within the {waited_s:g} s of drain_s{doubt}; the first: "
+            f"{first.message} [{first.code}]. Wait for `publish` or `Ticket.accepted`, raise drain_s, or pass an outbox_store"
+        )
+        self.failures = tuple(failures)
+
+
 class Ticket:
     """One published event, by its number in this client."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._settled = trio.Event()
+        self._is_watched = False
         self._result: PublishAccepted | PublishFailed | None = None
 
     @property
     def result(self) -> PublishAccepted | PublishFailed | None:
         """How it ended; None while it has not."""
+        self._is_watched = self._is_watched or self._result is not None
+        return self._result
+
+    @property
+    def is_lost_unseen(self) -> bool:
+        """It has failed, and nobody has waited for it or looked at its result."""
+        return isinstance(self._result, PublishFailed) and not self._is_watched
+
+    @property
+    def failure(self) -> PublishFailed:
+        """How it failed; only for one that has."""
+        assert isinstance(self._result, PublishFailed), "asked of one that has failed"
         return self._result
 
     async def accepted(self) -> int:
@@ -41,6 +71,7 @@ class Ticket:
 
         May be called by any number of tasks, at any time, after the client's block too. To be cancelled here withdraws nothing.
         """
+        self._is_watched = True
         await self._settled.wait()
         result = self._result
         if isinstance(result, PublishAccepted):
@@ -68,7 +99,8 @@ class Tickets:
         ticket = self.waiting[number] = Ticket(number)
         return ticket
 
-    def settle(self, result: PublishAccepted | PublishFailed) -> None:
+    def settle(self, result: PublishAccepted | PublishFailed) -> Ticket | None:
         ticket = self.waiting.pop(result.ticket, None)
         if ticket is not None:
             ticket.settle(result)
+        return ticket

@@ -1,10 +1,11 @@
-"""The IO of a client session on trio: transports in tasks, the alarm, the mailbox, and time as trio's clock in whole nanoseconds.
+"""The IO of a client session on trio: transports in tasks, the alarm, the mailbox, the log, and time in whole nanoseconds.
 
 The loop itself is `reference.protocol.client.driver`. Whatever happens (a call of the application, a frame, the alarm) is one
 input, and whichever task brings it runs the loop; nothing in that waits. All decisions are the session's, also that a slow
 application pauses a connection (`reference.protocol.client.flow_control`).
 """
 
+import logging
 import math
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -12,6 +13,8 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from reference.client.mailbox import Delivery, Mailbox
+from reference.client.outbox_store import OutboxStore, OutboxStoreFailed
+from reference.client.session_clock import SessionClock
 from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap, Tapped
 from reference.client.tickets import Ticket, Tickets
 from reference.client.transport import ClientTransport
@@ -19,12 +22,24 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.flow_control import is_sequenced
-from reference.protocol.client.outcomes import Outcome, PublishAccepted, PublishFailed, SessionEnded, StateChanged
+from reference.protocol.client.outcomes import (
+    FailureCode,
+    NotConnected,
+    Outcome,
+    PublishAccepted,
+    PublishFailed,
+    ResetReceived,
+    SessionEnded,
+    SnapshotReceived,
+    StateChanged,
+)
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import RemoteError
-from reference.protocol.events import Data
+from reference.protocol.events import Data, Event
+from reference.protocol.saved_session import Change, PositionSaved
 from reference.protocol.timers import NS_PER_S
 
+log = logging.getLogger("steadywire.client")
 _BYTES_FED_EVERY_NS = NS_PER_S // 10  # the session's limits are seconds; a fast line need not report every piece
 
 P = ParamSpec("P")
@@ -43,9 +58,21 @@ class TrioIO:
         make_transport: Callable[[Open, "TrioIO"], ClientTransport],
         get_token: Callable[[], None],
         tap: Tap | None,
+        run_id: str,
+        store: OutboxStore | None = None,
     ) -> None:
         self.session = session
+        self._store = store
+        self._handled = _Handled(session)
+        self.failure: Exception | None = None
+        """What has made it impossible to go on, and has cancelled the nursery."""
+        self._run_id = run_id
+        self._clock = SessionClock()
+        self._has_reported = False  # the log has a line that the session is not connected
         self.tickets = Tickets({})
+        self.unseen: list[Ticket] = []
+        """Publishes that ended with the session while nobody waited for them; bounded by the outbox."""
+        self._logged_failures: dict[str, None] = {}
         self._driver = ClientDriver(session, self)
         self._mailbox = mailbox
         self._nursery = nursery
@@ -59,7 +86,8 @@ class TrioIO:
         self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
 
     def now(self) -> int:
-        return round(trio.current_time() * NS_PER_S)
+        """The session's time, in ns."""
+        return self._clock.now()
 
     # ---- inputs of the application ----
 
@@ -79,6 +107,13 @@ class TrioIO:
         """The application has taken this out of the mailbox."""
         if not isinstance(delivery, SessionEnded) and is_sequenced(delivery):
             self.feed(self.session.application_took, 1, self.now())
+            if self._store is not None:
+                self._save_position(self._handled.took(delivery))
+
+    def left_by_application(self) -> None:
+        """The block of the application has ended well: it has handled what it has taken."""
+        if self._store is not None:
+            self._save_position(self._handled.last)
 
     async def run_alarm(self) -> None:
         """A task for the length of the session: feeds the passing of time."""
@@ -87,6 +122,13 @@ class TrioIO:
                 await trio.sleep_forever()
             self._alarm = trio.CancelScope()
             self._driver.ring(self.now())
+
+    @property
+    def ended(self) -> SessionEnded:
+        """How the session has ended; only after that."""
+        ended = self.session.ended
+        assert ended is not None, "asked for after the end"
+        return ended
 
     def add_tap(self, tap: Tap) -> None:
         """Notify one more, from now on."""
@@ -155,6 +197,15 @@ class TrioIO:
         if connection_id in self._transports:
             self._transports[connection_id].resume()
 
+    def save(self, change: Change) -> None:
+        assert self._store is not None, "only a session with a store saves"
+        if self.failure is None:
+            try:
+                self._store.save(change)
+            except OSError as error:
+                self.failure = OutboxStoreFailed(f"the outbox store failed: {error.strerror or error}")
+                self._nursery.cancel_scope.cancel()
+
     def refresh_token(self) -> None:
         self._get_token()
 
@@ -162,18 +213,49 @@ class TrioIO:
         for outcome in outcomes:
             self._notify_taps(self.now(), outcome)
             match outcome:
-                case PublishAccepted() | PublishFailed():
+                case PublishAccepted():
                     self.tickets.settle(outcome)
-                case StateChanged():
-                    pass  # whoever waits for a state looks after each turn
+                case PublishFailed():
+                    self._publish_failed(outcome)
+                case StateChanged(is_carried=is_carried):
+                    if is_carried and self._has_reported:
+                        self._has_reported = False
+                        log.info("run %s: connected by %s", self._run_id, self.session.transport)
                 case _:
+                    self._log(outcome)
                     self._mailbox.put(outcome)
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.deadline = math.inf if deadline is None else deadline / NS_PER_S
+        self._alarm.deadline = math.inf if deadline is None else self._clock.in_trios_time(deadline)
         self._turned.unpark_all()
 
     # ---- inside ----
+
+    def _save_position(self, position: PositionSaved | None) -> None:
+        if position is not None:
+            self.save(position)
+
+    def _publish_failed(self, failed: PublishFailed) -> None:
+        """Its ticket carries it; what ends with the session and nobody waits for is also raised at the end of the block, and of
+        every other cause the first is logged."""
+        ticket = self.tickets.settle(failed)
+        if ticket is None or not ticket.is_lost_unseen:
+            return
+        if failed.code == FailureCode.CLOSED:
+            self.unseen.append(ticket)
+        elif failed.code not in self._logged_failures:
+            self._logged_failures[failed.code] = None
+            log.warning("run %s: publish %d failed: %s [%s]", self._run_id, failed.ticket, failed.message, failed.code)
+
+    def _log(self, outcome: Outcome) -> None:
+        match outcome:
+            case NotConnected(code=code, reason=reason):
+                self._has_reported = True
+                log.warning("run %s: not connected, trying again: %s%s", self._run_id, reason, _in_brackets(code))
+            case SessionEnded(code=int(code), message=message):
+                log.error("run %s: session ended for good: %s%s", self._run_id, message, _in_brackets(code))
+            case _:
+                pass
 
     def _notify_taps(self, now: int, what: Tapped) -> None:
         for tap in self._taps:
@@ -185,3 +267,32 @@ class TrioIO:
         finally:
             del self._transports[connection_id]
             self._transport_ended.unpark_all()
+
+
+class _Handled:
+    """What an application has handled: everything that it has taken before the last one, and that too when it leaves."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self._epoch: str | None = None
+        self.last: PositionSaved | None = None
+        """Of what it has taken last."""
+
+    def took(self, delivery: Delivery) -> PositionSaved | None:
+        """The position that is handled now that the application asks for more; None if that is not known yet."""
+        handled = self.last
+        match delivery:
+            case SnapshotReceived(epoch=epoch, snapshot=snapshot) | ResetReceived(epoch=epoch, snapshot=snapshot):
+                self._epoch = epoch
+                self.last = PositionSaved(epoch, snapshot.sequence_number)
+            case Event(sequence_number=int(number)):
+                current = self._epoch or self._session.position[0]
+                assert current is not None, "an event has come, so there is a history"
+                self.last = PositionSaved(current, number)
+            case _:
+                pass
+        return handled
+
+
+def _in_brackets(code: int | None) -> str:
+    return "" if code is None else f" [{code}]"

@@ -16,8 +16,8 @@ trio-websocket 0.12 has faults, and this is where each is guarded:
     the answer to an upgrade is unbounded   `_Line` counts it
     messages are limited in characters      that bounds memory; the codec judges bytes
 
-Of what waits to be sent, a cursor is replaced by a newer one, as the protocol has it; all the rest is bounded by the machine,
-which has at most 64 publishes unanswered and leaves a connection on which nothing comes back.
+Of what waits to be sent, a cursor and an acknowledgement are replaced by a newer one (4.4, 4.5): only the latest counts. All the
+rest is bounded by the session, which has at most 64 publishes unanswered and leaves a connection on which nothing comes back.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ from typing import cast
 import trio
 import trio_websocket
 
-from reference.client.addresses import Address, OpenStream, bearer
+from reference.client.addresses import Address, OpenStream, bearer, reason_of
 from reference.client.http import Refusal, read_refusal
 from reference.client.transport import CLOSING_S_MAX, Reports
 from reference.protocol import codec, frames
@@ -39,6 +39,7 @@ OUTGOING_FRAMES_MAX = 256
 UPGRADE_ANSWER_BYTES_MAX = 64 * 1024
 _READ_BYTES = 16 * 1024
 _CLOSE_REASON_BYTES_MAX = 123
+_LATEST_VALUES = (frames.Cursor, frames.Ack)
 _NO_CODE = (1005, 1006)  # WebSocket's own words for a close without a code
 
 
@@ -55,8 +56,8 @@ class WebSocketTransport:
         self._open_stream = open_stream
         self._reports = reports
         self._scope = trio.CancelScope()
-        self._outgoing: deque[frames.Frame | None] = deque()  # None stands for the cursor
-        self._cursor: frames.Cursor | None = None
+        self._outgoing: deque[frames.Frame | type[frames.Frame]] = deque()  # a type stands for its latest value
+        self._latest: dict[type[frames.Frame], frames.Frame] = {}
         self._has_more = trio.Event()
         self._may_read = trio.Event()
         self._may_read.set()
@@ -68,11 +69,13 @@ class WebSocketTransport:
     # ---- for the session's IO ----
 
     def send(self, frame: frames.Frame) -> None:
-        if isinstance(frame, frames.Cursor):
-            waits, self._cursor = self._cursor is not None, frame
+        kind = type(frame)
+        if kind in _LATEST_VALUES:
+            waits = kind in self._latest
+            self._latest[kind] = frame
             if waits:
                 return
-            self._outgoing.append(None)
+            self._outgoing.append(kind)
         else:
             self._outgoing.append(frame)
         assert len(self._outgoing) <= OUTGOING_FRAMES_MAX, "the session bounds what it sends without an answer"
@@ -99,7 +102,7 @@ class WebSocketTransport:
             try:
                 stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._end = Refusal(None, f"no connection to {self._address}: {error.__cause__ or error}", None)
+                self._end = Refusal(None, f"no connection to {self._address}: {reason_of(error)}", None)
             else:
                 await self._run_on(stream)
         self._is_open = False
@@ -164,10 +167,8 @@ class WebSocketTransport:
         """Send what there is to send; returns once told to close and all is sent, or when nothing can be sent any more."""
         while True:
             while self._outgoing:
-                frame = self._outgoing.popleft()
-                if frame is None:
-                    frame, self._cursor = self._cursor, None
-                assert frame is not None, "a cursor waits where its place is"
+                item = self._outgoing.popleft()
+                frame = self._latest.pop(item) if isinstance(item, type) else item
                 try:
                     await websocket.send_message(codec.encode(frame).decode())
                 except trio_websocket.ConnectionClosed:
@@ -253,4 +254,4 @@ def _end_of(error: BaseException) -> Refusal:
         return _end_of(error.exceptions[0])
     if isinstance(error, trio_websocket.ConnectionRejected):
         return read_refusal(error.status_code, error.headers, error.body or b"")
-    return Refusal(None, f"the connection ended in an error: {error!r}", None)
+    return Refusal(None, f"the connection failed: {error!r}", None)

@@ -8,6 +8,7 @@ ways; the polling transport of a client is a connection too, on which each reque
 import msgspec
 
 from reference.protocol.frames import Events, Frame
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 
 
@@ -56,6 +57,12 @@ class ResumeReading(msgspec.Struct, frozen=True):
     connection_id: int
 
 
+class Save(msgspec.Struct, frozen=True):
+    """Client: save this change before the actions that follow. Only a session that saves asks for it."""
+
+    change: Change
+
+
 class Authenticate(msgspec.Struct, frozen=True):
     """Server: find out whose token this is and report `handle_authenticated`."""
 
@@ -79,5 +86,5 @@ class Retire(msgspec.Struct, frozen=True):
     """Server: nobody has been in this run for a while. Drop it from memory; load it anew when somebody comes."""
 
 
-ClientAction = Open | Send | Close | RefreshToken | PauseReading | ResumeReading
+ClientAction = Open | Send | Close | RefreshToken | PauseReading | ResumeReading | Save
 ServerAction = Send | Close | Authenticate | Deliver | Retire

@@ -16,7 +16,7 @@ from reference.protocol.limits import Limit
 
 
 class CloseCode(enum.IntEnum):
-    """Why a connection ended (docs/protocol.md, section 6)."""
+    """Why a connection ended (protocol 6.1)."""
 
     GOING_AWAY = 4001
     HEARTBEAT_LOST = 4003
@@ -114,7 +114,12 @@ class InvalidEvent(LocalError):
 
 
 class SessionClosed(LocalError):
-    """The session has ended; nothing more can be published on it."""
+    """The session has ended; nothing more can be published on it. `code` is the close code that ended it, None if this side
+    did."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RemoteError(SteadywireError):

@@ -20,12 +20,12 @@ class TokenBucket:
         self._left = float(burst)
         self._at: int | None = None
 
-    def spend(self, now: int) -> int:
-        """Take one token. Returns 0 if there was one, else how long to wait for it, in ms; then none was taken."""
+    def spend(self, now: int, tokens: int = 1) -> int:
+        """Take that many tokens. Returns 0 if they were there, else how long to wait for them, in ms; then none was taken."""
         if self._at is not None:
             self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
         self._at = now
-        if self._left < 1.0:
-            return min(max(1, round((1.0 - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
-        self._left -= 1.0
+        if self._left < tokens:
+            return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
+        self._left -= tokens
         return 0

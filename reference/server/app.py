@@ -54,7 +54,7 @@ from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
 from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
-from reference.store import EventStore, GroupCommit, open_store
+from reference.store import EventStore, GroupCommit, open_store, watch_place
 from reference.web.files import WebSettings
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def _assemble(
 
     refused = RefusedUsers()
     authenticator = RefusingAuthenticator(authenticator, refused)
-    writer = GroupCommit(store)
+    on_fault = monitor.and_count(log_fault)
+    writer = GroupCommit(store, on_fault=on_fault)
     nursery.start_soon(writer.run)
     shared = ServerContext(
         clock=clock,
@@ -146,7 +147,9 @@ def _assemble(
         observe=tell,
         new_id=new_id,
         next_connection_id=itertools.count(1).__next__,
-        on_fault=monitor.and_count(log_fault),
+        on_fault=on_fault,
+        holds_runs=(lambda: True) if ownership is None else (lambda: ownership.is_held),
+        nursery=nursery,
         control_frames_max=settings.control_frames_max,
         close_timeout_s=settings.websocket.close_timeout_s,
     )
@@ -161,6 +164,7 @@ def _assemble(
         loaded_runs_max=settings.loaded_runs_max,
         owners=membership,
     )
+    nursery.start_soon(watch_place, store, runs.drop)
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
     admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))

@@ -64,25 +64,24 @@ class Upgrades:
             websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
             websocket.close(error.code, error.message)
             return
-        async with trio.open_nursery() as nursery:
-            peer_code = None
-            try:
-                live.connect(number, websocket, nursery, identity)
-                await self._converse(live, number, websocket)
-            except WebSocketClosed as closed:
-                peer_code = closed.code if closed.by_peer else None
-                if not closed.by_peer and closed.code in (CloseCode.TOO_BIG, CloseCode.BAD_FRAME):
-                    # The byte level has closed, and the run does not know yet; else this is too late and changes nothing.
-                    limit = Limit.FRAME_BYTES if closed.code == CloseCode.TOO_BIG else None
-                    live.receive(number, (RemoteError(CloseCode(closed.code), closed.reason, limit),))
-            finally:
-                live.lost(number, peer_code)
-                nursery.cancel_scope.cancel()
+        peer_code = None
+        try:
+            live.connect(number, websocket, identity)
+            await self._converse(live, number, websocket)
+        except WebSocketClosed as closed:
+            peer_code = closed.code if closed.by_peer else None
+        finally:
+            live.lost(number, peer_code)
 
     async def _check_hello(self, run_id: str, websocket: ServerWebSocket) -> None:
         """Before a client is told that there is no such run: who has no right to it must not learn that. Raises RemoteError."""
         with trio.move_on_after(self._config.hello_timeout_s):
-            hello = codec.decode_client_frame(await websocket.receive(), self._config.frame_bytes_max)
+            messages: list[str | RemoteError] = []
+            while not messages:
+                messages = (await websocket.receive()).messages
+            if isinstance(messages[0], RemoteError):
+                raise messages[0]
+            hello = codec.decode_client_frame(messages[0], self._config.frame_bytes_max)
             if not isinstance(hello, frames.Hello):
                 raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
             self._admission.identify_hello(hello.token, run_id)
@@ -91,6 +90,11 @@ class Upgrades:
         raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
 
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
+        bytes_max = self._config.frame_bytes_max
         while True:
-            message = await websocket.receive()
-            live.receive(connection_id, (codec.decode_or_error(message, self._config.frame_bytes_max),))
+            read = await websocket.receive()
+            messages = [
+                message if isinstance(message, RemoteError) else codec.decode_or_error(message, bytes_max)
+                for message in read.messages
+            ]
+            live.receive(connection_id, messages, others=read.frames - len(messages))

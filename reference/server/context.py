@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from reference.protocol.server.observations import Observation
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
@@ -27,5 +29,9 @@ class ServerContext:
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault
+    holds_runs: Callable[[], bool]
+    """Whether the runs here are certainly still this process's; asked before each answer (`store.ownership`)."""
+    nursery: trio.Nursery
+    """Of the server: for the tasks that wait for sockets which were full."""
     control_frames_max: int
     close_timeout_s: float

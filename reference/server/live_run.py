@@ -25,9 +25,10 @@ from reference.server.peers import RequestPeer, WebSocketPeer
 from reference.server.run_output import STORE_FAILED, RunOutput
 from reference.server.wire.framing import INTERNAL_ERROR
 from reference.server.wire.websocket import ServerWebSocket
-from reference.store import StoreError
+from reference.store import StoreError, StoreUnavailable
 
 P = ParamSpec("P")
+LEASE_LOST = StoreUnavailable("this process was silent for so long that another may serve the run now")
 
 
 class RunEnded(SteadywireError):
@@ -42,7 +43,7 @@ class LiveRun:
         self._shared = shared
         self._clock = shared.clock
         self._on_end = on_end
-        self._output = RunOutput(run, shared, on_turn_over=self._turn_over, on_stored=self._stored)
+        self._output = RunOutput(run, shared, on_turn_over=self._turn_over, on_gathered=self._gathered, on_stored=self._stored)
         self._driver = self._output.driver
         self._peers = self._output.peers
         self._alarm = trio.CancelScope()
@@ -103,21 +104,24 @@ class LiveRun:
             raise refusal
         return number
 
-    def connect(self, number: int, websocket: ServerWebSocket, nursery: trio.Nursery, identity: Identity | None) -> None:
+    def connect(self, number: int, websocket: ServerWebSocket, identity: Identity | None) -> None:
         """A WebSocket is open: it goes by its number in `receive` and `lost`. Raises RunEnded."""
         self._check_live()
-        peer = self._peers[number] = WebSocketPeer(number, websocket, nursery, self._output.pushed_to, self)
+        peer = self._peers[number] = WebSocketPeer(number, websocket, self._shared.nursery, self._output.pushed_to, self)
         self._turn(self._driver.connect, number, peer, identity, self._shared.new_id())
 
-    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError]) -> None:
-        """All messages of one read have arrived; an error stands for one that is no frame. Harmless if the connection is over."""
+    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError], *, others: int = 0) -> None:
+        """All messages of one read have arrived; an error stands for one that is no frame. Harmless if the connection is over.
+
+        `others`: how many frames of WebSocket came with them that are no messages (pings, fragments).
+        """
         peer = self._peers.get(connection_id)
         if peer is None:
             return
         self._shared.monitor.received(messages)
         peer.traffic.received += len(messages)
         peer.traffic.active_at = self._clock.now()
-        self._turn(self._driver.receive, connection_id, messages)
+        self._turn(self._driver.receive, connection_id, messages, others)
 
     def lost(self, connection_id: int, peer_code: int | None = None) -> None:
         """The connection is over, with the peer's close code if it gave one, or its request is answered.
@@ -181,7 +185,8 @@ class LiveRun:
             peer.close((), close) if isinstance(peer, WebSocketPeer) else peer.close(close)
         self._peers.clear()
         self._shared.monitor.sessions.run_ended(self.run_id, self._clock.now())
-        if self._output.has_stored.is_set():
+        if not self._output.is_with_writer:
+            self._output.has_stored.set()
             self.settled.set()
         self._on_end(self)
 
@@ -195,6 +200,9 @@ class LiveRun:
         """Wait until no batch is with the writer."""
         while not self._output.has_stored.is_set():
             await self._output.has_stored.wait()
+
+    def _gathered(self) -> None:
+        self._turn(self._driver.store_now)
 
     def _stored(self, append: Append, error: StoreError | None) -> None:
         if self.ended.is_set():
@@ -224,7 +232,7 @@ class LiveRun:
     # The turn.
 
     def _turn(self, handle: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        if self.ended.is_set():
+        if self.ended.is_set() or self._is_dropped_for_lease():
             return
         try:
             handle(*args, **kwargs)
@@ -242,6 +250,13 @@ class LiveRun:
             self._armed_for = deadline
             self._alarm.deadline = self._clock.trio_deadline(deadline)
 
+    def _is_dropped_for_lease(self) -> bool:
+        """End the run if others may serve it by now: what it would answer may be an old picture."""
+        if self._output.failure is not None or self._shared.holds_runs():
+            return False
+        self.drop(LEASE_LOST)
+        return True
+
     def _check_live(self) -> None:
-        if self.ended.is_set():
+        if self.ended.is_set() or self._is_dropped_for_lease():
             raise RunEnded("this run is no longer in memory")

@@ -20,10 +20,12 @@ from reference.protocol.frames import Limits
 from reference.protocol.limits import Limit
 from reference.protocol.server.run import Run
 from reference.server.context import ServerContext
-from reference.server.live_run import LiveRun
+from reference.server.live_run import LEASE_LOST, LiveRun
 from reference.store import EventStore, StoreError, StoreUnavailable
 from reference.store.place import ProcessAddress
 
+PLACES_REMEMBERED_MAX = 10_000
+"""Runs of other processes of which it is remembered where they are."""
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 
@@ -36,6 +38,10 @@ def canonical_run_id(text: str) -> str:
 
 class Owners(Protocol):
     """Who serves which run, among several processes; see store.ownership."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the runs here are certainly still this process's."""
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
         """Where it is served, None if here from now on. Raises StoreUnavailable."""
@@ -91,6 +97,8 @@ class RunRegistry:
         self._live: dict[str, LiveRun] = {}
         self._loading: dict[str, _Loading] = {}
         self._leaving: dict[str, _Leaving] = {}
+        self._places: dict[str, ProcessAddress] = {}
+        """Where other processes serve runs, as far as it was asked; right until a process says that it is not."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -117,7 +125,7 @@ class RunRegistry:
         """
         await trio.lowlevel.checkpoint()
         while True:
-            live = self._live.get(run_id)
+            live = self._live_here(run_id)
             if live is not None:
                 live.touch()
                 return live
@@ -153,8 +161,11 @@ class RunRegistry:
 
         Raises StoreUnavailable.
         """
-        if self._owners is None or run_id in self._live:
+        if self._owners is None or self._live_here(run_id) is not None:
             return None
+        known = self._places.get(run_id)
+        if known is not None:
+            return known
         loading = self._loading.get(run_id)
         if loading is None:
             try:
@@ -162,7 +173,15 @@ class RunRegistry:
             except RemoteError:  # no room for one more here; what is elsewhere needs none
                 return await self._owners.find(run_id)
         await loading.done.wait()
+        if loading.place is not None:
+            if len(self._places) >= PLACES_REMEMBERED_MAX:
+                del self._places[next(iter(self._places))]
+            self._places[run_id] = loading.place
         return loading.place
+
+    def forget_place(self, run_id: str) -> None:
+        """The process that served the run does not, or cannot be reached: `place_of` asks the database again."""
+        self._places.pop(run_id, None)
 
     async def stored(self) -> None:
         """Wait until no run has anything with the writer."""
@@ -173,6 +192,14 @@ class RunRegistry:
         """End every run, as if the store had failed: another process may serve them by now."""
         for live in self.runs:
             live.drop(error)
+
+    def _live_here(self, run_id: str) -> LiveRun | None:
+        """The run if it is in memory and certainly still this process's."""
+        live = self._live.get(run_id)
+        if live is not None and not self._shared.holds_runs():
+            live.drop(LEASE_LOST)
+            return None
+        return live
 
     def _begin_to_load(self, run_id: str) -> _Loading:
         self._make_room()

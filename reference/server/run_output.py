@@ -27,8 +27,8 @@ STORE_FAILED = "what was sent last is not confirmed; come back"
 
 
 class RunOutput:
-    """A `RunIO` over real sockets. `on_turn_over` is called after each turn, `on_stored` with each batch that the writer is done
-    with."""
+    """A `RunIO` over real sockets. `on_turn_over` is called after each turn, `on_gathered` when the writer takes the next batch,
+    `on_stored` with each batch that it is done with."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class RunOutput:
         shared: ServerContext,
         *,
         on_turn_over: Callable[[], None],
+        on_gathered: Callable[[], None],
         on_stored: Callable[[Append, StoreError | None], None],
     ) -> None:
         self.driver: RunDriver[Framed] = RunDriver(run, self, control_frames_max=shared.control_frames_max)
@@ -43,12 +44,15 @@ class RunOutput:
         self.failure: StoreError | None = None
         """Why it is not known what the store holds, if it is not."""
         self.is_retired = False
+        self.is_with_writer = False
+        """Whether the writer has a batch."""
         self.has_stored = trio.Event()
-        """Set while no batch is with the writer."""
+        """Set while no batch is with the writer, or about to be."""
         self.has_stored.set()
         self._run = run
         self._shared = shared
         self._on_turn_over = on_turn_over
+        self._on_gathered = on_gathered
         self._on_stored = on_stored
         self._encoder = Encoder()
         self._touched: list[WebSocketPeer] = []
@@ -63,11 +67,17 @@ class RunOutput:
     def encode(self, frame: Frame) -> Framed:
         return self._encoder.encode(frame)
 
+    def may_store(self) -> bool:
+        if self.has_stored.is_set():
+            self.has_stored = trio.Event()
+            self._shared.writer.announce(self._on_gathered)
+        return False
+
     def store(self, append: Append) -> bool:
-        self.has_stored = trio.Event()
         self._submitted_at = self.now()
         try:
             self._shared.writer.submit(append, self._stored)
+            self.is_with_writer = True
         except StoreError as error:
             self.has_stored.set()
             self.fail(error)
@@ -128,6 +138,7 @@ class RunOutput:
         self._shared.on_fault(f"run {self._run.run_id}: the store did not confirm, the run is loaded anew", error)
 
     def _stored(self, append: Append, error: StoreError | None) -> None:
+        self.is_with_writer = False
         self.has_stored.set()
         self._shared.monitor.committed((self.now() - self._submitted_at) / NS_PER_S, len(append.entries), error)
         self._on_stored(append, error)

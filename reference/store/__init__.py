@@ -6,9 +6,11 @@ Read `base` for what is promised, `position` for the rule that keeps it, then `m
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
+
+import trio
 
 from reference.protocol.errors import ConfigError
 from reference.store.base import EventStore, StoreConflict, StoreError, StoreOverloaded, StoreUnavailable
@@ -31,7 +33,11 @@ __all__ = [
     "open_store",
     "parse_url",
     "shared_url",
+    "watch_place",
 ]
+
+PLACE_INTERVAL_S = 2.0
+"""How often it is looked whether the file of a store is where it was opened; every commit looks, too."""
 
 _SQLITE = "sqlite:///"
 _POSTGRESQL = ("postgresql://", "postgres://")
@@ -82,6 +88,19 @@ def shared_url(store: EventStore) -> "URL | None":
     """The database of `store` if several server processes may use it at once (`ownership`), else None."""
     url: URL | None = getattr(store, "shared_url", None)
     return url
+
+
+async def watch_place(store: EventStore, on_lost: Callable[[StoreError], None]) -> None:
+    """Tell `on_lost`, within seconds and as long as it lasts, that the file of `store` was removed or replaced. Returns at
+    once for a store that is not a file.
+    """
+    check: Callable[[], Awaitable[None]] | None = getattr(store, "check_place", None)
+    while check is not None:
+        await trio.sleep(PLACE_INTERVAL_S)
+        try:
+            await check()
+        except StoreError as error:
+            on_lost(error)
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ be remembered for as long as the epoch lasts (8.3), so a trim moves them to tabl
 
 import functools
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,12 +64,9 @@ class RunChange:
 
 
 class Changes:
-    """Collects the rows of one commit. `positions` holds every run that the batches name and the store knows; those
-    of batches that were taken have moved afterwards, and are right only if the commit succeeds.
-    """
+    """Collects the rows of one commit."""
 
-    def __init__(self, positions: Mapping[str, Position]) -> None:
-        self._positions = positions
+    def __init__(self) -> None:
         self._runs: dict[str, RunChange] = {}
 
     @property
@@ -78,9 +74,16 @@ class Changes:
         """The runs that change, by id: locks are taken in this order, so that two servers rarely wait in a circle."""
         return [self._runs[run_id] for run_id in sorted(self._runs)]
 
-    def add(self, batch: Append) -> StoreError | None:
-        """Take the rows of `batch`, or say why it cannot be stored."""
-        position = self._positions.get(batch.run_id)
+    def discard(self, run_id: str) -> None:
+        """Forget what was taken for this run."""
+        self._runs.pop(run_id, None)
+
+    def add(self, batch: Append, position: Position | None) -> StoreError | None:
+        """Take the rows of `batch`, or say why it cannot be stored.
+
+        `position`: where its run stands after the batches before it, None if the store does not know it. It moves if the
+        batch is taken, and is right only if the commit succeeds.
+        """
         if position is None:
             return StoreConflict(f"run {batch.run_id} has not been created in this store")
         conflict = position.conflict_with(batch)

@@ -10,15 +10,18 @@ holds a session advisory lock, on a connection that does nothing else, for as lo
     between it and the database is    it stops saying that it lives; after `SILENCE_S_MAX` whoever wants one of
                                       its runs ends its connection and takes the run
 
-None of this has to be certain. A process that has been given up and does not know it yet can do no harm,
-because a store takes a batch only where it follows what is stored (`position`): the late one gets
-StoreConflict, and so learns of it. Ownership is what makes this rare; the log does not depend on it.
+A process that has been given up and does not know it yet cannot harm the log, because a store takes a batch only
+where it follows what is stored (`position`). But it could answer readers from an old picture. So it looks before each
+answer (`is_held`): whether it said that it lives less than `LEASE_S` ago, by a clock that goes on while the machine
+sleeps and is below what others wait for, and whether its connection still stands.
 
 Every statement here is a transaction of its own, and none waits for another process, except for the moment in
 which two want the same run. So nothing can deadlock.
 """
 
 import secrets
+import select as select_module
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -29,6 +32,7 @@ from sqlalchemy import URL, Connection, Engine, delete, exists, func, insert, li
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from reference.protocol.timers import NS_PER_S
 from reference.store.base import StoreUnavailable
 from reference.store.place import ProcessAddress
 from reference.store.postgresql import advice, postgresql_engine
@@ -42,6 +46,8 @@ ANSWER_S_MAX = 8.0
 """How long it may have to wait for the database to take that, before it gives up its runs."""
 SILENCE_S_MAX = 15.0
 """After so long without a word others give a process up, though its connection stands."""
+LEASE_S = SILENCE_S_MAX - 1.0
+"""For so long after it last said that it lives, a process may answer for its runs; the rest is for clocks that differ."""
 CLAIM_THREADS_MAX = 2
 _TRIES_MAX = 5
 """How often the row of a run may change under our hands while we claim it."""
@@ -53,8 +59,12 @@ _LOCK_CLASS = 0x5357
 class Ownership:
     """One process's part in it. All methods belong to the trio thread; none blocks it."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, clock_ns: Callable[[], int] | None = None) -> None:
+        """`clock_ns`: counts ns, also while the machine sleeps; by default the system's."""
         self._url = url
+        self._clock_ns = clock_ns or _clock_that_counts_sleep
+        self._held_until_ns = 0
+        self._end_of_lease: Callable[[], bool] = lambda: True
         engine = postgresql_engine(url, connections_max=CLAIM_THREADS_MAX + 1)
         self._engine: Engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._claim_limiter = trio.CapacityLimiter(CLAIM_THREADS_MAX)
@@ -66,6 +76,11 @@ class Ownership:
     def place(self) -> ProcessAddress | None:
         """Where this process is reached; None while it takes no part."""
         return self._me
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the runs of this process are certainly still its own: to be asked before each answer for one of them."""
+        return self._me is not None and self._clock_ns() < self._held_until_ns and not self._end_of_lease()
 
     async def join(self, host: str, port: int) -> None:
         """Take part from now on, as the process that is reached at this address. Raises StoreUnavailable."""
@@ -92,6 +107,7 @@ class Ownership:
         """Take no part any more; others may have our runs. Raises nothing; what cannot be said is found out."""
         me, self._me = self._me, None
         lease, self._lease = self._lease, None
+        self._end_of_lease = lambda: True  # before its number means another file
         if me is not None and lease is not None:
             with trio.move_on_after(ANSWER_S_MAX):
                 await self._run(self._part, me, lease, limiter=self._lease_limiter)
@@ -135,6 +151,7 @@ class Ownership:
 
     def _join(self, host: str, port: int) -> None:
         connection = self._engine.connect()
+        said_at_ns = self._clock_ns()
         try:
             sequence = func.pg_get_serial_sequence(processes.name, "process_id")
             process_id: int = connection.execute(select(func.nextval(sequence))).scalar_one()
@@ -147,15 +164,20 @@ class Ownership:
             connection.invalidate()  # and the lock with it
             connection.close()
             raise
+        driver: Any = connection.connection.dbapi_connection
+        self._end_of_lease = _hang_up_seen(driver.fileno())
+        self._held_until_ns = said_at_ns + round(LEASE_S * NS_PER_S)
         self._lease, self._me = connection, place
 
     def _say_that_we_live(self) -> None:
         lease, me = self._lease, self._me
         if lease is None or me is None:
             raise StoreUnavailable("this process has parted")
+        said_at_ns = self._clock_ns()
         seen = lease.execute(update(processes).where(processes.c.process_id == me.process_id).values(seen_at=func.now()))
         if seen.rowcount != 1:
             raise StoreUnavailable("other processes have given this one up, because it was silent for too long")
+        self._held_until_ns = said_at_ns + round(LEASE_S * NS_PER_S)
 
     def _part(self, me: ProcessAddress, lease: Connection) -> None:
         try:
@@ -175,6 +197,8 @@ class Ownership:
         me = self._me
         if me is None:
             raise StoreUnavailable("this process is not connected to the others now")
+        if not self.is_held:
+            raise StoreUnavailable("this process has been silent for so long that others may have its runs")
         with self._engine.connect() as connection:
             for _ in range(_TRIES_MAX):
                 place, is_alive = _owner(connection, run_id)
@@ -218,6 +242,20 @@ class Ownership:
         if me is not None:
             with self._engine.connect() as connection:
                 connection.execute(delete(owners).where(owners.c.run_id == run_id, owners.c.process_id == me.process_id))
+
+
+def _clock_that_counts_sleep() -> int:
+    # CLOCK_MONOTONIC stands still while the machine is suspended; others do not wait for it.
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
+def _hang_up_seen(descriptor: int) -> Callable[[], bool]:
+    """A function that tells whether the other side of this socket has ended the connection. Costs a microsecond."""
+    if not hasattr(select_module, "POLLRDHUP"):  # pragma: no cover - only Linux tells this apart from bytes that wait
+        return lambda: False
+    poll = select_module.poll()
+    poll.register(descriptor, select_module.POLLRDHUP)
+    return lambda: bool(poll.poll(0))
 
 
 def _is_dead(process_id: Any) -> Any:

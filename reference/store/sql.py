@@ -10,9 +10,10 @@ database needs is in `sqlite` and `postgresql`.
 
 import datetime
 import functools
+import math
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -41,7 +42,9 @@ CLOSE_S_MAX = 30.0
 """How long `aclose` waits for a commit that hangs, in seconds, before it leaves it to the end of the
 process.
 """
-CHECK_S_MAX = 5.0
+CHECK_INTERVAL_S = 1.0
+"""For how long a readiness check that succeeded is good: whoever asks more often causes no more writes."""
+CHECK_S_MAX = 4.0
 """How long a readiness check waits for the database."""
 _CLIENTS_REMEMBERED_MAX = 200_000
 """Of how many clients, over all runs, the positions are kept in memory."""
@@ -118,6 +121,7 @@ class SqlStore:
         self._reading = engine if self._is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self._read_limiter = trio.CapacityLimiter(READ_THREADS_MAX)
         self._is_closed = False
+        self._checked_at = -math.inf
         self._worker = Worker("steadywire store")
         self._commits: CommitConnection | None = None
         self._witness: CommitsFile | None = None
@@ -184,17 +188,24 @@ class SqlStore:
         return await self._worker.run(functools.partial(self._append, tuple(batches)))
 
     async def check(self) -> None:
-        """As EventStore.check. Writes what a publish writes."""
+        """As EventStore.check. Writes what a publish writes, at most once in `CHECK_INTERVAL_S`."""
+        if self._is_closed:
+            raise closed()
+        if trio.current_time() < self._checked_at + CHECK_INTERVAL_S:
+            await self._check_place()
+            return
         with trio.move_on_after(CHECK_S_MAX):
             await self._in_worker(self._check)
+            self._checked_at = trio.current_time()
             return
         raise StoreUnavailable(f"the database did not answer within {CHECK_S_MAX:g} s; see what holds it")
 
-    async def check_place(self) -> None:
-        """Return if the database is where it was opened; raise StoreUnavailable if its file was removed or replaced."""
-        await trio.lowlevel.checkpoint()
-        if self._commits is not None and not self._is_closed:
-            self._commits.check_place()
+    @property
+    def check_place(self) -> Callable[[], Awaitable[None]] | None:
+        """Returns if the file is where it was opened, raises StoreUnavailable if it was removed or replaced. None if the
+        database is not a file.
+        """
+        return self._check_place if self._is_sqlite else None
 
     async def aclose(self) -> None:
         """As EventStore.aclose."""
@@ -219,6 +230,11 @@ class SqlStore:
             return await trio.to_thread.run_sync(work, limiter=self._read_limiter)
         except RuntimeError as error:
             raise no_thread(error) from error
+
+    async def _check_place(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._commits is not None:
+            self._commits.check_place()
 
     # From here on everything runs in the worker's thread or, where it reads, in one of the pool.
 
@@ -334,6 +350,7 @@ class SqlStore:
         try:
             return self._judge_and_commit(batches)
         except Exception as error:
+            self._checked_at = -math.inf
             is_usable = self._commits is not None and self._commits.is_usable(error)
             if is_usable and len(batches) > 1:
                 # The database works, but one of the batches holds what it does not take: find out which.
@@ -343,39 +360,39 @@ class SqlStore:
     def _judge_and_commit(self, batches: tuple[Append, ...]) -> list[StoreError | None]:
         commits = self._committing()
         outcomes: list[StoreError | None] = [None] * len(batches)
-        waiting = list(range(len(batches)))
+        waiting: dict[str, list[int]] = {}
+        for index, batch in enumerate(batches):
+            waiting.setdefault(batch.run_id, []).append(index)
         for _ in range(_TRIES_MAX):
-            run_ids = {batches[index].run_id for index in waiting}
-            remembered = {run_id: position for run_id in run_ids if (position := self._positions.take(run_id)) is not None}
-            positions = {run_id: remembered.get(run_id) or self._read_position(commits, run_id) for run_id in run_ids}
-            changes = Changes({run_id: position for run_id, position in positions.items() if position is not None})
-            for index in waiting:
-                outcomes[index] = changes.add(batches[index])
+            changes, positions = Changes(), {}
+            for run_id, indexes in waiting.items():
+                position = self._positions.take(run_id)
+                is_remembered = position is not None
+                position = position or self._read_position(commits, run_id)
+                judged = [changes.add(batches[index], position) for index in indexes]
+                if is_remembered and any(isinstance(outcome, StoreConflict) for outcome in judged):
+                    # Perhaps another server has written the run since: it is judged by what is stored, and from the start.
+                    changes.discard(run_id)
+                    position = self._read_position(commits, run_id)
+                    judged = [changes.add(batches[index], position) for index in indexes]
+                for index, outcome in zip(indexes, judged, strict=True):
+                    outcomes[index] = outcome
+                if position is not None:
+                    positions[run_id] = position
             unchanged = commits.commit(changes.runs) if changes.runs else {}
-            # Another server has written these runs since they were read or written here: what was judged is void.
-            outdated = {run_id for run_id, error in unchanged.items() if error is None}
-            outdated |= {
-                batches[index].run_id
-                for index in waiting
-                if batches[index].run_id in remembered and isinstance(outcomes[index], StoreConflict)
-            }
-            again = []
-            for index in waiting:
-                run_id = batches[index].run_id
-                if run_id in unchanged:
-                    outcomes[index] = outcomes[index] or unchanged[run_id]
-                if run_id in outdated and (run_id in unchanged or outcomes[index] is not None):
-                    again.append(index)
             for run_id, position in positions.items():
-                if position is not None and run_id not in unchanged:
+                if run_id not in unchanged:
+                    self._positions.put(position)
                     self._confirmed.confirm(run_id, position.epoch, position.head)
-                    if run_id not in outdated:
-                        self._positions.put(position)
-            waiting = again
+            for run_id, error in unchanged.items():
+                for index in waiting[run_id]:
+                    outcomes[index] = outcomes[index] or error
+            waiting = {run_id: waiting[run_id] for run_id, error in unchanged.items() if error is None}
             if not waiting:
                 return outcomes
-        for index in waiting:
-            outcomes[index] = StoreConflict(f"run {batches[index].run_id}: another server writes it all the time")
+        for run_id, indexes in waiting.items():
+            for index in indexes:
+                outcomes[index] = StoreConflict(f"run {run_id}: another server writes it all the time")
         return outcomes
 
     def _read_position(self, commits: CommitConnection, run_id: str) -> Position | None:

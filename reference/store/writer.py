@@ -13,10 +13,14 @@ When `run` is cancelled, the group that is with the store is finished (shielded,
 and reported; what still waits is reported as StoreUnavailable, and was not handed to the store. A commit that
 takes longer than `commit_s_max` is reported as StoreUnavailable too, and may still arrive: the store lets it
 finish before it takes the next one.
+
+A store that fails in a way that no store should costs that commit, and a `done` that fails costs nobody else: the
+writer goes on, because every run of the server depends on it.
 """
 
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -55,7 +59,9 @@ class GroupCommit:
         entries_per_commit_max: int = 256,
         appends_waiting_max: int = 4096,
         commit_s_max: float = 30.0,
+        on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
+        """`on_fault`: told what failed and how; without it such errors are raised by `run`."""
         for name, limit in (
             ("entries_per_commit_max", entries_per_commit_max),
             ("appends_waiting_max", appends_waiting_max),
@@ -64,10 +70,12 @@ class GroupCommit:
             if not limit > 0:
                 raise ConfigError(f"{name} must be above 0, but is {limit}")
         self._store = store
+        self._on_fault = _raise if on_fault is None else on_fault
         self._entries_per_commit_max = entries_per_commit_max
         self._appends_waiting_max = appends_waiting_max
         self._commit_s_max = commit_s_max
         self._waiting: deque[tuple[Append, Done]] = deque()
+        self._announced: list[Callable[[], None]] = []
         self._arrived = trio.Event()
         self._has_stopped = False
         self._commits = 0
@@ -89,6 +97,14 @@ class GroupCommit:
         self._waiting.append((append, done))
         self._arrived.set()
 
+    def announce(self, submit: Callable[[], None]) -> None:
+        """`submit` is called, once, when the next group is put together: whoever gathers submits all that it has by then."""
+        if self._has_stopped:
+            submit()  # which is told so
+        else:
+            self._announced.append(submit)
+            self._arrived.set()
+
     async def run(self) -> None:
         """Write until cancelled."""
         try:
@@ -96,11 +112,14 @@ class GroupCommit:
                 await self._arrived.wait()
                 # Everyone who is ready to submit gets a turn, and a writer that was cancelled takes nothing more.
                 await trio.lowlevel.checkpoint()
-                await self._commit(self._next_group())
-                if not self._waiting:
+                self._call_announced()
+                if self._waiting:
+                    await self._commit(self._next_group())
+                if not (self._waiting or self._announced):
                     self._arrived = trio.Event()
         finally:
             self._has_stopped = True
+            self._call_announced()
             self._report([StoreUnavailable("the writer stopped before this was confirmed") for _ in self._waiting])
 
     def statistics(self) -> WriterStatistics:
@@ -113,6 +132,11 @@ class GroupCommit:
             commit_s_last=self._commit_s_last,
             commit_s_sum=self._commit_s_sum,
         )
+
+    def _call_announced(self) -> None:
+        announced, self._announced = self._announced, []
+        for submit in announced:
+            submit()
 
     def _next_group(self) -> list[Append]:
         group: list[Append] = []
@@ -129,7 +153,12 @@ class GroupCommit:
         reason = f"the store did not answer within {self._commit_s_max} s; it may still store this"
         outcomes: list[StoreError | None] = [StoreUnavailable(reason) for _ in group]
         with trio.CancelScope(shield=True, deadline=started + self._commit_s_max):
-            outcomes = await self._store.append(group)
+            try:
+                outcomes = await self._store.append(group)
+            except Exception as error:  # a fault of the store, or of the system, costs this commit and not the server
+                what = f"the store failed ({type(error).__name__}: {error}); what was sent last is not confirmed"
+                outcomes = [StoreUnavailable(what) for _ in group]
+                self._on_fault("a commit failed", error)
         self._commits += 1
         self._commit_s_last = trio.current_time() - started
         self._commit_s_sum += self._commit_s_last
@@ -143,4 +172,11 @@ class GroupCommit:
                 self._entries_durable += len(append.entries)
             else:
                 self._appends_refused += 1
-            done(append, outcome)
+            try:
+                done(append, outcome)
+            except Exception as error:
+                self._on_fault("the outcome of a commit could not be handled", error)
+
+
+def _raise(_what: str, error: Exception) -> NoReturn:
+    raise error

@@ -9,6 +9,7 @@ from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import LocalError
+from reference.protocol.saved_session import Change
 from reference.protocol.states import ClientState, Transport
 from simulation.adversary.ground import CLIENT_KNOWS, Ground, ScriptedRandom
 from simulation.adversary.network import End, Opened, Request, Wire
@@ -30,6 +31,7 @@ class Host:
         self.name = f"client{self.index}"
         self._ground = ground
         self._published = 0
+        self._tokens = 1
         setup = ground.setup
         self.session = ClientSession(
             self.name,
@@ -128,8 +130,12 @@ class Host:
 
     resume = pause
 
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
+
     def refresh_token(self) -> None:
-        self._driver.feed(self.session.handle_token, self.user, self._ground.now)
+        self._tokens += 1
+        self._driver.feed(self.session.handle_token, f"{self.user} {self._tokens}", self._ground.now)
 
     def deliver(self, outcomes: list[Outcome]) -> None:
         self._ground.journal.reported(self.name, outcomes, self.session.position[0])

@@ -1,8 +1,9 @@
-"""The journal of an adversarial world: writes down what passes, as records of the ordinary trace. It judges nothing.
+"""The journal: writes down what passes in a world without sockets, as records of the ordinary trace. It judges nothing.
 
-The two ends and the steps report each thing where it becomes visible: a frame when a socket takes it, an outcome when an
-application is given it, a batch when it is durable. `simulation.checks` then judges the trace, as it judges those of simulated
-and real runs. The log in the trace is that of `model`, which keeps the durable history in the most obvious way.
+The adversarial world uses it, and the worlds of `simulation.testing`. Their parts report each thing where it becomes visible: a
+frame when a socket takes it, an outcome when an application is given it, a batch when it is durable. `simulation.checks` then
+judges the trace, as it judges those of simulated and real runs. In the adversarial world the log in the trace is that of `model`,
+which keeps the durable history in the most obvious way.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,12 +11,13 @@ from collections.abc import Callable, Iterable
 from reference.protocol import frames
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
-from reference.protocol.events import Data
+from reference.protocol.events import Data, Event
 from reference.protocol.records import Append, LogEntry
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from reference.protocol.states import Transport
 from simulation.adversary.model import History, StoreModel
+from simulation.trace.publishes import publish_id_of
 from simulation.trace.trace import (
     AckSent,
     AlarmServed,
@@ -27,6 +29,7 @@ from simulation.trace.trace import (
     ConnectionLost,
     ConnectionRefused,
     EventsCommitted,
+    EventShown,
     FaultsStopped,
     FrameGiven,
     LeaveAsked,
@@ -89,6 +92,11 @@ class Journal:
             )
         )
 
+    def entries_are(self, history: History) -> None:
+        """All that a store holds of one history, recorded at once."""
+        self._entries(history.epoch, history.entries)
+        self.log_is(history)
+
     def _entries(self, epoch: str, entries: Iterable[LogEntry]) -> None:
         head = 0
         for entry in entries:
@@ -126,6 +134,32 @@ class Journal:
                 at=self.now, client_id=client, connection_id=connection_id, frame=frame, epoch=epoch, first=first, last=last
             )
         )
+
+    def brings(self, client: str, connection_id: int, frame: frames.Frame, epoch: str, asked_after: int | None = None) -> None:
+        """A frame or an answer to a poll came to a client from a server that is not watched. `epoch`: that the connection
+        speaks of; asked_after: the position that the poll named."""
+        events: tuple[Event, ...] = ()
+        match frame:
+            case frames.Welcome():
+                self._given(client, connection_id, "Welcome", frame.epoch, 0, frame.after_sequence)
+            case frames.SnapshotFrame():
+                self._given(client, connection_id, "Welcome", epoch, 0, frame.sequence_number)
+            case frames.PollAnswer():
+                is_resumed = frame.outcome == "resumed" and asked_after is not None
+                begins = asked_after if is_resumed and asked_after is not None else frame.after_sequence
+                self._given(client, connection_id, "PollAnswer", frame.epoch, 0, begins)
+                events, epoch = frame.events, frame.epoch
+            case frames.Events():
+                events = frame.events
+            case _:
+                record_answers(self.trace, client, frame, self.now, epoch=epoch)
+        for event in events:
+            number = event.sequence_number or 0
+            self._given(client, connection_id, "Events", epoch, number, number)
+            shown = EventShown(
+                at=self.now, client=client, epoch=epoch, sequence_number=number, publish_id=publish_id_of(event.data)
+            )
+            self.trace.add(shown)
 
     def publish_taken(self, client: str, connection_id: int, client_sequence: int) -> None:
         self.trace.add(PublishTaken(at=self.now, client_id=client, connection_id=connection_id, client_sequence=client_sequence))
@@ -193,8 +227,11 @@ class Journal:
         if isinstance(frame, frames.Rejected) and frame.retryable:
             self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
         if begins_anywhere and isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh":
-            begun = BeginningGiven(at=self.now, client=client, epoch=frame.epoch, sequence_number=frame.after_sequence)
-            self.trace.add(begun)
+            self.begins_at(client, frame.epoch, frame.after_sequence)
+
+    def begins_at(self, client: str, epoch: str, number: int) -> None:
+        """A session without a snapshot is to be given what follows this position."""
+        self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
     def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
         """A session has handed something to its application; `epoch` is the session's after it."""
@@ -217,8 +254,8 @@ class Journal:
     def faults_stop(self) -> None:
         self.trace.add(FaultsStopped(at=self.now))
 
-    def rests(self) -> None:
-        self.trace.add(CameToRest(at=self.now))
+    def rests(self, *, is_blocked: bool = False) -> None:
+        self.trace.add(CameToRest(at=self.now, is_blocked=is_blocked))
 
     def roster_is(self, place: str, users: tuple[str, ...], cursors: dict[str, Data]) -> None:
         self.trace.add(RosterSampled(at=self.now, place=place, users=users, cursors=cursors))

@@ -25,7 +25,7 @@ class AdversarialServer:
         self.appends: list[Append] = []
         """Batches on their way to the store, in order."""
         self.checks: list[tuple[int, str]] = []
-        """Connections whose tokens are being checked, and the tokens. A token is the name of its user."""
+        """Connections whose tokens are being checked, and the tokens. A token is the name of its user, and a number."""
         self._ground = ground
         self._ending_of: dict[int, Wire | Request] = {}
         self._last_end = 0
@@ -160,7 +160,7 @@ class AdversarialServer:
         """The oldest token that waits is found good."""
         connection_id, token = self.checks.pop(0)
         assert self.driver is not None
-        self.driver.authenticated(connection_id, self._ground.identity_of(token))
+        self.driver.authenticated(connection_id, self._ground.identity_of(token.partition(" ")[0]))
 
     def sever(self, wire: Wire) -> None:
         """The server learns that a wire is dead."""
@@ -190,6 +190,9 @@ class AdversarialServer:
 
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
+
+    def may_store(self) -> bool:
+        return True
 
     def store(self, append: Append) -> bool:
         self.appends.append(append)

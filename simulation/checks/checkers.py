@@ -54,6 +54,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         "an accepted publish is in its epoch's log exactly once, however often it was sent",
         delivery.once,
         watched.answered_for_another,
+        watched.one_number,
     ),
     "G4": ("a repeated publish gets the first answer again", delivery.same_answer, watched.forgotten, rest.outcomes),
     "G5": ("snapshot(S) then events S+1..n equals the fold of 1..n", delivery.fold),
@@ -84,7 +85,9 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
     "G11": (
         "an accepted publish survives a crash of the server at any point",
         delivery.durability,
+        delivery.still_there,
         watched.durable_first,
+        watched.same_event,
     ),
     "G12": ("presence and cursors never delay, drop or renumber a sequenced event", delivery.lanes, rest.rosters),
     "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail),

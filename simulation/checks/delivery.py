@@ -6,7 +6,7 @@ One function for each guarantee; what a trace cannot show stands in its docstrin
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE
 from simulation.checks.verdicts import Findings, seconds, when
 from simulation.trace.index import TraceIndex, states_claimed, states_stored, steps
-from simulation.trace.trace import AnswerGiven, CursorSeen, Delivered, PresenceSeen, ResetTaken, SnapshotTaken
+from simulation.trace.trace import AcceptedRecord, AnswerGiven, CursorSeen, Delivered, PresenceSeen, ResetTaken, SnapshotTaken
 
 NOT_SETTLED = ("answer_expired", "too_many_clients")
 """Rejections that say nothing of what became of a publish."""
@@ -22,22 +22,6 @@ def order(trace_index: TraceIndex) -> Findings:
                 yield None
             else:
                 yield f"{when(record.at)} {client.name} was given event {record.sequence_number} after {position}"
-
-
-def as_stored(trace_index: TraceIndex) -> Findings:
-    """Every delivered event is the one that the log has under its number."""
-    for client in trace_index.clients.values():
-        for record in client.records:
-            if not isinstance(record, Delivered) or record.epoch not in trace_index.logs:
-                continue
-            entry = trace_index.entry(record.epoch, record.sequence_number)
-            if entry is not None:
-                is_it = (entry.event_type, entry.user_id, entry.data) == (record.event_type, record.user_id, record.data)
-                what = f"{client.name} was given another event {record.sequence_number} than {record.epoch} has"
-                yield None if is_it else f"{when(record.at)} {what}"
-            elif record.sequence_number > trace_index.logs[record.epoch].head:
-                what = f"{client.name} was given event {record.sequence_number}; {record.epoch} ends before it"
-                yield f"{when(record.at)} {what}"
 
 
 def no_silence(trace_index: TraceIndex) -> Findings:
@@ -79,7 +63,8 @@ def _was_known(trace_index: TraceIndex, epoch: str | None, number: int) -> bool:
 def once(trace_index: TraceIndex) -> Findings:
     """Every accepted publish stands in the stored log once, at the number it was given; no publish stands there twice.
 
-    Of a log whose beginning is not in the trace, only what is there can be judged; numbers before it are taken on trust.
+    Of a log whose beginning is not in the trace, only what is there can be judged; numbers before it are taken on trust. What a
+    crash may have taken with it is judged by `durability`.
     """
     if trace_index.log is None:
         return
@@ -95,7 +80,7 @@ def once(trace_index: TraceIndex) -> Findings:
             for answer in answers:
                 if publish is None:
                     yield f"{when(answer.at)} {client.name} was told of publish {ticket}, which it never made"
-                elif trace_index.is_retained(answer.epoch, answer.sequence_number):
+                elif trace_index.is_retained(answer.epoch, answer.sequence_number) and not _is_lost(trace_index, answer):
                     entry = trace_index.entry(answer.epoch, answer.sequence_number)
                     place = f"{client.name}'s publish {ticket}, accepted at {seconds(answer.at)} as {answer.sequence_number},"
                     if entry is None:
@@ -104,6 +89,13 @@ def once(trace_index: TraceIndex) -> Findings:
                         yield f"{place} is {entry.event_type} {entry.data} in the log"
                     else:
                         yield None
+
+
+def _is_lost(trace_index: TraceIndex, answer: AcceptedRecord) -> bool:
+    """Whether the log ends before this number, and a server process has ended since it was given."""
+    log = trace_index.logs.get(answer.epoch or "")
+    ends = [*trace_index.kills, *trace_index.stops]
+    return log is not None and answer.sequence_number > log.head and any(answer.at <= end for end in ends)
 
 
 def same_answer(trace_index: TraceIndex) -> Findings:
@@ -210,6 +202,37 @@ def durability(trace_index: TraceIndex) -> Findings:
                 yield None if survives else f"{what} is gone from the log"
             else:
                 yield None
+
+
+def as_stored(trace_index: TraceIndex) -> Findings:
+    """Every delivered event is the one that the log has under its number. What a crash took is left to `still_there`."""
+    ends = [*trace_index.kills, *trace_index.stops]
+    for client in trace_index.clients.values():
+        for record in client.records:
+            if not isinstance(record, Delivered) or record.epoch not in trace_index.logs:
+                continue
+            entry = trace_index.entry(record.epoch, record.sequence_number)
+            if entry is not None:
+                is_it = (entry.event_type, entry.user_id, entry.data) == (record.event_type, record.user_id, record.data)
+                what = f"{client.name} was given another event {record.sequence_number} than {record.epoch} has"
+                yield None if is_it else f"{when(record.at)} {what}"
+            elif record.sequence_number > trace_index.logs[record.epoch].head and not any(record.at <= end for end in ends):
+                yield f"{when(record.at)} {_beyond(trace_index, record)}"
+
+
+def still_there(trace_index: TraceIndex) -> Findings:
+    """Every event that was delivered before a server process ended is not beyond the end of its log."""
+    ends = [*trace_index.kills, *trace_index.stops]
+    for client in trace_index.clients.values() if ends else ():
+        for record in client.records:
+            if isinstance(record, Delivered) and record.epoch in trace_index.logs and record.at <= max(ends):
+                is_lost = record.sequence_number > trace_index.logs[record.epoch].head
+                yield f"{when(record.at)} {_beyond(trace_index, record)}" if is_lost else None
+
+
+def _beyond(trace_index: TraceIndex, record: Delivered) -> str:
+    head = trace_index.logs[record.epoch or ""].head
+    return f"{record.client} was given event {record.sequence_number}; {record.epoch} ends at {head}"
 
 
 def lanes(trace_index: TraceIndex) -> Findings:

@@ -23,6 +23,7 @@ from simulation.trace.trace import (
     ConnectionLost,
     ConnectionRefused,
     EventsCommitted,
+    EventShown,
     FrameGiven,
     PositionHeld,
     PublishSent,
@@ -41,7 +42,7 @@ ANSWERS_KEPT = 64
 """Of each client's publishes, the answers to so many of the newest are kept (8.3)."""
 FROM_ANYONE = ("Error", "Goaway", "Welcome")
 """Frames that a connection may be given which does not own its session (yet)."""
-HONEST_WORLDS = ("adversary", "under_test")
+HONEST_WORLDS = ("adversary", "server_under_test")
 """Worlds in which no end has a reason to send the other away for good."""
 UNCARRIED = (ClientState.WAITING, ClientState.CONNECTING, ClientState.GREETING)
 VIOLATION_CODES_FROM = 4100
@@ -52,7 +53,7 @@ def stream_order(trace_index: TraceIndex) -> Findings:
     """G1: each connection is given events without a gap, from where its welcome began."""
     given: dict[int, int] = {}
     for record in trace_index.served:
-        if isinstance(record, FrameGiven) and record.frame == "Welcome":
+        if isinstance(record, FrameGiven) and record.frame in ("Welcome", "PollAnswer"):
             given[record.connection_id] = record.last
         elif isinstance(record, FrameGiven) and record.first:
             before = given.get(record.connection_id, record.first - 1)
@@ -146,8 +147,35 @@ def durable_first(trace_index: TraceIndex) -> Findings:
         yield f"{when(stop.at)} the server stopped with {stop.unstored} numbered events that were not stored"
 
 
+def same_event(trace_index: TraceIndex) -> Findings:
+    """G11: a number of a history is one event, whoever is shown it and when."""
+    seen: dict[tuple[str, int], str | None] = {}
+    for shown in _shown(trace_index):
+        first = seen.setdefault((shown.epoch, shown.sequence_number), shown.publish_id)
+        what = f"event {shown.sequence_number} was {first}, and now it is {shown.publish_id}"
+        yield None if first == shown.publish_id else f"{when(shown.at)} {what}"
+
+
+def one_number(trace_index: TraceIndex) -> Findings:
+    """G3: a publish is one event of a history, whoever is shown it and when."""
+    numbers: dict[tuple[str, str], int] = {}
+    for shown in _shown(trace_index):
+        if shown.publish_id is not None:
+            first = numbers.setdefault((shown.epoch, shown.publish_id), shown.sequence_number)
+            what = f"{shown.publish_id} is event {first}, and event {shown.sequence_number} as well"
+            yield None if first == shown.sequence_number else f"{when(shown.at)} {what}"
+
+
+def _shown(trace_index: TraceIndex) -> list[EventShown]:
+    shown = [record for client in trace_index.clients.values() for record in client.records if isinstance(record, EventShown)]
+    return sorted(shown, key=lambda record: record.at)
+
+
 def ownership(trace_index: TraceIndex) -> Findings:
-    """G9: only the newest connection of a session is given frames, and only what it publishes is taken."""
+    """G9: only the newest connection of a session is given frames, and only what it publishes is taken. Where frames are seen
+    when they arrive, and not when the server gives them, this cannot be told."""
+    if trace_index.started.world == "server_under_test":
+        return
     owner: dict[str, int] = {}
     for record in trace_index.served:
         match record:

@@ -1,5 +1,6 @@
 """The command line `steadywire`: the operator's commands (`reference.cli`) and the laboratory's. This is the entry point.
 
+    conformance      the conformance kit
     laboratory       commands in virtual time
     real_processes   commands that run real processes or measure this machine
 
@@ -14,7 +15,8 @@ from importlib.metadata import version
 from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, verify, what_if
+from simulation.cli.conformance import conformance
+from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, tune, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity
 
 app = App(
@@ -28,9 +30,11 @@ COMMANDS = (
     serve,
     token,
     migrate,
+    conformance,
     simulate,
     scenarios,
     sweep,
+    tune,
     diagram,
     replay,
     what_if,

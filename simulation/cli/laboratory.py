@@ -167,3 +167,35 @@ def sweep(
     from simulation.cli.sweep import sweep_command
 
     return sweep_command(study, workers=workers, dask=dask, out=out, replications=replications)
+
+
+def tune(
+    study: Path,
+    /,
+    *,
+    workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
+    dask: str | None = None,
+    out: Path | None = None,
+    trials: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2))] | None = None,
+    sensitivity: Annotated[bool, FLAG] = False,
+) -> int:
+    """Find the parameters that answer a study best, and how sure that is; exit code 1 if none keeps its constraints.
+
+    Parameters
+    ----------
+    study
+        A study file with a [tune] table (docs/studies.md).
+    workers
+        Number of worker processes (default -1: one per core). The answer does not depend on it.
+    dask
+        Run on a Dask cluster: the scheduler's address, or local for worker processes on this machine.
+    out
+        Folder for report.html and the settings files (default: the study's name with .tune). Finished runs are not repeated.
+    trials
+        Number of settings to try (default: the study's).
+    sensitivity
+        Also measure which parameters matter (Morris, then Sobol).
+    """
+    from simulation.cli.tune import tune_command
+
+    return tune_command(study, workers=workers, dask=dask, out=out, trials=trials, sensitivity=sensitivity)

@@ -48,10 +48,10 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
 
 
 @contextmanager
-def progress_shown(console: Console) -> Iterator[Report]:
-    """Shows the progress of an experiment: a bar on a terminal, a line now and then elsewhere."""
+def progress_shown(console: Console, *, lines: bool = True) -> Iterator[Report]:
+    """Shows the progress of experiments: a bar on a terminal; elsewhere, with `lines`, a line now and then."""
     if not console.is_terminal:
-        yield _lines()
+        yield _lines() if lines else (lambda _: None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=console, transient=True) as bar:
@@ -69,7 +69,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """One row per point: its values and the mean of each figure with its interval; then the failures."""
     shown = list(outcome.experiment.figures) or ["interruption_p99_s", "latency_p95_s", "delivery_rate"]
     figures = [name for name in outcome.figures if name in shown] or outcome.figures[:4]
-    paths = list(outcome.experiment.points[0])
+    paths = list(outcome.experiment.paths)
     table = Table(*paths, *figures, title="mean and 95 % interval", title_justify="left")
     by_point = outcome.points.groupby("point", sort=False)
     for place, (_, rows) in enumerate(by_point):

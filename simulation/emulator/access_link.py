@@ -10,13 +10,14 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.errors import ConfigError
+from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
 from simulation.emulator.port import Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import PathDirections
+from simulation.network.delay import PathDirections, bottleneck_of
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
@@ -65,6 +66,10 @@ class EmulatedAccessLink(FaultVerbs):
         self._buffer_bytes_max = buffer_bytes_max
         self._journal = FaultJournal() if journal is None else journal
         self._directions = PathDirections(path)
+        self._bottlenecks = (
+            bottleneck_of(self._directions.up, random_source.of(f"{client}/up")),
+            bottleneck_of(self._directions.down, random_source.of(f"{client}/down")),
+        )
         self._state = LinkState(path.middlebox.upgrades, lambda at: random_source.of(client).uniform("cut", at))
         self._counters = Counters()
         self._connections: dict[int, EmulatedConnection] = {}
@@ -100,6 +105,7 @@ class EmulatedAccessLink(FaultVerbs):
             client,
             self._connect,
             directions=self._directions,
+            bottlenecks=self._bottlenecks,
             random_source=self._random_source,
             origin=self._journal.opened_at,
             state=self._state,
@@ -134,6 +140,11 @@ class EmulatedAccessLink(FaultVerbs):
 
     def end(self, fault: Fault) -> None:
         """Let `fault`, which has begun, be over."""
+        if isinstance(fault, Outage):
+            now = ns(trio.current_time() - self._journal.opened_at)
+            for bottleneck in self._bottlenecks:
+                if bottleneck is not None:
+                    bottleneck.clear(now)
         if isinstance(fault, LineFault):
             self._state.end(fault, tuple(self._connections.values()))
             self._set_door()

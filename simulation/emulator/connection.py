@@ -13,13 +13,15 @@ When the server cannot be reached, what crosses back is a reset. A client that g
 keeps its packet from crossing has given up, and the server never hears of it; so a half-close at that moment
 counts as giving up.
 
-Ends. An end of stream crosses behind the bytes and half-closes the other side; after both, the connection is
-over. A reset by one end, noticed when we read from it or write to it, crosses like an end and then resets the
-other side.
+Endpoints. An end of stream crosses behind the bytes and half-closes the other side; after both, the connection is
+over. A reset by one endpoint, noticed when we read from it or write to it, crosses like an end and then resets the
+other side. When an outage swallows it, the next bytes that reach the endpoint bring another; a refusal that was
+lost makes the client's packet cross again, by the schedule of a SYN.
 
-Faults. `cut` resets both ends at once. `silence` holds both pipes, or one, for ever: nothing more arrives,
-senders find their buffers full after a while, and when both ends have gone away by themselves what is left of
-it is cleared up. A silent connection cannot be cut.
+Faults. `cut` resets both endpoints at once; a box beyond the access link cannot tell a client that an outage
+cuts off. `silence` holds both pipes, or one, for ever: nothing more arrives, senders find their buffers full
+after a while, and when both ends have gone away by themselves what is left of it is cleared up. A silent
+connection cannot be cut.
 
 A path's middlebox does the same to connections that are idle or old.
 """
@@ -30,11 +32,11 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
-from simulation.emulator.pipe import EmulatedPipe, Mark
+from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.network.delay import PathDirections
+from simulation.network.delay import Bottleneck, PathDirections
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Direction
@@ -54,15 +56,27 @@ class EmulatedConnection:
         connect: Connect,
         *,
         directions: PathDirections,
+        bottlenecks: tuple[Bottleneck | None, Bottleneck | None],
         random_source: RandomStreams,
         origin: float,
         state: LinkState,
         counters: Counters,
         buffer_bytes_max: int,
     ) -> None:
-        def pipe(direction: str) -> EmulatedPipe:
-            of_path = directions.down if direction == "down" else directions.up
-            return EmulatedPipe(of_path, random_source.of(f"{name}/{direction}"), bytes_max=buffer_bytes_max, origin=origin)
+        def pipe(direction: str, reset_lost: Callable[[], None]) -> EmulatedPipe:
+            is_down = direction == "down"
+            of_path, bottleneck = (directions.down, bottlenecks[1]) if is_down else (directions.up, bottlenecks[0])
+            return EmulatedPipe(
+                of_path,
+                random_source.of(f"{name}/{direction}"),
+                bytes_max=buffer_bytes_max,
+                origin=origin,
+                bottleneck=bottleneck,
+                reset_lost=reset_lost,
+            )
+
+        def never() -> None:
+            raise AssertionError("no reset is sent there")
 
         self._box = directions.path.middlebox
         self._tls_round_trips_left = _TLS_ROUND_TRIPS[directions.path.tcp.tls]
@@ -71,10 +85,16 @@ class EmulatedConnection:
         self._connect = connect
         self._state = state
         self._counters = counters
-        self._syn, self._up, self._down = pipe("syn"), pipe("up"), pipe("down")
+        self._syn, self._up, self._down = (
+            pipe("syn", never),
+            pipe("up", self._clients_reset_lost),
+            pipe("down", self._servers_reset_lost),
+        )
         self._watch = UpgradeWatch()
         self._scope = trio.CancelScope()
+        self._serving = trio.CancelScope()
         self._server_reading = trio.CancelScope()
+        self._is_established = False  # as the client sees it
         self._has_crossed = False
         self._is_silent = False
         self._is_refused = False  # its upgrade was, one way or the other
@@ -134,14 +154,24 @@ class EmulatedConnection:
         self._down.unstall()
 
     def cut(self) -> None:
-        """Reset both endpoints now."""
+        """Reset both endpoints now, whatever the state of the link."""
         if not (self._is_silent or self._scope.cancel_called):
             self._counters.connections_cut += 1
             self._abort_both()
 
+    def cut_at_box(self) -> None:
+        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
+        if not self._down.is_down or self._is_silent or self._scope.cancel_called:
+            self.cut()
+            return
+        self._counters.connections_cut += 1
+        if self._server is not None:
+            abort(self._server)
+        self._down.push(Mark.RESET)  # which is lost
+
     def cut_if_websocket(self) -> None:
         if self._watch.is_upgraded and not self._is_refused:
-            self.cut()
+            self.cut_at_box()
 
     def silence(self, direction: Direction = "both") -> None:
         """Become half-open: silent for ever, and neither endpoint is notified."""
@@ -154,7 +184,7 @@ class EmulatedConnection:
 
     async def _end_at_age(self, age_max_s: float) -> None:
         await trio.sleep(age_max_s)
-        self.cut()
+        self.cut_at_box()
 
     async def _end_when_idle(self, timeout_s: float) -> None:
         began_at, pipes = self._syn.pushed_at, (self._syn, self._up, self._down)
@@ -163,7 +193,7 @@ class EmulatedConnection:
             last_s = (max(pipe.pushed_at for pipe in pipes) - began_at) / NS_PER_S
             kill_at = started_at + last_s + timeout_s
             if kill_at <= trio.current_time():
-                (self.cut if self._box.idle_effect == "reset" else self.silence)()
+                (self.cut_at_box if self._box.idle_effect == "reset" else self.silence)()
                 return
             await trio.sleep_until(kill_at)
 
@@ -171,7 +201,7 @@ class EmulatedConnection:
 
     async def _read_client(self) -> None:
         await self._read(self._client, self._up)
-        if not self._has_crossed and any(direction != "down" for direction in self._state.outages):
+        if not self._has_crossed and not self._syn.has_dialled():
             self._counters.connections_abandoned += 1
             self._scope.cancel()
 
@@ -191,14 +221,19 @@ class EmulatedConnection:
             self._clear_up_if_both_left()
 
     async def _write_server(self, nursery: trio.Nursery) -> None:
-        await self._syn.next()
-        self._has_crossed = True
-        try:
-            server = self._server = await self._connect()
-        except OSError:
-            self._counters.connections_refused += 1
-            self._down.push(Mark.RESET)
-            return
+        while True:  # once for each SYN that gets through
+            await self._syn.next()
+            self._has_crossed = True
+            try:
+                server = self._server = await self._connect()
+            except OSError:
+                self._counters.connections_refused += 1
+                self._down.push(Mark.RESET)
+                continue
+            with trio.CancelScope() as self._serving:
+                await self._serve(server, nursery)
+
+    async def _serve(self, server: HalfCloseableStream, nursery: trio.Nursery) -> None:
         self._counters.connections_established += 1
         self._down.push(Mark.OPENED)
         self._reads_open += 1
@@ -206,38 +241,39 @@ class EmulatedConnection:
         for _ in range(self._tls_round_trips_left):
             await self._syn.next()
             self._down.push(Mark.OPENED)
-        try:
-            await self._deliver_to_server(server, nursery)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._down.push(Mark.RESET)
-
-    async def _deliver_to_server(self, server: HalfCloseableStream, nursery: trio.Nursery) -> None:
         while True:
             segment = await self._up.next()
-            if segment.mark is Mark.RESET:
-                self._pass_reset_on()
-            elif self._is_forbidden or self._is_hanging:
-                if segment.mark is Mark.END:
-                    self._client_left.set()
-                    if self._is_hanging:
-                        self._scope.cancel()
-            elif segment.mark is Mark.END:
-                await self._send_to_server(server, self._watch.flush())
-                await server.send_eof()
-                self._end_delivered()
-            else:
-                handling = self._state.upgrades
-                was_upgraded = self._watch.is_upgraded
-                data, is_forbidden = self._watch.feed(segment.data, is_blocking=handling != "pass")
-                await self._send_to_server(server, data)
-                self._is_refused = self._is_refused or is_forbidden
-                if is_forbidden and handling == "strip":
-                    self._counters.upgrades_refused += 1
-                    await self._send_to_server(server, self._watch.strip())
-                elif is_forbidden:
-                    await self._forbid_upgrade(server, is_answered=handling == "block")
-                elif self._watch.is_upgraded and not was_upgraded and self._box.websocket_age_max_s is not None:
-                    nursery.start_soon(self._end_at_age, self._box.websocket_age_max_s)
+            self._up.join_arrived(segment)
+            try:
+                await self._deliver_to_server(segment, server, nursery)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._down.push(Mark.RESET)  # to each that comes: the one before may have been lost
+
+    async def _deliver_to_server(self, segment: Segment, server: HalfCloseableStream, nursery: trio.Nursery) -> None:
+        if segment.mark is Mark.RESET:
+            self._pass_reset_on()
+        elif self._is_forbidden or self._is_hanging:
+            if segment.mark is Mark.END:
+                self._client_left.set()
+                if self._is_hanging:
+                    self._scope.cancel()
+        elif segment.mark is Mark.END:
+            await self._send_to_server(server, self._watch.flush())
+            await server.send_eof()
+            self._end_delivered()
+        else:
+            handling = self._state.upgrades
+            was_upgraded = self._watch.is_upgraded
+            data, is_forbidden = self._watch.feed(segment.data, is_blocking=handling != "pass")
+            await self._send_to_server(server, data)
+            self._is_refused = self._is_refused or is_forbidden
+            if is_forbidden and handling == "strip":
+                self._counters.upgrades_refused += 1
+                await self._send_to_server(server, self._watch.strip())
+            elif is_forbidden:
+                await self._forbid_upgrade(server, is_answered=handling == "block")
+            elif self._watch.is_upgraded and not was_upgraded and self._box.websocket_age_max_s is not None:
+                nursery.start_soon(self._end_at_age, self._box.websocket_age_max_s)
 
     async def _send_to_server(self, server: HalfCloseableStream, data: bytes) -> None:
         if data:
@@ -255,35 +291,48 @@ class EmulatedConnection:
         self._down.push(Mark.END)
 
     async def _write_client(self) -> None:
-        try:
-            await self._deliver_to_client()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._up.push(Mark.RESET)
-
-    async def _deliver_to_client(self) -> None:
         while True:
             segment = await self._down.next()
-            match segment.mark:
-                case Mark.OPENED if self._tls_round_trips_left:
-                    self._tls_round_trips_left -= 1
-                    self._syn.push(Mark.OPENED)
-                case Mark.OPENED:
-                    self._up.open()
-                case Mark.BYTES:
-                    await self._client.send_all(segment.data)
-                    self._counters.bytes_to_client += len(segment.data)
-                case Mark.END:
-                    await self._client.send_eof()
-                    await self._linger_if_forbidden()
-                    self._end_delivered()
-                case Mark.RESET:
-                    self._pass_reset_on()
+            self._is_established = self._is_established or segment.mark is Mark.OPENED
+            try:
+                await self._deliver_to_client(segment)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._up.push(Mark.RESET)
+
+    async def _deliver_to_client(self, segment: Segment) -> None:
+        match segment.mark:
+            case Mark.OPENED if self._tls_round_trips_left:
+                self._tls_round_trips_left -= 1
+                self._syn.push(Mark.OPENED)
+            case Mark.OPENED:
+                self._up.open()
+            case Mark.BYTES:
+                await self._client.send_all(segment.data)
+                self._counters.bytes_to_client += len(segment.data)
+            case Mark.END:
+                await self._client.send_eof()
+                await self._linger_if_forbidden()
+                self._end_delivered()
+            case Mark.RESET:
+                self._pass_reset_on()
 
     async def _linger_if_forbidden(self) -> None:
         if self._is_forbidden:
             with trio.move_on_after(LINGER_S):
                 await self._client_left.wait()
             self._scope.cancel()
+
+    def _servers_reset_lost(self) -> None:
+        """What the server answered never arrives; a client that waits for its connection dials again."""
+        self._clear_up_if_both_left(is_reset_lost=True)
+        if self._has_crossed and not self._is_established:
+            self._has_crossed = False
+            self._serving.cancel()
+            self._syn.dial_again()
+
+    def _clients_reset_lost(self) -> None:
+        """The next bytes that reach the client bring another."""
+        self._clear_up_if_both_left(is_reset_lost=True)
 
     # How it ends.
 
@@ -297,8 +346,8 @@ class EmulatedConnection:
             self._counters.connections_reset += 1
         self._abort_both()
 
-    def _clear_up_if_both_left(self) -> None:
-        if self._is_silent and self._reads_open == 0:
+    def _clear_up_if_both_left(self, *, is_reset_lost: bool = False) -> None:
+        if (self._is_silent or is_reset_lost) and self._reads_open == 0:
             self._scope.cancel()
 
     def _abort_both(self) -> None:

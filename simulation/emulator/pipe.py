@@ -13,12 +13,13 @@ lump a minute, and a fast one costs no more reads than it must.
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import PathDirection
+from simulation.network.delay import Bottleneck, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -46,10 +47,21 @@ class Segment:
 class EmulatedPipe:
     """One direction of one connection. `push` is the near end, `next` the far end."""
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, bytes_max: int, origin: float = 0.0) -> None:
-        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source)
+    def __init__(
+        self,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        *,
+        bytes_max: int,
+        origin: float = 0.0,
+        bottleneck: Bottleneck | None = None,
+        reset_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
+        self._half: Pipe[tuple[Mark, bytes]] = Pipe(direction, random_source, bottleneck)
         self._bytes_max = bytes_max
         self._origin = origin
+        self._reset_lost = reset_lost
         self._read_bytes_max = _read_bytes_max(direction)
         self._bytes_handed_over = 0
         self._changed = trio.Event()
@@ -68,13 +80,31 @@ class EmulatedPipe:
 
     def push(self, mark: Mark, data: bytes = b"") -> None:
         """Send a segment now. It always fits: limits are the business of the reader (see `room`)."""
-        self._half.push(self._now_resumed(), (mark, data), len(data))
+        now = self._now_resumed()
+        if mark is not Mark.RESET:
+            self._half.push(now, (mark, data), len(data))
+        elif not self._half.push_reset(now, (mark, data)):
+            self._reset_lost()
         self._wake()
 
     def dial(self) -> None:
         """Send the packet that opens a connection, the first on its pipe; it has a schedule of its own."""
         self._half.dial(self._now(), (Mark.OPENED, b""))
         self._wake()
+
+    def dial_again(self) -> None:
+        """Nobody answered the packet that opens the connection: it is sent again by its schedule."""
+        self._half.dial_again(self._now_resumed(), (Mark.OPENED, b""))
+        self._wake()
+
+    def has_dialled(self) -> bool:
+        """Whether a packet that opens the connection has left, and was not lost."""
+        return self._half.has_dialled(self._now_resumed())
+
+    @property
+    def is_down(self) -> bool:
+        """Whether what is sent now is lost."""
+        return self._half.is_down
 
     async def room(self) -> int:
         """How many bytes to read next, at least 1; waits while the pipe is full."""
@@ -96,9 +126,21 @@ class EmulatedPipe:
         self._bytes_handed_over = len(data)
         return Segment(mark, data)
 
+    def join_arrived(self, segment: Segment) -> None:
+        """Add to `segment`, the last one, the bytes behind it that have arrived too: a kernel hands them over in one read."""
+        now = self._now_resumed()
+        while segment.mark is Mark.BYTES and len(segment.data) < READ_BYTES_MAX:
+            following = self._half.next_arrived(now)
+            if following is None or following[0] is not Mark.BYTES:
+                return
+            self._half.pop(now)
+            segment.data += following[1]
+            self._bytes_handed_over += len(following[1])
+
     def hold(self) -> None:
         """The access link goes down in this direction."""
-        self._half.hold(self._now_resumed())
+        if self._half.hold(self._now_resumed()):
+            self._reset_lost()
 
     def release(self) -> None:
         """Undo one `hold`."""

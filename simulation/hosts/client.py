@@ -19,6 +19,7 @@ from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from simulation.clock import ARRIVAL, Alarm, Call
@@ -289,6 +290,9 @@ class ClientHost:
             self._unread = unread or None
         elif self._websocket is websocket:
             websocket.unstall()
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         assert self._tokens is not None, "only a server whose tokens expire asks for another"

@@ -84,25 +84,13 @@ class Process:
     def request_arrived(self, link: HttpConnection, request: frames.RequestFrame) -> None:
         self._when_taken(link, self._begin_request, (link, request))
 
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
+    def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
         costs, peer = self._costs, self._peers.get(connection_id)
         if costs is None or peer is None:
-            self.work.submit(0, self._receive, (connection_id, frame))
+            self.work.submit(0, self._receive, (connection_id, arrived))
             return
-        client = peer.link.access_link.client
-        cost = frame_cost = costs.frame.of(client)
-        if isinstance(frame, frames.Hello | frames.Auth):
-            cost += costs.authentication.of(client)
-        too_late = self._turn_away if costs.shedding and isinstance(frame, frames.Hello) else None
-        self.work.submit(
-            cost,
-            self._receive,
-            (connection_id, frame),
-            link=peer.link,
-            patience=costs.patience,
-            too_late=too_late,
-            too_late_cost=frame_cost,
-        )
+        for frame in arrived:  # each costs its time
+            self._charge_and_receive(peer, frame, costs)
 
     def connection_lost(self, connection_id: int) -> None:
         peer = self._peers.get(connection_id)
@@ -220,7 +208,7 @@ class Process:
         wait_ms = self._host.drawn_wait_ms(link.access_link.client)
         self._fail(link, request, Ending(CloseCode.OVERLOADED, "the server has too much to do", wait_ms))
 
-    def _turn_away(self, received: tuple[int, frames.Frame]) -> None:
+    def _turn_away(self, received: tuple[int, Sequence[frames.Frame]]) -> None:
         """There is no time for this client's hello."""
         assert self._costs is not None, "only a server with a capacity sheds"
         assert self._costs.shedding is not None, "and only if it is told to"
@@ -230,10 +218,27 @@ class Process:
         if connection_id in self._peers:
             self._driver.go_away(retry_after_ms=wait_ms, spread_ms=spread_ms, of=(connection_id,), code=CloseCode.OVERLOADED)
 
-    def _receive(self, received: tuple[int, frames.Frame]) -> None:
-        connection_id, frame = received
-        self._host.frames += 1
-        self._driver.receive(connection_id, (frame,))
+    def _charge_and_receive(self, peer: Peer, frame: frames.Frame, costs: "ProcessorCosts") -> None:
+        connection_id = peer.connection_id
+        client = peer.link.access_link.client
+        cost = frame_cost = costs.frame.of(client)
+        if isinstance(frame, frames.Hello | frames.Auth):
+            cost += costs.authentication.of(client)
+        too_late = self._turn_away if costs.shedding and isinstance(frame, frames.Hello) else None
+        self.work.submit(
+            cost,
+            self._receive,
+            (connection_id, (frame,)),
+            link=peer.link,
+            patience=costs.patience,
+            too_late=too_late,
+            too_late_cost=frame_cost,
+        )
+
+    def _receive(self, received: tuple[int, Sequence[frames.Frame]]) -> None:
+        connection_id, arrived = received
+        self._host.frames += len(arrived)
+        self._driver.receive(connection_id, arrived)
 
     def _lose(self, connection_id: int) -> None:
         self._peers.pop(connection_id, None)
@@ -269,6 +274,9 @@ class Process:
 
     def encode(self, frame: frames.Frame) -> Measured:
         return frame, size_of(frame)
+
+    def may_store(self) -> bool:
+        return True
 
     def store(self, append: Append) -> bool:
         self._host.store.commit(append, self._durable)

@@ -8,10 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 from reference.protocol import frames
 from simulation.clock import Clock
-from simulation.network.delay import directions_of
+from simulation.network.delay import bottleneck_of, directions_of
 from simulation.network.link_state import LinkConnection, LinkState
 from simulation.random import RandomStreams
-from simulation.scenario.faults import LineFault, UpgradeHandling
+from simulation.scenario.faults import LineFault, Outage, UpgradeHandling
 from simulation.scenario.paths import Path
 from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
@@ -40,9 +40,11 @@ class AccessLink(Generic[C]):
         "client",
         "clock",
         "directions",
+        "down",
         "path",
         "random_source",
         "state",
+        "up",
         "watch",
     )
 
@@ -52,6 +54,10 @@ class AccessLink(Generic[C]):
         self.path = path
         self.directions = directions_of(path)
         self.random_source = random_source
+        up, down = self.directions.up, self.directions.down
+        self.up = bottleneck_of(up, random_source.of(f"{client}/up")) if up.is_shared else None
+        self.down = bottleneck_of(down, random_source.of(f"{client}/down")) if down.is_shared else None
+        """What its connections share."""
         self.state = LinkState(path.middlebox.upgrades, self._draw_cut)
         self.watch: Watch | None = None
         """Notified of every frame, if there is one."""
@@ -105,6 +111,10 @@ class AccessLink(Generic[C]):
 
     def end(self, fault: LineFault) -> None:
         """Let `fault`, which has begun, be over."""
+        if isinstance(fault, Outage):
+            for bottleneck in (self.up, self.down):
+                if bottleneck is not None:
+                    bottleneck.clear(self.clock.now)
         self.state.end(fault, tuple(self._connections.values()))
 
     def _draw_cut(self, at: int) -> float:

@@ -11,10 +11,15 @@
 HTTP connects once and then sends one request at a time; a connection is kept alive for the next request.
 
 Endpoints. A close travels behind everything sent before it and then ends the other side too. A `cut` is noticed by both endpoints
-at once. A silent (half-open) connection carries nothing any more, in one direction or both, cannot be cut, and is removed when
-both endpoints have given it up. A killed server leaves its end of every connection, and a reset travels to each client behind the
-data in flight. A client that gives up before its SYN got through never existed for the server. An endpoint whose kernel gave up
-after too many retransmissions is notified, and from then on answers data with a reset; the other endpoint is not notified.
+at once; a box beyond the access link cannot tell a client that an outage cuts off. A silent (half-open) connection carries
+nothing any more, in one direction or both, cannot be cut, and is removed when both endpoints have given it up. A killed server
+leaves its end of every connection, and a reset travels to each client behind the data in flight. A client that gives up before
+its SYN got through never existed for the server. An endpoint whose kernel gave up after too many retransmissions is notified, and
+from then on answers data with a reset; the other endpoint is not notified.
+
+A reset, or the refusal of a SYN, is sent once. What is sent again is data and SYNs. When an outage swallows a reset, the endpoint
+that sent it has forgotten the connection, and answers the next data that arrives with another. A client whose SYN was answered by
+a reset that was lost sends its SYN again by its schedule, and gets whatever answer there is by then.
 
 Middleboxes on the path end connections that are idle or old. The server's send buffer is bounded: bytes that the client has not
 acknowledged count, and above the limit the connection is blocked until enough has arrived.
@@ -22,6 +27,7 @@ acknowledged count, and above the limit the connection is blocked until enough h
 
 import abc
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
@@ -36,15 +42,16 @@ from simulation.scenario.faults import Direction
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a connection ends, and what is said with it. `code` None: nothing was said."""
+    """How a connection ends, and what is said with it. `code` None: nothing was said. `is_reset`: by a reset, sent once."""
 
     code: int | None
     message: str
     retry_after_ms: int | None = None
+    is_reset: bool = False
 
 
-RESET = Ending(None, "the connection was reset")
-REFUSED = Ending(None, "the connection was refused")
+RESET = Ending(None, "the connection was reset", is_reset=True)
+REFUSED = Ending(None, "the connection was refused", is_reset=True)
 TIMED_OUT = Ending(None, "the connection timed out")
 FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
 STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
@@ -79,7 +86,8 @@ class ServerEndpoint(Protocol):
 
     def request_arrived(self, connection: "HttpConnection", request: frames.RequestFrame) -> None: ...
 
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
+    def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
+        """All frames that have arrived at this instant: one read of the server's socket."""
 
     def connection_lost(self, connection_id: int) -> None: ...
 
@@ -136,9 +144,10 @@ class TcpConnection(abc.ABC):
     __slots__ = (
         "_client",
         "_client_is_gone",
-        "_client_timed_out",
+        "_client_resets",
         "_down",
         "_has_crossed",
+        "_is_established",
         "_is_over",
         "_is_silent",
         "_is_waited_for",
@@ -146,7 +155,7 @@ class TcpConnection(abc.ABC):
         "_number",
         "_send_buffer_bytes",
         "_server",
-        "_server_timed_out",
+        "_server_resets",
         "_up",
         "access_link",
         "server_id",
@@ -174,12 +183,17 @@ class TcpConnection(abc.ABC):
         self._send_buffer_bytes = send_buffer_bytes
         self._number = access_link.add(self)
         up, down = access_link.directions.up, access_link.directions.down
-        self._up = SimulatedPipe(access_link.clock, up, self._random_of("up") if up.has_chance else _NO_RANDOMNESS, self)
-        self._down = SimulatedPipe(access_link.clock, down, self._random_of("down") if down.has_chance else _NO_RANDOMNESS, self)
+        self._up = SimulatedPipe(
+            access_link.clock, up, self._random_of("up") if up.has_chance else _NO_RANDOMNESS, self, access_link.up
+        )
+        self._down = SimulatedPipe(
+            access_link.clock, down, self._random_of("down") if down.has_chance else _NO_RANDOMNESS, self, access_link.down
+        )
         self._has_crossed = False
         self._client_is_gone = False
-        self._client_timed_out = False
-        self._server_timed_out = False
+        self._client_resets = False
+        self._server_resets = False
+        self._is_established = False  # as the client sees it
         self._is_over = False
         self._is_silent = False
         self._is_waited_for = False
@@ -215,10 +229,18 @@ class TcpConnection(abc.ABC):
         self._down.unstall()
 
     def cut(self) -> None:
-        """Reset both endpoints now."""
+        """Reset both endpoints now, whatever the state of the link."""
         if not (self._is_silent or self._is_over):
             self._end_at_server(RESET)
             self._end_at_client(RESET)
+
+    def cut_at_box(self) -> None:
+        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
+        if self._down.is_down and not (self._is_silent or self._is_over):
+            self._leave_server()
+            self._down.push_reset(self._end_at_client, RESET)  # which is lost
+        else:
+            self.cut()
 
     @property
     def is_served(self) -> bool:
@@ -253,7 +275,7 @@ class TcpConnection(abc.ABC):
     def _is_too_old(self, call: Call) -> None:
         if not (self._is_silent or self._is_over):
             self.access_link.note_trouble(call.argument)
-            self.cut()
+            self.cut_at_box()
 
     def _is_idle(self, _: Call) -> None:
         box, clock = self.access_link.path.middlebox, self.access_link.clock
@@ -264,7 +286,7 @@ class TcpConnection(abc.ABC):
             Call(clock, kill_at, FAULT, self._is_idle)
         elif box.idle_effect == "reset":
             self.access_link.note_trouble("idle_reset")
-            self.cut()
+            self.cut_at_box()
         else:
             self.access_link.note_trouble("idle_silence")
             self.silence()
@@ -290,7 +312,10 @@ class TcpConnection(abc.ABC):
         if server is None:
             return
         self._server = self.server_id = None
-        self._down.push(self._end_at_client, ending, 0, after)
+        if ending.is_reset:
+            self._down.push_reset(self._end_at_client, ending, after)
+        else:
+            self._down.push(self._end_at_client, ending, 0, after)
         self._clear_up()
         server.released(self)
 
@@ -311,17 +336,30 @@ class TcpConnection(abc.ABC):
         """As PipeOwner.gave_up: the endpoint that sends on `pipe` is notified, the other is not."""
         self.access_link.note_trouble("gave_up")
         if pipe is self._up:
-            self._client_timed_out = True
+            self._client_resets = True
             if not self._client_is_gone:
                 self._client_is_gone = True
                 self._notify_client_of_end(TIMED_OUT)
             if not self._has_crossed:
                 self._drop()
         else:
-            self._server_timed_out = True
+            self._server_resets = True
             self._leave_server()
         if self._client_is_gone and self._server is None:
             self._drop()
+
+    def reset_lost(self, pipe: SimulatedPipe) -> None:
+        """As PipeOwner.reset_lost: who sent it answers data with another; a client that waits for its connection dials again."""
+        if pipe is self._up:
+            self._client_resets = True
+        elif self._is_established:
+            self._server_resets = True
+        elif self._client_is_gone:
+            self._drop()
+        elif self._has_crossed:
+            self._has_crossed = False
+            self._up.dial_again(self._syn_at_server)
+        self._clear_up()
 
     def is_late(self, until: int) -> None:
         """As PipeOwner.is_late."""
@@ -345,13 +383,14 @@ class TcpConnection(abc.ABC):
             return
         self._has_crossed = True
         if answer is Syn.REFUSED:
-            self._down.push(self._end_at_client, REFUSED)
+            self._down.push_reset(self._end_at_client, REFUSED)
         else:
             self._server = answer
             self._down.push(self._tls_at_client, 0)
 
     def _tls_at_client(self, rounds: int) -> None:
         """TCP stands, and so many round trips of TLS are over."""
+        self._is_established = True
         exchanges = _TLS_BYTES[self.access_link.path.tcp.tls]
         if rounds == len(exchanges):
             self._connected_at_client()
@@ -359,7 +398,7 @@ class TcpConnection(abc.ABC):
             self._up.push(self._tls_at_server, rounds, exchanges[rounds][0])
 
     def _tls_at_server(self, rounds: int) -> None:
-        if self._server is not None:
+        if self._server_hears():
             self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.access_link.path.tcp.tls][rounds][1])
 
     @abc.abstractmethod
@@ -374,17 +413,17 @@ class TcpConnection(abc.ABC):
         """Another part of a large frame, after a second."""
 
     def _client_hears(self) -> bool:
-        """Something has arrived at the client: whether it is still there. If its kernel gave up, the server is told now."""
-        if self._client_timed_out:
-            self._client_timed_out = False
-            self._up.push(self._end_at_server, RESET)
+        """Something has arrived at the client: whether it is still there. A kernel that has forgotten it sends a reset."""
+        if self._client_resets:
+            self._client_resets = False
+            self._up.push_reset(self._end_at_server, RESET)
         return not self._client_is_gone
 
     def _server_hears(self) -> bool:
-        """Something has arrived at the server: whether it knows of this connection. If its kernel gave up, the client is told."""
-        if self._server_timed_out:
-            self._server_timed_out = False
-            self._down.push(self._end_at_client, RESET)
+        """Something has arrived at the server: whether it knows of this connection. A kernel that has forgotten it resets it."""
+        if self._server_resets:
+            self._server_resets = False
+            self._down.push_reset(self._end_at_client, RESET)
         return self._server is not None
 
     def _notify_server_of_room(self) -> None:
@@ -416,7 +455,11 @@ class TcpConnection(abc.ABC):
             server.released(self)
 
     def _clear_up(self) -> None:
-        if self._is_silent and self._client_is_gone and self.server_id is None:
+        if (
+            self._client_is_gone
+            and self.server_id is None
+            and (self._is_silent or (self._client_resets and self._server is None))
+        ):
             self._drop()
 
     def _drop(self) -> None:
@@ -445,7 +488,7 @@ def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
 class WebSocketConnection(TcpConnection):
     """A connection that asks to be upgraded as soon as it stands."""
 
-    __slots__ = ("_connection_id", "_is_upgraded")
+    __slots__ = ("_connection_id", "_is_upgraded", "_read")
 
     def __init__(
         self,
@@ -457,12 +500,13 @@ class WebSocketConnection(TcpConnection):
         token: str | None = None,
     ) -> None:
         self._connection_id = connection_id
+        self._read: tuple[frames.Frame, ...] = ()  # has arrived at this instant, with more to come
         self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
         super().__init__(access_link, client, listener, send_buffer_bytes, token)
 
     def cut_if_websocket(self) -> None:
         if self._is_upgraded:
-            self.cut()
+            self.cut_at_box()
 
     def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
         if self.access_link.watch is not None:
@@ -505,8 +549,14 @@ class WebSocketConnection(TcpConnection):
     def _frame_at_server(self, frame: frames.Frame) -> None:
         if self.access_link.watch is not None:
             self.access_link.saw(self, "up", "arrived", frame)
-        if self._server_hears() and self._server is not None and self.server_id is not None:
-            self._server.frame_arrived(self.server_id, frame)
+        if not (self._server_hears() and self._server is not None and self.server_id is not None):
+            return
+        following = self._up.half.next_arrived(self.access_link.clock.now)
+        if following is not None and following[0] == self._frame_at_server:
+            self._read = (*self._read, frame)
+        else:
+            read, self._read = (*self._read, frame), ()
+            self._server.frames_arrived(self.server_id, read)
 
     def _part_at_client(self) -> None:
         self._notify_server_of_room()
@@ -518,7 +568,7 @@ class WebSocketConnection(TcpConnection):
             self.access_link.saw(self, "down", "arrived", frame)
         if self._is_waited_for:
             self._notify_server_of_room()
-        if not (self._client_is_gone or self._client_timed_out) or self._client_hears():
+        if not (self._client_is_gone or self._client_resets) or self._client_hears():
             self._client.frame_arrived(self._connection_id, frame)
 
     def _notify_client_of_end(self, ending: Ending) -> None:

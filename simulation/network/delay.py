@@ -28,8 +28,8 @@ import bisect
 from collections.abc import Sequence
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
-from simulation.network.loss import Losses, losses_of
-from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, syn_schedule
+from simulation.network.loss import Fades, Losses, losses_of
+from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, steady_rto, syn_schedule
 from simulation.random import EntityRandom
 from simulation.scenario.path_bounds import (
     acknowledgement_s,
@@ -39,7 +39,7 @@ from simulation.scenario.path_bounds import (
     one_way_max_s,
     timeouts,
 )
-from simulation.scenario.paths import Path
+from simulation.scenario.paths import FadingLoss, Path
 
 PACKET_BYTES = 1500
 """What one delivery of a Mahimahi recording carries, with the heads."""
@@ -86,7 +86,7 @@ class Deliveries:
 class PathDirection:
     """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
     `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost.
-    `is_plain`: nothing but a constant latency."""
+    `is_plain`: nothing but a constant latency. `is_shared`: the connections of an access link share something of it."""
 
     __slots__ = (
         "back",
@@ -95,6 +95,7 @@ class PathDirection:
         "has_chance",
         "is_lossy",
         "is_plain",
+        "is_shared",
         "is_up",
         "jitter",
         "latency",
@@ -124,6 +125,7 @@ class PathDirection:
         self.is_plain = not (
             self.is_lossy or self.ns_per_byte or self.deliveries or self.recorded or self.jitter or self.delay is not None
         )
+        self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
         self.back = ns(acknowledgement_s(path))
         one_way = ns(one_way_max_s(path, is_up=is_up))
@@ -163,17 +165,44 @@ NEVER = 1 << 62
 """The arrival of what is not sent any more: TCP has given it up."""
 
 
-class DelayModel:
-    """The state of one direction. `left_at`: when the last chunk left the bottleneck."""
+class Bottleneck:
+    """What the connections of one access link share in one direction: the bottleneck's queue, first come first served, and fades.
 
-    __slots__ = ("_delivery", "_random_source", "_repair", "_room", "direction", "left_at")
+    left_at: when the last packet left it. delivery, room: of a recording, the one that the last packet left with, and what is
+    still free of it.
+    """
+
+    __slots__ = ("delivery", "fades", "left_at", "room")
 
     def __init__(self, direction: PathDirection, random_source: EntityRandom) -> None:
+        self.left_at = 0
+        self.delivery = 0
+        self.room = PACKET_BYTES
+        self.fades = Fades(direction.loss, random_source) if isinstance(direction.loss, FadingLoss) else None
+
+    def clear(self, now: int) -> None:
+        """The link was down: what was in the queue is lost."""
+        self.left_at = min(self.left_at, now)
+
+
+def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> Bottleneck | None:
+    """What an access link shares in this direction; None: nothing."""
+    return Bottleneck(direction, random_source) if direction.is_shared else None
+
+
+class DelayModel:
+    """The state of one direction of one connection. `left_at`: when its last chunk left the bottleneck."""
+
+    __slots__ = ("_bottleneck", "_is_alone", "_random_source", "_repair", "direction", "left_at")
+
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: Bottleneck | None = None) -> None:
+        """`bottleneck`: of the access link; None: the connection has the path for itself."""
         self.direction = direction
         self._random_source = random_source
-        self._repair = Repair(direction, random_source) if direction.is_lossy else None
-        self._delivery = 0  # of a recording: the one that the last packet left with, and what is still free of it
-        self._room = PACKET_BYTES
+        self._is_alone = bottleneck is None
+        self._bottleneck = bottleneck_of(direction, random_source) if bottleneck is None else bottleneck
+        fades = None if self._bottleneck is None else self._bottleneck.fades
+        self._repair = Repair(direction, random_source, fades) if direction.is_lossy else None
         self.left_at = 0
 
     def send(self, size_bytes: int, index: int, sent_at: int) -> int:
@@ -182,11 +211,26 @@ class DelayModel:
             return self._repair.send(self, size_bytes, index, sent_at)
         direction = self.direction
         left_at = sent_at if sent_at > self.left_at else self.left_at
-        if direction.ns_per_byte:
-            left_at += round(size_bytes * direction.ns_per_byte)
-        elif direction.deliveries is not None:
-            left_at = self._deliver(size_bytes + HEAD_BYTES * max(1, -(-size_bytes // direction.tcp.mss_bytes)), left_at)
+        if (bottleneck := self._bottleneck) is not None:
+            left_at = max(left_at, bottleneck.left_at)
+            if direction.ns_per_byte:
+                left_at += round(size_bytes * direction.ns_per_byte)
+            elif direction.deliveries is not None:
+                left_at = self._deliver(size_bytes + HEAD_BYTES * max(1, -(-size_bytes // direction.tcp.mss_bytes)), left_at)
+            bottleneck.left_at = left_at
         self.left_at = left_at
+        return left_at + self.travel(index, left_at)
+
+    def send_once(self, index: int, sent_at: int) -> int | None:
+        """When a packet without bytes arrives that nobody sends again; None: it is lost."""
+        repair = self._repair
+        if repair is None:
+            return self.send(0, index, sent_at)
+        packet = repair.packets
+        repair.packets = packet + 1
+        if repair.losses.is_lost(packet, 0, sent_at):
+            return None
+        left_at = self.left_at = self.leaves(0, sent_at)
         return left_at + self.travel(index, left_at)
 
     def travel(self, index: int, left_at: int) -> int:
@@ -207,19 +251,21 @@ class DelayModel:
             return arrives_at, self.left_at
         times, gives_up = syn_schedule(self.direction.tcp)
         for attempt, after in enumerate(times):
-            if not repair.losses.is_lost(0, attempt):
+            if not repair.losses.is_lost(0, attempt, sent_at + after):
                 repair.packets = 1
                 left_at = self.left_at = self.leaves(0, sent_at + after)
                 travel = self.travel(0, left_at)
                 if not attempt:
-                    repair.estimate.measured(travel + self.direction.back)
+                    repair.estimate.measured(travel + self.direction.back, sent_at)
                 return left_at + travel, left_at
         repair.gives_up_at = sent_at + gives_up
         return NEVER, NEVER
 
     def restart(self, now: int) -> None:
-        """The line is back: the bottleneck is empty, and what was on the way is to be sent again."""
+        """The link is back: what was on the way is to be sent again."""
         self.left_at = now
+        if self._is_alone and self._bottleneck is not None:
+            self._bottleneck.clear(now)
         if self._repair is not None:
             self._repair.forget()
 
@@ -232,50 +278,58 @@ class DelayModel:
         """The timeout of a connection of which no more is known than its path."""
         if self._repair is not None:
             return self._repair.estimate.rto
-        estimate = RoundTripEstimate(self.direction.tcp)
-        estimate.measured(self.direction.back + self.direction.back)
-        return estimate.rto
+        return steady_rto(self.direction.tcp, 2 * self.direction.back, self.direction.jitter)
 
     def leaves(self, size_bytes: int, at: int) -> int:
         """When a packet that comes to the bottleneck at `at`, behind all others, has left it."""
         at = max(at, self.left_at)
+        if (bottleneck := self._bottleneck) is None:
+            return at
+        at = max(at, bottleneck.left_at)
         if self.direction.ns_per_byte:
-            return at + round(size_bytes * self.direction.ns_per_byte)
-        return at if self.direction.deliveries is None else self._deliver(size_bytes + HEAD_BYTES, at)
+            at += round(size_bytes * self.direction.ns_per_byte)
+        elif self.direction.deliveries is not None:
+            at = self._deliver(size_bytes + HEAD_BYTES, at)
+        bottleneck.left_at = at
+        return at
 
     def backlog_bytes(self, at: int) -> float:
         """What waits in the bottleneck's queue."""
-        if self.left_at <= at:
+        bottleneck = self._bottleneck
+        if bottleneck is None or bottleneck.left_at <= at:
             return 0
         if self.direction.ns_per_byte:
-            return (self.left_at - at) / self.direction.ns_per_byte
+            return (bottleneck.left_at - at) / self.direction.ns_per_byte
         if self.direction.deliveries is None:
             return 0
-        return (self._delivery - self.direction.deliveries.before(at)) * PACKET_BYTES + PACKET_BYTES - self._room
+        waiting = bottleneck.delivery - self.direction.deliveries.before(at)
+        return waiting * PACKET_BYTES + PACKET_BYTES - bottleneck.room
 
     def _deliver(self, wire_bytes: int, at: int) -> int:
-        deliveries = self.direction.deliveries
-        assert deliveries is not None
+        deliveries, bottleneck = self.direction.deliveries, self._bottleneck
+        assert deliveries is not None, "only where deliveries are recorded"
+        assert bottleneck is not None, "which is a bottleneck"
         first = deliveries.before(at)
-        if first > self._delivery:
-            self._delivery, self._room = first, PACKET_BYTES
-        beyond = wire_bytes - self._room
+        if first > bottleneck.delivery:
+            bottleneck.delivery, bottleneck.room = first, PACKET_BYTES
+        beyond = wire_bytes - bottleneck.room
         if beyond <= 0:
-            self._room = -beyond
+            bottleneck.room = -beyond
         else:
             more = -(-beyond // PACKET_BYTES)
-            self._delivery += more
-            self._room = more * PACKET_BYTES - beyond
-        return deliveries.time(self._delivery)
+            bottleneck.delivery += more
+            bottleneck.room = more * PACKET_BYTES - beyond
+        return deliveries.time(bottleneck.delivery)
 
 
 class _Lost:
     """A packet that was lost, until nothing can bring it earlier any more."""
 
-    __slots__ = ("again", "arrives_at", "chunk", "failures", "fast_at", "later", "left_at", "rto")
+    __slots__ = ("again", "arrives_at", "chunk", "failures", "fast_at", "later", "left_at", "packet", "rto")
 
-    def __init__(self, chunk: "_Chunk", left_at: int, again: int, rto: int) -> None:
+    def __init__(self, chunk: "_Chunk", packet: int, left_at: int, again: int, rto: int) -> None:
         self.chunk = chunk
+        self.packet = packet
         self.left_at = left_at
         self.again = again  # what a retransmission takes to arrive
         self.rto = rto
@@ -305,13 +359,14 @@ class Repair:
     connection up, once that is certain.
     """
 
-    __slots__ = ("_direction", "_missing", "_opens_at", "corrections", "estimate", "gives_up_at", "losses", "packets")
+    __slots__ = ("_direction", "_fades", "_missing", "_opens_at", "corrections", "estimate", "gives_up_at", "losses", "packets")
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom) -> None:
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, fades: Fades | None = None) -> None:
         self._direction = direction
-        self.losses: Losses = losses_of(direction.loss, random_source)
+        self.losses: Losses = losses_of(direction.loss, random_source, fades)
         self.estimate = RoundTripEstimate(direction.tcp)
         self.packets = 0
+        self._fades = fades
         self._missing: list[_Lost] = []
         self._opens_at: int | None = None  # since a drop: when the window opens again
         self.corrections: list[tuple[int, int]] = []
@@ -326,7 +381,6 @@ class Repair:
         direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
-        packets: list[tuple[int, _Lost]] = []
         while True:
             packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
             left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
@@ -334,12 +388,11 @@ class Repair:
                 travel = transit.travel(index, left_at)
             packet = self.packets
             self.packets = packet + 1
-            if self.losses.is_lost(packet):
+            if self.losses.is_lost(packet, 0, left_at):
                 again = round(packet_bytes * direction.ns_per_byte) + travel
-                lost = _Lost(chunk, left_at, again, self.estimate.rto)
+                lost = _Lost(chunk, packet, left_at, again, self.estimate.rto)
                 chunk.lost.append(lost)
                 self._missing.append(lost)
-                packets.append((packet, lost))
             else:
                 chunk.others_at = max(chunk.others_at, left_at + travel)
                 if self._missing:
@@ -347,14 +400,26 @@ class Repair:
             left_bytes -= packet_bytes
             if left_bytes <= 0:
                 break
-        if not packets:
-            self.estimate.measured(round(packet_bytes * direction.ns_per_byte) + travel + direction.back)
+        if not chunk.lost:
+            self.estimate.measured(round(packet_bytes * direction.ns_per_byte) + travel + direction.back, sent_at)
             return chunk.others_at
-        for packet, lost in packets:
-            while lost.failures < direction.tcp.retries and self.losses.is_lost(packet, lost.failures + 1):
-                lost.failures += 1
+        for lost in chunk.lost:
+            self._repeat(lost)
             self._settle(lost)
         return chunk.arrives_at
+
+    def _repeat(self, lost: _Lost) -> None:
+        """Count the retransmissions that are lost as well."""
+        tcp, rto_max = self._direction.tcp, ns(self._direction.tcp.rto_max_s)
+        lost.failures = 0
+        while lost.failures < tcp.retries:
+            if lost.fast_at is None:
+                at = lost.left_at + timeouts(lost.failures + 1, lost.rto, rto_max)
+            else:
+                at = lost.fast_at + timeouts(lost.failures, lost.rto, rto_max)
+            if not self.losses.is_lost(lost.packet, lost.failures + 1, at):
+                break
+            lost.failures += 1
 
     def _leaves(self, transit: DelayModel, packet_bytes: int, at: int) -> int:
         """A packet goes to the bottleneck's queue, or finds no room there."""
@@ -377,6 +442,8 @@ class Repair:
                 is_over = True
                 if lost.arrives_at:  # else it is of the chunk in hand
                     before = lost.chunk.arrives_at
+                    if self._fades is not None:  # another time meets another state
+                        self._repeat(lost)
                     self._settle(lost)
                     after = lost.chunk.arrives_at
                     if after < before:

@@ -36,7 +36,10 @@ class LinkConnection(Protocol):
     def unstall(self) -> None: ...
 
     def cut(self) -> None:
-        """Reset both endpoints now."""
+        """Reset both endpoints now, whatever the state of the link."""
+
+    def cut_at_box(self) -> None:
+        """A box beyond the access link resets both endpoints; an outage keeps that from the client."""
 
     def cut_if_websocket(self) -> None: ...
 
@@ -97,7 +100,7 @@ class LinkState:
                 self.refusals += 1
                 if self._draw_cut(round(at_s * 1e9)) < share:
                     for connection in connections:
-                        connection.cut()
+                        connection.cut_at_box()
             case _:
                 assert_never(fault)
 

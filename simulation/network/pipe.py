@@ -5,6 +5,8 @@ by itself. It is handed over when it and everything before it have arrived: noth
 pipe, the emulator's, and that of the parity test's bare world only wait, and call.
 
     push, dial, dial_again         something is sent; the SYN, which has a schedule of its own
+    push_reset                     a reset is sent: nobody sends it again when it is lost, for its sender has forgotten the
+                                   connection, with everything that it might have sent again
     hold / release                 the access link is down in this direction. What has not arrived is lost, and sent again after
                                    the last release: in order, and in its full time. With `resumes = "rto"` not at that moment,
                                    but at the next retransmission, whose timeout has been doubling since the silence began
@@ -24,7 +26,7 @@ go backwards.
 from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import NEVER, DelayModel, PathDirection
+from simulation.network.delay import NEVER, Bottleneck, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
 
@@ -50,6 +52,7 @@ class Pipe(Generic[T]):
         "_notices_parts",
         "_pushed",
         "_reached_at",
+        "_reset_index",
         "_silent_since",
         "_stalled_since",
         "_stalls",
@@ -63,9 +66,16 @@ class Pipe(Generic[T]):
         "resumes_at",
     )
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, *, notices_parts: bool = False) -> None:
+    def __init__(
+        self,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        bottleneck: Bottleneck | None = None,
+        *,
+        notices_parts: bool = False,
+    ) -> None:
         """`notices_parts`: `wake_at` includes the times at which another part of a large thing has come in."""
-        self._delay = DelayModel(direction, random_source)
+        self._delay = DelayModel(direction, random_source, bottleneck)
         self._is_plain = direction.is_plain
         self._notices_parts = notices_parts and bool(direction.ns_per_byte)
         # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time
@@ -75,6 +85,7 @@ class Pipe(Generic[T]):
         self._dials_at = NEVER  # when the SYN that gets through leaves
         self._syns = 0
         self._reached_at = -1
+        self._reset_index = -1
         self._holds = 0
         self._ack_holds = 0
         self._silent_since: int | None = None
@@ -145,9 +156,35 @@ class Pipe(Generic[T]):
         self._dials_at = at
         self.push(now, item, 0, at - now)
 
+    def push_reset(self, now: int, item: T, after: int = 0) -> bool:
+        """Send a reset. Returns whether it is on its way; otherwise it is lost."""
+        if self._is_closed:
+            return True
+        self.pushed_at = now
+        if self._holds:
+            self._forget_after(now)
+            return False
+        self.resumes_at = None
+        things = self._things
+        while things and things[-1][0] == _LOST:
+            self._forget_last()
+        index = self._pushed
+        delay = self._delay
+        arrives_at = delay.send_once(index, now + after)
+        if arrives_at is None:
+            return False
+        self._pushed, self._reset_index = index + 1, index
+        things.append((arrives_at, 0, index, item))
+        return True
+
     def has_dialled(self, now: int) -> bool:
         """Whether a SYN that gets through, unless the link goes down, has left."""
         return not self._holds and self.resumes_at is None and self._dials_at <= now
+
+    @property
+    def is_down(self) -> bool:
+        """Whether what is sent now is lost."""
+        return self._holds > 0
 
     @property
     def gives_up_at(self) -> int | None:
@@ -159,10 +196,13 @@ class Pipe(Generic[T]):
 
     # Faults.
 
-    def hold(self, now: int) -> None:
-        """The link goes down in this direction."""
+    def hold(self, now: int) -> bool:
+        """The link goes down in this direction. Returns whether a reset was lost."""
         self._holds += 1
         self.resumes_at = None
+        if self._things and self._things[-1][2] == self._reset_index:
+            self._forget_after(now)
+            return len(self._things) == 0 or self._things[-1][2] != self._reset_index
         reached, things = self._reached_at, self._things
         for place, thing in enumerate(things):
             reached = max(reached, thing[0])
@@ -170,6 +210,7 @@ class Pipe(Generic[T]):
                 things[place] = (_LOST, *thing[1:])
         if things and things[-1][0] == _LOST:
             self._fall_silent(now)
+        return False
 
     def release(self, now: int) -> None:
         """Undo one `hold`."""
@@ -271,6 +312,13 @@ class Pipe(Generic[T]):
             self.bytes_held -= thing[1]
         return thing
 
+    def next_arrived(self, now: int) -> T | None:
+        """What `pop` would hand over next, None if nothing has arrived by `now`."""
+        things = self._things
+        if not things or things[0][0] > now or things[0][0] > self._stalled_since:
+            return None
+        return things[0][3]
+
     def has_part(self, now: int) -> bool:
         """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
         if not (self._notices_parts and self._things):
@@ -331,6 +379,23 @@ class Pipe(Generic[T]):
             repair.corrections.clear()
         if arrives_at == NEVER and repair.gives_up_at is not None:
             self._hopeless_at = repair.gives_up_at
+
+    def _forget_after(self, now: int) -> None:
+        """The sender has forgotten the connection: what has not arrived by now never will."""
+        things, reached, arrived = self._things, self._reached_at, 0
+        for thing in things:
+            reached = max(reached, thing[0])
+            if reached > now:
+                break
+            arrived += 1
+        while len(things) > arrived:
+            self._forget_last()
+        self._end_silence()
+        self._hopeless_at = None
+
+    def _forget_last(self) -> None:
+        self._pushed -= 1
+        self.bytes_held -= self._things.pop()[1]
 
     def _fall_silent(self, now: int) -> None:
         """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from simulation.clock import ALARM, FAULT, Call, Clock
-from simulation.network.delay import PathDirection
+from simulation.network.delay import Bottleneck, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -28,6 +28,9 @@ class PipeOwner(Protocol):
     def gave_up(self, pipe: "SimulatedPipe") -> None:
         """The sender's kernel has given the connection up."""
 
+    def reset_lost(self, pipe: "SimulatedPipe") -> None:
+        """A reset that was sent on it does not arrive, and is not sent again."""
+
     def is_late(self, until: int) -> None:
         """Something takes longer than the path's stated bound says, and arrives at `until` only."""
 
@@ -38,11 +41,18 @@ class SimulatedPipe:
     __slots__ = ("_alarm_at", "_clock", "_owner", "_waking_at", "half")
 
     def __init__(
-        self, clock: Clock, direction: PathDirection, random_source: EntityRandom, owner: PipeOwner | None = None
+        self,
+        clock: Clock,
+        direction: PathDirection,
+        random_source: EntityRandom,
+        owner: PipeOwner | None = None,
+        bottleneck: Bottleneck | None = None,
     ) -> None:
         self._clock = clock
         self._owner = owner
-        self.half: Pipe[Arrival] = Pipe(direction, random_source, notices_parts=owner is not None and not direction.is_up)
+        self.half: Pipe[Arrival] = Pipe(
+            direction, random_source, bottleneck, notices_parts=owner is not None and not direction.is_up
+        )
         self._waking_at: int | None = None
         self._alarm_at: int | None = None
 
@@ -55,6 +65,11 @@ class SimulatedPipe:
         return self.half.bytes_held
 
     @property
+    def is_down(self) -> bool:
+        """Whether what is sent now is lost."""
+        return self.half.is_down
+
+    @property
     def pushed_at(self) -> int:
         """When something was last sent."""
         return self.half.pushed_at
@@ -63,6 +78,13 @@ class SimulatedPipe:
         """Send something now; `function(argument)` is called when it arrives. `after`: as in Pipe.push."""
         if self.half.push(self._clock.now, (function, argument), size_bytes, after):
             self._wait()
+
+    def push_reset(self, function: Callable[[Any], None], argument: Any = None, after: int = 0) -> None:
+        """As Pipe.push_reset."""
+        if self.half.push_reset(self._clock.now, (function, argument), after):
+            self._wait()
+        elif self._owner is not None:
+            self._owner.reset_lost(self)
 
     def dial(self, function: Callable[[Any], None]) -> None:
         """As Pipe.dial."""
@@ -79,8 +101,10 @@ class SimulatedPipe:
         return self.half.has_dialled(self._clock.now)
 
     def hold(self) -> None:
-        self.half.hold(self._clock.now)
+        is_reset_lost = self.half.hold(self._clock.now)
         self._wait()
+        if is_reset_lost and self._owner is not None:
+            self._owner.reset_lost(self)
 
     def release(self) -> None:
         self.half.release(self._clock.now)

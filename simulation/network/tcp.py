@@ -1,17 +1,18 @@
 """What TCP does about silence: when it sends again, and when it gives a connection up. Pure; all times are ns.
 
-    retransmission timeout   RFC 6298 with `rto_min_s` for its second: RTO = max(rto_min, SRTT + max(1 ms, 4 RTTVAR)), 1 s before
-                             the first measurement, doubled by every timeout up to `rto_max_s`
+    retransmission timeout   Linux's: RTO = SRTT + max(rto_min, 4 mdev), 1 s before the first measurement, doubled by every
+                             timeout up to `rto_max_s`
     fast retransmit          RFC 5681: three later packets have arrived
     giving up                data: after `retries` retransmissions, at the time that this takes with the least RTO, as Linux
                              reckons (924.6 s); a SYN: by the schedule of its kernel
 
-Not imitated: tail loss probes and RACK, delayed acknowledgements, selective acknowledgements of more than one gap.
+Tail loss probes: for one packet in flight Linux's probe would come after 2 SRTT + 200 ms, not before the RTO, so it changes
+nothing there. Not imitated: the probe for more packets, RACK, selective acknowledgements of more than one gap.
 """
 
 from functools import lru_cache
 
-from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from reference.protocol.timers import NS_PER_S, ns
 from simulation.scenario.path_bounds import RTO_AT_FIRST_S, timeouts
 from simulation.scenario.paths import Tcp
 
@@ -21,7 +22,6 @@ RTO_AT_FIRST = ns(RTO_AT_FIRST_S)
 SYN_RETRIES = 6
 SYN_LINEAR_TIMEOUTS = 4
 """Of kernels from 6.5 on: so many more timeouts, at first, which do not double."""
-_GRANULARITY = NS_PER_MS
 
 
 @lru_cache(maxsize=64)
@@ -57,25 +57,49 @@ def next_retransmission(since: int, rto: int, rto_max: int, now: int) -> int:
 
 
 class RoundTripEstimate:
-    """RFC 6298, section 2."""
+    """Linux's (`tcp_rtt_estimator` and `tcp_set_rto`): RTO = SRTT + max(rto_min, 4 mdev).
 
-    __slots__ = ("_rto_min", "_srtt", "_variation")
+    SRTT and mdev are those of RFC 6298, but a round trip that falls counts an eighth in mdev. What stands in the RTO is the
+    largest 4 mdev of the current round trip, and rto_min at the least: it rises at once, and falls by a quarter of the difference
+    per round trip. The first measurement gives 3 R, or R + rto_min where that is more.
+    """
+
+    __slots__ = ("_four_mdev", "_largest", "_round_ends_at", "_rto_min", "_srtt", "_variation")
 
     def __init__(self, tcp: Tcp) -> None:
         self._rto_min = ns(tcp.rto_min_s)
         self._srtt = 0
-        self._variation = 0
+        self._four_mdev = 0
+        self._largest = self._rto_min  # of 4 mdev, in this round trip
+        self._variation = 0  # what stands in the RTO
+        self._round_ends_at = 0
 
-    def measured(self, round_trip: int) -> None:
-        """Of a packet that was sent once (Karn)."""
+    def measured(self, round_trip: int, sent_at: int = 0) -> None:
+        """Of a packet that was sent once (Karn), at `sent_at`."""
+        acknowledged_at = sent_at + round_trip
         if not self._srtt:
-            self._srtt, self._variation = max(1, round_trip), round_trip // 2
-        else:
-            self._variation += (abs(self._srtt - round_trip) - self._variation) // 4
-            self._srtt += (round_trip - self._srtt) // 8
+            self._srtt, self._four_mdev = max(1, round_trip), 2 * round_trip
+            self._variation = self._largest = max(self._four_mdev, self._rto_min)
+            self._round_ends_at = acknowledged_at
+            return
+        error = round_trip - self._srtt
+        self._srtt += error // 8
+        more = abs(error) - self._four_mdev // 4
+        self._four_mdev += more // 8 if error < 0 and more > 0 else more
+        if self._four_mdev > self._largest:
+            self._largest = self._four_mdev
+            self._variation = max(self._variation, self._largest)
+        if sent_at >= self._round_ends_at:
+            if self._largest < self._variation:
+                self._variation -= (self._variation - self._largest) // 4
+            self._round_ends_at, self._largest = acknowledged_at, self._rto_min
 
     @property
     def rto(self) -> int:
-        if not self._srtt:
-            return RTO_AT_FIRST
-        return max(self._rto_min, self._srtt + max(_GRANULARITY, 4 * self._variation))
+        return self._srtt + self._variation if self._srtt else RTO_AT_FIRST
+
+
+def steady_rto(tcp: Tcp, round_trip: int, spread: int) -> int:
+    """Of a connection whose round trips have been about the same for long. `spread`: the width of their jitter, four mean
+    deviations of which are as much (of a uniform one)."""
+    return round_trip + max(ns(tcp.rto_min_s), spread)

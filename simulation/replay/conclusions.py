@@ -15,19 +15,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reference.protocol.session_record import (
-    ConnectionEnded,
-    ConnectionTried,
-    EventCame,
-    PublishSettled,
-    RecordStarted,
-    RoundTripTaken,
-    SessionLine,
-    SessionTurned,
-)
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset
+from simulation.trace.trace import (
+    AcceptedRecord,
+    AttemptMade,
+    ConnectionLeft,
+    ConnectionLost,
+    Delivered,
+    Record,
+    RoundTripTaken,
+    StateTurned,
+)
 
 Assumption = Literal["earliest", "latest"]
 """When the network is taken to have come back."""
@@ -59,18 +59,18 @@ class _Reader:
     tried: dict[int, int] = field(default_factory=dict)
     trouble: _Trouble | None = None
 
-    def read(self, line: SessionLine) -> None:
-        match line:
-            case RoundTripTaken(at=at) | EventCame(at=at) | PublishSettled(at=at, code=None):
+    def read(self, record: Record) -> None:
+        match record:
+            case RoundTripTaken(at=at) | Delivered(at=at) | AcceptedRecord(at=at):
                 self.sign_at = at
-            case ConnectionTried(at=at, connection_id=connection_id, transport=Transport.WEBSOCKET):
+            case AttemptMade(at=at, connection_id=connection_id, transport=Transport.WEBSOCKET):
                 self.tried[connection_id] = at
-            case ConnectionEnded(by_client=True, code=code) if code is not None and code < FIRST_OWN_CODE:
+            case ConnectionLeft(code=code) if code is not None and code < FIRST_OWN_CODE:
                 self.carrier = None  # it was not needed any more, or the application has left
-            case ConnectionEnded(at=at, connection_id=connection_id):
+            case ConnectionLeft(at=at, connection_id=connection_id) | ConnectionLost(at=at, connection_id=connection_id):
                 if connection_id in self.tried or self.carrier == UNSEEN:
-                    self._ended(line, self.tried.pop(connection_id, at))
-            case SessionTurned(at=at, state=state, is_carried=is_carried):
+                    self._ended(record, self.tried.pop(connection_id, at))
+            case StateTurned(at=at, state=state, is_carried=is_carried):
                 if state.is_polling and is_carried and self.trouble is not None:
                     self.trouble.polled = True
                 if state.has_websocket and self.carrier is None:
@@ -84,15 +84,17 @@ class _Reader:
         """The record ends; what is going on then lasts until then."""
         self._over(at)
 
-    def _ended(self, line: ConnectionEnded, tried_at: int) -> None:
-        if self.carrier in (line.connection_id, UNSEEN):
+    def _ended(self, ended: ConnectionLeft | ConnectionLost, tried_at: int) -> None:
+        if self.carrier in (ended.connection_id, UNSEEN):
             self.carrier = None
-            self.trouble = _Trouble(self.sign_at if line.by_client else line.at, line.by_client)
+            self.trouble = _Trouble(
+                self.sign_at if isinstance(ended, ConnectionLeft) else ended.at, isinstance(ended, ConnectionLeft)
+            )
             return
         if self.trouble is None:
             self.trouble = _Trouble(tried_at, was_silent=False)
-        self.trouble.last_failed_at = line.at
-        self.trouble.hung |= line.at - tried_at > REFUSED_S_MAX * NS_PER_S
+        self.trouble.last_failed_at = ended.at
+        self.trouble.hung |= ended.at - tried_at > REFUSED_S_MAX * NS_PER_S
 
     def _over(self, worked_at: int) -> None:
         trouble, self.trouble = self.trouble, None
@@ -112,13 +114,13 @@ class _Reader:
             self.faults += [Reset(at_s=at_s), Refuse(at_s=at_s, duration_s=duration_s)]
 
 
-def concluded_faults(lines: Sequence[SessionLine], assumption: Assumption) -> Iterator[Fault]:
-    """The faults that explain a record, in the order in which they began."""
+def concluded_faults(records: Sequence[Record], assumption: Assumption) -> Iterator[Fault]:
+    """The faults that explain a recording, in the order in which they began."""
     reader = _Reader(assumption)
-    first = lines[0]
-    if isinstance(first, RecordStarted) and first.state.has_websocket:
+    first = next((record for record in records if isinstance(record, StateTurned)), None)
+    if first is not None and first.state.has_websocket:
         reader.carrier = UNSEEN
-    for line in lines:
-        reader.read(line)
-    reader.end(lines[-1].at)
+    for record in records:
+        reader.read(record)
+    reader.end(records[-1].at)
     yield from reader.faults

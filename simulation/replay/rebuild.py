@@ -94,7 +94,7 @@ def _workload(client: ClientIndex) -> Workload:
             raise ConfigError(f"{client.name} published a {publish.event_type}, and the simulator knows {', '.join(STREAMS)}")
         stream = STREAMS[publish.event_type]
         times.setdefault(stream, []).append((publish.at - client.started_at) / NS_PER_S)
-        sizes.setdefault(stream, []).append(float(len(msgspec.json.encode(publish.data))))
+        sizes.setdefault(stream, []).append(float(publish.size_bytes or len(msgspec.json.encode(publish.data))))
     streams = {
         stream: Stream(timing=RecordedTimes(times_s=tuple(sorted(at_s))), size_bytes=Empirical(values=tuple(sizes[stream])))
         for stream, at_s in times.items()

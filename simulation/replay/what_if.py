@@ -16,11 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from reference.protocol.errors import ConfigError
-from reference.protocol.session_record import SessionLine, decode_lines
 from reference.protocol.timers import NS_PER_S
 from simulation.replay.conclusions import Assumption
 from simulation.replay.rebuild import scenario_of
-from simulation.replay.session_trace import ME, trace_of
+from simulation.replay.session_trace import trace_of
 from simulation.results.counts import moves_of
 from simulation.results.recoveries import recoveries
 from simulation.scenario.scenario import Scenario
@@ -70,19 +69,16 @@ class WhatIfResult:
 
 
 def read_recording(path: FilePath) -> Recorded:
-    """A client's record (`client.record`), or a trace. Raises ConfigError."""
+    """A trace: of many clients, or of one that recorded itself (`client.record`). Raises ConfigError."""
     try:
-        content = path.read_bytes()
+        trace = Trace.read(path)
     except OSError as error:
         raise ConfigError(f"cannot read the recording {path}: {error.strerror or error}") from None
-    if b'"trace_started"' in content.partition(b"\n")[0]:
-        trace = Trace.read(path)
-        return Recorded((trace,), tuple(index_of(trace).clients))
-    try:
-        lines: list[SessionLine] = decode_lines(content)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}, and it is no trace either") from None
-    return Recorded(tuple(trace_of(lines, assumption) for assumption in ASSUMPTIONS), (ME,))
+    trace_index = index_of(trace)
+    clients = tuple(trace_index.clients)
+    if trace_index.started.keeps != "session":
+        return Recorded((trace,), clients)
+    return Recorded(tuple(trace_of(trace, assumption) for assumption in ASSUMPTIONS), clients)
 
 
 def what_if(recorded: Recorded, changes: Mapping[str, Any]) -> WhatIfResult:

@@ -9,7 +9,7 @@ Read `frames` first; `columns` is how a frame is made, `connection_frames`, `mes
 
 from typing import TYPE_CHECKING
 
-from simulation.public_names import imported_on_use
+from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
     from simulation.results.counts import Counts, count

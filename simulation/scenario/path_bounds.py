@@ -9,15 +9,18 @@ a path takes longer than that, a simulated run says so in its trace (`PathTroubl
 """
 
 import itertools
+import math
 from typing import TypeVar, assert_never
 
 from simulation.scenario.distributions import Constant, Distribution, Empirical, Uniform
-from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path
+from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss, Path
 
 UNUSUAL = 1e-3
 """What a path does with less than this probability (for one packet) is not covered by its stated bound, and is reported."""
 RTO_AT_FIRST_S = 1.0
 """The retransmission timeout before the first round trip was measured, in seconds (RFC 6298, section 2.1)."""
+RETRANSMITTED_AFTER_MS = 200.0
+"""What passes at the least before a timeout sends a packet again."""
 _IN_A_ROW_MAX = 3
 
 
@@ -111,6 +114,11 @@ def unbroken_losses(loss: Loss | None, probability: float) -> int:
             share = p / (p + r)
             first = (1 - share) * good + share * bad
             again = max(good, bad * (1 - r) + good * r)
+        case FadingLoss(good_ms=good_ms, bad_ms=bad_ms, loss_in_good=good, loss_in_bad=bad):
+            share = bad_ms / (good_ms + bad_ms)
+            still_bad = share + (1 - share) * math.exp(-RETRANSMITTED_AFTER_MS * (1 / good_ms + 1 / bad_ms))
+            first = (1 - share) * good + share * bad
+            again = max(good, bad * still_bad + good * (1 - still_bad))
         case _:
             assert_never(loss)
     times, chance = 0, first

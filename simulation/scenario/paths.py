@@ -38,8 +38,25 @@ class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="ber
     probability: Probability
 
 
+class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="fading"):
+    """Loss in bursts, in time: the default model for bursts. The link is good for an exponential time of mean `good_ms`, then bad
+    for one of mean `bad_ms`, and so on (Gilbert-Elliott in continuous time; it begins stationary). A packet, sent for the first
+    time or again, is lost with `loss_in_good` or `loss_in_bad`, by the state when it leaves. All connections of a client meet the
+    same states, each direction its own.
+    """
+
+    good_ms: Annotated[float, msgspec.Meta(ge=1, le=1e9)]
+    bad_ms: Annotated[float, msgspec.Meta(ge=1, le=1e9)]
+    loss_in_good: Probability = 0.0
+    loss_in_bad: Probability = 1.0
+
+
 class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="gilbert_elliott"):
-    """Loss in bursts: a chain of two states that takes one step with each packet.
+    """Loss in bursts, in packets: a chain of two states that takes one step with each packet, retransmissions included.
+
+    It describes losses of a busy link, packet by packet. On a sparse stream a burst of n packets lasts for n retransmissions,
+    whose timeouts double: minutes. Take FadingLoss for fades, which pass by themselves.
+
 
     good_to_bad, bad_to_good: the probabilities of a step (p and r). A packet is lost with `loss_in_good` (1 - k) or
     `loss_in_bad` (1 - h). Source: Gilbert 1960, Elliott 1963.
@@ -51,7 +68,7 @@ class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag
     loss_in_bad: Probability = 1.0
 
 
-Loss = BernoulliLoss | GilbertElliottLoss
+Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 
 
 # TCP, TLS and what stands in between.
@@ -63,8 +80,9 @@ class Tcp(_Part, frozen=True, kw_only=True):
     resumes: after an outage, "at_once" (the emulator's way: bytes wait at the gap) or "rto" (as kernels do: at the next
     retransmission, whose time has been doubling since the silence began). syn: when a connection attempt repeats its SYN,
     "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
-    retries: of data, after which the kernel gives the connection up (15: 924.6 s with the least RTO). tls: round trips of the
-    handshake after TCP's: none 0, "1.3" 1, "1.2" 2.
+    rto_min_s: the least that is added to the smoothed round trip, RTO = SRTT + max(rto_min, 4 mdev), as Linux has it. retries: of
+    data, after which the kernel gives the connection up (15: 924.6 s, reckoned with rto_min, as Linux does). tls: round trips of
+    the handshake after TCP's: none 0, "1.3" 1, "1.2" 2.
     """
 
     mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460

@@ -9,7 +9,7 @@ file that `steadywire sweep` reads.
 
 from typing import TYPE_CHECKING
 
-from simulation.public_names import imported_on_use
+from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
     from simulation.studies.design import Choice, Range, grid, latin_hypercube, sobol

@@ -112,17 +112,13 @@ def sobol(parameters: Parameters, *, points: int, seed: int = 1) -> list[Point]:
 
 
 def points_of(design: "Iterable[Mapping[str, Any]] | pd.DataFrame") -> list[Point]:
-    """A design as a list of points. Raises ConfigError for an empty design, one above POINTS_MAX, or points with other paths."""
+    """A design as a list of points. A point sets what it names and leaves the rest as it is. Raises
+    ConfigError for an empty design, or one above POINTS_MAX."""
     rows = design.to_dict("records") if isinstance(design, pd.DataFrame) else design
     points = [{str(path): _plain(value) for path, value in row.items()} for row in rows]
     if not points:
         raise ConfigError("the design has no points")
     _check_size(len(points))
-    for number, point in enumerate(points):
-        if set(point) != set(points[0]):
-            raise ConfigError(
-                f"point {number} sets {', '.join(point) or 'nothing'}, and point 0 {', '.join(points[0]) or 'nothing'}"
-            )
     return points
 
 

@@ -95,6 +95,11 @@ class Experiment:
                 raise ConfigError(f"there is no figure {name!r}; {advice}")
         _ = self.scenarios  # a point that makes no scenario is refused before anything runs
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The parameters that any point sets."""
+        return tuple(dict.fromkeys(path for point in self.points for path in point))
+
     @cached_property
     def scenarios(self) -> tuple[Scenario, ...]:
         """The scenario of each point. Raises ConfigError."""
@@ -168,7 +173,7 @@ class Outcome:
     @property
     def figures(self) -> list[str]:
         """The numeric columns of `runs`."""
-        paths = set(self.experiment.points[0])
+        paths = set(self.experiment.paths)
         return [str(c) for c in self.runs.columns if c not in ABOUT and c not in paths and is_number(self.runs[c])]
 
     @cached_property
@@ -183,7 +188,7 @@ class Outcome:
                 interval = statistics.t_interval(values.tolist())
                 about = {"figure": figure, "unit": unit_of(figure), **interval._asdict(), "missing": int(values.isna().sum())}
                 rows.append({"point": number, **named(point), **about})
-        columns = ["point", *self.experiment.points[0], "figure", "unit", "mean", "low", "high", "n", "missing"]
+        columns = ["point", *self.experiment.paths, "figure", "unit", "mean", "low", "high", "n", "missing"]
         return pd.DataFrame(rows, columns=columns)
 
     @property

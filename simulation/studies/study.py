@@ -1,4 +1,4 @@
-"""A study file: the question of a sweep or a tuning, in TOML.
+"""A study file: the question of a sweep or a tuning, in TOML. (`tuning` has the table [tune].)
 
     version = 1
     name = "balancer"
@@ -33,6 +33,7 @@ from simulation.scenario import library
 from simulation.scenario.scenario import Scenario, load_scenario
 from simulation.studies.design import Choice, Point, Range, grid, latin_hypercube, sobol
 from simulation.studies.experiment import Experiment, Precision
+from simulation.studies.tuning import Tune
 
 FORMAT_VERSION = 1
 
@@ -56,13 +57,21 @@ class Until(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     replications_max: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 200
 
 
+class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A scenario with its weight among several."""
+
+    scenario: str
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+
+
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module."""
 
     version: Literal[1] = 1
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_.-]+$")]
     about: str = ""
-    scenario: str
+    scenario: str | None = None
+    scenarios: tuple[str | Weighted, ...] = ()
     set: dict[str, Any] = {}
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
@@ -70,10 +79,28 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     parameters: dict[str, dict[str, Any]] = {}
     design: Design = Design()
     until: Until | None = None
+    tune: Tune | None = None
 
-    def scenario_of(self, folder: Path) -> Scenario:
-        """The scenario with the study's changes; `folder`: where files are that it names. Raises ConfigError."""
-        return named_scenario(self.scenario, folder).replace(self.set)
+    def __post_init__(self) -> None:
+        if (self.scenario is None) == (not self.scenarios):
+            raise ConfigError("a study names one `scenario`, or several `scenarios`")
+
+    def scenarios_of(self, folder: Path) -> tuple[Scenario, ...]:
+        """The scenarios with the study's changes; `folder`: where files are that it names. Raises ConfigError."""
+        named = [each if isinstance(each, str) else each.scenario for each in self.scenarios or (self.scenario or "",)]
+        return tuple(named_scenario(name, folder).replace(self.set) for name in named)
+
+    @property
+    def weights(self) -> list[float]:
+        """Of the scenarios, in their order."""
+        return [1.0 if isinstance(each, str) else each.weight for each in self.scenarios or ("",)]
+
+    @property
+    def tuning(self) -> Tune:
+        """Raises ConfigError for a study without [tune]."""
+        if self.tune is None:
+            raise ConfigError("the study has no [tune] table: say which figures are the objectives")
+        return self.tune
 
     def points(self) -> list[Point]:
         """The design. Raises ConfigError."""
@@ -93,8 +120,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def experiment(self, folder: Path) -> Experiment:
         """The experiment that answers it. Raises ConfigError."""
+        scenarios = self.scenarios_of(folder)
+        if len(scenarios) > 1:
+            raise ConfigError("a sweep is over one scenario; several `scenarios` are for a tuning")
         return Experiment(
-            self.scenario_of(folder),
+            scenarios[0],
             self.points(),
             self.figures,
             self.replications,

@@ -1,17 +1,28 @@
 """The run of the protocol around somebody's client, over wires that a test carries by hand.
 
 What the client sends is kept on the wire until it is carried; a cut loses it, and the client does not know whether it arrived.
-Its application must be given every event in order, once; what it published must stand in the log once, in its order.
+Its application must be given every event in order, once; what it published must stand in the log once, in its order. The world
+writes the trace of this client, as far as it shows from outside, and `simulation.checks` judges it.
 """
 
 from collections import deque
 
+from reference.protocol.client.outcomes import StateChanged
+from reference.protocol.config import ClientConfig, ServerConfig
+from reference.protocol.policies.fallback import NeverFallBack
+from reference.protocol.states import ClientState
+from reference.protocol.timers import ns
+from simulation.adversary.journal import Journal
 from simulation.testing.model_server import ModelServer
-from simulation.testing.server_world import Violated
+from simulation.testing.server_world import ROUND_TRIP_MAX_S, Violated, judge
 from simulation.testing.under_test import ClientUnderTest
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import Trace
+from simulation.trace.writer import start_trace
 
 SETTLE_ROUNDS = 90
 USER = "ann"
+NAME = "client"
 
 
 class ClientWorld:
@@ -20,7 +31,20 @@ class ClientWorld:
     def __init__(self, client: ClientUnderTest) -> None:
         self.client = client
         self.server = ModelServer()
-        self.delivered: list[int] = []
+        self.now = 0
+        self.trace = start_trace(
+            world="client_under_test",
+            seed=0,
+            run_id="run",
+            client=ClientConfig(start="oldest"),
+            server=ServerConfig(),
+            wait_max_s=SETTLE_ROUNDS,
+            round_trip_max_s=ROUND_TRIP_MAX_S,
+            fallback=NeverFallBack(),
+        )
+        self.journal = Journal(self.trace, lambda: self.now)
+        self.journal.client_joins(NAME, USER)
+        self.journal.begins_at(NAME, self.server.store.now.epoch, 0)
         self._connection: int | None = None
         self._up: deque[tuple[int, str]] = deque()
         self._down: deque[tuple[int, str]] = deque()
@@ -29,7 +53,9 @@ class ClientWorld:
 
     def publish(self) -> None:
         self._published += 1
-        self.client.publish("CHAT", {"n": self._published})
+        data = publish_data(f"{NAME}/{self._published}", n=self._published)
+        self.journal.published(NAME, self._published, "CHAT", data)
+        self.client.publish("CHAT", data)
         self._turn()
 
     def carry_up(self, count: int) -> None:
@@ -58,12 +84,14 @@ class ClientWorld:
         self._turn()
 
     def wait(self, seconds: float) -> None:
+        self.now += ns(seconds)
         self.server.advance(seconds)
         self.client.advance(seconds)
         self._turn()
 
     def crash(self) -> None:
         """The server is killed and comes back."""
+        self.journal.server_died()
         self.server.crash()
         self.server.restart()
         if self._connection is not None:
@@ -72,12 +100,20 @@ class ClientWorld:
 
     def settle(self) -> None:
         """Faults stop: in the end the client has everything, and everything that it published stands in the log."""
+        self.stop_faults()
+        self.come_to_rest()
+
+    def stop_faults(self) -> None:
+        self.journal.faults_stop()
         self._let_pass(SETTLE_ROUNDS)
-        log = [entry.event.data["n"] for entry in self.server.store.now.entries]
-        if log != list(range(1, self._published + 1)):
-            raise Violated("G3", f"{self._published} publishes were made; the log holds {log}")
-        if self.delivered != list(range(1, len(log) + 1)):
-            raise Violated("G6", f"the application was given {self.delivered} of {len(log)} events")
+
+    def come_to_rest(self, *, is_blocked: bool = False) -> None:
+        """Nothing is left to come right: judge everything."""
+        trace = Trace(self.trace)
+        journal = Journal(trace, lambda: self.now)
+        journal.entries_are(self.server.store.now)
+        journal.rests(is_blocked=is_blocked)
+        judge(trace)
 
     def _let_pass(self, rounds: int) -> None:
         """So many seconds in which everything arrives."""
@@ -94,6 +130,7 @@ class ClientWorld:
         self._up.clear()
         self._down.clear()
         if connection is not None:
+            self.state_is(ClientState.WAITING)
             self.client.lost(connection, None)
 
     def _open(self, connection: int) -> None:
@@ -102,6 +139,7 @@ class ClientWorld:
         self._connection = connection
         self._up.clear()
         self._down.clear()
+        self.state_is(ClientState.LIVE)
         self.server.open(connection, USER)
         self.client.opened(connection)
 
@@ -111,7 +149,13 @@ class ClientWorld:
         self._up.extend(self.client.sent())
         if self._connection is not None:
             self._down.extend((self._connection, text) for text in self.server.receive(self._connection))
+        history = self.server.store.now
         for number in self.client.delivered():
-            if number != len(self.delivered) + 1:
-                raise Violated("G1", f"the application was given event {number} after {len(self.delivered)}")
-            self.delivered.append(number)
+            event = history.event(number)
+            if event is None:
+                raise Violated("G1", f"the application was given event {number}; the log ends at {history.head}")
+            self.trace.deliver(NAME, history.epoch, number, event, self.now)
+
+    def state_is(self, state: ClientState) -> None:
+        """What carries the session, as it shows from outside."""
+        self.journal.reported(NAME, [StateChanged(state, is_carried=state is not ClientState.WAITING)], None)

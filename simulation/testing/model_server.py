@@ -98,6 +98,9 @@ class _Output:
     def encode(self, frame: frames.Frame) -> str:
         return codec.encode(frame).decode()
 
+    def may_store(self) -> bool:
+        return True
+
     def store(self, append: Append) -> bool:
         self._server.store.append(append)
         return True

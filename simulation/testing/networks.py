@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Middlebox, Path, Tcp
+from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Middlebox, Path, Tcp
 from simulation.testing.populations import distributions
 
 
@@ -14,6 +14,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
     down, up = draw(rates), draw(rates)  # always, so that the simpler path is the one without a recording
     probabilities = st.sampled_from([0.0, 0.01, 0.3])
     bursts = st.builds(GilbertElliottLoss, good_to_bad=probabilities, bad_to_good=st.sampled_from([0.2, 0.9]))
+    fades = st.builds(FadingLoss, good_ms=st.sampled_from([300.0, 5000.0]), bad_ms=st.sampled_from([20.0, 700.0]))
     return Path(
         latency_s=draw(st.sampled_from([0.0, 0.02, 0.3])),
         jitter_s=draw(st.sampled_from([0.0, 0.05])),
@@ -23,7 +24,7 @@ def rich_paths(draw: st.DrawFn) -> Path:
         recorded_latency=draw(st.sampled_from([(), ((0.0, 0.1),), ((0.0, 0.01), (3.0, 0.4), (5.0, 0.05))])),
         deliveries_ms=(0, 1, 1, 7, 300) if is_recorded else (),
         queue_bytes=draw(st.sampled_from([None, None, 3_000])),
-        loss=draw(st.none() | st.builds(BernoulliLoss, probability=probabilities) | bursts),
+        loss=draw(st.none() | st.builds(BernoulliLoss, probability=probabilities) | bursts | fades),
         tcp=draw(
             st.builds(
                 Tcp,

@@ -5,6 +5,7 @@ request that is lost may have been served, which the client does not learn. In t
 is; then WebSockets pass again, and the client must be on one, and ask for nothing more over HTTP.
 """
 
+from reference.protocol.states import ClientState
 from simulation.testing.client_world import USER, ClientWorld
 from simulation.testing.server_world import Violated
 from simulation.testing.under_test import PollingClientUnderTest
@@ -46,6 +47,8 @@ class PollingClientWorld(ClientWorld):
             text = self.server.answer(request)
             if text is not None:
                 self._at_server.remove(request)
+                if self._connection is None:
+                    self.state_is(ClientState.POLLING)
                 self._http.answered(request, text)
         self._turn()
 
@@ -63,11 +66,11 @@ class PollingClientWorld(ClientWorld):
 
     def settle(self) -> None:
         """Polling alone must be enough; then nothing is blocked any more."""
-        super().settle()
+        self.stop_faults()
+        self.come_to_rest(is_blocked=True)
         self.unblock()
         self._let_pass(RETURN_ROUNDS)
-        if self._connection is None or not self.server.is_open(self._connection):
-            raise Violated("G6", "the client has not come back to a WebSocket")
+        self.come_to_rest()
         asked = self._asked
         self._let_pass(RETURN_ROUNDS)
         if self._asked != asked:

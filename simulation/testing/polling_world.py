@@ -15,7 +15,7 @@ from reference.protocol.actions import Open
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
-from reference.protocol.states import ClientState, Transport
+from reference.protocol.states import Transport
 from simulation.testing.server_world import CONFIG, Guest, ServerWorld, Violated
 from simulation.testing.under_test import PollingServerUnderTest
 from simulation.trace.messages import MessageLog
@@ -84,6 +84,10 @@ class PollingServerWorld(ServerWorld):
 
     def answer(self, client: int) -> None:
         """The answers that the server has given to a client's requests arrive."""
+        self._bring_answers(client)
+        self.judge()
+
+    def _bring_answers(self, client: int) -> None:
         guest = self._pick(client)
         assert isinstance(guest, PollingGuest), "somebody has joined"
         for number in tuple(guest.requests):
@@ -107,15 +111,13 @@ class PollingServerWorld(ServerWorld):
     def settle(self) -> None:
         """Faults stop, but for what is blocked: polling must be enough for everyone to have everything. Then nothing is blocked,
         and everyone must be back on a WebSocket, and on nothing else."""
-        super().settle()
+        self.stop_faults()
+        self.come_to_rest(is_blocked=True)
         for client in range(len(self.guests)):
             self.unblock(client)
         self._let_pass(RETURN_ROUNDS)
-        for guest in self.guests:
-            assert isinstance(guest, PollingGuest)
-            if guest.session.state is not ClientState.LIVE or guest.polling is not None:
-                beside = "" if guest.polling is None else ", and polls"
-                raise Violated("G6", f"{guest.name} is not back on its WebSocket: it is {guest.session.state.value}{beside}")
+        self.journal.rests()
+        self.judge()
 
     # The guests' IO.
 
@@ -124,8 +126,6 @@ class PollingServerWorld(ServerWorld):
         self._connections += 1
         number = self._connections
         guest.requests[number] = frame
-        if isinstance(frame, frames.PublishRequest):
-            guest.sent.update((message.client_sequence, str(message.data["mark"])) for message in frame.messages)
         self.message_log.sent((number, "up"), guest.name, "server", words_of(frame), self.now)
         if self.is_down:
             self._fail(guest, number)
@@ -144,7 +144,7 @@ class PollingServerWorld(ServerWorld):
 
     def _bring_everything(self, client: int) -> None:
         super()._bring_everything(client)
-        self.answer(client)
+        self._bring_answers(client)
 
     def _fail(self, guest: PollingGuest, number: int, problem: HttpProblem | None = None) -> None:
         kind: frames.RequestKind = "poll" if isinstance(guest.requests.pop(number), frames.PollRequest) else "publishMany"
@@ -158,9 +158,8 @@ class PollingServerWorld(ServerWorld):
 
     def _receive(self, guest: PollingGuest, frame: frames.Frame) -> None:
         assert guest.polling is not None, "a polling transport that is left has no requests"
+        self.journal.hears(guest.name, guest.polling, frame, begins_anywhere=guest.session.position[0] is None)
         guest.driver.receive(guest.polling, (frame,), self.now)
-
-    # The account.
 
     def _hear_answer(self, guest: PollingGuest, number: int, text: str) -> None:
         request = guest.requests[number]
@@ -175,31 +174,12 @@ class PollingServerWorld(ServerWorld):
             return
         self.message_log.sent((number, "down"), "server", guest.name, words_of(frame), self.now)
         self.message_log.arrived((number, "down"), self.now)
-        match request, frame:
-            case frames.PollRequest(), frames.PollAnswer():
-                self._account_of_poll(guest, request, frame)
-            case frames.PublishRequest(), frames.PublishAnswer():
-                self._account_of_publishes(guest, request, frame)
+        if isinstance(request, frames.PublishRequest) and isinstance(frame, frames.PublishAnswer):
+            asked = [message.client_sequence for message in request.messages]
+            told = [result.client_sequence for result in frame.results]
+            if asked != told:
+                raise Violated("form", f"{guest.name} published {asked} and got results for {told}")
+        asked_after = request.after_sequence if isinstance(request, frames.PollRequest) else None
+        self.journal.brings(guest.name, number, frame, guest.session.position[0] or "", asked_after)
         del guest.requests[number]
         self._receive(guest, frame)
-
-    def _account_of_poll(self, guest: Guest, request: frames.PollRequest, answer: frames.PollAnswer) -> None:
-        last = answer.after_sequence
-        if answer.outcome == "resumed" and (request.epoch, request.after_sequence) != (answer.epoch, last):
-            asked = f"{request.after_sequence} of {request.epoch}"
-            raise Violated("G1", f"{guest.name} polled after {asked} and was resumed after {last} of {answer.epoch}")
-        for event in answer.events:
-            number = event.sequence_number or 0
-            if number != last + 1:
-                raise Violated("G1", f"{guest.name} was given event {number} after {last} in one answer")
-            last = number
-            self._seen(answer.epoch, number, str(event.data.get("mark")))
-
-    def _account_of_publishes(self, guest: Guest, request: frames.PublishRequest, answer: frames.PublishAnswer) -> None:
-        asked = [message.client_sequence for message in request.messages]
-        told = [result.client_sequence for result in answer.results]
-        if asked != told:
-            raise Violated("form", f"{guest.name} published {asked} and got results for {told}")
-        for result in answer.results:
-            if isinstance(result, frames.Accepted):
-                self._answered(guest, result)

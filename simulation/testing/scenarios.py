@@ -28,7 +28,7 @@ from simulation.scenario.faults import (
     SlowStore,
     Stall,
 )
-from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss
+from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss
 from simulation.scenario.presets import PRESETS, SHIPPED, PresetPolicy
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, longest_wait_s
 from simulation.testing.networks import rich_paths
@@ -62,6 +62,7 @@ def losses() -> st.SearchStrategy[Loss]:
     return st.one_of(
         st.sampled_from([0.0, 0.01, 0.05]).map(lambda probability: BernoulliLoss(probability=probability)),
         st.sampled_from([0.005, 0.02]).map(lambda p: GilbertElliottLoss(good_to_bad=p, bad_to_good=0.5)),
+        st.sampled_from([60.0, 300.0]).map(lambda bad_ms: FadingLoss(good_ms=3000.0, bad_ms=bad_ms)),
     )
 
 

@@ -1,37 +1,102 @@
-"""Real client sessions around somebody's server, and an account of what it tells them.
+"""Real client sessions around somebody's server, and a trace of what it tells them, which `simulation.checks` judges.
 
-The sessions behave as the protocol says (they resend what was not answered, resume where they were); the server is in a box.
-What it says is compared with what it said before: the same number is the same event to everyone, a publish has one number, a
-connection is given events without a gap, and in the end everyone has everything that was accepted.
+The sessions behave as the protocol says (they resend what was not answered, resume where they were); the server is in a box. The
+trace is judged whenever something has arrived. In the end somebody joins late and reads everything: what is given to that client
+is the log, and everyone must have it, with everything that was accepted in it, once.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
-from reference.protocol.client.outcomes import Outcome, PublishAccepted
+from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
-from reference.protocol.config import ClientConfig
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import RemoteError
 from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.records import RunState
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
+from simulation.adversary.journal import Journal
+from simulation.checks.checkers import check
 from simulation.testing.under_test import ServerUnderTest
+from simulation.trace.index import index_of
 from simulation.trace.messages import MessageLog
+from simulation.trace.publishes import publish_data
+from simulation.trace.trace import BeginningGiven, Delivered, EntryStored, LogStored, ResetTaken, SnapshotTaken, Trace
 from simulation.trace.wording import words_of, words_of_outcome
+from simulation.trace.writer import record_actions, start_trace
 
 CONFIG = ClientConfig(fallback_after_failures=None, start="oldest", ping_interval_s=5.0, ping_timeout_s=5.0, retry_limit=1000)
 POLICY = FullJitter(base_s=0.5, cap_s=1.0)
 SETTLE_ROUNDS = 60
+ROUND_TRIP_MAX_S = 2.5
+"""In the end everything is brought once a second."""
 
 
 class Violated(AssertionError):
-    """The server has broken a guarantee: `guarantee` names it."""
+    """The server has broken a guarantee: `guarantee` names the one that broke first, `what` says how. `broken`: all that are
+    broken by now, with a sentence for each."""
 
-    def __init__(self, guarantee: str, what: str) -> None:
+    def __init__(self, guarantee: str, what: str, broken: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{guarantee}: {what}")
         self.guarantee = guarantee
+        self.what = what
+        self.broken = {guarantee: what} if broken is None else broken
+
+
+def judge(trace: Trace) -> None:
+    """Raise Violated for the guarantee that a trace breaks first, if any."""
+    broken = _broken(trace)
+    if not broken:
+        return
+    records = list(trace)
+    holds, breaks = 1, len(records)  # of so many records: a short beginning holds, all of them do not
+    first = broken
+    while breaks - holds > 1:
+        middle = (holds + breaks) // 2
+        if found := _broken(Trace(records[:middle])):
+            breaks, first = middle, found
+        else:
+            holds = middle
+    guarantee, what = next(iter(first.items()))
+    raise Violated(guarantee, what, broken)
+
+
+def _broken(trace: Trace) -> dict[str, str]:
+    return {name: verdict.violations[0] for name, verdict in check(trace).items() if verdict.violations}
+
+
+def record_log_of_reader(trace: Trace, client: str, now: int) -> None:
+    """What a client that has read from the beginning was given is the log."""
+    reader = index_of(trace).clients[client]
+    epoch, base, state, delivered = reader.epoch, 0, RunState(), list[Delivered]()
+    for record in reader.records:
+        if isinstance(record, SnapshotTaken | ResetTaken):
+            base, state, delivered = record.sequence_number, record.state, []
+        elif isinstance(record, BeginningGiven) and not delivered:
+            base = record.sequence_number
+        elif isinstance(record, Delivered):
+            delivered.append(record)
+    if epoch is None:
+        return
+    for event in delivered:
+        number, kind, user, data = event.sequence_number, event.event_type, event.user_id, event.data
+        trace.add(EntryStored(at=now, epoch=epoch, sequence_number=number, event_type=kind, user_id=user, data=data))
+    trace.add(
+        LogStored(
+            at=now,
+            epoch=epoch,
+            oldest=base + 1,
+            head=reader.position,
+            snapshot_number=base,
+            snapshot_state=state,
+            is_whole=base == 0,
+        )
+    )
 
 
 class _NoChance:
@@ -42,9 +107,8 @@ class _NoChance:
 class Guest:
     """One client: its session, the driver of it, and its `ClientIO` in a `ServerWorld`.
 
-    connection: what it believes to have, by the server's name for it. link: the session's name for that. last_given: the last
-    event that the connection brought. marks: of its publishes, by ticket. sent: the mark of each, by client sequence. is_blocked:
-    every WebSocket of this client is refused on the way.
+    connection: what it believes to have, by the server's name for it. link: the session's name for that. epoch: the history that
+    the connection speaks of. is_blocked: every WebSocket of this client is refused on the way.
     """
 
     def __init__(self, name: str, session: ClientSession, world: "ServerWorld") -> None:
@@ -54,13 +118,12 @@ class Guest:
         self.world = world
         self.connection: int | None = None
         self.link: int | None = None
-        self.last_given: int | None = None
-        self.marks: dict[int, str] = {}
-        self.sent: dict[int, str] = {}
+        self.epoch = ""
+        self.published = 0
         self.is_blocked = False
 
     def observe(self, actions: list[ClientAction]) -> None:
-        pass
+        record_actions(self.world.trace, self.name, actions, self.world.now)
 
     def open(self, action: Open) -> None:
         assert action.transport is Transport.WEBSOCKET, "these clients do not poll"
@@ -81,12 +144,16 @@ class Guest:
 
     resume = pause
 
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
+
     def refresh_token(self) -> None:
         pass
 
     def deliver(self, outcomes: list[Outcome]) -> None:
-        for outcome in outcomes:
-            self.world.hand_over(self, outcome)
+        self.world.journal.reported(self.name, outcomes, self.session.position[0])
+        for words in filter(None, map(words_of_outcome, outcomes)):
+            self.world.message_log.note(self.name, words, self.world.now)
 
     def set_alarm(self, deadline: int | None) -> None:
         """The world looks at every session's deadline itself."""
@@ -103,11 +170,18 @@ class ServerWorld:
         self.guests: list[Guest] = []
         self.now = 0
         self.is_down = False
+        self.trace = start_trace(
+            world="server_under_test",
+            seed=0,
+            run_id="run",
+            client=self.config,
+            server=ServerConfig(),
+            wait_max_s=POLICY.floor_s + POLICY.cap_s,
+            round_trip_max_s=ROUND_TRIP_MAX_S,
+            policy=POLICY,
+        )
+        self.journal = Journal(self.trace, lambda: self.now)
         self._connections = 0
-        self._events: dict[tuple[str, int], str] = {}
-        self._numbers: dict[tuple[str, str], int] = {}
-        self._answers: dict[tuple[str, int], int] = {}
-        self._accepted: dict[str, int] = {}
 
     # What can happen.
 
@@ -117,19 +191,26 @@ class ServerWorld:
         session = ClientSession(name, config=self.config, policy=POLICY, random_source=_NoChance())
         guest = self._new_guest(name, session)
         self.guests.append(guest)
+        self.journal.client_joins(name, name)
         guest.driver.feed(session.start, self.now)
 
     def publish(self, client: int) -> None:
         """A client's application publishes; what that makes it send arrives at once."""
         guest = self._pick(client)
         if guest is not None:
-            mark = f"{guest.name}/{len(guest.marks) + 1}"
-            ticket = guest.session.publish("CHAT", {"mark": mark}, self.now)
-            guest.marks[ticket] = mark
+            guest.published += 1
+            data = publish_data(f"{guest.name}/{guest.published}")
+            ticket = guest.session.publish("CHAT", data, self.now)
+            self.journal.published(guest.name, ticket, "CHAT", data)
             guest.driver.drain()
 
     def deliver(self, client: int) -> None:
         """What the server has said to a client arrives."""
+        self._bring_everything(client)
+        self.judge()
+
+    def _bring_everything(self, client: int) -> None:
+        """What waits for a client arrives."""
         guest = self._pick(client)
         if guest is None or guest.connection is None or self.is_down:
             return
@@ -165,6 +246,7 @@ class ServerWorld:
     def crash(self) -> None:
         """The server is killed and started again; everyone loses their connection."""
         self.message_log.note("server", "is killed and comes back", self.now)
+        self.journal.server_died()
         self.server.crash()
         self.is_down = True
         for guest in self.guests:
@@ -175,47 +257,44 @@ class ServerWorld:
 
     def settle(self) -> None:
         """Faults stop. Then everyone, and one who comes late, must have all that was accepted, once."""
+        self.stop_faults()
+        self.come_to_rest()
+
+    def stop_faults(self) -> None:
+        """Somebody joins late, and everything arrives."""
         self.message_log.note("", "the faults stop", self.now)
+        self.journal.faults_stop()
         self.join()
         self._let_pass(SETTLE_ROUNDS)
-        late = self.guests[-1]
-        epoch, head = late.session.position
-        for guest in self.guests:
-            if guest.session.position != (epoch, head):
-                raise Violated("G6", f"{guest.name} rests at {guest.session.position}, {late.name} at {(epoch, head)}")
-            if guest.session.queued_messages:
-                raise Violated("G6", f"{guest.name} still has {guest.session.queued_messages} publishes without an answer")
-        for mark, number in self._accepted.items():
-            if epoch is not None and self._events.get((epoch, number)) != mark:
-                raise Violated("G11", f"{mark} was accepted as {number}; that event is {self._events.get((epoch, number))}")
+
+    def come_to_rest(self, *, is_blocked: bool = False) -> None:
+        """Nothing is left to come right; what the late client was given is the log."""
+        record_log_of_reader(self.trace, self.guests[-1].name, self.now)
+        self.journal.rests(is_blocked=is_blocked)
+        self.judge()
+
+    def judge(self) -> None:
+        """Judge what has happened so far."""
+        judge(self.trace)
 
     # The guests' IO.
 
     def open(self, guest: Guest, link: int) -> None:
         """A guest opens a WebSocket, which the session calls `link`."""
         if self.is_down or guest.is_blocked:
+            self.journal.loses(guest.name, link, None, "", None)
             guest.driver.feed(guest.session.connection_lost, link, None, self.now)
             return
         self._connections += 1
-        guest.connection, guest.link, guest.last_given = self._connections, link, None
+        guest.connection, guest.link = self._connections, link
         self.server.open(self._connections, guest.name)
         guest.driver.feed(guest.session.connection_opened, link, self.now)
 
     def send(self, guest: Guest, connection: int, frame: frames.Frame) -> None:
         """A guest sends a frame, which arrives at once."""
-        if isinstance(frame, frames.Publish):
-            guest.sent[frame.client_sequence] = str(frame.data["mark"])
         self.message_log.sent((connection, "up"), guest.name, "server", words_of(frame), self.now)
         self.message_log.arrived((connection, "up"), self.now)
         self.server.send(connection, codec.encode(frame).decode())
-
-    def hand_over(self, guest: Guest, outcome: Outcome) -> None:
-        """A guest's application is given an outcome."""
-        words = words_of_outcome(outcome)
-        if words is not None:
-            self.message_log.note(guest.name, words, self.now)
-        if isinstance(outcome, PublishAccepted):
-            self._accepted[guest.marks[outcome.ticket]] = outcome.sequence_number
 
     def _new_guest(self, name: str, session: ClientSession) -> Guest:
         return Guest(name, session, self)
@@ -226,10 +305,6 @@ class ServerWorld:
             for client in range(len(self.guests)):
                 self._bring_everything(client)
             self.wait(1.0)
-
-    def _bring_everything(self, client: int) -> None:
-        """What waits for a client arrives."""
-        self.deliver(client)
 
     def _pick(self, client: int) -> Guest | None:
         return self.guests[client % len(self.guests)] if self.guests else None
@@ -242,9 +317,8 @@ class ServerWorld:
             for text in self.server.receive(connection):
                 self.message_log.sent((connection, "lost"), "server", guest.name, _words(text), self.now)
         self.message_log.note(guest.name, "loses its connection", self.now)
+        self.journal.loses(guest.name, guest.link, None, "", None)
         guest.driver.feed(guest.session.connection_lost, guest.link, None, self.now)
-
-    # The account.
 
     def _hear(self, guest: Guest, connection: int, text: str) -> None:
         self.message_log.sent((connection, "down"), "server", guest.name, _words(text), self.now)
@@ -255,42 +329,11 @@ class ServerWorld:
             frame = codec.decode_server_frame(text)
         except RemoteError as error:
             raise Violated("form", f"{guest.name} was sent what is no frame: {error.message}") from None
-        self._account(guest, frame)
+        if isinstance(frame, frames.Welcome):
+            guest.epoch = frame.epoch
+        self.journal.brings(guest.name, connection, frame, guest.epoch)
+        self.journal.hears(guest.name, link, frame, begins_anywhere=guest.session.position[0] is None)
         guest.driver.receive(link, (frame,), self.now)
-
-    def _account(self, guest: Guest, frame: frames.Frame) -> None:
-        epoch = guest.session.position[0] or ""
-        match frame:
-            case frames.Welcome():
-                guest.last_given = frame.after_sequence
-            case frames.SnapshotFrame():
-                guest.last_given = frame.sequence_number
-            case frames.Events(events=events):
-                for event in events:
-                    number = event.sequence_number or 0
-                    if guest.last_given is not None and number != guest.last_given + 1:
-                        what = f"{guest.name} was given event {number} after {guest.last_given} on one connection"
-                        raise Violated("G1", what)
-                    guest.last_given = number
-                    self._seen(epoch, number, str(event.data.get("mark")))
-            case frames.Accepted():
-                self._answered(guest, frame)
-            case _:
-                pass
-
-    def _answered(self, guest: Guest, accepted: frames.Accepted) -> None:
-        sequence, number = accepted.client_sequence, accepted.sequence_number
-        first = self._answers.setdefault((guest.name, sequence), number)
-        if first != number:
-            raise Violated("G4", f"publish {guest.sent.get(sequence)} was answered {first}, and now {number}")
-
-    def _seen(self, epoch: str, number: int, mark: str) -> None:
-        before = self._events.setdefault((epoch, number), mark)
-        if before != mark:
-            raise Violated("G11", f"event {number} was {before}, and now it is {mark}")
-        first = self._numbers.setdefault((epoch, mark), number)
-        if first != number:
-            raise Violated("G3", f"{mark} is event {first}, and event {number} as well")
 
 
 def _words(text: str) -> str:

@@ -45,6 +45,7 @@ from simulation.trace.trace import (
     ResetTaken,
     RosterSampled,
     RoundTripReported,
+    RoundTripTaken,
     ServerKilled,
     ServerStarted,
     ServerStopped,
@@ -142,8 +143,8 @@ class TraceIndex:
     rosters: list[RosterSampled] = field(default_factory=list)
     unstored: list[ServerStopped] = field(default_factory=list)
     """Ends of server processes that had not stored everything."""
-    rest_at: int | None = None
-    """When the world had come to rest, in ns."""
+    rest: CameToRest | None = None
+    """The last time that the world had come to rest."""
     sessions: list[SessionJoined | SessionLeft] = field(default_factory=list)
     session_owners: dict[str, str] = field(default_factory=dict)
     """Which client id a session is of."""
@@ -227,8 +228,8 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             trace_index.troubles.append(FaultInterval(what, at, end, (name,)))
         case FaultsStopped(at=at):
             trace_index.troubles.append(FaultInterval("anything", 0, at, ()))
-        case CameToRest(at=at):
-            trace_index.rest_at = at
+        case CameToRest():
+            trace_index.rest = record
         case RosterSampled():
             trace_index.rosters.append(record)
         case ServerStarted():
@@ -303,6 +304,10 @@ def _take_of_client(trace_index: TraceIndex, record: ClientRecord) -> None:
             client.is_over = True
         case LeaveAsked(at=at):
             client.left_at = at
+        case RoundTripTaken(at=at, round_trip_ms=round_trip_ms):  # its own witness, for want of the server's
+            trace_index.session_owners[client.name] = client.client_id
+            reported = RoundTripReported(at=at, session_id=client.name, round_trip_ms=round_trip_ms)
+            trace_index.round_trips.append(reported)
         case _:
             pass
 

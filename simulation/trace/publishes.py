@@ -4,17 +4,11 @@ Whoever publishes puts it there (`publish_data`). Without it the order is still 
 """
 
 from reference.protocol.events import Data
+from reference.protocol.session_trace import PUBLISH_ID, publish_id_of
 
-PUBLISH_ID = "publishId"
-"""The field of an event's data that names the publish that made it."""
+__all__ = ["PUBLISH_ID", "publish_data", "publish_id_of"]
 
 
 def publish_data(publish_id: str, **fields: object) -> Data:
     """Data for an event that can be followed through a trace. `publish_id` must be unique in the run."""
     return {PUBLISH_ID: publish_id, **fields}
-
-
-def publish_id_of(data: Data) -> str | None:
-    """The publish that made an event, or None if its data do not say."""
-    value = data.get(PUBLISH_ID)
-    return value if isinstance(value, str) else None

@@ -9,8 +9,9 @@ told in the same words. `recording` has the functions that write it, the same in
     a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
-               AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked (its driver)
-               PositionHeld, BeginningGiven, PublishSent, RetryAsked, AckSent, AlarmServed (where every frame is watched)
+               AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked, RoundTripTaken (its driver)
+               PositionHeld, BeginningGiven, EventShown, PublishSent, RetryAsked, AckSent, AlarmServed
+               (where every frame is watched)
     a server   SessionJoined, SessionLeft, RoundTripReported, AnswerGiven
                EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ReadersChecked, ConnectionRefused (the same)
     the store  LogStored, EntryStored (at the end, and when a fault takes it)
@@ -30,28 +31,40 @@ import msgspec
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.events import Event
-from simulation.trace.records import (
+from reference.protocol.session_trace import (
     FORMAT_VERSION,
     AcceptedRecord,
+    AttemptMade,
+    ClientStarted,
+    ConnectionLeft,
+    ConnectionLost,
+    Delivered,
+    Failed,
+    Published,
+    RequestMade,
+    ResetTaken,
+    RoundTripTaken,
+    SessionOver,
+    SnapshotTaken,
+    StateTurned,
+    TraceStarted,
+    WaitAsked,
+)
+from simulation.trace.records import (
     AckSent,
     AlarmServed,
     AnswerGiven,
     AskedRecord,
-    AttemptMade,
     BeginningGiven,
     CameToRest,
     ClientRecord,
-    ClientStarted,
-    ConnectionLeft,
-    ConnectionLost,
     ConnectionRefused,
     CursorMoved,
     CursorSeen,
-    Delivered,
     DriverRecord,
     EntryStored,
     EventsCommitted,
-    Failed,
+    EventShown,
     FaultHappened,
     FaultOver,
     FaultsStopped,
@@ -63,7 +76,6 @@ from simulation.trace.records import (
     PathTroubled,
     PositionHeld,
     PresenceSeen,
-    Published,
     PublishRefused,
     PublishSent,
     PublishTaken,
@@ -71,8 +83,6 @@ from simulation.trace.records import (
     ReaderBlocked,
     ReadersChecked,
     Record,
-    RequestMade,
-    ResetTaken,
     RetryAsked,
     RosterSampled,
     RoundTripReported,
@@ -82,13 +92,8 @@ from simulation.trace.records import (
     ServerStopped,
     SessionJoined,
     SessionLeft,
-    SessionOver,
-    SnapshotTaken,
-    StateTurned,
     StoreRecord,
     ToldRecord,
-    TraceStarted,
-    WaitAsked,
     WatchedRecord,
     WatchedServerRecord,
     WorkSampled,
@@ -115,6 +120,7 @@ __all__ = [
     "Delivered",
     "DriverRecord",
     "EntryStored",
+    "EventShown",
     "EventsCommitted",
     "Failed",
     "FaultHappened",
@@ -141,6 +147,7 @@ __all__ = [
     "RetryAsked",
     "RosterSampled",
     "RoundTripReported",
+    "RoundTripTaken",
     "ServerKilled",
     "ServerRecord",
     "ServerStarted",
@@ -219,13 +226,49 @@ class Trace:
 
     @classmethod
     def read(cls, path: FilePath) -> "Trace":
-        """What `write` wrote; raises OSError, or ConfigError with the line that is no record."""
-        records: list[Record] = []
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        """What `write` wrote, or a client's own recording, whose last line may be cut off. Raises OSError, or ConfigError that
+        says which line is wrong, or which version of the format it is."""
+        *lines, rest = path.read_bytes().split(b"\n")
+        started = _started(path, lines[0] if lines else rest)
+        if rest and started.keeps != "session":
+            lines.append(rest)
+        records: list[Record] = [started]
+        for number, line in enumerate(lines[1:], start=2):
             try:
                 records.append(_decoder.decode(line))
             except (msgspec.MsgspecError, UnicodeError) as error:
                 raise ConfigError(f"{path}, line {number}: not a record of a trace: {error}") from None
-        if not (records and isinstance(records[0], TraceStarted) and records[0].format_version == FORMAT_VERSION):
-            raise ConfigError(f"{path}: a trace begins with trace_started, format version {FORMAT_VERSION}")
         return cls(records)
+
+
+class _Head(msgspec.Struct):
+    """What the first line of any version has; before version 2 it was left out, or named otherwise."""
+
+    record: str = ""
+    format_version: int | None = None
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+_started_decoder = msgspec.json.Decoder(TraceStarted)
+
+
+def _started(path: FilePath, line: bytes) -> TraceStarted:
+    """The first record of a file. Raises ConfigError."""
+    try:
+        head = _head_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        head = _Head()
+    if head.record not in ("trace_started", "record_started"):
+        raise ConfigError(f"{path} is no trace: its first line is no trace_started record")
+    if head.format_version != FORMAT_VERSION or head.record != "trace_started":
+        was = (
+            "of a session in an old format"
+            if head.record == "record_started"
+            else f"in format version {head.format_version or 1}"
+        )
+        todo = "record it again with this version, or read it with the version that wrote it"
+        raise ConfigError(f"{path} is a trace {was}; this version reads format version {FORMAT_VERSION}: {todo}")
+    try:
+        return _started_decoder.decode(line)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{path}, line 1: not a trace_started record: {error}") from None

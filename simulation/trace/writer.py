@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
-from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Save, Send
 from reference.protocol.client.outcomes import (
+    NotConnected,
     Outcome,
     PublishAccepted,
     PublishFailed,
@@ -18,19 +19,18 @@ from reference.protocol.client.outcomes import (
     SnapshotReceived,
     StateChanged,
 )
-from reference.protocol.config import ClientConfig, ServerConfig, recovery_bound_s
+from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.events import CURSOR_MOVE, USER_JOIN, USER_LEAVE, Data, Event
 from reference.protocol.frames import Frame
-from reference.protocol.policies.catalogue import Policy
-from reference.protocol.policies.fallback import Fallback, FallbackPolicy
+from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import LogEntry, StoredRun
 from reference.protocol.server.observations import Joined, Left, Observation, RoundTripMeasured
+from reference.protocol.session_trace import FORMAT_VERSION, World, trace_started
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
 from simulation.trace.aggregated import LeanTrace
-from simulation.trace.records import World
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
@@ -70,25 +70,20 @@ def start_trace(
     policy: ReconnectPolicy | None = None,
     fallback: FallbackPolicy | None = None,
 ) -> Trace:
-    """A trace with its first record. `wait_max_s`: the longest wait of the reconnect policy; `round_trip_max_s`: of a request
-    to a server that is well, its store included; `heartbeat`: None for the one of the client's config. `policy` and
-    `fallback` (None for the one of the client's config) are noted if they can be written down."""
-    heartbeat = heartbeat or client.heartbeat_policy
-    fallback = fallback or client.fallback_policy
+    """A trace with its first record; the arguments are those of `trace_started`."""
     trace = Trace()
     trace.add(
-        TraceStarted(
-            at=0,
+        trace_started(
             world=world,
             seed=seed,
             run_id=run_id,
-            recovery_bound_s=recovery_bound_s(client, wait_max_s, round_trip_max_s, heartbeat=heartbeat),
-            tail_bound_s=server.heartbeat_interval_s + client.tail_timeout_s + round_trip_max_s,
-            notice_bound_s=heartbeat.notice_max_s + round_trip_max_s,
             client=client,
             server=server,
-            policy=policy if isinstance(policy, Policy) else None,
-            fallback=fallback if isinstance(fallback, Fallback) else None,
+            wait_max_s=wait_max_s,
+            round_trip_max_s=round_trip_max_s,
+            heartbeat=heartbeat,
+            policy=policy,
+            fallback=fallback,
         )
     )
     return trace
@@ -100,6 +95,7 @@ def begin_trace(scenario: Scenario, run_id: str) -> Trace:
     trace.add(
         TraceStarted(
             at=0,
+            format_version=FORMAT_VERSION,
             world="simulation",
             seed=scenario.seed,
             run_id=run_id,
@@ -163,6 +159,8 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                 )
             case StateChanged(state=state, is_carried=is_carried):
                 trace.add(StateTurned(at=now, client=client, state=state, is_carried=is_carried))
+            case NotConnected():
+                pass  # the trace has the end of each connection
             case SessionEnded(code=code, message=message):
                 trace.add(SessionOver(at=now, client=client, code=code, message=message))
             case _:
@@ -185,7 +183,7 @@ def record_actions(trace: Trace, client: str, actions: Iterable[ClientAction], n
             case Close(connection_ids=connection_ids, code=code, message=message):
                 for connection_id in connection_ids:
                     trace.add(ConnectionLeft(at=now, client=client, connection_id=connection_id, code=code, message=message))
-            case RefreshToken() | PauseReading() | ResumeReading():
+            case RefreshToken() | PauseReading() | ResumeReading() | Save():
                 pass
             case _:
                 assert_never(action)

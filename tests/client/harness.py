@@ -194,6 +194,9 @@ class Server:
     def encode(self, frame: frames.Frame) -> bytes:
         return codec.encode(frame)
 
+    def may_store(self) -> bool:
+        return True
+
     def store(self, append: Append) -> bool:
         self._to_append.send_nowait(append)
         return False

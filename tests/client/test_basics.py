@@ -6,18 +6,18 @@ import pytest
 import trio
 import trio.testing
 
-from reference.client import Client, PublishFailedError, ReceivedFrame
+from reference.client import Client, PublishFailedError, ReceivedFrame, UndeliveredError
 from reference.protocol import frames
 from reference.protocol.actions import Open, Send
 from reference.protocol.client.health import Health, Status
 from reference.protocol.client.outcomes import FailureCode, PublishAccepted, SessionEnded, SnapshotReceived, StateChanged
 from reference.protocol.config import ClientConfig, ServerConfig
-from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
+from reference.protocol.errors import CloseCode, InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE, Event
 from reference.protocol.server.connection import Identity
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
-from tests.client.harness import Server
+from tests.client.harness import Server, problem
 
 
 async def test_publish_returns_the_sequence_number(join: Connect) -> None:
@@ -86,12 +86,18 @@ async def test_leaving_says_bye_so_presence_goes_at_once(join: Connect, server: 
     assert all(wire.is_closed for wire in server.wires)
 
 
-async def test_the_block_waits_for_open_answers_if_asked_to(join: Connect, server: Server) -> None:
-    async with join(drain_s=5.0) as client:
-        ticket = client.publish_soon("CHAT", {})
-    assert await ticket.accepted() == 1
-    async with join(client_id="hasty") as client:
-        ticket = client.publish_soon("CHAT", {})
+async def test_the_block_waits_for_open_answers(join: Connect, server: Server) -> None:
+    async with join() as client:
+        tickets = [client.publish_soon("CHAT", {"n": n}) for n in range(10)]
+    assert [await ticket.accepted() for ticket in tickets] == list(range(1, 11))
+
+    async def leave_hastily() -> None:
+        async with join(client_id="hasty", drain_s=0) as client:
+            tickets.append(client.publish_soon("CHAT", {}))
+
+    with pytest.raises(UndeliveredError, match=r"^1 publishes were not accepted within the 0 s of drain_s; the first: .*"):
+        await leave_hastily()
+    ticket = tickets[-1]
     with pytest.raises(PublishFailedError) as caught:
         await ticket.accepted()
     assert caught.value.code == FailureCode.CLOSED
@@ -100,11 +106,63 @@ async def test_the_block_waits_for_open_answers_if_asked_to(join: Connect, serve
 
 async def test_drain_gives_up_when_its_time_is_over(join: Connect, server: Server) -> None:
     server.is_down = True
-    async with join(drain_s=5.0) as client:
-        ticket = client.publish_soon("CHAT", {})
-        before = trio.current_time()
+
+    async def use() -> None:
+        async with join(drain_s=5.0) as client:
+            client.publish_soon("CHAT", {})
+
+    before = trio.current_time()
+    with pytest.raises(UndeliveredError, match="1 publishes were not accepted within the 5 s of drain_s"):
+        await use()
     assert trio.current_time() - before == pytest.approx(5.0)
-    assert ticket.result is not None
+
+
+async def test_a_block_that_raises_raises_its_own_error_and_the_lost_publishes_are_logged(
+    join: Connect, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.is_down = True
+
+    async def use() -> None:
+        async with join() as client:
+            client.publish_soon("CHAT", {})
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await use()
+    assert any("1 publishes were given up" in record.getMessage() for record in caplog.records)
+
+
+async def test_who_has_waited_for_a_publish_is_told_once(join: Connect, server: Server) -> None:
+    server.is_down = True
+    async with join(drain_s=1) as client, trio.open_nursery() as nursery:
+
+        async def publish() -> None:
+            with pytest.raises(PublishFailedError):
+                await client.publish("CHAT", {})
+
+        nursery.start_soon(publish)
+        await trio.sleep(0.1)
+        client._io.feed(client._session.close, client._io.now())
+
+
+async def test_what_a_fatal_code_gives_up_is_raised_too(join: Connect, server: Server) -> None:
+    server.is_down = True
+
+    async def use() -> None:
+        async with join() as client:
+            client.publish_soon("CHAT", {})
+            server.is_down = False
+            server.refuse = lambda target: problem(403, CloseCode.FORBIDDEN, "not yours")
+            assert [type(outcome) async for outcome in client][-1] is SessionEnded
+            with pytest.raises(SessionClosed, match=r"^the session has ended: not yours \[4403\]$") as caught:
+                client.publish_soon("CHAT", {})
+            assert caught.value.code == CloseCode.FORBIDDEN
+            with pytest.raises(SessionClosed, match="not yours") as caught:
+                await client.wait_until(ClientState.LIVE)
+            assert caught.value.code == CloseCode.FORBIDDEN
+
+    with pytest.raises(UndeliveredError, match=r"the first: the session ended: not yours \[closed\]"):
+        await use()
 
 
 async def test_iteration_ends_after_the_end_of_the_session(join: Connect) -> None:
@@ -157,6 +215,7 @@ async def test_a_dropped_publish_settles_its_ticket(join: Connect, server: Serve
         assert "dropped" in str(caught.value)
         assert tickets[1].result is None
         assert "waiting" in repr(tickets[1])
+        server.is_down = False
 
 
 async def test_a_cancelled_publish_is_not_withdrawn(join: Connect, server: Server) -> None:
@@ -245,3 +304,46 @@ async def test_what_the_block_raises_comes_out_as_it_is(join: Connect, server: S
         await fail()
     await trio.testing.wait_all_tasks_blocked()
     assert server.run.active_users == (), "it said bye all the same"
+
+
+class ThinUplink(trio.abc.Stream):
+    """A stream that takes nothing while it is `full`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.has_room = trio.Event()
+        self.has_room.set()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.has_room.wait()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.has_room.wait()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_acknowledgements_that_cannot_be_sent_do_not_pile_up(join: Connect, server: Server) -> None:
+    """The newest replaces the one that waits (4.5), so a full uplink costs one frame, however many events come."""
+    uplinks: list[ThinUplink] = []
+
+    async def open_stream(host: str, port: int, tls: bool) -> trio.abc.Stream:
+        uplinks.append(ThinUplink(await server.open_stream(host, port, tls)))
+        return uplinks[-1]
+
+    config = ClientConfig(ack_events=1, ping_interval_s=100)
+    async with join(open_stream=open_stream, config=config) as client:
+        await client.wait_until(ClientState.LIVE)
+        uplinks[0].has_room = trio.Event()
+        await server.publish(400)
+        async for event in client.events():
+            if event.sequence_number == 400:
+                break
+        uplinks[0].has_room.set()
+        assert await client.publish("CHAT", {}) == 401
+        assert len(uplinks) == 1

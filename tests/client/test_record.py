@@ -9,26 +9,22 @@ from reference.client.recorder import SessionRecording
 from reference.protocol.errors import ConfigError
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.server.connection import Identity
-from reference.protocol.session_record import (
-    ConnectionEnded,
-    ConnectionTried,
-    EventCame,
-    PublishQueued,
-    PublishSettled,
-    RecordStarted,
-    RoundTripTaken,
-    SessionLine,
-    SessionTurned,
-    decode_lines,
-)
 from reference.protocol.states import ClientState
+from simulation.trace.trace import (
+    AcceptedRecord,
+    AttemptMade,
+    ConnectionLost,
+    Delivered,
+    Published,
+    RoundTripTaken,
+    SessionOver,
+    StateTurned,
+    Trace,
+    TraceStarted,
+)
 
 from .conftest import Connect
 from .harness import Server
-
-
-def kinds(lines: list[SessionLine]) -> set[type]:
-    return {type(line) for line in lines}
 
 
 async def test_a_session_with_a_cut_is_recorded(server: Server, join: Connect, tmp_path: Path) -> None:
@@ -47,14 +43,17 @@ async def test_a_session_with_a_cut_is_recorded(server: Server, join: Connect, t
         assert recording.ended == "the block has ended"
     content = path.read_bytes()
     assert b"secret" not in content
-    lines = decode_lines(content)
-    assert isinstance(lines[0], RecordStarted)
-    assert {PublishQueued, PublishSettled, ConnectionTried, ConnectionEnded, SessionTurned, RoundTripTaken, EventCame} <= kinds(
-        lines
-    )
-    assert [line.at for line in lines] == sorted(line.at for line in lines)
-    settled = next(line for line in lines if isinstance(line, PublishSettled))
-    assert settled.sequence_number == 1
+    records = list(Trace.read(path))
+    started = records[0]
+    assert isinstance(started, TraceStarted)
+    assert (started.keeps, started.world) == ("session", "real")
+    seen = {Published, AcceptedRecord, AttemptMade, ConnectionLost, StateTurned, RoundTripTaken, Delivered}
+    assert seen <= {type(record) for record in records}
+    assert [record.at for record in records] == sorted(record.at for record in records)
+    accepted = next(record for record in records if isinstance(record, AcceptedRecord))
+    delivered = next(record for record in records if isinstance(record, Delivered))
+    assert (delivered.epoch, delivered.sequence_number) == (accepted.epoch, accepted.sequence_number)
+    assert delivered.size_bytes == len('{"text":"a secret word"}')
 
 
 async def test_the_end_of_the_session_ends_it(server: Server, join: Connect, tmp_path: Path) -> None:
@@ -62,7 +61,7 @@ async def test_the_end_of_the_session_ends_it(server: Server, join: Connect, tmp
         recording = client.record(tmp_path / "session.jsonl")
         await client.wait_until(ClientState.LIVE)
     assert recording.ended == "the session has ended"
-    assert isinstance(decode_lines(recording.path.read_bytes())[-1], SessionTurned)
+    assert isinstance(list(Trace.read(recording.path))[-1], SessionOver)
 
 
 async def test_a_file_that_is_there_is_not_overwritten(server: Server, join: Connect, tmp_path: Path) -> None:
@@ -85,13 +84,32 @@ async def test_at_its_limit_the_recording_ends_and_the_session_goes_on(server: S
             await client.publish("CHAT", {"n": number})
     assert recording.ended == "the file has reached its limit"
     assert recording.path.stat().st_size <= 1500
-    assert len(decode_lines(recording.path.read_bytes())) > 1
+    assert len(Trace.read(recording.path)) > 1
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "begins with record_started"), (b"{}\n", "line 1 is no line"), (b"\xff\n", "line 1 is no line")],
+    [
+        (b"", "is no trace"),
+        (b"{}\n", "is no trace"),
+        (b"\xff\n", "is no trace"),
+        (b'{"record":"trace_started","format_version":3}\n', "in format version 3; this version reads format version 2"),
+        (b'{"record":"trace_started","format_version":2}\n', "line 1: not a trace_started record"),
+    ],
 )
-def test_what_is_no_record_is_refused(content: bytes, message: str) -> None:
+def test_what_is_no_recording_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        decode_lines(content)
+        Trace.read(path)
+
+
+async def test_a_last_line_that_was_cut_off_is_left_out(server: Server, join: Connect, tmp_path: Path) -> None:
+    path = tmp_path / "session.jsonl"
+    async with join() as client:
+        client.record(path)
+        await client.wait_until(ClientState.LIVE)
+    whole = list(Trace.read(path))
+    for cut in (1, 10):
+        path.write_bytes(path.read_bytes()[:-cut])
+        assert list(Trace.read(path)) == whole[:-1]

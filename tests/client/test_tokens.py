@@ -58,7 +58,7 @@ async def test_a_token_that_never_comes(join: Connect) -> None:
     async with join(token="old", refresh_token=trio.sleep_forever) as client:
         await client.wait_until(ClientState.REFRESHING)
         outcomes = [outcome async for outcome in client]
-        assert outcomes == [SessionEnded(CloseCode.TOKEN, "the application supplied no token in time")]
+        assert outcomes[-1] == SessionEnded(CloseCode.TOKEN, "the application supplied no token in time")
         assert trio.current_time() == pytest.approx(60, abs=0.1)
 
 
@@ -83,3 +83,26 @@ async def test_a_token_that_no_header_can_carry(join: Connect, token: str) -> No
 async def test_refreshing_without_someone_to_ask(join: Connect) -> None:
     with pytest.raises(ConfigError, match="no refresh_token to call"):
         await join(config=ClientConfig(refreshes_token=True)).__aenter__()
+
+
+async def test_an_application_without_a_newer_token_is_asked_rarely(join: Connect, server: Server) -> None:
+    """Ten minutes before its end the application still gives the cached token, and a new one only 15 s before."""
+    ends_at = server.now() + 600 * 10**9
+    server.tokens["old"] = Identity("ada", issued_at=ends_at - 3600 * 10**9, expires_at=ends_at)
+    asked = 0
+
+    async def refresh() -> str:
+        nonlocal asked
+        asked += 1
+        if server.now() < ends_at - 15 * 10**9:
+            return "old"
+        server.tokens["new"] = Identity("ada", expires_at=server.now() + 3600 * 10**9)
+        return "new"
+
+    async with join(token="old", refresh_token=refresh) as client:
+        await client.wait_until(ClientState.LIVE)
+        await trio.sleep(590)
+        assert asked <= 8, "after half of what is left, each time"
+        await trio.sleep(120)
+        assert len(server.wires) == 1, "and the new one came in time"
+        assert client.state is ClientState.LIVE

@@ -10,10 +10,29 @@ from simulation.processes.run_plan import Plan
 from simulation.results.counts import Counts
 from simulation.results.recoveries import recoveries as recoveries_in
 from simulation.trace.index import index_of
-from simulation.trace.trace import ClientStarted, Delivered, LogStored, Record, ServerStarted, StateTurned, Trace, TraceStarted
+from simulation.trace.trace import (
+    FORMAT_VERSION,
+    ClientStarted,
+    Delivered,
+    LogStored,
+    Record,
+    ServerStarted,
+    StateTurned,
+    Trace,
+    TraceStarted,
+)
 
 EPOCH = "e"
-STARTED = TraceStarted(at=0, world="real", seed=1, run_id="r", recovery_bound_s=10, tail_bound_s=5, notice_bound_s=5)
+STARTED = TraceStarted(
+    at=0,
+    format_version=FORMAT_VERSION,
+    world="real",
+    seed=1,
+    run_id="r",
+    recovery_bound_s=10,
+    tail_bound_s=5,
+    notice_bound_s=5,
+)
 
 
 def at(seconds: float) -> int:

@@ -88,7 +88,7 @@ async def test_a_lost_packet_waits_for_its_timeout(autojump_clock: MockClock) ->
             delays.append(round(trio.current_time() - sent_at, 6))
             await trio.sleep(10)
     assert min(delays) == 0.05
-    assert 0.25 in delays
+    assert 0.35 in delays
     assert sum(delay > 0.05 for delay in delays) in range(8, 30)  # Binomial(60, 0.3): 99.9 % within
 
 
@@ -145,8 +145,8 @@ async def test_after_an_outage_bytes_wait_for_the_next_retransmission(autojump_c
         await wait_all_tasks_blocked()
         await client.send_all(b"x")
         await receive_exactly(server, 1)
-        # Retransmissions 0.2, 0.6, 1.4 and 3.0 s after the first try.
-        assert trio.current_time() - began_at == pytest.approx(3.01, abs=EXACT)
+        # The RTO is 220 ms: retransmissions 0.22, 0.66, 1.54 and 3.3 s after the first try.
+        assert trio.current_time() - began_at == pytest.approx(3.31, abs=EXACT)
 
 
 # Middleboxes.

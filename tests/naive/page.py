@@ -46,7 +46,7 @@ def smallest(guarantee: str) -> list[ServerStep] | None:
 
     def breaks(chosen: list[ServerStep]) -> bool:
         violated = judged(chosen)
-        return violated is not None and violated.guarantee == guarantee
+        return violated is not None and guarantee in violated.broken
 
     try:
         return find(steps_taken(), breaks, settings=SEARCH)
@@ -69,7 +69,7 @@ def section(guarantee: str, chosen: list[ServerStep], figures: Path | None) -> s
         f"\n## {guarantee}",
         SOUGHT[guarantee],
         f"Deeds: {said}",
-        f"Found: {violated}",
+        f"Found: {guarantee}: {violated.broken[guarantee]}",
         figure_of,
         f"```text\n{lines}\n```\n",
     ]

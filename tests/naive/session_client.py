@@ -11,6 +11,7 @@ from reference.protocol.config import ClientConfig
 from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.events import Data, Event
 from reference.protocol.policies.reconnect import FullJitter
+from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import ns
 
@@ -84,6 +85,9 @@ class SessionClient:
 
     def resume(self, connection_id: int) -> None:
         pass
+
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
 
     def refresh_token(self) -> None:
         pass

@@ -17,6 +17,7 @@ from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import CURSOR_MOVE
 from reference.protocol.frames import Limits
 from reference.protocol.records import Append
+from reference.protocol.saved_session import Change
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
@@ -143,6 +144,9 @@ class BareClient:
 
     resume = pause
 
+    def save(self, change: Change) -> None:
+        raise AssertionError("this session does not save")
+
     def refresh_token(self) -> None:
         raise AssertionError("nobody here has a token")
 
@@ -217,8 +221,8 @@ class BareServer:
         self._requests[connection_id] = connection
         self._driver.request(connection_id, request, Identity(connection.client.name), f"session-{connection_id}")
 
-    def receive(self, connection_id: int, frame: frames.Frame) -> None:
-        self._driver.receive(connection_id, (frame,))
+    def receive(self, connection_id: int, read: Sequence[frames.Frame]) -> None:
+        self._driver.receive(connection_id, read)
 
     def lose(self, connection_id: int) -> None:
         self._websockets.pop(connection_id, None)
@@ -239,6 +243,9 @@ class BareServer:
 
     def encode(self, frame: frames.Frame) -> frames.Frame:
         return frame
+
+    def may_store(self) -> bool:
+        return True
 
     def store(self, append: Append) -> bool:
         assert self._under_way is None, "one batch is with the store at a time"

@@ -11,6 +11,7 @@ A path here is its latency and nothing else. What TCP gives up after minutes, it
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol import frames
@@ -60,8 +61,9 @@ class BarePipe:
     the one whose first thing has been that for longer, which is the simulator's way to settle this tie.
     """
 
-    def __init__(self, agenda: Agenda, direction: PathDirection) -> None:
+    def __init__(self, agenda: Agenda, direction: PathDirection, reset_lost: Callable[["BarePipe"], None]) -> None:
         self._agenda = agenda
+        self._reset_lost = reset_lost
         self._half: Pipe[Deed] = Pipe(direction, NO_RANDOMNESS)
         self._awaited_at: int | None = None
 
@@ -69,15 +71,30 @@ class BarePipe:
         self._half.push(self._agenda.now, deed)
         self._await_first()
 
+    def send_reset(self, deed: Deed) -> None:
+        if self._half.push_reset(self._agenda.now, deed):
+            self._await_first()
+        else:
+            self._reset_lost(self)
+
     def dial(self, deed: Deed) -> None:
         self._half.dial(self._agenda.now, deed)
         self._await_first()
+
+    def dial_again(self, deed: Deed) -> None:
+        self._half.dial_again(self._agenda.now, deed)
+        self._await_first()
+
+    @property
+    def is_down(self) -> bool:
+        return self._half.is_down
 
     def has_dialled(self) -> bool:
         return self._half.has_dialled(self._agenda.now)
 
     def hold(self) -> None:
-        self._half.hold(self._agenda.now)
+        if self._half.hold(self._agenda.now):
+            self._reset_lost(self)
 
     def release(self) -> None:
         self._half.release(self._agenda.now)
@@ -93,6 +110,10 @@ class BarePipe:
     def close(self) -> None:
         """Nothing arrives any more."""
         self._half.close()
+
+    def next_arrived(self) -> Deed | None:
+        """What is handed over next, at this instant."""
+        return self._half.next_arrived(self._agenda.now)
 
     def _await_first(self) -> None:
         at = self._half.wake_at(self._agenda.now)
@@ -120,7 +141,9 @@ class Connection:
         self.client_stands = True
         self._has_crossed = False
         self._is_silent = False
-        self.up, self.down = line.new_pipe(is_up=True), line.new_pipe(is_up=False)
+        self._is_established = False  # as the client sees it
+        self._server_resets = False
+        self.up, self.down = line.new_pipe(self._reset_lost, is_up=True), line.new_pipe(self._reset_lost, is_up=False)
         line.connections.append(self)
         line.state.apply_to(self)
         self.up.dial(self._syn_arrives)
@@ -156,6 +179,25 @@ class Connection:
             self._end_at_server()
             self._end_at_client(RESET)
 
+    def cut_at_box(self) -> None:
+        """A proxy resets both endpoints; an outage keeps that from the client."""
+        if self.down.is_down and not self._is_silent and self in self.line.connections:
+            self._lose_server()
+            self.server_leaves(RESET)
+        else:
+            self.cut()
+
+    def _reset_lost(self, pipe: BarePipe) -> None:
+        """Nobody sends it again: the server answers data with another, and a client that waits for its connection dials again."""
+        assert pipe is self.down, "a client says goodbye"
+        if self._is_established:
+            self._server_resets = True
+        elif not self.client_stands:
+            self._drop()
+        elif self._has_crossed:
+            self._has_crossed = False
+            self.up.dial_again(self._syn_arrives)
+
     def _pipes(self, direction: Direction) -> list[BarePipe]:
         return [pipe for pipe, name in ((self.up, "up"), (self.down, "down")) if direction in ("both", name)]
 
@@ -173,13 +215,24 @@ class Connection:
     def server_leaves(self, said: Said) -> None:
         """Behind what it has sent."""
         self.server_stands, self.server_id = False, None
-        self.down.send(lambda: self._end_at_client(said))
+        send = self.down.send_reset if said == RESET else self.down.send
+        send(lambda: self._end_at_client(said))
+
+    def _server_hears(self) -> bool:
+        """Something has arrived at the server, which may have forgotten this connection."""
+        if self._server_resets:
+            self._server_resets = False
+            self.down.send_reset(lambda: self._end_at_client(RESET))
+        return self.server_stands
 
     def _end_at_server(self) -> None:
+        self._lose_server()
+        self._drop()
+
+    def _lose_server(self) -> None:
         self.server_stands, known_as, self.server_id = False, self.server_id, None
         if known_as is not None:
             self.line.server.lose(known_as)
-        self._drop()
 
     def _end_at_client(self, said: Said) -> None:
         self._drop()
@@ -199,10 +252,14 @@ class Connection:
     def _syn_arrives(self) -> None:
         self._has_crossed = True
         if self.line.state.refusals or not self.line.server.is_up:
-            self.down.send(lambda: self._end_at_client(REFUSED))
+            self.down.send_reset(lambda: self._end_at_client(REFUSED))
         else:
             self.server_stands = True
-            self.down.send(self._connected_at_client)
+            self.down.send(self._established_at_client)
+
+    def _established_at_client(self) -> None:
+        self._is_established = True
+        self._connected_at_client()
 
     def _connected_at_client(self) -> None:
         raise NotImplementedError
@@ -217,14 +274,15 @@ class WebSocket(Connection):
     def __init__(self, line: "Line", client: "BareClient", client_id: int) -> None:
         self.client_id = client_id
         self.is_upgraded = False
+        self._read: list[frames.Frame] = []  # has arrived at this instant, with more to come
         super().__init__(line, client)
 
     def cut_if_websocket(self) -> None:
         if self.is_upgraded:
-            self.cut()
+            self.cut_at_box()
 
     def say_to_server(self, frame: frames.Frame) -> None:
-        self.up.send(lambda: self._frame_at_server(frame))
+        self.up.send(partial(self._frame_at_server, frame))
 
     def say_to_client(self, frame: frames.Frame) -> None:
         self.down.send(lambda: self.client_stands and self.client.receive(self.client_id, frame))
@@ -242,13 +300,18 @@ class WebSocket(Connection):
                 self.server_stands = False
                 return
         self.is_upgraded = True
-        if self.server_stands:
+        if self._server_hears():
             self.down.send(lambda: self.client_stands and self.client.opened(self.client_id))
             self.line.server.open(self)
 
     def _frame_at_server(self, frame: frames.Frame) -> None:
-        if self.server_id is not None:
-            self.line.server.receive(self.server_id, frame)
+        if not self._server_hears() or self.server_id is None:
+            return
+        self._read.append(frame)
+        following = self.up.next_arrived()
+        if not (isinstance(following, partial) and following.func == self._frame_at_server):
+            read, self._read = self._read, []
+            self.line.server.receive(self.server_id, read)
 
     def _notify_client_of_end(self, said: Said) -> None:
         self.client.lose(self.client_id, said)
@@ -279,7 +342,7 @@ class Http(Connection):
             self.ask(self.request)
 
     def _request_at_server(self, request: frames.RequestFrame) -> None:
-        if self.server_stands:
+        if self._server_hears():
             self.line.server.serve(self, request)
 
     def _answer_at_client(self, frame: frames.Frame) -> None:
@@ -304,8 +367,8 @@ class Line:
         self._agenda = agenda
         self._directions = directions_of(path)
 
-    def new_pipe(self, *, is_up: bool) -> BarePipe:
-        return BarePipe(self._agenda, self._directions.up if is_up else self._directions.down)
+    def new_pipe(self, reset_lost: Callable[[BarePipe], None], *, is_up: bool) -> BarePipe:
+        return BarePipe(self._agenda, self._directions.up if is_up else self._directions.down, reset_lost)
 
     def begin(self, fault: Fault) -> None:
         match fault:

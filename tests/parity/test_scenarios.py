@@ -13,7 +13,7 @@ import pytest
 from reference.protocol import frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.states import ClientState
-from simulation.scenario.faults import BlockUpgrade, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
+from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset, ServerRestart, Stall
 from simulation.scenario.scenario import Scenario, ServerPart, Workload
 from simulation.trace.trace import (
     AttemptMade,
@@ -200,3 +200,24 @@ def test_another_seed_or_another_nanosecond_is_told_apart() -> None:
     assert found
     assert "1000 ns apart" in str(found[0])
     assert differences(simulated, play_in_trio(scenario.replace(seed=4), simulated))
+
+
+RESETS_THAT_ARE_LOST = {
+    "killed-in-an-outage": (Outage(at_s=6.2, duration_s=4.0), ServerRestart(at_s=6.3, duration_s=1.0)),
+    "reset-swallowed-on-its-way": (ServerRestart(at_s=6.3, duration_s=1.0), Outage(at_s=6.31, duration_s=3.0)),
+    "killed-while-only-the-way-down-is-lost": (
+        Outage(at_s=6.2, duration_s=9.0, direction="down"),
+        ServerRestart(at_s=6.3, duration_s=1.0),
+    ),
+    "refused-in-an-outage": (
+        Reset(at_s=6.0),
+        Refuse(at_s=5.9, duration_s=3.0),
+        Outage(at_s=6.4, duration_s=4.0, direction="down"),
+    ),
+    "upgrades-cut-in-an-outage": (Outage(at_s=6.2, duration_s=4.0), BlockUpgrade(at_s=6.3, duration_s=1.0)),
+}
+
+
+@pytest.mark.parametrize("faults", RESETS_THAT_ARE_LOST.values(), ids=RESETS_THAT_ARE_LOST.keys())
+def test_resets_that_are_lost(faults: tuple[Fault, ...]) -> None:
+    play_everywhere(scenario_of(*faults))

@@ -29,7 +29,7 @@ def test_a_case_is_told_message_by_message(capsys: pytest.CaptureFixture[str]) -
     assert "client1 -> server   hello client1 generation 1, from snapshot" in told
     assert "client0             loses connection 1 (4003 no hello within 2 s)" in told
     assert "never arrived  client0 -> server   hello client0 generation 1" in told
-    assert "every guarantee held" in told
+    assert "all guarantees held" in told
     assert "ping" not in told
 
 
@@ -77,7 +77,7 @@ def test_a_scenario_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
         ("version = 1\nname='x'\nschedule = ['fly ms=1']", "fly"),
         ("version = 1\nname='x'\nschedule = ['calm ms']", "name=value"),
         ("version = 1\nname='x'\nschedule = ['calm ms=soon']", "calm ms=soon"),
-        ("schedule = [", "not TOML"),
+        ("schedule = [", "invalid TOML"),
         ("version = 1\nname='x'\nschedule = []\n[setup.client]\nping_interval_s = -1", "ping_interval_s"),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_statistics_name_what_is_held_and_its_limit() -> None:
     assert held["unanswered publishes"] == (1, 64)
     assert held["held events"] == (0, 9)
     assert held["remembered pings"] == (0, 8)
-    assert held["timers"][1] == 17
+    assert held["timers"][1] == 18
     session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=2), 0)
     assert session.statistics().publishes_accepted == 1
 
@@ -84,7 +84,7 @@ def test_nothing_can_be_said_before_the_start_or_after_the_end() -> None:
     with pytest.raises(LocalError, match=r"^start the session first$"):
         session.move_cursor({}, 0)
     session = client_in(ClientState.CLOSED).session
-    with pytest.raises(SessionClosed, match=r"^the session has ended; open a new one$"):
+    with pytest.raises(SessionClosed, match=r"^the session has ended: closed by the application$"):
         session.publish("CHAT", {}, 0)
 
 
@@ -387,3 +387,12 @@ def test_how_long_a_driver_may_wait_for_an_application() -> None:
     assert client_in(ClientState.NEW, patience_s=0.5).session.patience_s == 0.5
     assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=3).session.patience_s == 1.5
     assert client_in(ClientState.NEW, patience_s=9, tail_timeout_s=30, ping_timeout_s=4).session.patience_s == 2
+
+
+def test_an_acceptance_does_not_say_that_an_event_is_missing() -> None:
+    """It comes before the event itself, in another frame (7.13)."""
+    client = client_in(ClientState.LIVE, tail_timeout_s=2, ping_interval_s=100)
+    client.session.publish("CHAT", {}, 0)
+    client.session.receive_frame(1, frames.Accepted(client_sequence=1, sequence_number=1), 0)
+    client.session.handle_timeout(seconds(50))
+    assert client.session.state is ClientState.LIVE

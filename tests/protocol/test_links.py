@@ -46,7 +46,7 @@ def test_to_open_and_to_be_welcomed_have_each_their_time() -> None:
     assert session.state is ClientState.GREETING
     session.handle_timeout(seconds(19.9))
     assert session.state is ClientState.WAITING
-    assert session.take_actions() == [Close((1,), None, "no connection, or no welcome on it, in time")]
+    assert session.take_actions() == [Close((1,), None, "connect timeout: no welcome within 10 s")]
 
 
 def test_the_servers_spread_replaces_ours() -> None:

@@ -1,5 +1,7 @@
 """What becomes of a publish that is not simply accepted: put off, refused, too old, too large, given up; and cursors."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -373,3 +375,27 @@ def test_on_the_next_connection_a_cursor_does_not_wait_for_the_last_ones_interva
     client.session.connection_lost(1, None, 0)
     come_back(client)
     assert cursors(client) == [frames.Cursor({"x": 1})]
+
+
+@pytest.mark.parametrize("data", [[1], "text", None, 5, ({},)])
+def test_data_that_is_no_object_is_invalid(data: Any) -> None:
+    session = client_in(ClientState.LIVE).session
+    with pytest.raises(InvalidEvent, match="has to be a JSON object"):
+        session.publish("CHAT", data, 0)
+    with pytest.raises(InvalidEvent, match="has to be a JSON object"):
+        session.move_cursor(data, 0)
+
+
+def test_a_server_that_has_forgotten_the_client_id_is_told_what_came_before() -> None:
+    """Client ids expire (8.3): numbers go on, and the first publish after that declares that nothing has to come before it."""
+    client = client_in(ClientState.LIVE)
+    session = client.session
+    for number in (1, 2):
+        session.publish("CHAT", {}, 0)
+        session.receive_frame(1, frames.Accepted(client_sequence=number, sequence_number=number), 0)
+    session.connection_lost(1, None, seconds(10))
+    come_back(client, last_client_sequence=0)
+    session.take_actions()
+    session.publish("CHAT", {}, client.now)
+    (publish,) = [frame for frame in sent(session.take_actions(), client.websocket) if isinstance(frame, frames.Publish)]
+    assert (publish.client_sequence, publish.after) == (3, 0)

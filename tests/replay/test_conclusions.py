@@ -2,43 +2,33 @@
 
 import pytest
 
-from reference.protocol.config import ClientConfig
-from reference.protocol.session_record import (
-    ConnectionEnded,
-    ConnectionTried,
-    EventCame,
-    RecordStarted,
-    SessionLine,
-    SessionTurned,
-)
 from reference.protocol.states import ClientState, Transport
 from simulation.replay.conclusions import Assumption, concluded_faults
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Outage, Refuse, Reset
+from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, Delivered, Record, StateTurned
 
 S = 10**9
 
 
-def record(*lines: SessionLine) -> list[SessionLine]:
-    start = RecordStarted(
-        at=0, began_ms=0, run_id="r", client_id="c", state=ClientState.CONNECTING, is_carried=False, config=ClientConfig()
-    )
-    return [start, tried(1, 0), turned(ClientState.LIVE, 1), *lines]
+def recording(*records: Record) -> list[Record]:
+    return [turned(ClientState.CONNECTING, 0), tried(1, 0), turned(ClientState.LIVE, 1), *records]
 
 
-def tried(number: int, at_s: float) -> ConnectionTried:
-    return ConnectionTried(at=round(at_s * S), connection_id=number, transport=Transport.WEBSOCKET)
+def tried(number: int, at_s: float) -> AttemptMade:
+    return AttemptMade(at=round(at_s * S), client="me", connection_id=number, transport=Transport.WEBSOCKET)
 
 
-def ended(number: int, at_s: float, *, by_client: bool = False) -> ConnectionEnded:
-    return ConnectionEnded(at=round(at_s * S), connection_id=number, by_client=by_client)
+def ended(number: int, at_s: float, *, by_client: bool = False, code: int | None = None) -> ConnectionLeft | ConnectionLost:
+    kind = ConnectionLeft if by_client else ConnectionLost
+    return kind(at=round(at_s * S), client="me", connection_id=number, code=code)
 
 
-def turned(state: ClientState, at_s: float) -> SessionTurned:
-    return SessionTurned(at=round(at_s * S), state=state, is_carried=state.has_websocket or state.is_polling)
+def turned(state: ClientState, at_s: float) -> StateTurned:
+    return StateTurned(at=round(at_s * S), client="me", state=state, is_carried=state.has_websocket or state.is_polling)
 
 
-def came(at_s: float) -> EventCame:
-    return EventCame(at=round(at_s * S), sequence_number=1, event_type="CHAT", size_bytes=10)
+def came(at_s: float) -> Delivered:
+    return Delivered(at=round(at_s * S), client="me", epoch="E", sequence_number=1, event_type="CHAT", size_bytes=10)
 
 
 WAITING, LIVE, POLLING = ClientState.WAITING, ClientState.LIVE, ClientState.POLLING
@@ -69,7 +59,7 @@ BACK = (tried(9, 30), turned(LIVE, 31))
         ),
         ((came(5),), [], []),
         (
-            (came(5), ConnectionEnded(at=8 * S, connection_id=1, by_client=True, code=1000), turned(ClientState.CLOSED, 8)),
+            (came(5), ended(1, 8, by_client=True, code=1000), turned(ClientState.CLOSED, 8)),
             [],
             [],
         ),
@@ -80,10 +70,10 @@ BACK = (tried(9, 30), turned(LIVE, 31))
         ),
     ],
 )
-def test_conclusions(met: tuple[SessionLine, ...], earliest: list[Fault], latest: list[Fault]) -> None:
+def test_conclusions(met: tuple[Record, ...], earliest: list[Fault], latest: list[Fault]) -> None:
     expected: dict[Assumption, list[Fault]] = {"earliest": earliest, "latest": latest}
     for assumption, faults in expected.items():
-        assert rounded(concluded_faults(record(*met), assumption)) == rounded(faults)
+        assert rounded(concluded_faults(recording(*met), assumption)) == rounded(faults)
 
 
 def rounded(faults: object) -> list[tuple[str, float, float]]:
@@ -91,6 +81,5 @@ def rounded(faults: object) -> list[tuple[str, float, float]]:
 
 
 def test_a_record_that_begins_in_the_middle() -> None:
-    start = RecordStarted(at=0, began_ms=0, run_id="r", client_id="c", state=LIVE, is_carried=True, config=ClientConfig())
-    lines = [start, came(5), ended(1, 8), turned(WAITING, 8), tried(2, 10), turned(LIVE, 11)]
-    assert list(concluded_faults(lines, "earliest")) == [Reset(at_s=8)]
+    records = [turned(LIVE, 0), came(5), ended(1, 8), turned(WAITING, 8), tried(2, 10), turned(LIVE, 11)]
+    assert list(concluded_faults(records, "earliest")) == [Reset(at_s=8)]

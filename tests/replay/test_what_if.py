@@ -159,7 +159,13 @@ def test_a_change_that_makes_no_sense_is_named(
 def test_what_is_no_recording_is_refused(tmp_path: FilePath) -> None:
     path = tmp_path / "x"
     path.write_text("{}\n")
-    with pytest.raises(ConfigError, match="is no trace either"):
+    with pytest.raises(ConfigError, match="is no trace"):
+        read_recording(path)
+    path.write_text('{"record":"record_started","at":0,"formatVersion":2,"runId":"r"}\n')
+    with pytest.raises(ConfigError, match=r"of a session in an old format; .* reads format version 2: record it again"):
+        read_recording(path)
+    path.write_text('{"record":"trace_started","at":0,"world":"real","seed":1}\n')
+    with pytest.raises(ConfigError, match=r"in format version 1; this version reads format version 2"):
         read_recording(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_recording(tmp_path / "none")

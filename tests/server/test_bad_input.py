@@ -55,7 +55,7 @@ async def test_a_bad_beginning_ends_that_connection_only(what: str, message: str
     async with open_house() as house, house.guest("bob") as bob:
         async with house.visit() as visitor:
             await visitor.socket.send_message(message)
-            assert await close_of(visitor) == (None if code == 4413 else code, code)
+            assert await close_of(visitor) == (code, code)
         assert (await bob.publish(1))["type"] == "accepted"
 
 

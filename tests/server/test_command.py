@@ -11,7 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from reference.cli.serve import serve_command
+from reference.cli.serve_command import serve_command
 from reference.protocol.errors import ConfigError
 from reference.server.auth import Holder, TokenAuthenticator, secret_key
 from reference.server.settings import ServerSettings

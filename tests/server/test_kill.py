@@ -23,7 +23,7 @@ KILLS = 2
 ACCEPTED_BETWEEN_KILLS = 50
 _SERVE = """
 import sys
-from reference.cli.serve import serve_command
+from reference.cli.serve_command import serve_command
 
 sys.exit(serve_command(port=int(sys.argv[1]), store=sys.argv[2]))
 """

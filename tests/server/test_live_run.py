@@ -13,14 +13,14 @@ from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
 
 
 async def test_a_fault_in_one_run_costs_that_run_only(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    receive = Run.receive_frame
+    receive = Run.receive_frames
 
-    def explode(run: Run, connection_id: int, frame: Any, now: int) -> None:
-        if run.run_id == OTHER_RUN and type(frame).__name__ == "Ping":
+    def explode(run: Run, connection_id: int, messages: Any, now: int, others: int = 0) -> None:
+        if run.run_id == OTHER_RUN and any(type(message).__name__ == "Ping" for message in messages):
             raise RuntimeError("a fault of ours")
-        receive(run, connection_id, frame, now)
+        receive(run, connection_id, messages, now, others)
 
-    monkeypatch.setattr(Run, "receive_frame", explode)
+    monkeypatch.setattr(Run, "receive_frames", explode)
     async with open_house(runs=(RUN, OTHER_RUN)) as house, house.guest("alice") as alice:
         async with house.guest("mallory", OTHER_RUN) as mallory:
             await mallory.publish(1)

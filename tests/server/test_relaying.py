@@ -116,7 +116,7 @@ async def test_a_secret_that_is_not_ours_opens_nothing(postgres_url: str, secret
             await house.server.create_run(RUN)
             header = f"X-Steadywire-Relayed: {secret}\r\n"
             answer = await house.ask("GET", f"{POLL}?afterSequence=0", headers=header)
-            assert (answer.status, json.loads(answer.body)["code"]) == (503, 4030)
+            assert (answer.status, json.loads(answer.body)["code"]) == (421, 4030)
 
 
 @pytest.mark.slow

@@ -6,16 +6,19 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 import trio
 from trio.testing import MockClock
 
+from reference.protocol.errors import RemoteError
 from reference.protocol.metrics import FAILURES
 from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 
-from .visitors import RUN, Visitor, open_house, visitor_on
+from .visitors import OTHER_RUN, RUN, Visitor, open_house, visitor_on
 
 
 class MoodyStore(MemoryStore):
@@ -153,7 +156,7 @@ async def test_what_is_published_during_a_commit_is_stored_and_sent_as_one_batch
         store.may_append = trio.Event()
         for number in range(1, 51):
             await alice.say("publish", clientSequence=number, eventType="CHAT", data={})
-        await trio.sleep(1)
+            await trio.sleep(0.01)  # the first is with the store before the second comes
         store.may_append.set()
         await bob.events(50)
         batches = [len(frame["events"]) for frame in bob.heard if frame["type"] == "events"]
@@ -180,6 +183,49 @@ async def test_a_database_that_refuses_to_write_and_then_writes_again(tmp_path: 
         execute("DROP TRIGGER refuse")
         async with socket_guest(server, "alice", generation=2) as alice:
             assert (await alice.publish(2))["sequenceNumber"] == 2
+
+
+async def test_a_file_that_is_removed_under_the_server_ends_its_runs_and_its_readiness(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite3"
+    async with open_server(ServerSettings(port=0, store=str(path))) as server:
+        await server.create_run(RUN)
+        async with socket_guest(server, "alice") as alice:
+            assert (await alice.publish(1))["type"] == "accepted"
+            assert await ready(server) == 200
+            for name in (path, Path(f"{path}-wal")):
+                name.unlink()
+            assert (await alice.closed())[0] == 4030  # though nobody publishes
+        assert await ready(server) == 503
+        with pytest.raises(RemoteError):
+            await server.create_run(OTHER_RUN)
+
+
+async def test_a_store_that_raises_costs_that_commit_and_not_the_server(autojump_clock: MockClock) -> None:
+    store = RaisingStore()
+    async with open_house(store=store) as house:
+        async with house.guest("alice") as alice:
+            store.raises = True
+            await alice.say("publish", clientSequence=1, eventType="CHAT", data={})
+            assert (await alice.closed())[0] == 4030
+        store.raises = False
+        async with house.guest("alice", generation=2) as alice:
+            assert (await alice.publish(1))["sequenceNumber"] == 1
+
+
+class RaisingStore(MemoryStore):
+    """A store to which the system gives no thread."""
+
+    raises = False
+
+    async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
+        if self.raises:
+            raise RuntimeError("can't start new thread")
+        return await super().append(batches)
+
+
+async def ready(server: Server) -> int:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"{server.url}/readyz")).status_code
 
 
 @asynccontextmanager

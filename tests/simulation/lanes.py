@@ -24,6 +24,7 @@ class Owner:
         self.rooms: list[float] = []
         self.gave_up_at: list[float] = []
         self.late_until: list[float] = []
+        self.resets_lost_at: list[float] = []
 
     def part_arrived(self, lane: SimulatedPipe) -> None:
         self.parts.append(self.clock.now / NS_PER_S)
@@ -33,6 +34,9 @@ class Owner:
 
     def gave_up(self, lane: SimulatedPipe) -> None:
         self.gave_up_at.append(self.clock.now / NS_PER_S)
+
+    def reset_lost(self, lane: SimulatedPipe) -> None:
+        self.resets_lost_at.append(self.clock.now / NS_PER_S)
 
     def is_late(self, until: int) -> None:
         self.late_until.append(until / NS_PER_S)

@@ -13,11 +13,11 @@ from tests.simulation.worlds import everything_result
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "begins with trace_started"),
-        (b"{", "line 1: not a record"),
-        (b'{"record":"delivered","at":1}', "line 1: not a record"),
-        (b'{"record":"server_killed","at":1}', "begins with trace_started"),
-        (b"\xff\xfe", "line 1: not a record"),
+        (b"", "is no trace"),
+        (b"{", "is no trace"),
+        (b'{"record":"delivered","at":1}', "first line is no trace_started"),
+        (b'{"record":"trace_started","at":0,"world":"real","seed":1}', "format version 1; this version reads format version 2"),
+        (b"\xff\xfe", "is no trace"),
     ],
 )
 def test_what_is_no_trace_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -33,6 +33,13 @@ def test_a_later_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(b"\n".join(lines))
     with pytest.raises(ConfigError, match="line 3: not a record"):
         Trace.read(tmp_path / "t")
+
+
+def test_the_version_stands_in_the_first_line(tmp_path: Path) -> None:
+    everything_result().trace.write(tmp_path / "t")
+    first = (tmp_path / "t").read_bytes().splitlines()[0]
+    assert b'"format_version":2' in first
+    assert list(Trace.read(tmp_path / "t")) == list(everything_result().trace)
 
 
 def test_a_publish_is_known_by_its_data() -> None:

@@ -1,6 +1,7 @@
 """When packets arrive: bottlenecks, recordings, loss and TCP's repair of it, each against its closed form."""
 
 import itertools
+import math
 import statistics
 
 import pytest
@@ -11,13 +12,13 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, FAULT, Call, Clock
 from simulation.network.delay import NEVER, DelayModel, directions_of
-from simulation.network.loss import losses_of
+from simulation.network.loss import Fades, losses_of
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.network.tcp import RoundTripEstimate, gives_up_after, next_retransmission, syn_schedule
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution, Exponential, LogNormal, Pareto, Uniform
 from simulation.scenario.path_bounds import round_trip_max_s
-from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Loss, Path, Tcp
+from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss, Path, Tcp
 from simulation.testing.networks import rich_paths
 from tests.simulation.lanes import Owner, at, lane_of
 
@@ -92,9 +93,13 @@ def test_what_finds_no_room_comes_an_rto_later_and_then_as_fast_as_the_queue_dra
     one = transit(latency_s=0.0, bandwidth_bytes_per_s=1e6, queue_bytes=5000)
     one.repair.estimate.measured(ns(0.01))
     arrives_ms = [one.send(1000, number, 0) / 1e6 for number in range(8)]
-    assert arrives_ms == [1, 2, 3, 4, 5, 201, 202, 203]
+    assert arrives_ms[:5] == [1, 2, 3, 4, 5]
+    assert arrives_ms[5] == pytest.approx(1 + 200 + 6, abs=1)  # SRTT has come down from 10 ms
+    assert arrives_ms[6:] == pytest.approx([arrives_ms[5] + 1, arrives_ms[5] + 2])
     assert one.send(1000, 8, ns(1)) == ns(1.001)  # the bottleneck has been empty: the window is open again
-    assert [one.send(1000, number, ns(1)) / 1e6 - 1000 for number in range(9, 14)] == [2, 3, 4, 5, 201]
+    again_ms = [one.send(1000, number, ns(1)) / 1e6 - 1000 for number in range(9, 14)]
+    assert again_ms[:4] == [2, 3, 4, 5]
+    assert again_ms[4] > 200
 
 
 # Which packets are lost.
@@ -124,6 +129,47 @@ def test_bursts_are_geometric() -> None:
     assert abs(statistics.fmean(bursts) - 4) < 3.3 * spread
 
 
+def fades_of(seed: int, loss: FadingLoss) -> Fades:
+    return Fades(loss, RandomStreams(seed).of("link"))
+
+
+def test_fades_have_their_share_of_time_and_their_mean_length() -> None:
+    loss = FadingLoss(good_ms=300, bad_ms=100)
+    shares, lengths = [], []
+    for seed in range(60):
+        fades = fades_of(seed, loss)
+        bad = [fades.is_bad(ns(at_ms / 1000)) for at_ms in range(0, 20_000, 5)]
+        shares.append(statistics.fmean(bad))
+        lengths += [5 * len(list(run)) for is_bad, run in itertools.groupby(bad) if is_bad][1:-1]
+    assert abs(statistics.fmean(shares) - 0.25) < 3.3 * statistics.stdev(shares) / 60**0.5
+    # Seen every 5 ms: those that are seen at all last 5 / (1 - exp(-5 / 100)) ms on average, but for short good ones between.
+    assert statistics.fmean(lengths) == pytest.approx(5 / -math.expm1(-0.05), rel=0.06)
+
+
+def test_fades_that_are_over_are_forgotten_and_the_rest_stays_as_it_was() -> None:
+    loss = FadingLoss(good_ms=20, bad_ms=10)
+    whole, part = fades_of(1, loss), fades_of(1, loss)
+    times = [ns(at_ms / 1000) for at_ms in range(0, 30_000, 3)]
+    expected = [whole.is_bad(time) for time in times]
+    seen = []
+    for time in times:
+        part.forget_before(time)
+        seen.append(part.is_bad(time))
+    assert seen == expected
+    assert len(part._ends) < 600
+
+
+def test_a_fade_passes_by_itself_and_a_chain_of_packets_does_not() -> None:
+    """2 % loss in bursts, one packet every 2 s: the chain's burst of five packets lasts for five timeouts, which double."""
+
+    def late_s(loss: Loss) -> float:
+        delays = sorted(delays_s(transit(loss=loss), 20_000, 2.0))
+        return delays[int(0.999 * len(delays))]
+
+    assert late_s(FadingLoss(good_ms=4900, bad_ms=100)) < 1.0
+    assert late_s(GilbertElliottLoss(good_to_bad=0.004, bad_to_good=0.2)) > 10.0
+
+
 def test_more_loss_loses_the_same_packets_and_more() -> None:
     few, many = [losses_of(BernoulliLoss(probability=p), RandomStreams(1).of("x")) for p in (0.1, 0.3)]
     lost_by_few = {packet for packet in range(500) if few.is_lost(packet)}
@@ -136,12 +182,12 @@ def test_more_loss_loses_the_same_packets_and_more() -> None:
 def test_a_lone_packet_waits_for_the_timeout_which_doubles() -> None:
     delays = delays_s(transit(loss=BernoulliLoss(probability=0.3)), 4000, 1000)
     again = sorted({round(delay - LATENCY_S, 6) for delay in delays[100:]})
-    assert again[:4] == [0.0, 0.2, 0.6, 1.4]  # the least RTO, and twice and four times as much on top
+    assert again[:4] == [0.0, 0.3, 0.9, 2.1]  # the RTO, SRTT + 200 ms, and twice and four times as much on top
     mean = statistics.fmean(delays[100:]) - LATENCY_S
     # p rto / (1 - 2 p) without a largest timeout; the sum has a heavy tail, so the interval is wide.
     error = 3.3 * statistics.pstdev(delays[100:]) / 3900**0.5
-    assert abs(mean - 0.3 * 0.2 / 0.4) < error
-    once = sum(delay == pytest.approx(LATENCY_S + 0.2) for delay in delays[100:]) / 3900
+    assert abs(mean - 0.3 * 0.3 / 0.4) < error
+    once = sum(delay == pytest.approx(LATENCY_S + 0.3) for delay in delays[100:]) / 3900
     assert abs(once - 0.3 * 0.7) < 3.3 * (0.21 * 0.79 / 3900) ** 0.5
 
 
@@ -151,7 +197,7 @@ class LosesOnly:
     def __init__(self, *packets: int) -> None:
         self.packets = packets
 
-    def is_lost(self, packet: int, attempt: int = 0) -> bool:
+    def is_lost(self, packet: int, attempt: int = 0, at: int = 0) -> bool:
         return packet in self.packets and attempt == 0
 
 
@@ -184,13 +230,19 @@ def test_after_too_many_losses_the_connection_is_given_up() -> None:
     assert one.repair.gives_up_at == ns(0.2 + 0.4 + 0.8 + 1.6)
 
 
-def test_the_timeout_is_that_of_rfc_6298() -> None:
-    estimate = RoundTripEstimate(Tcp(rto_min_s=0.001))
+def test_the_timeout_is_linux_s() -> None:
+    estimate = RoundTripEstimate(Tcp())
     assert estimate.rto == ns(1)
     estimate.measured(ns(0.1))
-    assert estimate.rto == ns(0.1 + 4 * 0.05)
-    estimate.measured(ns(0.2))
-    assert estimate.rto == ns(0.1 + 0.1 / 8 + 4 * (0.75 * 0.05 + 0.25 * 0.1))
+    assert estimate.rto == ns(0.1 + 0.2)  # 3 R, or R + 200 ms
+    estimate.measured(ns(0.3), ns(1))  # SRTT + an eighth of the error; mdev is a quarter nearer to it
+    assert estimate.rto == ns(0.125 + 4 * (0.75 * 0.05 + 0.25 * 0.2))
+    estimate.measured(ns(0.125), ns(2))  # the largest of a round trip falls by a quarter of what is too much
+    four_mdev = 4 * 0.0875 * 0.75
+    assert estimate.rto == pytest.approx(ns(0.125 + 0.35 - (0.35 - four_mdev) / 4), abs=2)
+    for number in range(200):
+        estimate.measured(ns(0.1), ns(3 + number))
+    assert estimate.rto == pytest.approx(ns(0.1 + 0.2), abs=100)  # never below 200 ms more than the round trip
 
 
 def test_linux_gives_data_up_after_924_6_seconds() -> None:
@@ -234,8 +286,8 @@ def test_after_an_outage_data_waits_for_the_next_retransmission() -> None:
     at(clock, 4.0, lane.release)
     at(clock, 4.2, lambda: lane.push(lambda _: seen.append((clock.now / NS_PER_S, "b"))))
     clock.run(ns(20))
-    # Sent at 1.5 s, and again 0.2, 0.6, 1.4, 3.0 s after that: the first that gets through is the one at 4.5 s.
-    assert seen == [(4.51, "a"), (4.51, "b")]
+    # The RTO is 20 + 200 ms: sent at 1.5 s, and again 0.22, 0.66, 1.54, 3.3 s after that: the one at 4.8 s gets through.
+    assert seen == [(4.81, "a"), (4.81, "b")]
 
 
 def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
@@ -246,7 +298,7 @@ def test_a_silence_that_comes_back_before_the_retransmission_goes_on() -> None:
     at(clock, 4.1, lane.hold)
     at(clock, 5.0, lane.release)
     clock.run(ns(20))
-    assert seen == [(1.5 + 6.2 + 0.01, "a")]
+    assert seen == [(1.5 + 0.22 * 31 + 0.01, "a")]
 
 
 def test_a_kernel_gives_up_what_nobody_acknowledges() -> None:

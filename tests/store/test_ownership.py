@@ -1,5 +1,6 @@
 """Who serves which run: one at a time, whatever happens at the same time, and never for longer than its process."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from postgres_server import end_connections, execute
 from sqlalchemy.engine import make_url
 
 from reference.store import StoreUnavailable, open_store
-from reference.store.ownership import Ownership
+from reference.store.ownership import SEEN_INTERVAL_S, Ownership
 
 from .samples import EPOCH, OTHER_RUN, RUN
 
@@ -120,3 +121,43 @@ async def test_what_happens_without_the_database(url: str) -> None:
     with pytest.raises(StoreUnavailable, match="can be reached"):
         await process.join("host", 1)
     await process.aclose()
+
+
+class SleepyClock:
+    """A clock that counts sleep, of a machine that a test puts to sleep."""
+
+    def __init__(self) -> None:
+        self.slept_s = 0.0
+
+    def __call__(self) -> int:
+        return time.monotonic_ns() + round(self.slept_s * 1e9)
+
+
+async def test_after_a_sleep_nothing_is_held_until_it_is_known_that_nobody_took_it(url: str) -> None:
+    clock = SleepyClock()
+    one = Ownership(make_url(url), clock_ns=clock)
+    assert not one.is_held
+    await one.join("host", 1)
+    assert one.is_held
+    assert await one.claim(RUN) is None
+    clock.slept_s = 13
+    assert one.is_held
+    clock.slept_s = 14.1
+    assert not one.is_held
+    with pytest.raises(StoreUnavailable, match="silent for so long"):
+        await one.claim(OTHER_RUN)
+    with trio.move_on_after(SEEN_INTERVAL_S + 1):
+        await one.keep()
+    assert one.is_held  # nobody wanted its runs meanwhile
+    await one.part()
+    assert not one.is_held
+    await one.aclose()
+
+
+async def test_whoever_was_cut_off_holds_nothing_from_that_moment_on(url: str) -> None:
+    async with joined(url, 1) as (one,):
+        assert one.is_held
+        await trio.to_thread.run_sync(end_connections, url, HOLDS_A_LEASE)
+        with trio.fail_after(5):
+            while one.is_held:  # nobody has to ask the database
+                await trio.lowlevel.checkpoint()

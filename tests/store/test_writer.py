@@ -176,6 +176,38 @@ async def test_a_done_that_fails_ends_the_writer_and_forgets_no_batch(slow: Slow
     assert log.outcomes == [(2, StoreUnavailable)]
 
 
+async def test_with_somebody_to_tell_the_writer_survives_faults_that_are_not_its_own(nursery: trio.Nursery) -> None:
+    class Faulty(MemoryStore):
+        async def append(self, batches: Sequence[Append]) -> list[StoreError | None]:
+            if batches[0].entries[0].sequence_number == 1 and self.fails:
+                self.fails = False
+                raise RuntimeError("can't start new thread")
+            return await super().append(batches)
+
+        fails = True
+
+    store, log = Faulty(), Log()
+    faults: list[str] = []
+    await store.create_run(RUN, EPOCH)
+    writer = GroupCommit(store, on_fault=lambda what, error: faults.append(f"{what}: {error}"))
+    nursery.start_soon(writer.run)
+
+    def fail(batch: Append, error: StoreError | None) -> None:
+        raise ValueError("a bug in the server")
+
+    writer.submit(append(1), log)
+    await wait_all_tasks_blocked()
+    assert log.outcomes == [(1, StoreUnavailable)]
+    writer.submit(append(1), fail)
+    writer.submit(append(2), log)
+    await wait_all_tasks_blocked()
+    assert log.outcomes[1:] == [(2, None)]
+    assert faults == [
+        "a commit failed: can't start new thread",
+        "the outcome of a commit could not be handled: a bug in the server",
+    ]
+
+
 async def test_many_writers_on_disk_in_order(tmp_path: Path) -> None:
     log = Log()
     async with open_store(str(tmp_path / "events.db")) as store:

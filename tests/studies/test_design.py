@@ -49,7 +49,6 @@ def test_what_makes_no_design_is_refused() -> None:
         (lambda: grid({"a": []}), "a list of values"),
         (lambda: grid({"a": Range(0, 1, levels=1000), "b": Range(0, 1, levels=1000)}), "100000"),
         (lambda: points_of([]), "no points"),
-        (lambda: points_of([{"a": 1}, {"b": 2}]), "point 1 sets b"),
     ):
         with pytest.raises(ConfigError, match=says):
             make()

@@ -13,15 +13,16 @@ from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.health import HealthRecord, Status
 from reference.protocol.client.keepalive import Keepalive
-from reference.protocol.client.outcomes import SessionEnded, StateChanged
+from reference.protocol.client.outcomes import NotConnected, SessionEnded, StateChanged
 from reference.protocol.client.polling import Polling
 from reference.protocol.client.publishing import Publishing
 from reference.protocol.errors import CloseCode, Reaction, reaction_to
 from reference.protocol.frames import PROTOCOL_VERSION, FallbackReason, Goaway, Hello, RequestFailed
 from reference.protocol.policies.fallback import Disconnection, FallbackPolicy
 from reference.protocol.policies.reconnect import AskedWait, RandomSource, Reconnector, ReconnectPolicy, capped
+from reference.protocol.saved_session import GenerationSaved
 from reference.protocol.states import CLIENT_TRANSITIONS, ClientInput, ClientState, Transport
-from reference.protocol.timers import NS_PER_S, ns
+from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 
 
 class Probes:
@@ -47,7 +48,7 @@ class Probes:
         self._failed = 0
 
     def schedule(self, now: int, not_before: int) -> None:
-        """Time the next probe; never before `not_before`. Times in ns."""
+        """Time the next probe (7.28); never before `not_before`. Times in ns."""
         config = self._context.config
         wait_s = capped(config.probe_interval_s, 2.0, self._failed, config.probe_interval_max_s)
         spread = config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)
@@ -57,6 +58,11 @@ class Probes:
 
 _HOW_FAR: dict[ClientState, FallbackReason] = {ClientState.CONNECTING: "not_opened", ClientState.GREETING: "not_welcomed"}
 
+_ASK_AGAIN_S_MIN = 5.0
+"""An application that gives the token that it gave before is asked again, but not more often than this."""
+_REPORTED_ERRORS_MAX = 8
+"""Reasons that are remembered as reported, until something carries the session."""
+
 
 class Connectivity:
     """Owns the state of one client session and the connections that it opens."""
@@ -65,20 +71,23 @@ class Connectivity:
         "_client_id",
         "_context",
         "_delivery",
+        "_expires_at",
         "_fallback",
         "_generation",
+        "_is_from_probe",
         "_keepalive",
         "_last_connection_id",
         "_probes",
         "_publishing",
         "_record",
+        "_reported_errors",
         "_silent_since",
         "_timers",
         "_tries_token",
         "_troubled_since",
-        "_was_probe",
+        "ended",
         "is_carried",
-        "last_loss",
+        "last_error",
         "polling",
         "reconnector",
         "session_id",
@@ -104,11 +113,16 @@ class Connectivity:
         self.state = ClientState.NEW
         self.is_carried = False
         """Whether anything carries the session (7.42)."""
+        self.last_error: NotConnected | None = None
+        """Why the last attempt failed or the last connection was lost; None while a WebSocket carries the session."""
+        self.ended: SessionEnded | None = None
+        self._reported_errors: list[NotConnected] = []
+        self._expires_at: int | None = None  # the token, as the server has told
+        self._is_from_probe = False  # the WebSocket was opened behind polling
         self.session_id: str | None = None
         self.websocket: int | None = None
         self.websocket_generation = 0
         self.token = token
-        self.last_loss: str | None = None  # why the last connection or request was lost, for people
         self._silent_since: int | None = None  # what is lost now had been silent since then
         self._tries_token = False  # the next attempt is made at once, for the last was made with a token that had grown old
         asked = AskedWait()
@@ -118,7 +132,6 @@ class Connectivity:
         self._probes = Probes(context, random_source)
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
-        self._was_probe = False  # the WebSocket that stands began as a probe, and proved itself
         self._client_id = client_id
         self._context = context
         self._timers = context.timers
@@ -162,15 +175,16 @@ class Connectivity:
 
     def due(self, now: int) -> None:
         """It is time for the next attempt, or the next probe."""
+        self._is_from_probe = self.state is ClientState.POLLING
         self._turn(ClientInput.DUE, now)
         self._connect(now)
 
     def opened(self, now: int) -> None:
         self._turn(ClientInput.OPENED, now)
-        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))
+        self._timers.set(Timer.CONNECT, now + ns(self._context.config.connect_timeout_s))  # 7.20
 
     def hello(self, epoch: str | None, last: int) -> Hello:
-        """The first frame on the WebSocket that was opened."""
+        """The first frame on the WebSocket that was opened (4.2)."""
         return Hello(
             protocol=PROTOCOL_VERSION,
             client_id=self._client_id,
@@ -185,28 +199,29 @@ class Connectivity:
         self._turn(ClientInput.WELCOMED, now)
         for timer in (Timer.CONNECT, Timer.FALLBACK):
             self._timers.cancel(timer)
+        self.last_error = None
         self._tries_token = False
         self.session_id = session_id
         self.reconnector.first_spread_s = first_spread_s
-        # What polling has under way may arrive or not; this connection carries it from now on.
+        # 7.29: what polling has under way may arrive or not; this connection carries it from now on.
         self._publishing.connection_lost()
 
     def proven(self, now: int) -> None:
-        """A ping was answered: the WebSocket is useful, and polling ends."""
-        self._was_probe = self.state is ClientState.PROBE_PROVING
+        """A ping was answered: the WebSocket is useful, and polling ends (7.29)."""
         self._turn(ClientInput.PROVEN, now)
         self._stop_polling()
         self._timers.set(Timer.STEADY, now + ns(self._context.config.steady_after_s))
 
     def steady(self) -> None:
-        """It has been useful for long enough."""
+        """It has been useful for long enough (7.21)."""
+        self._is_from_probe = False
         self.reconnector.steady()
         self._probes.forget_failures()
 
     # A WebSocket goes down.
 
     def leave(self, code: int | None, message: str, now: int, *, is_failure: bool = True) -> None:
-        """Our decision that the WebSocket is of no more use; the session goes on."""
+        """Our decision that the WebSocket is of no more use: it is abandoned, and the session goes on (6.4, 6.6)."""
         assert self.websocket is not None, "there is a connection to leave"
         self._context.actions.append(Close((self.websocket,), code, message))
         self.lost(None, message, now, is_failure=is_failure, by_silence=code == CloseCode.HEARTBEAT_LOST)
@@ -218,10 +233,12 @@ class Connectivity:
 
     def sent_away(self, goaway: Goaway, now: int) -> None:
         self.asked_to_wait(now, goaway.retry_after_ms, goaway.spread_ms)
+        # 6.5: it is obeyed with 1000
         self.leave(1000, "asked to go away", now, is_failure=False)
+        self._report_error(goaway.code, "the server asked this client to come back later")
 
     def asked_to_wait(self, now: int, retry_after_ms: int, spread_ms: int | None) -> None:
-        """The server wants to hear nothing before a time, on whatever transport."""
+        """The server wants to hear nothing before a time, on whatever transport (7.23)."""
         self.reconnector.asked_to_wait(now, retry_after_ms, spread_ms)
         self._keep_waits()
 
@@ -239,7 +256,6 @@ class Connectivity:
         """The WebSocket is gone, by whatever cause."""
         was_steady = self.state is ClientState.LIVE and Timer.STEADY not in self._timers
         is_newest = self.websocket_generation == self._generation
-        self.last_loss = message
         if was_steady:
             self._troubled_since = now
         if self.state.has_websocket:
@@ -251,9 +267,8 @@ class Connectivity:
         self._forget_websocket()
         if is_failure and not was_steady and not self.state.is_polling:
             self.reconnector.failed()
-            if self._was_probe:
-                self._probes.failed()  # 7.28: behind a proxy that kills WebSockets, probes have to become rare
-        self._was_probe = False
+            if self._is_from_probe:  # proven, and gone before it was steady: a way back that does not hold (7.28)
+                self._probes.failed()
         reaction = self._reaction(code, is_newest)
         if reaction is Reaction.STOP:
             self.end(code, message, now)
@@ -264,12 +279,14 @@ class Connectivity:
             if reaction is Reaction.NEW_SESSION:
                 self.session_id = None
             if self.state.is_polling:
-                self._probe_failed(now)
+                self._probe_lost(now, is_failure=is_failure)
             else:
                 self._wait_or_fall_back(ClientInput.LOST, now)
+        if is_failure:
+            self._report_error(code, message)
 
     def _reaction(self, code: int | None, is_newest: bool) -> Reaction:
-        """What a close code asks of us. If we have opened something newer, we were superseded by ourselves."""
+        """What a close code asks of us (6.2, 6.3). If we have opened something newer, we were superseded by ourselves (7.30)."""
         return Reaction.RESUME if code == CloseCode.SUPERSEDED and not is_newest else reaction_to(code)
 
     def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False) -> None:
@@ -294,7 +311,7 @@ class Connectivity:
             self.leave(None, "polling takes over", now)
 
     def _falls_back(self, now: int) -> bool:
-        """Ask the fallback policy. If not now, a timer is set for when to ask again."""
+        """Ask the fallback policy (7.25). If not now, a timer is set for when to ask again."""
         since = max(self._troubled_since, self.reconnector.not_before)
         wait_s = self._fallback.wait_s(Disconnection(self.reconnector.failures, max(0, now - since) / NS_PER_S))
         if wait_s is None or ns(wait_s) <= 0:
@@ -310,10 +327,11 @@ class Connectivity:
         self.polling.open(self._new_connection_id(), self._new_generation(), self.token, first_poll_at)
         self._probes.schedule(now, earliest)
 
-    def _probe_failed(self, now: int) -> None:
+    def _probe_lost(self, now: int, *, is_failure: bool) -> None:
         self._turn(ClientInput.LOST, now)
-        self._probes.failed()
-        # The server may have taken the probe for the session's newest connection; polling is the newer of the two again.
+        if is_failure:
+            self._probes.failed()
+        # 7.30: the server may have taken the probe for the session's newest connection; polling is the newer of the two again.
         self.polling.generation = self._new_generation()
         self._probes.schedule(now, self.reconnector.earliest(now))
 
@@ -332,12 +350,13 @@ class Connectivity:
         self._look_whether_carried(now)
 
     def polling_timed_out(self, now: int) -> None:
-        """A request is not answered in time, or with nonsense."""
+        """A request is not answered in time, or not with an answer of the protocol."""
         _, at = self.polling.failed("poll", None, now)
         if at is None:
             self.end(None, "the reconnect policy gave up on polling", now)
         else:
             self.restart_polling(at, now)
+            self._report_error(None, f"no answer to a poll within {self._context.config.request_timeout_s:g} s")
 
     def poll_answered(self, has_more: bool, now: int) -> bool:
         """A poll was answered: polling carries the session. Returns False if none was under way."""
@@ -347,8 +366,7 @@ class Connectivity:
         return True
 
     def request_failed(self, failed: RequestFailed, now: int) -> None:
-        """A request was refused, or its connection failed."""
-        self.last_loss = failed.message
+        """A request was refused, or its connection failed (5.8, 7.27)."""
         generation, at = self.polling.failed(failed.request, failed.retry_after_ms, now)
         self._look_whether_carried(now)
         self._keep_waits()
@@ -364,11 +382,12 @@ class Connectivity:
         elif failed.request == "publishMany" and not self.state.has_websocket:
             self._publishing.connection_lost()
             self._publishing.wait_until(at)
+        self._report_error(failed.code, failed.message)
 
     # Tokens, and the end.
 
     def want_token(self, code: int | None, message: str, now: int) -> None:
-        """The server takes this token no longer."""
+        """The server takes this token no longer (7.40)."""
         if not self._context.config.refreshes_token:
             self.end(code, message, now)
             return
@@ -377,28 +396,49 @@ class Connectivity:
         self._timers.set(Timer.TOKEN, now + ns(self._context.config.token_timeout_s))
         self._context.actions.append(RefreshToken())
 
-    def token_expires(self) -> None:
-        """The server warns that it will not take this token for long."""
+    def token_expires(self, in_ms: int, now: int) -> None:
+        """The server warns that it will not take this token for long (4.18, 7.36)."""
+        self._expires_at = now + in_ms * NS_PER_MS
+        self.ask_for_token()
+
+    def ask_for_token(self) -> None:
         if self._context.config.refreshes_token:
             self._context.actions.append(RefreshToken())
 
-    def token_given(self, now: int) -> None:
-        """The application has supplied a token that was wanted. A wait may be longer than it lives, so it is tried at once if
-        it was an attempt that showed the last one to be too old; but not two in a row."""
+    def token_is_the_same(self, now: int) -> None:
+        """The application has no newer one yet: ask again after half of the time that is left (7.36)."""
+        left = 0 if self._expires_at is None else self._expires_at - now
+        if self.state.has_websocket and left > 0:
+            self._timers.set(Timer.REFRESH, now + max(left // 2, ns(_ASK_AGAIN_S_MIN)))
+
+    def token_given(self, now: int, *, is_new: bool) -> None:
+        """The application has supplied a token that was wanted (7.40). A wait may be longer than it lives, so it is tried at once
+        if it was an attempt that showed the last one to be too old; but not two in a row."""
         self._timers.cancel(Timer.TOKEN)
-        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token)
+        self._expires_at = None
+        self._wait_or_fall_back(ClientInput.TOKEN_GIVEN, now, at_once=self._tries_token and is_new)
 
     def end(self, code: int | None, message: str, now: int) -> None:
-        """The session is over; whatever is unanswered fails visibly."""
+        """The session is over; whatever is unanswered fails visibly (7.39)."""
         self._drop_transports()
         self._publishing.give_up(f"the session ended: {message}")
         for timer in Timer:
             self._timers.cancel(timer)
-        self.last_loss = message
+        self.ended = SessionEnded(code, message)
         self._turn(ClientInput.END, now)
-        self._context.outcomes.append(SessionEnded(code, message))
+        self._context.outcomes.append(self.ended)
 
     # Small things.
+
+    def _report_error(self, code: int | None, reason: str) -> None:
+        """An attempt failed, or a connection was lost. The application is notified of each reason once, while nothing carries the
+        session (7.43)."""
+        if self.state is ClientState.CLOSED or self.state.has_websocket:
+            return
+        self.last_error = error = NotConnected(code, reason)
+        if not self.is_carried and error not in self._reported_errors:
+            self._reported_errors = [*self._reported_errors[1 - _REPORTED_ERRORS_MAX :], error]
+            self._context.outcomes.append(error)
 
     def _turn(self, event: ClientInput, now: int) -> None:
         self.state = CLIENT_TRANSITIONS[self.state, event]
@@ -413,6 +453,7 @@ class Connectivity:
         self.is_carried = is_carried
         self._context.outcomes.append(StateChanged(self.state, is_carried))
         if is_carried:
+            self._reported_errors = []
             self._context.client_report.recovered(now)
             self._record.connected()
         elif self.state is not ClientState.CLOSED:
@@ -432,12 +473,17 @@ class Connectivity:
 
     def _new_generation(self) -> int:
         self._generation += 1
+        self._context.save(GenerationSaved(self._generation))
         return self._generation
+
+    def restore(self, generation: int) -> None:
+        """Lower generations were used in the program's life before (2.6)."""
+        self._generation = generation
 
     def _forget_websocket(self) -> None:
         self._stop_reading(self.websocket)
         self.websocket = None
-        for timer in (Timer.CONNECT, Timer.STEADY):
+        for timer in (Timer.CONNECT, Timer.STEADY, Timer.REFRESH):
             self._timers.cancel(timer)
         self._keepalive.stopped()
         self._delivery.disconnected()

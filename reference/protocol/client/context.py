@@ -3,11 +3,12 @@ report."""
 
 import enum
 
-from reference.protocol.actions import ClientAction
+from reference.protocol.actions import ClientAction, Save
 from reference.protocol.client.client_report import ClientReport
 from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.config import ClientConfig
+from reference.protocol.saved_session import Change
 from reference.protocol.timers import FewTimers
 
 
@@ -24,6 +25,7 @@ class Timer(enum.Enum):
     STEADY = "useful for long enough to forget earlier failures"
     PROBE = "the next probe of WebSocket behind polling"
     TOKEN = "the application is to have supplied a token by now"
+    REFRESH = "ask the application again for a token, for the last one was the old one"
     TAIL = "events that must exist have not come"
     ACK = "acknowledge what was handed over"
     CURSOR = "the cursor may be sent again"
@@ -38,12 +40,18 @@ class Timer(enum.Enum):
 class ClientContext:
     """One per session; the session's parts put their work on it."""
 
-    __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "timers")
+    __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "saves", "timers")
 
-    def __init__(self, config: ClientConfig, flow: FlowControl | None = None) -> None:
+    def __init__(self, config: ClientConfig, flow: FlowControl | None = None, *, saves: bool = False) -> None:
         self.config = config
+        self.saves = saves
         self.flow = flow
         self.timers: FewTimers[Timer] = FewTimers()
         self.actions: list[ClientAction] = []
         self.outcomes: list[Outcome] = []
         self.client_report = ClientReport()
+
+    def save(self, change: Change) -> None:
+        """Let the driver save a change, if this session saves."""
+        if self.saves:
+            self.actions.append(Save(change))

@@ -6,7 +6,7 @@ Both transports feed the same inbox, at the same time while a WebSocket probe ru
 
 A snapshot moves the position forward or into another epoch, never back in the same epoch, so a slower transport does no harm.
 
-`Roster` turns the server's latest values into events without a number: `USER_JOIN`, `USER_LEAVE` and `CURSOR_MOVE`.
+`Roster` turns the server's latest values into events without a number (7.35): `USER_JOIN`, `USER_LEAVE` and `CURSOR_MOVE`.
 """
 
 from collections.abc import Iterable
@@ -70,7 +70,7 @@ class Inbox:
         for event in events:
             number = event.sequence_number
             assert number is not None, "only sequenced events come in an events frame"
-            if number == self.last + 1:
+            if number == self.last + 1:  # 7.12
                 self.last = number
                 deliver.append(event)
                 if self._held:
@@ -234,7 +234,7 @@ class EventDelivery:
         self._check_history()
         announced, self._announced = self._announced, None
         if announced is None:
-            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")
+            raise RemoteError(CloseCode.BAD_FRAME, "a snapshot that no welcome announced")  # 7.14
         if self._holding:
             self._passed_over = True
             return
@@ -267,7 +267,7 @@ class EventDelivery:
             self._start_at(answer.epoch, answer.after_sequence)
         if answer.epoch == self.inbox.epoch:  # else the answer is about a history that was left while it was on its way
             self._take_events(answer.events)
-        if takes_roster:
+        if takes_roster:  # 7.35
             users, cursors = answer.active_users, answer.cursor_positions
             self._context.outcomes += self.roster.full(users, cursors, answer.server_time)
 
@@ -277,7 +277,7 @@ class EventDelivery:
         return self._known_head > self.inbox.last and not self._holding
 
     def heartbeat(self, head: int, now: int) -> None:
-        """Everything up to `head` was sent on this stream before: what is missing now will not come any more."""
+        """Everything up to `head` was sent on this stream before: what is missing now will not come any more (7.13)."""
         self.head_is(head, now)
         self._is_tail_certain = self.is_behind
 
@@ -294,7 +294,7 @@ class EventDelivery:
             self._context.timers.set(Timer.TAIL, now + ns(self._context.config.tail_timeout_s))
 
     def ack_due(self, now: int) -> bool:
-        """Whether to acknowledge at once; otherwise a timer sees to it."""
+        """Whether to acknowledge at once; otherwise a timer sees to it (7.18)."""
         unacknowledged = self.inbox.last - self._acked
         if unacknowledged < self._context.config.ack_events and Timer.ACK in self._context.timers.deadlines:
             return False
@@ -317,7 +317,7 @@ class EventDelivery:
         return frames.Ack(self._acked)
 
     def _check_history(self) -> None:
-        """Polling may have taken us into another history than the one that the WebSocket was asked for."""
+        """Polling may have taken us into another history than the one that the WebSocket was asked for (7.17)."""
         if self.inbox.epoch not in self._stream_epochs:
             raise RemoteError(CloseCode.GOING_AWAY, "this connection speaks of a history that was left")
 
@@ -334,7 +334,7 @@ class EventDelivery:
         return bool(received.deliver), received.gap
 
     def _start_at(self, epoch: str, sequence_number: int) -> None:
-        """Begin without a snapshot. A position in this epoch, brought by the other transport meanwhile, is kept."""
+        """Begin without a snapshot (7.16). A position in this epoch, brought by the other transport meanwhile, is kept."""
         if epoch != self.inbox.epoch:
             self.inbox.start_at(epoch, sequence_number)
             self._acked = sequence_number
@@ -342,7 +342,7 @@ class EventDelivery:
     def _take_snapshot(self, announced: frames.Welcome | frames.PollAnswer, frame: frames.SnapshotFrame) -> None:
         same_epoch = announced.epoch == self.inbox.epoch
         was_ahead = announced.reason == "ahead" and self.inbox.last > announced.head
-        if same_epoch and not was_ahead and frame.sequence_number <= self.inbox.last:
+        if same_epoch and not was_ahead and frame.sequence_number <= self.inbox.last:  # 7.15
             return
         snapshot = Snapshot(frame.sequence_number, frame.state)
         self.inbox.start_at(announced.epoch, frame.sequence_number)

@@ -15,10 +15,11 @@ it.
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, Protocol, TypeVar, assert_never
 
-from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Send
+from reference.protocol.actions import ClientAction, Close, Open, PauseReading, RefreshToken, ResumeReading, Save, Send
 from reference.protocol.client.outcomes import Outcome
 from reference.protocol.client.session import ClientSession
 from reference.protocol.frames import Frame
+from reference.protocol.saved_session import Change
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +45,9 @@ class ClientIO(Protocol):
 
     def resume(self, connection_id: int) -> None:
         """Read from it again."""
+
+    def save(self, change: Change) -> None:
+        """Save a change before the actions that follow. Called only for a session that saves."""
 
     def refresh_token(self) -> None:
         """Get a new token from the application, and report it by `handle_token`."""
@@ -123,6 +127,8 @@ class ClientDriver:
                 io.pause(connection_id)
             case ResumeReading(connection_id=connection_id):
                 io.resume(connection_id)
+            case Save(change=change):
+                io.save(change)
             case RefreshToken():
                 io.refresh_token()
             case _:

@@ -42,7 +42,8 @@ class RoundTrips(msgspec.Struct, frozen=True, rename="camel"):
 class Health(msgspec.Struct, frozen=True, rename="camel"):
     """One client's health at one moment.
 
-    delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
+    last_error: why nothing carries the session, or why its last WebSocket failed while polling carries it; None while a WebSocket
+    does. delivery_rate: accepted / (accepted + failed for good), None before the first publish was settled.
     quality_score: 0 to 100, None without a round trip; at most 49 while nothing carries the session.
     """
 
@@ -54,6 +55,7 @@ class Health(msgspec.Struct, frozen=True, rename="camel"):
     queued_messages: int
     quality: Quality
     quality_score: float | None
+    last_error: str | None = None
 
 
 _LATENCY_POINTS = ((50, 100), (100, 90), (200, 75), (500, 50), (1000, 25))
@@ -61,7 +63,7 @@ _RECONNECTION_POINTS = ((0, 100), (1, 80), (2, 60), (5, 40), (10, 20))
 
 
 def quality_score(mean_ms: float, reconnections: int, delivery_rate: float) -> float:
-    """The brief's score, from 0 to 100."""
+    """The brief's score, from 0 to 100 (7.33)."""
     latency = next((points for limit, points in _LATENCY_POINTS if mean_ms <= limit), 10)
     stability = next((points for limit, points in _RECONNECTION_POINTS if reconnections <= limit), 5)
     return 0.4 * latency + 0.3 * stability + 0.3 * 100 * delivery_rate
@@ -74,7 +76,7 @@ UNCARRIED_SCORE_MAX = 49.0
 def quality_of(score: float | None) -> Quality:
     if score is None:
         return Quality.UNKNOWN
-    if score >= 80:
+    if score >= 80:  # 7.34
         return Quality.HEALTHY
     return Quality.DEGRADED if score >= 50 else Quality.UNHEALTHY
 
@@ -135,7 +137,9 @@ class HealthRecord:
     def last_round_trip_ms(self) -> float | None:
         return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 
-    def report(self, status: Status, transport: str | None, queued_messages: int, *, is_carried: bool) -> Health:
+    def report(
+        self, status: Status, transport: str | None, queued_messages: int, *, is_carried: bool, last_error: str | None = None
+    ) -> Health:
         trips = summary_of([duration / NS_PER_MS for duration in self._round_trips])
         score, rate = None, None
         if self.accepted + self.failed:
@@ -143,4 +147,5 @@ class HealthRecord:
         if trips.mean_ms is not None:
             score = quality_score(trips.mean_ms, self.reconnections, 1.0 if rate is None else rate)
             score = score if is_carried else min(score, UNCARRIED_SCORE_MAX)
-        return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality_of(score), score)
+        quality = quality_of(score)
+        return Health(status, transport, trips, rate, self.reconnections, queued_messages, quality, score, last_error)

@@ -1,8 +1,8 @@
 """Pings over one WebSocket: is it alive, and how long is the way there and back.
 
-A ping goes out at the start, and then when the heartbeat policy says so; its round trip is measured by this clock alone. Any byte
-from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a time that
-it had named has come.
+A ping goes out at the start, and then when the heartbeat policy says so (7.31); its round trip is measured by this clock alone.
+Any byte from the server counts as life. That moves no timer: what is heard is only noted, and the policy is asked again when a
+time that it had named has come.
 
 A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
 """
@@ -96,7 +96,7 @@ class Keepalive:
         return self._has_come(due.ping_s) or self._arm(due, now)
 
     def is_dead(self, now: int) -> bool:
-        """The time that the policy named for giving up has come. Whether it still says so."""
+        """The time that the policy named for giving up has come. Whether it still says so (7.32)."""
         due = self._due(now)
         return self._has_come(due.dead_s) or self._arm(due, now)
 

@@ -1,20 +1,21 @@
-"""The client queue: publishes in the order in which they were made, kept until the server has answered.
+"""The client queue (7.1): publishes in the order in which they were made, kept until the server has answered.
 
 A message is *queued* until it is first sent, and only then is given its number; from then on it is *unanswered*, and a copy
 of it may be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves
-a hole that the next publish declares (`Publish.after`), for the server must never wait for a number that will not come.
+a hole that the next publish declares (`Publish.after`, 7.6), for the server must never wait for a number that will not come.
 
 Nothing is sent twice on one connection unless the server asked for it: what is unanswered goes out again, in order, on the next
-connection, or after a retryable rejection. The server tells copies by their number.
+connection, or after a retryable rejection (7.8). The server tells copies by their number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reference.protocol.config import OutboxPolicy
 from reference.protocol.errors import OutboxFull
 from reference.protocol.events import KEY_FIELD, Data
 from reference.protocol.frames import Message
+from reference.protocol.saved_session import Change, NumberSaved, PublishForgotten, PublishSaved
 
 
 @dataclass(slots=True)
@@ -53,11 +54,20 @@ class Outbox:
         "_next_ticket",
         "_policy",
         "_queue",
+        "_save",
         "_unanswered",
         "_unanswered_max",
     )
 
-    def __init__(self, messages_max: int, bytes_max: int, unanswered_max: int, policy: OutboxPolicy) -> None:
+    def __init__(
+        self,
+        messages_max: int,
+        bytes_max: int,
+        unanswered_max: int,
+        policy: OutboxPolicy,
+        save: Callable[[Change], None] | None = None,
+    ) -> None:
+        self._save = save
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._unanswered_max = unanswered_max
@@ -87,20 +97,38 @@ class Outbox:
         self._next_ticket += 1
         self._queue[message.ticket] = message
         self._bytes += size_bytes
+        if self._save is not None:
+            self._save(PublishSaved(message.ticket, event_type, data))
         return message.ticket, dropped
 
+    def restore(self, message: Queued) -> None:
+        """A publish of the program's life before, in the order of the publishes. What was sent then may have arrived."""
+        self._next_ticket = max(self._next_ticket, message.ticket + 1)
+        self._bytes += message.size_bytes
+        if message.client_sequence is None:
+            self._queue[message.ticket] = message
+        else:
+            message.copies_out = 1
+            self._unanswered[message.client_sequence] = message
+
+    def number_from(self, next_sequence: int) -> None:
+        """Lower numbers were used in the program's life before."""
+        self._next_sequence = next_sequence
+
     def resume_numbering(self, last_client_sequence: int) -> None:
-        """The server knows this client id from an earlier life up to that number: number on from there."""
+        """The server knows this client id from an earlier life up to that number: number on from there (7.5)."""
         if self._next_sequence == 1:
             self._next_sequence = last_client_sequence + 1
             self._last_accepted = last_client_sequence
+        elif last_client_sequence < self._last_accepted:
+            self._last_accepted = 0  # it has forgotten this client id, or speaks of earlier: declare what came before (7.6)
 
     def keep_unanswered_below(self, unanswered_max: int) -> None:
         """The server allows fewer than we would send."""
         self._unanswered_max = min(self._unanswered_max, unanswered_max)
 
     def new_epoch(self) -> None:
-        """The server lost its memory together with its history: it knows no number of ours."""
+        """The server lost its memory together with its history: it knows no number of ours (7.7)."""
         self._last_accepted = 0
         for message in self._unanswered.values():
             message.is_perhaps_lost = message.is_perhaps_lost or message.copies_out > 0
@@ -121,7 +149,7 @@ class Outbox:
                         return messages
                 messages.append(self._send(sequence, message, before))
             before = sequence
-        while self._queue and len(self._unanswered) < self._unanswered_max:
+        while self._queue and len(self._unanswered) < self._unanswered_max:  # 7.4
             message = next(iter(self._queue.values()))
             if room is not None:
                 room -= message.size_bytes
@@ -131,6 +159,8 @@ class Outbox:
             sequence = self._next_sequence
             self._next_sequence += 1
             message.client_sequence = sequence
+            if self._save is not None:
+                self._save(NumberSaved(message.ticket, sequence))
             self._unanswered[sequence] = message
             messages.append(self._send(sequence, message, before))
             before = sequence
@@ -246,7 +276,7 @@ class Outbox:
         return dropped
 
     def _victim_for(self, message: Queued, dropped: list[Queued]) -> Queued | None:
-        """What the policy gives up for `message`: only ever something that was never sent."""
+        """What the policy gives up for `message` (7.2): only ever something that was never sent."""
         gone = {old.ticket for old in dropped}
         key = message.conflation_key
         for old in self._queue.values():
@@ -260,6 +290,7 @@ class Outbox:
         if message.client_sequence is None:
             del self._queue[message.ticket]
             self._bytes -= message.size_bytes
+            self._forget(message)
         else:
             self._remove(message.client_sequence)
 
@@ -267,4 +298,9 @@ class Outbox:
         message = self._unanswered.pop(client_sequence, None)
         if message is not None:
             self._bytes -= message.size_bytes
+            self._forget(message)
         return message
+
+    def _forget(self, message: Queued) -> None:
+        if self._save is not None:
+            self._save(PublishForgotten(message.ticket))

@@ -67,6 +67,14 @@ class StateChanged(msgspec.Struct, frozen=True):
     is_carried: bool
 
 
+class NotConnected(msgspec.Struct, frozen=True):
+    """Why nothing carries the session now: its connection was lost, or an attempt failed. Each reason is reported once until
+    something carries the session again. `code` is the server's close code, None if it gave none."""
+
+    code: int | None
+    reason: str
+
+
 class SessionEnded(msgspec.Struct, frozen=True):
     """Nothing more will come. `code` is a close code, or None if this side ended it."""
 
@@ -74,4 +82,4 @@ class SessionEnded(msgspec.Struct, frozen=True):
     message: str
 
 
-Outcome = Event | SnapshotReceived | ResetReceived | PublishAccepted | PublishFailed | StateChanged | SessionEnded
+Outcome = Event | SnapshotReceived | ResetReceived | PublishAccepted | PublishFailed | StateChanged | NotConnected | SessionEnded

@@ -1,8 +1,8 @@
 """HTTP polling: how a session goes on when no WebSocket gets through.
 
-One poll and one publish request may be under way at a time. Polls follow each other after the interval, or at once when the
-server has more; a request that failed is followed after the reconnect policy's wait, so a server that is down is not hammered.
-The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
+One poll and one publish request may be under way at a time (7.26). Polls follow each other after the interval, or at once when
+the server has more; a request that failed is followed after the reconnect policy's wait (7.27), so a server that is down is not
+hammered. The session, its position, its outbox and its inbox are the same as over WebSocket: only the transport is another.
 
 Every request carries the generation that polling had when it was sent. If the server says that a request was superseded, and the
 session has opened something newer since, then it was superseded by ourselves.
@@ -153,7 +153,7 @@ class Polling:
         return generation, at
 
     def bytes_came(self, request: frames.RequestKind, now: int) -> None:
-        """A large answer may be on its way: give it time."""
+        """A large answer may be on its way: give it time (7.27)."""
         timer = Timer.POLL_LIMIT if request == "poll" else Timer.PUBLISH_LIMIT
         limit_at = now + ns(self._context.config.request_timeout_s)
         deadline = self._context.timers.deadline_of(timer)

@@ -13,6 +13,7 @@ from reference.protocol.codec import FRAME_BYTES_MAX, encoded_bytes
 from reference.protocol.errors import InvalidEvent, RejectCode
 from reference.protocol.events import Data, EventRegistry, check_cursor
 from reference.protocol.policies.reconnect import capped
+from reference.protocol.saved_session import SavedSession
 from reference.protocol.timers import NS_PER_MS, ns
 
 _RETRY_CAP_S = 30.0
@@ -20,7 +21,7 @@ _FRAME_OVERHEAD_BYTES = 160
 """The most that a publish frame is larger than its type and its data."""
 
 _NUMBER_USED_UP = (RejectCode.INVALID_EVENT, RejectCode.UNKNOWN_EVENT_TYPE, RejectCode.STATE_FULL)
-"""Rejections that settle a publish: a copy of it gets the same one."""
+"""Rejections that settle a publish: a copy of it gets the same one (8.4, 7.9)."""
 
 
 class Publishing:
@@ -44,7 +45,10 @@ class Publishing:
         self._context = context
         self._registry = registry
         self._record = record
-        self.outbox = Outbox(config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy)
+        save = context.save if context.saves else None
+        self.outbox = Outbox(
+            config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy, save
+        )
         self._cursor: Data | None = None  # the latest
         self._cursor_is_told = False
         self._asked_until: int | None = None  # the server put a message off until then
@@ -56,6 +60,7 @@ class Publishing:
 
     def publish(self, event_type: str, data: Data, now: int) -> int:
         """Queue one event; returns its ticket. Raises InvalidEvent or OutboxFull."""
+        _check_object(data)
         self._registry.check_publish(event_type, data)
         size_bytes = self._frame_bytes(data) + len(event_type)
         ticket, dropped = self.outbox.add(event_type, data, size_bytes, now)
@@ -65,8 +70,20 @@ class Publishing:
         self.watch_age()
         return ticket
 
+    def restore(self, saved: SavedSession, now: int) -> None:
+        """What the program had queued or sent in its life before."""
+        self.outbox.number_from(saved.next_sequence)
+        for each in saved.publishes:
+            size_bytes = encoded_bytes(each.data) + _FRAME_OVERHEAD_BYTES + len(each.event_type)
+            queued_at = now - each.age_ms * NS_PER_MS
+            message = Queued(each.ticket, each.event_type, each.data, size_bytes, queued_at, each.client_sequence)
+            self.outbox.restore(message)
+        self.is_empty = False
+        self.watch_age()
+
     def move_cursor(self, data: Data) -> None:
         """Keep the latest cursor for the next chance to send it. Raises InvalidEvent."""
+        _check_object(data)
         check_cursor(data)
         self._cursor = data
         self._cursor_is_told = self.is_empty = False
@@ -86,13 +103,13 @@ class Publishing:
         if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._context.timers:
             return messages, None
         config = self._context.config
-        interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s
+        interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s  # 7.11
         self._context.timers.set(Timer.CURSOR, now + ns(interval_s))
         self._cursor_is_told = True
         return messages, self._cursor
 
     def receive(self, result: frames.Accepted | frames.Rejected, now: int, *, epoch: str | None) -> None:
-        """The server's answer to one message, over either transport; `epoch`: of the history that it speaks of."""
+        """The server's answer to one message (6.7), over either transport; `epoch`: of the history that it speaks of."""
         number = result.client_sequence
         if isinstance(result, frames.Accepted):
             message = self.outbox.accepted(number)
@@ -132,13 +149,15 @@ class Publishing:
             self.outbox.new_epoch()
 
     def expire(self, now: int) -> None:
-        """Give up what has waited for too long."""
+        """Give up what has waited for too long (7.9)."""
         for message in self.outbox.expire(now - ns(self._context.config.outbox_age_max_s)):
             self._fail(message, FailureCode.EXPIRED, "waited for a connection for too long")
         self.watch_age()
 
     def give_up(self, reason: str) -> None:
-        """The session ends: whatever is left fails visibly."""
+        """The session ends: whatever is left fails visibly (7.39, 6.8)."""
+        if self._context.saves:
+            reason = f"{reason}; it is saved and will be sent when the program starts again"
         for message in self.outbox.clear():
             self._fail(message, FailureCode.CLOSED, reason)
 
@@ -161,7 +180,7 @@ class Publishing:
     def _frame_bytes(self, data: Data) -> int:
         """How large the frame around `data` may become. Raises InvalidEvent if no server would take it."""
         size_bytes = encoded_bytes(data) + _FRAME_OVERHEAD_BYTES
-        if size_bytes > self._frame_bytes_max:
+        if size_bytes > self._frame_bytes_max:  # 7.3
             limit = self._frame_bytes_max
             raise InvalidEvent(f"a frame of {size_bytes} bytes; the server takes {limit}. Send less, or a reference to it")
         return size_bytes
@@ -175,7 +194,7 @@ class Publishing:
         if failed is not None:
             self._fail(failed, rejected.code, f"{rejected.message} (tried {failed.tries} times)")
         if again:
-            tries = max(1, self.outbox.tries_of_oldest())
+            tries = max(1, self.outbox.tries_of_oldest())  # 7.10: n
             wait_s = capped(self._context.config.retry_base_s, 2.0, tries - 1, _RETRY_CAP_S)
             at = now + ns(wait_s)
             if rejected.retry_after_ms is not None:
@@ -188,6 +207,11 @@ class Publishing:
         if code in tuple(FailureCode):  # the server knows what it has refused itself
             self._context.client_report.failed_messages += 1
         self._context.outcomes.append(PublishFailed(message.ticket, code, reason, _may_have_arrived(message, code)))
+
+
+def _check_object(data: object) -> None:
+    if not isinstance(data, dict):
+        raise InvalidEvent(f"data is a {type(data).__name__}; it has to be a JSON object (a dict)")
 
 
 def _may_have_arrived(message: Queued, code: str) -> bool:

@@ -20,7 +20,7 @@ from reference.protocol.client.delivery import EventDelivery
 from reference.protocol.client.flow_control import FlowControl
 from reference.protocol.client.health import Health, HealthRecord
 from reference.protocol.client.keepalive import PINGS_REMEMBERED_MAX, Keepalive
-from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.outcomes import Outcome, SessionEnded
 from reference.protocol.client.publishing import Publishing
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import CloseCode, LocalError, RemoteError, SessionClosed
@@ -28,10 +28,12 @@ from reference.protocol.events import DEFAULT_REGISTRY, Data, EventRegistry
 from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
+from reference.protocol.saved_session import SavedSession
 from reference.protocol.states import CLIENT_MAY_RECEIVE, ClientState, Transport
 from reference.protocol.statistics import ClientStatistics, Held
 from reference.protocol.timers import ns
 
+_AWAITING_WELCOME = (ClientState.GREETING, ClientState.PROBE_GREETING)
 _POSTPONED_MAX = 2
 """One frame of a WebSocket and one answer to a poll: nothing more is read until they are taken."""
 
@@ -42,6 +44,7 @@ class ClientSession:
     `policy` says when to connect again, `fallback` when polling takes over, `heartbeat` when to ping; None for the last two: as
     the config's fields say. `outcomes_waiting_max`: how many sequenced outcomes the application may leave untaken before the
     session slows the server down (`flow_control`); the driver then reports each that is taken. None: it takes all at once.
+    `saves`: the driver saves what survives a restart of the program (`saved_session`).
     """
 
     __slots__ = (
@@ -69,12 +72,13 @@ class ClientSession:
         registry: EventRegistry = DEFAULT_REGISTRY,
         token: str | None = None,
         outcomes_waiting_max: int | None = None,
+        saves: bool = False,
     ) -> None:
         self.client_id = client_id
         self.config = config
         self._record = HealthRecord(config.round_trip_samples_max)
         self._flow = None if outcomes_waiting_max is None else FlowControl(outcomes_waiting_max)
-        self._context = ClientContext(config, self._flow)
+        self._context = ClientContext(config, self._flow, saves=saves)
         self._timers = self._context.timers
         self._publishing = Publishing(self._context, registry, self._record)
         self._delivery = EventDelivery(self._context)
@@ -83,6 +87,18 @@ class ClientSession:
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
     # The application speaks.
+
+    def restore(self, saved: SavedSession, now: int) -> None:
+        """Go on where the program was in its life before: to be called before `start`, on a session with the same client id.
+
+        The position is taken over too: what the application has handled is not handed to it again.
+        """
+        assert self.state is ClientState.NEW, "only before the start"
+        assert saved.client_id == self.client_id, "it is the same client that goes on"
+        self._connectivity.restore(saved.generation)
+        if saved.epoch is not None:
+            self._delivery.inbox.start_at(saved.epoch, saved.last)
+        self._publishing.restore(saved, now)
 
     def start(self, now: int) -> None:
         """Begin to connect."""
@@ -140,7 +156,7 @@ class ClientSession:
         self.handle_timeout(now)
 
     def close(self, now: int) -> None:
-        """Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told."""
+        """Leave (7.38). Whatever is still unanswered fails visibly; presence leaves at once if the server can be notified."""
         if self.state is ClientState.CLOSED:
             return
         if self.state.has_websocket:
@@ -148,11 +164,13 @@ class ClientSession:
         self._connectivity.end(None, "closed by the application", now)
 
     def handle_token(self, token: str, now: int) -> None:
-        """The application has a new token."""
-        self._connectivity.token = token
+        """The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36)."""
+        is_new, self._connectivity.token = token != self._connectivity.token, token
         if self.state is ClientState.REFRESHING:
-            self._connectivity.token_given(now)
+            self._connectivity.token_given(now, is_new=is_new)
             self.handle_timeout(now)
+        elif not is_new:
+            self._connectivity.token_is_the_same(now)
         elif self.state.has_websocket:
             self._send(frames.Auth(token))
         elif self.state.is_polling:
@@ -160,7 +178,9 @@ class ClientSession:
 
     def _check_open(self) -> None:
         if self.state is ClientState.CLOSED:
-            raise SessionClosed("the session has ended; open a new one")
+            ended = self._connectivity.ended
+            assert ended is not None, "a closed session has ended"
+            raise session_closed(ended)
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
@@ -196,7 +216,8 @@ class ClientSession:
             self._connectivity.polling.bytes_came(request, now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole. A frame that breaks the protocol ends its connection."""
+        """A frame has arrived whole. A frame that breaks the protocol ends its connection; one of a connection that was left is
+        ignored (3.11)."""
         flow = self._flow
         if flow is not None:
             is_websocket = connection_id == self._connectivity.websocket
@@ -311,14 +332,14 @@ class ClientSession:
         return self._connectivity.transport
 
     @property
+    def ended(self) -> SessionEnded | None:
+        """How it has ended; None while it has not."""
+        return self._connectivity.ended
+
+    @property
     def is_carried(self) -> bool:
         """Whether a welcomed WebSocket or answered polls carry the session (protocol 7.42)."""
         return self._connectivity.is_carried
-
-    @property
-    def last_loss(self) -> str | None:
-        """Why the last connection or request was lost, in words for people; None before the first loss."""
-        return self._connectivity.last_loss
 
     @property
     def next_attempt_at(self) -> int | None:
@@ -356,13 +377,17 @@ class ClientSession:
     def health(self) -> Health:
         """A frozen snapshot."""
         status = self._connectivity.status
-        return self._record.report(status, self.transport, self.queued_messages, is_carried=self.is_carried)
+        error = self._connectivity.last_error
+        last_error = None if error is None else error.reason
+        return self._record.report(
+            status, self.transport, self.queued_messages, is_carried=self.is_carried, last_error=last_error
+        )
 
     # Frames on the WebSocket.
 
     def _receive_on_websocket(self, frame: frames.Frame, now: int) -> None:
         if type(frame) not in CLIENT_MAY_RECEIVE[self._connectivity.state]:
-            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")
+            raise RemoteError(CloseCode.BAD_FRAME, f"{type(frame).__name__} while {self.state.value}")  # 3.9
         self._keepalive.heard(now)
         self._delivery.bytes_came(now)
         match frame:
@@ -387,7 +412,7 @@ class ClientSession:
                 if self._keepalive.pong(frame.nonce, now) and self.state in (ClientState.PROVING, ClientState.PROBE_PROVING):
                     self._connectivity.proven(now)
             case frames.Expiring():
-                self._connectivity.token_expires()
+                self._connectivity.token_expires(frame.in_ms, now)
             case frames.Goaway():
                 self._connectivity.sent_away(frame, now)
             case frames.Error():
@@ -453,7 +478,8 @@ class ClientSession:
     def _fire(self, timer: Timer, now: int) -> None:
         match timer:
             case Timer.CONNECT:
-                self._connectivity.leave(None, "no connection, or no welcome on it, in time", now)
+                what = "no welcome" if self.state in _AWAITING_WELCOME else "no connection"
+                self._connectivity.leave(None, f"connect timeout: {what} within {self.config.connect_timeout_s:g} s", now)
             case Timer.RETRY | Timer.PROBE:
                 self._connectivity.due(now)
             case Timer.FALLBACK:
@@ -484,10 +510,18 @@ class ClientSession:
                 self._connectivity.polling_timed_out(now)
             case Timer.PATIENCE:
                 self._lose_patience(now)
+            case Timer.REFRESH:
+                self._connectivity.ask_for_token()
             case Timer.TOKEN:
                 self._connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now)
             case _:
                 assert_never(timer)
+
+
+def session_closed(ended: SessionEnded) -> SessionClosed:
+    """The exception for a session that has ended."""
+    code = "" if ended.code is None else f" [{ended.code}]"
+    return SessionClosed(f"the session has ended: {ended.message}{code}", ended.code)
 
 
 def _statistics_of(

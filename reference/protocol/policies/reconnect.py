@@ -4,8 +4,8 @@ A policy is a formula: it is told how many attempts have failed and may draw cha
 `Reconnector` counts, remembers the last wait, and obeys what the server asked for: `goaway` and Retry-After stand above every
 policy, for a server that sheds load must not meet its clients before its time.
 
-Chance is drawn by (purpose, index), never from a stream that others share: the wait before the n-th attempt of one client stays
-the same whatever else happens in the world, which is what makes two policies comparable.
+Chance is drawn by purpose and index (7.24), never from a stream that others share: the wait before the n-th attempt of one client
+stays the same whatever else happens in the world, which is what makes two policies comparable.
 """
 
 from typing import Protocol
@@ -53,7 +53,8 @@ class ReconnectPolicy(Protocol):
 
 
 class FullJitter(msgspec.Struct, frozen=True, tag_field="kind", tag="full_jitter", forbid_unknown_fields=True):
-    """Ours: floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live session.
+    """Ours (7.22): floor + U(0, min(cap, base * factor**k)) after failed attempt k = 0, 1, ...; U(0, first spread) after a live
+    session.
 
     The spread is what keeps a fleet from returning in one second, the floor what keeps one client from hammering.
     """
@@ -158,7 +159,7 @@ class Reconnector:
         return at
 
     def next_attempt_at(self, now: int) -> int | None:
-        """When to try next, in ns, or None if the policy has given up. Draws once.
+        """When to try next (7.22, 7.23), in ns, or None if the policy has given up. Draws once.
 
         A spread that the server named replaces the policy for this attempt; a mere wait comes before the policy's own, so that
         clients that were refused together do not come back together.

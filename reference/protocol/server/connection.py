@@ -50,10 +50,14 @@ class Connection:
     expected: tuple[int, ...] = ()
     """The client sequence numbers of a publish request, in its order."""
 
+    def count(self, frames: int, now: int) -> None:
+        """That many frames came. Raise RemoteError if they are too many (8.41)."""
+        if self.rate_limit.spend(now, frames):
+            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
+
     def check(self, frame: frames.Frame, now: int) -> None:
         """Raise RemoteError unless the peer may say this now."""
-        if self.rate_limit.spend(now):
-            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
+        self.count(1, now)
         if type(frame) in SERVER_MAY_RECEIVE[self.state]:
             return
         name = type(frame).__name__.lower()

@@ -34,6 +34,9 @@ class RunIO(Protocol[Out]):
     def encode(self, frame: Frame) -> Out:
         """A frame as sockets of this world take it; done once, however many readers it has."""
 
+    def may_store(self) -> bool:
+        """There is something to store. True: `store` it now. False: `store_now` will be called, when more has been gathered."""
+
     def store(self, append: Append) -> bool:
         """Make this durable. True: it is, already. False: `stored` or `store_failed` will tell."""
 
@@ -83,14 +86,10 @@ class RunDriver(Generic[T]):
         self.run.receive_frame(connection_id, frame, now)
         self._turn()
 
-    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError]) -> None:
-        """All messages that one read has brought, in their order; an error stands for one that is no frame."""
-        now = self._io.now()
-        for message in messages:
-            if isinstance(message, RemoteError):
-                self.run.receive_malformed(connection_id, message, now)
-            else:
-                self.run.receive_frame(connection_id, message, now)
+    def receive(self, connection_id: int, messages: Sequence[Frame | RemoteError], others: int = 0) -> None:
+        """All messages that one read has brought, in their order; an error stands for one that is no frame. `others`: frames of
+        the transport that came with them and are no messages; they count against the limit (8.41)."""
+        self.run.receive_frames(connection_id, messages, self._io.now(), others)
         self._turn(connection_id)
 
     def authenticated(self, connection_id: int, identity: Identity | RemoteError) -> None:
@@ -148,6 +147,13 @@ class RunDriver(Generic[T]):
         return outgoing is not None and outgoing.is_draining
 
     # The store.
+
+    def store_now(self) -> None:
+        """What was gathered since `may_store` said no goes to the store."""
+        append = self.run.events_to_append()
+        if append is not None and self._io.store(append):
+            self.run.handle_appended(append, self._io.now())
+        self._turn()
 
     def stored(self, append: Append) -> None:
         """The batch is durable."""
@@ -221,9 +227,10 @@ class RunDriver(Generic[T]):
     def _carry_out_all(self) -> None:
         run, io = self.run, self._io
         while True:
-            append = run.events_to_append()
-            if append is not None and io.store(append):
-                run.handle_appended(append, io.now())
+            if run.has_append and io.may_store():
+                append = run.events_to_append()
+                if append is not None and io.store(append):
+                    run.handle_appended(append, io.now())
             actions = run.take_actions()
             if not actions:
                 return

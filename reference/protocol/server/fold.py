@@ -10,47 +10,67 @@ from reference.protocol.records import RunState, Snapshot
 
 
 class Fold:
-    """A run's state that grows with each event. Size in bytes is that of its JSON, nearly."""
+    """A run's state that grows with each event."""
 
     def __init__(self, state: RunState) -> None:
         self._grafts: dict[str, Data] = dict(state.grafts)
         self._prunes: dict[str, None] = dict.fromkeys(state.prunes)
         self._flags: list[Data] = list(state.flags)
-        self.size_bytes = encoded_bytes(state)
+        self._graft_bytes = {position: _graft_bytes(position, data) for position, data in state.grafts.items()}
+        self._entries_bytes = (
+            sum(self._graft_bytes.values()) + sum(map(encoded_bytes, state.prunes)) + sum(map(encoded_bytes, state.flags))
+        )
 
     @property
     def entries(self) -> int:
         return len(self._grafts) + len(self._prunes) + len(self._flags)
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the state as JSON, as a snapshot carries it (1.8)."""
+        commas = sum(max(0, len(entries) - 1) for entries in (self._grafts, self._prunes, self._flags))
+        return _EMPTY_BYTES + self._entries_bytes + commas
+
     def apply(self, event_type: str, data: Data) -> None:
-        """Fold one event in. Its data has passed EventRegistry.check_publish."""
+        """Fold one event in (1.7). Its data has passed EventRegistry.check_publish."""
         match event_type:
             case events.GRAFT:
                 position = data["position"]
-                replaced = self._grafts.get(position)
-                if replaced is not None:
-                    self.size_bytes -= encoded_bytes(replaced) + len(position) + 4
+                size_bytes = _graft_bytes(position, data)
+                self._entries_bytes += size_bytes - self._graft_bytes.get(position, 0)
+                self._graft_bytes[position] = size_bytes
                 self._grafts[position] = data
-                self.size_bytes += encoded_bytes(data) + len(position) + 4
             case events.PRUNE:
                 step = data["step"]
                 if step not in self._prunes:
                     self._prunes[step] = None
-                    self.size_bytes += len(step) + 3
+                    self._entries_bytes += encoded_bytes(step)
             case events.FLAG:
                 self._flags.append(data)
-                self.size_bytes += encoded_bytes(data) + 1
+                self._entries_bytes += encoded_bytes(data)
             case _:
                 pass
 
     def has_room(self, event_type: str, data: Data, entries_max: int, bytes_max: int) -> bool:
-        """Whether the event may be folded in. What only replaces an entry needs no new one."""
-        if event_type not in (events.GRAFT, events.PRUNE, events.FLAG):
-            return True
-        known = (event_type == events.GRAFT and data["position"] in self._grafts) or (
-            event_type == events.PRUNE and data["step"] in self._prunes
-        )
-        return (known or self.entries < entries_max) and self.size_bytes + encoded_bytes(data) <= bytes_max
+        """Whether the event may be folded in (1.8). What replaces an entry needs no new one, and what does not make the state
+        larger always has room: a full state can be made smaller.
+        """
+        match event_type:
+            case events.GRAFT:
+                position = data["position"]
+                replaced_bytes = self._graft_bytes.get(position)
+                grows_bytes = _graft_bytes(position, data) - (replaced_bytes or 0)
+                is_new = replaced_bytes is None
+            case events.PRUNE:
+                is_new = data["step"] not in self._prunes
+                grows_bytes = encoded_bytes(data["step"]) if is_new else 0
+            case events.FLAG:
+                is_new, grows_bytes = True, encoded_bytes(data)
+            case _:
+                return True
+        if not is_new:
+            return grows_bytes <= 0 or self.size_bytes + grows_bytes <= bytes_max
+        return self.entries < entries_max and self.size_bytes + grows_bytes + 1 <= bytes_max
 
     def state(self) -> RunState:
         """A frozen copy."""
@@ -58,6 +78,13 @@ class Fold:
 
     def snapshot(self, sequence_number: int) -> Snapshot:
         return Snapshot(sequence_number, self.state())
+
+
+_EMPTY_BYTES = encoded_bytes(RunState())
+
+
+def _graft_bytes(position: str, data: Data) -> int:
+    return encoded_bytes(position) + len(":") + encoded_bytes(data)
 
 
 def fold(start: Snapshot, following: tuple[Event, ...]) -> Snapshot:

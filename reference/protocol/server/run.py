@@ -92,25 +92,41 @@ class Run:
             self.handle_timeout(now)
 
     def receive_frame(self, connection_id: int, frame: frames.Frame, now: int) -> None:
-        """A frame has arrived whole. A frame that breaks the protocol ends its connection, and no other."""
+        """A frame has arrived whole; see `receive_frames`."""
+        self.receive_frames(connection_id, (frame,), now)
+
+    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
+        """Something arrived that is no frame."""
+        self.receive_frames(connection_id, (error,), now)
+
+    def receive_frames(
+        self, connection_id: int, messages: Sequence[frames.Frame | RemoteError], now: int, others: int = 0
+    ) -> None:
+        """Everything that one read has brought, in its order; an error stands for a message that is no frame.
+
+        A message that breaks the protocol ends its connection, and no other; what follows it is not looked at. `others`: frames
+        of the transport that are no messages; they count against the limit too (8.41).
+        """
         connection = self._connections.get(connection_id)
         if connection is None:
             return
         try:
-            connection.check(frame, now)
-            self._receive(connection, frame, now)
+            if others:
+                connection.count(others, now)
+            for message in messages:
+                if isinstance(message, RemoteError):
+                    raise message
+                connection.check(message, now)
+                self._receive(connection, message, now)
+                if connection.state is ConnectionState.CLOSED:
+                    break
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
+        if connection.state is ConnectionState.LIVE:
+            self._context.timers.set((RunTimer.SILENCE, connection_id), now + ns(self.config.silence_max_s))  # 8.21
         self._connections.close_superseded(now)
         self._send_replies(now)
         self.handle_timeout(now)
-
-    def receive_malformed(self, connection_id: int, error: RemoteError, now: int) -> None:
-        """Something arrived that is no frame."""
-        connection = self._connections.get(connection_id)
-        if connection is not None:
-            self._connections.close(connection, error.code, error.message, now, limit=error.limit)
-            self.handle_timeout(now)
 
     def handle_authenticated(self, connection_id: int, identity: Identity | RemoteError, now: int) -> None:
         """The answer to `Authenticate`: whose token it is, or why it is refused."""
@@ -155,6 +171,11 @@ class Run:
         return self._fan_out.is_lagging(connection_id)
 
     # The store speaks.
+
+    @property
+    def has_append(self) -> bool:
+        """Whether there is something to make durable, and no batch is with the store."""
+        return self._appending.has_next
 
     def events_to_append(self) -> Append | None:
         """What is to be made durable now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
@@ -289,8 +310,6 @@ class Run:
     # Frames.
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
-        if connection.state is ConnectionState.LIVE:
-            self._context.timers.set((RunTimer.SILENCE, connection.connection_id), now + ns(self.config.silence_max_s))
         match frame:
             case frames.Hello():
                 self._admission.hello(connection, frame, now)

@@ -71,7 +71,9 @@ class Sequencer:
         self._epoch = stored.epoch
         self._config = config
         self._registry = registry
-        self._publishers = {client.client_id: _restored(client, self._full_bucket()) for client in stored.clients}
+        self._stored_clients = {client.client_id: client for client in stored.clients}
+        """Of clients that have published before and not since the run was loaded: restoring all of them takes too long."""
+        self._publishers: dict[str, _Publisher] = {}
         self._clients_of = Counter(client.user_id for client in stored.clients)
         self._fold = Fold(stored.snapshot.state)
         for event in stored.events:
@@ -94,17 +96,18 @@ class Sequencer:
     @property
     def publishers(self) -> int:
         """Client ids that have published."""
-        return len(self._publishers)
+        return len(self._publishers) + len(self._stored_clients)
 
     def held(self) -> tuple[Held, ...]:
         """What could grow; of what each client has, the most that any has."""
         config, everyone = self._config, self._publishers.values()
         unsettled = max((len(each.pending) for each in everyone), default=0)
+        answers = [len(each.answers) for each in everyone] + [len(each.answers) for each in self._stored_clients.values()]
         pending = [pending for each in everyone for pending in each.pending.values()]
         return (
             Held("events that are not durable", self._events_pending, config.appends_pending_max),
-            Held("clients that published", len(self._publishers), config.clients_per_run_max),
-            Held("answers kept for one client", max((len(each.answers) for each in everyone), default=0), ANSWERS_KEPT),
+            Held("clients that published", self.publishers, config.clients_per_run_max),
+            Held("answers kept for one client", max(answers, default=0), ANSWERS_KEPT),
             Held("pending publishes of one client", unsettled, config.unanswered_max),
             Held(
                 "connections that wait for one answer",
@@ -115,21 +118,22 @@ class Sequencer:
 
     def user_of(self, client_id: str) -> str | None:
         """The user that this client id is bound to, or None if it has never published."""
-        publisher = self._publishers.get(client_id)
+        publisher = self._publishers.get(client_id) or self._stored_clients.get(client_id)
         return None if publisher is None else publisher.user_id
 
     def last_of(self, client_id: str) -> int:
         """The newest number of that client that was taken; 0 if none."""
         publisher = self._publishers.get(client_id)
-        return 0 if publisher is None else publisher.last
+        stored = self._stored_clients.get(client_id)
+        return publisher.last if publisher is not None else stored.last_client_sequence if stored is not None else 0
 
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         """Take one publish. Its answer comes with `take_replies`, now or once the store has it."""
         number = publish.client_sequence
-        publisher = self._publishers.get(client_id)
+        publisher = self._publisher(client_id)
         if publisher is None:
-            if len(self._publishers) >= self._config.clients_per_run_max:
-                reason = f"this run has {len(self._publishers)} clients that published; it takes no more"
+            if self.publishers >= self._config.clients_per_run_max:  # 8.3
+                reason = f"this run has {self.publishers} clients that published; it takes no more"
                 self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
                 return
             if self._clients_of[user_id] >= self._config.clients_per_user_max:
@@ -182,6 +186,12 @@ class Sequencer:
         for pending in self._pending:
             if connection_id in pending.reply_to:
                 pending.reply_to.remove(connection_id)
+
+    def _publisher(self, client_id: str) -> _Publisher | None:
+        publisher = self._publishers.get(client_id)
+        if publisher is None and (stored := self._stored_clients.pop(client_id, None)) is not None:
+            publisher = self._publishers[client_id] = _restored(stored, self._full_bucket())
+        return publisher
 
     def _answer_again(self, publisher: _Publisher, number: int, connection_id: int) -> None:
         pending = publisher.pending.get(number)
@@ -315,9 +325,14 @@ class Appending:
         """Of the batch that is with the store."""
         return 0 if self._under_way is None else len(self._under_way.entries)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether there is a next batch, and none is with the store (8.8)."""
+        return self._under_way is None and self._sequencer.has_append
+
     def take(self) -> Append | None:
         """The next batch, if there is one and none is with the store."""
-        if self._under_way is None and self._sequencer.has_append:
+        if self.has_next:
             self._under_way = self._sequencer.take_append()
             return self._under_way
         return None

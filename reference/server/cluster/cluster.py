@@ -50,3 +50,4 @@ class Cluster:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CONNECT_S_MAX):
                 await self._pool.aclose()
+                await self.app.aclose()

@@ -44,29 +44,40 @@ class Membership:
     def __init__(self, ownership: "Ownership", on_fault: OnFault) -> None:
         self._ownership = ownership
         self._on_fault = on_fault
+        self._has_left = False
 
     @property
     def place(self) -> ProcessAddress | None:
         """Where the others reach this process; None while it is cut off."""
         return self._ownership.place
 
+    @property
+    def is_held(self) -> bool:
+        """As Ownership.is_held."""
+        return self._ownership.is_held
+
     async def join(self, host: str, port: int) -> None:
         """Take part, for the first time. Raises StoreUnavailable."""
         await self._ownership.join(host, port)
 
     async def run(self, host: str, port: int, on_lost: Callable[[StoreError], None]) -> None:
-        """Stay in after `join`, until cancelled. `on_lost` is called when the runs of this process may be others'."""
+        """Stay in after `join`, until cancelled or `part`. `on_lost` is called when the runs of this process may be others'."""
         while True:
             try:
                 await self._ownership.keep()
             except StoreUnavailable as error:
+                if self._has_left:
+                    return
                 on_lost(error)
                 self._on_fault("cut off from the database that is shared; all runs are dropped", error)
             await self._ownership.part()
             await self._rejoin(host, port)
+            if self._has_left:
+                return
 
     async def part(self) -> None:
-        """Leave everything to the others."""
+        """Leave everything to the others, for good."""
+        self._has_left = True
         await self._ownership.part()
 
     async def claim(self, run_id: str) -> ProcessAddress | None:
@@ -90,10 +101,12 @@ class Membership:
                 self._on_fault(f"run {run_id} could not be released to the other processes", error)
 
     async def _rejoin(self, host: str, port: int) -> None:
-        while True:
+        while not self._has_left:
             try:
                 await self._ownership.join(host, port)
             except StoreUnavailable:  # it was said why, when we were cut off
                 await trio.sleep(REJOIN_PAUSE_S)
             else:
-                return
+                break
+        if self._has_left:  # meanwhile
+            await self._ownership.part()

@@ -1,10 +1,11 @@
 """RequestRelay: an ASGI application around another one, which carries requests to the owners of their runs.
 
 A request is read whole, which the door bounds, and sent to the owner; the answer is handed on as it comes. If the
-owner cannot be reached, the run is asked for again, as `upgrade_relay` does it; if it breaks off after that, the
-client is told to come back. Publishing twice does no harm, since the owner tells copies.
+owner cannot be reached, or says that it is not the owner, the run is asked for again, as `upgrade_relay` does it; if it
+breaks off after that, the client is told to come back. Publishing twice does no harm, since the owner tells copies.
 """
 
+import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -13,14 +14,17 @@ import msgspec
 import trio
 
 from reference.protocol.errors import HttpProblem
-from reference.server.cluster.router import Routes, come_back, forwarded
+from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store.place import ProcessAddress
 
 CONNECTIONS_MAX = 256
-"""To all other processes together."""
+"""To all other processes together, for requests that are answered at once."""
+WAITING_MAX = 1024
+"""Polls that wait at other processes, each on a connection of its own beside those. More are relayed as polls that do not
+wait, so that they never keep a publish from its way."""
 IDLE_CONNECTIONS_MAX = 32
 IDLE_S_MAX = 20.0
 """Below the time for which the other side keeps an idle connection."""
@@ -28,15 +32,16 @@ READ_S_MAX = 60.0
 """Between two pieces of an answer; long polls are shorter."""
 POOL_S_MAX = 5.0
 
+_WAIT = re.compile(rb"(?<=[?&])waitMs=0*[1-9][0-9]*(?=&|$)")
 _HOP_BY_HOP = (b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"expect")
 _NOT_REACHED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 _TIMEOUTS = {"connect": CONNECT_S_MAX, "read": READ_S_MAX, "write": CONNECT_S_MAX, "pool": POOL_S_MAX}
 
 
-def connection_pool() -> httpcore.AsyncConnectionPool:
+def connection_pool(connections_max: int = CONNECTIONS_MAX) -> httpcore.AsyncConnectionPool:
     """For requests to the other processes; to be closed."""
     return httpcore.AsyncConnectionPool(
-        max_connections=CONNECTIONS_MAX,
+        max_connections=connections_max,
         max_keepalive_connections=IDLE_CONNECTIONS_MAX,
         keepalive_expiry=IDLE_S_MAX,
         network_backend=httpcore.TrioBackend(),
@@ -49,10 +54,17 @@ class RequestRelay:
     def __init__(
         self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
     ) -> None:
+        """`pool`: for what is answered at once; closed by whoever made it."""
         self._app = app
         self._routes = routes
         self._count_failure = count_failure
         self._pool = pool
+        self._waiting_pool = connection_pool(WAITING_MAX)
+        self._waiting = 0
+
+    async def aclose(self) -> None:
+        """Close the connections of polls that wait."""
+        await self._waiting_pool.aclose()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         head = head_of(scope)
@@ -86,10 +98,12 @@ class RequestRelay:
             try:
                 await self._ask(head, place, body, answer)
                 return False
-            except _NOT_REACHED:
+            except (*_NOT_REACHED, _MisdirectedError):
+                self._routes.forget(head)
                 if trio.current_time() >= give_up_at:
                     return come_back("the process that serves this run cannot be reached")
             except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+                self._routes.forget(head)
                 # After its answer has begun there is nothing left to say; the door cuts the connection.
                 return False if answer.has_begun else come_back("the process that serves this run did not answer")
             await trio.sleep(REACH_PAUSE_S)
@@ -100,14 +114,40 @@ class RequestRelay:
         return True
 
     async def _ask(self, head: RequestHead, place: ProcessAddress, body: bytes, answer: "_Answer") -> None:
-        url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
+        if _WAIT.search(head.target) is None:
+            await self._ask_over(self._pool, head, head.target, place, body, answer)
+        elif self._waiting >= WAITING_MAX:
+            await self._ask_over(self._pool, head, _WAIT.sub(b"waitMs=0", head.target), place, body, answer)
+        else:
+            self._waiting += 1
+            try:
+                await self._ask_over(self._waiting_pool, head, head.target, place, body, answer)
+            finally:
+                self._waiting -= 1
+
+    async def _ask_over(
+        self,
+        pool: httpcore.AsyncConnectionPool,
+        head: RequestHead,
+        target: bytes,
+        place: ProcessAddress,
+        body: bytes,
+        answer: "_Answer",
+    ) -> None:
+        url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=target)
         headers = forwarded(head, place, without=_HOP_BY_HOP)
         extensions = {"timeout": _TIMEOUTS}
-        async with self._pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
+        async with pool.stream(head.method, url, headers=headers, content=body or None, extensions=extensions) as response:
+            if response.status == MISDIRECTED:
+                raise _MisdirectedError
             await answer.begin(response)
             async for piece in response.aiter_stream():
                 await answer.go_on(piece)
         await answer.end()
+
+
+class _MisdirectedError(Exception):
+    """The process does not serve the run any more."""
 
 
 class _Answer:

@@ -21,6 +21,8 @@ from reference.store.place import ProcessAddress
 RELAYED = b"x-steadywire-relayed"
 """The header of what is relayed: the secret of the process that it is for."""
 RETRY_AFTER_MS = 500
+MISDIRECTED = 421
+"""The HTTP status (RFC 9110) with which a process refuses what another one relays to it by mistake."""
 
 _OF_A_RUN = re.compile(
     r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"
@@ -33,6 +35,9 @@ class Routes(Protocol):
 
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
         """The process that `head` is for; None for this one. Raises HttpRefusal."""
+
+    def forget(self, head: RequestHead) -> None:
+        """The process that was named for `head` refused it, or cannot be reached: find out anew."""
 
 
 class Router:
@@ -48,20 +53,47 @@ class Router:
         match = _OF_A_RUN.fullmatch(head.path)
         if match is None or head.method not in ("GET", "HEAD", "POST", "DELETE"):
             return None
-        if is_relayed(head.header(RELAYED), self._membership):
-            return None
+        is_for_us = is_relayed(head.header(RELAYED), self._membership)
         try:
             run_id = canonical_run_id(match[1] or match[2] or match[3] or "")
+            if is_for_us:
+                await self._check_owned(run_id)
+                return None
             self._admission.check(head.header(b"origin"), head.header(b"host"))
             if not head.wants_websocket and bearer_token(head.header(b"authorization")) is None:
                 return None
             self._admission.identify_upgrade(head, run_id)
+        except MisdirectedError:
+            raise
         except (HttpRefusal, RemoteError):
             return None
         try:
             return await self._runs.place_of(run_id)
         except StoreUnavailable:
             return None
+
+    def forget(self, head: RequestHead) -> None:
+        """As Routes.forget."""
+        match = _OF_A_RUN.fullmatch(head.path)
+        if match is not None:
+            self._runs.forget_place((match[1] or match[2]).lower())
+
+    async def _check_owned(self, run_id: str) -> None:
+        """For a request that another process relays to us, as the owner. Raises MisdirectedError if we are not."""
+        self._runs.forget_place(run_id)
+        try:
+            place = await self._runs.place_of(run_id)
+        except StoreUnavailable:
+            return
+        if place is not None:
+            raise MisdirectedError("this process does not serve the run any more")
+
+
+class MisdirectedError(HttpRefusal):
+    """What is said to a process that relays to us what is not for us: it asks the database and tries again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(MISDIRECTED, CloseCode.OVERLOADED, why, retry_after_ms=RETRY_AFTER_MS)
 
 
 def is_relayed(shown: bytes | None, membership: Membership) -> bool:
@@ -71,7 +103,7 @@ def is_relayed(shown: bytes | None, membership: Membership) -> bool:
     me = membership.place
     if me is None or not secrets.compare_digest(shown, me.secret.encode()):
         # It was meant for the process that had this address before, or for this one before it was cut off.
-        raise come_back("this process is not the one that was meant")
+        raise MisdirectedError("this process is not the one that was meant")
     return True
 
 

@@ -18,7 +18,7 @@ import trio
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode
 from reference.server.cluster.frame_boundaries import FrameBoundaries
-from reference.server.cluster.router import Routes, come_back, forwarded
+from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
 from reference.server.wire.framing import frame_close, frame_text
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.push_stream import PushStream
@@ -36,6 +36,7 @@ REACH_PAUSE_S = 0.05
 PART_S_MAX = 5.0
 _SILENCE_S_MAX = 15
 """Until a process that takes or sends no bytes, and whose machine does not answer either, counts as gone."""
+_MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -83,9 +84,10 @@ class UpgradeRelay:
             onward = await connect(place)
             if onward is not None:
                 answer = await _ask(onward, head, place)
-                if answer:
+                if answer and not answer.startswith(_MISDIRECTED):
                     return onward, answer
                 onward.abort()
+            self._routes.forget(head)
             if trio.current_time() >= give_up_at:
                 self._count_failure()
                 raise come_back("the process that serves this run cannot be reached")

@@ -1,20 +1,19 @@
-"""WebSocket frames, as far as the server touches them itself (RFC 6455, section 5).
+"""WebSocket frames as bytes, out and in (RFC 6455, section 5).
 
-Out: a server's frames carry no mask, so the bytes of one are the same for every reader and are made once. We
-make text frames, which are pushed to many, and the close frame, which must go out without waiting. Everything
-else (the opening handshake, reading, pongs) is trio-websocket's.
+Out: a server's frames carry no mask, so the bytes of one are the same for every reader and are made once.
 
-In: trio-websocket counts the characters of a message when it has them, joins any number of empty fragments,
-and closes with 1009, which our clients take for a proxy's whim and retry for ever. So the `MessageMeter`
-reads over the headers of the incoming frames before trio-websocket sees them: it knows a message that is too
-long, in bytes, from the first header that makes it so, before the payload is in memory, and it knows when the
-peer's close frame has come.
+In: `MessageReader` drives wsproto's frame layer and hands out all messages that one read has brought, at once. It judges
+what wsproto does not: the size of a message in bytes, the number of its fragments, and that it is text. What follows a
+violation is read over for the peer's close frame, and for nothing else.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from reference.protocol.errors import CloseCode
+from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 
 NORMAL = 1000
 """Close code: the purpose of the connection is fulfilled."""
@@ -29,12 +28,8 @@ NO_CODE = 1005
 """What a close frame without a code counts as; never on the wire."""
 
 _FIN = 0x80
-_MASKED = 0x80
-_CONTINUATION, _TEXT, _BINARY, _CLOSE = 0x0, 0x1, 0x2, 0x8
-_CONTROL = 0x8  # the bit that all control opcodes share
-_CLOSE_PAYLOAD_BYTES_MAX = 125
-
-CLOSE_FRAME_FIRST_BYTE = _FIN | _CLOSE
+_TEXT, _CLOSE, _PONG = 0x1, 0x8, 0xA
+_CONTROL_PAYLOAD_BYTES_MAX = 125
 
 
 def frame_text(payload: bytes) -> bytes:
@@ -46,9 +41,22 @@ def frame_close(code: int, reason: str = "") -> bytes:
     """A close frame; `reason` is cut to the 123 bytes that fit, between characters."""
     if not (code in (NORMAL, SERVER_GOES, INTERNAL_ERROR) or 3000 <= code <= 4999):
         raise ValueError(f"{code} is not a code that an application may close with: use 1000, 1001, 1011 or 3000 to 4999")
-    text = reason.encode(errors="replace")[: _CLOSE_PAYLOAD_BYTES_MAX - 2].decode(errors="ignore").encode()
+    text = reason.encode(errors="replace")[: _CONTROL_PAYLOAD_BYTES_MAX - 2].decode(errors="ignore").encode()
     payload = struct.pack("!H", code) + text
-    return _header(CLOSE_FRAME_FIRST_BYTE, len(payload)) + payload
+    return _header(_FIN | _CLOSE, len(payload)) + payload
+
+
+def frame_close_echo(close: "PeerClose") -> bytes:
+    """The answer to the peer's close frame: the same code, or none."""
+    if close.code == NO_CODE:
+        return _header(_FIN | _CLOSE, 0)
+    payload = struct.pack("!H", close.code) + close.reason.encode()
+    return _header(_FIN | _CLOSE, len(payload)) + payload
+
+
+def frame_pong(payload: bytes) -> bytes:
+    """The answer to a ping with that payload."""
+    return _header(_FIN | _PONG, len(payload)) + payload
 
 
 def _header(first_byte: int, payload_bytes: int) -> bytes:
@@ -60,95 +68,86 @@ def _header(first_byte: int, payload_bytes: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """What a client sent that it must not send, as the code and reason to close with."""
+class PeerClose:
+    """The peer's close frame. `code` is NO_CODE if it had none."""
 
-    code: CloseCode
+    code: int
     reason: str
 
 
-class MessageMeter:
-    """Follows the frame headers in a client's bytes; holds a header at most, never a payload."""
+@dataclass(slots=True)
+class Read:
+    """What one read has brought."""
+
+    messages: list[str | RemoteError] = field(default_factory=list)
+    """Whole text messages, in their order. An error, as the last, stands for what a client must not send."""
+    frames: int = 0
+    """Frames that are whole now, of all kinds: what counts against a limit of frames."""
+    pings: list[bytes] = field(default_factory=list)
+    """Their payloads."""
+
+
+class MessageReader:
+    """A client's bytes to messages; holds one incomplete message at most."""
 
     def __init__(self, *, message_bytes_max: int, fragments_max: int) -> None:
         self._message_bytes_max = message_bytes_max
         self._fragments_max = fragments_max
-        self._header = bytearray()
-        self._payload_left_bytes = 0
-        self._message_bytes = 0
+        self._frames = FrameProtocol(client=False, extensions=[])
+        self._parts: list[str] = []
+        self._part_bytes = 0
         self._fragments = 0
-        self.violation: Violation | None = None
-        self.is_close_seen = False
-        """Whether the header of the peer's close frame has come: nothing that matters can follow."""
+        self._is_spoilt = False
+        self.close: PeerClose | None = None
+        """The peer's close frame, once it has come: nothing that matters can follow."""
 
-    def feed(self, data: bytes) -> int:
-        """Follow `data` and return how many of its bytes come before the first violation: all of them if
-        there is none.
+    def feed(self, data: bytes) -> Read:
+        """Take the next bytes; b"" for none."""
+        read = Read()
+        self._frames.receive_bytes(data)
+        try:
+            for frame in self._frames.received_frames():
+                if frame.frame_finished:
+                    read.frames += 1
+                payload = frame.payload
+                if isinstance(payload, str):
+                    if not self._is_spoilt:
+                        self._take_text(payload, frame.frame_finished, frame.message_finished, read)
+                elif isinstance(payload, tuple):
+                    self.close = PeerClose(int(payload[0]), payload[1])
+                    break
+                elif frame.opcode is Opcode.PING:
+                    read.pings.append(bytes(payload))
+                elif frame.opcode is Opcode.BINARY:
+                    self._refuse(read, CloseCode.BAD_FRAME, "binary message; send JSON as text")
+        except ParseFailed as error:
+            self._refuse(read, CloseCode.BAD_FRAME, f"not WebSocket: {error}")
+        return read
 
-        After a violation it still follows the headers, so that the peer's close frame is recognised.
-        """
-        good = 0 if self.violation else len(data)
-        position = 0
-        start = 0  # of the header at hand; one that began in earlier data has no byte to take back here
-        while position < len(data):
-            if self._payload_left_bytes:
-                step = min(self._payload_left_bytes, len(data) - position)
-                self._payload_left_bytes -= step
-                position += step
-                continue
-            if not self._header:
-                start = position
-            position += self._take_header(data, position)
-            if len(self._header) == _header_bytes(self._header):
-                had_violation = self.violation is not None
-                self._end_header()
-                if self.violation and not had_violation:
-                    good = start
-        return good
-
-    def _take_header(self, data: bytes, position: int) -> int:
-        """Add to the header what it still lacks; return how many bytes that were."""
-        missing = _header_bytes(self._header) - len(self._header)
-        piece = data[position : position + missing]
-        self._header += piece
-        return len(piece)
-
-    def _end_header(self) -> None:
-        opcode = self._header[0] & 0x0F
-        self._payload_left_bytes = _payload_bytes(self._header)
-        self._header.clear()
-        if opcode & _CONTROL:
-            self.is_close_seen = self.is_close_seen or opcode == _CLOSE
+    def _take_text(self, part: str, ends_frame: bool, ends_message: bool, read: Read) -> None:
+        if ends_message and not self._parts and _size(part) <= self._message_bytes_max:
+            read.messages.append(part)  # whole, as most are
             return
-        if opcode != _CONTINUATION:
-            self._message_bytes = self._fragments = 0
-        self._message_bytes += self._payload_left_bytes
-        self._fragments += 1
-        if self.violation is None:
-            self.violation = self._judge(opcode)
+        self._parts.append(part)
+        self._part_bytes += _size(part)
+        self._fragments += ends_frame
+        if self._part_bytes > self._message_bytes_max:
+            reason = f"message longer than {self._message_bytes_max} bytes"
+            self._refuse(read, CloseCode.TOO_BIG, reason, Limit.FRAME_BYTES)
+        elif self._fragments > self._fragments_max:
+            reason = f"message in more than {self._fragments_max} fragments"
+            self._refuse(read, CloseCode.TOO_BIG, reason, Limit.FRAME_BYTES)
+        elif ends_message:
+            read.messages.append("".join(self._parts))
+            self._parts, self._part_bytes, self._fragments = [], 0, 0
 
-    def _judge(self, opcode: int) -> Violation | None:
-        if opcode == _BINARY:
-            return Violation(CloseCode.BAD_FRAME, "binary message; send JSON as text")
-        if self._message_bytes > self._message_bytes_max:
-            return Violation(CloseCode.TOO_BIG, f"message longer than {self._message_bytes_max} bytes")
-        if self._fragments > self._fragments_max:
-            return Violation(CloseCode.TOO_BIG, f"message in more than {self._fragments_max} fragments")
-        return None
-
-
-def _header_bytes(header: bytearray) -> int:
-    """How long a header that begins like this is, as far as one can tell; at least two bytes."""
-    if len(header) < 2:
-        return 2
-    extended = {126: 2, 127: 8}.get(header[1] & 0x7F, 0)
-    return 2 + extended + (4 if header[1] & _MASKED else 0)
+    def _refuse(self, read: Read, code: CloseCode, reason: str, limit: Limit | None = None) -> None:
+        if not self._is_spoilt:
+            self._is_spoilt = True
+            self._parts = []
+            read.messages.append(RemoteError(code, reason, limit))
 
 
-def _payload_bytes(header: bytearray) -> int:
-    short = header[1] & 0x7F
-    if short == 126:
-        return int.from_bytes(header[2:4], "big")
-    if short == 127:
-        return int.from_bytes(header[2:10], "big")
-    return short
+def _size(text: str) -> int:
+    """In bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())

@@ -57,13 +57,13 @@ class HealthWidget(anywidget.AnyWidget):
 def picture_of(client: Client) -> dict[str, Any]:
     """What the component draws of a client (`Health` in component/connection_health.js). In the client's thread only."""
     health: dict[str, Any] = msgspec.to_builtins(client.health)
-    next_attempt_s = client.next_attempt_s
+    next_attempt_s, ended = client.next_attempt_s, client.ended
     return health | {
         "state": client.state.value,
-        "reason": client.reason,
+        "reason": health["lastError"] if ended is None else ended.message,
         "nextAttemptInMs": None if next_attempt_s is None else round(next_attempt_s * 1000),
         "roundTripsMs": [round(trip, 2) for trip in client.round_trips_ms[-ROUND_TRIPS_SHOWN:]],
-        "end": {} if client.state is ClientState.CLOSED else None,
+        "end": None if ended is None else {"code": ended.code},
     }
 
 

@@ -9,3 +9,23 @@
 
 Both sides are traces in the same words and are measured by the same functions; nothing here knows which one it looks at.
 """
+
+from typing import TYPE_CHECKING
+
+from reference.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from simulation.processes.fidelity.comparison import compare
+    from simulation.processes.fidelity.measures import measure
+    from simulation.processes.fidelity.twin import play_both
+
+__all__ = ["compare", "measure", "play_both"]
+
+__getattr__, __dir__ = imported_on_use(
+    globals(),
+    {
+        "compare": "simulation.processes.fidelity.comparison:compare",
+        "measure": "simulation.processes.fidelity.measures:measure",
+        "play_both": "simulation.processes.fidelity.twin:play_both",
+    },
+)

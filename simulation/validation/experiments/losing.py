@@ -71,7 +71,7 @@ class Repeats(Experiment):
     def expected(self) -> dict[str, Expected]:
         return {
             "P(late)": Expected(self.loss, "", 0.03),
-            "mean lateness": Expected(tcp.repeats_mean_s(self.loss, tcp.RTO_MIN_S), "s", 0.06),
+            "mean lateness": Expected(tcp.repeats_mean_s(self.loss, 2 * self.latency_s + tcp.RTO_MIN_S), "s", 0.06),
         }
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference.protocol.errors import RemoteError
 from reference.protocol.limits import Limit
 from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
@@ -145,9 +146,12 @@ async def echo(websocket: ServerWebSocket) -> None:
     from reference.server.wire.framing import frame_text
 
     while True:
-        message = await websocket.receive()
-        while not websocket.push_text(frame_text(message.encode())):
-            await websocket.flush()
+        for message in (await websocket.receive()).messages:
+            if isinstance(message, RemoteError):
+                websocket.close(message.code, message.message)
+                return
+            while not websocket.push_text(frame_text(message.encode())):
+                await websocket.flush()
 
 
 async def read_body(receive: Callable[[], Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Frames against wsproto as the other side, and the meter against every way of cutting the bytes."""
+"""Frames against wsproto as the other side, and the reader of messages against every way of cutting the bytes."""
 
 import pytest
 from hypothesis import given
@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from reference.protocol.errors import CloseCode
-from reference.server.wire.framing import MessageMeter, frame_close, frame_text
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.server.wire.framing import MessageReader, PeerClose, frame_close, frame_text
 
 from .helpers import client_frame, close_frame, text
 
@@ -41,9 +41,11 @@ def test_codes_that_are_not_ours_to_send_are_refused(code: int) -> None:
         frame_close(code)
 
 
-def feed(pieces: list[bytes]) -> tuple[MessageMeter, int]:
-    meter = MessageMeter(message_bytes_max=300, fragments_max=3)
-    return meter, sum(meter.feed(piece) for piece in pieces)
+def feed(pieces: list[bytes]) -> tuple[MessageReader, list[str | RemoteError], int]:
+    """What was read, and how many frames."""
+    reader = MessageReader(message_bytes_max=300, fragments_max=3)
+    reads = [reader.feed(piece) for piece in pieces]
+    return reader, [message for read in reads for message in read.messages], sum(read.frames for read in reads)
 
 
 OPENINGS = st.lists(
@@ -72,33 +74,41 @@ def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
 
 
 @given(st.data(), OPENINGS, VIOLATIONS)
-def test_the_meter_finds_a_violation_however_the_bytes_are_cut(
+def test_a_violation_is_found_however_the_bytes_are_cut(
     data: st.DataObject, opening: bytes, violation: tuple[bytes, CloseCode]
 ) -> None:
     wrong, code = violation
-    meter, good = feed(data.draw(cuts(opening + wrong + close_frame())))
-    assert meter.violation is not None
-    assert meter.violation.code == code
-    assert meter.is_close_seen
-    assert len(opening) <= good < len(opening + wrong)
+    _, expected, _ = feed([opening])
+    reader, messages, _ = feed(data.draw(cuts(opening + wrong + client_frame(0x9, b"too late") + close_frame(4321))))
+    assert messages[:-1] == expected, "what came before is still heard, and nothing after it"
+    assert isinstance(messages[-1], RemoteError)
+    assert messages[-1].code == code
+    assert reader.close == PeerClose(4321, "")
 
 
 @given(st.data(), OPENINGS)
-def test_the_meter_lets_pass_what_is_allowed(data: st.DataObject, opening: bytes) -> None:
-    meter, good = feed(data.draw(cuts(opening)))
-    assert meter.violation is None
-    assert not meter.is_close_seen
-    assert good == len(opening)
+def test_what_is_allowed_is_read_however_the_bytes_are_cut(data: st.DataObject, opening: bytes) -> None:
+    reader, messages, frames = feed(data.draw(cuts(opening)))
+    assert messages == feed([opening])[1]
+    assert frames == feed([opening])[2] >= len(messages)
+    assert reader.close is None
 
 
-def test_a_message_is_too_long_before_it_has_come() -> None:
-    meter, good = feed([client_frame(0x1, declared=2**62)])
-    assert meter.violation is not None
-    assert good == 0
+def test_every_frame_of_a_read_is_counted_and_every_ping_is_told() -> None:
+    reader = MessageReader(message_bytes_max=300, fragments_max=3)
+    whole = text("a") + client_frame(0x9, b"1") + client_frame(0x1, b"b", fin=False) + client_frame(0x9, b"2") + client_frame(0x0)
+    first, then = reader.feed(whole[:-3]), reader.feed(whole[-3:])
+    assert (first.messages, first.frames, first.pings) == (["a"], 4, [b"1", b"2"])
+    assert (then.messages, then.frames) == (["b"], 1)
+
+
+def test_a_message_that_is_too_long_is_refused_before_it_has_come() -> None:
+    _, messages, _ = feed([client_frame(0x1, b"x" * 301, declared=2**62)])
+    assert isinstance(messages[0], RemoteError)
+    assert messages[0].code == CloseCode.TOO_BIG
 
 
 @given(st.lists(st.binary(max_size=50), max_size=10))
-def test_the_meter_survives_anything(pieces: list[bytes]) -> None:
-    meter, good = feed(pieces)
-    assert good <= sum(map(len, pieces))
-    assert meter.violation is not None or good == sum(map(len, pieces))
+def test_the_reader_survives_anything(pieces: list[bytes]) -> None:
+    _, messages, _ = feed(pieces)
+    assert not any(isinstance(message, RemoteError) for message in messages[:-1])

@@ -132,7 +132,7 @@ async def test_a_cut_network_ends_every_stream_and_opens_none() -> None:
                 await client.wait_until(ClientState.LIVE)
                 network.cut()
                 assert network.is_cut
-                await client.wait_until(lambda client: client.reason is not None)
+                await client.wait_until(lambda client: not client.is_carried)
                 ticket = client.publish_soon("CHAT", {"text": "later"})
                 with trio.move_on_after(0.5):
                     await ticket.accepted()

@@ -1,0 +1,75 @@
+"""What a client keeps of its session over a restart of its program: client id, generation, position, and the outbox.
+
+A session that saves asks its driver to save each change (`Save`) before it does what depends on it: a publish is saved before its
+ticket is given out, and the number of a publish before a frame with that number leaves (protocol 2.2, 7.4). So a program that
+starts again with what was saved can send everything unanswered once more, and the server tells copies by their numbers.
+"""
+
+import msgspec
+
+from reference.protocol.events import Data
+
+
+class SavedPublish(msgspec.Struct, frozen=True):
+    """A publish that is not settled. age_ms: since it was queued, by the wall clock. client_sequence: None if it was never
+    sent."""
+
+    ticket: int
+    event_type: str
+    data: Data
+    age_ms: int
+    client_sequence: int | None = None
+
+
+class SavedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """generation: the highest that was used. next_sequence: the lowest client sequence that was not used. epoch, last: the
+    position of what the application has handled; None, 0: nothing."""
+
+    client_id: str
+    generation: int = 0
+    next_sequence: int = 1
+    epoch: str | None = None
+    last: int = 0
+    publishes: tuple[SavedPublish, ...] = ()
+
+
+class _Change(msgspec.Struct, frozen=True, tag_field="change", omit_defaults=True):
+    pass
+
+
+class PublishSaved(_Change, frozen=True, tag="queued"):
+    """A publish was queued. at_ms: on the wall clock, in ms since 1970; the store fills it in."""
+
+    ticket: int
+    event_type: str
+    data: Data
+    at_ms: int = 0
+
+
+class NumberSaved(_Change, frozen=True, tag="numbered"):
+    """A publish is about to be sent for the first time."""
+
+    ticket: int
+    client_sequence: int
+
+
+class PublishForgotten(_Change, frozen=True, tag="settled"):
+    """A publish was answered for good, or given up."""
+
+    ticket: int
+
+
+class GenerationSaved(_Change, frozen=True, tag="generation"):
+    """A connection is about to be opened."""
+
+    generation: int
+
+
+class PositionSaved(_Change, frozen=True, tag="position"):
+    """The application has handled everything up to this number."""
+
+    epoch: str
+    last: int
+
+
+Change = PublishSaved | NumberSaved | PublishForgotten | GenerationSaved | PositionSaved

@@ -1,0 +1,1 @@
+"""Programs that keep the contract of docs/conformance.md, for `steadywire conformance --client COMMAND`."""

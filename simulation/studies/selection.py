@@ -1,0 +1,92 @@
+"""Ranking and selection: which of several settings is the best, and how sure that is.
+
+All settings run the same replications on common random numbers, so their scores are compared replication by replication. The
+probability that the chosen setting is right is estimated by drawing whole replications with replacement (bootstrap): in which
+share of the draws is its mean score the lowest, and in which share within `delta` of the lowest. Settings that cannot be told
+apart from the chosen one are named: their paired difference, corrected for the number of comparisons, is not significant, or is
+below delta.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulation.studies.statistics import CONFIDENCE, Interval, paired_interval, t_interval
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """`best`: the name with the lowest mean score. `is_best`: the probability that it is the best; `is_good`: that it is within
+    `delta` of the best. `tied`: those that cannot be told apart from it. `scores`: each mean with its t interval."""
+
+    best: str
+    is_best: float
+    is_good: float
+    delta: float
+    tied: tuple[str, ...]
+    scores: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+    """Of each other setting to the best one, paired; intervals hold all at once (Bonferroni)."""
+    replications: int
+
+
+def select(
+    scores: Mapping[str, Sequence[float]],
+    *,
+    delta: float,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 1,
+) -> Selection:
+    """Choose the setting with the lowest mean score. `scores`: name -> score by replication, equally many of each. An infinite
+    score (something never happened) makes a setting lose. Raises ValueError for fewer than two replications or no settings."""
+    names = list(scores)
+    table = np.array([list(scores[name]) for name in names], dtype=float)
+    if table.ndim != 2 or table.shape[0] < 1 or table.shape[1] < 2:
+        raise ValueError("a selection needs at least one setting and two replications of each")
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.any():
+        raise ValueError("no setting has a score in every replication: each fails its objective now and then")
+    means = np.where(finite, np.where(np.isfinite(table), table, 0.0).mean(axis=1), np.inf)
+    place = int(means.argmin())
+    random = np.random.default_rng(seed)
+    draws = random.integers(table.shape[1], size=(resamples, table.shape[1]))
+    compared = table[finite]
+    own = int(np.flatnonzero(np.flatnonzero(finite) == place)[0])
+    resampled = compared[:, draws].mean(axis=2)
+    least = resampled.min(axis=0)
+    is_best = float((resampled[own] <= least).mean())
+    is_good = float((resampled[own] <= least + delta).mean())
+    others = [name for name, known in zip(names, finite, strict=True) if known and name != names[place]]
+    each = 1 - (1 - confidence) / max(len(others), 1)
+    differences = {name: paired_interval(scores[name], scores[names[place]], each) for name in others}
+    tied = tuple(name for name, difference in differences.items() if not difference.low > 0 or difference.high < delta)
+    return Selection(
+        best=names[place],
+        is_best=is_best,
+        is_good=is_good,
+        delta=delta,
+        tied=tied,
+        scores={
+            name: t_interval(row.tolist()) for name, row in zip(names, np.where(np.isfinite(table), table, np.nan), strict=True)
+        },
+        differences=differences,
+        replications=table.shape[1],
+    )
+
+
+def pareto_front(rows: Sequence[Sequence[float]]) -> list[int]:
+    """The places of the rows that no other row beats: not worse in anything and better in something. Lower is better."""
+    front = []
+    for place, row in enumerate(rows):
+        beaten = any(
+            all(other <= own for other, own in zip(others, row, strict=True))
+            and any(other < own for other, own in zip(others, row, strict=True))
+            for others in rows
+        )
+        if not beaten:
+            front.append(place)
+    return front

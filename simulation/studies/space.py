@@ -1,0 +1,68 @@
+"""The space that a tuning searches: parameters with ranges, choices, and choices whose parts have ranges of their own.
+
+    [parameters]
+    "client.policy" = { values = [
+        { kind = "full_jitter", base_s = { low = 0.2, high = 5, scale = "log" }, cap_s = { low = 2, high = 60, scale = "log" } },
+        { kind = "preset", preset = "centrifuge-js" },
+    ] }
+    "client.config.fallback_after_failures" = { low = 2, high = 12, whole = true }
+
+Below a choice, a table with `low` and `high` is a range that exists only where that value is chosen.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from simulation.studies.design import Choice, Point, Range
+
+Draw = Callable[[str, Range | Choice], Any]
+"""Chooses a value for a named parameter: for a Choice the number of the value."""
+
+
+def point_of(space: Mapping[str, Range | Choice], draw: Draw) -> Point:
+    """One point of the space, each value chosen by `draw`. Names below a choice are PATH.NUMBER.FIELD."""
+    point: Point = {}
+    for path, parameter in space.items():
+        if isinstance(parameter, Range):
+            point[path] = draw(path, parameter)
+            continue
+        number = draw(path, parameter)
+        point[path] = _filled(parameter.values[number], f"{path}.{number}", draw)
+    return point
+
+
+def numeric(space: Mapping[str, Range | Choice]) -> dict[str, Range]:
+    """The parameters that are ranges at the top level: those whose influence can be analysed."""
+    return {path: parameter for path, parameter in space.items() if isinstance(parameter, Range)}
+
+
+def names(space: Mapping[str, Range | Choice]) -> Iterator[str]:
+    """The name of every parameter that can be drawn."""
+    for path, parameter in space.items():
+        yield path
+        if isinstance(parameter, Choice):
+            for number, value in enumerate(parameter.values):
+                if isinstance(value, Mapping):
+                    yield from (f"{path}.{number}.{key}" for key, inner in value.items() if _range_of(inner) is not None)
+
+
+def _filled(value: Any, name: str, draw: Draw) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    filled = {}
+    for key, inner in value.items():
+        found = _range_of(inner)
+        filled[key] = inner if found is None else draw(f"{name}.{key}", found)
+    return filled
+
+
+def _range_of(value: Any) -> Range | None:
+    if not (isinstance(value, Mapping) and {"low", "high"} <= set(value)):
+        return None
+    try:
+        return msgspec.convert(value, Range)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{dict(value)}: {error}") from None

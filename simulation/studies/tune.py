@@ -1,0 +1,308 @@
+"""Tuning: search the space, choose among the finalists on fresh seeds, and say how sure the choice is.
+
+    answer = tune(load_study(path), path.parent, workers=-1, folder="balancer.tune")
+    answer.selection.best, answer.selection.is_good, answer.settings
+
+1. The baseline, the scenario as it is, runs in every scenario: every score is relative to it (`tuning`).
+2. Optuna proposes settings in batches (TPE with constraints; several objectives are searched together), and they run.
+3. The finalists (feasible, the best scores, and the Pareto front) run on seeds that the search has not seen, for the winner of a
+   search was also lucky. Replications are added until the best one is known well enough (`selection`).
+4. Presets of well-known systems run in the same scenarios on the same seeds, for comparison.
+
+Equal studies give equal answers, for any number of workers and any backend.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.presets import PRESETS, SHIPPED
+from simulation.scenario.scenario import Scenario
+from simulation.studies.design import Choice, Point, Range
+from simulation.studies.execution import Report
+from simulation.studies.experiment import Experiment, describe
+from simulation.studies.selection import Selection, pareto_front, select
+from simulation.studies.space import point_of
+from simulation.studies.study import Study, parameters_of
+from simulation.studies.tuning import Figures, Scorer, Tune, mean_figures
+
+FRESH_SEEDS = 1_000_003
+"""Added to the seed for the finals."""
+BASELINE = "as it is"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting and what it gave: the means of the figures in each scenario, score, ratio of each objective to the baseline's,
+    and the excess of each constraint (0 or less: it holds)."""
+
+    name: str
+    point: Point
+    figures: tuple[Figures, ...]
+    score: float
+    objectives: tuple[float, ...]
+    excesses: tuple[float, ...]
+
+    @property
+    def is_feasible(self) -> bool:
+        return all(excess <= 0 for excess in self.excesses)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The answer. `trials`: every setting of the search, in order. `finalists`: on fresh seeds, with the baseline; `presets`
+    likewise. `selection`: which finalist is the best and how sure that is; None if none keeps the constraints."""
+
+    study: Study
+    scenarios: tuple[Scenario, ...]
+    baseline: Candidate
+    trials: tuple[Candidate, ...]
+    finalists: tuple[Candidate, ...]
+    presets: tuple[Candidate, ...]
+    selection: Selection | None
+
+    @property
+    def best(self) -> Candidate | None:
+        """The chosen finalist."""
+        if self.selection is None:
+            return None
+        return next(each for each in self.finalists if each.name == self.selection.best)
+
+    @property
+    def tuned_scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios with the chosen setting. Raises ConfigError if there is none."""
+        best = self.best
+        if best is None:
+            raise ConfigError("no setting keeps the constraints: there is nothing to apply")
+        return tuple(scenario.replace(best.point) for scenario in self.scenarios)
+
+    @property
+    def front(self) -> tuple[Candidate, ...]:
+        """The feasible trials that no other trial beats in every objective."""
+        feasible = [trial for trial in self.trials if trial.is_feasible]
+        return tuple(feasible[place] for place in pareto_front([trial.objectives for trial in feasible]))
+
+    def table(self) -> pd.DataFrame:
+        """Finalists and presets by score: name, kind, score, the ratio of each objective, whether it keeps the
+        constraints, and each figure as the mean over the scenarios."""
+        asked = self.study.tuning
+        rows = []
+        for kind, candidates in (("finalist", self.finalists), ("preset", self.presets)):
+            for each in candidates:
+                row = {"setting": each.name, "kind": "baseline" if each.name == BASELINE else kind, "score": each.score}
+                for objective, ratio in zip(asked.objectives, each.objectives, strict=True):
+                    row[f"{objective.figure} ratio"] = ratio
+                row["keeps constraints"] = each.is_feasible
+                for figure in asked.figures:
+                    row[figure] = mean_figures(each.figures, (figure,))[figure]
+                rows.append(row)
+        return pd.DataFrame(rows).sort_values("score", kind="stable").reset_index(drop=True)
+
+
+class Evaluator:
+    """Runs settings in all scenarios of a study and scores them."""
+
+    def __init__(self, study: Study, folder_of_study: Path, *, workers: int, dask: str | None, folder: Path | None) -> None:
+        self.tune: Tune = study.tuning
+        self.scenarios = study.scenarios_of(folder_of_study)
+        self._seed = study.seed
+        self._run = functools.partial(_run, workers=workers, dask=dask, folder=folder)
+        self._scorers: dict[int, Scorer] = {}
+        self._weights = study.weights
+
+    def check(self, point: Point) -> str | None:
+        """Why a setting makes no scenario; None if it does."""
+        try:
+            for scenario in self.scenarios:
+                scenario.replace(point)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def runs(
+        self, points: Sequence[Point], replications: int, *, fresh: bool, report: Report | None = None
+    ) -> list[list[list[Figures]]]:
+        """The figures of each setting in each scenario by replication: [setting][scenario][replication]."""
+        found: list[list[list[Figures]]] = [[] for _ in points]
+        for scenario in self.scenarios:
+            seed = (scenario.seed if self._seed is None else self._seed) + (FRESH_SEEDS if fresh else 0)
+            experiment = Experiment(scenario, points, self.tune.figures, replications, seed)
+            outcome = self._run(experiment, report)
+            if len(outcome.failures) == len(outcome.runs):
+                raise ConfigError(f"{scenario.name}: every run failed: {outcome.failures['error'].iloc[0]}")
+            for place, runs in found_by_point(outcome.runs, self.tune.figures, len(points)).items():
+                found[place].append(runs)
+        return found
+
+    def scorer(self, replications: int, *, fresh: bool) -> Scorer:
+        """Scores against the baseline on the same seeds."""
+        key = replications if fresh else 0
+        if key not in self._scorers:
+            per_scenario = self.runs([{}], replications, fresh=fresh)[0]
+            means = [mean_figures(runs, self.tune.figures) for runs in per_scenario]
+            self._scorers[key] = Scorer(self.tune, means, self._weights)
+        return self._scorers[key]
+
+    def candidate(self, name: str, point: Point, per_scenario: Sequence[Sequence[Figures]], scorer: Scorer) -> Candidate:
+        means = tuple(mean_figures(runs, self.tune.figures) for runs in per_scenario)
+        objectives = tuple(scorer.objective(each, means) for each in self.tune.objectives)
+        return Candidate(name, dict(point), means, scorer.score(means), objectives, tuple(scorer.excesses(means)))
+
+
+def tune(
+    study: Study,
+    folder_of_study: Path,
+    *,
+    workers: int = 1,
+    dask: str | None = None,
+    folder: str | Path | None = None,
+    say: Say = lambda _: None,
+    report: Report | None = None,
+) -> Tuned:
+    """Answer a study. `folder`: finished runs are kept there, and an interrupted tuning goes on. Raises ConfigError."""
+    place = None if folder is None else Path(folder)
+    evaluator = Evaluator(study, folder_of_study, workers=workers, dask=dask, folder=place)
+    asked = study.tuning
+    space = parameters_of(study.parameters)
+    if not space:
+        raise ConfigError("there is nothing to tune: the study needs [parameters]")
+    say(f"baseline: {len(evaluator.scenarios)} scenarios x {asked.replications} replications")
+    scorer = evaluator.scorer(asked.replications, fresh=False)
+    trials = _search(evaluator, space, study.seed or 1, scorer, say, report)
+    chosen = _finalists(trials, asked)
+    if not chosen:
+        say("no trial keeps the constraints")
+        baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
+        return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
+    finalists, selection = _finals(evaluator, chosen, say, report)
+    baseline = next(each for each in finalists if each.name == BASELINE)
+    presets = _presets(evaluator, selection.replications, say, report) if asked.compare_presets else ()
+    return Tuned(study, evaluator.scenarios, baseline, trials, finalists, presets, selection)
+
+
+def _search(
+    evaluator: Evaluator, space: Mapping[str, Range | Choice], seed: int, scorer: Scorer, say: Say, report: Report | None
+) -> tuple[Candidate, ...]:
+    """Optuna's trials, in batches. Settings that make no scenario are told as failed and cost nothing."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    asked = evaluator.tune
+    sampler = optuna.samplers.TPESampler(
+        seed=seed % 2**32,
+        n_startup_trials=max(asked.batch, min(asked.trials // 3, 10 * len(space))),
+    )
+    search = optuna.create_study(directions=["minimize"] * len(asked.objectives), sampler=sampler)
+    trials: list[Candidate] = []
+    asked_for = 0
+    while asked_for < asked.trials:
+        batch: list[tuple[Any, Point]] = []
+        while len(batch) < min(asked.batch, asked.trials - asked_for):
+            trial = search.ask()
+            point = point_of(space, functools.partial(_suggest, trial))
+            problem = evaluator.check(point)
+            if problem is None:
+                batch.append((trial, point))
+                continue
+            search.tell(trial, state=optuna.trial.TrialState.FAIL)
+            asked_for += 1
+            if asked_for >= asked.trials:
+                break
+        asked_for += len(batch)
+        if not batch:
+            raise ConfigError(f"no setting of the space makes a scenario: {problem}")
+        found = evaluator.runs([point for _, point in batch], asked.replications, fresh=False, report=report)
+        for (trial, point), per_scenario in zip(batch, found, strict=True):
+            candidate = evaluator.candidate(f"trial {len(trials)}", point, per_scenario, scorer)
+            for constraint, excess in zip(asked.constraints, candidate.excesses, strict=True):
+                trial.set_constraint(str(constraint), min(excess, 1e9))
+            search.tell(trial, [min(ratio, 1e9) for ratio in candidate.objectives])
+            trials.append(candidate)
+        feasible = [each.score for each in trials if each.is_feasible]
+        best = f"best score {min(feasible):.3f}" if feasible else "none keeps the constraints yet"
+        say(f"trials: {asked_for} of {asked.trials}, {best}")
+    return tuple(trials)
+
+
+def _suggest(trial: Any, name: str, parameter: Range | Choice) -> Any:
+    """Let Optuna choose; of a Choice the number of the value, for values can be whole tables."""
+    if isinstance(parameter, Choice):
+        return trial.suggest_categorical(name, list(range(len(parameter.values))))
+    is_log = parameter.scale == "log"
+    if parameter.whole:
+        return trial.suggest_int(name, math.ceil(parameter.low), math.floor(parameter.high), log=is_log)
+    return trial.suggest_float(name, parameter.low, parameter.high, log=is_log)
+
+
+def _finalists(trials: Sequence[Candidate], asked: Tune) -> list[Candidate]:
+    """The best feasible scores; with several objectives the Pareto front comes first, by score."""
+    feasible = sorted((each for each in trials if each.is_feasible and math.isfinite(each.score)), key=lambda each: each.score)
+    front = {feasible[place].name for place in pareto_front([each.objectives for each in feasible])}
+    first = [each for each in feasible if each.name in front] if len(asked.objectives) > 1 else []
+    best = feasible[: max(1, asked.finalists // 2)]  # the best scores always take part
+    unique = {describe(each.point): each for each in (*best, *first, *feasible)}
+    return list(unique.values())[: asked.finalists]
+
+
+def _finals(
+    evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report: Report | None
+) -> tuple[tuple[Candidate, ...], Selection]:
+    """Run the finalists and the baseline on fresh seeds until the best is known well enough."""
+    asked = evaluator.tune
+    points: list[Point] = [{}, *(each.point for each in chosen)]
+    replications = asked.final_replications
+    while True:
+        say(f"finals: {len(points)} settings x {replications} fresh replications")
+        found = evaluator.runs(points, replications, fresh=True, report=report)
+        means = [mean_figures(runs, asked.figures) for runs in found[0]]
+        scorer = Scorer(asked, means, evaluator._weights)
+        names = [BASELINE, *(each.name for each in chosen)]
+        finalists = tuple(
+            evaluator.candidate(name, point, per_scenario, scorer)
+            for name, point, per_scenario in zip(names, points, found, strict=True)
+        )
+        scores = {
+            each.name: [scorer.score([runs[k] for runs in per_scenario]) for k in range(replications)]
+            for each, per_scenario in zip(finalists, found, strict=True)
+            if each.is_feasible
+        }
+        if not scores:
+            raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")
+        selection = select(scores, delta=asked.delta, confidence=asked.confidence)
+        if selection.is_good >= asked.confidence or replications >= asked.final_replications_max:
+            return finalists, selection
+        replications = min(2 * replications, asked.final_replications_max)
+
+
+def _presets(evaluator: Evaluator, replications: int, say: Say, report: Report | None) -> tuple[Candidate, ...]:
+    names = [name for name in PRESETS if name in SHIPPED]
+    points: list[Point] = [{"client.policy": {"kind": "preset", "preset": name}} for name in names]
+    usable = [(name, point) for name, point in zip(names, points, strict=True) if evaluator.check(point) is None]
+    say(f"presets: {len(usable)} x {replications} replications")
+    found = evaluator.runs([point for _, point in usable], replications, fresh=True, report=report)
+    scorer = evaluator.scorer(replications, fresh=True)
+    return tuple(
+        evaluator.candidate(name, point, per_scenario, scorer) for (name, point), per_scenario in zip(usable, found, strict=True)
+    )
+
+
+def found_by_point(runs: pd.DataFrame, figures: Sequence[str], points: int) -> dict[int, list[Figures]]:
+    """The figures of each point by replication; NaN in a run that failed."""
+    known = [figure for figure in figures if figure in runs.columns]
+    found: dict[int, list[Figures]] = {place: [] for place in range(points)}
+    for row in runs.sort_values(["point", "replication"], kind="stable").to_dict("records"):
+        values = {figure: float(row[figure]) if figure in known else math.nan for figure in figures}
+        found[int(row["point"])].append(values if not row["error"] else dict.fromkeys(figures, math.nan))
+    return found
+
+
+def _run(experiment: Experiment, report: Report | None, *, workers: int, dask: str | None, folder: Path | None) -> Any:
+    return experiment.run(workers=workers, dask=dask, folder=folder, report=report)

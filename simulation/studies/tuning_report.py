@@ -1,0 +1,238 @@
+"""What a tuning found, for people and for programs: figures, one HTML page, and settings files.
+
+report.html      the question, the answer and how sure it is, figures, the table against all presets
+client.toml      the client's settings (`reference.client.ClientSettings.load`)
+server.toml      the server's settings (`steadywire serve --config`), if any was tuned
+trials.parquet, finalists.parquet
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reference.protocol.errors import ConfigError
+from simulation.results import html
+from simulation.results.frames import write_parquet
+from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
+from simulation.scenario.presets import PresetPolicy, find
+from simulation.scenario.text import to_toml, toml_of
+from simulation.studies.experiment import describe
+from simulation.studies.selection import Selection
+from simulation.studies.tune import BASELINE, Candidate, Tuned
+
+ROW_INCHES = 0.27
+
+
+def write(tuned: Tuned, folder: Path, *, sensitivity: pd.DataFrame | None = None) -> list[Path]:
+    """Write everything. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / "report.html", folder / "trials.parquet", folder / "finalists.parquet"]
+        paths[0].write_text(report(tuned, sensitivity), encoding="utf-8")
+        write_parquet(_frame(tuned.trials, tuned), paths[1])
+        write_parquet(_frame(tuned.finalists + tuned.presets, tuned), paths[2])
+        for name, text in settings(tuned).items():
+            paths.append(folder / name)
+            paths[-1].write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error.strerror or error}") from None
+    return paths
+
+
+def settings(tuned: Tuned) -> dict[str, str]:
+    """The files that ship the answer, by name; none if nothing was found. Raises ConfigError for a policy that only the
+    simulator has."""
+    if tuned.best is None:
+        return {}
+    scenario = tuned.tuned_scenarios[0]
+    client: dict[str, Any] = msgspec.to_builtins(scenario.client)
+    table = {"config": client["config"], "policy": client["policy"]}
+    if isinstance(scenario.client.policy, PresetPolicy):
+        formula = find(scenario.client.policy.preset).policy
+        if not isinstance(formula, msgspec.Struct):
+            raise ConfigError(f"the policy {scenario.client.policy.preset!r} is code and has no settings that a file could hold")
+        table["policy"] = msgspec.to_builtins(formula)
+    table |= {name: client[name] for name in ("fallback", "heartbeat") if client.get(name) is not None}
+    about = f"# {tuned.study.name}: found by `steadywire tune`; {describe(tuned.best.point)}\n\n"
+    files = {"client.toml": about + to_toml(_known(table))}
+    changed = {path.removeprefix("server.config."): None for path in tuned.best.point if path.startswith("server.config.")}
+    if changed:
+        config = msgspec.to_builtins(scenario.server.config)
+        files["server.toml"] = about + toml_of({"protocol": {name: config[name] for name in changed}})
+    return files
+
+
+def report(tuned: Tuned, sensitivity: pd.DataFrame | None = None) -> str:
+    """The page, self-contained."""
+    study, asked = tuned.study, tuned.study.tuning
+    scenarios = ", ".join(scenario.name for scenario in tuned.scenarios)
+    goals = [
+        f"{'minimise' if each.goal == 'min' else 'maximise'} {each.figure} (weight {each.weight:g})" for each in asked.objectives
+    ]
+    sections = [html.paragraph(study.about)] if study.about else []
+    sections += [html.heading("Question"), html.paragraph(f"Scenarios: {scenarios}.")]
+    sections += [html.bullets([*goals, *(f"keep {constraint}" for constraint in asked.constraints)])]
+    sections += [html.heading("Answer"), html.bullets(conclusions(tuned))]
+    for name, text in settings(tuned).items():
+        sections += [html.paragraph(f"{name}:", note=True), html.code(text)]
+    if tuned.selection is not None:
+        table = tuned.table()
+        marked = [place for place, name in enumerate(table["setting"]) if name in (tuned.selection.best, BASELINE)]
+        sections += [html.heading("Against everything else, on fresh seeds")]
+        caption = "Score of the finalists, of the setting as it is and of every preset; 1 is as good as it is, less is better."
+        sections += [html.figure(comparison(tuned), caption), html.table(table, marked=marked)]
+    sections += [html.heading("Search"), html.figure(search(tuned), "Every trial of the search, and the best so far.")]
+    if len(asked.objectives) > 1:
+        sections.append(
+            html.figure(pareto(tuned), "Trials in two objectives; the front cannot be improved in one without loss in the other.")
+        )
+    if sensitivity is not None:
+        sections += [html.heading("What matters"), html.table(sensitivity)]
+    sections += [html.heading("Study"), html.code(toml_of(msgspec.to_builtins(study)))]
+    return html.page(f"Tuning: {study.name}", sections)
+
+
+def conclusions(tuned: Tuned) -> list[str]:
+    """What may be said, in sentences."""
+    selection, best, asked = tuned.selection, tuned.best, tuned.study.tuning
+    if selection is None or best is None:
+        nearest = min(tuned.trials, key=lambda trial: max(trial.excesses), default=None)
+        near = "" if nearest is None else f" The nearest misses by {max(nearest.excesses):.0%} ({describe(nearest.point)})."
+        return [f"No setting of {len(tuned.trials)} keeps every constraint.{near}"]
+    score = selection.scores[selection.best]
+    name = "the setting as it is" if best.name == BASELINE else describe(best.point)
+    lines = [
+        f"Best: {name}.",
+        f"Score {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}], where 1 is the setting as it is.",
+        f"Best of the finalists with probability {selection.is_best:.0%} ({selection.replications} fresh replications).",
+        f"Within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
+    ]
+    if selection.tied:
+        others = "; ".join(_name(tuned, tied) for tied in selection.tied)
+        lines.append(f"Cannot be told apart from it: {others}.")
+    for constraint, excess in zip(asked.constraints, best.excesses, strict=True):
+        lines.append(f"{constraint}: holds, with {-excess:.0%} to spare in the worst scenario.")
+    better = [preset for preset in tuned.presets if preset.is_feasible and preset.score < best.score]
+    if better:
+        names = ", ".join(f"{preset.name} ({preset.score:.3f})" for preset in sorted(better, key=lambda preset: preset.score))
+        lines.append(f"Presets with a lower score: {names}. Widen the space to reach them.")
+    return lines
+
+
+def comparison(tuned: Tuned) -> Figure:
+    """Scores of finalists, baseline and presets, best on top, with intervals where replications were compared."""
+    selection: Selection | None = tuned.selection
+    candidates = sorted((*tuned.finalists, *tuned.presets), key=lambda each: each.score)
+    shown = [each for each in candidates if math.isfinite(each.score)]
+    figure = Figure(figsize=(8.5, 1.2 + ROW_INCHES * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    presets = {preset.name for preset in tuned.presets}
+    for row, each in enumerate(shown):
+        is_preset = each.name in presets
+        colour = GREY if is_preset else ORANGE if each.name == BASELINE else GREEN
+        if selection is not None and each.name == selection.best:
+            colour = BLUE
+        interval = None if selection is None or is_preset else selection.scores.get(each.name)
+        error = None
+        if interval is not None and not math.isnan(interval.low):
+            error = [[each.score - interval.low], [interval.high - each.score]]
+        style: dict[str, Any] = {"fmt": "s" if is_preset else "o", "ms": 5, "capsize": 2.5, "color": colour}
+        axes.errorbar([each.score], [-row], xerr=error, mfc=colour if each.is_feasible else "none", **style)
+    axes.margins(y=0.02)
+    axes.set_yticks([-row for row in range(len(shown))], [_label(tuned, each) for each in shown], fontsize=8)
+    axes.axvline(1.0, color="black", lw=0.8, ls=":")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5, 20, 50) else "")
+    axes.set_xlabel("score (1 is the setting as it is; less is better); open marks break a constraint")
+    axes.set_title("Tuned setting against everything else, on fresh seeds", loc="left")
+    axes.grid(axis="x", which="both", alpha=0.25)
+    return figure
+
+
+def search(tuned: Tuned) -> Figure:
+    """The score of each trial in order, and the best feasible one so far."""
+    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    best = math.inf
+    so_far = []
+    for number, trial in enumerate(tuned.trials):
+        if trial.is_feasible:
+            best = min(best, trial.score)
+        so_far.append(best if math.isfinite(best) else np.nan)
+        if math.isfinite(trial.score):
+            axes.plot(
+                number,
+                trial.score,
+                "o",
+                ms=4,
+                color=GREEN if trial.is_feasible else GREY,
+                mfc=GREEN if trial.is_feasible else "none",
+            )
+    axes.step(range(len(so_far)), so_far, where="post", color=BLUE, lw=1.5, label="best so far that keeps the constraints")
+    axes.plot([], [], "o", ms=4, color=GREEN, label="keeps the constraints")
+    axes.plot([], [], "o", ms=4, color=GREY, mfc="none", label="breaks a constraint")
+    axes.axhline(1.0, color="black", lw=0.8, ls=":")
+    axes.set(xlabel="trial", ylabel="score", yscale="log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if value in (0.2, 0.5, 2, 5) else "")
+    axes.set_title("Search: each trial, and the best so far", loc="left")
+    axes.grid(alpha=0.25)
+    figure.legend(frameon=False, ncols=3, loc="outside lower center")
+    return figure
+
+
+def pareto(tuned: Tuned) -> Figure:
+    """The first two objectives of every trial, relative to the setting as it is, and their front."""
+    one, other = tuned.study.tuning.objectives[:2]
+    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    axes = figure.subplots()
+    front = {trial.name for trial in tuned.front}
+    for trial in tuned.trials:
+        if all(map(math.isfinite, trial.objectives[:2])):
+            colour = GREEN if trial.is_feasible else GREY
+            axes.plot(*trial.objectives[:2], "o", ms=4, color=colour, mfc=colour if trial.is_feasible else "none")
+    line = sorted(trial.objectives[:2] for trial in tuned.trials if trial.name in front)
+    axes.step([x for x, _ in line], [y for _, y in line], where="post", color=BLUE, lw=1.5, label="Pareto front")
+    axes.plot(1, 1, "s", color=ORANGE, label="as it is")
+    if tuned.best is not None:
+        axes.plot(*tuned.best.objectives[:2], "D", color=BLUE, ms=8, label="chosen, on fresh seeds")
+    axes.set(xscale="log", yscale="log", xlabel=f"{one.figure} / as it is", ylabel=f"{other.figure} / as it is")
+    axes.set_title("No setting of the front is better in both", loc="left")
+    axes.grid(which="both", alpha=0.2)
+    figure.legend(frameon=False, ncols=3, loc="outside lower center")
+    return figure
+
+
+def _frame(candidates: tuple[Candidate, ...], tuned: Tuned) -> pd.DataFrame:
+    """One row per setting and scenario."""
+    rows = []
+    for each in candidates:
+        for scenario, figures in zip(tuned.scenarios, each.figures, strict=True):
+            about = {"setting": each.name, "point": describe(each.point), "scenario": scenario.name, "score": each.score}
+            rows.append({**about, "is_feasible": each.is_feasible, **{name: float(value) for name, value in figures.items()}})
+    return pd.DataFrame(rows)
+
+
+def _known(value: Any) -> Any:
+    """A table without what is None, for TOML has no word for nothing and a missing key means the same."""
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _name(tuned: Tuned, name: str) -> str:
+    if name == BASELINE:
+        return "the setting as it is"
+    return next((describe(each.point) for each in tuned.finalists if each.name == name), name)
+
+
+def _label(tuned: Tuned, each: Candidate) -> str:
+    if tuned.selection is not None and each.name == tuned.selection.best and each.name != BASELINE:
+        return "tuned"
+    return each.name

@@ -1,0 +1,204 @@
+"""An outbox that survives the program: nothing is lost, nothing is doubled, wherever the program ends."""
+
+import errno
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from reference.client import Client, FileOutboxStore, OutboxStoreFailed, connect, create_run
+from reference.client.outbox_store import JOURNAL_BYTES_MIN
+from reference.protocol.client.outcomes import PublishFailed
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import ConfigError
+from reference.protocol.events import Event
+from reference.protocol.saved_session import (
+    Change,
+    GenerationSaved,
+    NumberSaved,
+    PositionSaved,
+    PublishForgotten,
+    PublishSaved,
+    SavedSession,
+)
+from reference.protocol.states import ClientState
+from reference.server.app import open_server
+from reference.server.settings import ServerSettings
+from tests.client.conftest import Connect
+from tests.client.harness import RUN_ID, Server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ada.outbox"
+
+
+async def numbers_until(client: Client, last: int) -> list[int]:
+    numbers: list[int] = []
+    async for outcome in client:
+        if isinstance(outcome, Event) and outcome.sequence_number is not None:
+            numbers.append(outcome.sequence_number)
+            if numbers[-1] == last:
+                break
+    return numbers
+
+
+async def test_what_was_queued_is_sent_by_the_next_life(join: Connect, server: Server, path: Path) -> None:
+    server.is_down = True
+    async with join(outbox_store=FileOutboxStore(path), drain_s=0) as client:
+        tickets = [client.publish_soon("CHAT", {"n": n}) for n in range(3)]
+        name = client.client_id
+    assert all(isinstance(ticket.result, PublishFailed) for ticket in tickets)
+    server.is_down = False
+    async with join(outbox_store=FileOutboxStore(path)) as client:
+        assert client.client_id == name
+        assert [await ticket.accepted() for ticket in client.restored] == [1, 2, 3]
+        assert await client.publish("CHAT", {"n": 3}) == 4
+    async with join(outbox_store=FileOutboxStore(path)) as client:
+        assert client.restored == ()
+        assert await client.publish("CHAT", {"n": 4}) == 5
+
+
+async def test_what_was_sent_and_not_answered_is_in_the_log_once(join: Connect, nursery: trio.Nursery, path: Path) -> None:
+    server = Server(nursery, append_s=1.0)
+    with trio.move_on_after(0.5):
+        async with join(outbox_store=FileOutboxStore(path), open_stream=server.open_stream) as client:
+            await client.wait_until(ClientState.LIVE)
+            client.publish_soon("CHAT", {"n": 1})
+            await trio.sleep(5)  # it is cancelled here, while the store commits
+    await trio.sleep(2)
+    assert server.run.head == 1
+    async with join(outbox_store=FileOutboxStore(path), open_stream=server.open_stream) as client:
+        (ticket,) = client.restored
+        assert await ticket.accepted() == 1
+        assert await client.publish("CHAT", {"n": 2}) == 2
+
+
+async def test_the_application_goes_on_behind_what_it_has_handled(join: Connect, server: Server, path: Path) -> None:
+    await server.publish(10)
+    async with join(outbox_store=FileOutboxStore(path), config=ClientConfig(start="oldest")) as client:
+        assert await numbers_until(client, 6) == [1, 2, 3, 4, 5, 6]
+
+    async def fail() -> None:
+        async with join(outbox_store=FileOutboxStore(path)) as client:
+            assert await numbers_until(client, 8) == [7, 8]
+            raise RuntimeError("while it handles event 8")
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with join(outbox_store=FileOutboxStore(path)) as client:
+        assert await numbers_until(client, 10) == [8, 9, 10]
+
+
+async def test_a_disk_that_is_full_ends_the_block(join: Connect, path: Path) -> None:
+    class Full(FileOutboxStore):
+        def save(self, change: Change) -> None:
+            if isinstance(change, PublishSaved):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            super().save(change)
+
+    async def use() -> None:
+        async with join(outbox_store=Full(path)) as client:
+            client.publish_soon("CHAT", {})
+            await trio.sleep_forever()
+
+    with pytest.raises(OutboxStoreFailed, match="No space left on device"):
+        await use()
+
+
+async def test_one_file_is_for_one_client_and_one_run(join: Connect, path: Path) -> None:
+    async with join(outbox_store=FileOutboxStore(path)):
+        with pytest.raises(ConfigError, match="is used by another client"):
+            await join(outbox_store=FileOutboxStore(path)).__aenter__()
+    with pytest.raises(ConfigError, match=f"is the outbox of run {RUN_ID}; name another file"):
+        FileOutboxStore(path).load("another-run", "c")
+    with pytest.raises(ConfigError, match="leave client_id out"):
+        await join(outbox_store=FileOutboxStore(path), client_id="other").__aenter__()
+
+
+def test_a_line_that_is_cut_off_was_being_written(path: Path) -> None:
+    store = FileOutboxStore(path)
+    store.load("r", "c")
+    for change in (PublishSaved(1, "CHAT", {"n": 1}), NumberSaved(1, 1), PublishSaved(2, "CHAT", {"n": 2})):
+        store.save(change)
+    store.close()
+    path.write_bytes(path.read_bytes()[:-5])
+    saved = FileOutboxStore(path).load("r", "other")
+    assert saved.client_id == "c"
+    assert [(each.ticket, each.client_sequence) for each in saved.publishes] == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"nonsense\n", "line 1 of the outbox .* is damaged"),
+        (b'{"change":"generation","generation":1}\n', "is no outbox"),
+        (b'{"change":"outbox","runId":"r","clientId":"c","format_version":9,"formatVersion":9}\n', "format version 9"),
+    ],
+)
+def test_a_file_that_is_no_outbox(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        FileOutboxStore(path).load("r", "c")
+    assert path.read_bytes() == content, "it is left as it was"
+    with pytest.raises(ConfigError, match="cannot be used"):
+        FileOutboxStore(path / "below").load("r", "c")
+
+
+def test_the_journal_is_rewritten_when_it_has_grown(path: Path) -> None:
+    store = FileOutboxStore(path, sync=False)
+    store.load("r", "c")
+    for ticket in range(1, 3000):
+        store.save(PublishSaved(ticket, "CHAT", {"text": "x" * 200}))
+        store.save(NumberSaved(ticket, ticket))
+        store.save(PublishForgotten(ticket))
+        store.save(GenerationSaved(ticket))
+        store.save(PositionSaved("e", ticket))
+    assert path.stat().st_size < JOURNAL_BYTES_MIN + 1000
+    store.close()
+    saved = FileOutboxStore(path).load("r", "c")
+    assert saved == SavedSession(client_id="c", generation=2999, next_sequence=3000, epoch="e", last=2999)
+    assert msgspec.json.encode(saved)
+
+
+PROGRAM = """
+import os, sys, trio
+from reference.client import FileOutboxStore, connect
+async def main(url, run, path, life):
+    async with connect(url, run, token="dev:ada", outbox_store=FileOutboxStore(path)) as client:
+        for n in range(40):
+            client.publish_soon("CHAT", {"life": life, "n": n})
+            await trio.sleep(0.001)
+            if n == 20 + life:
+                os._exit(9)
+trio.run(main, *sys.argv[1:4], int(sys.argv[4]))
+"""
+
+
+@pytest.mark.trio(run=trio.run)
+async def test_a_program_that_is_killed_again_and_again_loses_and_doubles_nothing(path: Path) -> None:
+    with trio.fail_after(60):
+        async with open_server(ServerSettings(port=0, store="memory:")) as server:
+            run_id = str(uuid.uuid4())
+            await create_run(server.url, run_id, "dev:ada")
+            for life in range(3):
+                command = [sys.executable, "-c", PROGRAM, server.url, run_id, str(path), str(life)]
+                done = await trio.run_process(command, check=False, capture_stderr=True)
+                assert done.returncode == 9, done.stderr.decode()
+            async with connect(server.url, run_id, token="dev:ada", outbox_store=FileOutboxStore(path)) as client:
+                for ticket in client.restored:
+                    await ticket.accepted()
+            wanted = [(life, n) for life in range(3) for n in range(21 + life)]
+            config = ClientConfig(start="oldest")
+            async with connect(server.url, run_id, token="dev:bob", config=config) as reader:
+                events: list[tuple[int, int]] = []
+                async for event in reader.events():
+                    if event.sequence_number is not None:
+                        events.append((event.data["life"], event.data["n"]))
+                        if len(events) == len(wanted):
+                            break
+                assert events == wanted

@@ -1,0 +1,150 @@
+"""Processes that share a database: a lease is looked at before each answer, places are remembered until a process refuses,
+polls that wait keep nothing else from its way, and a process that leaves stays away.
+"""
+
+import json
+import os
+import signal
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from postgres_server import execute
+
+from reference.server.cluster import request_relay
+from reference.store.ownership import SEEN_INTERVAL_S, Ownership
+from reference.store.place import ProcessAddress
+
+from .processes import serving
+from .streets import house_in, street
+from .test_http import POLL, PUBLISH, chat
+from .visitors import RUN, request_bytes
+
+CONNECTIONS = 10
+
+
+async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
+    return await trio.to_thread.run_sync(execute, url, *statements)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["its connection was ended", "it was silent for too long"])
+async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(postgres_url: str, how: str) -> None:
+    """Nobody is told `reset`, which would mean that history was lost."""
+    with serving("--store", postgres_url) as one, serving("--store", postgres_url) as two, trio.fail_after(60):
+        headers = {"Authorization": "Bearer dev:ann"}
+        async with httpx.AsyncClient(headers=headers, timeout=30) as client:
+            await client.put(f"{one.url}/api/runs/{RUN}")
+
+            async def publish(url: str, numbers: range) -> dict[str, Any]:
+                messages = [chat(number) for number in numbers]
+                answer = await client.post(f"{url}{PUBLISH}", json={"clientId": "c1", "messages": messages})
+                answered: dict[str, Any] = answer.json()
+                return answered
+
+            epoch = (await publish(one.url, range(1, 6)))["epoch"]
+            port = int(one.url.rpartition(":")[2])
+            streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(CONNECTIONS)]
+            os.kill(one.process.pid, signal.SIGSTOP)
+            try:
+                if how == "its connection was ended":
+                    owner = "SELECT pid FROM pg_locks l JOIN collaboration_owners o ON l.objid = o.process_id"
+                    ended = await on_database(postgres_url, f"SELECT pg_terminate_backend(pid) FROM ({owner}) owners")
+                    assert ended == [(True,)]
+                else:
+                    await trio.sleep(15.5)  # nothing but time makes a process silent
+                while "results" not in (answer := await publish(two.url, range(6, 11))):
+                    await trio.lowlevel.checkpoint()
+                assert [result["sequenceNumber"] for result in answer["results"]] == [6, 7, 8, 9, 10]
+                for stream in streams:  # clients that know event 10, and are sent to the first process
+                    await stream.send_all(request_bytes("GET", f"{POLL}?epoch={epoch}&afterSequence=10", token="dev:ann"))
+            finally:
+                os.kill(one.process.pid, signal.SIGCONT)
+            for stream in streams:
+                said = b""
+                while b"\r\n\r\n" not in said or not said.endswith(b"}"):
+                    said += await stream.receive_some()
+                answer = json.loads(said.partition(b"\r\n\r\n")[2])
+                assert answer.get("outcome") in (None, "resumed"), answer
+                assert answer.get("head", 10) == 10
+                await stream.aclose()
+
+
+async def test_the_place_of_a_run_is_asked_once_and_remembered_until_a_process_refuses(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: list[str] = []
+    claim = Ownership.claim
+
+    async def counted(self: Ownership, run_id: str) -> ProcessAddress | None:
+        claims.append(run_id)
+        return await claim(self, run_id)
+
+    monkeypatch.setattr(Ownership, "claim", counted)
+    with trio.fail_after(30):
+        async with street(postgres_url) as (one, two), house_in(postgres_url) as three:
+            async with one.guest("ada") as ada:
+                await ada.publish(1)
+                for _ in range(10):
+                    assert (await two.poll("afterSequence=0"))["head"] == 1
+                async with two.guest("bob"):
+                    pass
+                assert claims == [RUN] * 2  # the owner, and the other one once
+                await ada.say("bye")
+            # the run moves to the third process, and the first still listens
+            await on_database(postgres_url, "DELETE FROM collaboration_owners")
+            async with three.guest("cem") as cem:
+                assert (await cem.publish(1))["sequenceNumber"] == 2
+                one.server._parts.runs.runs[0].end()
+                await until_gone(one)
+                assert (await two.poll("afterSequence=0"))["head"] == 2
+                async with two.guest("dan") as dan:
+                    assert (await dan.publish(1))["sequenceNumber"] == 3
+                    assert await cem.events(3)
+
+
+async def until_gone(house: Any) -> None:
+    while house.server.statistics().runs_loaded:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_polls_that_wait_keep_no_publish_from_its_way(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_relay, "WAITING_MAX", 8)
+    monkeypatch.setattr(request_relay, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(request_relay, "POOL_S_MAX", 2.0)
+    with trio.fail_after(30):
+        async with street(postgres_url) as (one, two), one.guest("ada") as ada:
+            await ada.publish(1)
+            answers: list[dict[str, Any]] = []
+
+            async def poll(number: int) -> None:
+                answers.append(await two.poll("afterSequence=1&waitMs=20000", token=f"dev:p{number}"))
+
+            async with trio.open_nursery() as nursery:
+                for number in range(12):
+                    nursery.start_soon(poll, number)
+                while len(answers) < 4:  # those beyond the limit do not wait
+                    await trio.lowlevel.checkpoint()
+                assert [answer["events"] for answer in answers] == [[]] * 4
+                body = json.dumps({"clientId": "carol", "messages": [chat(1)]}).encode()
+                published = await two.ask("POST", PUBLISH, body, token="dev:carol")
+                assert published.status == 200
+            assert [len(answer["events"]) for answer in answers[4:]] == [1] * 8
+
+
+async def test_a_process_that_stops_stays_away(postgres_url: str) -> None:
+    async with house_in(postgres_url, stop_timeout_s=SEEN_INTERVAL_S + 1.5) as house:
+        await house.server.create_run(RUN)
+        # a WebSocket whose peer is gone without a word keeps the server until its time is over
+        async with house.visit():
+            joined: list[int] = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(house.server.stop)
+                with trio.move_on_after(SEEN_INTERVAL_S + 1):
+                    while True:
+                        joined.append(len(await on_database(postgres_url, "SELECT * FROM collaboration_processes")))
+                        await trio.sleep(0.1)
+            assert joined[0] <= 1
+            assert joined[-1] == 0
+            assert sorted(joined, reverse=True) == joined

@@ -1,0 +1,232 @@
+"""Tuning: scores and constraints, selection on common random numbers, the search on a problem with a known answer."""
+
+import math
+import random
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import ConfigError
+from simulation.cli import run
+from simulation.scenario.faults import LoadBalancerCut
+from simulation.studies import Choice, Range
+from simulation.studies import tune as tuning_search
+from simulation.studies.selection import pareto_front, select
+from simulation.studies.sensitivity import sensitivity
+from simulation.studies.space import names, point_of
+from simulation.studies.study import load_study
+from simulation.studies.tune import BASELINE, Tuned, tune
+from simulation.studies.tuning import Constraint, Objective, Scorer, Tune, mean_figures
+from simulation.studies.tuning_report import conclusions, settings, write
+from tests.simulation.worlds import QUIET, calm
+
+STUDY = """
+version = 1
+name = "cut"
+scenario = "scenario.toml"
+
+[parameters]
+"client.policy.base_s" = { low = 0.1, high = 20.0, scale = "log" }
+"server.config.first_spread_s" = { low = 0.0, high = 10.0 }
+
+[tune]
+objectives = [{ figure = "interruption_p99_s" }]
+trials = 10
+batch = 5
+replications = 1
+finalists = 2
+final_replications = 5
+final_replications_max = 5
+compare_presets = false
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tuning")
+    cut = LoadBalancerCut(at_s=2.0, duration_s=0.5, share=1.0)
+    scenario = calm(clients=5, horizon_s=5.0, settle_s=30.0, workload=QUIET, faults=(cut,))
+    (path / "scenario.toml").write_text(scenario.to_toml())
+    (path / "study.toml").write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(folder: Path) -> Tuned:
+    return tune(load_study(folder / "study.toml"), folder, folder=folder / "runs")
+
+
+def test_a_shorter_wait_is_found_where_nothing_speaks_against_it(tuned: Tuned) -> None:
+    assert tuned.best is not None
+    assert tuned.best.score < 0.9
+    assert tuned.best.point["server.config.first_spread_s"] < 5.0
+    assert tuned.selection is not None
+    assert tuned.selection.is_good > 0.5
+    assert len(tuned.trials) == 10
+    assert {each.name for each in tuned.finalists} >= {BASELINE, tuned.best.name}
+    assert next(each for each in tuned.finalists if each.name == BASELINE).score == pytest.approx(1.0)
+
+
+def test_the_answer_repeats_and_goes_on_from_a_folder(tuned: Tuned, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simulation.studies import experiment
+
+    def must_not_run(*_: object) -> None:
+        raise AssertionError("everything is in the folder")
+
+    monkeypatch.setattr(experiment, "run_task", must_not_run)
+    again = tune(load_study(folder / "study.toml"), folder, folder=folder / "runs")
+    pd.testing.assert_frame_equal(again.table(), tuned.table())
+    assert [trial.point for trial in again.trials] == [trial.point for trial in tuned.trials]
+
+
+def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_path: Path) -> None:
+    from reference.server.settings_file import load_settings
+
+    paths = write(tuned, tmp_path)
+    assert {path.name for path in paths} == {"report.html", "trials.parquet", "finalists.parquet", "client.toml", "server.toml"}
+    assert tuned.best is not None
+    protocol: ServerConfig = load_settings(tmp_path / "server.toml").protocol
+    assert protocol.first_spread_s == tuned.best.point["server.config.first_spread_s"]
+    table = msgspec.toml.decode((tmp_path / "client.toml").read_bytes())
+    assert table["policy"]["base_s"] == tuned.best.point["client.policy.base_s"]
+    page = (tmp_path / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
+    for sentence in conclusions(tuned)[1:3]:
+        assert sentence.split(",")[0] in page
+    assert page.count("<img") == 2
+    assert len(pd.read_parquet(tmp_path / "trials.parquet")) == 10
+
+
+def test_constraints_that_nothing_keeps_are_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    text = STUDY.replace("trials = 10", "trials = 5").replace(
+        "[tune]", "[tune]\nconstraints = [{ figure = 'reconnections', most = 1 }]"
+    )
+    (folder / "never.toml").write_text(text.replace('"cut"', '"never"'))
+    assert run(["tune", "never.toml", "--workers", "1"]) == 1
+    printed = capsys.readouterr().out
+    assert "No setting of 5 keeps every constraint. The nearest misses by 400%" in printed
+    assert not (folder / "never.tune" / "client.toml").exists()
+
+
+def test_a_constraint_moves_the_answer(folder: Path) -> None:
+    study = load_study(folder / "study.toml")
+    free = tune(study, folder, folder=folder / "runs")
+    assert free.best is not None
+    bound = free.baseline.figures[0]["interruption_p99_s"]
+    asked = msgspec.structs.replace(study.tuning, constraints=(Constraint("interruption_p50_s", least=0.3 * bound),))
+    bounded = tune(msgspec.structs.replace(study, tune=asked), folder, folder=folder / "runs")
+    assert bounded.best is not None
+    assert bounded.best.figures[0]["interruption_p50_s"] >= 0.3 * bound
+
+
+def test_scores_are_ratios_to_the_baseline() -> None:
+    asked = Tune(objectives=(Objective("a"), Objective("b", goal="max", weight=3.0)), constraints=(Constraint("c", most=10),))
+    scorer = Scorer(asked, [{"a": 2.0, "b": 4.0, "c": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}], [1.0, 1.0])
+    first, second = {"a": 1.0, "b": 8.0, "c": 12.0}, {"a": 3.0, "b": 1.0, "c": 5.0}
+    assert scorer.ratio(asked.objectives[0], 1.0, 0) == 0.5
+    assert scorer.ratio(asked.objectives[1], 8.0, 0) == 0.5
+    assert scorer.score([first, second]) == pytest.approx((3.0 + 3 * 1.0) / 4)  # the worst scenario
+    weighted = Scorer(msgspec.structs.replace(asked, combine="weighted"), scorer.baseline, [3.0, 1.0])
+    assert weighted.score([first, second]) == pytest.approx((3 * 0.5 + 1.5) / 4)
+    assert scorer.excesses([first, second]) == [pytest.approx(0.2)]
+    assert math.isinf(scorer.score([{**first, "a": math.nan}, second]))
+
+
+def test_a_missing_value_is_no_advantage() -> None:
+    assert math.isnan(mean_figures([{"a": 1.0}, {"a": math.nan}], ("a",))["a"])
+    assert Constraint("a", most=1).excess(math.nan) == math.inf
+
+
+def test_selection_knows_what_it_does_not_know() -> None:
+    chance = random.Random(1)
+    luck = [chance.gauss(0, 1) for _ in range(30)]
+    scores = {
+        "best": [1.0 + each for each in luck],
+        "as good": [1.001 + each + chance.gauss(0, 0.01) for each in luck],
+        "worse": [1.2 + each + chance.gauss(0, 0.01) for each in luck],
+    }
+    found = select(scores, delta=0.05)
+    assert found.best in ("best", "as good")
+    assert set(found.tied) == {"best", "as good"} - {found.best}
+    assert found.is_good == 1.0
+    assert found.is_best < 1.0
+
+
+def test_the_probability_of_a_right_selection_is_as_often_right() -> None:
+    chance = random.Random(2)
+    right, said = 0, 0.0
+    for _ in range(200):
+        scores = {name: [mean + chance.gauss(0, 0.5) for _ in range(20)] for name, mean in (("a", 1.0), ("b", 1.1), ("c", 1.15))}
+        found = select(scores, delta=0.0, resamples=400)
+        right += found.best == "a"
+        said += found.is_best
+    assert said / 200 == pytest.approx(right / 200, abs=0.1)
+
+
+def test_a_setting_that_once_fails_its_objective_loses() -> None:
+    found = select({"a": [0.1, math.inf, 0.1], "b": [0.5, 0.6, 0.5]}, delta=0.0)
+    assert found.best == "b"
+    with pytest.raises(ValueError, match="no setting has a score"):
+        select({"a": [math.inf, 1.0]}, delta=0.0)
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    assert pareto_front([(1, 4), (2, 2), (4, 1), (3, 3), (2, 2)]) == [0, 1, 2, 4]
+
+
+def test_ranges_below_a_choice_exist_where_it_is_chosen() -> None:
+    space = {"p": Choice(({"kind": "a", "x": {"low": 1, "high": 2}}, {"kind": "b"})), "q": Range(0, 1)}
+    asked: list[str] = []
+
+    def draw(name: str, parameter: Range | Choice) -> object:
+        asked.append(name)
+        return 0 if isinstance(parameter, Choice) else parameter.low
+
+    assert point_of(space, draw) == {"p": {"kind": "a", "x": 1}, "q": 0}
+    assert asked == ["p", "p.0.x", "q"] == list(names(space))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("[tune]", "[tuned]"), "did you mean 'tune'"),
+        (("interruption_p99_s", "interruption_p98_s"), "did you mean"),
+        (("low = 0.1", "low = 30.0"), "low < high"),
+        (("objectives = [{ figure", "objectives = [{ figures"), "figures"),
+        (("client.policy.base_s", "client.policy.bas_s"), "no setting of the space makes a scenario"),
+        (("trials = 10", "trials = 1"), "trials"),
+    ],
+)
+def test_a_question_that_cannot_be_asked(folder: Path, change: tuple[str, str], says: str) -> None:
+    (folder / "wrong.toml").write_text(STUDY.replace(*change))
+    with pytest.raises(ConfigError, match=says):
+        tune(load_study(folder / "wrong.toml"), folder)
+
+
+@pytest.mark.slow
+def test_what_matters_is_found(folder: Path) -> None:
+    idle = '"client.config.retry_limit" = { low = 1, high = 9, whole = true }'  # nobody publishes: it changes nothing
+    (folder / "idle.toml").write_text(STUDY.replace("[tune]", f"{idle}\n\n[tune]"))
+    table = sensitivity(load_study(folder / "idle.toml"), folder, folder=folder / "runs").set_index("parameter")
+    assert table.loc["client.config.retry_limit", "mu_star"] == 0.0
+    assert table.loc["client.policy.base_s", "mu_star"] > 1.0
+    assert "client.config.retry_limit" not in table[table["S1"].notna()].index
+
+
+def test_settings_of_a_preset_are_its_formula(folder: Path) -> None:
+    text = STUDY.replace('"client.policy.base_s" = { low = 0.1, high = 20.0, scale = "log" }', "").replace(
+        '"server.config.first_spread_s" = { low = 0.0, high = 10.0 }',
+        '"client.policy" = { values = [{ kind = "preset", preset = "phoenix" }, { kind = "preset", preset = "sip-outbound" }] }',
+    )
+    (folder / "presets.toml").write_text(text)
+    found = tune(load_study(folder / "presets.toml"), folder, folder=folder / "runs")
+    assert found.best is not None
+    assert found.best.point["client.policy"]["preset"] == "phoenix"
+    assert 'kind = "schedule"' in settings(found)["client.toml"]
+    assert tuning_search.BASELINE == "as it is"
