@@ -7,20 +7,15 @@ deadline in ns, the state, the position, users and cursors, the whole health wit
 """
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from .recording import Json, RecordedSession, Recording
+from .tools import NODE
 
 REPLAY = Path(__file__).with_name("replay.mjs")
 NODE_S_MAX = 300
-
-
-def node() -> str | None:
-    """The command, or None."""
-    return shutil.which("node")
 
 
 def assert_same_in_node(recording: Recording) -> int:
@@ -39,10 +34,9 @@ def assert_same_in_node(recording: Recording) -> int:
 
 
 def _played(lines: list[str]) -> list[str]:
-    command = node()
-    assert command is not None, "the caller has looked for it"
+    assert NODE is not None, "the caller has looked for it"
     text = "".join(f"{line}\n" for line in lines)
-    played = subprocess.run([command, str(REPLAY)], input=text, capture_output=True, text=True, timeout=NODE_S_MAX, check=False)
+    played = subprocess.run([NODE, str(REPLAY)], input=text, capture_output=True, text=True, timeout=NODE_S_MAX, check=False)
     assert played.returncode == 0, played.stderr
     return played.stdout.splitlines()
 

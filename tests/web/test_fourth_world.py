@@ -23,10 +23,11 @@ from tests.parity.play import scenario_of
 from tests.parity.test_drawn import scenarios
 from tests.parity.test_scenarios import ONE_OF_EACH, POLLS_AT_ONCE, WITHOUT_CURSORS, name_of, rich
 
-from .fourth_world import assert_same_in_node, node
+from .fourth_world import assert_same_in_node
 from .recording import Recording, load, recorded
+from .tools import NODE_IS_MISSING, WHY_NODE
 
-pytestmark = pytest.mark.skipif(node() is None, reason="Node is not installed; the browser client's machine needs it to run here")
+pytestmark = pytest.mark.skipif(NODE_IS_MISSING, reason=WHY_NODE)
 CASES = sorted((Path(__file__).parents[1] / "properties" / "cases").glob("*.toml"))
 ROOT = Path(__file__).parents[2]
 MAKES_SESSIONS = re.compile(r"\b(ClientSession|client_in|lanes)\b")

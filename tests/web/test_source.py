@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .tools import NODE, WHY_NODE, tool
+
 WEB = Path(__file__).parents[2] / "reference" / "web"
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 TYPESCRIPT = "typescript@5.9.3"
@@ -17,31 +19,32 @@ _COMMENT = re.compile(r"/\*.*?\*/|(?<!:)//[^\n]*", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def compiler(request: pytest.FixtureRequest) -> Path:
+def compiler(request: pytest.FixtureRequest) -> list[str]:
     """The TypeScript compiler, which is installed once into pytest's cache: a tool for tests, no dependency of the client."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed; it brings the TypeScript compiler that checks the browser client")
+    npm = tool("npm")
+    if NODE is None or npm is None:
+        pytest.skip(WHY_NODE)
     assert request.config.cache is not None
     folder = request.config.cache.mkdir(TYPESCRIPT.replace("@", "-"))
-    path = folder / "node_modules" / ".bin" / "tsc"
+    path = folder / "node_modules" / "typescript" / "bin" / "tsc"
     if not path.exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), TYPESCRIPT]
+        command = [npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), TYPESCRIPT]
         subprocess.run(command, check=True, timeout=300, capture_output=True)
-    return path
+    return [NODE, str(path)]
 
 
-def test_the_types_hold(compiler: Path) -> None:
-    command = [str(compiler), "--project", str(WEB / "tsconfig.json"), "--pretty", "false"]
+def test_the_types_hold(compiler: list[str]) -> None:
+    command = [*compiler, "--project", str(WEB / "tsconfig.json"), "--pretty", "false"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_wrong_type_is_found(compiler: Path, tmp_path: Path) -> None:
+def test_a_wrong_type_is_found(compiler: list[str], tmp_path: Path) -> None:
     """The check can fail: strictness is on, and JavaScript is checked."""
     shutil.copytree(WEB, tmp_path / "web")
     path = tmp_path / "web" / "machine" / "timers.js"
     path.write_text(path.read_text("utf-8") + '\n/** @type {number | null} */\nconst wrong = "text";\nns(wrong);\n', "utf-8")
-    command = [str(compiler), "--project", str(tmp_path / "web" / "tsconfig.json"), "--pretty", "false"]
+    command = [*compiler, "--project", str(tmp_path / "web" / "tsconfig.json"), "--pretty", "false"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert "TS2322" in done.stdout
 

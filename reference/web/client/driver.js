@@ -120,6 +120,8 @@ export class SessionDriver {
   /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
   #readsUntilMs = null;
   #isSuspended = false;
+  /** @type {Promise<void> | null} */
+  #suspending = null;
   /** @type {Told[]} */
   #toTell = [];
   #isTelling = false;
@@ -245,10 +247,14 @@ export class SessionDriver {
 
   /**
    * Leave the network and let go of the lease; nothing is fed until `resume`. What is stored is up to date afterwards, if the browser
-   * gives it the time.
+   * gives it the time. Resolves when the lease is free.
    */
-  async suspend() {
-    if (this.#isSuspended) return;
+  suspend() {
+    this.#suspending ??= this.#suspend();
+    return this.#suspending;
+  }
+
+  async #suspend() {
     this.#storePosition();
     this.#isSuspended = true;
     this.#alarm.set(null);
@@ -264,6 +270,7 @@ export class SessionDriver {
   async resume() {
     if (!(await this.#lease.retake())) return false;
     this.#isSuspended = false;
+    this.#suspending = null;
     const message = "the page was left and shown again";
     const { session } = this;
     const now = this.#time.now();

@@ -498,9 +498,10 @@ export class RunClient extends EventTarget {
     else {
       this.#moving = this.#moving.then(async () => {
         if (driver === null || this.#end !== null || this.#isLeft) return;
-        await driver.suspend(); // it has begun before
+        await driver.suspend(); // it has begun when the page was left
         if (await driver.resume()) this.#publishEarly();
         else await this.#reopen();
+        if (this.#isLeft) await this.#driver?.suspend(); // left again meanwhile
       });
       this.#moving.catch(reportLater);
     }

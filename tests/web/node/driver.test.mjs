@@ -5,15 +5,16 @@ import { createHmac, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 
 import { ConnectionStore, createRun } from "../../../reference/web/index.js";
-import { Way, clientOf, graft, heard, marksOf, range, startServer, until } from "./support.mjs";
+import { Way, clientOf, closeAll, graft, heard, marksOf, range, startServer, until } from "./support.mjs";
 
 let server;
 before(async () => {
   server = await startServer();
 });
+afterEach(closeAll);
 after(() => server.stop());
 
 async function newRun(url = server.url, token = "dev:ada") {

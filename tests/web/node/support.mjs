@@ -47,6 +47,8 @@ async function end(child, signal) {
   await once(child, "exit");
 }
 
+const ways = [];
+
 /** A TCP proxy in front of a port. It can cut what is open, refuse what is new, and refuse upgrades. */
 export class Way {
   #sockets = new Set();
@@ -56,6 +58,7 @@ export class Way {
 
   static async to(port) {
     const way = new Way(port);
+    ways.push(way);
     await once(way.#server.listen(0, "127.0.0.1"), "listening");
     return way;
   }
@@ -84,7 +87,7 @@ export class Way {
 
   close() {
     this.cut();
-    this.#server.close();
+    this.#server.close(() => {});
   }
 
   #accept(socket, port) {
@@ -118,6 +121,7 @@ export class Disk {
   #owned = new Set();
   #held = null;
   saves = 0;
+  delayMs = 0;
   failsFrom = Infinity;
   clearFails = false;
 
@@ -150,7 +154,7 @@ export class Disk {
         return kept === undefined ? null : structuredClone({ ...kept, messages: [...kept.messages.values()] });
       },
       async save({ identity, position, put, removed }) {
-        await new Promise((resolve) => setImmediate(resolve));
+        await new Promise((resolve) => setTimeout(resolve, disk.delayMs));
         await disk.#held;
         disk.saves += 1;
         if (disk.saves >= disk.failsFrom) throw new Error("the disk is full");
@@ -177,9 +181,19 @@ export class Disk {
   }
 }
 
-/** A client of that user, with quick settings. */
+const made = [];
+
+/** A client of that user, with quick settings. It is closed at the end of its test. */
 export function clientOf(user, runId, url, options = {}) {
-  return new RunClient(runId, { url, token: `dev:${user}`, storage: "memory", ...options, config: { ...QUICK, ...options.config } });
+  const client = new RunClient(runId, { url, token: `dev:${user}`, storage: "memory", ...options, config: { ...QUICK, ...options.config } });
+  made.push(client);
+  return client;
+}
+
+/** After each test: a test that fails must not keep its process alive. */
+export function closeAll() {
+  for (const client of made.splice(0)) client.close();
+  for (const way of ways.splice(0)) way.close();
 }
 
 /** Resolves when `condition()` is true; it is asked after each thing that the client tells. */

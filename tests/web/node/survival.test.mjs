@@ -2,15 +2,16 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 
 import { createRun } from "../../../reference/web/index.js";
-import { Disk, Way, clientOf, graft, heard, marksOf, range, startServer, until } from "./support.mjs";
+import { Disk, Way, clientOf, closeAll, graft, heard, marksOf, range, startServer, until } from "./support.mjs";
 
 let server;
 before(async () => {
   server = await startServer();
 });
+afterEach(closeAll);
 after(() => server.stop());
 
 async function newRun() {
@@ -165,12 +166,14 @@ function pageOf() {
 test("a page that is left and shown again goes on with its own identity", async () => {
   const runId = await newRun();
   const page = pageOf();
-  const ada = clientOf("ada", runId, server.url, { storage: new Disk(), page: page.parts });
+  const disk = new Disk();
+  const ada = clientOf("ada", runId, server.url, { storage: disk, page: page.parts });
   const ben = clientOf("ben", runId, server.url);
   const byAda = heard(ada);
   await Promise.all([ada.start(), ben.start(), ada.connected(), ben.connected()]);
   await ada.publish("GRAFT", graft(1));
   const id = ada.clientId;
+  disk.delayMs = 300; // the page is shown again before everything is stored
   page.leave();
   const late = ada.publish("GRAFT", graft(3));
   await ben.publish("GRAFT", graft(2));
