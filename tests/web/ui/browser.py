@@ -73,9 +73,22 @@ class Site:
     """What pages wrote to the console, errors and warnings, without what Chromium writes when a connection fails."""
     said_of_network: list[str] = field(default_factory=list)
 
-    @property
-    def run_id(self) -> str:
-        return self.place.run_id
+    run_id: str = ""
+    """The run that pages join."""
+
+    def new_run(self) -> None:
+        """Go on in another run, with nobody in it."""
+        self.close_pages()
+        self.run_id = str(uuid.uuid4())
+        self.ask("PUT", f"/api/runs/{self.run_id}")
+
+    def close_pages(self) -> None:
+        """Close every page; none of them may have complained."""
+        for context in self.contexts:
+            context.close()
+        self.contexts.clear()
+        said, self.said, self.said_of_network = self.said, [], []
+        assert said == [], "a page complained on the console"
 
     @property
     def url(self) -> str:
@@ -84,7 +97,7 @@ class Site:
 
     def line(self, name: str, path: Path = FAST) -> EmulatedAccessLink:
         """A new access link, at whose port the server is."""
-        return self.portal.call(self.emulator.add_line, name, path)
+        return self.portal.call(self.emulator.add_line, f"{name} in {self.run_id}", path)
 
     def page(self, path: str, *, port: int | None = None, init: str = "", **context: Any) -> Page:
         """A page of the server in a fresh profile."""
@@ -206,13 +219,9 @@ def open_site(browser: Browser, folder: FilePath, config: ServerConfig = SERVER)
         server = portal.enter(open_server_process(place, on_record=lambda record: None))
         portal.call(server.start)
         emulator = portal.enter(open_emulator("127.0.0.1", port, seed=1))
-        site = Site(portal, place, server, emulator, browser)
-        try:
-            yield site
-        finally:
-            for context in site.contexts:
-                context.close()
-        assert site.said == [], "a page complained on the console"
+        site = Site(portal, place, server, emulator, browser, run_id=place.run_id)
+        yield site
+        site.close_pages()
 
 
 def npm_package(package: str, config: pytest.Config) -> FilePath:

@@ -31,6 +31,14 @@ def module_site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> I
         yield site
 
 
+@pytest.fixture
+def new_run(module_site: Site) -> Iterator[Site]:
+    """The module's server with a run of the test's own."""
+    module_site.new_run()
+    yield module_site
+    module_site.close_pages()
+
+
 @pytest.fixture(scope="session")
 def axe(pytestconfig: pytest.Config) -> str:
     """The source of axe-core, which judges the accessibility of a page."""

@@ -45,7 +45,8 @@ def judge(axe: str, screenshots: FilePath) -> Judge:
     return Judge(axe, screenshots)
 
 
-def test_the_runs_page(site: Site, judge: Judge) -> None:
+def test_the_runs_page(new_run: Site, judge: Judge) -> None:
+    site = new_run
     lobby = site.page("/")
     lobby.fill("#identity", "ada")
     judge.look(lobby, "lobby")
@@ -105,7 +106,8 @@ def test_the_admin_view(site: Site, judge: Judge) -> None:
     assert judge.found == []
 
 
-def test_the_whole_room_by_keyboard(site: Site) -> None:
+def test_the_whole_room_by_keyboard(new_run: Site) -> None:
+    site = new_run
     ada = site.join("ada", site.line("ada"))
     ada.shows("Connected")
     page = ada.page

@@ -12,6 +12,11 @@ from .browser import CLIENT, FAST, Member, Site, until
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def site(new_run: Site) -> Site:
+    return new_run
+
+
 WATCH = """
 setInterval(() => {
     if (document.getElementById('health').health.status !== 'HTTP Polling') since = performance.now();
@@ -177,7 +182,7 @@ def test_ten_returns_from_polling(site: Site) -> None:
     for member in (ada, bob):
         member.shows("Connected")
     for number in range(10):
-        ada.apply(ada.line.block_upgrade, 1.2)
+        ada.apply(ada.line.block_upgrade, 0.8)
         ada.graft(f"ada {number}, before")
         bob.graft(f"bob {number}, before")
         ada.shows("HTTP Polling")
