@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import simpy
 from simpy.events import EventPriority
 
+from reference.protocol.timers import ns
+
 ARRIVAL, FAULT, ALARM = EventPriority(1), EventPriority(2), EventPriority(3)
 """The order of things at one instant."""
 
@@ -135,12 +137,48 @@ class Ringing(Protocol):
     def ring(self) -> None: ...
 
 
+class RandomNumbers(Protocol):
+    def uniform(self, purpose: str, index: int) -> float: ...
+
+
+class TimerLateness:
+    """How much later than asked the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after
+    that, uniformly."""
+
+    __slots__ = ("_drawn", "_granularity", "_random_source", "_slack")
+
+    def __init__(self, granularity: int, slack: int, random_source: RandomNumbers) -> None:
+        self._granularity = granularity
+        self._slack = slack
+        self._random_source = random_source
+        self._drawn = 0
+
+    def of(self, at: int) -> int:
+        """When a timer for `at` goes off."""
+        if self._granularity:
+            at = -(-at // self._granularity) * self._granularity
+        if self._slack:
+            at += int(self._slack * self._random_source.uniform("timer", self._drawn))
+            self._drawn += 1
+        return at
+
+
+def lateness_of(granularity_s: float, slack_s: float, random_source: RandomNumbers) -> TimerLateness | None:
+    """Of a system's timers; None: they are exact."""
+    if not granularity_s and not slack_s:
+        return None
+    return TimerLateness(ns(granularity_s), ns(slack_s), random_source)
+
+
 class Alarm:
     """One host's one alarm. SimPy cannot take an event back, so an alarm that goes off too early is ignored or set again."""
 
-    __slots__ = ("_clock", "_deadlines", "_owner", "_set_to")
+    __slots__ = ("_clock", "_deadlines", "_for", "_lateness", "_owner", "_set_to")
 
-    def __init__(self, clock: Clock, deadlines: Deadlines, owner: Ringing) -> None:
+    def __init__(self, clock: Clock, deadlines: Deadlines, owner: Ringing, lateness: "TimerLateness | None" = None) -> None:
+        """`lateness`: of the timers of the system it runs on; None: they are exact."""
+        self._lateness = lateness
+        self._for: int | None = None  # the deadline that it was set for
         self._clock = clock
         self._deadlines = deadlines
         self._owner = owner
@@ -149,17 +187,23 @@ class Alarm:
     def arm(self) -> None:
         """See to it that the owner rings at the next deadline, whatever that is by then."""
         deadline = self._deadlines.next_deadline()
-        set_to = self._set_to
-        if deadline is None or (set_to is not None and set_to <= deadline):
+        set_for = self._for
+        if deadline is None or (set_for is not None and set_for <= deadline):
             return
         now = self._clock.now
-        self._set_to = at = deadline if deadline > now else now
+        self._for = deadline
+        at = deadline if deadline > now else now
+        if self._lateness is not None and deadline > now:
+            at = self._lateness.of(at)
+        if self._set_to == at:
+            return
+        self._set_to = at
         Call(self._clock, at, ALARM, self._went_off)
 
     def _went_off(self, call: Call) -> None:
         if self._set_to != self._clock.now:
             return  # it was set to an earlier time after this one, and has rung
-        self._set_to = None
+        self._set_to = self._for = None
         deadline = self._deadlines.next_deadline()
         if deadline is not None and deadline <= self._clock.now:
             self._owner.ring()

@@ -15,7 +15,7 @@ from uuid import UUID
 from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
 from simulation.checks.checkers import Verdict, check_index
-from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections
+from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections, lateness_of
 from simulation.hosts.client import ClientHost, Listen
 from simulation.hosts.server_faults import ServerFaults
 from simulation.hosts.server_host import ServerHost
@@ -159,6 +159,7 @@ class World:
             self._listen,
             self._tokens,
             part.takes_per_s,
+            lateness_of(part.timer_granularity_s, part.timer_slack_s, self._random_source.of(name)),
         )
 
     def _arrive(self, call: Call) -> None:

@@ -135,3 +135,19 @@ def test_the_command_line_does_not_depend_on_the_order_of_imports() -> None:
     first = "import reference.cli.serve_command, reference.cli.migrate_command, simulation.cli.simulate"
     code = f"{first}; simulation.cli.run(['--help'])"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
+
+
+def test_a_table_into_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(
+        'version = 1\nname = "s"\nscenario = "scenario.toml"\nreplications = 2\nfigures = ["clients"]\n'
+    )
+    (tmp_path / "scenario.toml").write_text(MINIMAL)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        piped = run_in_another_process(
+            ["sweep", str(tmp_path / "study.toml"), "--workers", "1", "--out", str(tmp_path)], write_end
+        )
+    finally:
+        os.close(write_end)
+    assert (piped.returncode, piped.stderr) == (141, "")

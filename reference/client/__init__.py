@@ -5,39 +5,221 @@
         async for outcome in client:
             ...
 
-Read `client` for what an application can do and `connect` for how to begin; then `trio_io`, the IO of a session, and its two
+What an application needs is imported from here:
+
+    connect, create_run, Client             under trio
+    connect_blocking, TrioPortal            without `async`: notebooks, scripts
+    ClientConfig, ClientSettings, policies  how a client behaves
+    events and outcomes                     what it receives
+    Health, Status, ClientState             how it goes
+    FileOutboxStore                         what survives the program
+    errors                                  what calls raise
+
+Read `client` for what an application can do and `connecting` for how to begin; then `trio_io`, the IO of a session, and its two
 transports (`websocket`, `polling`). Every decision is the session's (`reference.protocol.client.session`); what is here waits,
 sends and hands over.
 """
 
-from reference.client.addresses import OpenStream, open_tcp_stream
-from reference.client.client import Client
-from reference.client.connect import CreateRunFailed, connect, create_run
-from reference.client.health_changes import HealthChanges
-from reference.client.mailbox import Delivery
-from reference.client.outbox_store import FileOutboxStore, OutboxStore, OutboxStoreFailed
-from reference.client.recorder import SessionRecording
-from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
-from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
+from typing import TYPE_CHECKING
+
+from reference.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from reference.client.addresses import OpenStream, open_tcp_stream
+    from reference.client.blocking import BlockingClient, connect_blocking
+    from reference.client.client import Client, HealthChanges
+    from reference.client.connecting import CreateRunFailed, connect, create_run
+    from reference.client.mailbox import Delivery
+    from reference.client.outbox_store import FileOutboxStore, OutboxStore, OutboxStoreFailed
+    from reference.client.portal import PortalTimeout, Running, TrioPortal
+    from reference.client.recorder import SessionRecording
+    from reference.client.settings import ClientSettings
+    from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
+    from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
+    from reference.protocol.client.health import Health, Quality, RoundTrips, Status
+    from reference.protocol.client.outcomes import (
+        FailureCode,
+        NotConnected,
+        PublishAccepted,
+        PublishFailed,
+        ResetReceived,
+        SessionEnded,
+        SnapshotReceived,
+    )
+    from reference.protocol.config import ClientConfig
+    from reference.protocol.errors import (
+        CloseCode,
+        ConfigError,
+        InvalidEvent,
+        LocalError,
+        OutboxFull,
+        RejectCode,
+        SessionClosed,
+        SteadywireError,
+    )
+    from reference.protocol.events import Data, Event, EventRegistry
+    from reference.protocol.frames import Limits
+    from reference.protocol.policies.catalogue import (
+        AddedJitter,
+        Decorrelated,
+        DoubleJitter,
+        ExponentialBackoff,
+        Fixed,
+        LateGrowth,
+        OnceDrawn,
+        Polynomial,
+        Ramp,
+        ScaledJitter,
+        Schedule,
+        SignedJitter,
+        SpreadJitter,
+    )
+    from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds, FallbackPolicy, NeverFallBack
+    from reference.protocol.policies.keepalive import AfterSilence, EveryInterval, HeartbeatPolicy, NoPings
+    from reference.protocol.policies.reconnect import Attempt, FullJitter, RandomSource, ReconnectPolicy
+    from reference.protocol.records import RunState, Snapshot
+    from reference.protocol.states import ClientState, Transport
+    from reference.protocol.statistics import Held
+
+_HOMES = {
+    "reference.client.addresses": ("OpenStream", "open_tcp_stream"),
+    "reference.client.blocking": ("BlockingClient", "connect_blocking"),
+    "reference.client.client": ("Client", "HealthChanges"),
+    "reference.client.connecting": ("CreateRunFailed", "connect", "create_run"),
+    "reference.client.mailbox": ("Delivery",),
+    "reference.client.outbox_store": ("FileOutboxStore", "OutboxStore", "OutboxStoreFailed"),
+    "reference.client.portal": ("PortalTimeout", "Running", "TrioPortal"),
+    "reference.client.recorder": ("SessionRecording",),
+    "reference.client.settings": ("ClientSettings",),
+    "reference.client.tap": ("LostConnection", "QueuedPublish", "ReceivedFrame", "Tap"),
+    "reference.client.tickets": ("PublishFailedError", "Ticket", "UndeliveredError"),
+    "reference.protocol.client.health": ("Health", "Quality", "RoundTrips", "Status"),
+    "reference.protocol.client.outcomes": (
+        "FailureCode",
+        "NotConnected",
+        "PublishAccepted",
+        "PublishFailed",
+        "ResetReceived",
+        "SessionEnded",
+        "SnapshotReceived",
+    ),
+    "reference.protocol.config": ("ClientConfig",),
+    "reference.protocol.errors": (
+        "CloseCode",
+        "ConfigError",
+        "InvalidEvent",
+        "LocalError",
+        "OutboxFull",
+        "RejectCode",
+        "SessionClosed",
+        "SteadywireError",
+    ),
+    "reference.protocol.events": ("Data", "Event", "EventRegistry"),
+    "reference.protocol.frames": ("Limits",),
+    "reference.protocol.policies.catalogue": (
+        "AddedJitter",
+        "Decorrelated",
+        "DoubleJitter",
+        "ExponentialBackoff",
+        "Fixed",
+        "LateGrowth",
+        "OnceDrawn",
+        "Polynomial",
+        "Ramp",
+        "ScaledJitter",
+        "Schedule",
+        "SignedJitter",
+        "SpreadJitter",
+    ),
+    "reference.protocol.policies.fallback": ("AfterEither", "AfterFailures", "AfterSeconds", "FallbackPolicy", "NeverFallBack"),
+    "reference.protocol.policies.keepalive": ("AfterSilence", "EveryInterval", "HeartbeatPolicy", "NoPings"),
+    "reference.protocol.policies.reconnect": ("Attempt", "FullJitter", "RandomSource", "ReconnectPolicy"),
+    "reference.protocol.records": ("RunState", "Snapshot"),
+    "reference.protocol.states": ("ClientState", "Transport"),
+    "reference.protocol.statistics": ("Held",),
+}
 
 __all__ = [
+    "AddedJitter",
+    "AfterEither",
+    "AfterFailures",
+    "AfterSeconds",
+    "AfterSilence",
+    "Attempt",
+    "BlockingClient",
     "Client",
+    "ClientConfig",
+    "ClientSettings",
+    "ClientState",
+    "CloseCode",
+    "ConfigError",
     "CreateRunFailed",
+    "Data",
+    "Decorrelated",
     "Delivery",
+    "DoubleJitter",
+    "Event",
+    "EventRegistry",
+    "EveryInterval",
+    "ExponentialBackoff",
+    "FailureCode",
+    "FallbackPolicy",
     "FileOutboxStore",
+    "Fixed",
+    "FullJitter",
+    "Health",
     "HealthChanges",
+    "HeartbeatPolicy",
+    "Held",
+    "InvalidEvent",
+    "LateGrowth",
+    "Limits",
+    "LocalError",
     "LostConnection",
+    "NeverFallBack",
+    "NoPings",
+    "NotConnected",
+    "OnceDrawn",
     "OpenStream",
+    "OutboxFull",
     "OutboxStore",
     "OutboxStoreFailed",
+    "Polynomial",
+    "PortalTimeout",
+    "PublishAccepted",
+    "PublishFailed",
     "PublishFailedError",
+    "Quality",
     "QueuedPublish",
+    "Ramp",
+    "RandomSource",
     "ReceivedFrame",
+    "ReconnectPolicy",
+    "RejectCode",
+    "ResetReceived",
+    "RoundTrips",
+    "RunState",
+    "Running",
+    "ScaledJitter",
+    "Schedule",
+    "SessionClosed",
+    "SessionEnded",
     "SessionRecording",
+    "SignedJitter",
+    "Snapshot",
+    "SnapshotReceived",
+    "SpreadJitter",
+    "Status",
+    "SteadywireError",
     "Tap",
     "Ticket",
+    "Transport",
+    "TrioPortal",
     "UndeliveredError",
     "connect",
+    "connect_blocking",
     "create_run",
     "open_tcp_stream",
 ]
+
+__getattr__, __dir__ = imported_on_use(globals(), {name: f"{home}:{name}" for home, names in _HOMES.items() for name in names})

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import trio
 
 from reference.client.client import Client
-from reference.client.connect import connect
+from reference.client.connecting import connect
 from reference.client.mailbox import Delivery
 from reference.client.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.client.tickets import Ticket
@@ -38,8 +38,8 @@ def connect_blocking(
 ) -> "BlockingClient":
     """A client in the run `run_id` of the server at `url`, until it is closed.
 
-    `portal`: where it lives; without one it has its own. `received_max`: how many of the newest deliveries are kept.
-    `options`: those of `reference.client.connect`. Returns at once, whether the server can be reached or not; raises ConfigError.
+    `portal`: where it lives; without one it has its own. `received_max`: how many of the newest deliveries are kept. `options`:
+    those of `connect`. Returns at once, whether the server can be reached or not; raises ConfigError.
     """
     if received_max < 1:
         raise ConfigError(f"received_max = {received_max}: must be >= 1")

@@ -5,12 +5,11 @@ run. Publishing works from the first moment on, connected or not: events wait in
 way.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 
-from reference.client.health_changes import HealthChanges
 from reference.client.mailbox import Delivery, Mailbox
 from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
@@ -25,6 +24,8 @@ from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
 from reference.protocol.timers import NS_PER_S
+
+LOOK_INTERVAL_S = 0.1
 
 
 class Client:
@@ -155,7 +156,7 @@ class Client:
         """Where the others' cursors are: user to data."""
         return dict(self._session.cursors)
 
-    def health_changes(self) -> HealthChanges:
+    def health_changes(self) -> "HealthChanges":
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""
         return HealthChanges(self._session.health, self._io.wait_for_turn, lambda: self.state is ClientState.CLOSED)
 
@@ -199,3 +200,35 @@ class EventStream:
             if isinstance(delivery, Event):
                 return delivery
         raise StopAsyncIteration
+
+
+class HealthChanges:
+    """A client's health, each time it has changed: an async iterator that ends after the health at the session's end.
+
+    Nothing is queued: health is looked at when the reader asks for it, at most every LOOK_INTERVAL_S, so a slow reader costs
+    nothing and reads what is true now.
+    """
+
+    def __init__(
+        self, look: Callable[[], Health], wait_for_turn: Callable[[], Awaitable[None]], is_over: Callable[[], bool]
+    ) -> None:
+        self._look = look
+        self._wait_for_turn = wait_for_turn
+        self._is_over = is_over
+        self._last: Health | None = None
+        self._next_look_at = -float("inf")
+
+    def __aiter__(self) -> "HealthChanges":
+        return self
+
+    async def __anext__(self) -> Health:
+        while True:
+            await trio.sleep_until(self._next_look_at)
+            self._next_look_at = trio.current_time() + LOOK_INTERVAL_S
+            health = self._look()
+            if health != self._last:
+                self._last = health
+                return health
+            if self._is_over():
+                raise StopAsyncIteration
+            await self._wait_for_turn()

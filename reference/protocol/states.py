@@ -30,6 +30,8 @@ from reference.protocol import frames
 
 
 class ClientState(enum.Enum):
+    """What goes on with both transports of a client session: see the module."""
+
     NEW = "new"
     CONNECTING = "connecting"
     GREETING = "greeting"
@@ -164,5 +166,7 @@ SERVER_MAY_RECEIVE: dict[ConnectionState, frozenset[type[frames.Frame]]] = {
 
 
 class Transport(enum.StrEnum):
+    """What a connection of a client is."""
+
     WEBSOCKET = "websocket"
     POLLING = "polling"

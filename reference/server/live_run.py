@@ -28,7 +28,7 @@ from reference.server.wire.websocket import ServerWebSocket
 from reference.store import StoreError, StoreUnavailable
 
 P = ParamSpec("P")
-LEASE_LOST = StoreUnavailable("this process was silent for so long that another may serve the run now")
+LEASE_LOST = StoreUnavailable("this process does not hold the run for certain any more: another one may serve it by now")
 
 
 class RunEnded(SteadywireError):

@@ -1,8 +1,10 @@
 """Durable logs: `EventStore` and its implementations, the single writer in front of them, and `open_store` to
 get one by URL.
 
-Read `base` for what is promised, `position` for the rule that keeps it, then `memory`, and `sql` with
-`changes`, `tables`, `sqlite` and `postgresql`. `writer.GroupCommit` is how a server uses any of them.
+Read `base` for what is promised, `position` for the rule that keeps it, then `memory`. A store on disk is `sql` with
+`changes`, `statements`, `sqlite` and `postgresql` (what commits), `worker` (where), `tables` and `migrations`, and
+`history` (how it notices that it went back in time). `writer.GroupCommit` is how a server uses any of them;
+`ownership` is which of several servers serves which run.
 """
 
 import re

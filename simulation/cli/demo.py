@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 from rich.console import Console
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
 from simulation.processes.demo.live import LiveWatcher
 from simulation.processes.demo.plain import PlainWatcher
@@ -70,7 +71,7 @@ def run_demo(
     opens_browser: bool = True,
 ) -> int:
     """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
-    console = console or Console()
+    console = console or Output()
     directory = Path(tempfile.mkdtemp(prefix="steadywire-demo-"))
     keep = False
     try:

@@ -20,6 +20,7 @@ import numpy as np
 import trio
 from rich.console import Console
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError, SteadywireError
 from simulation.processes.fidelity.calibration import calibrate
 from simulation.processes.fidelity.comparison import compare
@@ -46,7 +47,7 @@ def fidelity_command(
     console: Console | None = None,
 ) -> int:
     """Compare scenarios (names of the provided ones, or files; none: all provided); returns the exit code."""
-    console = console or Console()
+    console = console or Output()
     with _errors("fidelity") as failed:
         chosen = [_scenario(name, seed) for name in scenarios or PROVIDED]
         if costs is None:
@@ -71,7 +72,7 @@ def fidelity_command(
 
 def calibrate_command(*, seed: int, out: Path, console: Console | None = None) -> int:
     """Fit this machine's costs and write them; returns the exit code."""
-    console = console or Console()
+    console = console or Output()
     with _errors("calibrate") as failed:
         if out.parent != Path() and not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}; name another file with --out")

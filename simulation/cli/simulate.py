@@ -14,9 +14,9 @@ import tomllib
 from pathlib import Path as FilePath
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.checks.checkers import Verdict
 from simulation.results.frames import Frames
@@ -100,7 +100,7 @@ def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:
                 print(f"  {violation}")
         print(f"results: {out_dir}")
         return
-    console = Console()
+    console = Output()
     console.print(_table("run", lines))
     guarantees = Table("", "guarantee", "checked", "", title="guarantees", title_justify="left")
     for verdict in result.verdicts.values():

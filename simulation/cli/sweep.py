@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from reference.cli.output import Output
 from simulation.studies.execution import Progress as Done
 from simulation.studies.execution import Report
 from simulation.studies.experiment import Outcome
@@ -34,7 +35,7 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
             experiment.scenario, experiment.points, experiment.figures, replications, experiment.seed, experiment.until
         )
     folder = out or Path(f"{question.name}.sweep")
-    console = Console()
+    console = Output()
     size = f"{len(experiment.points)} points x {experiment.replications} replications"
     console.print(f"{question.name}: {size}, results in {folder}", highlight=False)
     if dask is None and not any(folder.glob("rows-*.parquet")):

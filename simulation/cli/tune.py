@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from reference.cli.output import Output
 from simulation.cli.sweep import progress_shown
 from simulation.results.html import shown
 from simulation.studies import tuning_report
@@ -23,7 +24,7 @@ def tune_command(study: Path, *, workers: int, dask: str | None, out: Path | Non
     if trials is not None:
         question = msgspec.structs.replace(question, tune=msgspec.structs.replace(question.tuning, trials=trials))
     folder = out or Path(f"{question.name}.tune")
-    console = Console()
+    console = Output()
     console.print(f"{question.name}: {question.tuning.trials} trials, results in {folder}", highlight=False)
 
     def say(line: str) -> None:

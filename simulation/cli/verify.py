@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path as FilePath
 
-from rich.console import Console
 from rich.progress import Progress
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.validation import catalogue, report
 from simulation.validation.experiment import REPLICATIONS_MIN, Number
@@ -68,7 +68,7 @@ def _run(families: tuple[str, ...], is_quick: bool, jobs: int, seed: int) -> lis
                 print(report.line(number))
 
         return verify(experiments, seed=seed, is_quick=is_quick, jobs=jobs, done=print_lines)
-    console = Console()
+    console = Output()
     gathered: list[Number] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("experiments", total=len(experiments))

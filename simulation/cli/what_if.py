@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
 
@@ -23,7 +24,7 @@ def what_if_command(
     recording: FilePath, changes: Sequence[str], *, save: FilePath | None = None, console: Console | None = None
 ) -> int:
     """`changes`: like `client.policy.cap_s=10`; `save`: where the recording's scenario goes. Returns the exit code."""
-    console = console or Console()
+    console = console or Output()
     try:
         recorded = read_recording(recording)
         if save is not None:

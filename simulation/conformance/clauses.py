@@ -128,7 +128,7 @@ _ROWS: Final = [
     ("7.40", "c", "a new token after 4401", ""),
     ("7.41", "sc", "reports", ""),
     ("7.42", "c", "what carries the session, and interruptions", ""),
-    ("7.43", "c", "why nothing carries the session", "what an application is told is behind its own interface"),
+    ("7.43", "c", "why nothing carries the session", _API),
     ("8.1", "s", "one sequencer per run", ""),
     ("8.2", "s", "copies are answered, not taken", ""),
     ("8.3", "s", "64 answers are remembered", ""),

@@ -22,7 +22,7 @@ from reference.protocol.events import Data
 from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
-from simulation.clock import ARRIVAL, Alarm, Call
+from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import (
     REQUEST_HEAD_BYTES,
@@ -96,6 +96,7 @@ class ClientHost:
         listen: Listen | None = None,
         tokens: Issuer | None = None,
         takes_per_s: float | None = None,
+        lateness: TimerLateness | None = None,
     ) -> None:
         self.name = line.client
         self.session = session
@@ -115,7 +116,7 @@ class ClientHost:
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
         self._pool: _Pool | None = None
-        self._alarm = Alarm(line.clock, session, self)
+        self._alarm = Alarm(line.clock, session, self, lateness)
         self.frames = 0
         """That have reached the session."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from reference.protocol.config import ServerConfig
 from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
-from simulation.clock import ALARM, Call, Clock
+from simulation.clock import ALARM, Call, Clock, lateness_of
 from simulation.hosts.capacity import Cost, Listener, ProcessorQueue
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
@@ -128,6 +128,7 @@ class ServerHost:
         self.retry_after_ms, self.spread_ms = _ms(part.go_away_retry_after_s), _ms(part.go_away_spread_s)
         self._capacity = part.capacity
         self._random_source = random_source.of("server")
+        self.timer_lateness = lateness_of(part.timer_granularity_s, part.timer_slack_s, self._random_source)
         self._costs = None if part.capacity is None else self._costs_of(part.capacity)
         self._is_plain = part.capacity is None and part.instances == 1
         self.instances = Instances(part.instances, part.balancing, self._random_source)

@@ -33,7 +33,7 @@ from typing import Protocol, assert_never
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.clock import FAULT, Call
+from simulation.clock import ALARM, FAULT, Call
 from simulation.network.access_link import AccessLink
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import EntityRandom, RandomStreams
@@ -267,6 +267,10 @@ class TcpConnection(abc.ABC):
 
     def _watch(self) -> None:
         box, clock = self.access_link.path.middlebox, self.access_link.clock
+        keepalive = self.access_link.path.tcp.keepalive
+        if keepalive is not None:
+            for is_client in (True, False):
+                Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
         if box.connection_age_max_s is not None:
             Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, self._is_too_old, "connection_age")
         if box.idle_timeout_s is not None:
@@ -281,7 +285,11 @@ class TcpConnection(abc.ABC):
         box, clock = self.access_link.path.middlebox, self.access_link.clock
         if self._is_silent or self._is_over or box.idle_timeout_s is None:
             return
-        kill_at = max(self._up.pushed_at, self._down.pushed_at) + ns(box.idle_timeout_s)
+        kill_at = self._passed_at(box.place) + ns(box.idle_timeout_s)
+        if box.idle_sweep_s:  # it notices at its next look
+            sweep = ns(box.idle_sweep_s)
+            phase = int(sweep * self.access_link.random_source.of(self.access_link.client).uniform("idle sweep", 0))
+            kill_at = -(-(kill_at - phase) // sweep) * sweep + phase
         if kill_at > clock.now:
             Call(clock, kill_at, FAULT, self._is_idle)
         elif box.idle_effect == "reset":
@@ -290,6 +298,18 @@ class TcpConnection(abc.ABC):
         else:
             self.access_link.note_trouble("idle_silence")
             self.silence()
+
+    def _passed_at(self, place: float) -> int:
+        """When something last passed a middlebox at that share of the latency from the client; it stays in the lists."""
+        now, last = self.access_link.clock.now, 0
+        for pipe, share in ((self._up, place), (self._down, 1 - place)):
+            sent, offset = pipe.half.sent, int(share * pipe.half.latency)
+            assert sent is not None, "a middlebox counts"
+            passed = [at for at in sent if at + offset <= now]
+            if passed:
+                last = max(last, passed[-1] + offset)
+                del sent[: len(passed) - 1]
+        return last
 
     # What the endpoints do.
 
@@ -373,6 +393,33 @@ class TcpConnection(abc.ABC):
         """As PipeOwner.room_made."""
         if pipe is self._down:
             self._notify_server_of_room()
+
+    def _keep_alive(self, call: Call) -> None:
+        """An endpoint's keepalive timer: it probes a connection from which it has heard nothing, and gives up in the end."""
+        is_client, missed = call.argument
+        keepalive, clock = self.access_link.path.tcp.keepalive, self.access_link.clock
+        assert keepalive is not None, "its timer was set"
+        if self._is_over or (self._client_is_gone if is_client else self._server is None):
+            return
+        (out, back), now = ((self._up, self._down) if is_client else (self._down, self._up)), clock.now
+        idle, again_at = ns(keepalive.idle_s), now + ns(keepalive.interval_s)
+        heard_at = max(back.half.reached_at, min(now, out.half.reached_at + back.half.latency))
+        if not missed and heard_at + idle > now:
+            again_at = heard_at + idle
+        elif len(out):
+            again_at = now + idle  # retransmissions find out
+        elif missed == keepalive.probes:
+            out.half.abandon()
+            self.gave_up(out)
+            return
+        else:
+            out.half.note_passage(now)
+            missed += 1
+            if not (out.is_down or back.is_down):
+                missed, again_at = 0, now + idle
+                back.half.note_passage(now)
+                (self._server_hears if is_client else self._client_hears)()
+        Call(clock, again_at, ALARM, self._keep_alive, (is_client, missed))
 
     # What arrives.
 

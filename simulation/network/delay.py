@@ -28,6 +28,7 @@ import bisect
 from collections.abc import Sequence
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.network.congestion import RepairedBy
 from simulation.network.loss import Fades, Losses, losses_of
 from simulation.network.tcp import DUPLICATES, RoundTripEstimate, gives_up_after, steady_rto, syn_schedule
 from simulation.random import EntityRandom
@@ -85,14 +86,17 @@ class Deliveries:
 
 class PathDirection:
     """`limit`: what a chunk may take from the bottleneck to the far end by the path's stated bound; None: it never takes more.
-    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_lossy`: packets can be lost.
-    `is_plain`: nothing but a constant latency. `is_shared`: the connections of an access link share something of it."""
+    `back`: what an acknowledgement takes, on average. `has_chance`: something is drawn on it. `is_counted`: a middlebox counts
+    what passes. `is_lossy`: packets can be lost. `is_plain`: nothing but a constant latency. `is_shared`: the connections of an
+    access link share something of it."""
 
     __slots__ = (
         "back",
         "delay",
         "deliveries",
         "has_chance",
+        "has_window",
+        "is_counted",
         "is_lossy",
         "is_plain",
         "is_shared",
@@ -113,30 +117,40 @@ class PathDirection:
         self.latency = ns(path.latency_s)
         self.jitter = ns(path.jitter_s)
         self.delay = path.delay
-        self.recorded = RecordedLatency(path.recorded_latency) if path.recorded_latency else None
+        recorded, deliveries_ms = path.recorded_latency_of(is_up=is_up), path.deliveries_ms_of(is_up=is_up)
+        self.recorded = RecordedLatency(recorded) if recorded else None
         is_other = is_up and path.up_bandwidth_bytes_per_s is not None
         bandwidth = path.up_bandwidth_bytes_per_s if is_other else path.bandwidth_bytes_per_s
         self.ns_per_byte = NS_PER_S / bandwidth if bandwidth else 0.0
-        self.deliveries = Deliveries(path.deliveries_ms) if path.deliveries_ms else None
+        self.deliveries = Deliveries(deliveries_ms) if deliveries_ms else None
         self.queue_bytes = path.queue_bytes
         self.loss = path.loss
         self.tcp = path.tcp
         self.is_lossy = is_lossy(path)
+        self.is_counted = path.middlebox.idle_timeout_s is not None
+        self.has_window = path.tcp.congestion != "none"
         self.is_plain = not (
-            self.is_lossy or self.ns_per_byte or self.deliveries or self.recorded or self.jitter or self.delay is not None
+            self.has_window
+            or self.is_counted
+            or self.is_lossy
+            or self.ns_per_byte
+            or self.deliveries
+            or self.recorded
+            or self.jitter
+            or self.delay is not None
         )
         self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
-        self.back = ns(acknowledgement_s(path))
+        self.back = ns(acknowledgement_s(path, is_up=is_up))
         one_way = ns(one_way_max_s(path, is_up=is_up))
         self.limit = None if is_bounded(path) else one_way
-        self.one_way_max = one_way + ns(delivery_gap_s(path))
+        self.one_way_max = one_way + ns(delivery_gap_s(path, is_up=is_up))
         """One way, for a queue that is empty."""
 
     @property
     def counts_bytes(self) -> bool:
         """Whether it makes a difference how large things are."""
-        return bool(self.ns_per_byte or self.deliveries or self.is_lossy)
+        return bool(self.ns_per_byte or self.deliveries or self.is_lossy or self.has_window)
 
 
 class PathDirections:
@@ -356,10 +370,21 @@ class Repair:
     """Loss and retransmission on one direction.
 
     corrections: arrivals that have become earlier, as (index, time), for the lane to take. gives_up_at: when TCP gives the
-    connection up, once that is certain.
+    connection up, once that is certain. loss: what repairs the losses of what was sent last.
     """
 
-    __slots__ = ("_direction", "_fades", "_missing", "_opens_at", "corrections", "estimate", "gives_up_at", "losses", "packets")
+    __slots__ = (
+        "_direction",
+        "_fades",
+        "_missing",
+        "_opens_at",
+        "corrections",
+        "estimate",
+        "gives_up_at",
+        "loss",
+        "losses",
+        "packets",
+    )
 
     def __init__(self, direction: PathDirection, random_source: EntityRandom, fades: Fades | None = None) -> None:
         self._direction = direction
@@ -371,6 +396,7 @@ class Repair:
         self._opens_at: int | None = None  # since a drop: when the window opens again
         self.corrections: list[tuple[int, int]] = []
         self.gives_up_at: int | None = None
+        self.loss: RepairedBy = ""
 
     def forget(self) -> None:
         self._missing.clear()
@@ -381,6 +407,7 @@ class Repair:
         direction = self._direction
         self._missing = [lost for lost in self._missing if lost.arrives_at > sent_at]
         chunk, travel, left_bytes = _Chunk(index), -1, size_bytes
+        self.loss = ""
         while True:
             packet_bytes = min(left_bytes, direction.tcp.mss_bytes)
             left_at = transit.left_at = self._leaves(transit, packet_bytes, sent_at)
@@ -403,6 +430,7 @@ class Repair:
         if not chunk.lost:
             self.estimate.measured(round(packet_bytes * direction.ns_per_byte) + travel + direction.back, sent_at)
             return chunk.others_at
+        self.loss = "fast" if all(lost.fast_at is not None for lost in chunk.lost) else "timeout"
         for lost in chunk.lost:
             self._repeat(lost)
             self._settle(lost)

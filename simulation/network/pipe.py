@@ -7,6 +7,7 @@ pipe, the emulator's, and that of the parity test's bare world only wait, and ca
     push, dial, dial_again         something is sent; the SYN, which has a schedule of its own
     push_reset                     a reset is sent: nobody sends it again when it is lost, for its sender has forgotten the
                                    connection, with everything that it might have sent again
+    a congestion window            where TCP has one, what is pushed waits for its acknowledgements, and leaves in parts
     hold / release                 the access link is down in this direction. What has not arrived is lost, and sent again after
                                    the last release: in order, and in its full time. With `resumes = "rto"` not at that moment,
                                    but at the next retransmission, whose timeout has been doubling since the silence began
@@ -26,6 +27,7 @@ go backwards.
 from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
+from simulation.network.congestion import CongestionWindow
 from simulation.network.delay import NEVER, Bottleneck, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
@@ -34,7 +36,18 @@ PART_EVERY = NS_PER_S
 """Of something that takes longer than this to come in, the far end notices once in this time that it is coming."""
 _LOST = NEVER + 1  # on the way when the link went down; arrives when it has been sent again
 
+_TOGETHER_MAX = 1 << 20
+_SENT_MAX = 4096
+"""Of what a middlebox counts; it needs what left within one latency, and the one before."""
+
 T = TypeVar("T")
+
+
+class Part:
+    """Packets of something larger, whose last ones carry it."""
+
+
+PART = Part()
 
 
 class Pipe(Generic[T]):
@@ -50,6 +63,7 @@ class Pipe(Generic[T]):
         "_is_closed",
         "_is_plain",
         "_notices_parts",
+        "_part_at",
         "_pushed",
         "_reached_at",
         "_reset_index",
@@ -60,10 +74,13 @@ class Pipe(Generic[T]):
         "_things",
         "_tired_at",
         "_unacknowledged_bytes",
+        "_unsent",
+        "_window",
         "bytes_held",
         "late_until",
         "pushed_at",
         "resumes_at",
+        "sent",
     )
 
     def __init__(
@@ -77,9 +94,14 @@ class Pipe(Generic[T]):
         """`notices_parts`: `wake_at` includes the times at which another part of a large thing has come in."""
         self._delay = DelayModel(direction, random_source, bottleneck)
         self._is_plain = direction.is_plain
-        self._notices_parts = notices_parts and bool(direction.ns_per_byte)
+        self._notices_parts = notices_parts and bool(direction.ns_per_byte or direction.has_window)
+        self._window = CongestionWindow(direction.tcp) if direction.has_window else None
+        self._unsent: list[tuple[int, T]] = []  # what the window holds back: the bytes that are left, and what
+        self.sent: list[int] | None = [] if direction.is_counted else None
+        """When something left, for a middlebox that counts; the caller takes out what it does not need."""
+        self._part_at = 0  # when the far end last noticed one
         # (arrives at, bytes, index, what); not a deque, which takes 0.7 KiB when it is empty, as most pipes are most of the time
-        self._things: list[tuple[int, int, int, T]] = []
+        self._things: list[tuple[int, int, int, T | Part]] = []
         self._pushed = 0
         self._dialled_at = 0
         self._dials_at = NEVER  # when the SYN that gets through leaves
@@ -101,7 +123,7 @@ class Pipe(Generic[T]):
         self.late_until = 0
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._things) + len(self._unsent)
 
     # The near end.
 
@@ -110,6 +132,15 @@ class Pipe(Generic[T]):
         whether anything but the pipe's length has changed: what the caller waits for may be another time."""
         if self._is_closed:
             return False
+        if self._window is not None:
+            self.bytes_held += size_bytes
+            self.pushed_at = now
+            self._unsent.append((size_bytes, item))
+            if self._holds or self.resumes_at is not None:
+                self._fall_silent(now)
+            else:
+                self._transmit(now, after)
+            return True
         index = self._pushed
         self._pushed = index + 1
         self.bytes_held += size_bytes
@@ -117,6 +148,8 @@ class Pipe(Generic[T]):
         things = self._things
         if self._holds or self.resumes_at is not None:
             things.append((_LOST, size_bytes, index, item))
+            if self.sent is not None and not self._delay.direction.is_up:
+                self.sent.append(now)  # the box is on the server's side of the link
             self._fall_silent(now)
             return True
         if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
@@ -138,6 +171,8 @@ class Pipe(Generic[T]):
             self._things = [(_LOST, 0, 0, item)]
             self._fall_silent(now)
             return
+        if self.sent is not None:
+            self.sent.append(now)
         arrives_at, self._dials_at = self._delay.dial(now)
         self._things = [(arrives_at, 0, 0, item)]
         self._heed_repair(arrives_at)
@@ -166,6 +201,7 @@ class Pipe(Generic[T]):
             return False
         self.resumes_at = None
         things = self._things
+        self._drop_unsent()
         while things and things[-1][0] == _LOST:
             self._forget_last()
         index = self._pushed
@@ -180,6 +216,21 @@ class Pipe(Generic[T]):
     def has_dialled(self, now: int) -> bool:
         """Whether a SYN that gets through, unless the link goes down, has left."""
         return not self._holds and self.resumes_at is None and self._dials_at <= now
+
+    @property
+    def reached_at(self) -> int:
+        """When the last of what was handed over had arrived."""
+        return self._reached_at
+
+    def note_passage(self, now: int) -> None:
+        """A packet that carries nothing leaves: a keepalive."""
+        if self.sent is not None and not self._holds:
+            self.sent.append(now)
+
+    @property
+    def latency(self) -> int:
+        """The propagation that does not change."""
+        return self._delay.direction.latency
 
     @property
     def is_down(self) -> bool:
@@ -208,7 +259,7 @@ class Pipe(Generic[T]):
             reached = max(reached, thing[0])
             if reached > now and thing[0] != _LOST:
                 things[place] = (_LOST, *thing[1:])
-        if things and things[-1][0] == _LOST:
+        if (things and things[-1][0] == _LOST) or self._unsent:
             self._fall_silent(now)
         return False
 
@@ -266,6 +317,9 @@ class Pipe(Generic[T]):
     def abandon(self) -> None:
         """What is on the way never arrives; what is sent from now on may."""
         self._things.clear()
+        self._unsent.clear()
+        if self._window is not None:
+            self._window.forget()
         self._end_silence()
         self._hopeless_at = None
         self.bytes_held = self._unacknowledged_bytes = 0
@@ -278,7 +332,15 @@ class Pipe(Generic[T]):
     # Time.
 
     def wake_at(self, now: int) -> int | None:
-        """When to look for arrivals next, at `now` or later, if nothing changes until then."""
+        """When to look next, at `now` or later, if nothing changes until then."""
+        if self._unsent and self._window is not None and not self._holds and self.resumes_at is None:
+            opens_at, arrives_at = self._window.opens_at(), self._arrival_at(now)
+            if opens_at is not None and opens_at < NEVER and (arrives_at is None or opens_at < arrives_at):
+                return max(now, opens_at)
+            return arrives_at
+        return self._arrival_at(now)
+
+    def _arrival_at(self, now: int) -> int | None:
         if not self._things:
             return None
         first = self._things[0]
@@ -295,34 +357,44 @@ class Pipe(Generic[T]):
 
     def pop(self, now: int) -> tuple[int, int, int, T] | None:
         """The next thing that has arrived by `now`, with its time, its bytes and its index; what it held is acknowledged."""
+        if self._unsent and not self._holds and self.resumes_at is None:
+            self._transmit(now)
         things = self._things
-        if not things:
-            return None
-        thing = things[0]
-        at = thing[0]
-        if at > now or at > self._stalled_since:
-            return None
-        if at > self._reached_at:
-            self._reached_at = at
-        del things[0]
-        if self._ack_holds and not self._holds:
-            self._unacknowledged_bytes += thing[1]
-            self._fall_silent(now)
-        else:
-            self.bytes_held -= thing[1]
-        return thing
+        while things:
+            thing = things[0]
+            at = thing[0]
+            if at > now or at > self._stalled_since:
+                return None
+            if at > self._reached_at:
+                self._reached_at = at
+            del things[0]
+            if self._ack_holds and not self._holds:
+                self._unacknowledged_bytes += thing[1]
+                self._fall_silent(now)
+            else:
+                self.bytes_held -= thing[1]
+            if thing[3] is not PART:
+                return thing  # type: ignore[return-value] # only a Part is no T
+        return None
 
     def next_arrived(self, now: int) -> T | None:
         """What `pop` would hand over next, None if nothing has arrived by `now`."""
-        things = self._things
-        if not things or things[0][0] > now or things[0][0] > self._stalled_since:
-            return None
-        return things[0][3]
+        for at, _, _, item in self._things:
+            if at > now or at > self._stalled_since:
+                return None
+            if not isinstance(item, Part):
+                return item
+        return None
 
     def has_part(self, now: int) -> bool:
         """Whether a part of what arrives next has come in, of something that takes longer than PART_EVERY."""
         if not (self._notices_parts and self._things):
             return False
+        if self._window is not None:  # it comes in parts of a few packets
+            if self._things[0][2] == 0 or now - self._part_at < PART_EVERY or now != self._reached_at:
+                return False
+            self._part_at = now
+            return True
         at, size_bytes = self._things[0][:2]
         return (
             now < at < NEVER
@@ -348,14 +420,64 @@ class Pipe(Generic[T]):
         if self._ack_holds and self._unacknowledged_bytes:
             self._fall_silent(now)
         things = self._things
+        if self._window is not None and not self._is_dialling():
+            while things and things[-1][0] == _LOST:
+                _, size_bytes, _, item = things.pop()
+                self._pushed -= 1
+                self._put_back(size_bytes, item)
+            self._window.timed_out()
+            self._transmit(now)
+            return
         for place, thing in enumerate(things):
             if thing[0] == _LOST:
                 things[place] = (self._send(thing[1], thing[2], now), *thing[1:])
         if self._is_dialling():
             self._dials_at = now
 
+    def _transmit(self, now: int, after: int = 0) -> None:
+        """What the window lets go leaves, in parts of a few packets: all that are sent together but the last carry nothing."""
+        window, delay, unsent = self._window, self._delay, self._unsent
+        assert window is not None, "or nothing is held back"
+        mss_bytes = delay.direction.tcp.mss_bytes
+        together = 2 if delay.direction.is_shared else _TOGETHER_MAX  # as a bottleneck spaces them, they are acknowledged
+        while unsent:
+            room = window.room(now, delay.rto)
+            if not room:
+                return
+            size_bytes, item = unsent[0]
+            packets = max(1, -(-size_bytes // mss_bytes))
+            count = min(packets, room, together)
+            index = self._pushed
+            self._pushed = index + 1
+            part_bytes = size_bytes if count == packets else count * mss_bytes
+            arrives_at = self._send(part_bytes, index, now + after)
+            if count == packets:
+                del unsent[0]
+                self._things.append((arrives_at, part_bytes, index, item))
+            else:
+                unsent[0] = (size_bytes - part_bytes, item)
+                self._things.append((arrives_at, part_bytes, index, PART))
+            acked_at = arrives_at + delay.direction.back if arrives_at < NEVER else NEVER
+            window.sent(now, index, count, acked_at, "" if delay.repair is None else delay.repair.loss)
+
+    def _put_back(self, size_bytes: int, item: T | Part) -> None:
+        """What was lost is to be sent again, before what has not been sent."""
+        if isinstance(item, Part) and self._unsent:
+            self._unsent[0] = (self._unsent[0][0] + size_bytes, self._unsent[0][1])
+        elif not isinstance(item, Part):
+            self._unsent.insert(0, (size_bytes, item))
+
+    def _drop_unsent(self) -> None:
+        for size_bytes, _ in self._unsent:
+            self.bytes_held -= size_bytes
+        self._unsent.clear()
+
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
         delay = self._delay
+        if self.sent is not None:
+            self.sent.append(sent_at)
+            if len(self.sent) > _SENT_MAX:
+                del self.sent[: _SENT_MAX // 2]
         arrives_at = delay.send(size_bytes, index, sent_at)
         limit = delay.direction.limit
         if limit is not None:
@@ -376,12 +498,15 @@ class Pipe(Generic[T]):
                 place = index - things[0][2] if things else -1
                 if 0 <= place < len(things) and things[place][0] != _LOST:
                     things[place] = (at, *things[place][1:])
+                if self._window is not None:
+                    self._window.corrected(index, at + self._delay.direction.back)
             repair.corrections.clear()
         if arrives_at == NEVER and repair.gives_up_at is not None:
             self._hopeless_at = repair.gives_up_at
 
     def _forget_after(self, now: int) -> None:
         """The sender has forgotten the connection: what has not arrived by now never will."""
+        self._drop_unsent()
         things, reached, arrived = self._things, self._reached_at, 0
         for thing in things:
             reached = max(reached, thing[0])

@@ -27,6 +27,8 @@ SYN_LINEAR_TIMEOUTS = 4
 @lru_cache(maxsize=64)
 def gives_up_after(tcp: Tcp) -> int:
     """How long data may be unacknowledged."""
+    if tcp.user_timeout_s is not None:
+        return ns(tcp.user_timeout_s)
     return timeouts(tcp.retries + 1, ns(tcp.rto_min_s), ns(tcp.rto_max_s))
 
 

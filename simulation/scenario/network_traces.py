@@ -70,6 +70,8 @@ def read_mahimahi(path: FilePath) -> tuple[int, ...]:
 _READERS: dict[str, Callable[[FilePath], Any]] = {
     "recorded_latency": read_latencies,
     "deliveries_ms": read_mahimahi,
+    "up_recorded_latency": read_latencies,
+    "up_deliveries_ms": read_mahimahi,
     "outages": read_outages,
 }
 

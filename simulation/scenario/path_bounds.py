@@ -46,14 +46,15 @@ def is_bounded(path: Path) -> bool:
     return not is_lossy(path) and isinstance(path.delay, Constant | Uniform | Empirical | None)
 
 
-def acknowledgement_s(path: Path) -> float:
-    """What an acknowledgement takes on average, in seconds: the latency, half the jitter and the mean of the added delay."""
-    return mean_latency_s(path) + path.jitter_s / 2 + (0.0 if path.delay is None else path.delay.mean)
+def acknowledgement_s(path: Path, *, is_up: bool) -> float:
+    """What an acknowledgement of what is sent in one direction takes on average, in seconds: the latency back, half the jitter
+    and the mean of the added delay."""
+    return mean_latency_s(path, is_up=not is_up) + path.jitter_s / 2 + (0.0 if path.delay is None else path.delay.mean)
 
 
-def mean_latency_s(path: Path) -> float:
+def mean_latency_s(path: Path, *, is_up: bool) -> float:
     """The one-way propagation, or the mean of the recorded one, in seconds."""
-    recorded = path.recorded_latency
+    recorded = path.recorded_latency_of(is_up=is_up)
     if not recorded:
         return path.latency_s
     if len(recorded) == 1:
@@ -63,15 +64,15 @@ def mean_latency_s(path: Path) -> float:
     return sum(latency * (end - at) for (at, latency), end in zip(recorded, [*starts[1:], period], strict=True)) / period
 
 
-def delivery_gap_s(path: Path) -> float:
+def delivery_gap_s(path: Path, *, is_up: bool) -> float:
     """The longest time without a recorded delivery, in seconds; 0 without a recording."""
-    times = path.deliveries_ms
+    times = path.deliveries_ms_of(is_up=is_up)
     return max([later - at for at, later in itertools.pairwise(times)] + [times[0]]) / 1000 if times else 0.0
 
 
 def propagation_max_s(path: Path, *, is_up: bool) -> float:
     """The longest way through the path without loss and queues, in seconds."""
-    latest = max((latency for _, latency in path.recorded_latency), default=path.latency_s)
+    latest = max((latency for _, latency in path.recorded_latency_of(is_up=is_up)), default=path.latency_s)
     return latest + path.jitter_s + (0.0 if path.delay is None else _usual_most(path.delay))
 
 
@@ -80,14 +81,14 @@ def one_way_max_s(path: Path, *, is_up: bool) -> float:
     one_way_s = propagation_max_s(path, is_up=is_up)
     if not is_lossy(path):
         return one_way_s
-    rto_s = max(RTO_AT_FIRST_S, path.tcp.rto_min_s, 3 * (one_way_s + acknowledgement_s(path)))
+    rto_s = max(RTO_AT_FIRST_S, path.tcp.rto_min_s, 3 * (one_way_s + acknowledgement_s(path, is_up=is_up)))
     repeats = max(unbroken_losses(path.loss, UNUSUAL), 1)
     return one_way_s + timeouts(repeats, rto_s, max(rto_s, path.tcp.rto_max_s))
 
 
 def round_trip_max_s(path: Path) -> float:
     """How long a packet and its answer take at the most, in seconds, with nothing else in the queue of a bottleneck."""
-    return sum(one_way_max_s(path, is_up=is_up) + delivery_gap_s(path) for is_up in (True, False))
+    return sum(one_way_max_s(path, is_up=is_up) + delivery_gap_s(path, is_up=is_up) for is_up in (True, False))
 
 
 def _usual_most(distribution: Distribution) -> float:

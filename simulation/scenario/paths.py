@@ -74,9 +74,24 @@ Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 # TCP, TLS and what stands in between.
 
 
-class Tcp(_Part, frozen=True, kw_only=True):
-    """What the transport does about loss and silence.
+class Keepalive(_Part, frozen=True, kw_only=True):
+    """TCP's own probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
 
+    After `idle_s` without anything from the other endpoint a probe leaves, and another every `interval_s`; when `probes` of them
+    were not answered, the kernel gives the connection up. A probe that passes a middlebox counts there.
+    """
+
+    idle_s: PositiveSeconds = 7200.0
+    interval_s: PositiveSeconds = 75.0
+    probes: Annotated[int, msgspec.Meta(ge=1, le=100)] = 9
+
+
+class Tcp(_Part, frozen=True, kw_only=True):
+    """What the transport does about loss, silence and congestion.
+
+    congestion: "none" sends at once what there is; "linux" begins with `initial_window_packets` in flight, doubles that per round
+    trip, halves it when idle, and backs off after losses (`simulation.network.congestion`), with `receive_window_bytes` in flight
+    at the most. user_timeout_s: TCP_USER_TIMEOUT, after which unacknowledged data ends the connection, in place of `retries`.
     resumes: after an outage, "at_once" (the emulator's way: bytes wait at the gap) or "rto" (as kernels do: at the next
     retransmission, whose time has been doubling since the silence began). syn: when a connection attempt repeats its SYN,
     "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
@@ -86,6 +101,11 @@ class Tcp(_Part, frozen=True, kw_only=True):
     """
 
     mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460
+    congestion: Literal["none", "linux"] = "none"
+    initial_window_packets: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    receive_window_bytes: Annotated[int, msgspec.Meta(ge=1460, le=2**30)] = 3 * 2**20
+    user_timeout_s: PositiveSeconds | None = None
+    keepalive: "Keepalive | None" = None
     rto_min_s: PositiveSeconds = 0.2
     rto_max_s: PositiveSeconds = 120.0
     retries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 15
@@ -101,14 +121,18 @@ class Tcp(_Part, frozen=True, kw_only=True):
 class Middlebox(_Part, frozen=True, kw_only=True):
     """A NAT, proxy or load balancer on the way, in its normal working.
 
-    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both ends keep a half-open
-    connection) or "reset" (both are told). connection_age_max_s: every connection is closed at this age; websocket_age_max_s:
-    every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each; "strip" removes the header, so that the
-    server answers as to plain HTTP (426); "hang" never answers.
+    idle_timeout_s: a connection on which nothing passes for so long is forgotten: "silent" (both endpoints keep a half-open
+    connection) or "reset" (both are told). What passes it counts, data and TCP's keepalives. place: where it stands, as a share
+    of the latency from the client (0: at the client, a NAT; 1: at the server, a load balancer). idle_sweep_s: it looks for idle
+    connections every so often (at a random phase), and not at the very moment (0). connection_age_max_s: every connection is
+    closed at this age; websocket_age_max_s: every WebSocket, from its upgrade on. upgrades: "pass"; "block" answers 403 to each;
+    "strip" removes the header, so that the server answers as to plain HTTP (426); "hang" never answers.
     """
 
     idle_timeout_s: PositiveSeconds | None = None
     idle_effect: Literal["silent", "reset"] = "silent"
+    place: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    idle_sweep_s: Seconds = 0.0
     connection_age_max_s: PositiveSeconds | None = None
     websocket_age_max_s: PositiveSeconds | None = None
     upgrades: Literal["pass", "block", "strip", "hang"] = "pass"
@@ -122,8 +146,8 @@ class Path(_Part, frozen=True):
     each until the next, repeated from its beginning when it ends; the last lasts as long as the one before it.
     bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
     the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
-    ms, repeated from the beginning when they end (the Mahimahi format). queue_bytes: what may wait at the bottleneck; a packet
-    that finds no room is lost.
+    ms, repeated from the beginning when they end (the Mahimahi format). up_recorded_latency, up_deliveries_ms: other ones towards
+    the server. queue_bytes: what may wait at the bottleneck; a packet that finds no room is lost.
     """
 
     latency_s: Seconds = 0.02
@@ -133,21 +157,35 @@ class Path(_Part, frozen=True):
     recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     up_bandwidth_bytes_per_s: BytesPerSecond | None = None
     deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    up_recorded_latency: Annotated[tuple[tuple[Seconds, Seconds], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
+    up_deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     queue_bytes: Annotated[int, msgspec.Meta(ge=1500)] | None = None
     loss: Loss | None = None
     tcp: Tcp = Tcp()
     middlebox: Middlebox = Middlebox()
 
     def __post_init__(self) -> None:
-        times = [at for at, _ in self.recorded_latency]
-        if times and (times[0] != 0 or any(later <= at for at, later in itertools.pairwise(times))):
-            raise ConfigError("recorded_latency: its times must begin at 0 and increase")
-        if any(later < at for at, later in zip(self.deliveries_ms, self.deliveries_ms[1:], strict=False)):
-            raise ConfigError("deliveries_ms: its times must not decrease")
-        if self.deliveries_ms and not self.deliveries_ms[-1]:
-            raise ConfigError("deliveries_ms: its last time is its length, and must be above 0")
+        for name, recorded in (("recorded_latency", self.recorded_latency), ("up_recorded_latency", self.up_recorded_latency)):
+            times = [at for at, _ in recorded]
+            if times and (times[0] != 0 or any(later <= at for at, later in itertools.pairwise(times))):
+                raise ConfigError(f"{name}: its times must begin at 0 and increase")
+        for name, deliveries in (("deliveries_ms", self.deliveries_ms), ("up_deliveries_ms", self.up_deliveries_ms)):
+            if any(later < at for at, later in itertools.pairwise(deliveries)):
+                raise ConfigError(f"{name}: its times must not decrease")
+            if deliveries and not deliveries[-1]:
+                raise ConfigError(f"{name}: its last time is its length, and must be above 0")
+        if self.up_deliveries_ms and not self.deliveries_ms:
+            raise ConfigError("up_deliveries_ms needs deliveries_ms for the other direction; add it")
         if self.deliveries_ms and (self.bandwidth_bytes_per_s or self.up_bandwidth_bytes_per_s):
             raise ConfigError("a path has deliveries_ms or a bandwidth, not both; remove one")
+
+    def recorded_latency_of(self, *, is_up: bool) -> tuple[tuple[float, float], ...]:
+        """Of one direction."""
+        return self.up_recorded_latency if is_up and self.up_recorded_latency else self.recorded_latency
+
+    def deliveries_ms_of(self, *, is_up: bool) -> tuple[int, ...]:
+        """Of one direction."""
+        return self.up_deliveries_ms if is_up and self.up_deliveries_ms else self.deliveries_ms
 
 
 # Availability.

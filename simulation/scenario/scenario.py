@@ -76,8 +76,9 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class ClientPart(_Part, frozen=True, kw_only=True):
     """How the clients behave. fallback, heartbeat: None for what the config's own fields say.
 
-    takes_per_s: how many events (and snapshots) an application takes per second; None: each at once. outcomes_waiting_max: how
-    many may wait for it before its session slows the server down.
+    timer_granularity_s: their timers go off at multiples of it (0: exactly); timer_slack_s: and up to this much later, uniformly
+    (Linux: 50 us, a busy or a sleeping machine: much more). takes_per_s: how many events (and snapshots) an application takes per
+    second; None: each at once. outcomes_waiting_max: how many may wait for it before its session slows the server down.
     """
 
     config: ClientConfig = ClientConfig()
@@ -86,6 +87,8 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     heartbeat: Heartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
+    timer_granularity_s: SecondsToSpend = 0.0
+    timer_slack_s: SecondsToSpend = 0.0
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
@@ -185,7 +188,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     busy. token_lifetime_s: clients bring tokens that expire after this (None: never) and get a new one within
     token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
     instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
-    balancing: which of them gets a new connection. go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
+    balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s: of its timers, as a client's.
+    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
     """
 
     config: ServerConfig = ServerConfig()
@@ -198,6 +202,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     token_refresh_time_s: SecondsToSpend = 0.1
     instances: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     balancing: Balancing = "least_connections"
+    timer_granularity_s: SecondsToSpend = 0.0
+    timer_slack_s: SecondsToSpend = 0.0
     go_away_retry_after_s: SecondsOfADay = 1.0
     go_away_spread_s: SecondsOfADay = 5.0
 

@@ -32,6 +32,9 @@ def rich_paths(draw: st.DrawFn) -> Path:
                 syn=st.sampled_from(["linux_6_5", "classic"]),
                 tls=st.sampled_from(["none", "1.3", "1.2"]),
                 retries=st.sampled_from([15, 3]),
+                congestion=st.sampled_from(["none", "none", "linux"]),
+                initial_window_packets=st.sampled_from([10, 2]),
+                receive_window_bytes=st.sampled_from([3 * 2**20, 4_000]),
             )
         ),
         middlebox=draw(

@@ -2,7 +2,7 @@
 
 import trio
 
-from reference.client.session_clock import SessionClock, suspended_ns
+from reference.client.trio_io import SessionClock, suspended_ns
 from reference.protocol.timers import NS_PER_S
 
 

@@ -8,7 +8,7 @@ import trio
 
 from reference.client import CreateRunFailed, connect, create_run
 from reference.client.addresses import Address
-from reference.client.random_source import KeyedRandomSource
+from reference.client.connecting import KeyedRandomSource
 from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode, ConfigError, LocalError
 from tests.client.conftest import Connect

@@ -87,7 +87,7 @@ def _nets() -> dict[str, Net]:
         "long": _net(small.test_g7_bounds_of_a_client_that_publishes_all_day),
         "polling": _net(small.test_g6_recovery_polling_carries_publishes_too),
         "backoff": _net(small.test_g10_manners_no_two_clients_come_back_together),
-        "pulse": _net(small.test_round_trips_are_measured_by_one_clock),
+        "keepalive": _net(small.test_round_trips_are_measured_by_one_clock),
         "health": _net(small.test_health_is_what_the_brief_says),
         "codec": _net(small.test_g7_bounds_a_frame_is_measured_in_bytes),
         "store": _net(small.test_g11_durability_a_store_gives_back_what_it_took),

@@ -79,7 +79,9 @@ def test_a_policy_that_gives_up_ends_the_session_and_says_after_how_many() -> No
         assert session.state is ClientState.CONNECTING
         session.connection_lost(number, None, seconds(number))
         session.handle_timeout(seconds(number + 1))
-    assert session.take_outcomes()[-1] == SessionEnded(None, "the reconnect policy gave up after 2 failed attempts")
+    assert session.take_outcomes()[-1] == SessionEnded(
+        None, "the reconnect policy gave up after 2 failed attempts; the last: the connection was lost"
+    )
 
 
 @pytest.mark.parametrize("code", [CloseCode.FORBIDDEN, CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED, CloseCode.VERSION, 4499])

@@ -10,9 +10,13 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import Path
 
 
-def lane_of(path: Path) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
+def lane_of(path: Path, *, is_up: bool = False) -> tuple[Clock, SimulatedPipe, list[tuple[float, str]]]:
     clock = Clock()
-    return clock, SimulatedPipe(clock, directions_of(path).down, RandomStreams(1).of("lane")), []
+    return (
+        clock,
+        SimulatedPipe(clock, directions_of(path).up if is_up else directions_of(path).down, RandomStreams(1).of("lane")),
+        [],
+    )
 
 
 class Owner:

@@ -261,6 +261,8 @@ class Connectivity:
         if self.state.has_websocket:
             self._publishing.connection_lost()
         self._context.client_report.failed_attempts += is_failure and not was_steady
+        if is_failure:
+            self.last_error = NotConnected(code, message)
         self._silent_since = self._keepalive.heard_at if by_silence else None
         if not self.state.is_polling:
             self.polling.fallback = _HOW_FAR.get(self.state, "not_steady")
@@ -295,7 +297,8 @@ class Connectivity:
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:
-            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts", now)
+            why = "" if self.last_error is None else f"; the last: {self.last_error.reason}"
+            self.end(None, f"the reconnect policy gave up after {self.reconnector.failures} failed attempts{why}", now)
         else:
             self._turn(event, now)
             self._timers.set(Timer.RETRY, at)

@@ -14,6 +14,8 @@ from reference.protocol.timers import NS_PER_MS
 
 
 class Quality(enum.StrEnum):
+    """The quality score in a word (7.34)."""
+
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
     UNHEALTHY = "UNHEALTHY"

@@ -9,11 +9,11 @@ presence, one log. So nothing is to be agreed on between processes, and an event
 readers of all in one step. The others relay: a WebSocket byte for byte, a request as a request.
 
     membership        this process's part in it: joins, says that it lives, gives up its runs when it is cut off
-    router            which process a request or an upgrade is for
+    router            which process a request or an upgrade is for; remembered until a process refuses (421)
     upgrade_relay     carries one WebSocket to the run's owner
     frame_boundaries  where a frame ends, so that a goodbye can be put behind it
     request_relay     carries requests over HTTP there
-    colleagues        the other processes, all asked at once
+    peer_processes    the other processes, all asked at once
     admin             lists and figures of all of them
 
 What the owner answers for is decided by the owner: it judges token, origin and frames as if the client had come

@@ -41,7 +41,9 @@ class Cluster:
         nursery.start_soon(self._live, host, port)
 
     async def part(self) -> None:
-        """Leave every run to the others."""
+        """Answer for no run any more, and leave all of them to the others."""
+        for live in self._runs.runs:
+            live.end()
         await self._membership.part()
 
     async def _live(self, host: str, port: int) -> None:

@@ -1,7 +1,7 @@
-"""Colleagues: the other processes, all asked at once for what each knows by itself.
+"""PeerProcesses: the other processes, all asked at once for what each knows by itself.
 
 Each judges the token as if the client had come to it directly. Who does not answer in time is named and not waited for. A process
-that is asked by a colleague answers for itself, and asks nobody.
+that is asked by another one answers for itself, and asks nobody.
 """
 
 from dataclasses import dataclass, field

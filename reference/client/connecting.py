@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from hashlib import blake2b
 
 import msgspec
 import trio
@@ -20,7 +21,7 @@ from reference.client.http import HttpClient, RequestLost, read_refusal
 from reference.client.mailbox import Mailbox
 from reference.client.outbox_store import OutboxStore
 from reference.client.polling import PollingTransport
-from reference.client.random_source import KeyedRandomSource
+from reference.client.settings import ClientSettings
 from reference.client.tap import Tap
 from reference.client.tickets import Ticket, UndeliveredError
 from reference.client.transport import ClientTransport
@@ -33,7 +34,7 @@ from reference.protocol.errors import ConfigError, LocalError, RemoteError, Sess
 from reference.protocol.events import DEFAULT_REGISTRY, EventRegistry
 from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
-from reference.protocol.policies.reconnect import FullJitter, RandomSource, ReconnectPolicy
+from reference.protocol.policies.reconnect import RandomSource, ReconnectPolicy
 from reference.protocol.states import Transport
 
 OUTCOMES_WAITING_MAX = 1024
@@ -63,6 +64,7 @@ async def connect(
     policy: ReconnectPolicy | None = None,
     fallback: FallbackPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
+    settings: ClientSettings | None = None,
     registry: EventRegistry = DEFAULT_REGISTRY,
     seed: int | None = None,
     random_source: RandomSource | None = None,
@@ -77,7 +79,8 @@ async def connect(
 
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
-    `heartbeat` when to ping (both as `config` says if left out). Waits repeat with a `seed`, or with `random_source` of one's
+    `heartbeat` when to ping (both as `config` says if left out). `settings`: all four
+    from a file; what is given beside it goes before. Waits repeat with a `seed`, or with `random_source` of one's
     own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
     seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
     wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in
@@ -92,8 +95,11 @@ async def connect(
     _check(run_id, token, outcomes_waiting_max, drain_s)
     if seed is not None and random_source is not None:
         raise ConfigError("give a seed or a random source, not both")
-    config = config or ClientConfig()
-    policy = policy or FullJitter()
+    settings = settings or ClientSettings()
+    config = config or settings.config
+    policy = policy or settings.policy
+    fallback = fallback or settings.fallback
+    heartbeat = heartbeat or settings.heartbeat
     if config.refreshes_token and refresh_token is None:
         raise ConfigError("refreshes_token is set, but there is no refresh_token to call")
     failure: BaseException | None = None
@@ -244,3 +250,23 @@ def _check(run_id: str, token: str | None, outcomes_waiting_max: int = 1, drain_
     if not 0 <= drain_s < float("inf"):
         raise ConfigError(f"drain_s = {drain_s}: must be >= 0 and finite")
     check_token(token)
+
+
+_UNIT = 2.0**-53  # 53 bits are what a float in [0, 1) holds exactly
+
+
+class KeyedRandomSource:
+    """Where a client's chance comes from: a pure function of (key, purpose, index), so no draw changes another.
+
+    The key is secret and new for each client, so that a fleet does not move in step; with a seed every wait of the client
+    repeats.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        """`seed`: any integer of up to 63 bytes, None for a secret one."""
+        self._key = secrets.token_bytes(32) if seed is None else seed.to_bytes(63, "little", signed=True)
+
+    def uniform(self, purpose: str, index: int) -> float:
+        """A number in [0, 1)."""
+        digest = blake2b(f"{purpose}/{index}".encode(), key=self._key, digest_size=8).digest()
+        return (int.from_bytes(digest, "little") >> 11) * _UNIT

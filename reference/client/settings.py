@@ -1,0 +1,86 @@
+"""A client's settings from a TOML file, as `steadywire tune` writes them.
+
+    [config]                        # ClientConfig
+    ping_interval_s = 12.0
+    fallback_after_failures = "never"
+
+    [policy]                        # when to connect again; `kind` names the formula, full_jitter if it is left out
+    kind = "full_jitter"
+    cap_s = 20.0
+
+    [fallback]                      # when polling takes over, in place of fallback_after_failures
+    kind = "after_seconds"
+    seconds = 30.0
+
+    [heartbeat]                     # when to ping, in place of ping_interval_s and ping_timeout_s
+    kind = "after_silence"
+
+Every table may be left out. What is not known is refused: a setting that is misspelt would otherwise be one that does not hold.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reference.protocol.config import ClientConfig
+from reference.protocol.errors import ConfigError
+from reference.protocol.policies.catalogue import Policy
+from reference.protocol.policies.fallback import Fallback
+from reference.protocol.policies.keepalive import Heartbeat
+from reference.protocol.policies.reconnect import FullJitter
+from reference.toml_files import read_toml
+
+_NEVER = "never"
+"""For `fallback_after_failures`: TOML has no word for nothing."""
+_TABLES: dict[str, Any] = {"config": ClientConfig, "policy": Policy, "fallback": Fallback, "heartbeat": Heartbeat}
+
+
+class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client is set to: `connect(url, run_id, settings=ClientSettings.load("client.toml"))`.
+
+    policy: when to connect again. fallback, heartbeat: None for what the config's own fields say.
+    """
+
+    config: ClientConfig = ClientConfig()
+    policy: Policy = FullJitter()
+    fallback: Fallback | None = None
+    heartbeat: Heartbeat | None = None
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ClientSettings":
+        """The settings in a file. Raises ConfigError, with the file, the place, and what is wrong there."""
+        path = Path(path)
+        table = read_toml(path)
+        try:
+            return cls(**{name: _converted(name, value) for name, value in table.items()})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def _converted(name: str, value: object) -> Any:
+    if name not in _TABLES:
+        hint = " in the table [config]" if name in ClientConfig.__struct_fields__ else _guess(name, list(_TABLES))
+        raise ConfigError(f"{name}: there is no such setting at the top of the file{hint and ';' + hint.lstrip(';')}")
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name}: is a table: [{name}]")
+    fields = dict(value)
+    if name == "config":
+        if fields.get("fallback_after_failures") == _NEVER:
+            fields["fallback_after_failures"] = None
+        for field in fields:
+            if field not in ClientConfig.__struct_fields__:
+                raise ConfigError(f"config.{field}: there is no such setting{_guess(field, ClientConfig.__struct_fields__)}")
+    elif name == "policy":
+        fields.setdefault("kind", "full_jitter")
+    try:
+        return msgspec.convert(fields, _TABLES[name])
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"[{name}]: {error}") from None
+
+
+def _guess(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
