@@ -466,14 +466,24 @@ export function tickStep(width) {
 /** @type {CSSStyleSheet | undefined} */
 let sheet;
 
+/**
+ * Put the style where the element is: some notebooks put each output into a shadow root.
+ * @param {HTMLElement} el
+ */
+function dress(el) {
+  if (sheet === undefined) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+  }
+  const root = el.getRootNode();
+  const where = root instanceof ShadowRoot ? root : document;
+  if (!where.adoptedStyleSheets.includes(sheet)) where.adoptedStyleSheets = [...where.adoptedStyleSheets, sheet];
+}
+
 export default {
   /** @param {{model: any, el: HTMLElement}} context */
   render({ model, el }) {
-    if (sheet === undefined) {
-      sheet = new CSSStyleSheet();
-      sheet.replaceSync(STYLE);
-      document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-    }
+    dress(el);
     let isOurs = false;
     const player = new Player(el, model.get("picture"), (name, value) => {
       isOurs = true;

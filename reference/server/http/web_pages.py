@@ -12,16 +12,17 @@ from reference.web.files import PAGES, SETTINGS_PATH, WebFile, WebSettings, sett
 
 
 def page_routes(settings: WebSettings) -> list[ControllerRouterHandler]:
-    """The addresses."""
+    """The addresses. The files are read here, once, so that no request waits for a disk."""
+    files = web_files()
 
     @get([*PAGES])
     async def page(request: AnyRequest) -> Response[bytes]:
-        return _answer(request, web_files()[request.url.path])
+        return _answer(request, files[request.url.path])
 
     @get("/web/{name:path}")
     async def file(request: AnyRequest) -> Response[bytes]:
         path = request.url.path
-        found = settings_file(settings) if path == SETTINGS_PATH else web_files().get(path)
+        found = settings_file(settings) if path == SETTINGS_PATH else files.get(path)
         if found is None:
             raise NotFoundException
         return _answer(request, found)

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The admin view: how the server and its sessions do, asked again every second, and what an operator can do about it.
+ * The admin view: how the server and its sessions do, asked again about every second, and what an operator can do about it.
  *
  * It asks only while it is seen. When the server does not answer, the last picture stays, with a line that says since when.
  */
@@ -17,6 +17,9 @@ import { SessionTable } from "./table.js";
 /** @typedef {import("./api.js").Session} Session */
 
 const INTERVAL_MS = 1000;
+const INTERVAL_MS_PER_SESSION = 2;
+/** How long between two questions: the longer, the more there is to send. */
+let intervalMs = INTERVAL_MS;
 const RETRY_MAX_MS = 10_000;
 const RUNS_SHOWN_MAX = 50;
 const NOTICE_MS = 6000;
@@ -50,6 +53,7 @@ async function ask() {
     if (mine !== question) return;
     failures = 0;
     answeredAt = Date.now();
+    waitMs = intervalMs = INTERVAL_MS + picture.sessions.length * INTERVAL_MS_PER_SESSION;
     byId("trouble").hidden = picture.silent.length === 0;
     write(byId("trouble"), picture.silent.length ? `Without the processes that did not answer: ${picture.silent.join(", ")}.` : "");
     draw(picture);
@@ -68,7 +72,7 @@ async function ask() {
 }
 
 function drawFreshness() {
-  const text = api === null ? "" : isPaused ? "Paused" : failures ? "Asking again" : answeredAt ? "Live, every second" : "Loading";
+  const text = api === null ? "" : isPaused ? "Paused" : failures ? "Asking again" : answeredAt ? `Live, every ${(intervalMs / 1000).toFixed(intervalMs < 1100 ? 0 : 1)} s` : "Loading";
   write(byId("freshness"), text);
 }
 

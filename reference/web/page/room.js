@@ -41,6 +41,8 @@ export class Room {
   /** @type {(() => void)[]} What ends with the run. */
   #leaving = [];
   #me = "";
+  /** Counts the histories that the log has shown: what was fetched for one does not belong into the next. */
+  #history = 0;
   #draw = paced(() => this.#drawRun());
 
   constructor() {
@@ -61,6 +63,7 @@ export class Room {
    */
   enter(runId, account, token) {
     this.leave();
+    this.#history += 1;
     this.#me = account.user;
     this.#log.clear();
     byId("ended").hidden = true;
@@ -115,6 +118,7 @@ export class Room {
 
   /** @param {{sequenceNumber: number}} reset */
   #reset({ sequenceNumber }) {
+    this.#history += 1;
     this.#log.clear();
     this.#log.divide(`The history of this run was lost; it goes on at ${sequenceNumber}`);
     this.#notices.say("The history of this run was lost. What you see is what the server has now.");
@@ -127,14 +131,15 @@ export class Room {
    */
   async #fetchEarlier(upTo) {
     const client = this.#client;
+    const history = this.#history;
     if (client === null) return;
     try {
       await client.connected();
       const events = await client.replayMissedMessages(undefined, { fromSequence: Math.max(1, upTo - 199) });
-      if (client !== this.#client) return;
+      if (history !== this.#history) return;
       this.#log.prepend(events.filter((event) => (event.sequenceNumber ?? Infinity) <= upTo));
     } catch {
-      if (client === this.#client) this.#log.divide(`Events before ${upTo + 1} could not be loaded`);
+      if (history === this.#history) this.#log.divide(`Events before ${upTo + 1} could not be loaded`);
     }
   }
 

@@ -106,6 +106,20 @@ def test_the_admin_view(site: Site, judge: Judge) -> None:
     assert judge.found == []
 
 
+def test_the_theme_that_is_chosen_is_kept(module_site: Site) -> None:
+    page = module_site.page("/", color_scheme="light")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(colour)
+    page.select_option("#theme", "dark")
+    dark = page.evaluate(colour)
+    assert dark != light
+    assert page.locator("#health").get_attribute("theme") == "dark"
+    page.goto(page.url.replace("/#", "/") + "admin")
+    assert page.evaluate(colour) == dark
+    page.select_option("#theme", "")
+    assert page.evaluate(colour) == light
+
+
 def test_the_whole_room_by_keyboard(new_run: Site) -> None:
     site = new_run
     ada = site.join("ada", site.line("ada"))
