@@ -1,5 +1,5 @@
 // @ts-check
-/** Small helpers for pages: elements from text only, and nothing drawn more often than eyes can follow. */
+/** Small functions for pages: elements from text only, and nothing drawn more often than eyes can follow. */
 
 /**
  * The element of that id, which the page has.
