@@ -3,21 +3,49 @@
 Size is judged before anything is parsed, so a large message costs nothing but its bytes.
 """
 
-from typing import TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.events import CURSOR_BYTES_MAX, Data, KeptData
 from reference.protocol.limits import Limit
 
 FRAME_BYTES_MAX = 64 * 1024
 """The largest frame that a server takes from a client, in bytes; the default of its setting."""
+_CURSOR_BYTES_READ_MAX = 8 * CURSOR_BYTES_MAX
+"""A cursor is not parsed beyond this; how much of it is white space is not looked at."""
 SERVER_FRAME_BYTES_MAX = 8 * 1024 * 1024
 """The largest frame that a client takes from a server, in bytes: a snapshot may be large."""
 
+
+_NOTHING = KeptData(b"null")
+
+
+class _KeptPublish(frames.Publish, frozen=True, tag="publish", kw_only=True):
+    data: KeptData  # type: ignore[assignment] # decoded as it is kept; handed out as a Publish
+
+
+class _KeptCursor(frames.Cursor, frozen=True, tag="cursor"):
+    data: KeptData  # type: ignore[assignment] # as above
+
+
+class _KeptMessage(frames.Message, frozen=True, kw_only=True):
+    data: KeptData  # type: ignore[assignment] # as above
+
+
+class _KeptRequest(frames.PublishRequest, frozen=True, tag="publishMany", kw_only=True):
+    messages: Annotated[tuple[_KeptMessage, ...], msgspec.Meta(max_length=frames.MESSAGES_MAX)] = ()
+    cursor: KeptData = _NOTHING  # type: ignore[assignment] # as above; msgspec keeps no bytes in a union
+
+
+_Received = frames.Hello | _KeptPublish | _KeptCursor | frames.Ack | frames.Ping | frames.Auth | frames.Bye
 _encoder = msgspec.json.Encoder()
 _client_decoder: "msgspec.json.Decoder[frames.ClientFrame]" = msgspec.json.Decoder(frames.ClientFrame)
+_kept_decoder: "msgspec.json.Decoder[_Received]" = msgspec.json.Decoder(_Received)
+_kept_request_decoder = msgspec.json.Decoder(_KeptRequest)
+_cursor_decoder: "msgspec.json.Decoder[Data]" = msgspec.json.Decoder(Data)
 _server_decoder: "msgspec.json.Decoder[frames.ServerFrame]" = msgspec.json.Decoder(frames.ServerFrame)
 _publish_request_decoder = msgspec.json.Decoder(frames.PublishRequest)
 _publish_answer_decoder = msgspec.json.Decoder(frames.PublishAnswer)
@@ -41,12 +69,23 @@ def decode_client_frame(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) 
     return _decode(_client_decoder, message, bytes_max)
 
 
-def decode_or_error(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> frames.ClientFrame | RemoteError:
-    """What a client sent, or, for one message among others, why it is no frame."""
+def decode_received(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> frames.ClientFrame | RemoteError:
+    """What a client sent, for a server: the data of a publish stays as it came (`KeptData`). An error, for one message among
+    others, says why it is no frame."""
     try:
-        return decode_client_frame(message, bytes_max)
+        frame = _decode(_kept_decoder, message, bytes_max)
+        if isinstance(frame, _KeptPublish):
+            return frames.Publish(
+                client_sequence=frame.client_sequence,
+                event_type=frame.event_type,
+                data=_kept(frame.data, "$.data"),
+                after=frame.after,
+            )
+        if isinstance(frame, _KeptCursor):
+            return frames.Cursor(_cursor(frame.data))
     except RemoteError as error:
         return error
+    return frame
 
 
 def decode_server_frame(message: str | bytes, bytes_max: int = SERVER_FRAME_BYTES_MAX) -> frames.ServerFrame:
@@ -59,6 +98,41 @@ def decode_publish_request(body: bytes, bytes_max: int) -> frames.PublishRequest
     return _decode(_publish_request_decoder, body, bytes_max)
 
 
+def decode_received_request(body: bytes, bytes_max: int) -> frames.PublishRequest:
+    """The same for a server, as `decode_received`."""
+    request = _decode(_kept_request_decoder, body, bytes_max)
+    return frames.PublishRequest(
+        client_id=request.client_id,
+        generation=request.generation,
+        messages=tuple(
+            frames.Message(
+                client_sequence=message.client_sequence,
+                event_type=message.event_type,
+                data=_kept(message.data, f"$.messages[{index}].data"),
+                after=message.after,
+            )
+            for index, message in enumerate(request.messages)
+        ),
+        cursor=None if bytes(request.cursor) == b"null" else _cursor(request.cursor),
+    )
+
+
+def _kept(data: KeptData, where: str) -> Data:
+    """A copy, which holds nothing of the message that it came in."""
+    if bytes(memoryview(data)[:1]) != b"{":
+        raise RemoteError(CloseCode.BAD_FRAME, f"not a frame of this protocol: Expected `object` - at `{where}`")
+    return cast("Data", data.copy())
+
+
+def _cursor(data: KeptData) -> Data:
+    size = len(memoryview(data))
+    if size > _CURSOR_BYTES_READ_MAX:
+        raise RemoteError(
+            CloseCode.BAD_FRAME, f"a cursor that cannot be kept: a cursor of {size} bytes; the limit is {CURSOR_BYTES_MAX}"
+        )
+    return _decode(_cursor_decoder, bytes(data), _CURSOR_BYTES_READ_MAX)
+
+
 def decode_answer(request: frames.RequestFrame, body: bytes, bytes_max: int = SERVER_FRAME_BYTES_MAX) -> frames.AnswerFrame:
     """The body of a successful answer to `request`; raises RemoteError."""
     if isinstance(request, frames.PollRequest):
@@ -67,7 +141,9 @@ def decode_answer(request: frames.RequestFrame, body: bytes, bytes_max: int = SE
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", message: str | bytes, bytes_max: int) -> T:
-    size = len(message) if isinstance(message, bytes) else len(message.encode(errors="surrogatepass"))
+    size = len(message)
+    if isinstance(message, str) and not message.isascii():
+        size = len(message.encode(errors="surrogatepass"))
     if size > bytes_max:
         raise RemoteError(CloseCode.TOO_BIG, f"a frame of {size} bytes; the limit is {bytes_max}", Limit.FRAME_BYTES)
     try:

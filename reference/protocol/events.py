@@ -13,9 +13,13 @@ from typing import Any
 import msgspec
 
 from reference.protocol.errors import ConfigError, InvalidEvent
+from reference.protocol.kept_json import check_json
 
 Data = dict[str, Any]
-"""An event's payload: a JSON object."""
+"""An event's payload: a JSON object, as an application makes and reads it."""
+KeptData = msgspec.Raw
+"""The same as a server keeps it: the bytes that came. It stands where a type says `Data`, and is written as it is; only the key
+of a critical event is ever parsed (`key_of`)."""
 
 
 class EventClass(enum.Enum):
@@ -86,7 +90,7 @@ class EventRegistry:
         """The class of `event_type`, or None if this application has no such type."""
         return self._classes.get(event_type)
 
-    def check_publish(self, event_type: str, data: Data) -> EventClass:
+    def check_publish(self, event_type: str, data: Data | KeptData) -> EventClass:
         """The class of an event that a client wants to publish; raises InvalidEvent with what to change."""
         event_class = self.class_of(event_type)
         if event_class is None:
@@ -94,16 +98,27 @@ class EventRegistry:
             raise InvalidEvent(f"unknown event type {event_type!r}; this server knows {known}")
         if not event_class.is_sequenced:
             raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
-        check_data(data)
-        key = KEY_FIELD.get(event_type)
-        if key is not None:
-            value = data.get(key)
-            if not isinstance(value, str) or not 0 < len(value) <= KEY_CHARACTERS_MAX:
-                raise InvalidEvent(f"{event_type} needs data.{key}, a string of 1 to {KEY_CHARACTERS_MAX} characters")
+        if isinstance(data, KeptData):
+            check_json(bytes(data), DATA_DEPTH_MAX)
+        else:
+            check_data(data)
+        if event_type in KEY_FIELD:
+            key_of(event_type, data)
         return event_class
 
 
 DEFAULT_REGISTRY = EventRegistry()
+
+_keys = {field: msgspec.json.Decoder(msgspec.defstruct("Key", [(field, Any, None)])) for field in KEY_FIELD.values()}
+
+
+def key_of(event_type: str, data: Data | KeptData) -> str:
+    """What a GRAFT or a PRUNE changes in the state (1.7). Raises InvalidEvent if `data` does not say (1.3)."""
+    field = KEY_FIELD[event_type]
+    value = getattr(_keys[field].decode(data), field) if isinstance(data, KeptData) else data.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= KEY_CHARACTERS_MAX:
+        raise InvalidEvent(f"{event_type} needs data.{field}, a string of 1 to {KEY_CHARACTERS_MAX} characters")
+    return value
 
 
 CURSOR_BYTES_MAX = 512
@@ -123,7 +138,7 @@ def check_data(value: object, depth: int = 0) -> None:
 
     NaN, the infinities and integers beyond 64 bits are not JSON that all sides read alike; PostgreSQL cannot store NUL in text.
     """
-    if depth > DATA_DEPTH_MAX:
+    if depth >= DATA_DEPTH_MAX and isinstance(value, list | tuple | dict):
         raise InvalidEvent(f"data nests deeper than {DATA_DEPTH_MAX} levels")
     match value:
         case None | bool():

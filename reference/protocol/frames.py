@@ -25,6 +25,8 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)]
 TALLY_MAX = 1_000_000
 Tally = Annotated[int, msgspec.Meta(ge=0, le=TALLY_MAX)]
 RECOVERIES_MAX = 8
+MESSAGES_MAX = 64
+"""In one publishMany."""
 
 Start = Literal["snapshot", "oldest", "head"]
 """Where a session without a position begins: the newest snapshot and all after it, all that is kept, or only what is new."""
@@ -326,7 +328,7 @@ class PublishRequest(Frame, frozen=True, tag="publishMany", kw_only=True):
 
     client_id: Id
     generation: Ordinal = 1
-    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=64)] = ()
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(max_length=MESSAGES_MAX)] = ()
     cursor: Data | None = None
 
 

@@ -196,11 +196,12 @@ class ConnectionLeft(TraceRecord, frozen=True, tag="connection_left", kw_only=Tr
 
 
 class WaitAsked(TraceRecord, frozen=True, tag="wait_asked", kw_only=True, gc=False):
-    """The server asked this client to stay away for so long, and then for a draw of the spread (goaway, Retry-After)."""
+    """The server asked this client to stay away for so long, and then for a draw of the spread, if it named one (goaway does, a
+    refusal does not)."""
 
     client: str
     retry_after_ms: int
-    spread_ms: int = 0
+    spread_ms: int | None = None
 
 
 class RoundTripTaken(TraceRecord, frozen=True, tag="round_trip_taken", kw_only=True, gc=False):

@@ -4,21 +4,34 @@ the page     its origin, if it is a page (`origins`)
 the moment   nobody, once the server is about to stop
 the run id   its one spelling
 the token    whose it is, and whether its holder may enter that run, or is an admin (`auth`)
+the rate     of requests about runs, by user (`user_limits`)
 """
 
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
 from reference.server.auth import Authenticator, bearer_token, identify
 from reference.server.clock import ServerClock
 from reference.server.origins import OriginPolicy
 from reference.server.registry import canonical_run_id
+from reference.server.user_limits import UserRates
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
 
 class AccessControl:
     """One per server."""
 
-    def __init__(self, authenticator: Authenticator, clock: ServerClock, origins: OriginPolicy, retry_after_ms: int) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        clock: ServerClock,
+        origins: OriginPolicy,
+        *,
+        retry_after_ms: int,
+        requests_per_s_max: int,
+    ) -> None:
+        """`requests_per_s_max` is for one user; twice as many may come at once."""
+        self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
         self._origins = origins
@@ -41,6 +54,16 @@ class AccessControl:
             wait_ms = self._retry_after_ms
             raise HttpRefusal(503, CloseCode.GOING_AWAY, "the server is going away", retry_after_ms=wait_ms)
 
+    def check_origin(self, head: RequestHead) -> None:
+        """The page alone. Raises HttpRefusal."""
+        self._origins.check(head.header(b"origin"), head.header(b"host"))
+
+    def allows_origin(self, head: RequestHead) -> bool:
+        """Whether the page that sent `head` may read the answer."""
+        return self._origins.allows(
+            (head.header(b"origin") or b"").decode("latin-1"), (head.header(b"host") or b"").decode("latin-1")
+        )
+
     def check_still_open(self) -> None:
         """Raise RemoteError if the server began to stop while a run was being loaded."""
         if self._is_going_away:
@@ -48,28 +71,30 @@ class AccessControl:
 
     def identify_upgrade(self, head: RequestHead, run_id: str) -> Identity | None:
         """Whose token came with an upgrade; None if none came, and hello has to bring one. Raises RemoteError."""
-        token = bearer_token(head.header(b"authorization"))
+        token = bearer_token(head.headers)
         return None if token is None else self._identify(token, run_id)
 
     def identify_hello(self, token: str | None, run_id: str) -> Identity:
         """Whose token came with hello. Raises RemoteError."""
         return self._identify(token, run_id)
 
-    def admit_request(self, headers: dict[bytes, bytes], run_id_text: str) -> tuple[str, Identity]:
-        """The run that a request means, and who asks. Raises HttpRefusal or RemoteError."""
-        self.check(headers.get(b"origin"), headers.get(b"host"))
+    def admit_request(self, head: RequestHead, run_id_text: str) -> tuple[str, Identity]:
+        """The run that a request means, and who asks. Raises HttpRefusal, RemoteError or RequestRefused."""
+        self.check(head.header(b"origin"), head.header(b"host"))
         run_id = canonical_run_id(run_id_text)
-        return run_id, self._identify(bearer_token(headers.get(b"authorization")), run_id)
+        identity = self._identify(bearer_token(head.headers), run_id)
+        self._requests.spend(identity.user_id, self._clock.now())
+        return run_id, identity
 
-    def admit_admin(self, headers: dict[bytes, bytes]) -> str:
+    def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who asks. Raises HttpRefusal or RemoteError."""
-        self.check(headers.get(b"origin"), headers.get(b"host"))
-        holder = self._authenticator.holder(bearer_token(headers.get(b"authorization")), self._clock.now())
+        self.check(head.header(b"origin"), head.header(b"host"))
+        holder = self._authenticator.holder(bearer_token(head.headers), self._clock.now())
         if isinstance(holder, RemoteError):
             raise holder
         if holder.role != "admin":
             raise RemoteError(CloseCode.FORBIDDEN, "this needs a token with the role admin")
-        return holder.user_id
+        return Identity(holder.user_id, holder.expires_at, holder.issued_at)
 
     def _identify(self, token: str | None, run_id: str) -> Identity:
         identity = identify(self._authenticator, token, run_id, self._clock.now())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference.protocol import metrics
+from reference.protocol import codec, frames, metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
@@ -39,10 +39,12 @@ from reference.server.connection import Upgrades
 from reference.server.context import ServerContext
 from reference.server.http.admin_actions import AdminActions
 from reference.server.http.admin_api import AdminApi
+from reference.server.http.application import HttpApi
+from reference.server.http.docs_api import DocsApi
 from reference.server.http.exchanges import Exchanges
 from reference.server.http.operator_api import OperatorApi
-from reference.server.http.routes import http_app
 from reference.server.http.run_api import RunApi
+from reference.server.http.web_pages import WebPages
 from reference.server.monitoring.logs import SessionLog, log_event, log_fault, log_problem
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
@@ -167,35 +169,39 @@ def _assemble(
     nursery.start_soon(watch_place, store, runs.drop)
     _show_gauges(monitor.metrics, runs, writer)
     origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
-    admission = AccessControl(authenticator, clock, origins, round(settings.go_away_retry_after_s * 1000))
+    admission = AccessControl(
+        authenticator,
+        clock,
+        origins,
+        retry_after_ms=round(settings.go_away_retry_after_s * 1000),
+        requests_per_s_max=settings.requests_per_user_per_s_max,
+    )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
-    acting = (runs, monitor, admission, clock, refused)
+    acting = (runs, monitor, clock, refused)
     if membership is None:
         admin, actions = AdminApi(*parts), AdminActions(*acting)
     else:
         others = PeerProcesses(membership, pool)
         admin, actions = AdminOfAll(*parts, peer_processes=others), ActionsOfAll(*acting, peer_processes=others)
-    app = http_app(
-        RunApi(
-            runs,
-            admission,
-            clock,
-            body_bytes_max=settings.door.body_bytes_max,
-            requests_per_s_max=settings.requests_per_user_per_s_max,
-            runs_per_minute_max=settings.runs_per_user_per_minute_max,
-        ),
-        admin,
-        actions,
-        OperatorApi(store, monitor, admission, shared.on_fault),
-        web=WebSettings(is_development=settings.is_development),
-        allowed_origins=settings.allowed_origins,
+    run_api = RunApi(
+        runs,
+        admission,
+        clock,
+        runs_per_minute_max=settings.runs_per_user_per_minute_max,
+    )
+    pages = WebPages(WebSettings(is_development=settings.is_development))
+    apis = (run_api, admin, actions, OperatorApi(store, monitor, admission, shared.on_fault), pages)
+    app = HttpApi(
+        (*apis, DocsApi(apis)),
+        admission,
+        decoders={frames.PublishRequest: lambda body: codec.decode_received_request(body, settings.door.body_bytes_max)},
         on_fault=shared.on_fault,
         on_limit=monitor.limit_reached,
         retry_after_ms=settings.door.retry_after_ms,
     )
     cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
-    exchanges = Exchanges(app if cluster is None else cluster.app, monitor.http_answered)
+    exchanges = Exchanges(app if cluster is None else cluster.app, app.address_of, monitor.http_answered)
     door = FrontDoor(
         exchanges,
         Upgrades(runs, admission, monitor, settings.protocol).on_upgrade,

@@ -13,7 +13,7 @@ names a key (`kid`) is verified with that key only.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, get_args
@@ -223,11 +223,14 @@ def make_token(
     return jwt.encode(claims, secret, algorithm="HS256")
 
 
-def bearer_token(header: bytes | None) -> str | None:
-    """The token in an Authorization header, None without the header. Raises RemoteError for another kind of header."""
-    if header is None:
+def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The token in the Authorization header, None without one. Raises RemoteError for two of them, and for another kind."""
+    given = [value for name, value in headers if name == b"authorization"]
+    if not given:
         return None
-    scheme, _, token = header.strip().partition(b" ")
+    if len(given) > 1:  # a proxy and the server might each believe another one
+        raise RemoteError(CloseCode.TOKEN, f"there are {len(given)} Authorization headers; send one")
+    scheme, _, token = given[0].strip().partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not token or not token.isascii():
         raise RemoteError(CloseCode.TOKEN, "the Authorization header must be: Bearer <token>")

@@ -94,7 +94,7 @@ class Upgrades:
         while True:
             read = await websocket.receive()
             messages = [
-                message if isinstance(message, RemoteError) else codec.decode_or_error(message, bytes_max)
+                message if isinstance(message, RemoteError) else codec.decode_received(message, bytes_max)
                 for message in read.messages
             ]
             live.receive(connection_id, messages, others=read.frames - len(messages))

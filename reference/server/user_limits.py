@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.rate_limit import TokenBucket
-from reference.server.http.problems import RequestRefused
+from reference.server.http.answers import RequestRefused
 
 USERS_REMEMBERED_MAX = 10_000
 """Users whose rates are watched; beyond, whoever has been quiet longest is forgotten, and may begin anew."""

@@ -6,7 +6,7 @@ judges the trace, as it judges those of simulated and real runs. In the adversar
 which keeps the durable history in the most obvious way.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from reference.protocol import frames
 from reference.protocol.client.outcomes import Outcome
@@ -23,8 +23,10 @@ from simulation.trace.trace import (
     AlarmServed,
     AttemptMade,
     BeginningGiven,
+    ByeTaken,
     CameToRest,
     ClientStarted,
+    ClockStepped,
     ConnectionLeft,
     ConnectionLost,
     ConnectionRefused,
@@ -40,14 +42,18 @@ from simulation.trace.trace import (
     PublishTaken,
     QueueSampled,
     ReaderBlocked,
-    ReadersChecked,
+    ReadingTurned,
+    RequestAnswered,
     RequestMade,
     RetryAsked,
     RosterSampled,
+    ServerAlarmServed,
     ServerKilled,
     ServerStarted,
     ServerStopped,
+    TokenTaken,
     Trace,
+    TrespassAnswered,
     WaitAsked,
 )
 from simulation.trace.writer import record_answers, record_entry, record_frame, record_observations, record_outcomes
@@ -167,8 +173,22 @@ class Journal:
     def reader_blocked(self, client: str, connection_id: int, is_blocked: bool) -> None:
         self.trace.add(ReaderBlocked(at=self.now, client_id=client, connection_id=connection_id, is_blocked=is_blocked))
 
-    def readers_checked(self) -> None:
-        self.trace.add(ReadersChecked(at=self.now))
+    def server_alarm_served(self) -> None:
+        self.trace.add(ServerAlarmServed(at=self.now))
+
+    def clock_stepped(self) -> None:
+        self.trace.add(ClockStepped(at=self.now))
+
+    def token_taken(self, client: str, connection_id: int, good_for: int | None) -> None:
+        """The server has found a WebSocket's token good for so many ns from now."""
+        good_until = None if good_for is None else self.now + good_for
+        self.trace.add(TokenTaken(at=self.now, client_id=client, connection_id=connection_id, good_until=good_until))
+
+    def bye_taken(self, client: str) -> None:
+        self.trace.add(ByeTaken(at=self.now, client_id=client))
+
+    def trespass_answered(self, client: str, frame: str, code: int | None = None) -> None:
+        self.trace.add(TrespassAnswered(at=self.now, client_id=client, frame=frame, code=code))
 
     def hung_up(self, client: str, connection_id: int, code: int | None, message: str) -> None:
         """The server has closed a connection, or refused a request."""
@@ -226,6 +246,12 @@ class Journal:
         record_frame(self.trace, client, connection_id, frame, self.now)
         if isinstance(frame, frames.Rejected) and frame.retryable:
             self.trace.add(RetryAsked(at=self.now, client=client, connection_id=connection_id))
+        if isinstance(frame, frames.PollAnswer | frames.PublishAnswer):
+            request, has_more = ("poll", frame.has_more) if isinstance(frame, frames.PollAnswer) else ("publishMany", False)
+            answered = RequestAnswered(
+                at=self.now, client=client, connection_id=connection_id, request=request, has_more=has_more
+            )
+            self.trace.add(answered)
         if begins_anywhere and isinstance(frame, frames.Welcome | frames.PollAnswer) and frame.outcome == "fresh":
             self.begins_at(client, frame.epoch, frame.after_sequence)
 
@@ -233,9 +259,12 @@ class Journal:
         """A session without a snapshot is to be given what follows this position."""
         self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
-    def reported(self, client: str, outcomes: Iterable[Outcome], epoch: str | None) -> None:
+    def reported(self, client: str, outcomes: Sequence[Outcome], epoch: str | None) -> None:
         """A session has handed something to its application; `epoch` is the session's after it."""
         record_outcomes(self.trace, client, outcomes, self.now, epoch=epoch)
+
+    def reading_turned(self, client: str, *, is_holding: bool) -> None:
+        self.trace.add(ReadingTurned(at=self.now, client=client, is_holding=is_holding))
 
     def alarm_served(self, client: str) -> None:
         self.trace.add(AlarmServed(at=self.now, client=client))

@@ -5,16 +5,24 @@ passes.
 """
 
 from collections.abc import Sequence
+from typing import Literal, assert_never
 
 from reference.protocol import codec, frames
 from reference.protocol.actions import Close
 from reference.protocol.records import Append
+from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from simulation.adversary.ground import SERVER_KNOWS, Ground
 from simulation.adversary.network import End, Opened, Request, Wire
+from simulation.trace.publishes import publish_data
 from simulation.trace.wording import words_of
+
+Trespass = Literal["websocket", "poll", "publish"]
+"""How somebody speaks in the name of another user's client."""
+FOREIGN = 1_000_000
+"""A generation, and a number of a publish, above any that a client comes to."""
 
 
 class AdversarialServer:
@@ -29,6 +37,8 @@ class AdversarialServer:
         self._ground = ground
         self._ending_of: dict[int, Wire | Request] = {}
         self._last_end = 0
+        self._trespassers: dict[int, str] = {}
+        """Requests of somebody else's, and the client in whose name they come."""
         self._starts = 0
         self._is_retired = False
         self.restart()
@@ -73,6 +83,7 @@ class AdversarialServer:
         if ahead < 0 and self.run is not None:
             self.crash(0)
         self._ground.server_ahead += ahead
+        self._ground.journal.clock_stepped()
         if self.run is None:
             self.restart()
         else:
@@ -122,6 +133,8 @@ class AdversarialServer:
         ground = self._ground
         identity = None if ground.setup.token_in_hello else ground.identity_of(ground.users[wire.client])
         wire.down.append(Opened())
+        if identity is not None:
+            self._token_taken(wire, end, identity)
         self.driver.connect(end, _Socket(self, ground, wire, end), identity, f"s{end}")
 
     def receive(self, wire: Wire, item: bytes | End) -> None:
@@ -136,6 +149,8 @@ class AdversarialServer:
             if self._ground.message_log is not None:
                 self._ground.message_log.arrived((wire, "up"), self._ground.now)
             client = _name(wire)
+            if isinstance(frame, frames.Bye):
+                journal.bye_taken(client)
             before = driver.run.last_client_sequence(client)
             driver.receive(end, (frame,))
             if isinstance(frame, frames.Publish) and driver.run.last_client_sequence(client) != before:
@@ -150,6 +165,31 @@ class AdversarialServer:
         identity = self._ground.identity_of(self._ground.users[request.client])
         self.driver.request(end, request.frame, identity, f"s{end}")
 
+    def trespass(self, victim: int, how: Trespass) -> None:
+        """Somebody with another user's token speaks in the name of a client that the server knows."""
+        assert self.driver is not None
+        self._last_end += 1
+        end, name, mallory = self._last_end, f"client{victim}", Identity("mallory")
+        self._trespassers[end] = name
+        match how:
+            case "websocket":
+                self.driver.connect(end, _TrespassingSocket(self._ground, name), mallory, f"s{end}")
+                self.driver.receive(end, (frames.Hello(protocol=frames.PROTOCOL_VERSION, client_id=name, generation=FOREIGN),))
+                if self.driver is not None:
+                    self.driver.lost(end)
+            case "poll":
+                self.driver.request(end, frames.PollRequest(client_id=name, generation=FOREIGN), mallory, f"s{end}")
+            case "publish":
+                message = frames.Message(client_sequence=FOREIGN, event_type="CHAT", data=publish_data("mallory/1"))
+                request = frames.PublishRequest(client_id=name, generation=FOREIGN, messages=(message,))
+                self.driver.request(end, request, mallory, f"s{end}")
+            case _:
+                assert_never(how)
+
+    def _token_taken(self, wire: Wire, end: int, identity: Identity) -> None:
+        good_for = None if identity.expires_at is None else identity.expires_at - self._ground.server_now
+        self._ground.journal.token_taken(_name(wire), end, good_for)
+
     def disown(self, request: Request) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
@@ -160,7 +200,10 @@ class AdversarialServer:
         """The oldest token that waits is found good."""
         connection_id, token = self.checks.pop(0)
         assert self.driver is not None
-        self.driver.authenticated(connection_id, self._ground.identity_of(token.partition(" ")[0]))
+        identity, wire = self._ground.identity_of(token.partition(" ")[0]), self._ending_of.get(connection_id)
+        if isinstance(wire, Wire):
+            self._token_taken(wire, connection_id, identity)
+        self.driver.authenticated(connection_id, identity)
 
     def sever(self, wire: Wire) -> None:
         """The server learns that a wire is dead."""
@@ -180,8 +223,7 @@ class AdversarialServer:
             self.driver.ring()
             alarm = self.next_alarm()
             assert alarm is None or alarm > self._ground.now, "an alarm that was served does not ring again at once"
-        if any(wire.server_stands and wire.blocked_at is not None for wire in self._ground.wires):
-            self._ground.journal.readers_checked()
+            self._ground.journal.server_alarm_served()
 
     # The driver's output, as RunIO.
 
@@ -202,6 +244,9 @@ class AdversarialServer:
         self.checks.append((connection_id, token or self._ground.users[self._ending_of[connection_id].client]))
 
     def answer(self, connection_id: int, frame: frames.Frame) -> None:
+        if connection_id in self._trespassers:
+            self._ground.journal.trespass_answered(self._trespassers[connection_id], type(frame).__name__)
+            return
         request = self._ending_of[connection_id]
         assert isinstance(request, Request)
         assert not request.is_answered, "a request gets one answer"
@@ -210,6 +255,9 @@ class AdversarialServer:
         del self._ending_of[connection_id]
 
     def refuse(self, connection_id: int, close: Close) -> None:
+        if connection_id in self._trespassers:
+            self._ground.journal.trespass_answered(self._trespassers[connection_id], "close", close.code)
+            return
         self.hangs_up(connection_id, End(close.code, close.message, close.retry_after_ms))
 
     def replays(self, connection_id: int, events: int) -> None:
@@ -313,6 +361,24 @@ class _Socket:
         for item in waiting:
             self.push(item)
         self._server.hangs_up(self._end, End(close.code, close.message, close.retry_after_ms))
+
+
+class _TrespassingSocket:
+    """The socket of somebody who speaks in the name of another user's client: it writes down what it is answered."""
+
+    is_blocked = False
+
+    def __init__(self, ground: Ground, victim: str) -> None:
+        self._ground = ground
+        self._victim = victim
+
+    def push(self, item: frames.Frame) -> None:
+        self._ground.journal.trespass_answered(self._victim, type(item).__name__)
+
+    def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
+        for item in waiting:
+            self.push(item)
+        self._ground.journal.trespass_answered(self._victim, "close", close.code)
 
 
 def _name(thing: Wire | Request) -> str:

@@ -72,6 +72,7 @@ def _stop_faults(world: AdversarialWorld) -> None:
         world.server.restart()
     for host in world.hosts:
         host.blocked = False
+        world.journal.reading_turned(host.name, is_holding=False)
         host.session.release_events(world.now)
         host.pump()
     for wire in world.wires:

@@ -14,6 +14,7 @@ import msgspec
 from reference.protocol.errors import InvalidEvent
 from reference.protocol.timers import NS_PER_MS
 from simulation.adversary.network import End, Request
+from simulation.adversary.server_end import Trespass
 from simulation.adversary.world import AdversarialWorld
 
 
@@ -69,6 +70,7 @@ class Hold(StepBase, frozen=True):
         host = pick(world.present, self.client)
         if host is None:
             return
+        world.journal.reading_turned(host.name, is_holding=self.holds)
         if self.holds:
             host.session.hold_events(world.now)
         else:
@@ -317,6 +319,19 @@ def _fail_early(world: AdversarialWorld, request: Request) -> None:
     world.answer(request)
 
 
+class TrespassOn(StepBase, frozen=True, tag="trespass"):
+    """Somebody with another user's token speaks in the name of a client that the server knows."""
+
+    client: int
+    how: Trespass
+
+    def do(self, world: AdversarialWorld) -> None:
+        known = [host for host in world.present if any(wire.server_stands and wire.epoch for wire in host.wires.values())]
+        host = pick(known, self.client)
+        if host is not None and world.server.run is not None:
+            world.server.trespass(host.index, self.how)
+
+
 class Store(StepBase, frozen=True):
     """The oldest batches become durable."""
 
@@ -493,6 +508,7 @@ Step = (
     | Restart
     | LoseHistory
     | TooSlow
+    | TrespassOn
     | GoAway
     | CheckToken
     | WaitFor
@@ -532,6 +548,7 @@ __all__ = [
     "StoreFails",
     "Swallow",
     "TooSlow",
+    "TrespassOn",
     "Trickle",
     "UntilOpening",
     "Up",

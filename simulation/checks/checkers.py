@@ -12,7 +12,7 @@ what it cannot see that it was not checked.
 from collections.abc import Callable
 from itertools import chain
 
-from simulation.checks import aggregated, connections, delivery, rest, watched
+from simulation.checks import aggregated, connections, delivery, rest, timing, watched
 from simulation.checks.verdicts import Findings, Status, Verdict, judge
 from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace
@@ -64,22 +64,29 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         watched.honest_ends,
         watched.fallback,
         rest.everyone_is_back,
+        timing.polling_goes_on,
     ),
     "G7": (
         "memory of every queue, log, table stays within its limit for any input",
         connections.bounds,
         watched.patience_with_readers,
         watched.one_transport,
+        timing.expiries,
+        timing.tokens,
+        timing.rates,
     ),
     "G8": ("one client's publishes are sequenced in the order it made them", delivery.sender_fifo, delivery.in_order_in_the_end),
     "G9": (
         "after a session moved to a new connection the old one neither delivers nor publishes",
         connections.takeover,
         watched.ownership,
+        watched.trespasses,
     ),
     "G10": (
         "no retry before the time the server asked for, and none at all after a terminal code",
         connections.manners,
+        timing.policy_waits,
+        timing.polls_and_probes,
         watched.repeats,
     ),
     "G11": (
@@ -89,8 +96,13 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         watched.durable_first,
         watched.same_event,
     ),
-    "G12": ("presence and cursors never delay, drop or renumber a sequenced event", delivery.lanes, rest.rosters),
-    "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail),
+    "G12": (
+        "presence and cursors never delay, drop or renumber a sequenced event",
+        delivery.lanes,
+        rest.rosters,
+        timing.grace_periods,
+    ),
+    "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail, timing.heartbeats),
 }
 """Each guarantee: what it says, and its checkers. The first is replaced for a trace that kept no messages (`aggregated`); the
 others look at records that only some worlds write."""

@@ -33,7 +33,7 @@ def recovery(trace_index: TraceIndex) -> Findings:
             late = "is not back" if back_at is None else f"was back only after {(back_at - since) / NS_PER_S:.3f} s"
             bound = f"the bound is {trace_index.started.recovery_bound_s:g} s"
             yield f"{client.name} {late}; the faults ended at {seconds(since)}, {bound}"
-        was_given_nothing = log.head == 0 and client.epoch is None
+        was_given_nothing = client.epoch is None and (log.head == 0 or trace_index.started.world == "real")
         if trace_index.ended_at >= due and not was_given_nothing and (client.epoch, client.position) != (log.epoch, log.head):
             yield f"{client.name} is at {client.position} at the end, in state {client.state.value}; the head is {log.head}"
 
@@ -45,7 +45,7 @@ def due_at(trace_index: TraceIndex, client: ClientIndex) -> int:
     due = max(trace_index.faults_end, client.started_at) + bound
     for record in client.records:
         if isinstance(record, WaitAsked) and record.at <= due:
-            due = max(due, record.at + (record.retry_after_ms + record.spread_ms) * NS_PER_MS + bound)
+            due = max(due, record.at + (record.retry_after_ms + (record.spread_ms or 0)) * NS_PER_MS + bound)
     return due
 
 

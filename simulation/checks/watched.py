@@ -29,12 +29,13 @@ from simulation.trace.trace import (
     PublishSent,
     PublishTaken,
     ReaderBlocked,
-    ReadersChecked,
     RetryAsked,
+    ServerAlarmServed,
     ServerKilled,
     ServerStarted,
     SessionOver,
     StateTurned,
+    TrespassAnswered,
     WaitAsked,
 )
 
@@ -193,6 +194,15 @@ def ownership(trace_index: TraceIndex) -> Findings:
                 pass
 
 
+def trespasses(trace_index: TraceIndex) -> Findings:
+    """G9: whoever speaks in the name of another user's client is refused, and changes nothing."""
+    for record in trace_index.served:
+        if isinstance(record, TrespassAnswered):
+            is_refused = record.frame == "close" and record.code is not None
+            what = f"somebody else spoke in the name of {record.client_id}, and was answered {record.frame}"
+            yield None if is_refused or record.frame == "Error" else f"{when(record.at)} {what}"
+
+
 def patience_with_readers(trace_index: TraceIndex) -> Findings:
     """G7: a reader that takes nothing of what waits for it is closed within `slow_reader_timeout_s`."""
     server = trace_index.started.server
@@ -211,7 +221,7 @@ def patience_with_readers(trace_index: TraceIndex) -> Findings:
                 blocked.pop(connection, None)
             case ServerStarted() | ServerKilled():
                 blocked.clear()
-            case ReadersChecked(at=at):
+            case ServerAlarmServed(at=at):
                 for each in blocked.values():
                     what = (
                         f"{each.client_id} has taken nothing for more than {server.slow_reader_timeout_s:g} s, and is not closed"
@@ -274,7 +284,9 @@ def honest_ends(trace_index: TraceIndex) -> Findings:
             yield f"{when(refused.at)} {what}" if is_wrong else None
     for client in trace_index.clients.values():
         over = next((record for record in client.records if isinstance(record, SessionOver)), None)
-        if over is not None and client.left_at is None:
+        if over is None or client.left_at is not None:
+            yield None
+        else:
             gave_up = over.code is None and "policy gave up" in over.message
             yield None if gave_up else f"{when(over.at)} {client.name} has ended by itself: {over.code} {over.message}"
 

@@ -13,7 +13,7 @@ def bench_command(*, simulation: bool, server: bool, quick: bool, seed: int, roo
     `root`: of the checkout, by default the one that this code is in.
     """
     try:
-        return _run(simulation=simulation, server=server, quick=quick, seed=seed, root=root or Path(__file__).parents[1])
+        return _run(simulation=simulation, server=server, quick=quick, seed=seed, root=root or Path(__file__).parents[2])
     except ConfigError as error:
         print(f"steadywire bench: {error}", file=sys.stderr)
         return 2
@@ -31,6 +31,6 @@ def _run(*, simulation: bool, server: bool, quick: bool, seed: int, root: Path) 
     if simulation:
         commands.append(["tests.benchmarks.simulation", "--seed", str(seed), *(["--quick"] if quick else [])])
     if server:
-        commands.append(["tests.benchmarks.fan_out", *(["--seconds", "2"] if quick else [])])
+        commands.append(["tests.benchmarks.server", *(["--quick"] if quick else [])])
     codes = [subprocess.run([sys.executable, "-m", *command], cwd=root, check=False).returncode for command in commands]
     return 1 if any(codes) else 0

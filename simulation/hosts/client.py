@@ -300,7 +300,7 @@ class ClientHost:
         Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
 
     def deliver(self, outcomes: list[Outcome]) -> None:
-        record_outcomes(self._trace, self.name, outcomes, self._clock.now, epoch=self.session.position[0])
+        record_outcomes(self._trace, self.name, outcomes, self._clock.now, position=self.session.position)
         if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
             if not self._untaken:
                 self._take_later()

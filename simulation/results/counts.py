@@ -5,9 +5,9 @@ from collections import Counter
 import msgspec
 
 from reference.protocol.states import ClientState
-from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.index import ClientIndex, Progress, TraceIndex
 from simulation.trace.measured import MessagesMeasured
-from simulation.trace.trace import Delivered, ResetTaken, SnapshotTaken
+from simulation.trace.trace import BeginningGiven, Delivered, ResetTaken, SnapshotTaken
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +49,16 @@ class _Deliveries:
         self.numbers: set[tuple[str | None, int]] = set()  # only ever asked, never iterated
         self._covered: dict[str | None, list[tuple[int, int]]] = {}
         epoch, highest, position = None, 0, 0
-        for record in client.progress():
+        for record in client.records:
+            if not isinstance(record, Progress | BeginningGiven):
+                continue
             number = record.sequence_number
             match record:
+                case BeginningGiven():
+                    if epoch is not None:
+                        continue
+                    self._covered.setdefault(record.epoch, []).append((0, number))
+                    highest = number
                 case SnapshotTaken() | ResetTaken():
                     self.snapshots += isinstance(record, SnapshotTaken)
                     self.resets += isinstance(record, ResetTaken)

@@ -13,6 +13,8 @@ from simulation.adversary import steps
 NEWEST = -1
 LOG = 24
 """More publishes than any drawn log keeps."""
+ANSWERS = 70
+"""More publishes of one client than a server keeps answers for."""
 _PROBE_MS = 6000
 few = st.integers(0, 4)
 publishes = st.builds(
@@ -206,6 +208,47 @@ late_joiner = st.builds(
     user=few,
 )
 """Someone comes to a server that was just started, perhaps with another limit."""
+chatterbox = st.builds(lambda client: [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * ANSWERS, client=few)
+"""One client publishes more than the server keeps answers for."""
+deaf_reader = st.builds(
+    lambda wire, client, ms: [
+        steps.Choke(wire, 1),
+        *[steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * 3,
+        steps.WaitFor(ms, "exact"),
+        steps.Calm(20),
+        steps.WaitFor(ms, "exact"),
+    ],
+    wire=few,
+    client=few,
+    ms=st.sampled_from([900, 2500]),
+)
+"""A reader takes nothing, and time passes."""
+aged = st.builds(
+    lambda client, ms, waiting: [
+        steps.Block(client, True),
+        *waiting,
+        steps.WaitFor(ms, "exact"),
+        steps.PublishEvent(client, "CHAT", 0),
+        steps.Block(client, False),
+        steps.Calm(3000),
+    ],
+    client=few,
+    ms=st.sampled_from([1000, 3000, 12_000]),
+    waiting=st.lists(publishes, min_size=2, max_size=5),
+)
+"""What was published waits while nothing carries it; what comes after it may have to go on without it."""
+old_token = st.builds(
+    lambda wire, ms: [
+        steps.StallConnection(wire, "up", True),
+        steps.Calm(ms),
+        steps.Calm(ms),
+        steps.StallConnection(wire, "up", False),
+        steps.Calm(600),
+    ],
+    wire=few,
+    ms=st.sampled_from([900, 3000, 12_000]),
+)
+"""A client's new token does not arrive."""
 
 PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     # How often, among all that may happen, and what.
@@ -217,11 +260,15 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost batch": (4, lost_batch),
     "full socket": (2, full_socket),
     "fallen out": (2, fallen_out),
-    "lost while held": (2, lost_while_held),
-    "lost while polling": (2, lost_while_polling),
+    "lost while held": (4, lost_while_held),
+    "lost while polling": (3, lost_while_polling),
     "lost behind a probe": (2, lost_behind_a_probe),
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
     "late joiner": (2, late_joiner),
     "stopped while storing": (2, stopped_while_storing),
+    "chatterbox": (1, chatterbox),
+    "deaf reader": (2, deaf_reader),
+    "aged": (3, aged),
+    "old token": (1, old_token),
 }

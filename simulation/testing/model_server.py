@@ -7,7 +7,7 @@ import msgspec
 from reference.protocol import codec, frames
 from reference.protocol.actions import Close
 from reference.protocol.config import ServerConfig
-from reference.protocol.errors import HttpProblem
+from reference.protocol.errors import HttpProblem, RemoteError
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
@@ -46,7 +46,11 @@ class ModelServer:
         self._driver.connect(connection, _Socket(connection, texts, self._open), Identity(user), f"s{connection}")
 
     def send(self, connection: int, text: str) -> None:
-        self._driver.receive(connection, (codec.decode_or_error(text),))
+        try:
+            message: frames.Frame | RemoteError = codec.decode_client_frame(text)
+        except RemoteError as error:
+            message = error
+        self._driver.receive(connection, (message,))
 
     def receive(self, connection: int) -> list[str]:
         waiting = self._waiting.get(connection, [])

@@ -66,6 +66,7 @@ _KINDS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lose history": (1, st.builds(steps.LoseHistory, kept=st.sampled_from([0, 1, 5, 100]))),
     "choke": (4, st.builds(steps.Choke, wire=few, credit=st.integers(0, 2))),
     "trickle": (2, st.builds(steps.Trickle, wire=few)),
+    "trespass": (2, st.builds(steps.TrespassOn, client=few, how=st.sampled_from(["websocket", "poll", "publish"]))),
     "too slow": (1, st.builds(steps.TooSlow, wire=few)),
     "step clock": (1, st.builds(steps.StepClock, ms=st.sampled_from([1, 700, 5000, 60_000, -1, -5000, -60_000]))),
     "go away": (

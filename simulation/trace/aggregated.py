@@ -16,6 +16,7 @@ from simulation.trace.publishes import publish_id_of
 from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
+    BeginningGiven,
     CursorMoved,
     CursorSeen,
     Delivered,
@@ -80,6 +81,7 @@ class LeanTrace(Trace):
             AcceptedRecord: self._take_accepted,
             Failed: self._take_failed,
             Delivered: self._take_delivered,
+            BeginningGiven: self._take_beginning,
             SnapshotTaken: self._take_snapshot,
             ResetTaken: self._take_snapshot,
             RoundTripReported: self._take_round_trip,
@@ -184,6 +186,10 @@ class LeanTrace(Trace):
             self._snapshots += 1
         else:
             self._resets += 1
+        self._move(self._client(record.client), record.epoch, record.sequence_number, record.at)
+
+    def _take_beginning(self, record: BeginningGiven) -> None:
+        self._keep(record)
         self._move(self._client(record.client), record.epoch, record.sequence_number, record.at)
 
     def _take_round_trip(self, record: RoundTripReported) -> None:

@@ -20,9 +20,11 @@ from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
     BeginningGiven,
+    ByeTaken,
     CameToRest,
     ClientRecord,
     ClientStarted,
+    ClockStepped,
     ConnectionRefused,
     Delivered,
     EntryStored,
@@ -40,23 +42,26 @@ from simulation.trace.trace import (
     PublishTaken,
     QueueSampled,
     ReaderBlocked,
-    ReadersChecked,
     Record,
     ResetTaken,
     RosterSampled,
     RoundTripReported,
     RoundTripTaken,
+    ServerAlarmServed,
     ServerKilled,
+    ServerRecord,
     ServerStarted,
     ServerStopped,
+    SessionDeparted,
     SessionJoined,
     SessionLeft,
     SessionOver,
     SnapshotTaken,
     StateTurned,
+    TokenTaken,
     Trace,
     TraceStarted,
-    WatchedServerRecord,
+    TrespassAnswered,
     WorkSampled,
 )
 
@@ -136,9 +141,7 @@ class TraceIndex:
     """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
-    served: list[WatchedServerRecord | AnswerGiven | SessionJoined | SessionLeft | ServerStarted | ServerKilled] = field(
-        default_factory=list
-    )
+    served: list[ServerRecord | ServerStarted | ServerKilled] = field(default_factory=list)
     """What server processes did, in order."""
     rosters: list[RosterSampled] = field(default_factory=list)
     unstored: list[ServerStopped] = field(default_factory=list)
@@ -238,7 +241,9 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
         case ServerKilled(at=at):
             trace_index.kills.append(at)
             trace_index.served.append(record)
-        case EventsCommitted() | FrameGiven() | PublishTaken() | ReaderBlocked() | ReadersChecked() | ConnectionRefused():
+        case SessionDeparted() | ClockStepped() | TokenTaken() | ByeTaken() | TrespassAnswered():
+            trace_index.served.append(record)
+        case EventsCommitted() | FrameGiven() | PublishTaken() | ReaderBlocked() | ServerAlarmServed() | ConnectionRefused():
             trace_index.served.append(record)
         case QueueSampled():
             trace_index.samples.append(record)

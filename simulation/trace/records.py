@@ -210,6 +210,22 @@ class AckSent(TraceRecord, frozen=True, tag="ack_sent", kw_only=True, gc=False):
     sequence_number: int
 
 
+class RequestAnswered(TraceRecord, frozen=True, tag="request_answered", kw_only=True, gc=False):
+    """The answer to an HTTP request has come. has_more: a poll's answer says that there is more at once."""
+
+    client: str
+    connection_id: int
+    request: str
+    has_more: bool = False
+
+
+class ReadingTurned(TraceRecord, frozen=True, tag="reading_turned", kw_only=True, gc=False):
+    """The application stops taking events, or takes them again."""
+
+    client: str
+    is_holding: bool
+
+
 class AlarmServed(TraceRecord, frozen=True, tag="alarm_served", kw_only=True, gc=False):
     """A client's alarm was due and its session was told the time; what is overdue after this stays undone."""
 
@@ -236,6 +252,13 @@ class SessionLeft(TraceRecord, frozen=True, tag="session_left", kw_only=True, gc
     session_id: str
     connection_id: int
     code: int | None = None
+
+
+class SessionDeparted(TraceRecord, frozen=True, tag="session_departed", kw_only=True, gc=False):
+    """A session is over at the server: its client has left, or has not come back within the grace period."""
+
+    client_id: str
+    session_id: str
 
 
 class RoundTripReported(TraceRecord, frozen=True, tag="round_trip_reported", kw_only=True, gc=False):
@@ -297,8 +320,35 @@ class ReaderBlocked(TraceRecord, frozen=True, tag="reader_blocked", kw_only=True
     is_blocked: bool
 
 
-class ReadersChecked(TraceRecord, frozen=True, tag="readers_checked", kw_only=True, gc=False):
-    """The server's alarm was served while readers were blocked: whoever has been blocked for too long is closed by now."""
+class ServerAlarmServed(TraceRecord, frozen=True, tag="server_alarm_served", kw_only=True, gc=False):
+    """The server's alarm was due and its run was told the time; what is overdue after this stays undone."""
+
+
+class ClockStepped(TraceRecord, frozen=True, tag="clock_stepped", kw_only=True, gc=False):
+    """The server's clock was set: what it measures across this moment is not the time of the trace."""
+
+
+class TokenTaken(TraceRecord, frozen=True, tag="token_taken", kw_only=True, gc=False):
+    """The server has found a connection's token good until `good_until`, in ns since the run began; None: for ever."""
+
+    client_id: str
+    connection_id: int
+    good_until: int | None = None
+
+
+class ByeTaken(TraceRecord, frozen=True, tag="bye_taken", kw_only=True, gc=False):
+    """A client has said to the server that it leaves."""
+
+    client_id: str
+
+
+class TrespassAnswered(TraceRecord, frozen=True, tag="trespass_answered", kw_only=True, gc=False):
+    """Somebody with a token of another user has spoken in the name of this client, and was answered with this frame; "close"
+    with `code` if the connection or request was refused."""
+
+    client_id: str
+    frame: str
+    code: int | None = None
 
 
 class ConnectionRefused(TraceRecord, frozen=True, tag="connection_refused", kw_only=True, gc=False):
@@ -355,9 +405,30 @@ ToldRecord = (
     AcceptedRecord | Failed | Delivered | SnapshotTaken | ResetTaken | StateTurned | SessionOver | PresenceSeen | CursorSeen
 )
 DriverRecord = RoundTripTaken | AttemptMade | RequestMade | ConnectionLost | ConnectionLeft | WaitAsked
-WatchedRecord = PositionHeld | BeginningGiven | EventShown | PublishSent | RetryAsked | AckSent | AlarmServed
-WatchedServerRecord = EventsCommitted | FrameGiven | PublishTaken | ReaderBlocked | ReadersChecked | ConnectionRefused
-ServerRecord = SessionJoined | SessionLeft | RoundTripReported | AnswerGiven | WatchedServerRecord
+WatchedRecord = (
+    PositionHeld
+    | BeginningGiven
+    | EventShown
+    | PublishSent
+    | RetryAsked
+    | AckSent
+    | AlarmServed
+    | RequestAnswered
+    | ReadingTurned
+)
+WatchedServerRecord = (
+    EventsCommitted
+    | FrameGiven
+    | PublishTaken
+    | ReaderBlocked
+    | ServerAlarmServed
+    | ClockStepped
+    | TokenTaken
+    | ByeTaken
+    | TrespassAnswered
+    | ConnectionRefused
+)
+ServerRecord = SessionJoined | SessionLeft | SessionDeparted | RoundTripReported | AnswerGiven | WatchedServerRecord
 StoreRecord = LogStored | EntryStored
 ClientRecord = AskedRecord | ToldRecord | DriverRecord | WatchedRecord
 Record = WorldRecord | LifeRecord | ClientStarted | ClientRecord | ServerRecord | StoreRecord | MessagesMeasured | FrameSeen

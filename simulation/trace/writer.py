@@ -4,7 +4,7 @@ Nothing is interpreted here; that is for `index` and `checks`. The last part doe
 real session into a trace. The simulator does not import the trio client; it knows a tap's records by their shape.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, assert_never, runtime_checkable
 
 from reference.protocol import frames
@@ -26,7 +26,7 @@ from reference.protocol.policies.fallback import FallbackPolicy
 from reference.protocol.policies.keepalive import HeartbeatPolicy
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.records import LogEntry, StoredRun
-from reference.protocol.server.observations import Joined, Left, Observation, RoundTripMeasured
+from reference.protocol.server.observations import Departed, Joined, Left, Observation, RoundTripMeasured
 from reference.protocol.session_trace import FORMAT_VERSION, World, trace_started
 from reference.protocol.states import Transport
 from simulation.scenario.scenario import Scenario
@@ -35,6 +35,7 @@ from simulation.trace.trace import (
     AcceptedRecord,
     AnswerGiven,
     AttemptMade,
+    BeginningGiven,
     ConnectionLeft,
     ConnectionLost,
     CursorSeen,
@@ -46,6 +47,7 @@ from simulation.trace.trace import (
     RequestMade,
     ResetTaken,
     RoundTripReported,
+    SessionDeparted,
     SessionJoined,
     SessionLeft,
     SessionOver,
@@ -109,16 +111,27 @@ def begin_trace(scenario: Scenario, run_id: str) -> Trace:
     return trace
 
 
-def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now: int, *, epoch: str | None = None) -> None:
+def record_outcomes(
+    trace: Trace,
+    client: str,
+    outcomes: Sequence[Outcome],
+    now: int,
+    *,
+    epoch: str | None = None,
+    position: tuple[str | None, int] | None = None,
+) -> None:
     """What the application of `client` was told at `now`, in ns since the run began.
 
-    `epoch` is the session's (`session.position[0]`, after these outcomes); it is needed only for a session that begins without
-    a snapshot, for otherwise the outcomes themselves tell.
+    `position` is the session's after these outcomes. It is needed only for a session that begins without a snapshot, for
+    otherwise the outcomes themselves tell; where it begins is recorded. `epoch` alone is for worlds that record the beginning
+    themselves, or cannot.
     """
     entered = trace.epoch_of(client)
     if entered is None:
-        entered = epoch
+        entered = epoch if position is None else position[0]
         trace.enter_epoch(client, entered)
+        if position is not None and position[0] is not None:
+            _record_beginning(trace, client, outcomes, position[0], position[1], now)
     for outcome in outcomes:
         match outcome:
             case Event():
@@ -165,6 +178,17 @@ def record_outcomes(trace: Trace, client: str, outcomes: Iterable[Outcome], now:
                 trace.add(SessionOver(at=now, client=client, code=code, message=message))
             case _:
                 raise AssertionError(f"{outcome!r} is no outcome of a client session")
+
+
+def _record_beginning(trace: Trace, client: str, outcomes: Sequence[Outcome], epoch: str, number: int, now: int) -> None:
+    """A session has a position for the first time, after these outcomes."""
+    for outcome in outcomes:
+        if isinstance(outcome, SnapshotReceived | ResetReceived):
+            return  # it begins with that
+        if isinstance(outcome, Event) and outcome.sequence_number is not None:
+            number = outcome.sequence_number - 1
+            break
+    trace.add(BeginningGiven(at=now, client=client, epoch=epoch, sequence_number=number))
 
 
 _REQUESTS = frozenset({frames.PollRequest, frames.PublishRequest})
@@ -243,6 +267,8 @@ def record_observations(trace: Trace, observations: Iterable[Observation], now: 
                     is_return=observation.is_return,
                 )
             )
+        elif isinstance(observation, Departed):
+            trace.add(SessionDeparted(at=now, client_id=observation.client_id, session_id=observation.session_id))
         elif isinstance(observation, RoundTripMeasured):
             session_id, round_trip_ms = observation.session_id, observation.round_trip_ms
             trace.add(RoundTripReported(at=now, session_id=session_id, round_trip_ms=round_trip_ms))

@@ -341,7 +341,11 @@ class Server:
     async def _read(self, websocket: trio_websocket.WebSocketConnection, connection_id: int) -> None:
         while True:
             message = await websocket.get_message()
-            self.driver.receive(connection_id, (codec.decode_or_error(message, self.config.frame_bytes_max),))
+            try:
+                frame: frames.Frame | RemoteError = codec.decode_client_frame(message, self.config.frame_bytes_max)
+            except RemoteError as error:
+                frame = error
+            self.driver.receive(connection_id, (frame,))
 
 
 class _Again(trio.abc.Stream):

@@ -32,7 +32,7 @@ from reference.protocol.records import ANSWERS_KEPT, RunState, Snapshot
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.server.event_log import EventLog, ReadPosition
 from reference.server.http import replay
-from reference.server.http.problems import STATUSES
+from reference.server.http.answers import STATUSES
 from tests.docs import document
 from tests.docs.wire_types import NAMED, fields_of, spell_out
 

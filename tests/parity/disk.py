@@ -5,8 +5,10 @@ As the simulated store it draws, when the server is killed in the middle of a co
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import trio
 
+from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, StoredRun
 from reference.store import MemoryStore, StoreError, StoreUnavailable
 from simulation.random import EntityRandom
@@ -49,7 +51,7 @@ class Disk:
         outcomes = await self.memory.append(batches)
         for batch, error in zip(batches, outcomes, strict=True):
             if error is None:
-                self.entries += batch.entries
+                self.entries += [_readable(entry) for entry in batch.entries]
         return outcomes
 
     async def check(self) -> None:
@@ -57,3 +59,8 @@ class Disk:
 
     async def aclose(self) -> None:
         await self.memory.aclose()
+
+
+def _readable(entry: LogEntry) -> LogEntry:
+    """Its data as an object: a server keeps the bytes that came."""
+    return msgspec.structs.replace(entry, event=msgspec.json.decode(msgspec.json.encode(entry.event), type=Event))

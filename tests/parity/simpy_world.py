@@ -2,6 +2,7 @@
 
 from reference.protocol import frames
 from simulation.scenario.scenario import Scenario
+from simulation.trace.trace import BeginningGiven
 from simulation.world import World
 
 from .inputs import limits_of
@@ -28,4 +29,6 @@ def play(scenario: Scenario) -> Transcript:
         transcript.entries.append(seen)
         taken = position
     transcript.entries += records[taken:]
+    # Where a session without a snapshot begins is recorded by the simulator only.
+    transcript.entries = [entry for entry in transcript.entries if not isinstance(entry, BeginningGiven)]
     return transcript

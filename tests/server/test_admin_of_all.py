@@ -87,7 +87,7 @@ async def test_a_process_that_does_not_answer_is_named_and_not_waited_for(postgr
 async def test_who_asks_on_behalf_of_another_process_has_to_know_our_secret(postgres_url: str) -> None:
     with trio.fail_after(30):
         async with street(postgres_url) as (one, _):
-            refused = await told(one, "/connections", status=503, headers=f"{RELAYED.decode()}: guessed\r\n")
+            refused = await told(one, "/connections", status=421, headers=f"{RELAYED.decode()}: guessed\r\n")
             assert refused["code"] == 4030
 
 

@@ -105,12 +105,20 @@ def test_a_development_token_names_its_user() -> None:
 
 
 def test_the_authorization_header() -> None:
-    assert bearer_token(None) is None
-    assert bearer_token(b"Bearer abc") == "abc"
-    assert bearer_token(b"bearer  abc ") == "abc"
+    assert bearer_token([]) is None
+    assert bearer_token([(b"host", b"x"), (b"authorization", b"Bearer abc")]) == "abc"
+    assert bearer_token([(b"authorization", b"bearer  abc ")]) == "abc"
     for header in (b"", b"Bearer", b"Basic abc", b"Bearer \xff"):
         with pytest.raises(RemoteError):
-            bearer_token(header)
+            bearer_token([(b"authorization", header)])
+
+
+async def test_two_authorization_headers_are_refused(autojump_clock: MockClock) -> None:
+    """A proxy and the server might each believe another one."""
+    twice = "Authorization: Bearer dev:alice\r\nAuthorization: Bearer dev:mallory\r\n"
+    async with open_house() as house:
+        answer = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None, headers=twice)
+    assert (answer.status, answer.problem["code"]) == (401, 4401)
 
 
 async def test_a_token_ends_and_is_refreshed_in_band(autojump_clock: MockClock) -> None:

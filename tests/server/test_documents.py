@@ -5,12 +5,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode
-from reference.protocol.metrics import METRICS
+from reference.protocol.metrics import HTTP_REQUESTS, METRICS
+from reference.server.http.admin_actions import AdminActions
+from reference.server.http.admin_api import AdminApi
+from reference.server.http.answers import STATUSES
+from reference.server.http.description import operations_in
+from reference.server.http.docs_api import DocsApi
 from reference.server.http.openapi import document
-from reference.server.http.operations import OPERATIONS
-from reference.server.http.problems import STATUSES
+from reference.server.http.operator_api import OperatorApi
+from reference.server.http.run_api import RunApi
 
-from .visitors import RUN, open_house
+from .visitors import OTHER_RUN, RUN, open_house, request_bytes
+from .wire.helpers import read_to_end
+
+OPERATIONS = operations_in((RunApi, AdminApi, AdminActions, OperatorApi, DocsApi))
 
 BRIEF = (
     "orchestrator_websocket_connections_total",
@@ -38,8 +46,29 @@ async def test_every_address_of_the_document_answers(autojump_clock: MockClock) 
                 assert str(answer.status) in operations[method]["responses"]
 
 
+async def test_every_get_of_the_document_answers_head(autojump_clock: MockClock) -> None:
+    """Monitors and load balancers ask for health with HEAD; 405 takes a healthy server out."""
+    async with open_house() as house, house.guest("alice") as alice:
+        for path in (operation.path for operation in OPERATIONS if operation.method == "get" and operation.is_listed):
+            address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.heard[0]["sessionId"]))
+            stream = house.server.connect()
+            await stream.send_all(request_bytes("HEAD", address, token="dev-admin:ada", headers="Connection: close\r\n"))
+            head, _, body = (await read_to_end(stream)).partition(b"\r\n\r\n")
+            assert (head.split(b" ", 2)[1], body) == (b"200", b""), path
+
+
+async def test_an_address_is_counted_under_its_template_whatever_the_status(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        for path in (f"/api/runs/{OTHER_RUN}/collaboration/poll", "//metrics", "/metrics/", "/healthz"):
+            await house.ask("GET", path)
+        count = house.server.monitor.metrics.value
+        assert count(HTTP_REQUESTS, operation="/api/runs/{runId}/collaboration/poll", status="404") == 1
+        assert count(HTTP_REQUESTS, operation="none", status="404") == 2
+        assert count(HTTP_REQUESTS, operation="/healthz", status="200") == 1
+
+
 def test_every_reference_in_the_document_leads_somewhere() -> None:
-    text = document().decode()
+    text = msgspec.json.encode(document(OPERATIONS)).decode()
     components = msgspec.json.decode(text)["components"]["schemas"]
     references = {piece.partition('"')[0] for piece in text.split('"$ref":"#/components/schemas/')[1:]}
     assert references <= set(components)
@@ -47,7 +76,7 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
 
 
 def test_the_parameters_are_those_of_the_frames() -> None:
-    paths = msgspec.json.decode(document())["paths"]
+    paths = document(OPERATIONS)["paths"]
     poll = paths["/api/runs/{runId}/collaboration/poll"]["get"]["parameters"]
     names = [parameter["name"] for parameter in poll]
     assert names == [
@@ -70,7 +99,6 @@ def test_the_parameters_are_those_of_the_frames() -> None:
 def test_every_code_has_a_status() -> None:
     assert set(CloseCode) <= set(STATUSES)
     assert all(400 <= status < 600 for status in STATUSES.values())
-    assert {operation.method for operation in OPERATIONS} == {"get", "put", "post", "delete"}
 
 
 async def test_the_metrics_are_those_of_the_table_and_of_the_brief(autojump_clock: MockClock) -> None:

@@ -5,7 +5,7 @@ Graft: the last write wins at each position. Prune: a set of steps. Flag: append
 
 from reference.protocol import events
 from reference.protocol.codec import encoded_bytes
-from reference.protocol.events import Data, Event
+from reference.protocol.events import Data, Event, key_of
 from reference.protocol.records import RunState, Snapshot
 
 
@@ -35,13 +35,13 @@ class Fold:
         """Fold one event in (1.7). Its data has passed EventRegistry.check_publish."""
         match event_type:
             case events.GRAFT:
-                position = data["position"]
+                position = key_of(event_type, data)
                 size_bytes = _graft_bytes(position, data)
                 self._entries_bytes += size_bytes - self._graft_bytes.get(position, 0)
                 self._graft_bytes[position] = size_bytes
                 self._grafts[position] = data
             case events.PRUNE:
-                step = data["step"]
+                step = key_of(event_type, data)
                 if step not in self._prunes:
                     self._prunes[step] = None
                     self._entries_bytes += encoded_bytes(step)
@@ -57,13 +57,14 @@ class Fold:
         """
         match event_type:
             case events.GRAFT:
-                position = data["position"]
+                position = key_of(event_type, data)
                 replaced_bytes = self._graft_bytes.get(position)
                 grows_bytes = _graft_bytes(position, data) - (replaced_bytes or 0)
                 is_new = replaced_bytes is None
             case events.PRUNE:
-                is_new = data["step"] not in self._prunes
-                grows_bytes = encoded_bytes(data["step"]) if is_new else 0
+                step = key_of(event_type, data)
+                is_new = step not in self._prunes
+                grows_bytes = encoded_bytes(step) if is_new else 0
             case events.FLAG:
                 is_new, grows_bytes = True, encoded_bytes(data)
             case _:

@@ -12,11 +12,26 @@ import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.cluster.peer_processes import PeerProcesses
-from reference.server.cluster.request_relay import head_of
-from reference.server.http.admin_actions import AdminActions, AllowedUser, ClosedConnections
-from reference.server.http.admin_answers import CleanedUp, ConnectionsAnswer, Sessions
+from reference.server.http.admin_actions import (
+    AdminActions,
+    AllowedUser,
+    AllowRequest,
+    ClosedConnections,
+    CloseSessionRequest,
+    RefuseRequest,
+)
+from reference.server.http.admin_answers import (
+    CleanedUp,
+    CleanupRequest,
+    ConnectionsAnswer,
+    Page,
+    SessionRequest,
+    Sessions,
+    SessionsRequest,
+)
 from reference.server.http.admin_api import AdminApi
-from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.http.answers import RequestRefused
+from reference.server.http.request import Request
 from reference.server.monitoring.sessions import SessionMetrics
 
 T = TypeVar("T")
@@ -30,8 +45,8 @@ class AdminOfAll(AdminApi):
         super().__init__(*parts)
         self._peer_processes = peer_processes
 
-    async def connections(self, request: AnyRequest) -> ConnectionsAnswer:
-        own = await super().connections(request)
+    async def connections(self, request: Request, query: Page) -> ConnectionsAnswer:
+        own = await super().connections(request, query)
         others, silent = await self._ask(request, ConnectionsAnswer)
         answers = (own, *others)
         per_run: Counter[str] = Counter()
@@ -46,8 +61,8 @@ class AdminOfAll(AdminApi):
             processes_silent=silent,
         )
 
-    async def sessions(self, request: AnyRequest) -> Sessions:
-        own = await super().sessions(request)
+    async def sessions(self, request: Request, query: SessionsRequest) -> Sessions:
+        own = await super().sessions(request, query)
         others, silent = await self._ask(request, Sessions)
         answers = (own, *others)
         return Sessions(
@@ -57,10 +72,10 @@ class AdminOfAll(AdminApi):
             processes_silent=silent,
         )
 
-    async def session(self, request: AnyRequest) -> SessionMetrics:
+    async def session(self, request: Request, query: SessionRequest) -> SessionMetrics:
         found: list[SessionMetrics] = []
         try:
-            found.append(await super().session(request))
+            found.append(await super().session(request, query))
         except RemoteError as error:
             if error.code is not CloseCode.NO_SUCH_RUN:
                 raise
@@ -74,8 +89,8 @@ class AdminOfAll(AdminApi):
             raise RequestRefused(CloseCode.SUPERSEDED, "several sessions go by this id; add runId and clientId")
         return max(found, key=lambda one: one.last_activity_at)
 
-    async def clean_up(self, request: AnyRequest) -> CleanedUp:
-        own = await super().clean_up(request)
+    async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:
+        own = await super().clean_up(request, query)
         others, silent = await self._ask(request, CleanedUp)
         return CleanedUp(
             removed=own.removed + sum(answer.removed for answer in others),
@@ -83,7 +98,7 @@ class AdminOfAll(AdminApi):
             processes_silent=silent,
         )
 
-    async def _ask(self, request: AnyRequest, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
+    async def _ask(self, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
         return await _ask_others(self._peer_processes, request, kind)
 
 
@@ -95,10 +110,10 @@ class ActionsOfAll(AdminActions):
         super().__init__(*parts)
         self._peer_processes = peer_processes
 
-    async def close_session(self, request: AnyRequest) -> ClosedConnections:
+    async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
         closed, failure = 0, None
         try:
-            closed = (await super().close_session(request)).closed
+            closed = (await super().close_session(request, query)).closed
         except (RemoteError, RequestRefused) as error:
             if error.code not in (CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED):
                 raise
@@ -108,21 +123,21 @@ class ActionsOfAll(AdminActions):
             raise failure
         return ClosedConnections(closed=closed + sum(answer.closed for answer in others), processes_silent=silent)
 
-    async def refuse(self, request: AnyRequest) -> ClosedConnections:
-        own = await super().refuse(request)
+    async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
+        own = await super().refuse(request, query)
         others, silent = await _ask_others(self._peer_processes, request, ClosedConnections)
         return ClosedConnections(closed=own.closed + sum(answer.closed for answer in others), processes_silent=silent)
 
-    async def allow(self, request: AnyRequest) -> AllowedUser:
-        own = await super().allow(request)
+    async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
+        own = await super().allow(request, query)
         others, silent = await _ask_others(self._peer_processes, request, AllowedUser)
         was_refused = own.was_refused or any(answer.was_refused for answer in others)
         return AllowedUser(was_refused=was_refused, processes_silent=silent)
 
 
-async def _ask_others(peer_processes: PeerProcesses, request: AnyRequest, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
+async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
     """What the others have to say, and who said nothing that we understand."""
-    answers = await peer_processes.ask(head_of(request.scope))
+    answers = await peer_processes.ask(request.head)
     said, silent = [], list(answers.silent)
     for name, (status, body) in answers.told.items():
         try:

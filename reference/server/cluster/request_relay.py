@@ -16,6 +16,7 @@ import trio
 from reference.protocol.errors import HttpProblem
 from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
 from reference.server.cluster.upgrade_relay import CONNECT_S_MAX, REACH_PAUSE_S, REACH_S_MAX
+from reference.server.http.request import head_of
 from reference.server.wire.exchange import AsgiApp, Receive, Send
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.store.place import ProcessAddress
@@ -211,15 +212,3 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_again
-
-
-def head_of(scope: Any) -> RequestHead:
-    query = scope["query_string"]
-    return RequestHead(
-        method=scope["method"],
-        target=scope["raw_path"] + (b"?" + query if query else b""),
-        http_version=scope["http_version"],
-        headers=tuple(scope["headers"]),
-        client=scope["client"],
-        server=scope["server"],
-    )

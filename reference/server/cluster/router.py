@@ -60,7 +60,7 @@ class Router:
                 await self._check_owned(run_id)
                 return None
             self._admission.check(head.header(b"origin"), head.header(b"host"))
-            if not head.wants_websocket and bearer_token(head.header(b"authorization")) is None:
+            if not head.wants_websocket and bearer_token(head.headers) is None:
                 return None
             self._admission.identify_upgrade(head, run_id)
         except MisdirectedError:

@@ -12,16 +12,14 @@ serves it, and what concerns users and sessions by all (`cluster.admin`).
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get, post, put
-from litestar.types import ControllerRouterHandler
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.timers import NS_PER_MS
-from reference.server.access import AccessControl
 from reference.server.clock import ServerClock
-from reference.server.http.parameters import parameters
-from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.http.answers import RequestRefused
+from reference.server.http.description import delete, get, post, put
+from reference.server.http.request import Request
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.logs import log_event
 from reference.server.monitoring.monitor import Monitor
@@ -30,6 +28,7 @@ from reference.server.refused_users import Refusal, RefusedUsers
 from reference.server.registry import RunRegistry, canonical_run_id
 
 DAY_MS = 86_400_000
+_ADMIN = "/api/admin/websocket"
 
 
 class CloseSessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -91,72 +90,90 @@ class AllowedUser(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 class AdminActions:
     """Every method raises RemoteError, RequestRefused or HttpRefusal."""
 
-    def __init__(
-        self, runs: RunRegistry, monitor: Monitor, admission: AccessControl, clock: ServerClock, refused: RefusedUsers
-    ) -> None:
+    def __init__(self, runs: RunRegistry, monitor: Monitor, clock: ServerClock, refused: RefusedUsers) -> None:
         self._runs = runs
         self._sessions = monitor.sessions
-        self._admission = admission
         self._clock = clock
         self._refused = refused
 
-    async def close_session(self, request: AnyRequest) -> ClosedConnections:
-        admin = self._admit(request)
-        session_id: str = request.path_params["session_id"]
-        wanted = parameters(request, CloseSessionRequest)
-        run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
-        record = self._find(session_id, run_id, wanted.client_id)
+    @post(
+        _ADMIN + "/sessions/{sessionId}/close",
+        "admin",
+        "Close a session",
+        "Its client comes back, unless isFinal says that it must not. 409: it has no WebSocket now, or several go by this id.",
+        refuses=(404, 409),
+    )
+    async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
+        session_id = request.path_parameters["sessionId"]
+        run_id = None if query.run_id is None else canonical_run_id(query.run_id)
+        record = self._find(session_id, run_id, query.client_id)
         live = self._live().get(record.run_id)
         if live is None or record.connection_id is None:
             reason = "this session has no WebSocket now, so there is nothing to close; to keep its user out, refuse the user"
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
-        closed = self._close(live, (record.connection_id,), is_final=wanted.is_final)
-        log_event("admin closed session", admin=admin, run=record.run_id, session=session_id, is_final=wanted.is_final)
+        closed = self._close(live, (record.connection_id,), is_final=query.is_final)
+        admin = request.user_id
+        log_event("admin closed session", admin=admin, run=record.run_id, session=session_id, is_final=query.is_final)
         return ClosedConnections(closed=closed)
 
-    async def send_away(self, request: AnyRequest) -> ClosedConnections:
-        admin = self._admit(request)
-        run_id = canonical_run_id(request.path_params["run_id"])
-        wanted = parameters(request, SendAwayRequest)
+    @post(
+        _ADMIN + "/runs/{runId}/send-away",
+        "admin",
+        "Ask every client of a run to leave and to come back later",
+        "They resume where they were; nothing is lost.",
+        name="sendRunAway",
+        refuses=(404,),
+    )
+    async def send_away(self, request: Request, query: SendAwayRequest) -> ClosedConnections:
+        run_id = canonical_run_id(request.run_id)
         live = self._live().get(run_id)
-        closed = 0 if live is None else live.send_away(wanted.retry_after_ms, wanted.spread_ms)
-        log_event("admin sent run away", admin=admin, run=run_id, retry_after_ms=wanted.retry_after_ms, connections=closed)
+        closed = 0 if live is None else live.send_away(query.retry_after_ms, query.spread_ms)
+        wait_ms = query.retry_after_ms
+        log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    async def delete_run(self, request: AnyRequest) -> ClosedConnections:
-        admin = self._admit(request)
-        run_id = canonical_run_id(request.path_params["run_id"])
-        closed = await self._runs.delete(run_id)
-        log_event("admin deleted run", admin=admin, run=run_id, connections=closed)
-        return ClosedConnections(closed=closed)
-
-    async def refused_users(self, request: AnyRequest) -> RefusedUsersAnswer:
-        self._admit(request)
+    @get(_ADMIN + "/refused-users", "admin", "Users who are turned away", "As this process knows them.")
+    async def refused_users(self, request: Request) -> RefusedUsersAnswer:
         listed = self._refused.listed(self._clock.now())
         return RefusedUsersAnswer(users=tuple(RefusedUser(one.user_id, one.until // NS_PER_MS, one.refused_by) for one in listed))
 
-    async def refuse(self, request: AnyRequest) -> ClosedConnections:
-        admin = self._admit(request)
-        wanted = parameters(request, RefuseRequest)
-        user_id = _named(wanted.user_id)
+    @put(
+        _ADMIN + "/refused-users",
+        "admin",
+        "Turn a user away from every run, for a time",
+        "All connections of the user are closed. Admins are not refused. A restart of the server forgets it.",
+        name="refuseUser",
+    )
+    async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
+        user_id = _named(query.user_id)
         now = self._clock.now()
-        self._refused.refuse(Refusal(user_id, now + wanted.for_ms * NS_PER_MS, admin), now)
+        self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
         closed = 0
         for run_id, live in self._live().items():
             of_user = (one.connection_id for one in self._sessions.of_run(run_id) if one.user_id == user_id)
             closed += self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
-        log_event("admin refused user", admin=admin, user=user_id, for_ms=wanted.for_ms, connections=closed)
+        log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
-    async def allow(self, request: AnyRequest) -> AllowedUser:
-        admin = self._admit(request)
-        user_id = _named(parameters(request, AllowRequest).user_id)
+    @delete(_ADMIN + "/refused-users", "admin", "Let a refused user in again", name="allowUser")
+    async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
+        user_id = _named(query.user_id)
         was_refused = self._refused.allow(user_id)
-        log_event("admin allowed user", admin=admin, user=user_id, was_refused=was_refused)
+        log_event("admin allowed user", admin=request.user_id, user=user_id, was_refused=was_refused)
         return AllowedUser(was_refused=was_refused)
 
-    def _admit(self, request: AnyRequest) -> str:
-        return self._admission.admit_admin(dict(request.scope["headers"]))
+    @delete(
+        _ADMIN + "/runs/{runId}",
+        "admin",
+        "Delete a run and all its events",
+        "Its clients are told that there is no such run. It cannot be undone.",
+        refuses=(404,),
+    )
+    async def delete_run(self, request: Request) -> ClosedConnections:
+        run_id = canonical_run_id(request.run_id)
+        closed = await self._runs.delete(run_id)
+        log_event("admin deleted run", admin=request.user_id, run=run_id, connections=closed)
+        return ClosedConnections(closed=closed)
 
     def _live(self) -> dict[str, LiveRun]:
         return {live.run_id: live for live in self._runs.runs}
@@ -184,33 +201,3 @@ def _named(user_id: str) -> str:
     if not user_id:
         raise RemoteError(CloseCode.BAD_FRAME, "parameter userId: name the user")
     return user_id
-
-
-def action_routes(actions: AdminActions) -> list[ControllerRouterHandler]:
-    """The addresses."""
-
-    @post("/api/admin/websocket/sessions/{session_id:str}/close", status_code=200)
-    async def close_session(request: AnyRequest) -> ClosedConnections:
-        return await actions.close_session(request)
-
-    @post("/api/admin/websocket/runs/{run_id:str}/send-away", status_code=200)
-    async def send_away(request: AnyRequest) -> ClosedConnections:
-        return await actions.send_away(request)
-
-    @delete("/api/admin/websocket/runs/{run_id:str}", status_code=200)
-    async def delete_run(request: AnyRequest) -> ClosedConnections:
-        return await actions.delete_run(request)
-
-    @get("/api/admin/websocket/refused-users")
-    async def refused_users(request: AnyRequest) -> RefusedUsersAnswer:
-        return await actions.refused_users(request)
-
-    @put("/api/admin/websocket/refused-users", status_code=200)
-    async def refuse(request: AnyRequest) -> ClosedConnections:
-        return await actions.refuse(request)
-
-    @delete("/api/admin/websocket/refused-users", status_code=200)
-    async def allow(request: AnyRequest) -> AllowedUser:
-        return await actions.allow(request)
-
-    return [close_session, send_away, delete_run, refused_users, refuse, allow]

@@ -26,15 +26,18 @@ from reference.server.http.admin_answers import (
     Sessions,
     SessionsRequest,
 )
+from reference.server.http.answers import RequestRefused
+from reference.server.http.description import get, post
 from reference.server.http.operator_api import READY_TIMEOUT_S
-from reference.server.http.parameters import parameters
-from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.http.request import Request
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.logs import log_event
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import SessionMetrics, SessionRecord, metrics_of
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.store import EventStore, StoreError
+
+_ADMIN = "/api/admin/websocket"
 
 
 class AdminApi:
@@ -58,12 +61,12 @@ class AdminApi:
         self._appends_waiting = appends_waiting
         self._started_at = clock.now()
 
-    async def connections(self, request: AnyRequest) -> ConnectionsAnswer:
-        self._admit(request)
-        page = parameters(request, Page)
+    @get(_ADMIN + "/connections", "admin", "All connections", "A session that was dropped is no connection.")
+    async def connections(self, request: Request, query: Page) -> ConnectionsAnswer:
+        self._sessions.expire(self._clock.now())
         carried = list(self._sessions.carried())
         websockets = [record for record in carried if record.transport is Transport.WEBSOCKET]
-        shown, has_more = _page(carried, page)
+        shown, has_more = _page(carried, query)
         return ConnectionsAnswer(
             total_connections=len(websockets),
             total_polling=len(carried) - len(websockets),
@@ -72,14 +75,14 @@ class AdminApi:
             connections=self._described(shown),
         )
 
-    async def run_connections(self, request: AnyRequest) -> RunConnections:
-        self._admit(request)
-        run_id = canonical_run_id(request.path_params["run_id"])
-        page = parameters(request, Page)
+    @get(_ADMIN + "/connections/{runId}", "admin", "The connections of one run", refuses=(404,))
+    async def run_connections(self, request: Request, query: Page) -> RunConnections:
+        self._sessions.expire(self._clock.now())
+        run_id = canonical_run_id(request.run_id)
         live = self._live().get(run_id)
         carried = [record for record in self._sessions.of_run(run_id) if record.is_carried]
         websockets = sum(record.transport is Transport.WEBSOCKET for record in carried)
-        shown, has_more = _page(carried, page)
+        shown, has_more = _page(carried, query)
         return RunConnections(
             run_id=run_id,
             total_connections=websockets,
@@ -90,27 +93,41 @@ class AdminApi:
             connections=self._described(shown),
         )
 
-    async def sessions(self, request: AnyRequest) -> Sessions:
-        self._admit(request)
-        wanted = parameters(request, SessionsRequest)
-        run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
+    @get(
+        _ADMIN + "/metrics",
+        "admin",
+        "Metrics of all sessions",
+        "Those that are gone are shown until they expire.",
+        name="metrics",
+        refuses=(404,),
+    )
+    async def sessions(self, request: Request, query: SessionsRequest) -> Sessions:
+        self._sessions.expire(self._clock.now())
+        run_id = None if query.run_id is None else canonical_run_id(query.run_id)
         matching = [
             record
             for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
-            if (wanted.user_id is None or record.user_id == wanted.user_id) and (record.is_carried or not wanted.connected_only)
+            if (query.user_id is None or record.user_id == query.user_id) and (record.is_carried or not query.connected_only)
         ]
-        shown, has_more = _page(matching, wanted)
+        shown, has_more = _page(matching, query)
         return Sessions(total_sessions=len(matching), has_more=has_more, sessions=tuple(map(metrics_of, shown)))
 
-    async def session(self, request: AnyRequest) -> SessionMetrics:
-        self._admit(request)
-        session_id: str = request.path_params["session_id"]
-        wanted = parameters(request, SessionRequest)
-        run_id = None if wanted.run_id is None else canonical_run_id(wanted.run_id)
+    @get(
+        _ADMIN + "/metrics/{sessionId}",
+        "admin",
+        "Metrics of one session",
+        "409: several sessions go by this id, which a client may choose; add runId and clientId.",
+        name="sessionMetrics",
+        refuses=(404, 409),
+    )
+    async def session(self, request: Request, query: SessionRequest) -> SessionMetrics:
+        self._sessions.expire(self._clock.now())
+        session_id: str = request.path_parameters["sessionId"]
+        run_id = None if query.run_id is None else canonical_run_id(query.run_id)
         found = [
             record
             for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
-            if record.session_id == session_id and wanted.client_id in (None, record.client_id)
+            if record.session_id == session_id and query.client_id in (None, record.client_id)
         ]
         if not found:
             raise RemoteError(CloseCode.NO_SUCH_RUN, "no session of this id is known here; it may have been forgotten")
@@ -119,8 +136,9 @@ class AdminApi:
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
         return metrics_of(found[0])
 
-    async def health(self, request: AnyRequest) -> ServerHealth:
-        self._admit(request)
+    @get(_ADMIN + "/health", "admin", "How the server and its connections do", "Of this process alone.")
+    async def health(self, request: Request) -> ServerHealth:
+        self._sessions.expire(self._clock.now())
         is_writable = await self._is_store_writable()
         carried = list(self._sessions.carried())
         websockets = sum(record.transport is Transport.WEBSOCKET for record in carried)
@@ -142,17 +160,17 @@ class AdminApi:
             sessions_remembered=len(self._sessions),
         )
 
-    async def clean_up(self, request: AnyRequest) -> CleanedUp:
-        admin = self._admit(request)
-        wanted = parameters(request, CleanupRequest)
-        removed = self._sessions.expire(self._clock.now(), wanted.max_age_ms * NS_PER_MS)
-        log_event("stale metrics removed", admin=admin, max_age_ms=wanted.max_age_ms, removed=removed)
+    @post(
+        _ADMIN + "/cleanup-stale",
+        "admin",
+        "Forget sessions that have been gone for long",
+        "They also expire by themselves. Sessions that are connected are never forgotten.",
+        name="cleanUpStale",
+    )
+    async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:
+        removed = self._sessions.expire(self._clock.now(), query.max_age_ms * NS_PER_MS)
+        log_event("stale metrics removed", admin=request.user_id, max_age_ms=query.max_age_ms, removed=removed)
         return CleanedUp(removed=removed, remaining=len(self._sessions))
-
-    def _admit(self, request: AnyRequest) -> str:
-        admin = self._admission.admit_admin(dict(request.scope["headers"]))
-        self._sessions.expire(self._clock.now())
-        return admin
 
     def _live(self) -> dict[str, LiveRun]:
         return {live.run_id: live for live in self._runs.runs}

@@ -1,11 +1,8 @@
 """The page at /docs: the OpenAPI document as HTML, made here, with nothing to be fetched from anywhere and no script."""
 
 import json
-from functools import cache
 from html import escape
 from typing import Any
-
-from reference.server.http.openapi import described
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What a browser may load for this page: nothing."""
@@ -27,10 +24,8 @@ th { font-size: .85em; } td:first-child { white-space: nowrap; }
 """
 
 
-@cache
-def docs_page() -> bytes:
-    """The page, in UTF-8."""
-    document = described()
+def docs_page(document: dict[str, Any]) -> bytes:
+    """The page of an OpenAPI document, in UTF-8."""
     info = document["info"]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",

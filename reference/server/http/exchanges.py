@@ -11,9 +11,12 @@ from reference.server.wire.exchange import AsgiApp
 class Exchanges:
     """An ASGI application around another one, which counts."""
 
-    def __init__(self, app: AsgiApp, on_answer: Callable[[str, int], None]) -> None:
-        """`on_answer` is told the template of the address, or an empty one for an address that there is not, and the status."""
+    def __init__(self, app: AsgiApp, address_of: Callable[[str], str], on_answer: Callable[[str, int], None]) -> None:
+        """`address_of`: the template that a path matches. `on_answer` is told it and the status; it is empty for an address that
+        there is not.
+        """
         self._app = app
+        self._address_of = address_of
         self._on_answer = on_answer
         self._under_way = 0
         self._ended = trio.lowlevel.ParkingLot()
@@ -23,8 +26,7 @@ class Exchanges:
 
         async def tell(message: Any) -> None:
             if message["type"] == "http.response.start":
-                is_known = message["status"] not in (404, 405)
-                self._on_answer(scope.get("path_template", "") if is_known else "", message["status"])
+                self._on_answer(self._address_of(scope["path"]), message["status"])
             await send(message)
 
         try:

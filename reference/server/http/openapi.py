@@ -1,14 +1,13 @@
-"""The description of the HTTP side, as OpenAPI 3.1, made from the table in `operations`."""
+"""The OpenAPI 3.1 document, made from the described operations."""
 
-import re
-from functools import cache
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
 from reference.protocol.errors import HttpProblem
-from reference.server.http.operations import OPERATIONS, PARAMETER_TEXTS, TAGS, Operation
+from reference.server.http.description import TAGS, Operation
 
 REASONS = {
     400: "Something in the request is not as it must be; the message names it.",
@@ -23,6 +22,33 @@ REASONS = {
     500: "A fault of the server; its log says which.",
     503: "Not now; Retry-After says when to try again.",
 }
+PARAMETER_TEXTS: dict[str, str] = {
+    "runId": "A run: a UUID.",
+    "sessionId": "A session, by the name that it has.",
+    "afterSequence": "Events after this number. Without it the poll begins at `start`.",
+    "epoch": "The history that the number belongs to; the current one without.",
+    "waitMs": "How long the server may hold the poll when there is nothing to bring, in ms.",
+    "clientId": "A client: with it, a poll keeps that client's session and its user present.",
+    "generation": "Counts the client's connections; of two the higher owns the session.",
+    "start": "Where to begin without a position.",
+    "fallback": "How far the last WebSocket came before this client went over to polling, for the records.",
+    "report": "What only the client can know of its connections since its last report, for the figures.",
+    "fromSequence": "The lowest number wanted.",
+    "toSequence": "The highest number wanted.",
+    "limit": "The most that one answer may bring.",
+    "offset": "How many of the list to pass over; like limit, for each process.",
+    "criticalOnly": "Only events that are folded into the state: GRAFT, PRUNE, FLAG.",
+    "eventType": "Only events of this type; may be given several times.",
+    "userId": "Only of this user.",
+    "fromTime": "Not before this time, in ms since 1970.",
+    "toTime": "Not after this time, in ms since 1970.",
+    "connectedOnly": "Leave out sessions that are gone.",
+    "isFinal": "Whether the client is told not to come back.",
+    "retryAfterMs": "When clients may come back, in ms.",
+    "spreadMs": "Over how long a time, after that, they spread their return, in ms.",
+    "forMs": "For how long, in ms.",
+    "maxAgeMs": "Forget those that have been gone for longer than this, in ms.",
+}
 _REF = "#/components/schemas/{name}"
 _RETRY_AFTER = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer", "minimum": 0}}
 _HEADERS: dict[int, dict[str, Any]] = {
@@ -36,11 +62,11 @@ _PATH_PARAMETERS = {
 }
 
 
-@cache
-def described() -> dict[str, Any]:
-    """The document."""
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The document of `operations`."""
+    operations = [operation for operation in operations if operation.is_listed]
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
@@ -54,7 +80,7 @@ def described() -> dict[str, Any]:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
-            "schemas": _schemas(),
+            "schemas": _schemas(operations),
             "responses": {f"Error{status}": _error(status) for status in REASONS},
             "securitySchemes": {
                 "token": {
@@ -66,12 +92,6 @@ def described() -> dict[str, Any]:
             },
         },
     }
-
-
-@cache
-def document() -> bytes:
-    """The document, as JSON."""
-    return msgspec.json.encode(described())
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -98,11 +118,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name], "description": PARAMETER_TEXTS[name]}
-        for name in re.findall(r"{(\w+)}", operation.path)
+        for name in operation.path_parameters
     ]
-    if operation.parameters is not None:
-        _, components = msgspec.json.schema_components([operation.parameters], ref_template=_REF)
-        properties = components[operation.parameters.__name__]["properties"]
+    if operation.query is not None:
+        _, components = msgspec.json.schema_components([operation.query], ref_template=_REF)
+        properties = components[operation.query.__name__]["properties"]
         parameters += [
             {"name": name, "in": "query", "required": False, **_in_address(schema), "description": PARAMETER_TEXTS[name]}
             for name, schema in properties.items()
@@ -132,20 +152,20 @@ def _error(status: int) -> dict[str, Any]:
     return error
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     types: set[type] = {HttpProblem}
-    for operation in OPERATIONS:
+    for operation in operations:
         types |= {answer for answer in operation.answers.values() if isinstance(answer, type)}
         if operation.body is not None:
             types.add(operation.body)
-        if operation.parameters is not None:
-            types.add(operation.parameters)
+        if operation.query is not None:
+            types.add(operation.query)
     ordered = sorted(types, key=lambda type_: type_.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
-    for operation in OPERATIONS:
+    for operation in operations:
         if operation.body is not None:  # its `type` may be left out (protocol 4.21)
             schema = components[operation.body.__name__]
             schema["required"] = [name for name in schema["required"] if name != "type"]
-        if operation.parameters is not None:  # of these only the objects in them are bodies
-            components.pop(operation.parameters.__name__, None)
+        if operation.query is not None:  # of these only the objects in them are bodies
+            components.pop(operation.query.__name__, None)
     return components

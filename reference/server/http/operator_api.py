@@ -5,7 +5,9 @@ import trio
 
 from reference.protocol.errors import CloseCode
 from reference.server.access import AccessControl
-from reference.server.http.problems import RequestRefused
+from reference.server.http.answers import Answer, RequestRefused
+from reference.server.http.description import get
+from reference.server.http.request import Request
 from reference.server.monitoring.logs import OnFault
 from reference.server.monitoring.monitor import Monitor
 from reference.store import EventStore, StoreError
@@ -29,7 +31,12 @@ class OperatorApi:
         self._admission = admission
         self._on_fault = on_fault
 
-    async def ready(self) -> ProbeStatus:
+    @get("/healthz", "operation", "Whether the process lives")
+    async def healthz(self, request: Request) -> ProbeStatus:
+        return ProbeStatus("alive")
+
+    @get("/readyz", "operation", "Whether work may be sent here")
+    async def readyz(self, request: Request) -> ProbeStatus:
         """Raises RequestRefused while the server should be sent nobody."""
         if self._admission.is_going_away:
             raise RequestRefused(CloseCode.GOING_AWAY, "the server is going away")
@@ -43,6 +50,15 @@ class OperatorApi:
             raise RequestRefused(CloseCode.OVERLOADED, f"the store did not answer within {READY_TIMEOUT_S:g} s")
         return ProbeStatus("ready")
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
-        """All metrics in the format that the Accept header asks for, and its content type."""
-        return self._monitor.metrics.exposition(accept)
+    @get(
+        "/metrics",
+        "operation",
+        "Metrics of the server",
+        "In the text format of Prometheus, or as OpenMetrics if the header Accept asks for it.",
+        name="prometheus",
+        answers={200: "text/plain"},
+    )
+    async def metrics(self, request: Request) -> Answer:
+        """All metrics in the format that the Accept header asks for."""
+        text, content_type = self._monitor.metrics.exposition((request.head.header(b"accept") or b"").decode("latin-1"))
+        return Answer(text, content_type)

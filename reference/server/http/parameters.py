@@ -2,32 +2,39 @@
 
 import types
 import typing
+from functools import cache
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
 import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.http.problems import AnyRequest
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def parameters(request: AnyRequest, kind: type[T]) -> T:
+def parameters(query: bytes, kind: type[T]) -> T:
     """What stands in the address after the question mark. Raises RemoteError BAD_FRAME.
 
     A parameter may be given several times if its field is a tuple; one that is an object is JSON; one that is not known is
     ignored, as a field of a frame is.
     """
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
+    all_given = parse_qs(query.decode("latin-1"), keep_blank_values=True, errors="replace")
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
-        given = request.query_params.getall(field.encode_name, [])
+        given = all_given.get(field.encode_name, [])
         if given:
             values[field.name] = _value(field.encode_name, given, hints[field.name])
     try:
         return kind(**values)
     except ValueError as error:  # a rule between fields
         raise RemoteError(CloseCode.BAD_FRAME, str(error)) from None
+
+
+@cache
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _value(name: str, given: list[str], hint: Any) -> Any:

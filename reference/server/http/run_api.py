@@ -7,17 +7,20 @@ found out before anything else: a request without a right token learns nothing, 
 import msgspec
 import trio
 
-from reference.protocol import codec, frames
+from reference.protocol import frames
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
-from reference.protocol.server.connection import Identity
 from reference.server.access import AccessControl
 from reference.server.clock import ServerClock
-from reference.server.http.parameters import parameters
-from reference.server.http.problems import AnyRequest, RequestRefused
+from reference.server.http.answers import Answer, RequestRefused, json_answer
+from reference.server.http.description import get, post, put
 from reference.server.http.replay import HistoryRequest, ReplayAnswer, ReplayRequest, history, replay
+from reference.server.http.request import Request, wait_until_gone
 from reference.server.registry import RunRegistry
 from reference.server.user_limits import UserRates
+
+_RUN = "/api/runs/{runId}"
+_COLLABORATION = _RUN + "/collaboration"
 
 
 class CreatedRun(msgspec.Struct, frozen=True, rename="camel"):
@@ -35,65 +38,80 @@ class RunApi:
         admission: AccessControl,
         clock: ServerClock,
         *,
-        body_bytes_max: int,
-        requests_per_s_max: int,
         runs_per_minute_max: int,
     ) -> None:
-        """The last two are for one user."""
+        """`runs_per_minute_max` is for one user."""
         self._runs = runs
         self._admission = admission
         self._clock = clock
-        self._body_bytes_max = body_bytes_max
-        self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._creations = UserRates(Limit.RUN_CREATIONS, "makes runs", runs_per_minute_max / 60, runs_per_minute_max)
 
-    async def create(self, request: AnyRequest) -> tuple[CreatedRun, bool]:
-        """The run, and whether it is new."""
-        run_id, identity = self._admit(request)
-        self._creations.spend(identity.user_id, self._clock.now())
-        is_new = await self._runs.create(run_id)
-        return CreatedRun(run_id), is_new
+    @put(
+        _RUN,
+        "runs",
+        "Make a run",
+        "201 if the run is new, 200 if it was there. A user may make a limited number in a minute.",
+        name="createRun",
+        answers={200: CreatedRun, 201: CreatedRun},
+    )
+    async def create(self, request: Request) -> Answer:
+        self._creations.spend(request.user_id, self._clock.now())
+        is_new = await self._runs.create(request.run_id)
+        return json_answer(CreatedRun(request.run_id), 201 if is_new else 200)
 
-    async def poll(self, request: AnyRequest) -> frames.PollAnswer:
-        run_id, identity = self._admit(request)
-        poll = parameters(request, frames.PollRequest)
-        answer = await self._ask(request, run_id, poll, identity)
+    @get(
+        _COLLABORATION + "/poll",
+        "runs",
+        "What is new after a position",
+        "The same events as over WebSocket. May be held until there is something. With clientId it keeps that client's session.",
+        refuses=(409,),
+    )
+    async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:
+        answer = await self._ask(request, query)
         assert isinstance(answer, frames.PollAnswer)
         return answer
 
-    async def publish(self, request: AnyRequest) -> frames.PublishAnswer:
-        run_id, identity = self._admit(request)
-        publish = codec.decode_publish_request(await request.body(), self._body_bytes_max)
-        answer = await self._ask(request, run_id, publish, identity)
+    @post(
+        _COLLABORATION + "/publish",
+        "runs",
+        "Publish events, once each however often they are sent",
+        "Answered when every message is durable or refused; each has a result of its own.",
+        refuses=(409,),
+    )
+    async def publish(self, request: Request, body: frames.PublishRequest) -> frames.PublishAnswer:
+        answer = await self._ask(request, body)
         assert isinstance(answer, frames.PublishAnswer)
         return answer
 
-    async def replay(self, request: AnyRequest) -> ReplayAnswer:
-        run_id, _ = self._admit(request)
-        wanted = parameters(request, ReplayRequest)
-        live = await self._runs.open(run_id)
-        return replay(live.run, wanted)
+    @get(
+        _COLLABORATION + "/replay",
+        "runs",
+        "What is kept, from a number on",
+        "Ascending. Without fromSequence the critical events. nextSequence says where to go on.",
+    )
+    async def replay(self, request: Request, query: ReplayRequest) -> ReplayAnswer:
+        live = await self._runs.open(request.run_id)
+        return replay(live.run, query)
 
-    async def history(self, request: AnyRequest) -> ReplayAnswer:
-        run_id, _ = self._admit(request)
-        wanted = parameters(request, HistoryRequest)
-        live = await self._runs.open(run_id)
-        return history(live.run, wanted)
+    @get(
+        _COLLABORATION + "/events",
+        "runs",
+        "What is kept, by type, author, number or time",
+        "Ascending; what is given must all hold. nextSequence is the fromSequence of the next page.",
+        name="events",
+    )
+    async def history(self, request: Request, query: HistoryRequest) -> ReplayAnswer:
+        live = await self._runs.open(request.run_id)
+        return history(live.run, query)
 
-    def _admit(self, request: AnyRequest) -> tuple[str, Identity]:
-        headers = dict(request.scope["headers"])
-        run_id, identity = self._admission.admit_request(headers, request.path_params["run_id"])
-        self._requests.spend(identity.user_id, self._clock.now())
-        return run_id, identity
-
-    async def _ask(self, request: AnyRequest, run_id: str, frame: frames.RequestFrame, identity: Identity) -> frames.Frame:
-        live = await self._runs.open(run_id)
+    async def _ask(self, request: Request, frame: frames.RequestFrame) -> frames.Frame:
+        live = await self._runs.open(request.run_id)
         self._admission.check_still_open()
-        peer = live.request(frame, identity)
+        peer = live.request(frame, request.caller)
         try:
             if not peer.settled.is_set():
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_cancel_when_gone, request, nursery.cancel_scope)
+                    nursery.start_soon(wait_until_gone, request, nursery.cancel_scope)
                     await peer.settled.wait()
                     nursery.cancel_scope.cancel()
         finally:
@@ -104,9 +122,3 @@ class RunApi:
         if peer.answer is None:
             raise RequestRefused(CloseCode.TOO_SLOW, "the client went away before its answer came")
         return peer.answer
-
-
-async def _cancel_when_gone(request: AnyRequest, scope: trio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -4,16 +4,14 @@ import errno
 import os
 import resource
 import socket
+from typing import Any
 
 import httpx
 import pytest
 import trio
 import trio_websocket
-from litestar import Litestar, Request
-from litestar import get as litestar_get
-from litestar.datastructures import State
-from litestar.response import Response
 
+from reference.server.wire.exchange import Receive, Send
 from reference.server.wire.framing import frame_text
 from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import ListenLimits
@@ -59,27 +57,18 @@ async def test_http_and_websocket_on_one_port_with_real_clients() -> None:
     assert len(problems) == 1
 
 
-async def test_litestar_runs_behind_the_door_and_its_long_poll_hears_the_disconnect() -> None:
+async def test_a_long_poll_over_a_socket_hears_the_disconnect() -> None:
     gone = trio.Event()
 
-    @litestar_get("/poll")
-    async def poll(request: Request[object, object, State]) -> Response[str]:
-        while (await request.receive())["type"] != "http.disconnect":
+    async def poll(scope: Any, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
             pass
         gone.set()
-        return Response("")
 
-    @litestar_get("/hello")
-    async def hello(request: Request[object, object, State]) -> dict[str, str]:
-        return dict(request.query_params)
-
-    door = FrontDoor(Litestar([poll, hello]), accept_all(echo))
+    door = FrontDoor(poll, accept_all(echo))
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             port = (await listen_with(nursery, door)).port
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-                assert (await http.get("/hello?name=you")).json() == {"name": "you"}
-                assert (await http.get("/nowhere")).status_code == 404
             raw = await trio.open_tcp_stream("127.0.0.1", port)
             await raw.send_all(b"GET /poll HTTP/1.1\r\nHost: x\r\n\r\n")
             await trio.testing.wait_all_tasks_blocked(0.05)

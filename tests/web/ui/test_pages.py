@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 import reference.web
-from reference.server.http.problems import STATUSES
+from reference.server.http.answers import STATUSES
 from reference.web.files import FOLDERS, PAGES, web_files
 from tests.server.visitors import open_house
 

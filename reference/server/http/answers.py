@@ -1,0 +1,78 @@
+"""Answers: what an operation returns, and the errors it raises, as HTTP has them.
+
+The codes of errors are those of a WebSocket close, in one body (`errors.HttpProblem`), under the status that fits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from reference.protocol.errors import CloseCode, HttpProblem, SteadywireError
+from reference.protocol.limits import Limit
+from reference.server.wire.framing import INTERNAL_ERROR, UPGRADE_LOST
+
+STATUSES: dict[int, int] = {
+    CloseCode.GOING_AWAY: 503,
+    CloseCode.HEARTBEAT_LOST: 408,
+    CloseCode.TOO_SLOW: 408,
+    CloseCode.RATE: 429,
+    CloseCode.OVERLOADED: 503,
+    CloseCode.SUPERSEDED: 409,
+    CloseCode.SESSION_EXPIRED: 410,
+    CloseCode.BAD_FRAME: 400,
+    CloseCode.TOKEN: 401,
+    CloseCode.FORBIDDEN: 403,
+    CloseCode.NO_SUCH_RUN: 404,
+    CloseCode.VERSION: 406,
+    CloseCode.TOO_BIG: 413,
+    UPGRADE_LOST: 426,
+    INTERNAL_ERROR: 500,
+}
+"""The HTTP status for each code of the protocol."""
+
+COME_BACK = (CloseCode.RATE, CloseCode.OVERLOADED, CloseCode.GOING_AWAY)
+"""Codes that come with a time to wait, always."""
+
+JSON = "application/json"
+
+
+class RequestRefused(SteadywireError):
+    """A request ends with an error: its code, a sentence, and perhaps a time to wait in ms."""
+
+    def __init__(self, code: int, message: str, retry_after_ms: int | None = None, limit: Limit | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_ms = retry_after_ms
+        self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer."""
+
+    body: bytes
+    content_type: str | None = JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Beside `content-type` and `content-length`; names in lower case."""
+
+
+def json_answer(value: msgspec.Struct, status: int = 200) -> Answer:
+    """`value` as JSON."""
+    return Answer(msgspec.json.encode(value), status=status)
+
+
+def problem(
+    status: int, code: int, message: str, retry_after_ms: int | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """An answer that is an error."""
+    headers = dict(headers or {})
+    if retry_after_ms is not None:
+        # Whole seconds, rounded up: coming back too early is the error to avoid.
+        headers["retry-after"] = str(-(-retry_after_ms // 1000))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = msgspec.json.encode(HttpProblem(code=code, message=message, retry_after_ms=retry_after_ms))
+    return Answer(body, status=status, headers=headers)

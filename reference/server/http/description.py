@@ -1,0 +1,177 @@
+"""The one description of the HTTP API: a decorator on the method that answers an operation.
+
+    @get("/api/runs/{runId}/collaboration/poll", "runs", "Events after a position", refuses=(409,))
+    async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:
+
+Routing, admission and validation (`application`), the OpenAPI document (`openapi`) and the page at /docs (`docs_page`) follow
+from it. A parameter `query` is read from the address, a parameter `body` from the request's body; both are of a msgspec type, and
+its limits are those of the document. The return type is the answer with status 200; `answers` names others.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+Tag = Literal["runs", "admin", "operation"]
+Method = Literal["get", "put", "post", "delete"]
+
+TAGS: dict[Tag, str] = {
+    "runs": "Runs over HTTP: for clients without a WebSocket, for tools and for people. Needs a token that allows the run.",
+    "admin": "Who is connected, and how it goes; of all processes on one database. Needs a token with the role admin.",
+    "operation": "For whoever runs the server. Needs no token.",
+}
+_OF_ALL = (400, 408, 413, 431, 500, 503)
+_WITH_TOKEN = (*_OF_ALL, 401, 403)
+_BY_TAG: dict[Tag, tuple[int, ...]] = {"runs": (*_WITH_TOKEN, 404, 429), "admin": _WITH_TOKEN, "operation": _OF_ALL}
+_ATTRIBUTE = "http_operation"
+
+F = TypeVar("F", bound=Callable[..., Awaitable[object]])
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one address."""
+
+    name: str
+    method: Method
+    path: str
+    """Parameters are in braces, as in OpenAPI; one that ends in `...` takes the rest of the path."""
+    tag: Tag
+    """Decides who is admitted: `runs` a token that allows the run {runId}, `admin` a token of an admin, `operation` everybody."""
+    summary: str
+    answers: dict[int, type[msgspec.Struct] | str]
+    """By status: a type for JSON, or the media type of text."""
+    errors: tuple[int, ...]
+    text: str
+    query: type[msgspec.Struct] | None
+    body: type[msgspec.Struct] | None
+    is_listed: bool
+    """Whether it is in the OpenAPI document."""
+
+    @property
+    def needs_token(self) -> bool:
+        return self.tag != "operation"
+
+    @property
+    def path_parameters(self) -> list[str]:
+        return re.findall(r"{(\w+)(?:\.\.\.)?}", self.path)
+
+    @property
+    def pattern(self) -> "re.Pattern[str]":
+        """What a percent-decoded path of this operation matches; parameters are named groups."""
+        pieces = re.split(r"({\w+(?:\.\.\.)?})", self.path)
+        return re.compile("".join(map(_path_piece, pieces)), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    method: Method
+    path: str
+    tag: Tag
+    summary: str
+    text: str
+    name: str | None
+    refuses: tuple[int, ...]
+    answers: dict[int, type[msgspec.Struct] | str] | None
+    is_listed: bool
+
+
+def operation(
+    method: Method,
+    path: str,
+    tag: Tag,
+    summary: str,
+    text: str = "",
+    *,
+    name: str | None = None,
+    refuses: tuple[int, ...] = (),
+    answers: dict[int, type[msgspec.Struct] | str] | None = None,
+    is_listed: bool = True,
+) -> Callable[[F], F]:
+    """The decorated method answers this operation. `refuses`: statuses of errors beyond those that every operation of the tag
+    has; `name`: its operationId, if it is not the method's name in camel case.
+    """
+
+    def describe(function: F) -> F:
+        setattr(function, _ATTRIBUTE, _Described(method, path, tag, summary, text, name, refuses, answers, is_listed))
+        return function
+
+    return describe
+
+
+def get(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Callable[[F], F]:
+    """As `operation`. It answers HEAD too."""
+    return operation("get", path, tag, summary, text, **more)
+
+
+def put(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Callable[[F], F]:
+    """As `operation`."""
+    return operation("put", path, tag, summary, text, **more)
+
+
+def post(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Callable[[F], F]:
+    """As `operation`."""
+    return operation("post", path, tag, summary, text, **more)
+
+
+def delete(path: str, tag: Tag, summary: str, text: str = "", **more: Any) -> Callable[[F], F]:
+    """As `operation`."""
+    return operation("delete", path, tag, summary, text, **more)
+
+
+def operations_of(kind: type) -> dict[str, Operation]:
+    """What the methods of a class answer, in the order in which they are written, by the method's name.
+
+    A subclass that overrides such a method keeps its description.
+    """
+    found: dict[str, Operation] = {}
+    for base in reversed(kind.__mro__):
+        for name, function in vars(base).items():
+            described = getattr(function, _ATTRIBUTE, None)
+            if described is not None:
+                found[name] = _operation(function, described)
+    return found
+
+
+def operations_in(kinds: Iterable[type]) -> tuple[Operation, ...]:
+    """The operations of several classes."""
+    return tuple(found for kind in kinds for found in operations_of(kind).values())
+
+
+def _operation(function: Callable[..., object], described: _Described) -> Operation:
+    hints = typing.get_type_hints(function)
+    answers = {200: hints["return"]} if described.answers is None else described.answers
+    return Operation(
+        described.name or _camel(function.__name__),
+        described.method,
+        described.path,
+        described.tag,
+        described.summary,
+        answers,
+        tuple(sorted({*_BY_TAG[described.tag], *described.refuses})),
+        described.text,
+        _struct(function, hints, "query"),
+        _struct(function, hints, "body"),
+        described.is_listed,
+    )
+
+
+def _struct(function: Callable[..., object], hints: dict[str, Any], parameter: str) -> type[msgspec.Struct] | None:
+    return hints[parameter] if parameter in inspect.signature(function).parameters else None
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+def _path_piece(piece: str) -> str:
+    if not piece.startswith("{"):
+        return re.escape(piece)
+    name = piece.strip("{}")
+    return f"(?P<{name.removesuffix('...')}>.+)" if name.endswith("...") else f"(?P<{name}>[^/]+)"

@@ -1,0 +1,329 @@
+"""Nothing happens before its time, and nothing stays undone after it: judged while faults last, too.
+
+The earliest moment of every attempt, probe and poll; the end of tokens, of grace periods and of what waits in an outbox; rates;
+the heartbeat. Each rule is written from the clause of the protocol that it names, in terms of what passes, and not from the
+machines' timers. What must have happened by a time is judged when the alarm of that side was served: until then a driver may be
+late.
+"""
+
+from collections.abc import Iterator
+
+from reference.protocol.errors import CloseCode
+from reference.protocol.policies.catalogue import Policy
+from reference.protocol.states import ClientState, Transport
+from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
+from simulation.checks.verdicts import Findings, when
+from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.trace import (
+    AcceptedRecord,
+    AlarmServed,
+    AttemptMade,
+    ByeTaken,
+    ClockStepped,
+    ConnectionLost,
+    ConnectionRefused,
+    EventsCommitted,
+    Failed,
+    FrameGiven,
+    Published,
+    PublishTaken,
+    ReaderBlocked,
+    ReadingTurned,
+    RequestAnswered,
+    RequestMade,
+    ServerAlarmServed,
+    ServerKilled,
+    ServerStarted,
+    SessionDeparted,
+    SessionJoined,
+    SessionLeft,
+    StateTurned,
+    TokenTaken,
+    WaitAsked,
+)
+
+SLACK = 1_000
+"""Times are computed from seconds in floating point, and rounded to ns."""
+FAILURES_LOOKED_AT = 20
+
+
+def policy_waits(trace_index: TraceIndex) -> Findings:
+    """G10, 7.22 and 7.23: after a failed attempt the next comes no earlier than the policy's least wait, counted from the failure
+    or from the time that the server asked for. A spread that the server named stands in its place; a new token excuses once."""
+    policy, config = trace_index.started.policy, trace_index.started.client
+    if policy is None or config is None:
+        return
+    for client in trace_index.clients.values():
+        state, failures, live_since = ClientState.NEW, 0, 0
+        waits_since: int | None = None
+        not_before, is_excused = 0, False
+        for record in client.records:
+            match record:
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms, spread_ms=spread_ms):
+                    not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
+                    is_excused = is_excused or spread_ms is not None
+                case ConnectionLost(at=at, request=None) if not state.is_polling:
+                    is_steady = state is ClientState.LIVE and at - live_since >= ns(config.steady_after_s)
+                    failures = 0 if is_steady else failures + 1
+                case StateTurned(at=at):
+                    if state is ClientState.LIVE and at - live_since >= ns(config.steady_after_s):
+                        failures = 0
+                    if record.state is ClientState.LIVE:
+                        live_since = live_since if state is ClientState.LIVE else at
+                    if record.state is ClientState.REFRESHING:
+                        is_excused = True
+                    if record.state is ClientState.WAITING and state is not ClientState.WAITING:
+                        waits_since = at
+                    state = record.state
+                case AttemptMade(at=at, transport=Transport.WEBSOCKET) if waits_since is not None and not state.is_polling:
+                    least = 0 if is_excused or failures == 0 else _least_wait(policy, failures)
+                    due = max(waits_since, not_before) + least
+                    what = f"{client.name} tries again {(due - at) / NS_PER_S:.3f} s before the least wait of its policy is over"
+                    yield None if at >= due - SLACK else f"{when(at)} {what}"
+                    waits_since, is_excused = None, False
+                case _:
+                    pass
+
+
+def _least_wait(policy: Policy, failures: int) -> int:
+    """In ns; of so many failures or a few more, for not every failure shows from outside."""
+    ranges = [policy.range_s(failures + more) for more in range(FAILURES_LOOKED_AT)]
+    return ns(min((span[0] for span in ranges if span is not None), default=0.0))
+
+
+def polls_and_probes(trace_index: TraceIndex) -> Findings:
+    """G10, 7.26 to 7.28: the next poll comes no earlier than `poll_interval_s` after an answer, unless there is more or the
+    application reads again; the next probe no earlier than the least interval after polling began or the last probe failed."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    least_probe = ns(config.probe_interval_s * (1 - config.probe_jitter))
+    for client in trace_index.clients.values():
+        state = ClientState.NEW
+        answered: dict[int, RequestAnswered] = {}
+        probing_since = 0
+        for record in client.records:
+            match record:
+                case RequestAnswered(connection_id=lane, request="poll"):
+                    answered[lane] = record
+                case ReadingTurned(is_holding=False):
+                    answered.clear()
+                case RequestMade(at=at, connection_id=lane, request="poll"):
+                    last = answered.pop(lane, None)
+                    if last is not None:
+                        is_due = last.has_more or at >= last.at + ns(config.poll_interval_s) - SLACK
+                        what = f"{client.name} polls again after {(at - last.at) / NS_PER_S:.3f} s"
+                        yield None if is_due else f"{when(at)} {what}"
+                case StateTurned(at=at):
+                    if record.state is ClientState.POLLING and state is not ClientState.POLLING:
+                        probing_since = at
+                    state = record.state
+                case AttemptMade(at=at, transport=Transport.WEBSOCKET) if state is ClientState.POLLING:
+                    what = f"{client.name} probes after {(at - probing_since) / NS_PER_S:.3f} s of polling"
+                    yield None if at >= probing_since + least_probe - SLACK else f"{when(at)} {what}"
+                case _:
+                    pass
+
+
+def polling_goes_on(trace_index: TraceIndex) -> Findings:
+    """G6, 7.26 and 7.27: while polling carries a session, whatever its probes come to, no poll is overdue once its alarm was
+    served: it follows an answer within `poll_interval_s`, unless the server asked for a wait or the application does not read."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    for client in trace_index.clients.values():
+        state, is_holding, not_before = ClientState.NEW, False, 0
+        idle_since: int | None = None
+        for record in client.records:
+            match record:
+                case StateTurned():
+                    state = record.state
+                    idle_since = idle_since if state.is_polling else None
+                case ReadingTurned():
+                    is_holding, idle_since = record.is_holding, None
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms, spread_ms=spread_ms):
+                    not_before = max(not_before, at + (retry_after_ms + (spread_ms or 0)) * NS_PER_MS)
+                case RequestAnswered(at=at, request="poll"):
+                    idle_since = at
+                case RequestMade(request="poll") | AttemptMade(transport=Transport.POLLING) | ConnectionLost(request="poll"):
+                    idle_since = None
+                case AlarmServed(at=at) if state.is_polling and idle_since is not None and not is_holding:
+                    due = max(idle_since + ns(config.poll_interval_s), not_before)
+                    what = f"{client.name} has not polled for {(at - idle_since) / NS_PER_S:.3f} s"
+                    yield None if at <= due + SLACK else f"{when(at)} {what}"
+                case _:
+                    pass
+
+
+def expiries(trace_index: TraceIndex) -> Findings:
+    """G7: a publish that waits expires when it is `outbox_age_max_s` old, and not before."""
+    config = trace_index.started.client
+    if config is None:
+        return
+    for client in trace_index.clients.values():
+        for ticket, failures in client.failed.items():
+            publish = client.published.get(ticket)
+            for failed in failures:
+                if failed.code == "expired" and publish is not None:
+                    aged = failed.at - publish.at
+                    what = f"{client.name}'s publish {ticket} expired after {aged / NS_PER_S:.3f} s"
+                    yield None if aged >= ns(config.outbox_age_max_s) - SLACK else f"{when(failed.at)} {what}"
+        yield from _overdue(client, ns(config.outbox_age_max_s))
+
+
+def _overdue(client: ClientIndex, age_max: int) -> Findings:
+    """What was published while nothing carries the session waits; once the alarm was served, nothing of it is older than that."""
+    waits: dict[int, int] = {}
+    is_alone = True
+    for record in client.records:
+        match record:
+            case StateTurned(is_carried=is_carried):
+                if is_carried or record.state.is_polling:
+                    waits.clear()
+                is_alone = not is_carried and not record.state.is_polling
+            case Published(at=at, ticket=ticket) if is_alone:
+                waits[ticket] = at
+            case AcceptedRecord(ticket=ticket) | Failed(ticket=ticket):
+                waits.pop(ticket, None)
+            case AlarmServed(at=at):
+                for ticket, since in waits.items():
+                    what = f"{client.name}'s publish {ticket} still waits after {(at - since) / NS_PER_S:.3f} s"
+                    yield None if at - since <= age_max + SLACK else f"{when(at)} {what}"
+            case _:
+                pass
+
+
+def tokens(trace_index: TraceIndex) -> Findings:
+    """G7: a connection outlives its token by `token_grace_s` and no more, and is not closed for it before."""
+    server = trace_index.started.server
+    if server is None:
+        return
+    ends: dict[int, tuple[str, int]] = {}
+    welcomed: set[int] = set()
+    for record in trace_index.served:
+        match record:
+            case TokenTaken(connection_id=connection, good_until=good_until):
+                ends.pop(connection, None)
+                if good_until is not None:
+                    ends[connection] = (record.client_id, good_until + ns(server.token_grace_s))
+            case ConnectionRefused(at=at, connection_id=connection, code=code):
+                name, end = ends.pop(connection, ("", 0))
+                if code == CloseCode.TOKEN and name:
+                    early_s = (end - at) / NS_PER_S
+                    what = f"a connection of {name} was closed {early_s:.3f} s before its token and the grace were over"
+                    yield None if at >= end - SLACK else f"{when(at)} {what}"
+            case SessionLeft(connection_id=connection):
+                ends.pop(connection, None)
+            case ServerStarted() | ServerKilled() | ClockStepped():
+                ends.clear()
+            case FrameGiven(connection_id=connection, frame="Welcome"):
+                welcomed.add(connection)
+            case ServerAlarmServed(at=at):
+                for name, end in [ends[connection] for connection in ends if connection in welcomed]:
+                    what = f"a connection of {name} has outlived its token and the grace by {(at - end) / NS_PER_S:.3f} s"
+                    yield None if at <= end + SLACK else f"{when(at)} {what}"
+            case _:
+                pass
+
+
+def rates(trace_index: TraceIndex) -> Findings:
+    """G7: in no stretch of time does the server take more publishes of one client than burst and rate allow."""
+    server = trace_index.started.server
+    if server is None:
+        return
+    for taken in _lives(trace_index):
+        for later in range(len(taken)):
+            most = min(
+                (taken[later] - taken[first]) / NS_PER_S * server.publishes_per_s - (later - first) for first in range(later + 1)
+            )
+            is_right = most + server.publish_burst >= 1 - 1e-6
+            what = f"a client had {later + 1} publishes taken, more than {server.publishes_per_s:g} per second allow"
+            yield None if is_right else f"{when(taken[later])} {what}"
+
+
+def _lives(trace_index: TraceIndex) -> Iterator[list[int]]:
+    """When publishes of one client were taken, over one life of the server with one clock."""
+    taken: dict[str, list[int]] = {}
+    for record in trace_index.served:
+        if isinstance(record, PublishTaken):
+            taken.setdefault(record.client_id, []).append(record.at)
+        elif isinstance(record, ServerStarted | ServerKilled | ClockStepped):
+            yield from taken.values()
+            taken = {}
+    yield from taken.values()
+
+
+def grace_periods(trace_index: TraceIndex) -> Findings:
+    """G12: a session whose connection has ended is over after `presence_grace_s`, and not before, unless it said bye."""
+    server = trace_index.started.server
+    if server is None or not _is_watched(trace_index):
+        return
+    grace = ns(server.presence_grace_s)
+    connections: dict[str, int] = {}
+    left: dict[str, int] = {}
+    said_bye: set[str] = set()
+    polls = {
+        client.client_id
+        for client in trace_index.clients.values()
+        if any(isinstance(each, RequestMade) for each in client.records)
+    }
+    for record in trace_index.served:
+        match record:
+            case ByeTaken(client_id=client):
+                said_bye.add(client)
+            case SessionJoined(session_id=session, connection_id=connection, client_id=client):
+                connections[session] = connection
+                left.pop(session, None)
+                said_bye.discard(client)
+            case SessionLeft(at=at, session_id=session, connection_id=connection) if connections.get(session) == connection:
+                left[session] = at
+            case SessionDeparted(at=at, session_id=session, client_id=client):
+                since = left.pop(session, None)
+                connections.pop(session, None)
+                if since is not None and client not in said_bye:
+                    what = f"the session of {client} was over {(at - since) / NS_PER_S:.3f} s after its connection"
+                    yield None if at - since >= grace - SLACK else f"{when(at)} {what}"
+            case ServerStarted() | ServerKilled() | ClockStepped():
+                connections.clear()
+                left.clear()
+            case ServerAlarmServed(at=at):
+                for session, since in left.items():
+                    owner = trace_index.session_owners.get(session, "")
+                    what = f"the session of {owner} stays {(at - since) / NS_PER_S:.3f} s after its connection"
+                    if owner not in polls:
+                        yield None if at - since <= grace + SLACK else f"{when(at)} {what}"
+            case _:
+                pass
+
+
+def heartbeats(trace_index: TraceIndex) -> Findings:
+    """G13, 8.20: a reader that takes frames is given a heartbeat when nothing was appended for `heartbeat_interval_s`."""
+    server = trace_index.started.server
+    if server is None or trace_index.started.world != "adversary":
+        return
+    interval = ns(server.heartbeat_interval_s)
+    heard: dict[int, int] = {}
+    appended_at = 0
+    for record in trace_index.served:
+        match record:
+            case EventsCommitted(at=at):
+                appended_at = at
+            case FrameGiven(at=at, connection_id=connection, frame="Welcome" | "Heartbeat"):
+                heard[connection] = at
+            case ConnectionRefused(connection_id=connection) | SessionLeft(connection_id=connection):
+                heard.pop(connection, None)
+            case ReaderBlocked(connection_id=connection):
+                heard.pop(connection, None)
+            case ServerStarted() | ServerKilled() | ClockStepped():
+                heard.clear()
+            case ServerAlarmServed(at=at):
+                for heard_at in heard.values():
+                    quiet = at - max(heard_at, appended_at)
+                    what = f"a connection was given no heartbeat in {quiet / NS_PER_S:.3f} s without an event"
+                    yield None if quiet <= interval + SLACK else f"{when(at)} {what}"
+            case _:
+                pass
+
+
+def _is_watched(trace_index: TraceIndex) -> bool:
+    return trace_index.started.world in ("adversary", "server_under_test")

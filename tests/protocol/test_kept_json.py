@@ -1,0 +1,150 @@
+"""What a server keeps as bytes is judged as what an application makes of them is (1.6), and costs little, whatever its shape."""
+
+import contextlib
+import json
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from reference.protocol import codec, frames
+from reference.protocol.errors import InvalidEvent, RemoteError
+from reference.protocol.events import DATA_DEPTH_MAX, DEFAULT_REGISTRY, KeptData, check_data, key_of
+from reference.protocol.kept_json import check_json
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**65), 2**65),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["\0", "\\u0000", "1e999", '"[[[', "\\", '\\"', "99999999999999999999"]),
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=4))
+)
+
+
+def is_taken(value: Any) -> bool:
+    try:
+        check_data(value)
+    except InvalidEvent:
+        return False
+    return True
+
+
+def is_kept(raw: bytes) -> bool:
+    try:
+        check_json(raw, DATA_DEPTH_MAX)
+    except InvalidEvent:
+        return False
+    return True
+
+
+@given(VALUES, st.booleans(), st.sampled_from([None, 1]))
+def test_bytes_are_judged_as_objects_are(value: Any, ascii_only: bool, indent: int | None) -> None:
+    text = json.dumps({"x": value}, ensure_ascii=ascii_only, indent=indent)
+    with contextlib.suppress(UnicodeEncodeError):
+        assert is_kept(text.encode()) is is_taken({"x": value}), text
+
+
+@given(st.integers(0, 3), st.integers(25, 40), st.sampled_from(["[]", "{}"]))
+@example(0, DATA_DEPTH_MAX, "{}")
+@example(0, DATA_DEPTH_MAX + 1, "[]")
+def test_levels_are_counted_alike(wide: int, levels: int, innermost: str) -> None:
+    text = innermost
+    for level in range(levels - 1):
+        text = f"[{text}]" if level % 2 else '{"[": ' + ", ".join([text, *(['"b": [1]'] * wide)][:1]) + ', "c": {"]": "{"}}'
+    assert is_kept(text.encode()) is is_taken(json.loads(text)) is (levels <= DATA_DEPTH_MAX)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_good"),
+    [
+        ("9223372036854775807", True),
+        ("9223372036854775808", False),
+        ("-9223372036854775808", True),
+        ("-9223372036854775809", False),
+        ("1" * 60_000, False),
+        ("0." + "1" * 60_000, True),
+        ("1" * 400 + ".0", False),
+        ("1e308", True),
+        ("1e309", False),
+        ("-1E+309", False),
+        ("1e-999", True),
+        ("0e999", True),
+        ("12345678901234567890.5", True),
+        ("12345678901234567890e-3", True),
+    ],
+)
+def test_numbers_at_their_limits(number: str, is_good: bool) -> None:
+    assert is_kept(f'{{"x":{number}}}'.encode()) is is_good
+    assert is_kept(f'{{"x":[{number},1],"y":"{number}"}}'.encode()) is is_good
+
+
+def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
+    data = b'{ "position":"p1", "n":1.0, "text":"\\u00e9" }'
+    frame = codec.decode_received(b'{"type":"publish","clientSequence":1,"eventType":"GRAFT","data":' + data + b"}")
+    assert isinstance(frame, frames.Publish)
+    assert isinstance(frame.data, KeptData)
+    assert bytes(frame.data) == data
+    assert key_of("GRAFT", frame.data) == "p1"
+    assert DEFAULT_REGISTRY.check_publish("GRAFT", frame.data)
+    again = codec.decode_client_frame(codec.encode(frame))
+    assert again == frames.Publish(client_sequence=1, event_type="GRAFT", data={"position": "p1", "n": 1.0, "text": "é"})
+
+
+@pytest.mark.parametrize("data", ['{"position":7}', '{"position":""}', "{}", '{"step":"s"}', f'{{"position":"{"x" * 257}"}}'])
+def test_a_graft_without_its_key_is_refused(data: str) -> None:
+    with pytest.raises(InvalidEvent, match=r"needs data\.position"):
+        DEFAULT_REGISTRY.check_publish("GRAFT", KeptData(data.encode()))
+
+
+@pytest.mark.parametrize("data", ["[]", "1", '"x"', "null"])
+def test_data_that_is_no_object_is_a_bad_frame(data: str) -> None:
+    error = codec.decode_received('{"type":"publish","clientSequence":1,"eventType":"CHAT","data":' + data + "}")
+    assert isinstance(error, RemoteError)
+    with pytest.raises(RemoteError):
+        codec.decode_received_request(
+            f'{{"clientId":"c","messages":[{{"clientSequence":1,"eventType":"CHAT","data":{data}}}]}}'.encode(), 1000
+        )
+
+
+@pytest.mark.parametrize("cursor", [None, {"line": 1}])
+def test_a_request_is_read_as_it_was(cursor: dict[str, int] | None) -> None:
+    message = frames.Message(client_sequence=2, after=0, event_type="CHAT", data={"n": 1})
+    request = frames.PublishRequest(client_id="c", generation=3, messages=(message,), cursor=cursor)
+    kept = codec.decode_received_request(codec.encode(request), 1000)
+    assert isinstance(kept.messages[0].data, KeptData)
+    assert codec.decode_publish_request(codec.encode(kept), 1000) == request
+
+
+def test_a_cursor_that_is_too_large_is_not_parsed() -> None:
+    assert codec.decode_received('{"type":"cursor","data":{"line":1}}') == frames.Cursor({"line": 1})
+    error = codec.decode_received('{"type":"cursor","data":{"x":"' + "x" * 5000 + '"}}')
+    assert isinstance(error, RemoteError)
+    assert "the limit is 512" in error.message
+
+
+def shapes() -> list[bytes]:
+    """64 KiB of JSON of the shapes that are dear to judge."""
+    pieces = [b"1", b"{}", b'""', b'"a\\"b"', b"[[[[[1]]]]]", b"[" * 30 + b"]" * 30, b"1e300", b"1234567890123456789", b"-0.5e-7"]
+    lists = [b'{"x":[' + b",".join([piece] * (65_000 // (len(piece) + 1))) + b"]}" for piece in pieces]
+    return [*lists, b'{"x":"' + b"x" * 65_000 + b'"}', b'{"x":"' + b"\\\\" * 32_000 + b'"}']
+
+
+def test_the_cost_of_a_check_is_bounded_by_that_of_parsing() -> None:
+    """A ratio in one run: no shape takes many times what it takes to parse one of many small objects."""
+    many = b'{"x":[' + b",".join([b"{}"] * 21_000) + b"]}"
+    parse_s = min(_seconds(lambda: msgspec.json.decode(many)) for _ in range(5))
+    for raw in shapes():
+        assert min(_seconds(lambda raw=raw: is_kept(raw)) for _ in range(5)) < 10 * parse_s, raw[:60]  # type: ignore[misc]
+
+
+def _seconds(work: Any) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
