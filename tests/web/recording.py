@@ -52,7 +52,7 @@ VERBS = [
     "receive_malformed",
     "handle_timeout",
 ]
-_NO_TEXT = ("message",)
+_NO_TEXT = ("message", "reason")
 NOT_JSON = "$notJson"
 """The key of a number that JSON has no form for: an argument that the session has to refuse."""
 
@@ -80,6 +80,11 @@ class Recording:
         self._by_id[id(session)] = recorder
         recorder.keeps = session  # so that no other object is given its id
 
+    def forget(self, session: ClientSession) -> None:
+        recorder = self._by_id.pop(id(session), None)
+        if recorder is not None:
+            self.sessions.remove(recorder.record)
+
     def of(self, session: ClientSession) -> "_Recorder | None":
         """None: it is not recorded."""
         return self._by_id.get(id(session))
@@ -94,9 +99,18 @@ def recorded() -> Iterator[Recording]:
         originals = {name: getattr(ClientSession, name) for name in (*VERBS, "take_actions", "take_outcomes")}
         for name in VERBS:
             patch.setattr(ClientSession, name, _recorded_verb(name, originals, recording))
+        patch.setattr(ClientSession, "restore", _restore_unrecorded(ClientSession.restore, recording))
         for kind in ("actions", "outcomes"):
             patch.setattr(ClientSession, f"take_{kind}", _recorded_take(kind, originals[f"take_{kind}"], recording))
         yield recording
+
+
+def _restore_unrecorded(original: Callable[..., None], recording: Recording) -> Callable[..., None]:
+    def restore(session: ClientSession, *args: Any, **kwargs: Any) -> None:
+        recording.forget(session)  # the browser's machine is restored another way, with tests of its own
+        original(session, *args, **kwargs)
+
+    return restore
 
 
 def _recorded_take(kind: str, original: Callable[..., Any], recording: Recording) -> Callable[..., Any]:
@@ -189,9 +203,10 @@ def _recorded_init(original: Callable[..., None], recording: Recording) -> Calla
 
 
 def _has_counterpart(parts: Json) -> bool:
-    """Whether JavaScript can make the same session: there is no flow control, and no policy that only a test knows."""
+    """Whether JavaScript can make the same session: no flow control, no saving, and no policy that only a test knows."""
     policies = (parts.get("fallback"), parts.get("heartbeat"))
-    return parts.get("outcomes_waiting_max") is None and all(isinstance(each, msgspec.Struct | None) for each in policies)
+    has_more = parts.get("outcomes_waiting_max") is not None or parts.get("saves", False)
+    return not has_more and all(isinstance(each, msgspec.Struct | None) for each in policies)
 
 
 def _recorded_verb(name: str, originals: dict[str, Callable[..., Any]], recording: Recording) -> Callable[..., Any]:
@@ -235,9 +250,14 @@ def _result(session: ClientSession, raised: LocalError | None, actions: list[Any
         "sessionId": session.session_id,
         "users": list(session.active_users),
         "cursors": session.cursors,
-        "health": msgspec.to_builtins(session.health()),
+        "health": _health(session),
         "held": [[held.what, held.length] for held in session.statistics().held],
     }
+
+
+def _health(session: ClientSession) -> Json:
+    health: Json = msgspec.to_builtins(session.health())
+    return {**health, "lastError": health["lastError"] is not None}
 
 
 def _plain(value: Any) -> Any:
@@ -275,7 +295,9 @@ def _outcome(outcome: Any) -> Json:
         case "PublishFailed":
             return {"kind": "failed", **_named_alike(fields)}
         case "StateChanged":
-            return {"kind": "state", **fields}
+            return {"kind": "state", **_named_alike(fields)}
+        case "NotConnected":
+            return {"kind": "notConnected", **_named_alike(fields)}
         case "SessionEnded":
             return {"kind": "end", **_named_alike(fields)}
         case name:

@@ -75,7 +75,7 @@ class Player {
       case "move_cursor": return session.moveCursor(args.data, now);
       case "hold_events": return session.holdEvents();
       case "release_events": return session.releaseEvents(now);
-      case "close": return session.close();
+      case "close": return session.close(now);
       case "handle_token": return session.handleToken(args.token, now);
       case "connection_opened": return session.connectionOpened(args.connection_id, now);
       case "connection_lost":
@@ -104,14 +104,15 @@ class Player {
       sessionId: session.sessionId,
       users: session.activeUsers,
       cursors: Object.fromEntries(session.cursors),
-      health: session.health(),
+      health: { ...session.health(), lastError: session.health().lastError !== null },
       held: session.held().map(({ what, length }) => [what, length]),
     };
   }
 }
 
 function withoutText(outcome) {
-  const { message: _, ...rest } = outcome;
+  const { message: _, reason: _reason, ...rest } = outcome;
+  if (outcome.kind === "snapshot" || outcome.kind === "reset") return outcome; // their reason is a code
   if (outcome.kind === "failed") {
     const { eventType: _type, data: _data, ...failed } = rest; // the Python outcome has the ticket only
     return failed;

@@ -30,7 +30,7 @@ from .tools import NODE_IS_MISSING, WHY_NODE
 pytestmark = pytest.mark.skipif(NODE_IS_MISSING, reason=WHY_NODE)
 CASES = sorted((Path(__file__).parents[1] / "properties" / "cases").glob("*.toml"))
 ROOT = Path(__file__).parents[2]
-MAKES_SESSIONS = re.compile(r"\b(ClientSession|client_in|lanes)\b")
+MAKES_SESSIONS = re.compile(r"\b(ClientSession|client_in|OpenPolling)\b")
 THOROUGH = settings.default.max_examples > 50
 
 

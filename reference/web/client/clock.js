@@ -164,7 +164,7 @@ class BackgroundTimers {
     if (this.#rings.delete(id)) this.#worker?.postMessage({ id, ms: null });
   }
 
-  /** End the worker; what was set with it and has not rung is set on the page. */
+  /** End the worker; its timers that have not rung are set on the page. */
   stop() {
     this.#worker?.terminate();
     this.#worker = null;

@@ -34,6 +34,7 @@ const NO_HEALTH = {
   queuedMessages: 0,
   quality: "UNKNOWN",
   qualityScore: null,
+  lastError: null,
 };
 
 /**
@@ -60,7 +61,7 @@ export function healthOf({ driver, state, queuedMessages, isOffline, isNetworkCu
     queuedMessages,
     state,
     usingFallback: isPolling(state),
-    reason: end?.message ?? reasonOf(health.status, state, isNetworkCut, session?.lastLoss ?? null),
+    reason: end?.message ?? reasonOf(health.status, state, isNetworkCut, health.lastError),
     nextAttempt: next === null || driver === null ? null : { kind: next.kind, at: driver.wallMsOf(next.at) },
     isOffline,
     isNetworkCut,

@@ -23,7 +23,7 @@ import { Writer } from "./writer.js";
  * @typedef {import("./transports.js").Connection} Connection
  * @typedef {import("./transports.js").NetworkSwitch} NetworkSwitch
  *
- * What an application is told besides the machine's outcomes: the state that an earlier page has left.
+ * The machine's outcomes, and the stored state of an earlier page.
  * @typedef {Outcome | { kind: "stored", epoch: string, sequenceNumber: number, state: RunState }} Told
  *
  * @typedef {object} Surroundings
@@ -39,7 +39,7 @@ import { Writer } from "./writer.js";
 
 const POSITION_MS_MIN = 1000;
 const POSITION_MS_PER_BYTE = 1000 / 65_536; // a large state is written less often: 64 KiB a second
-const LATE_MS_MIN = 1000; // a page that stood still reads what has arrived before it judges a silence
+const LATE_MS_MIN = 1000; // a page that stood still reads its messages before it judges a silence
 const READ_FIRST_MS = 100;
 const CLOSING_MS_MAX = 2000;
 const PONG_MS_MAX = 60_000;
@@ -75,7 +75,7 @@ class Outgoing {
   }
 
   /**
-   * After what was given before; with a null code at once.
+   * After all frames that were given before; with a null code at once.
    *
    * @param {number | null} code
    * @param {string} message
@@ -120,8 +120,8 @@ export class SessionDriver {
   /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
   #readsUntilMs = null;
   #isSuspended = false;
-  /** @type {Promise<void> | null} */
-  #suspending = null;
+  /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
+  #failure = null;
   /** @type {Told[]} */
   #toTell = [];
   #isTelling = false;
@@ -232,7 +232,7 @@ export class SessionDriver {
     this.#arm();
   }
 
-  // ---- what can be looked at ----
+  // ---- properties ----
 
   /** @param {number} at in ns */
   wallMsOf(at) {
@@ -246,15 +246,11 @@ export class SessionDriver {
   // ---- leaving and coming back ----
 
   /**
-   * Leave the network and let go of the lease; nothing is fed until `resume`. What is stored is up to date afterwards, if the browser
-   * gives it the time. Resolves when the lease is free.
+   * Leave the network, store the last changes, and let go of the lease, all of it at once: the page may be frozen or gone when this
+   * returns. Nothing is fed until `resume`.
    */
-  suspend() {
-    this.#suspending ??= this.#suspend();
-    return this.#suspending;
-  }
-
-  async #suspend() {
+  async suspend() {
+    if (this.#isSuspended) return;
     this.#storePosition();
     this.#isSuspended = true;
     this.#alarm.set(null);
@@ -262,7 +258,7 @@ export class SessionDriver {
     for (const { connection } of this.#connections.values()) connection.close(4001, "the page was left"); // 6.1: to resume later
     this.#connections.clear();
     this.#giveUpMeasuring();
-    await this.#writer.settled();
+    this.#writer.flush();
     await this.#lease.release();
   }
 
@@ -270,12 +266,8 @@ export class SessionDriver {
   async resume() {
     if (!(await this.#lease.retake())) return false;
     this.#isSuspended = false;
-    this.#suspending = null;
-    const message = "the page was left and shown again";
-    const { session } = this;
-    const now = this.#time.now();
-    session.networkLost(now, message);
-    this.#turn();
+    if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
+    this.feed((session, now) => session.networkLost(now, "the page was left and shown again"));
     return true;
   }
 
@@ -293,7 +285,7 @@ export class SessionDriver {
     await this.#lease.release();
   }
 
-  // ---- what connections report ----
+  // ---- reports of connections ----
 
   /** @param {number} id */
   opened(id) {
@@ -492,12 +484,17 @@ export class SessionDriver {
 
   /** @param {unknown} error */
   async #storageFailed(error) {
-    // What is stored is older than what was sent. A page that began with it would give numbers twice, so it has to go.
+    if (this.#isSuspended) {
+      this.#failure = { error };
+      return;
+    }
+    this.#failure = null;
+    // The stored numbering is older than the sent frames. A page that began with it would give numbers twice, so it is deleted.
     const reason = error instanceof Error ? error.message : String(error);
     try {
       await this.#lease.clear();
     } catch {
-      this.feed((session) => session.close(`the browser's storage has failed and cannot be cleared: ${reason}`));
+      this.feed((session, now) => session.close(now, `the browser's storage has failed and cannot be cleared: ${reason}`));
       return;
     }
     this.#around.storageFailed(error);

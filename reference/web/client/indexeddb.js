@@ -7,7 +7,7 @@
  *
  * A slot is `key#n`: a key has up to SLOTS_MAX of them, for so many tabs of one run. A tab takes again the slot that it had before a
  * reload (it waits a moment for it, since the old page's lock may outlive the page a little), else one that has messages and no owner,
- * else the first free one. What nobody has used for a week is deleted.
+ * else the first free one. An identity that nobody has used for a week is deleted.
  */
 
 /**
@@ -56,7 +56,7 @@ class SlotLease {
   #slot;
   #key;
   #unlock;
-  #owner = randomText(); // whoever takes the slot leaves its mark, so that a page that comes back knows whether it is still its own
+  #owner = randomText(); // each owner of the slot leaves its mark, so a page that comes back knows whether it is still the owner
   isKept = true;
 
   /**
@@ -91,7 +91,7 @@ class SlotLease {
 
   /** @param {Changes} changes */
   async save({ identity, position, put, removed }) {
-    // What a frame waits for is to outlive a crash of the machine; a position need not.
+    // Numbers must survive a crash of the machine, since frames wait for them; a position need not.
     const durability = identity === null ? "relaxed" : "strict";
     const transaction = this.#database.transaction(STORES, "readwrite", { durability });
     const slot = this.#slot;

@@ -1,5 +1,5 @@
 /**
- * Mailboxes: what one `for await` loop has not read yet.
+ * Mailboxes: the unread deliveries of one `for await` loop.
  *
  * Sequenced events and snapshots wait in order, and each of them counts. Presence and cursors are latest values: of each user only the
  * newest join or leave and the newest cursor wait, in the place of the one before, and they do not count. A page cannot make a WebSocket
@@ -16,7 +16,7 @@ import { CURSOR_MOVE } from "../machine/events.js";
  *   | { kind: "end", code: number | null, message: string }} Delivery
  */
 
-/** What one loop may have unread, unless its client says otherwise. */
+/** The most that one loop may have unread, unless its client says otherwise. */
 export const DELIVERIES_MAX = 1000;
 
 /** An async iterator over deliveries; the end of the session is the last of them. @implements {AsyncIterableIterator<Delivery>} */
@@ -124,7 +124,7 @@ export async function* eventsOf(mailbox) {
 }
 
 /**
- * What a newer delivery replaces, or null: it counts for itself.
+ * The key under which a newer delivery replaces an older one, or null: it counts for itself.
  *
  * @param {Delivery} delivery
  */

@@ -1,4 +1,4 @@
-/** What a client is made with, checked: run id, address, token, transports. */
+/** The options of a client, checked: run id, address, token, transports. */
 
 import { ConfigError } from "../machine/errors.js";
 

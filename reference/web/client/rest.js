@@ -1,4 +1,4 @@
-/** Calls over HTTP that are no part of a session: make a run, read what the server still keeps of one (protocol 5.2, 5.5). */
+/** HTTP calls outside of a session: make a run, read its kept events (protocol 5.2, 5.5). */
 
 import { RemoteError, SteadywireError } from "../machine/errors.js";
 import { readEvents } from "../machine/frames.js";

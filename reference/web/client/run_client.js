@@ -1,9 +1,9 @@
 /**
- * The browser client: what a page does with a run, and sees of it. docs/browser.md says how to use it.
+ * The browser client: a page's access to a run. docs/browser.md says how to use it.
  *
  * A `RunClient` is an EventTarget. Publishing works from the first moment on, connected or not, and across reloads: events wait in the
- * outbox and leave, in order, when there is a way. Every decision is the machine's (`machine/session.js`); what is here waits, stores,
- * sends and hands over.
+ * outbox and leave, in order, when there is a way. Every decision is the machine's (`machine/session.js`); the code here waits,
+ * stores, sends and hands over.
  */
 
 import { clientConfig } from "../machine/config.js";
@@ -65,7 +65,7 @@ export class RunClient extends EventTarget {
   #driver = null;
   /** @type {Promise<void> | null} */
   #starting = null;
-  /** @type {{ run: () => void, fail: (error: unknown) => void }[]} what was published before there was a session */
+  /** @type {{ run: () => void, fail: (error: unknown) => void }[]} publishes that were made before there was a session */
   #early = [];
   /** @type {Map<number, { resolve: (accepted: Accepted) => void, reject: (error: Error) => void }>} by ticket */
   #tickets = new Map();
@@ -184,15 +184,15 @@ export class RunClient extends EventTarget {
     }
   }
 
-  /** Leave for good. What is unsettled fails as `closed`. */
+  /** Leave for good. Unsettled publishes fail as `closed`. */
   close() {
     if (this.#end !== null) return;
     if (this.#driver === null) this.#ended({ code: null, message: "closed by the application" });
-    else this.#driver.feed((session) => session.close());
+    else this.#driver.feed((session, now) => session.close(now));
   }
 
   /**
-   * Leave the network and keep what is stored: the next client of this run takes up from there.
+   * Leave the network and keep the stored outbox: the next client of this run takes it over.
    *
    * @returns {Promise<void>}
    */
@@ -307,7 +307,8 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * Events alone. After a long absence numbers are skipped without a word; whoever keeps a state of the run iterates the client itself.
+   * Events alone. After a long absence numbers are skipped without a word; an application that keeps a state of the run iterates the
+   * client itself.
    *
    * @param {{ signal?: AbortSignal }} [how] aborting it ends the loop with the signal's reason
    * @returns {AsyncGenerator<RunEvent, void, void>}
@@ -364,13 +365,13 @@ export class RunClient extends EventTarget {
     return this.#driver?.session.transport ?? null;
   }
 
-  /** Epoch and number of the last event received. What is not read yet counts as received. */
+  /** Epoch and number of the last event received. Unread events count as received. */
   get position() {
     const { epoch, last } = this.#driver?.session.position ?? { epoch: null, last: 0 };
     return { epoch, sequenceNumber: last };
   }
 
-  /** Who is in the run, sorted. @returns {string[]} */
+  /** The present users, sorted. @returns {string[]} */
   get activeUsers() {
     return this.#driver?.session.activeUsers ?? [];
   }
@@ -380,17 +381,17 @@ export class RunClient extends EventTarget {
     return this.#driver?.session.cursors ?? new Map();
   }
 
-  /** The fold of what was received: a copy. */
+  /** The fold of all received events: a copy. */
   get runState() {
     return this.#driver?.runState ?? { grafts: {}, prunes: [], flags: [] };
   }
 
-  /** What is not settled, oldest first. */
+  /** Unsettled publishes, oldest first. */
   get pending() {
     return this.#driver?.session.pending ?? [];
   }
 
-  /** What the server takes and keeps, as its last welcome told; null before the first. */
+  /** The server's limits, from its last welcome; null before the first. */
   get limits() {
     return this.#driver?.session.limits ?? null;
   }
@@ -427,7 +428,7 @@ export class RunClient extends EventTarget {
   }
 
   /**
-   * What the server still keeps: all events from a number on; without one, the critical events.
+   * The events that the server still keeps: all from a number on; without one, the critical events.
    *
    * @param {string} [runId]
    * @param {{ fromSequence?: number | null, signal?: AbortSignal }} [what]
@@ -447,7 +448,7 @@ export class RunClient extends EventTarget {
     return this.#network.isCut;
   }
 
-  /** Close what is open by force, and let nothing open until `restoreNetwork`. */
+  /** Close all connections by force, and let none open until `restoreNetwork`. */
   cutNetwork() {
     if (this.#network.isCut) return;
     this.#network.cut();
@@ -498,7 +499,6 @@ export class RunClient extends EventTarget {
     else {
       this.#moving = this.#moving.then(async () => {
         if (driver === null || this.#end !== null || this.#isLeft) return;
-        await driver.suspend(); // it has begun when the page was left
         if (await driver.resume()) this.#publishEarly();
         else await this.#reopen();
         if (this.#isLeft) await this.#driver?.suspend(); // left again meanwhile
@@ -507,7 +507,7 @@ export class RunClient extends EventTarget {
     }
   }
 
-  /** Another tab has taken our identity, and sends what was queued here. */
+  /** Another tab has taken our identity, and sends our queue. */
   async #reopen() {
     const message = "another tab has taken over the queue of this page while it was left, and sends it";
     for (const [ticket, { reject }] of this.#tickets)
@@ -566,7 +566,10 @@ export class RunClient extends EventTarget {
         break;
       }
       case "state":
-        this.#dispatch("statechange", { state: told.state });
+        this.#dispatch("statechange", { state: told.state, isCarried: told.isCarried });
+        break;
+      case "notConnected":
+        this.#dispatch("notconnected", { code: told.code, reason: told.reason });
         break;
       case "end":
         this.#ended({ code: told.code, message: told.message });
@@ -609,7 +612,7 @@ export class RunClient extends EventTarget {
         new PublishFailedError({
           ticket,
           code: "stopped",
-          message: "the client was stopped; what is stored is sent by the next one",
+          message: "the client was stopped; the next one sends the stored publishes",
           mayHaveArrived: true,
         }),
       );

@@ -1,5 +1,5 @@
 /**
- * What survives a page: the client id, the numbering, the outbox, the position. One page owns a stored identity at a time.
+ * Storage for the state that survives a page: client id, numbering, outbox, position. One page owns a stored identity at a time.
  *
  * A storage hands out leases. A lease is one identity (client id with all that belongs to it) that nobody else has until it is released;
  * when the page is gone, its lease is free. Everything that one `save` is given is stored together or not at all, and `save` resolves
@@ -28,7 +28,7 @@ import { IndexedDbStorage } from "./indexeddb.js";
  * @property {() => Promise<StoredState | null>} load null: it is new
  * @property {(changes: Changes) => Promise<void>} save
  * @property {() => Promise<void>} clear forget all of it
- * @property {() => Promise<void>} release let others have it
+ * @property {() => Promise<void>} release let others have it, at once; they load after everything that was given to `save` before
  * @property {() => Promise<boolean>} retake have it again after `release`; false: somebody else has had it since
  *
  * @typedef {{ acquire(key: string): Promise<Lease> }} StateStorage

@@ -2,7 +2,7 @@
  * The two transports: a WebSocket, and HTTP requests with fetch. Each connection is opened once and reports what the network says.
  *
  * A connection reports nothing from within a call of the driver, and nothing more once it was closed. The page's own network can be cut
- * (`NetworkSwitch`): then what is open is lost, and nothing opens until it is restored.
+ * (`NetworkSwitch`): then open connections are lost, and none opens until it is restored.
  */
 
 import { CloseCode, RemoteError } from "../machine/errors.js";
@@ -49,7 +49,7 @@ const CUT = "this page has cut its own network";
 /** The page's own network, which it can cut. */
 export class NetworkSwitch {
   #transports;
-  /** @type {Set<(message: string) => void>} how to sever what is open */
+  /** @type {Set<(message: string) => void>} how to sever each open connection or request */
   #open = new Set();
   isCut = false;
 
@@ -163,7 +163,7 @@ export class WebSocketConnection {
 
   /** @param {ClientFrame | RequestFrame} frame */
   send(frame) {
-    if (this.#isOver || this.#socket?.readyState !== 1) return; // what was sent on a socket that is closing is lost anyway
+    if (this.#isOver || this.#socket?.readyState !== 1) return; // a frame on a closing socket is lost anyway
     this.#socket.send(encode(frame.type === "hello" ? { ...frame, token: this.#token } : frame)); // 3.4
   }
 
@@ -314,7 +314,7 @@ export class PollingConnection {
 }
 
 /**
- * What an answer that is not a success says. A code is believed only from a body of the protocol's own form: between client and server
+ * Read an answer that is not a success. A code is believed only from a body of the protocol's own form: between client and server
  * stand proxies with opinions of their own (5.7).
  *
  * @param {Response} response

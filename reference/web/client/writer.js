@@ -1,5 +1,5 @@
 /**
- * The writer: stores what must survive, in order, one transaction at a time, and tells what is stored.
+ * The writer: stores changes in order, one transaction at a time, and knows which of them are stored.
  *
  * Each change has a number; `isStored(number)` says whether it and all before it are stored. A frame leaves only when everything is
  * stored that it says: a publish after its number, a hello after its generation. So a page that is killed at any moment repeats itself
@@ -21,6 +21,7 @@ export class Writer {
   #onStored;
   #onFailure;
   #last = 0;
+  #begun = 0;
   #stored = 0;
   #isWriting = false;
   #isBroken = false;
@@ -57,7 +58,7 @@ export class Writer {
   }
 
   /**
-   * Store this soon, together with what waits.
+   * Store this soon, together with waiting changes.
    *
    * @param {{ identity?: StoredIdentity, position?: StoredPosition, put?: KeptMessage[], removed?: number[] }} changes
    */
@@ -80,23 +81,32 @@ export class Writer {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Have everything under way to the storage before this returns: the page may not live to do it later. */
+  flush() {
+    if (this.#begun < this.#last && !this.#isBroken && this.#lease.isKept) void this.#save();
+  }
+
   async #writeAll() {
     this.#isWriting = true;
+    await null; // the changes of one turn of the driver are one transaction
+    while (this.#begun < this.#last && !this.#isBroken) await this.#save();
+    this.#isWriting = false;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Everything that waits, in one transaction. One that was begun later ends later. */
+  async #save() {
+    const number = this.#last;
+    this.#begun = number;
     try {
-      await null; // what one turn of the driver changes is one transaction
-      while (this.#stored < this.#last) {
-        const number = this.#last;
-        await this.#lease.save(this.#take());
-        this.#stored = number;
-        this.#onStored();
-      }
+      await this.#lease.save(this.#take());
     } catch (error) {
+      if (!this.#isBroken) this.#onFailure(error);
       this.#isBroken = true;
-      this.#onFailure(error);
-    } finally {
-      this.#isWriting = false;
-      for (const resolve of this.#waiting.splice(0)) resolve();
+      return;
     }
+    this.#stored = Math.max(this.#stored, number);
+    this.#onStored();
   }
 
   /** @returns {Changes} */

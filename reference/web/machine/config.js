@@ -37,7 +37,7 @@ import { ConfigError } from "./errors.js";
  * @property {number} patienceS how long a driver that can slow the server down may wait for its application (7.19)
  */
 
-/** @typedef {(value: unknown) => string | null} Rule what a value must be, if it is not that */
+/** @typedef {(value: unknown) => string | null} Rule null if the value is allowed, else the description of an allowed one */
 
 /**
  * @param {number} above

@@ -12,7 +12,7 @@ import { PROTOCOL_VERSION } from "./frames.js";
 import { capped } from "./policies.js";
 import { Polling } from "./polling.js";
 import { TRANSITIONS, hasWebsocket, isPolling } from "./states.js";
-import { NS_PER_S, ns } from "./timers.js";
+import { NS_PER_MS, NS_PER_S, ns } from "./timers.js";
 
 /**
  * @typedef {import("./context.js").Context} Context
@@ -20,7 +20,13 @@ import { NS_PER_S, ns } from "./timers.js";
  * @typedef {import("./policies.js").Draws} Draws
  * @typedef {import("./states.js").ClientInput} ClientInput
  * @typedef {import("./states.js").ClientState} ClientState
+ * @typedef {{ code: number | null, reason: string }} NotConnected
  */
+
+/** An application that gives the token that it gave before is asked again, but not more often than this (7.36). */
+const ASK_AGAIN_S_MIN = 5;
+/** Reasons that are remembered as reported, until something carries the session (7.43). */
+const REPORTED_ERRORS_MAX = 8;
 
 /** How far a WebSocket came that was lost in this state, if it was not welcomed. */
 const HOW_FAR = /** @type {const} */ ({ connecting: "not_opened", greeting: "not_welcomed" });
@@ -72,15 +78,21 @@ export class Connectivity {
   #delivery;
   #keepalive;
   #fallback;
+  #record;
   #draws;
   #probes;
-  /** The WebSocket that stands began as a probe, and proved itself. */
-  #wasProbe = false;
   #timers;
   #triesToken = false; // the next attempt is made at once, for the last was made with a token that had grown old
   #troubledSince = 0; // when the session was last carried steadily
   #lastConnectionId = 0;
   #returns = 0;
+  #isFromProbe = false; // the WebSocket was opened behind polling
+  /** @type {number | null} the lost transport had been silent since then */
+  #silentSince = null;
+  /** @type {number | null} of the token, as the server has told */
+  #expiresAt = null;
+  /** @type {NotConnected[]} */
+  #reportedErrors = [];
   /** The highest that a connection of ours has had (2.6). */
   generation = 0;
   /** @type {ClientState} */
@@ -90,8 +102,10 @@ export class Connectivity {
   /** @type {number | null} */
   websocket = null;
   websocketGeneration = 0;
-  /** Why the last connection was lost, for people. @type {string | null} */
-  lastLoss = null;
+  /** Whether anything carries the session (7.42). */
+  isCarried = false;
+  /** Why the last attempt failed or the last connection was lost; null while a WebSocket carries the session. @type {NotConnected | null} */
+  lastError = null;
 
   /**
    * @param {object} parts
@@ -100,12 +114,13 @@ export class Connectivity {
    * @param {import("./publishing.js").Publishing} parts.publishing
    * @param {import("./delivery.js").Delivery} parts.delivery
    * @param {import("./keepalive.js").Keepalive} parts.keepalive
+   * @param {import("./health.js").HealthRecord} parts.record
    * @param {import("./policies.js").ReconnectPolicy} parts.reconnect
    * @param {import("./policies.js").FallbackPolicy} parts.fallback
    * @param {Draws} parts.draws
    * @param {string | null} parts.token
    */
-  constructor({ clientId, context, publishing, delivery, keepalive, reconnect, fallback, draws, token }) {
+  constructor({ clientId, context, publishing, delivery, keepalive, record, reconnect, fallback, draws, token }) {
     this.token = token;
     const asked = new AskedWait();
     this.reconnector = new Reconnector(reconnect, draws, context.config.firstSpreadS, asked);
@@ -120,24 +135,20 @@ export class Connectivity {
     this.#publishing = publishing;
     this.#delivery = delivery;
     this.#keepalive = keepalive;
+    this.#record = record;
   }
 
-  /** What carries the session now; of two, the newer. @returns {import("./states.js").Transport | null} */
+  /** The transport that carries the session now; of two, the newer. @returns {import("./states.js").Transport | null} */
   get transport() {
     if (hasWebsocket(this.state)) return "websocket";
-    return isPolling(this.state) ? "polling" : null;
+    return this.isCarried ? "polling" : null;
   }
 
-  /**
-   * What a person is shown (7.34).
-   *
-   * @param {number} reconnections
-   * @returns {import("./health.js").Status}
-   */
-  status(reconnections) {
-    if (isPolling(this.state)) return this.polling.hasArrived ? "HTTP Polling" : "Disconnected";
-    if (hasWebsocket(this.state)) return reconnections > 0 ? "Reconnected" : "Connected";
-    return "Disconnected";
+  /** The status for people (7.34). @returns {import("./health.js").Status} */
+  get status() {
+    if (!this.isCarried) return "Disconnected";
+    if (this.polling.carries) return "HTTP Polling";
+    return this.#record.reconnections > 0 ? "Reconnected" : "Connected";
   }
 
   // ---- a WebSocket comes up ----
@@ -145,7 +156,7 @@ export class Connectivity {
   /** @param {number} now */
   start(now) {
     this.#troubledSince = now;
-    this.#turn("start");
+    this.#turn("start", now);
     this.#connect(now);
     this.overdue(now);
   }
@@ -156,13 +167,14 @@ export class Connectivity {
    * @param {number} now
    */
   due(now) {
-    this.#turn("due");
+    this.#isFromProbe = this.state === "polling";
+    this.#turn("due", now);
     this.#connect(now);
   }
 
   /** @param {number} now */
   opened(now) {
-    this.#turn("opened");
+    this.#turn("opened", now);
     this.#timers.set("CONNECT", now + ns(this.#context.config.connectTimeoutS)); // 7.20
   }
 
@@ -189,15 +201,17 @@ export class Connectivity {
   /**
    * @param {string} sessionId
    * @param {number} firstSpreadS
+   * @param {number} now
    */
-  welcomed(sessionId, firstSpreadS) {
-    this.#turn("welcomed");
+  welcomed(sessionId, firstSpreadS, now) {
+    this.#turn("welcomed", now);
     this.#timers.cancel("CONNECT");
     this.#timers.cancel("FALLBACK");
+    this.lastError = null;
     this.#triesToken = false;
     this.sessionId = sessionId; // 2.4
     this.reconnector.firstSpreadS = firstSpreadS; // 7.22
-    // What polling has under way may arrive or not; this connection carries it from now on (7.29).
+    // Publishes in flight over polling may arrive or not; this connection carries them from now on (7.29).
     this.#publishing.connectionLost();
   }
 
@@ -207,21 +221,21 @@ export class Connectivity {
    * @param {number} now
    */
   proven(now) {
-    this.#wasProbe = this.state === "probe_proving";
-    this.#turn("proven");
+    this.#turn("proven", now);
     this.#stopPolling();
     this.#timers.set("STEADY", now + ns(this.#context.config.steadyAfterS));
   }
 
   /** It has been useful for long enough (7.21). */
   steady() {
+    this.#isFromProbe = false;
     this.reconnector.steady();
     this.#probes.forgetFailures();
   }
 
   /**
-   * The machine's own network is back: what waits for its time is tried now, spread as after a lost session, for a whole office comes
-   * back at once. Not before the time that the server asked for (7.23).
+   * The machine's own network is back: the next attempt is made now, spread as after a lost session, because a whole office comes
+   * back at once. It is not made before the time that the server asked for (7.23).
    *
    * @param {number} now
    */
@@ -268,7 +282,8 @@ export class Connectivity {
    */
   sentAway(goaway, now) {
     this.askedToWait(now, goaway.retryAfterMs, goaway.spreadMs);
-    this.leave(1000, "the server asked to go away", now, { isFailure: false }); // 6.5, 7.21
+    this.leave(1000, "asked to go away", now, { isFailure: false }); // 6.5, 7.21
+    this.#reportError(goaway.code, "the server asked this client to come back later");
   }
 
   /**
@@ -304,39 +319,28 @@ export class Connectivity {
   lost(code, message, now, { isFailure = true, bySilence = false } = {}) {
     const wasSteady = this.state === "live" && !this.#timers.has("STEADY");
     const isNewest = this.websocketGeneration === this.generation;
-    this.lastLoss = message;
     if (wasSteady) this.#troubledSince = now;
     if (hasWebsocket(this.state)) this.#publishing.connectionLost();
-    this.#tallyLoss(now, isFailure && !wasSteady, bySilence);
+    if (isFailure && !wasSteady) this.#context.report.failedAttempts += 1;
+    if (isFailure) this.lastError = { code, reason: message };
+    this.#silentSince = bySilence ? this.#keepalive.heardAt : null;
+    if (!isPolling(this.state)) this.polling.fallback = howFar(this.state);
     this.#forgetWebsocket();
     if (isFailure && !wasSteady && !isPolling(this.state)) {
       this.reconnector.failed(); // 7.21
-      if (this.#wasProbe) this.#probes.failed(); // 7.28: behind a proxy that kills WebSockets, probes have to become rare
+      if (this.#isFromProbe) this.#probes.failed(); // a way back that does not hold (7.28)
     }
-    this.#wasProbe = false;
     const reaction = reactionOf(code, isNewest);
-    if (reaction === "stop") this.end(code, message);
+    if (reaction === "stop") this.end(code, message, now);
     else if (reaction === "new token") {
       this.#triesToken = !hasWebsocket(this.state) && !this.#triesToken; // 7.40
       this.wantToken(code, message, now);
     } else {
       if (reaction === "new session") this.sessionId = null;
-      if (isPolling(this.state)) this.#probeFailed(now);
+      if (isPolling(this.state)) this.#probeLost(now, isFailure);
       else this.#waitOrFallBack("lost", now);
     }
-  }
-
-  /**
-   * @param {number} now
-   * @param {boolean} isFailed
-   * @param {boolean} bySilence
-   */
-  #tallyLoss(now, isFailed, bySilence) {
-    const { report } = this.#context;
-    if (isFailed) report.failedAttempts += 1;
-    if (isPolling(this.state)) return; // a probe is not what carries the session
-    this.polling.fallback = this.state === "connecting" || this.state === "greeting" ? HOW_FAR[this.state] : "not_steady";
-    if (hasWebsocket(this.state)) report.lost(now, bySilence ? this.#keepalive.heardAt : null);
+    if (isFailure) this.#reportError(code, message);
   }
 
   /**
@@ -350,9 +354,11 @@ export class Connectivity {
       return;
     }
     const at = atOnce ? this.reconnector.earliest(now) : this.reconnector.nextAttemptAt(now);
-    if (at === null) this.end(null, `the reconnect policy gave up after ${this.reconnector.failures} failed attempts`);
-    else {
-      this.#turn(input);
+    if (at === null) {
+      const why = this.lastError === null ? "" : `; the last: ${this.lastError.reason}`;
+      this.end(null, `the reconnect policy gave up after ${this.reconnector.failures} failed attempts${why}`, now);
+    } else {
+      this.#turn(input, now);
       this.#timers.set("RETRY", at);
     }
   }
@@ -391,33 +397,50 @@ export class Connectivity {
 
   /** @param {number} now */
   #fallBack(now) {
-    this.#turn("exhausted");
+    this.#turn("exhausted", now);
     const earliest = this.reconnector.earliest(now);
     const firstPollAt = this.polling.firstPollAt(earliest);
     this.polling.open(this.#newConnectionId(), this.#newGeneration(), this.token, firstPollAt);
     this.#probes.schedule(now, earliest);
   }
 
-  /** @param {number} now */
-  #probeFailed(now) {
-    this.#turn("lost");
-    this.#probes.failed();
+  /**
+   * @param {number} now
+   * @param {boolean} isFailure
+   */
+  #probeLost(now, isFailure) {
+    this.#turn("lost", now);
+    if (isFailure) this.#probes.failed();
     // The server may have taken the probe for the session's newest connection; polling is newer again (7.30).
     this.polling.generation = this.#newGeneration();
     this.#probes.schedule(now, this.reconnector.earliest(now));
   }
 
   /**
-   * Give up what is under way over HTTP, and poll on a new connection. Behind a probe it keeps its generation: a probe that the server
+   * Give up the requests in flight, and poll on a new connection. Behind a probe it keeps its generation: a probe that the server
    * has welcomed is the newer of the two (7.27).
    *
    * @param {number} firstPollAt
+   * @param {number} now
    */
-  replacePolling(firstPollAt) {
+  replacePolling(firstPollAt, now) {
     const generation = this.websocket === null ? this.#newGeneration() : this.polling.generation;
     this.polling.close();
     this.polling.open(this.#newConnectionId(), generation, this.token, firstPollAt);
     if (!hasWebsocket(this.state)) this.#publishing.connectionLost();
+    this.#lookWhetherCarried(now);
+  }
+
+  /**
+   * A poll was answered: polling carries the session (7.42). Returns false if none was under way.
+   *
+   * @param {boolean} hasMore
+   * @param {number} now
+   */
+  pollAnswered(hasMore, now) {
+    if (!this.polling.pollAnswered(hasMore, now)) return false;
+    this.#lookWhetherCarried(now);
+    return true;
   }
 
   /**
@@ -427,8 +450,11 @@ export class Connectivity {
    */
   pollingHangs(now) {
     const { at } = this.polling.failed("poll", null, now);
-    if (at === null) this.end(null, "the reconnect policy gave up on polling");
-    else this.replacePolling(at);
+    if (at === null) this.end(null, "the reconnect policy gave up on polling", now);
+    else {
+      this.replacePolling(at, now);
+      this.#reportError(null, `no answer to a poll within ${this.#context.config.requestTimeoutS} s`);
+    }
   }
 
   /**
@@ -439,17 +465,18 @@ export class Connectivity {
    */
   requestFailed(failed, now) {
     const { generation, at } = this.polling.failed(failed.request, failed.retryAfterMs, now);
-    this.lastLoss = failed.message;
+    this.#lookWhetherCarried(now);
     this.#keepWaits();
     const reaction = reactionOf(failed.code, generation === this.generation);
     if (reaction === "new session") this.sessionId = null;
-    if (reaction === "stop") this.end(failed.code, failed.message);
+    if (reaction === "stop") this.end(failed.code, failed.message, now);
     else if (reaction === "new token") this.wantToken(failed.code, failed.message, now);
-    else if (at === null) this.end(null, "the reconnect policy gave up on polling");
+    else if (at === null) this.end(null, "the reconnect policy gave up on polling", now);
     else if (failed.request === "publishMany" && !hasWebsocket(this.state)) {
       this.#publishing.connectionLost();
       this.#publishing.waitUntil(at);
     }
+    this.#reportError(failed.code, failed.message);
   }
 
   // ---- tokens, and the end ----
@@ -463,17 +490,39 @@ export class Connectivity {
    */
   wantToken(code, message, now) {
     if (!this.#context.config.refreshesToken) {
-      this.end(code, message);
+      this.end(code, message, now);
       return;
     }
     this.#dropTransports();
-    this.#turn("token_wanted");
+    this.#turn("token_wanted", now);
     this.#timers.set("TOKEN", now + ns(this.#context.config.tokenTimeoutS));
     this.#context.actions.push({ kind: "refreshToken" });
   }
 
-  /** The server warns that it will not take this token for long (7.36). */
-  tokenExpires() {
+  /**
+   * The server warns that it will not take this token for long (4.18, 7.36).
+   *
+   * @param {number} inMs
+   * @param {number} now
+   */
+  tokenExpires(inMs, now) {
+    this.#expiresAt = now + inMs * NS_PER_MS;
+    this.askForToken();
+  }
+
+  /**
+   * The application has no newer one yet: ask again after half of the time that is left (7.36).
+   *
+   * @param {number} now
+   */
+  tokenIsTheSame(now) {
+    const left = this.#expiresAt === null ? 0 : this.#expiresAt - now;
+    if (hasWebsocket(this.state) && left > 0) {
+      this.#timers.set("REFRESH", now + Math.max(Math.floor(left / 2), ns(ASK_AGAIN_S_MIN)));
+    }
+  }
+
+  askForToken() {
     if (this.#context.config.refreshesToken) this.#context.actions.push({ kind: "refreshToken" });
   }
 
@@ -482,10 +531,12 @@ export class Connectivity {
    * attempt that showed the last one to be too old; but not two in a row (7.40).
    *
    * @param {number} now
+   * @param {{ isNew: boolean }} how
    */
-  tokenGiven(now) {
+  tokenGiven(now, { isNew }) {
     this.#timers.cancel("TOKEN");
-    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken });
+    this.#expiresAt = null;
+    this.#waitOrFallBack("token_given", now, { atOnce: this.#triesToken && isNew });
   }
 
   /**
@@ -493,23 +544,60 @@ export class Connectivity {
    *
    * @param {number | null} code
    * @param {string} message
+   * @param {number} now
    */
-  end(code, message) {
+  end(code, message, now) {
     this.#dropTransports();
     this.#publishing.giveUp(`the session ended: ${message}`);
     this.#timers.cancelAll();
-    this.#turn("end");
+    this.#turn("end", now);
     this.#context.outcomes.push({ kind: "end", code, message });
   }
 
   // ---- small things ----
 
-  /** @param {ClientInput} input */
-  #turn(input) {
+  /**
+   * An attempt failed, or a connection was lost. The application is told each reason once, while nothing carries the session (7.43).
+   *
+   * @param {number | null} code
+   * @param {string} reason
+   */
+  #reportError(code, reason) {
+    if (this.state === "closed" || hasWebsocket(this.state)) return;
+    this.lastError = { code, reason };
+    if (this.isCarried || this.#reportedErrors.some((each) => each.code === code && each.reason === reason)) return;
+    this.#reportedErrors = [...this.#reportedErrors.slice(1 - REPORTED_ERRORS_MAX), this.lastError];
+    this.#context.outcomes.push({ kind: "notConnected", code, reason });
+  }
+
+  /**
+   * Whether this has changed; then it is reported, for the application, for the server and for health alike (7.42).
+   *
+   * @param {number} now
+   */
+  #lookWhetherCarried(now) {
+    const isCarried = hasWebsocket(this.state) || (isPolling(this.state) && this.polling.carries);
+    if (isCarried === this.isCarried) return false;
+    this.isCarried = isCarried;
+    this.#context.outcomes.push({ kind: "state", state: this.state, isCarried });
+    if (isCarried) {
+      this.#reportedErrors = [];
+      this.#context.report.recovered(now);
+      this.#record.connected();
+    } else if (this.state !== "closed") this.#context.report.lost(now, this.#silentSince);
+    this.#silentSince = null;
+    return true;
+  }
+
+  /**
+   * @param {ClientInput} input
+   * @param {number} now
+   */
+  #turn(input, now) {
     const state = TRANSITIONS[this.state][input];
     if (state === undefined) throw new Error(`a bug in the client: ${input} while ${this.state}`);
     this.state = state;
-    this.#context.outcomes.push({ kind: "state", state });
+    if (!this.#lookWhetherCarried(now)) this.#context.outcomes.push({ kind: "state", state, isCarried: this.isCarried });
   }
 
   /** @param {number} now */
@@ -534,6 +622,7 @@ export class Connectivity {
     this.websocket = null;
     this.#timers.cancel("CONNECT");
     this.#timers.cancel("STEADY");
+    this.#timers.cancel("REFRESH");
     this.#keepalive.stopped();
     this.#delivery.disconnected();
   }
@@ -556,7 +645,17 @@ export class Connectivity {
 }
 
 /**
- * What a close code asks of us. If we have opened something newer, we were superseded by ourselves (7.30).
+ * How far a WebSocket came that was lost in this state, for the server's records.
+ *
+ * @param {ClientState} state
+ * @returns {import("./frames.js").FallbackReason}
+ */
+function howFar(state) {
+  return state === "connecting" || state === "greeting" ? HOW_FAR[state] : "not_steady";
+}
+
+/**
+ * The reaction to a close code. If we have opened something newer, we were superseded by ourselves (7.30).
  *
  * @param {number | null} code
  * @param {boolean} isNewest

@@ -1,4 +1,4 @@
-/** What the parts of one client session share: settings, timers, and the two output queues that their driver drains. */
+/** The shared context of one client session's parts: settings, timers, and the two output queues that the driver drains. */
 
 import { ReportTally } from "./report.js";
 import { Timers } from "./timers.js";
@@ -14,7 +14,7 @@ import { Timers } from "./timers.js";
  * @typedef {import("./states.js").ClientState} ClientState
  * @typedef {import("./states.js").Transport} Transport
  *
- * What a driver has to do, in order; it decides nothing. A connection is named by a number that is never used again. On a polling
+ * Actions for the driver, in order; it decides nothing. A connection is named by a number that is never used again. On a polling
  * connection requests may follow at once; a WebSocket is reported as opened or lost. Close with a null code: cut it, the peer does not
  * answer. Nothing is to be reported about a connection that was closed.
  * @typedef {{ kind: "open", connectionId: number, transport: Transport, token: string | null }
@@ -22,7 +22,7 @@ import { Timers } from "./timers.js";
  *   | { kind: "close", connectionId: number, code: number | null, message: string }
  *   | { kind: "refreshToken" }} Action
  *
- * What an application has to know, in order. A sequenced event is never skipped without a snapshot or a reset in its place.
+ * Outcomes for the application, in order. A sequenced event is never skipped without a snapshot or a reset in its place.
  * @typedef {{ kind: "snapshot" | "reset", epoch: string, sequenceNumber: number, state: RunState,
  *   reason: ResetReason | null }} StateReceived
  * @typedef {{ kind: "accepted", ticket: number, sequenceNumber: number, duplicate: boolean, epoch: string | null }} PublishAccepted
@@ -30,7 +30,8 @@ import { Timers } from "./timers.js";
  *   mayHaveArrived: boolean }} PublishFailed
  * @typedef {{ kind: "event", event: RunEvent }
  *   | StateReceived | PublishAccepted | PublishFailed
- *   | { kind: "state", state: ClientState }
+ *   | { kind: "state", state: ClientState, isCarried: boolean }
+ *   | { kind: "notConnected", code: number | null, reason: string }
  *   | { kind: "end", code: number | null, message: string }} Outcome
  */
 

@@ -1,5 +1,5 @@
 /**
- * Delivery: events to the application in order and each once, snapshots and resets, and who is here (protocol 7.12 to 7.19, 7.35).
+ * Delivery: events to the application in order and each once, snapshots and resets, presence and cursors (protocol 7.12 to 7.19, 7.35).
  *
  * Both transports end here. A snapshot moves the position forward, or into another history; it never moves it back in the same one, so
  * it does no harm when the other transport has been faster.
@@ -51,7 +51,7 @@ export class Inbox {
   }
 
   /**
-   * Sort a batch: what to hand over now, how much was known, and whether something is missing.
+   * Sort a batch: the events to hand over now, the number of duplicates, and whether an event is missing.
    *
    * @param {readonly RunEvent[]} events
    */
@@ -84,19 +84,19 @@ export class Inbox {
   }
 }
 
-/** Who is here and where their cursors are; changes become events without a number (7.35). */
+/** Presence and cursors; changes become events without a number (7.35). */
 export class Roster {
   /** @type {Set<string>} */
   #users = new Set();
   /** @type {Map<string, Data>} */
   #cursors = new Map();
 
-  /** Who is here, sorted. */
+  /** The present users, sorted. */
   get users() {
     return [...this.#users].sort(byCodePoint);
   }
 
-  /** Where the cursors are, by user. */
+  /** The cursors, by user. */
   get cursors() {
     return new Map(this.#cursors);
   }
@@ -278,7 +278,7 @@ export class Delivery {
   }
 
   /**
-   * What a poll brought that was sent when `askedIn` was our epoch (7.17).
+   * The answer to a poll that was sent when `askedIn` was our epoch (7.17).
    *
    * @param {PollAnswer} answer
    * @param {string | null} askedIn

@@ -1,5 +1,5 @@
 /**
- * Errors and close codes: what went wrong, whose fault it is, and what a client may do next.
+ * Errors and close codes: the fault, its side, and the client's reaction.
  *
  * A local error is this side's fault: nothing was queued or sent. A remote error is the other side's: it carries the close code for the
  * connection on which it happened. Close codes and reactions are those of section 6 of docs/protocol.md.
@@ -74,7 +74,7 @@ const REACTIONS_BY_FIRST_DIGITS = new Map([
 ]);
 
 /**
- * What to do after a close with `code`; null: the connection was cut without one.
+ * The reaction to a close with `code`; null: the connection was cut without one.
  *
  * @param {number | null} code
  * @returns {Reaction}

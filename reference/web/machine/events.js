@@ -28,7 +28,7 @@ export const CURSOR_MOVE = "CURSOR_MOVE";
 const CRITICAL = ["GRAFT", "PRUNE", "FLAG"];
 const NOT_PUBLISHED = [USER_JOIN, USER_LEAVE, CURSOR_MOVE];
 
-/** The field of a critical event's data that says what in the run's state it changes. @type {ReadonlyMap<string, string>} */
+/** The field of a critical event's data that names the changed entry of the run's state. @type {ReadonlyMap<string, string>} */
 export const KEY_FIELD = new Map([
   ["GRAFT", "position"],
   ["PRUNE", "step"],
@@ -166,7 +166,7 @@ export function isSameJson(a, b) {
   );
 }
 
-/** The fold of a run's critical events (1.7): what a late joiner would be given as a snapshot. */
+/** The fold of a run's critical events (1.7): the snapshot for a late joiner. */
 export class RunFold {
   /** @type {Map<string, Data>} */
   #grafts;

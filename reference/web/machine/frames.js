@@ -418,7 +418,7 @@ export function readEvents(value) {
   return believed(() => /** @type {RunEvent[]} */ (listOf(eventOf)(value, "events")));
 }
 
-/** What an encoder leaves out, by field (3.3). @type {Readonly<Record<string, unknown>>} */
+/** Defaults that the encoder leaves out, by field (3.3). @type {Readonly<Record<string, unknown>>} */
 const LEFT_OUT = Object.freeze({ start: "snapshot", waitMs: 0 });
 
 /**

@@ -13,7 +13,8 @@ import { NS_PER_MS } from "./timers.js";
  * @typedef {{ samples: number, meanMs: number | null, p50Ms: number | null, p95Ms: number | null, p99Ms: number | null }} RoundTrips
  *
  * deliveryRate: accepted / (accepted + failed for good), null before the first publish was settled. qualityScore: 0 to 100, null
- * without a round trip.
+ * without a round trip; at most 49 while nothing carries the session. lastError: why nothing carries the session, or why its last
+ * WebSocket failed while polling carries it; null while a WebSocket does.
  * @typedef {object} SessionHealth
  * @property {Status} status
  * @property {import("./states.js").Transport | null} transport
@@ -23,6 +24,7 @@ import { NS_PER_MS } from "./timers.js";
  * @property {number} queuedMessages
  * @property {Quality} quality
  * @property {number | null} qualityScore
+ * @property {string | null} lastError
  */
 
 const LATENCY_POINTS = [
@@ -41,6 +43,8 @@ const RECONNECTION_POINTS = [
   [10, 20],
   [Infinity, 5],
 ];
+
+const UNCARRIED_SCORE_MAX = 49;
 
 /**
  * From 0 to 100 (7.33).
@@ -63,7 +67,7 @@ export function qualityOf(score) {
   return score >= 50 ? "DEGRADED" : "UNHEALTHY";
 }
 
-/** What a client remembers to judge its health by; the last `samplesMax` round trips. */
+/** The client's own figures: counts, and the last `samplesMax` round trips. */
 export class HealthRecord {
   #samplesMax;
   /** @type {number[]} in ns */
@@ -108,13 +112,15 @@ export class HealthRecord {
    * @param {Status} status
    * @param {import("./states.js").Transport | null} transport
    * @param {number} queuedMessages
+   * @param {{ isCarried: boolean, lastError: string | null }} how
    * @returns {SessionHealth}
    */
-  report(status, transport, queuedMessages) {
+  report(status, transport, queuedMessages, { isCarried, lastError }) {
     const roundTrip = summaryOf(this.roundTripsMs);
     const settled = this.accepted + this.failed;
     const deliveryRate = settled === 0 ? null : this.accepted / settled;
-    const score = roundTrip.meanMs === null ? null : qualityScore(roundTrip.meanMs, this.reconnections, deliveryRate ?? 1);
+    const best = isCarried ? Infinity : UNCARRIED_SCORE_MAX; // 7.34
+    const score = roundTrip.meanMs === null ? null : Math.min(best, qualityScore(roundTrip.meanMs, this.reconnections, deliveryRate ?? 1));
     return {
       status,
       transport,
@@ -124,6 +130,7 @@ export class HealthRecord {
       queuedMessages,
       quality: qualityOf(score),
       qualityScore: score,
+      lastError,
     };
   }
 }

@@ -130,7 +130,7 @@ export class Keepalive {
 
   /** Why a connection is dead, in words. */
   get verdict() {
-    return this.#unansweredSince === null ? "nothing came from the server for too long" : "nothing came back after a ping";
+    return this.#unansweredSince === null ? "nothing came for too long" : "nothing came back after a ping";
   }
 
   /** The connection is gone. */

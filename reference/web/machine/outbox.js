@@ -5,8 +5,8 @@
  * be anywhere. So a queued message can be dropped without leaving a hole, and an unanswered one that is given up leaves a hole that the
  * next publish declares (`after`), for the server must never wait for a number that will not come.
  *
- * The outbox can outlive its page. `takeChanges` says what has changed since it was last asked, and `Remembered` is what all changes
- * together amount to. A driver that stores them must have stored a message's number before the message leaves: then a page that is
+ * The outbox can outlive its page. `takeChanges` gives the changes since the last call, and `Remembered` is the sum of all
+ * changes. A driver that stores them must have stored a message's number before the message leaves: then a page that is
  * killed at any moment sends it again under the same number.
  */
 
@@ -52,7 +52,7 @@ export class Queued {
     this.queuedAt = queuedAt;
   }
 
-  /** What a newer message may replace this one for; null: nothing does, every one of its type counts. */
+  /** A newer message of the same key may replace this one; null: every message of its type counts. */
   get conflationKey() {
     const field = KEY_FIELD.get(this.eventType);
     return field === undefined ? null : `${this.eventType} ${this.data[field]}`;
@@ -79,7 +79,7 @@ export class Outbox {
   #nextTicket = 1;
   #nextSequence = 1;
   #lastAccepted = 0;
-  /** @type {Map<number, Queued>} by ticket: what is to be stored anew */
+  /** @type {Map<number, Queued>} by ticket: messages to be stored */
   #changed = new Map();
   /** @type {Set<number>} tickets of messages that are gone */
   #removed = new Set();
@@ -113,7 +113,7 @@ export class Outbox {
   // ---- across the lives of a page ----
 
   /**
-   * Take up what an earlier page has left. A message with a number may have been sent; whether it was, only the server knows.
+   * Take over the outbox of an earlier page. A message with a number may have been sent; only the server knows.
    *
    * @param {RememberedOutbox} remembered
    */
@@ -144,7 +144,7 @@ export class Outbox {
     return { nextTicket: this.#nextTicket, nextNumber: this.#nextSequence, lastAccepted: this.#lastAccepted };
   }
 
-  /** What has changed since this was last asked, or null. @returns {OutboxChanges | null} */
+  /** The changes since the last call, or null. @returns {OutboxChanges | null} */
   takeChanges() {
     if (this.#changed.size === 0 && this.#removed.size === 0 && !this.#isNumberingChanged) return null;
     const changes = {
@@ -191,6 +191,9 @@ export class Outbox {
       this.#nextSequence = lastClientSequence + 1;
       this.#lastAccepted = lastClientSequence;
       this.#isNumberingChanged = true;
+    } else if (lastClientSequence < this.#lastAccepted) {
+      this.#lastAccepted = 0; // it has forgotten this client id, or answers from before: declare earlier publishes (7.6)
+      this.#isNumberingChanged = true;
     }
   }
 
@@ -216,7 +219,7 @@ export class Outbox {
   }
 
   /**
-   * What to send now, in order: first what is unanswered and not in flight, then what is queued, within the window (7.4, 7.8).
+   * Messages to send now, in order: first unanswered ones that are not in flight, then queued ones, within the window (7.4, 7.8).
    *
    * @param {number | null} bytesMax no more than fits into that many bytes, but at least one message (7.26); null: no limit
    * @returns {Message[]}
@@ -321,7 +324,7 @@ export class Outbox {
   }
 
   /**
-   * Give up what was queued at or before that time and is not in flight now (7.9).
+   * Give up messages that were queued at or before that time and are not in flight now (7.9).
    *
    * @param {number} queuedBefore
    */
@@ -330,7 +333,7 @@ export class Outbox {
   }
 
   /**
-   * Give up what is larger than the server takes and is not in flight (7.3).
+   * Give up messages that are larger than the server takes and not in flight (7.3).
    *
    * @param {number} bytesMax
    */
@@ -405,7 +408,7 @@ export class Outbox {
   }
 
   /**
-   * What the policy gives up for `message`: only ever something that was never sent (7.2).
+   * The message that the policy gives up for `message`: only ever one that was never sent (7.2).
    *
    * @param {Queued} message
    * @param {Set<Queued>} dropped

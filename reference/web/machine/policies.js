@@ -1,7 +1,7 @@
 /**
  * Policies: when to connect again, when polling takes over, when to ping. Formulas without memory of their own.
  *
- * Each is asked with what it may know and answers in seconds. Chance is drawn by purpose and index (7.24), never from a stream that
+ * Each gets its facts as arguments and answers in seconds. Chance is drawn by purpose and index (7.24), never from a stream that
  * others share, so the wait before a client's n-th attempt does not depend on anything else.
  */
 
@@ -12,7 +12,7 @@ import { ConfigError } from "./errors.js";
  *
  * @typedef {{ uniform(purpose: string, index: number): number }} Draws
  *
- * What a reconnect policy may know. failures: attempts failed since the last steady connection; 0 for the first wait after a live
+ * The facts for a reconnect policy. failures: attempts failed since the last steady connection; 0 for the first wait after a live
  * session was lost. previousS: the wait before this one. firstSpreadS: how widely the server wants its clients spread.
  * @typedef {object} Attempt
  * @property {number} failures
@@ -22,11 +22,11 @@ import { ConfigError } from "./errors.js";
  *
  * @typedef {{ waitS(attempt: Attempt): number | null }} ReconnectPolicy null: give up for good
  *
- * What a fallback policy may know. failures: attempts failed in a row. lastsS: for how long nothing has carried the session steadily.
+ * The facts for a fallback policy. failures: attempts failed in a row. lastsS: for how long nothing has carried the session steadily.
  * @typedef {{ failures: number, lastsS: number }} Trouble
  * @typedef {{ waitS(trouble: Trouble): number | null }} FallbackPolicy 0 or less: now; null: not before another failure
  *
- * What a keepalive policy may know of a welcomed connection, in seconds: since the last ping, since the last byte from the server, and
+ * The facts for a keepalive policy about a welcomed connection, in seconds: since the last ping, since the last byte from the server, and
  * since the oldest ping after which no byte has come (null: something has come after each).
  * @typedef {{ pingedS: number, heardS: number, unansweredS: number | null }} Signs
  * @typedef {{ pingS: number | null, deadS: number | null }} Due in how many seconds; 0 or less: now; null: never

@@ -34,8 +34,10 @@ export class Polling {
   fallback = null;
   /** Our epoch when the last poll was sent. @type {string | null} */
   askedInEpoch = null;
-  /** Whether the server has answered a poll on this connection. */
+  /** Whether the server has answered a poll since polling was opened: then publishes may leave (7.26). */
   hasArrived = false;
+  /** Whether it carries the session (7.42): the last poll that has ended was answered. */
+  carries = false;
 
   /**
    * @param {Context} context
@@ -87,7 +89,7 @@ export class Polling {
     if (this.connectionId === null) return;
     this.#context.actions.push({ kind: "close", connectionId: this.connectionId, code: null, message: "polling has ended" });
     this.connectionId = null;
-    this.hasArrived = false;
+    this.hasArrived = this.carries = false;
     this.#pollGeneration = this.#publishGeneration = null;
     this.#context.report.pollLost();
     for (const timer of /** @type {const} */ (["POLL", "POLL_LIMIT", "PUBLISH_LIMIT"])) this.#context.timers.cancel(timer);
@@ -147,6 +149,7 @@ export class Polling {
   pollAnswered(hasMore, now) {
     if (this.#pollGeneration === null) return false;
     this.#pollGeneration = null;
+    this.hasArrived = this.carries = true;
     this.#context.report.pollArrived();
     this.#reconnector.steady();
     this.#context.timers.cancel("POLL_LIMIT");
@@ -179,6 +182,7 @@ export class Polling {
     if (request === "poll") {
       const generation = this.#pollGeneration;
       this.#pollGeneration = null;
+      this.carries = false;
       this.#context.report.pollLost();
       this.#context.timers.cancel("POLL_LIMIT");
       if (at !== null) this.#context.timers.set("POLL", at);

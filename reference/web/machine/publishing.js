@@ -1,8 +1,8 @@
 /**
- * Publishing: the outbox, the cursor that waits, and what answers and rejections do to them (protocol 7.1 to 7.11).
+ * Publishing: the outbox, the waiting cursor, and the effects of answers and rejections (protocol 7.1 to 7.11).
  *
- * It does not know which transport carries its messages: it is asked for what can be sent now, and told what was answered, put off or
- * lost. It is silent while a retryable rejection is being waited out.
+ * It does not know which transport carries its messages: it hands out sendable messages, and takes answers, rejections and losses. It
+ * is silent while a retryable rejection is being waited out.
  */
 
 import { ANSWER_EXPIRED, FailureCode, InvalidEvent, NUMBER_USED_UP, OUT_OF_ORDER } from "./errors.js";
@@ -83,7 +83,7 @@ export class Publishing {
   }
 
   /**
-   * What can be sent now, in order, and the cursor if it has moved and may be told again.
+   * The messages that can be sent now, in order, and the cursor if it has moved and may be sent again.
    *
    * @param {number} now
    * @param {{ asOneBody: boolean }} how it all has to fit into one request
@@ -142,7 +142,7 @@ export class Publishing {
     this.#context.timers.set("RESEND", at);
   }
 
-  /** What was in flight is to be sent again on the next connection, but not before the time that the server asked for (7.8, 7.10). */
+  /** Messages in flight are sent again on the next connection, but not before the time that the server asked for (7.8, 7.10). */
   connectionLost() {
     this.#context.timers.cancel("RESEND");
     this.#context.timers.cancel("CURSOR");
@@ -153,7 +153,7 @@ export class Publishing {
   }
 
   /**
-   * What a connection begins with: the newest number of ours that the server has taken.
+   * A connection begins with the newest number of ours that the server has taken.
    *
    * @param {number} lastClientSequence
    * @param {{ isReset: boolean }} how
@@ -164,7 +164,7 @@ export class Publishing {
   }
 
   /**
-   * Give up what has waited for too long (7.9).
+   * Give up messages that have waited for too long (7.9).
    *
    * @param {number} now
    */

@@ -1,8 +1,8 @@
 /**
- * What only the client can know of its connections, counted until the server has been told (protocol 7.41).
+ * The client's report to the server: counts of its own, kept until they are acknowledged (protocol 7.41).
  *
- * A report leaves with a ping and is settled by the pong, or with a poll and is settled by its answer; what was under way when the
- * connection was lost, or the poll failed, is reported again. So a count may be told twice, and is never left out.
+ * A report leaves with a ping and is settled by the pong, or with a poll and is settled by its answer; a report that was in flight
+ * when the connection was lost, or the poll failed, is sent again. So a count may be told twice, and is never left out.
  */
 
 import { MILLISECONDS_MAX, RECOVERIES_MAX, TALLY_MAX } from "./frames.js";
@@ -32,7 +32,7 @@ export class ReportTally {
   #silentNs = null;
 
   /**
-   * What carried the session is gone; `silentSince`: nobody told us, we gave it up, having heard nothing since then.
+   * The session has lost its transport; `silentSince`: it was given up because nothing had been heard since then.
    *
    * @param {number} now
    * @param {number | null} silentSince
@@ -57,7 +57,7 @@ export class ReportTally {
   }
 
   /**
-   * What a ping with that nonce is to say, or POLL; null if there is nothing to tell.
+   * The report for the ping with that nonce, or for POLL; null if there is nothing to report.
    *
    * @param {number} nonce
    * @param {number} queuedMessages

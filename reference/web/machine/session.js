@@ -1,8 +1,8 @@
 /**
  * The client's session: one client in one run, across connections and transports. No DOM, clock, randomness or I/O.
  *
- * It is told what the application, the network and the clock do, and says what its driver should do (`takeActions`) and what the
- * application should know (`takeOutcomes`). Its parts:
+ * Inputs come from the application, the network and the clock; outputs are actions for the driver (`takeActions`) and outcomes for the
+ * application (`takeOutcomes`). Its parts:
  *
  *     application -> Publishing (Outbox) -> Connectivity: WebSocket, or Polling -> server
  *     server -> Connectivity: WebSocket, or Polling -> Delivery (Inbox, Roster) -> application
@@ -34,7 +34,7 @@ import { TIMERS } from "./timers.js";
  * @typedef {import("./frames.js").ServerFrame} ServerFrame
  * @typedef {import("./frames.js").Welcome} Welcome
  *
- * What an earlier page has left. `position` null: none. Times in ns, on this session's clock, so they may be below 0.
+ * The state of an earlier page. `position` null: none. Times in ns, on this session's clock, so they may be below 0.
  * @typedef {object} Remembered
  * @property {number} generation the highest that was used
  * @property {string | null} sessionId
@@ -78,6 +78,7 @@ export class ClientSession {
       publishing: this.#publishing,
       delivery: this.#delivery,
       keepalive: this.#keepalive,
+      record: this.#record,
       reconnect: reconnect ?? new FullJitter(),
       fallback: fallback ?? new FallBackAfter({ failures: config.fallbackAfterFailures }),
       draws,
@@ -161,27 +162,30 @@ export class ClientSession {
   /**
    * Leave. Whatever is still unanswered fails visibly; presence leaves at once if the server can be told (7.38).
    *
+   * @param {number} now
    * @param {string} reason
    */
-  close(reason = "closed by the application") {
+  close(now, reason = "closed by the application") {
     if (this.state === "closed") return;
     if (hasWebsocket(this.state)) this.#send({ type: "bye" });
-    this.#connectivity.end(null, reason);
+    this.#connectivity.end(null, reason, now);
   }
 
   /**
-   * The application has a new token (7.36, 7.37).
+   * The application has a new token (7.37). If it is the one that the session has already, it is not sent again (7.36).
    *
    * @param {string} token
    * @param {number} now
    */
   handleToken(token, now) {
+    const isNew = token !== this.#connectivity.token;
     this.#connectivity.token = token;
     if (this.state === "refreshing") {
-      this.#connectivity.tokenGiven(now);
+      this.#connectivity.tokenGiven(now, { isNew });
       this.handleTimeout(now);
-    } else if (hasWebsocket(this.state)) this.#send({ type: "auth", token });
-    else if (isPolling(this.state)) this.#connectivity.replacePolling(now);
+    } else if (!isNew) this.#connectivity.tokenIsTheSame(now);
+    else if (hasWebsocket(this.state)) this.#send({ type: "auth", token });
+    else if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
   }
 
   /**
@@ -290,7 +294,7 @@ export class ClientSession {
   networkLost(now, message) {
     const { websocket } = this.#connectivity;
     if (websocket !== null) this.connectionLost(websocket, null, now, { message });
-    if (isPolling(this.state)) this.#connectivity.replacePolling(now);
+    if (isPolling(this.state)) this.#connectivity.replacePolling(now, now);
     this.handleTimeout(now);
   }
 
@@ -327,22 +331,22 @@ export class ClientSession {
 
   // ---- output, drained ----
 
-  /** What the driver has to do, in order. @returns {Action[]} */
+  /** Actions for the driver, in order. @returns {Action[]} */
   takeActions() {
     return this.#context.actions.splice(0);
   }
 
-  /** What the application has to know, in order. @returns {Outcome[]} */
+  /** Outcomes for the application, in order. @returns {Outcome[]} */
   takeOutcomes() {
     return this.#context.outcomes.splice(0);
   }
 
-  /** What has changed in the outbox since this was last asked, or null: for a driver that stores it. */
+  /** The changes of the outbox since the last call, or null: for a driver that stores it. */
   takeOutboxChanges() {
     return this.#publishing.outbox.takeChanges();
   }
 
-  // ---- what can be looked at ----
+  // ---- properties ----
 
   get state() {
     return this.#connectivity.state;
@@ -364,7 +368,7 @@ export class ClientSession {
     return { epoch, last };
   }
 
-  /** What carries the session now. While a welcomed probe proves itself, both do; this names the newer. */
+  /** The transport that carries the session now. While a welcomed probe proves itself, both do; this names the newer. */
   get transport() {
     return this.#connectivity.transport;
   }
@@ -374,7 +378,7 @@ export class ClientSession {
     return this.#publishing.outbox.size;
   }
 
-  /** What the next ticket and the next number will be; to be stored with the outbox. */
+  /** The next ticket and the next number; to be stored with the outbox. */
   get numbering() {
     return this.#publishing.outbox.numbering;
   }
@@ -402,9 +406,9 @@ export class ClientSession {
     return this.#publishing.limits;
   }
 
-  /** Why the last connection was lost, for people; null if none was. */
-  get lastLoss() {
-    return this.#connectivity.lastLoss;
+  /** Whether a welcomed WebSocket or answered polls carry the session (7.42). */
+  get isCarried() {
+    return this.#connectivity.isCarried;
   }
 
   /** Oldest first, in ms. */
@@ -416,14 +420,15 @@ export class ClientSession {
   get nextAttempt() {
     const { timers } = this.#context;
     const websocketAt = timers.deadlineOf("RETRY") ?? timers.deadlineOf("PROBE");
-    const pollAt = this.#connectivity.polling.hasArrived ? null : timers.deadlineOf("POLL");
+    const pollAt = this.#connectivity.polling.carries ? null : timers.deadlineOf("POLL");
     if (pollAt !== null && (websocketAt === null || pollAt < websocketAt)) return { kind: /** @type {const} */ ("poll"), at: pollAt };
     return websocketAt === null ? null : { kind: /** @type {const} */ ("websocket"), at: websocketAt };
   }
 
   /** A snapshot (7.33, 7.34). */
   health() {
-    return this.#record.report(this.#connectivity.status(this.#record.reconnections), this.transport, this.queuedMessages);
+    const { status, isCarried, lastError } = this.#connectivity;
+    return this.#record.report(status, this.transport, this.queuedMessages, { isCarried, lastError: lastError?.reason ?? null });
   }
 
   /** How much there is of everything that can grow, each with its limit. */
@@ -481,7 +486,7 @@ export class ClientSession {
         }
         break;
       case "expiring":
-        this.#connectivity.tokenExpires();
+        this.#connectivity.tokenExpires(frame.inMs, now);
         break;
       case "goaway":
         this.#connectivity.sentAway(frame, now);
@@ -498,20 +503,12 @@ export class ClientSession {
    * @param {number} now
    */
   #welcomed(welcome, now) {
-    // A probe that is welcomed is no reconnection, since polling was connected; unless no poll has been answered yet.
-    if (this.state === "greeting" || !this.#connectivity.polling.hasArrived) this.#countConnection(now);
-    this.#connectivity.welcomed(welcome.sessionId, welcome.retry.firstSpreadMs / 1000);
+    this.#connectivity.welcomed(welcome.sessionId, welcome.retry.firstSpreadMs / 1000, now);
     this.#publishing.serverKnows(welcome.lastClientSequence, { isReset: welcome.outcome === "reset" });
     this.#publishing.keepLimits(welcome.limits);
     this.#keepalive.keepLimit(welcome.limits.silenceMaxMs);
     this.#delivery.welcomed(welcome, now);
     this.#send(this.#keepalive.ping(now, this.queuedMessages));
-  }
-
-  /** @param {number} now */
-  #countConnection(now) {
-    this.#context.report.recovered(now);
-    this.#record.connected();
   }
 
   // ---- answers over polling ----
@@ -535,11 +532,7 @@ export class ClientSession {
    */
   #receivePoll(answer, now) {
     const { polling } = this.#connectivity;
-    if (!polling.pollAnswered(answer.hasMore && !this.#delivery.isHolding, now)) return;
-    if (!polling.hasArrived) {
-      polling.hasArrived = true;
-      if (!hasWebsocket(this.state)) this.#countConnection(now); // else the probe was counted when it was welcomed
-    }
+    if (!this.#connectivity.pollAnswered(answer.hasMore && !this.#delivery.isHolding, now)) return;
     this.#connectivity.sessionId = answer.sessionId ?? this.#connectivity.sessionId;
     this.#publishing.serverKnows(answer.lastClientSequence, { isReset: answer.outcome === "reset" });
     this.#delivery.poll(answer, polling.askedInEpoch, { takesRoster: !hasWebsocket(this.state) });
@@ -554,7 +547,7 @@ export class ClientSession {
   }
 
   /**
-   * Send what waits, on whatever carries the session now.
+   * Send waiting messages, on the transport that carries the session now.
    *
    * @param {number} now
    */
@@ -580,7 +573,7 @@ export class ClientSession {
   #fire(timer, now) {
     switch (timer) {
       case "CONNECT": {
-        const missing = this.state === "connecting" || this.state === "probe_connecting" ? "no connection" : "no welcome";
+        const missing = this.state === "greeting" || this.state === "probe_greeting" ? "no welcome" : "no connection";
         this.#connectivity.leave(null, `connect timeout: ${missing} within ${this.config.connectTimeoutS} s`, now); // 6.6
         break;
       }
@@ -609,7 +602,7 @@ export class ClientSession {
       case "RESEND":
         this.#publishing.resend();
         break;
-      case "CURSOR": // what waits is sent after every timer
+      case "CURSOR": // waiting messages are sent after every timer
         break;
       case "EXPIRE":
         this.#publishing.expire(now);
@@ -621,8 +614,11 @@ export class ClientSession {
       case "PUBLISH_LIMIT":
         this.#connectivity.pollingHangs(now);
         break;
+      case "REFRESH":
+        this.#connectivity.askForToken();
+        break;
       case "TOKEN":
-        this.#connectivity.end(CloseCode.TOKEN, "the application supplied no token in time");
+        this.#connectivity.end(CloseCode.TOKEN, "the application supplied no token in time", now);
         break;
       default:
         throw new Error(`a bug in the client: no such timer as ${/** @type {never} */ (timer)}`);

@@ -84,14 +84,14 @@ test("publishes made while the line is down arrive once and in order, and the st
   way.close();
 });
 
-test("a line that blocks WebSockets is polled, and left again, three times", async () => {
+test("a line that blocks WebSockets is polled, and left again, ten times", async () => {
   const runId = await newRun();
   const way = await Way.to(server.port);
   const [ada, ben] = [clientOf("ada", runId, way.url), clientOf("ben", runId, server.url)];
   const store = new ConnectionStore(ada);
   const [byAda, byBen] = [heard(ada), heard(ben)];
   await Promise.all([ada.start(), ben.start(), ada.connected(), ben.connected()]);
-  for (const round of range(3)) {
+  for (const round of range(10)) {
     const first = 4 * (round - 1);
     way.blockUpgrades();
     await until(ada, () => ada.health.value.status === "HTTP Polling");
@@ -107,10 +107,10 @@ test("a line that blocks WebSockets is polled, and left again, three times", asy
     assert.equal(store.usingFallback.value, false);
     await ada.publish("GRAFT", graft(first + 4));
   }
-  await until(ada, () => byAda.length === 12);
-  await until(ben, () => byBen.length === 12);
-  assert.deepEqual(marksOf(byBen), range(12));
-  assert.deepEqual(marksOf(byAda), range(12));
+  await until(ada, () => byAda.length === 40);
+  await until(ben, () => byBen.length === 40);
+  assert.deepEqual(marksOf(byBen), range(40));
+  assert.deepEqual(marksOf(byAda), range(40));
   for (const client of [ada, ben]) client.close();
   way.close();
 });

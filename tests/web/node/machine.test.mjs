@@ -187,7 +187,7 @@ test("a restored session goes on where the other stopped", () => {
   assert.deepEqual(session.takeOutboxChanges(), { put: [], removed: [5] });
   assert.equal(session.takeOutboxChanges(), null);
   session.takeOutcomes();
-  session.close();
+  session.close(0);
   const failed = session.takeOutcomes().filter(({ kind }) => kind === "failed");
   assert.deepEqual(failed.map(({ ticket, mayHaveArrived }) => [ticket, mayHaveArrived]), [[6, true], [7, true], [8, true], [9, true]]);
   assert.deepEqual(session.takeOutboxChanges(), { put: [], removed: [6, 7, 8, 9] });

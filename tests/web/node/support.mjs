@@ -120,6 +120,7 @@ export class Disk {
   slots;
   #owned = new Set();
   #held = null;
+  #saved = new Map(); // until everything is that was to be saved to a slot
   saves = 0;
   delayMs = 0;
   failsFrom = Infinity;
@@ -147,13 +148,21 @@ export class Disk {
     const slot = [0, 1, 2, 3].map((n) => `${key}#${n}`).find((each) => !this.#owned.has(each));
     this.#owned.add(slot);
     const disk = this;
+    let saving = Promise.resolve();
     return {
       isKept: true,
       async load() {
+        await disk.#saved.get(slot);
         const kept = disk.slots.get(slot);
         return kept === undefined ? null : structuredClone({ ...kept, messages: [...kept.messages.values()] });
       },
-      async save({ identity, position, put, removed }) {
+      save(changes) {
+        const saved = saving.then(() => this.store(changes));
+        saving = saved.catch(() => {});
+        disk.#saved.set(slot, saving);
+        return saved;
+      },
+      async store({ identity, position, put, removed }) {
         await new Promise((resolve) => setTimeout(resolve, disk.delayMs));
         await disk.#held;
         disk.saves += 1;
