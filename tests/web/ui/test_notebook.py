@@ -40,6 +40,9 @@ setInterval(() => {
 def lab(tmp_path: Path) -> Iterator[str]:
     """The address of a JupyterLab with a copy of the notebook."""
     shutil.copy(ROOT / "notebooks" / NOTEBOOK, tmp_path)
+    news = tmp_path / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     (port,) = free_ports(1)
     folders = {
         name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
@@ -75,6 +78,9 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    # A machine that is busy elsewhere may be asked which kernel it wants, or whether to wait: the answer is yes.
+    dialog = page.locator(".jp-Dialog")
+    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
     page.evaluate(WATCH)
