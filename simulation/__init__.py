@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         Path,
         PeriodicAvailability,
         RecordedAvailability,
+        SharedBottleneck,
         Tcp,
     )
     from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay, Uniformly
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         client_part,
         parse_scenario,
     )
+    from simulation.scenario.still_world import still_world
     from simulation.scenario.workload import IDLE, OnOff, Periodic, Poisson, RecordedTimes, Stream, Workload
     from simulation.studies.sweep import interval, paired, sweep
     from simulation.trace.index import index_of
@@ -139,6 +141,7 @@ __all__ = [
     "ServerConfig",
     "ServerPart",
     "ServerRestart",
+    "SharedBottleneck",
     "Shedding",
     "SlowStore",
     "Stall",
@@ -164,6 +167,7 @@ __all__ = [
     "register_preset",
     "replay_recording",
     "run",
+    "still_world",
     "sweep",
 ]
 
@@ -226,7 +230,9 @@ __getattr__, __dir__ = imported_on_use(
         "Stall": "simulation.scenario.faults:Stall",
         "Stay": "simulation.scenario.population:Stay",
         "Stream": "simulation.scenario.workload:Stream",
+        "SharedBottleneck": "simulation.scenario.paths:SharedBottleneck",
         "Tcp": "simulation.scenario.paths:Tcp",
+        "still_world": "simulation.scenario.still_world:still_world",
         "Trace": "simulation.trace.trace:Trace",
         "Uniform": "simulation.scenario.distributions:Uniform",
         "Uniformly": "simulation.scenario.population:Uniformly",

@@ -24,6 +24,7 @@ from simulation.hosts.tokens import Issuer
 from simulation.hosts.workload_driver import WorkloadDriver
 from simulation.network.access_link import AccessLink
 from simulation.network.availability import start_availability
+from simulation.network.cell import SimulatedCell
 from simulation.network.connection import ClientAccessLink
 from simulation.random import RandomStreams
 from simulation.results.counts import Counts, count
@@ -110,8 +111,13 @@ class World:
         self._epochs = 1
         with few_collections():
             for group in scenario.groups:
+                cell = group.shared_bottleneck
+                cells = None
+                if cell is not None:
+                    up_rate = cell.up_bandwidth_bytes_per_s or cell.bandwidth_bytes_per_s
+                    cells = SimulatedCell(clock, up_rate), SimulatedCell(clock, cell.bandwidth_bytes_per_s)
                 for name in group.client_names:
-                    self._add_client(name, group)
+                    self._add_client(name, group, cells)
 
     @property
     def frames(self) -> int:
@@ -134,9 +140,11 @@ class World:
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._random_source.replication, self.trace, self.frames)
 
-    def _add_client(self, name: str, group: Group) -> None:
+    def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None) -> None:
         scenario = self.scenario
-        access_link: ClientAccessLink = AccessLink(self.clock, name, group.path, self._random_source, self._note_path_trouble)
+        access_link: ClientAccessLink = AccessLink(
+            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells
+        )
         if self._frames is not None:
             access_link.watch = self._frames.watch
         part = scenario.client_of(group)

@@ -120,4 +120,4 @@ def bearer(token: str | None) -> list[tuple[bytes, bytes]]:
 def check_token(token: str | None) -> None:
     """Raise ConfigError unless the token can stand in a header."""
     if token is not None and (not token or not all("!" <= character <= "~" for character in token)):
-        raise ConfigError("a token is at least one visible ASCII character, without spaces; the one given is not")
+        raise ConfigError("invalid token: use one or more visible ASCII characters and no spaces")

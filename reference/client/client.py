@@ -1,4 +1,4 @@
-"""The client: what an application does with a run, and sees of it.
+"""The client: what an application can do in a run, and what it receives.
 
 A `Client` comes from `connect` and is good for the length of that block. It may be used by any number of tasks of the same trio
 run. Publishing works from the first moment on, connected or not: events wait in the outbox and leave, in order, when there is a
@@ -52,7 +52,7 @@ class Client:
         self._mailbox = mailbox
         self._policy = policy
 
-    # ---- speaking ----
+    # ---- sending ----
 
     async def publish(self, event_type: str, data: Data) -> int:
         """Publish one event; returns its sequence number once it is durable, however often the connection is lost on the way.
@@ -73,7 +73,7 @@ class Client:
         """Show this user's cursor to the others. Only the latest counts. Raises InvalidEvent or SessionClosed."""
         self._io.feed(self._session.move_cursor, data, self._io.now())
 
-    # ---- listening ----
+    # ---- receiving ----
 
     def __aiter__(self) -> "Client":
         return self
@@ -86,11 +86,11 @@ class Client:
         return delivery
 
     def events(self) -> "EventStream":
-        """Events only: what stands between them is left out. After a long absence numbers are skipped without a word; an
+        """Events only. After a long absence numbers may be skipped without notice, since snapshots and resets are left out; an
         application that keeps a state of the run iterates the client itself."""
         return EventStream(self)
 
-    # ---- looking ----
+    # ---- state ----
 
     @property
     def client_id(self) -> str:
@@ -127,7 +127,7 @@ class Client:
 
     @property
     def limits(self) -> Limits | None:
-        """What the server takes and keeps, as its last welcome told; None before the first."""
+        """The server's limits from its last welcome; None before the first."""
         return self._session.statistics().limits
 
     @property

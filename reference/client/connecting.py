@@ -1,4 +1,4 @@
-"""How a client begins and ends.
+"""Connecting and leaving: the lifetime of a client.
 
 connect   one nursery for all that the client does, for the length of the block. What the block raises comes out as it is.
 leaving   at the end of the block: wait for open answers (`drain_s`), say `bye`, close; publishes that were given up, and that
@@ -80,7 +80,7 @@ async def connect(
     The block begins at once, whether the server can be reached or not. `client_id` names one life of one client and is drawn if
     left out. `policy` says when to connect again (full jitter if left out), `fallback` when HTTP polling takes over, and
     `heartbeat` when to ping (both as `config` says if left out). `settings`: all four
-    from a file; what is given beside it goes before. Waits repeat with a `seed`, or with `random_source` of one's
+    from a file; a parameter that is given as well takes precedence. Waits repeat with a `seed`, or with `random_source` of one's
     own. `refresh_token` is called when the server wants another token; what it raises ends the block. `drain_s`: for how many
     seconds the end of the block waits for publishes that are not settled; 0: not at all. `outcomes_waiting_max`: how much may
     wait to be read. `outbox_store`: where outbox and position survive the program. `tap` is called with everything that goes in

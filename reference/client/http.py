@@ -100,7 +100,7 @@ class HttpClient:
     ) -> HttpResponse:
         """One request and its answer, whatever its status. Raises RequestLost, and RemoteError TOO_BIG.
 
-        `bytes_came` is told of every piece of the answer. To be awaited in a task of its own.
+        `bytes_came` is called for every piece of the answer. Await this in a task of its own.
         """
         _bytes_came.set(bytes_came)
         url = httpcore.URL(scheme=b"http", host=b"server", port=80, target=target.encode("ascii"))

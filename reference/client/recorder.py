@@ -1,6 +1,6 @@
 """A client's recording of its session, written while it goes on: `client.record(path)`.
 
-It is told what the tap is told, and keeps of it what a replay needs (`reference.protocol.session_trace`). Lines are written as
+It receives what a tap receives, and keeps of it what a replay needs (`reference.protocol.session_trace`). Lines are written as
 they come, through the operating system's buffer; when the disk refuses, or the file has reached its limit, the recording ends and
 the session does not notice. `SessionRecording.ended` says why.
 """

@@ -1,4 +1,4 @@
-"""The tap: every input, action and outcome of a session, in order, for whoever records, draws or checks it."""
+"""The tap: every input, action and outcome of a session, in order, for recording, drawing and checking."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from reference.protocol.events import Data
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFrame:
-    """A frame as it was fed, for whoever records a session."""
+    """A frame as it was fed to the session."""
 
     connection_id: int
     frame: frames.Frame

@@ -1,7 +1,7 @@
 """The interface between the session's IO and a transport.
 
 A transport is one connection, from its opening to its end. The IO gives it frames and tells it to close; both return at once. The
-transport reports what happens on the network, until it has been told to close; from then on it reports nothing. Each transport
+transport reports what happens on the network, until `close` is called; from then on it reports nothing. Each transport
 runs in a task of its own (`run`) and has ended, with its stream closed, when that returns.
 """
 
@@ -11,8 +11,7 @@ from reference.protocol.errors import RemoteError
 from reference.protocol.frames import Frame, RequestKind
 
 CLOSING_S_MAX = 2.0
-"""How long a transport that was told to close with a code may take to send what waits and say goodbye, in seconds; then it is
-cut."""
+"""How long a transport may take to close with a code, in seconds: to send what waits and the close frame. Then it is cut."""
 
 
 class ClientTransport(Protocol):

@@ -1,6 +1,6 @@
 """The WebSocket transport: one connection, over trio-websocket on a stream of the application's choice.
 
-    run (one task)      connects, shakes hands, then writes what is to be sent; at the end says goodbye
+    run (one task)      connects, shakes hands, then sends what waits; at the end closes
       reader (child)    reads messages for as long as there are any, so that nothing ever waits for it
       trio-websocket    its own task: parses, answers pings, echoes a close
 
@@ -63,7 +63,7 @@ class WebSocketTransport:
         self._may_read.set()
         self._is_open = False
         self._closing: tuple[int, str] | None = None
-        self._is_told_to_close = False
+        self._is_closing = False
         self._end = Refusal(None, "the connection was lost", None)
 
     # ---- for the session's IO ----
@@ -82,7 +82,7 @@ class WebSocketTransport:
         self._has_more.set()
 
     def close(self, code: int | None, message: str) -> None:
-        self._is_told_to_close = True
+        self._is_closing = True
         if code is None or not self._is_open:
             self._scope.cancel()
         else:
@@ -106,7 +106,7 @@ class WebSocketTransport:
             else:
                 await self._run_on(stream)
         self._is_open = False
-        if not self._is_told_to_close:
+        if not self._is_closing:
             self._reports.lost(self._id, self._end.code, self._end.message, self._end.retry_after_ms)
 
     # ---- the connection's own task ----
@@ -164,7 +164,7 @@ class WebSocketTransport:
         return websocket
 
     async def _write(self, websocket: trio_websocket.WebSocketConnection) -> None:
-        """Send what there is to send; returns once told to close and all is sent, or when nothing can be sent any more."""
+        """Send what waits. Returns when `close` was called and all is sent, or when nothing can be sent any more."""
         while True:
             while self._outgoing:
                 item = self._outgoing.popleft()
@@ -189,7 +189,7 @@ class WebSocketTransport:
                 if self._closing is None:
                     connection.cancel()
                 return
-            if self._is_told_to_close:
+            if self._is_closing:
                 continue  # too late: nothing is reported any more, but nothing shall be left lying either
             try:
                 if isinstance(message, bytes):

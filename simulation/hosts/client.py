@@ -109,7 +109,7 @@ class ClientHost:
         self._listen = listen
         self._tokens = tokens
         self._takes_every = None if takes_per_s is None else max(1, round(NS_PER_S / takes_per_s))
-        self._has_bottleneck = line.directions.up.counts_bytes
+        self._has_bottleneck = line.directions.up.counts_bytes or line.enter_cell_up is not None
         self._websocket: WebSocketConnection | None = None
         self._websocket_id = 0
         self._is_paused = False

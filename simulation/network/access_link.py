@@ -4,10 +4,12 @@ This is the emulator's access link in virtual time.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from reference.protocol import frames
 from simulation.clock import Clock
+from simulation.network.cell import SimulatedCell
 from simulation.network.delay import bottleneck_of, directions_of
 from simulation.network.link_state import LinkConnection, LinkState
 from simulation.random import RandomStreams
@@ -41,6 +43,8 @@ class AccessLink(Generic[C]):
         "clock",
         "directions",
         "down",
+        "enter_cell_down",
+        "enter_cell_up",
         "path",
         "random_source",
         "state",
@@ -48,7 +52,16 @@ class AccessLink(Generic[C]):
         "watch",
     )
 
-    def __init__(self, clock: Clock, client: str, path: Path, random_source: RandomStreams, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        client: str,
+        path: Path,
+        random_source: RandomStreams,
+        report: Report | None = None,
+        cells: tuple[SimulatedCell, SimulatedCell] | None = None,
+    ) -> None:
+        """`cells`: what it shares with other clients, up and down."""
         self.clock = clock
         self.client = client
         self.path = path
@@ -58,6 +71,8 @@ class AccessLink(Generic[C]):
         self.up = bottleneck_of(up, random_source.of(f"{client}/up")) if up.is_shared else None
         self.down = bottleneck_of(down, random_source.of(f"{client}/down")) if down.is_shared else None
         """What its connections share."""
+        self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
+        self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
         self.state = LinkState(path.middlebox.upgrades, self._draw_cut)
         self.watch: Watch | None = None
         """Notified of every frame, if there is one."""

@@ -34,8 +34,10 @@ def outages(process: Availability, random_source: EntityRandom) -> Iterator[tupl
         case OnOffMarkov(up_mean_s=up_s, down_mean_s=down_s):
             is_up = random_source.uniform("availability at first", 0) < up_s / (up_s + down_s)
             yield from _renewals(Exponential(scale=up_s), Exponential(scale=down_s), random_source, is_up=is_up)
-        case PeriodicAvailability(period_s=period_s, down_s=down_s, first_down_s=first_s):
+        case PeriodicAvailability(period_s=period_s, down_s=down_s, first_down_s=first_s, random_phase=random_phase):
             begins, period = ns(first_s), ns(period_s)
+            if random_phase:
+                begins += int(period * random_source.uniform("phase", 0))
             while True:
                 yield begins, begins + ns(down_s)
                 begins += period

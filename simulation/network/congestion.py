@@ -65,13 +65,13 @@ class CongestionWindow:
         if self._opens_at is None or acked_at < self._opens_at:
             self._opens_at = acked_at
 
-    def corrected(self, index: int, acked_at: int) -> None:
-        """The acknowledgement arrives at another time than was known; of something lost: by a fast retransmit."""
+    def corrected(self, index: int, acked_at: int, loss: RepairedBy = "fast") -> None:
+        """The acknowledgement arrives at another time than was known. `loss`: what repairs it if it was lost."""
         for flight in self._flights:
             if flight.index == index:
                 flight.acked_at = acked_at
-                if flight.loss:
-                    flight.loss = "fast"
+                if flight.loss or loss != "fast":
+                    flight.loss = loss
         self._opens_at = min((flight.acked_at for flight in self._flights), default=None)
 
     def opens_at(self) -> int | None:

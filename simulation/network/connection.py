@@ -184,10 +184,20 @@ class TcpConnection(abc.ABC):
         self._number = access_link.add(self)
         up, down = access_link.directions.up, access_link.directions.down
         self._up = SimulatedPipe(
-            access_link.clock, up, self._random_of("up") if up.has_chance else _NO_RANDOMNESS, self, access_link.up
+            access_link.clock,
+            up,
+            self._random_of("up") if up.has_chance else _NO_RANDOMNESS,
+            self,
+            access_link.up,
+            access_link.enter_cell_up,
         )
         self._down = SimulatedPipe(
-            access_link.clock, down, self._random_of("down") if down.has_chance else _NO_RANDOMNESS, self, access_link.down
+            access_link.clock,
+            down,
+            self._random_of("down") if down.has_chance else _NO_RANDOMNESS,
+            self,
+            access_link.down,
+            access_link.enter_cell_down,
         )
         self._has_crossed = False
         self._client_is_gone = False

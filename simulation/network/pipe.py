@@ -24,7 +24,8 @@ What has arrived at an instant is not stopped by a hold or stall at that same in
 go backwards.
 """
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.network.congestion import CongestionWindow
@@ -34,13 +35,20 @@ from simulation.random import EntityRandom
 
 PART_EVERY = NS_PER_S
 """Of something that takes longer than this to come in, the far end notices once in this time that it is coming."""
+_IN_CELL = NEVER + 2  # in a bottleneck that is shared; when it leaves is not known yet
 _LOST = NEVER + 1  # on the way when the link went down; arrives when it has been sent again
 
 _TOGETHER_MAX = 1 << 20
 _SENT_MAX = 4096
 """Of what a middlebox counts; it needs what left within one latency, and the one before."""
 
+CellToken = tuple[int, int, int]
+EnterCell = Callable[[int, CellToken], None]
+"""So many bytes of it go into the cell."""
 T = TypeVar("T")
+
+
+_NEVER_ANY: list[tuple[int, Any]] = []  # of all pipes without a window; an empty list each would be a tenth of an idle client
 
 
 class Part:
@@ -58,8 +66,10 @@ class Pipe(Generic[T]):
         "_delay",
         "_dialled_at",
         "_dials_at",
+        "_enter_cell",
         "_holds",
         "_hopeless_at",
+        "_in_cell",
         "_is_closed",
         "_is_plain",
         "_notices_parts",
@@ -90,13 +100,20 @@ class Pipe(Generic[T]):
         bottleneck: Bottleneck | None = None,
         *,
         notices_parts: bool = False,
+        enter_cell: EnterCell | None = None,
     ) -> None:
-        """`notices_parts`: `wake_at` includes the times at which another part of a large thing has come in."""
+        """`enter_cell`: what is sent goes through a bottleneck that it shares with other clients, and the caller says when it has
+        left that (`left_cell`). `notices_parts`: `wake_at` includes the times at which another part of a large thing has come
+        in."""
         self._delay = DelayModel(direction, random_source, bottleneck)
-        self._is_plain = direction.is_plain
+        self._is_plain = direction.is_plain and enter_cell is None
         self._notices_parts = notices_parts and bool(direction.ns_per_byte or direction.has_window)
+        self._enter_cell = enter_cell
+        self._in_cell = 0  # counts the times at which all that was in the cell was lost
         self._window = CongestionWindow(direction.tcp) if direction.has_window else None
-        self._unsent: list[tuple[int, T]] = []  # what the window holds back: the bytes that are left, and what
+        self._unsent: list[tuple[int, T]] = (
+            [] if direction.has_window else _NEVER_ANY
+        )  # what the window holds back: the bytes that are left, and what
         self.sent: list[int] | None = [] if direction.is_counted else None
         """When something left, for a middlebox that counts; the caller takes out what it does not need."""
         self._part_at = 0  # when the far end last noticed one
@@ -258,6 +275,7 @@ class Pipe(Generic[T]):
         for place, thing in enumerate(things):
             reached = max(reached, thing[0])
             if reached > now and thing[0] != _LOST:
+                self._in_cell += 1
                 things[place] = (_LOST, *thing[1:])
         if (things and things[-1][0] == _LOST) or self._unsent:
             self._fall_silent(now)
@@ -317,6 +335,7 @@ class Pipe(Generic[T]):
     def abandon(self) -> None:
         """What is on the way never arrives; what is sent from now on may."""
         self._things.clear()
+        self._in_cell += 1
         self._unsent.clear()
         if self._window is not None:
             self._window.forget()
@@ -457,7 +476,7 @@ class Pipe(Generic[T]):
             else:
                 unsent[0] = (size_bytes - part_bytes, item)
                 self._things.append((arrives_at, part_bytes, index, PART))
-            acked_at = arrives_at + delay.direction.back if arrives_at < NEVER else NEVER
+            acked_at = arrives_at + delay.direction.back if arrives_at < NEVER else NEVER  # until it has left its cell, too
             window.sent(now, index, count, acked_at, "" if delay.repair is None else delay.repair.loss)
 
     def _put_back(self, size_bytes: int, item: T | Part) -> None:
@@ -473,6 +492,25 @@ class Pipe(Generic[T]):
         self._unsent.clear()
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
+        if self._enter_cell is not None:
+            self._enter_cell(size_bytes, (index, size_bytes, self._in_cell))
+            return _IN_CELL
+        return self._leave(size_bytes, index, sent_at)
+
+    def left_cell(self, now: int, token: CellToken) -> None:
+        """What `enter_cell` was called with has left the cell."""
+        index, size_bytes, in_cell = token
+        place = index - self._things[0][2] if self._things else -1
+        if in_cell != self._in_cell or not 0 <= place < len(self._things) or self._things[place][0] != _IN_CELL:
+            return  # it was lost meanwhile
+        delay = self._delay
+        arrives_at = self._leave(size_bytes, index, now)
+        self._things[place] = (arrives_at, *self._things[place][1:])
+        if self._window is not None:
+            loss = "" if delay.repair is None else delay.repair.loss
+            self._window.corrected(index, arrives_at + delay.direction.back if arrives_at < NEVER else NEVER, loss)
+
+    def _leave(self, size_bytes: int, index: int, sent_at: int) -> int:
         delay = self._delay
         if self.sent is not None:
             self.sent.append(sent_at)
@@ -507,6 +545,7 @@ class Pipe(Generic[T]):
     def _forget_after(self, now: int) -> None:
         """The sender has forgotten the connection: what has not arrived by now never will."""
         self._drop_unsent()
+        self._in_cell += 1
         things, reached, arrived = self._things, self._reached_at, 0
         for thing in things:
             reached = max(reached, thing[0])

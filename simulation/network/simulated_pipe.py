@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from simulation.clock import ALARM, FAULT, Call, Clock
+from simulation.network.cell import Departed
 from simulation.network.delay import Bottleneck, PathDirection
-from simulation.network.pipe import Pipe
+from simulation.network.pipe import CellToken, Pipe
 from simulation.random import EntityRandom
 
 Arrival = tuple[Callable[[Any], None], Any]
@@ -47,11 +48,17 @@ class SimulatedPipe:
         random_source: EntityRandom,
         owner: PipeOwner | None = None,
         bottleneck: Bottleneck | None = None,
+        enter_cell: Callable[[int, Departed], None] | None = None,
     ) -> None:
+        """`bottleneck`: what the connections of a client share. `enter_cell`: what its group shares, if anything."""
         self._clock = clock
         self._owner = owner
         self.half: Pipe[Arrival] = Pipe(
-            direction, random_source, bottleneck, notices_parts=owner is not None and not direction.is_up
+            direction,
+            random_source,
+            bottleneck,
+            enter_cell=None if enter_cell is None else lambda size, token: enter_cell(size, lambda: self._left_cell(token)),
+            notices_parts=owner is not None and not direction.is_up,
         )
         self._waking_at: int | None = None
         self._alarm_at: int | None = None
@@ -161,6 +168,10 @@ class SimulatedPipe:
             function(argument)
         if half.has_part(now) and self._owner is not None:
             self._owner.part_arrived(self)
+        self._wait()
+
+    def _left_cell(self, token: CellToken) -> None:
+        self.half.left_cell(self._clock.now, token)
         self._wait()
 
     def _resume(self, _: Call) -> None:

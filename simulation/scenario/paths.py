@@ -188,6 +188,14 @@ class Path(_Part, frozen=True):
         return self.up_deliveries_ms if is_up and self.up_deliveries_ms else self.deliveries_ms
 
 
+class SharedBottleneck(_Part, frozen=True, kw_only=True):
+    """A cell or an uplink that the clients of a group share: of those that have something to send each gets the same share of
+    `bandwidth_bytes_per_s`, in each direction, or of `up_bandwidth_bytes_per_s` towards the server."""
+
+    bandwidth_bytes_per_s: BytesPerSecond
+    up_bandwidth_bytes_per_s: BytesPerSecond | None = None
+
+
 # Availability.
 
 
@@ -215,11 +223,14 @@ class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):
 
 
 class PeriodicAvailability(_Availability, frozen=True, kw_only=True, tag="periodic"):
-    """Down for `down_s` in every `period_s`, first at `first_down_s`."""
+    """Down for `down_s` in every `period_s`, first at `first_down_s`; with a `random_phase` later by a uniform part of the
+    period,
+    each client by its own or all by the same (`scope`)."""
 
     period_s: PositiveSeconds
     down_s: PositiveSeconds
     first_down_s: Seconds = 0.0
+    random_phase: bool = False
 
     def __post_init__(self) -> None:
         if self.down_s >= self.period_s:

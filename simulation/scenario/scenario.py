@@ -40,7 +40,7 @@ from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
-from simulation.scenario.paths import Availability, Path
+from simulation.scenario.paths import Availability, Path, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.scenario.presets import PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
@@ -106,7 +106,8 @@ def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths. They arrive uniformly within the first `arrive_within_s`, or as `arrivals` says.
+    """Clients on equal paths. shared_bottleneck: that they share, beside that of each path. They arrive uniformly within the
+    first `arrive_within_s`, or as `arrivals` says.
 
     stay: how long they stay; None: to the end. availability: how their lines come and go by themselves, beside the scenario's
     faults. workload, client: in place of the scenario's own.
@@ -115,6 +116,7 @@ class Group(_Part, frozen=True, kw_only=True):
     name: Name
     clients: Annotated[int, msgspec.Meta(ge=1, le=CLIENTS_MAX)] = 1
     path: Path = Path()
+    shared_bottleneck: SharedBottleneck | None = None
     arrive_within_s: SecondsToSpend = 1.0
     arrivals: Arrivals | None = None
     stay: Stay | None = None
@@ -335,6 +337,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def _batch_max_s(self) -> float:
         """How long one batch of events may be on its way over the thinnest line: it is given out when all of it has come."""
         rates = [group.path.bandwidth_bytes_per_s for group in self.groups]
+        cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
+        rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
         return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
 
     @property

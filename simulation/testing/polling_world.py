@@ -176,9 +176,9 @@ class PollingServerWorld(ServerWorld):
         self.message_log.arrived((number, "down"), self.now)
         if isinstance(request, frames.PublishRequest) and isinstance(frame, frames.PublishAnswer):
             asked = [message.client_sequence for message in request.messages]
-            told = [result.client_sequence for result in frame.results]
-            if asked != told:
-                raise Violated("form", f"{guest.name} published {asked} and got results for {told}")
+            answered = [result.client_sequence for result in frame.results]
+            if asked != answered:
+                raise Violated("form", f"{guest.name} published {asked} and got results for {answered}")
         asked_after = request.after_sequence if isinstance(request, frames.PollRequest) else None
         self.journal.brings(guest.name, number, frame, guest.session.position[0] or "", asked_after)
         del guest.requests[number]

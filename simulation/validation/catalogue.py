@@ -2,14 +2,18 @@
 
 from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.detecting import HalfOpenConnection
+from simulation.validation.experiments.fading import Fading, LonePackets
 from simulation.validation.experiments.herding import AcceptRate, AfterALongOutage, UniformSpread
 from simulation.validation.experiments.late import LateEvents
+from simulation.validation.experiments.linux import SEGMENTS, Flights, SwallowedRefusal, SwallowedReset, Timeout
 from simulation.validation.experiments.losing import Bursts, Repeats
 from simulation.validation.experiments.outboxes import OverflowInAnOutage
 from simulation.validation.experiments.polls import PlainPolling
 from simulation.validation.experiments.queueing import Bottleneck, Processors, ServerQueue
+from simulation.validation.experiments.racing import Phases, PingRace
 from simulation.validation.experiments.reconnecting import AfterAnOutage
 from simulation.validation.experiments.roaming import OnAndOff
+from simulation.validation.experiments.sharing import AllAtOnce, SharedCell
 from simulation.validation.experiments.streams import InOrder
 from simulation.validation.experiments.transport import KERNELS, Dialling, IdleKiller, Silence
 
@@ -70,6 +74,31 @@ QUICK: tuple[Experiment, ...] = (
     IdleKiller(idle_s=60.0, ping_s=30.0),
     IdleKiller(idle_s=60.0, ping_s=61.0),
     IdleKiller(idle_s=60.0, ping_s=61.0, effect="reset"),
+    *(SwallowedRefusal(kernel=kernel, outage_s=outage_s) for kernel in KERNELS for outage_s in (0.5, 3.0, 20.0)),
+    *(SwallowedReset(ping_s=ping_s, outage_s=outage_s) for ping_s, outage_s in ((5.0, 12.0), (20.0, 3.0), (45.0, 4.0))),
+    *(Timeout(measured=measured) for measured in SEGMENTS),
+    *(Silence(outage_s=outage_s, latency_s=0.15) for outage_s in (0.6, 10.0, 100.0)),
+    *(Flights(kilobytes=kilobytes, latency_s=latency_s) for kilobytes in (10, 50, 1000) for latency_s in (0.02, 0.1)),
+    Flights(kilobytes=1000, window=3),
+    Flights(kilobytes=1000, most=50),
+    Flights(kilobytes=200, before="the same"),
+    Flights(kilobytes=200, before="the same, an hour ago"),
+    Fading(good_ms=900.0, bad_ms=100.0),
+    Fading(good_ms=100.0, bad_ms=25.0),
+    LonePackets(good_ms=4750.0, bad_ms=250.0),
+    LonePackets(good_ms=400.0, bad_ms=100.0),
+    PingRace(ping_s=60.0, idle_s=60.0, slack_s=0.2),
+    PingRace(ping_s=60.0, idle_s=60.0, slack_s=0.3),
+    PingRace(ping_s=60.0, idle_s=60.0, slack_s=0.0),
+    PingRace(ping_s=60.0, idle_s=59.0, slack_s=0.2),
+    PingRace(ping_s=30.0, idle_s=60.0, slack_s=1.0),
+    Phases(period_s=60.0),
+    Phases(period_s=7.0, first_s=20.0),
+    SharedCell(law="constant", load=0.5),
+    SharedCell(law="constant", load=0.8),
+    SharedCell(law="exponential", load=0.7),
+    SharedCell(law="uniform", load=0.6),
+    *(AllAtOnce(clients=clients) for clients in (1, 8, 40)),
 )
 
 LONG: tuple[Experiment, ...] = (

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from reference.client import Client, PublishFailedError, ReceivedFrame, UndeliveredError
+from reference.client.websocket import OUTGOING_FRAMES_MAX
 from reference.protocol import frames
 from reference.protocol.actions import Open, Send
 from reference.protocol.client.health import Health, Status
@@ -340,10 +341,11 @@ async def test_acknowledgements_that_cannot_be_sent_do_not_pile_up(join: Connect
     async with join(open_stream=open_stream, config=config) as client:
         await client.wait_until(ClientState.LIVE)
         uplinks[0].has_room = trio.Event()
-        await server.publish(400)
-        async for event in client.events():
-            if event.sequence_number == 400:
-                break
+        for number in range(1, OUTGOING_FRAMES_MAX + 50):
+            await server.publish(1)  # each in a frame of its own, which is acknowledged by itself
+            async for event in client.events():
+                if event.sequence_number == number:
+                    break
         uplinks[0].has_room.set()
-        assert await client.publish("CHAT", {}) == 401
+        assert await client.publish("CHAT", {}) == OUTGOING_FRAMES_MAX + 50
         assert len(uplinks) == 1

@@ -12,8 +12,8 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import HalfOpen, Outage, ServerRestart
 from simulation.scenario.paths import Keepalive, Middlebox, Path, Tcp
 from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
+from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, still_world
 from simulation.trace.trace import ConnectionLost, PathTroubled
-from simulation.validation.experiments.worlds import NEVER_S, PATIENT_CLIENT, still_world
 from simulation.world import run
 from tests.simulation.lanes import at, lane_of
 

@@ -64,17 +64,17 @@ def test_equal_seeds_give_equal_output_on_any_number_of_jobs(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--family", "gravity"], "there is no family 'gravity'; choose from backoff, "),
-        (["--jobs", "0"], "--jobs 0: give at least 1"),
-        (["--seed", "-1"], "--seed -1: give a whole number"),
-        (["--markdown", "/nowhere/v.md"], "cannot write /nowhere/v.md: No such file or directory; choose another file"),
+        (["--family", "gravity"], " verify: there is no family 'gravity'; choose from backoff, "),
+        (["--jobs", "0"], ': Invalid value "0" for --jobs. Must be >= 1.'),
+        (["--seed", "-1"], ': Invalid value "-1" for --seed. Must be >= 0.'),
+        (["--markdown", "/nowhere/v.md"], " verify: cannot write /nowhere/v.md: No such file or directory; choose another file"),
     ],
 )
 def test_bad_input(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"steadywire verify: {complaint}")
+    assert captured.err.startswith(f"steadywire{complaint}")
     assert captured.err.count("\n") == 1
 
 

@@ -3,6 +3,7 @@
 Each test breaks the simulator or the protocol that it runs, never the theory or the experiment.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +18,28 @@ from reference.protocol.policies.keepalive import Due, EveryInterval, Signs
 from reference.protocol.policies.reconnect import Attempt
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.cli import run
+from simulation.clock import TimerLateness
 from simulation.hosts.capacity import Cost, Listener
-from simulation.network.loss import _GilbertElliott
+from simulation.network.cell import Cell
+from simulation.network.congestion import CongestionWindow
+from simulation.network.loss import Fades, _GilbertElliott
+from simulation.network.pipe import Pipe
 from simulation.network.simulated_pipe import SimulatedPipe
+from simulation.network.tcp import RoundTripEstimate
+from simulation.random import EntityRandom
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
 from simulation.validation.experiment import Experiment
 from simulation.validation.experiments.detecting import HalfOpenConnection
+from simulation.validation.experiments.fading import LonePackets
 from simulation.validation.experiments.herding import AcceptRate
+from simulation.validation.experiments.linux import Flights, SwallowedRefusal, SwallowedReset, Timeout
 from simulation.validation.experiments.losing import Bursts
 from simulation.validation.experiments.outboxes import OverflowInAnOutage
 from simulation.validation.experiments.queueing import ServerQueue
+from simulation.validation.experiments.racing import Phases, PingRace
 from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiments.sharing import AllAtOnce, SharedCell
 from simulation.validation.experiments.streams import InOrder
 from simulation.validation.experiments.transport import Dialling
 
@@ -120,7 +131,7 @@ def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Listener, "take", hasty)
     exit_code, complaints = verify(AcceptRate(clients=20, spread_s=0.2, accepts_per_s=40.0))
     assert exit_code == 1
-    assert all_start_with(complaints, "differs: herd: Accepting(")
+    assert all_start_with(complaints, "differs: herd: AcceptRate(")
 
 
 def test_loss_without_bursts(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +155,95 @@ def test_syns_at_other_times(verify: Verify, monkeypatch: pytest.MonkeyPatch) ->
     exit_code, complaints = verify(Dialling(kernel="classic", outage_s=5.5), Dialling(kernel="linux_6_5", outage_s=20.0))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: tcp: Dialling(")
+
+
+def test_a_reset_that_is_sent_again(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was once: what an outage swallows is delivered when it is over."""
+
+    def push_as_data(self: SimulatedPipe, function: Callable[[Any], None], argument: Any = None, after: int = 0) -> None:
+        self.push(function, argument, 0, after)
+
+    monkeypatch.setattr(SimulatedPipe, "push_reset", push_as_data)
+    exit_code, complaints = verify(SwallowedRefusal(kernel="linux_6_5", outage_s=3.0), SwallowedReset(ping_s=20.0, outage_s=3.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: reset: ")
+    assert {complaint.split("(")[0] for complaint in complaints} == {
+        "differs: reset: SwallowedRefusal",
+        "differs: reset: SwallowedReset",
+    }
+
+
+def test_a_timeout_without_the_round_trip(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """max(rto_min, SRTT + 4 mdev), as RFC 6298 has it."""
+
+    def of_the_rfc(self: RoundTripEstimate) -> int:
+        return max(ns(0.2), self._srtt + self._four_mdev)
+
+    monkeypatch.setattr(RoundTripEstimate, "rto", property(of_the_rfc))
+    exit_code, complaints = verify(*(Timeout(measured=measured) for measured in ("constant, 10 ms", "a step up", "a spike")))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: rto: Timeout(")
+    assert len({complaint.split(")")[0] for complaint in complaints}) == 3
+
+
+@pytest.mark.parametrize("fault", ["no growth", "a smaller beginning", "no restart"])
+def test_slow_start_that_is_another(fault: str, verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "no growth":
+        monkeypatch.setattr(CongestionWindow, "_grow", lambda self, flight: None)
+    elif fault == "no restart":
+        monkeypatch.setattr(CongestionWindow, "_restart", lambda self, idle, rto: None)
+    else:
+        begin = CongestionWindow.__init__
+
+        def begin_with_four(self: CongestionWindow, tcp: Tcp) -> None:
+            begin(self, tcp)
+            self.packets = 4.0
+
+        monkeypatch.setattr(CongestionWindow, "__init__", begin_with_four)
+    before = "the same, an hour ago" if fault == "no restart" else "nothing"
+    exit_code, complaints = verify(Flights(kilobytes=200, before=before))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: slow start: Flights(kilobytes=200, ")
+
+
+def test_fades_that_pass_with_packets(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain that steps per packet keeps a sparse stream in its burst."""
+    is_bad, calls = Fades.is_bad, itertools.count()
+    monkeypatch.setattr(Fades, "is_bad", lambda self, at: is_bad(self, next(calls) * ns(0.01)))
+    exit_code, complaints = verify(LonePackets(good_ms=4750.0, bad_ms=250.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: fades: LonePackets(")
+
+
+@pytest.mark.parametrize("fault", ["exact timers", "sent where it passes"])
+def test_a_race_without_lateness_or_place(fault: str, verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "exact timers":
+        monkeypatch.setattr(TimerLateness, "of", lambda self, at: at)
+    else:  # a middlebox that counts what is sent, wherever it stands
+        monkeypatch.setattr(Pipe, "latency", property(lambda self: 0))
+    exit_code, complaints = verify(PingRace(ping_s=60.0, idle_s=60.0, slack_s=0.2))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: timers: PingRace(")
+
+
+def test_phases_that_are_all_the_same(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform = EntityRandom.uniform
+
+    def without_phase(self: EntityRandom, purpose: str, index: int) -> float:
+        return 0.5 if purpose == "phase" else uniform(self, purpose, index)
+
+    monkeypatch.setattr(EntityRandom, "uniform", without_phase)
+    exit_code, complaints = verify(Phases(period_s=60.0))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: phases: Phases(")
+
+
+def test_a_cell_that_serves_one_after_the_other(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter = Cell.enter
+    monkeypatch.setattr(Cell, "enter", lambda self, now, client, *others: enter(self, now, "everyone", *others))
+    exit_code, complaints = verify(SharedCell(law="exponential", load=0.7, downloads=500), AllAtOnce(clients=8))
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: sharing: ")
 
 
 def test_an_outbox_that_holds_twice_as_much(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""The tally: what only the client can know of its connections, kept until the server has been told.
+"""Client-side counters reported to the server; kept until acknowledged.
 
 Counts since the last report, and the outages that were got over. A report leaves with a ping and is settled by the pong, or with
 a poll and is settled by its answer; what was under way when the connection was lost, or the poll failed, is reported again. So a
-count may be told twice, when only the answer was lost, and is never left out. The server believes it
+count may be reported twice, when only the answer was lost, and is never left out. The server believes it
 for metrics and for nothing else (protocol 7.41).
 """
 
@@ -38,7 +38,8 @@ class ClientReport:
         self._silent_ns: int | None = None
 
     def lost(self, now: int, *, silent_since: int | None) -> None:
-        """What carried the session is gone; `silent_since`: nobody told us, we gave it up, having heard nothing since then."""
+        """What carried the session is gone; `silent_since`: the client gave it up, having heard nothing since then; None: its end
+        was reported."""
         if self._lost_at is None:
             self._lost_at = now
             self._silent_ns = None if silent_since is None else now - silent_since

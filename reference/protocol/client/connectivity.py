@@ -117,7 +117,7 @@ class Connectivity:
         """Why the last attempt failed or the last connection was lost; None while a WebSocket carries the session."""
         self.ended: SessionEnded | None = None
         self._reported_errors: list[NotConnected] = []
-        self._expires_at: int | None = None  # the token, as the server has told
+        self._expires_at: int | None = None  # of the token, from the last `expiring`
         self._is_from_probe = False  # the WebSocket was opened behind polling
         self.session_id: str | None = None
         self.websocket: int | None = None
@@ -250,7 +250,7 @@ class Connectivity:
                 self._timers.set(timer, not_before)
         probe_at = self._timers.deadline_of(Timer.PROBE)
         if probe_at is not None and probe_at < not_before:
-            self._probes.schedule(not_before, not_before)  # spread anew: many clients were told the same time
+            self._probes.schedule(not_before, not_before)  # spread anew: many clients got the same time
 
     def lost(self, code: int | None, message: str, now: int, *, is_failure: bool = True, by_silence: bool = False) -> None:
         """The WebSocket is gone, by whatever cause."""

@@ -17,7 +17,7 @@ class Timer(enum.Enum):
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
-    CONNECT = "the connection is to be open, or welcomed, by now"
+    CONNECT = "connect timeout: the connection must be open, or welcomed"
     RETRY = "the next attempt"
     PING = "the next ping"
     PONG = "no byte for as long as the heartbeat policy allows: half-open"
@@ -32,8 +32,8 @@ class Timer(enum.Enum):
     RESEND = "send again what the server put off"
     EXPIRE = "the oldest waiting message has become too old"
     POLL = "the next poll"
-    POLL_LIMIT = "the poll is to be answered by now"
-    PUBLISH_LIMIT = "the publish request is to be answered by now"
+    POLL_LIMIT = "request timeout of the poll"
+    PUBLISH_LIMIT = "request timeout of the publish"
     PATIENCE = "the application has taken nothing for too long"
 
 

@@ -202,7 +202,7 @@ class EventDelivery:
         return self._stream_epochs[-1]
 
     def greeted(self) -> None:
-        """A WebSocket is about to be told our position."""
+        """A WebSocket is open, and `hello` names our position on it."""
         self._stream_epochs = (self.inbox.epoch,)
 
     def welcomed(self, welcome: frames.Welcome, now: int) -> None:

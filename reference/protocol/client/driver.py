@@ -7,9 +7,9 @@
 
 A world supplies a `ClientIO` and nothing else: the trio client sockets, the simulator virtual connections, the property tests
 lists. Several inputs that come together (all frames of one read) are fed one after the other and the session is drained once.
-Nothing here waits, so whoever brings an input runs the loop itself; there is no queue in front of the session. An input that
-arrives while the session is being drained (an IO that answers at once) is fed, and the loop that runs already takes what comes of
-it.
+Nothing here waits, so the caller that brings an input runs the loop itself; there is no queue in front of the session. An input
+that arrives while the session is being drained (an IO that answers at once) is fed, and the loop that runs already takes what
+comes of it.
 """
 
 from collections.abc import Callable, Iterable

@@ -57,7 +57,7 @@ class Keepalive:
         return math.inf if dead_s is None else dead_s
 
     def keep_limit(self, silence_max_ms: int | None) -> None:
-        """The server has told how long a client may say nothing, in ms; None: it has not."""
+        """The server's limit for a silent client, in ms; None: it did not send one."""
         quiet_s, self._ping_within_s = self._policy.quiet_max_s, None
         if silence_max_ms is not None and (quiet_s is None or quiet_s * 1000 >= silence_max_ms):
             self._ping_within_s = max(silence_max_ms / 2000, _PING_WITHIN_S_MIN)

@@ -189,7 +189,7 @@ class Outbox:
         """A retryable rejection of what is in flight: it and all after it are to be sent again.
 
         Only the rejection of the oldest unanswered message counts as a try of it; the ones behind it fell with it. Returns
-        whether anything is to be sent again, and the message itself if its tries are used up: it is then removed.
+        whether anything must be sent again, and the message itself if its tries are used up: it is then removed.
 
         `as_out_of_order`: the server misses what came before. If that is what it had accepted, it has lost its memory since; the
         next copy says that nothing before it is to come, and this one was no try.

@@ -1,4 +1,4 @@
-"""What a client session tells its application, beside the events themselves.
+"""What a client session reports to its application, beside the events themselves.
 
 An application reads one stream: events in order, and between them the moments that it must know of. A sequenced event is
 never skipped without one of `SnapshotReceived` or `ResetReceived` in its place.

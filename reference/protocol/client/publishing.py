@@ -1,7 +1,7 @@
 """The sending half of a client session: the outbox, and what answers and rejections do to it.
 
-It does not know which transport carries its messages: it is asked for what can be sent now, and told what was answered, put off
-or lost. It is silent while a retryable rejection is being waited out.
+It does not know which transport carries its messages: it hands out what can be sent now, and is notified of what was answered,
+put off or lost. It is silent while a retryable rejection is being waited out.
 """
 
 from reference.protocol import frames
@@ -31,7 +31,7 @@ class Publishing:
         "_asked_until",
         "_context",
         "_cursor",
-        "_cursor_is_told",
+        "_cursor_is_sent",
         "_frame_bytes_max",
         "_record",
         "_registry",
@@ -50,11 +50,11 @@ class Publishing:
             config.outbox_messages_max, config.outbox_bytes_max, config.unanswered_max, config.outbox_policy, save
         )
         self._cursor: Data | None = None  # the latest
-        self._cursor_is_told = False
+        self._cursor_is_sent = False
         self._asked_until: int | None = None  # the server put a message off until then
         self._frame_bytes_max = FRAME_BYTES_MAX  # until the server tells its own limit
         self.limits: frames.Limits | None = None
-        """As the server told them last."""
+        """The server's, from its last welcome."""
         self.is_empty = True
         """Nothing waits, as after most inputs: then there is no need to ask."""
 
@@ -86,26 +86,26 @@ class Publishing:
         _check_object(data)
         check_cursor(data)
         self._cursor = data
-        self._cursor_is_told = self.is_empty = False
+        self._cursor_is_sent = self.is_empty = False
 
     def take(self, now: int, *, as_one_body: bool) -> tuple[tuple[frames.Message, ...], Data | None]:
-        """What can be sent now, in order, and the cursor if it has moved and may be told again.
+        """What can be sent now, in order, and the cursor if it has moved and may be sent again.
 
         `as_one_body`: it all has to fit into one request.
         """
-        if not len(self.outbox) and (self._cursor is None or self._cursor_is_told):
+        if not len(self.outbox) and (self._cursor is None or self._cursor_is_sent):
             self.is_empty = True
             return (), None
         if Timer.RESEND in self._context.timers:
             return (), None
         messages = tuple(self.outbox.take_sendable(self._frame_bytes_max if as_one_body else None))
         self.watch_age()
-        if self._cursor is None or self._cursor_is_told or Timer.CURSOR in self._context.timers:
+        if self._cursor is None or self._cursor_is_sent or Timer.CURSOR in self._context.timers:
             return messages, None
         config = self._context.config
         interval_s = config.poll_interval_s if as_one_body else config.cursor_interval_s  # 7.11
         self._context.timers.set(Timer.CURSOR, now + ns(interval_s))
-        self._cursor_is_told = True
+        self._cursor_is_sent = True
         return messages, self._cursor
 
     def receive(self, result: frames.Accepted | frames.Rejected, now: int, *, epoch: str | None) -> None:
@@ -133,12 +133,12 @@ class Publishing:
         self._context.timers.set(Timer.RESEND, at)
 
     def connection_lost(self) -> None:
-        """What was in flight is to be sent again, on whatever comes next; but not before the time that the server asked for."""
+        """What was in flight will be sent again on the next transport, but not before the time that the server asked for."""
         self._context.timers.cancel(Timer.RESEND)
         self._context.timers.cancel(Timer.CURSOR)
         if self._asked_until is not None:
             self.wait_until(self._asked_until)
-        self._cursor_is_told = self.is_empty = False
+        self._cursor_is_sent = self.is_empty = False
         self.outbox.connection_lost()
         self.watch_age()
 
@@ -169,7 +169,7 @@ class Publishing:
             self._context.timers.set(Timer.EXPIRE, since + ns(self._context.config.outbox_age_max_s))
 
     def keep_limits(self, limits: frames.Limits) -> None:
-        """The server has told its limits; a message that waits and is too large for it fails visibly."""
+        """The server's limits are known; a message that waits and is too large for it fails visibly."""
         self.limits = limits
         self._frame_bytes_max = limits.frame_bytes_max
         self.outbox.keep_unanswered_below(limits.unanswered_max)

@@ -86,7 +86,7 @@ class ClientSession:
         parts = (self._context, self._publishing, self._delivery, self._keepalive, self._record)
         self._connectivity = Connectivity(client_id, *parts, policy, fallback or config.fallback_policy, random_source, token)
 
-    # The application speaks.
+    # Inputs of the application.
 
     def restore(self, saved: SavedSession, now: int) -> None:
         """Go on where the program was in its life before: to be called before `start`, on a session with the same client id.
@@ -184,7 +184,7 @@ class ClientSession:
         if self.state is ClientState.NEW:
             raise LocalError("start the session first")
 
-    # The network speaks.
+    # Inputs of the network.
 
     def connection_opened(self, connection_id: int, now: int) -> None:
         """The WebSocket is open, its handshake done."""
@@ -285,10 +285,10 @@ class ClientSession:
             self.hold_events(now)
         self._hand_over(now, is_patient=False)
 
-    # Time passes.
+    # The passing of time.
 
     def next_deadline(self) -> int | None:
-        """When `handle_timeout` is to be called, in ns, or None."""
+        """The time for the next `handle_timeout`, in ns, or None."""
         return self._timers.next_deadline()
 
     def handle_timeout(self, now: int) -> None:
@@ -297,19 +297,19 @@ class ClientSession:
             self._fire(timer, now)
             self._send_waiting(now)
 
-    # Output, drained.
+    # Outputs.
 
     def take_actions(self) -> list[ClientAction]:
-        """What the driver has to do, in order."""
+        """What the driver has to do, in order; empties the queue."""
         actions, self._context.actions = self._context.actions, []
         return actions
 
     def take_outcomes(self) -> list[Outcome]:
-        """What the application has to know, in order."""
+        """What the application has to know, in order; empties the queue."""
         outcomes, self._context.outcomes = self._context.outcomes, []
         return outcomes
 
-    # What can be looked at.
+    # State.
 
     @property
     def state(self) -> ClientState:

@@ -1,7 +1,7 @@
 """When HTTP polling takes over from a WebSocket that does not come: fallback policies behind one method.
 
-A policy is a formula: it is told how it goes and says how long to wait, as a reconnect policy does. It is asked when the session
-begins, whenever a connection has been lost, and when the time that it named has come.
+A policy is a formula: from failures and time it computes how long to wait, as a reconnect policy does. It is asked when the
+session begins, whenever a connection has been lost, and when the time that it named has come.
 
 What counts as trouble does not end when a socket opens, but when a connection has been useful for a while (steady): a proxy that
 kills each WebSocket after a second is as bad as one that refuses them.
@@ -20,7 +20,7 @@ class Disconnection:
     """What a policy may know.
 
     failures: attempts failed in a row, forgotten when a connection is steady. lasts_s: for how many seconds nothing has carried
-    the session steadily, without the time for which the server asked to be left alone.
+    the session steadily, minus the time for which the server asked to be left alone.
     """
 
     failures: int

@@ -1,6 +1,6 @@
-"""When to try again: reconnect policies, and the one who keeps count.
+"""When to try again: reconnect policies, and the counter of failed attempts.
 
-A policy is a formula: it is told how many attempts have failed and may draw chance, and says how long to wait. The
+A policy is a formula: from the number of failed attempts and random draws it computes how long to wait. The
 `Reconnector` counts, remembers the last wait, and obeys what the server asked for: `goaway` and Retry-After stand above every
 policy, for a server that sheds load must not meet its clients before its time.
 
@@ -17,7 +17,7 @@ from reference.protocol.timers import NS_PER_MS, ns
 
 
 class RandomSource(Protocol):
-    """A source of chance. The same purpose and index always give the same number."""
+    """A random source. The same purpose and index always give the same number."""
 
     def uniform(self, purpose: str, index: int) -> float:
         """A number in [0, 1)."""

@@ -31,6 +31,9 @@ DAY_MS = 86_400_000
 _ADMIN = "/api/admin/websocket"
 
 
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_CHARACTERS_MAX)]
+
+
 class CloseSessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """POST .../sessions/{sessionId}/close. A session id is a name that a client may choose: the others tell two of one name
     apart.
@@ -51,14 +54,14 @@ class SendAwayRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 class RefuseRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """PUT .../refused-users."""
 
-    user_id: Annotated[str, msgspec.Meta(max_length=USER_ID_CHARACTERS_MAX)] = ""
+    user_id: UserId
     for_ms: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_MS)] = 3_600_000
 
 
 class AllowRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """DELETE .../refused-users."""
 
-    user_id: Annotated[str, msgspec.Meta(max_length=USER_ID_CHARACTERS_MAX)] = ""
+    user_id: UserId
 
 
 class ClosedConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -145,7 +148,7 @@ class AdminActions:
         name="refuseUser",
     )
     async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
-        user_id = _named(query.user_id)
+        user_id = query.user_id
         now = self._clock.now()
         self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
         closed = 0
@@ -157,7 +160,7 @@ class AdminActions:
 
     @delete(_ADMIN + "/refused-users", "admin", "Let a refused user in again", name="allowUser")
     async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
-        user_id = _named(query.user_id)
+        user_id = query.user_id
         was_refused = self._refused.allow(user_id)
         log_event("admin allowed user", admin=request.user_id, user=user_id, was_refused=was_refused)
         return AllowedUser(was_refused=was_refused)
@@ -195,9 +198,3 @@ class AdminActions:
         if is_final:
             return live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
         return live.send_away(0, 0, connection_ids)
-
-
-def _named(user_id: str) -> str:
-    if not user_id:
-        raise RemoteError(CloseCode.BAD_FRAME, "parameter userId: name the user")
-    return user_id

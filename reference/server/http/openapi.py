@@ -122,9 +122,16 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     if operation.query is not None:
         _, components = msgspec.json.schema_components([operation.query], ref_template=_REF)
-        properties = components[operation.query.__name__]["properties"]
+        described = components[operation.query.__name__]
+        properties, required = described["properties"], described.get("required", ())
         parameters += [
-            {"name": name, "in": "query", "required": False, **_in_address(schema), "description": PARAMETER_TEXTS[name]}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                **_in_address(schema),
+                "description": PARAMETER_TEXTS[name],
+            }
             for name, schema in properties.items()
             if name != "type"  # what makes it a frame; an address says that already
         ]

@@ -71,6 +71,8 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError(
             f"{len(scenario.client_names)} real clients in one process are too many; the limit is {REAL_CLIENTS_MAX}"
         )
+    if any(group.shared_bottleneck is not None for group in scenario.groups):
+        raise ConfigError("a shared_bottleneck is the simulator's alone: the proxy gives each client its path; remove it")
     if any(group.client is not None for group in scenario.groups):
         raise ConfigError("groups with client parameters of their own cannot be played by real processes; set them for everyone")
     if scenario.server.token_lifetime_s is not None:

@@ -10,11 +10,12 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.faults import LoadBalancerCut
 from simulation.scenario.scenario import Capacity, ClientPart, Scenario
+from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.trace.trace import AttemptMade
 from simulation.validation.closed_forms import herd
 from simulation.validation.closed_forms.backoff import Wait
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import PATIENT_CLIENT, PATIENT_SERVER, absences, still_world
+from simulation.validation.experiments.worlds import absences
 from simulation.world import Result, run
 
 CUT_AT_S = 10.0

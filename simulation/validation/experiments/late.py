@@ -8,11 +8,11 @@ import msgspec
 from reference.protocol.timers import NS_PER_S
 from simulation.scenario.paths import OnOffMarkov
 from simulation.scenario.scenario import ClientPart, Group
+from simulation.scenario.still_world import AT_ONCE, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.trace.trace import Delivered
 from simulation.validation.closed_forms import onoff, staleness
 from simulation.validation.experiment import Expected, Experiment, require
 from simulation.validation.experiments.policies import POLICIES
-from simulation.validation.experiments.worlds import AT_ONCE, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.world import run
 
 LATE_S = 1e-6

@@ -11,10 +11,10 @@ from reference.protocol.timers import NS_PER_S
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage
 from simulation.scenario.scenario import ClientPart
+from simulation.scenario.still_world import PATIENT_CLIENT, QUIET, still_world
 from simulation.trace.trace import PublishRefused
 from simulation.validation.closed_forms import outbox
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import PATIENT_CLIENT, QUIET, still_world
 from simulation.world import run
 
 UP_S = 1.0

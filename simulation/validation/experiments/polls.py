@@ -9,9 +9,9 @@ import numpy as np
 from simulation.results.frames import Frames
 from simulation.scenario.faults import BlockUpgrade, Path
 from simulation.scenario.scenario import ClientPart, Group
+from simulation.scenario.still_world import AT_ONCE, NEVER_S, PATIENT_CLIENT, QUIET, still_world
 from simulation.validation.closed_forms import polling
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import AT_ONCE, NEVER_S, PATIENT_CLIENT, QUIET, still_world
 from simulation.world import run
 
 

@@ -16,10 +16,10 @@ from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution, Exponential, Uniform
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Capacity, ClientPart
+from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.trace.trace import QueueSampled, Trace, WorkSampled
 from simulation.validation.closed_forms import queues
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import NEVER_S, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.world import run
 
 LawName = Literal["constant", "exponential", "uniform"]

@@ -14,11 +14,12 @@ import numpy as np
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Fault, Path, Refuse, Reset
 from simulation.scenario.scenario import ClientPart, Scenario
+from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.validation.closed_forms import backoff
 from simulation.validation.closed_forms.backoff import Schedule, Wait
 from simulation.validation.experiment import Expected, Experiment, require, share
 from simulation.validation.experiments.policies import POLICIES
-from simulation.validation.experiments.worlds import PATIENT_CLIENT, PATIENT_SERVER, absences, still_world
+from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
 CUT_AT_S = 10.0

@@ -9,10 +9,11 @@ import numpy as np
 
 from simulation.scenario.paths import OnOffMarkov
 from simulation.scenario.scenario import ClientPart
+from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.validation.closed_forms import onoff
 from simulation.validation.experiment import Expected, Experiment, require
 from simulation.validation.experiments.policies import POLICIES
-from simulation.validation.experiments.worlds import PATIENT_CLIENT, PATIENT_SERVER, absences, still_world
+from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
 

@@ -11,9 +11,9 @@ from simulation.results.frames import Frames
 from simulation.scenario.distributions import Exponential
 from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Group, ServerPart
+from simulation.scenario.still_world import AT_ONCE, PATIENT_SERVER, QUIET, still_world
 from simulation.validation.closed_forms import stream
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import AT_ONCE, PATIENT_SERVER, QUIET, still_world
 from simulation.world import run
 
 WRITERS = 2

@@ -13,11 +13,11 @@ from simulation.random import RandomStreams
 from simulation.scenario.faults import Outage
 from simulation.scenario.paths import Middlebox, Path, Tcp
 from simulation.scenario.scenario import ClientPart, Group
+from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.index import ClientIndex
 from simulation.trace.trace import ConnectionLeft, ConnectionLost, StateTurned
 from simulation.validation.closed_forms import tcp
 from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.worlds import PATIENT_CLIENT, still_world
 from simulation.world import run
 
 Kernel = Literal["classic", "linux_6_5"]
@@ -78,11 +78,12 @@ class Silence(Experiment):
     family: ClassVar[str] = "tcp"
     replications: ClassVar[int] = CHECKS
     outage_s: float
+    latency_s: float = 0.0
 
     def expected(self) -> dict[str, Expected]:
-        times_s, gives_up_s = tcp.retransmissions_s(tcp.RETRIES, tcp.RTO_MIN_S)
+        times_s, gives_up_s = tcp.retransmissions_s(tcp.RETRIES, 2 * self.latency_s + tcp.RTO_MIN_S)
         after = [at_s for at_s in times_s if at_s >= self.outage_s]
-        return {"arrives": Expected(after[0], "s")} if after else {"given up": Expected(gives_up_s, "s")}
+        return {"arrives": Expected(after[0] + self.latency_s, "s")} if after else {"given up": Expected(gives_up_s, "s")}
 
     def observe(self, seed: int, replication: int) -> dict[str, float]:
         clock, told = Clock(), {}
@@ -100,7 +101,7 @@ class Silence(Experiment):
             def gave_up(self, lane: SimulatedPipe) -> None:
                 told["given up"] = clock.now / NS_PER_S - down_at_s
 
-        path = Path(latency_s=0.0, tcp=Tcp(resumes="rto"))
+        path = Path(latency_s=self.latency_s, tcp=Tcp(resumes="rto"))
         lane = SimulatedPipe(clock, PathDirection(path, is_up=True), RandomStreams(seed, replication).of("lane"), Owner())
 
         def arrived(_: None) -> None:

@@ -1,53 +1,11 @@
-"""Worlds in which nothing happens but what an experiment is about, and what their traces say.
-
-Where a closed form leaves something out, the world has to leave it out too: paths without latency, no pings, no heartbeats,
-nobody who comes and goes in the presence, no sampling. All of that is set by parameters that every scenario has.
-"""
+"""What the traces of still worlds (`simulation.scenario.still_world`) say about absences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.timers import NS_PER_S
-from simulation.scenario.paths import Path
-from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
 from simulation.trace.index import ClientIndex
 from simulation.trace.trace import AttemptMade, ConnectionLeft, ConnectionLost, StateTurned
-
-NEVER_S = 86_400.0
-"""The longest time that a parameter takes; no experiment lasts so long."""
-AT_ONCE = Path(latency_s=0.0)
-QUIET = Workload(graft_per_s=0, prune_per_s=0, flag_per_s=0, chat_per_s=0, cursor_per_s=0)
-PATIENT_CLIENT = ClientConfig(
-    connect_timeout_s=NEVER_S,
-    ping_interval_s=NEVER_S - 1.0,  # below what the server allows, or it would ping more often
-    ping_timeout_s=NEVER_S,
-    steady_after_s=1e-9,
-    fallback_after_failures=None,
-    request_timeout_s=NEVER_S,
-    ack_interval_s=NEVER_S,
-)
-PATIENT_SERVER = ServerConfig(
-    hello_timeout_s=NEVER_S,
-    heartbeat_interval_s=NEVER_S,
-    silence_max_s=NEVER_S,
-    slow_reader_timeout_s=NEVER_S,
-    presence_grace_s=NEVER_S,
-    presence_interval_s=NEVER_S,
-)
-
-
-def still_world(name: str, clients: int, path: Path = AT_ONCE, **changes: Any) -> Scenario:
-    """`clients` called c-0, c-1, ... on such paths; `changes` as for Scenario."""
-    return Scenario(
-        name=name,
-        groups=(Group(name="c", clients=clients, path=path, arrive_within_s=0.0),),
-        workload=QUIET,
-        server=ServerPart(config=PATIENT_SERVER, commit_time_s=0.0),
-        sample_interval_s=1e6,
-        settle_s=0.0,
-    ).replace(**changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def test_an_attempt_says_who_comes_back_and_from_where() -> None:
     ]
 
 
-def test_to_open_and_to_be_welcomed_have_each_their_time() -> None:
+def test_connect_and_welcome_have_separate_timeouts() -> None:
     client = client_in(ClientState.CONNECTING, connect_timeout_s=10)
     session = client.session
     session.handle_timeout(seconds(9.9))

@@ -306,7 +306,7 @@ def test_what_was_put_off_goes_out_at_once_on_the_next_connection() -> None:
 # Cursors.
 
 
-def test_a_first_cursor_is_told_at_once_whatever_was_published() -> None:
+def test_a_first_cursor_is_sent_at_once_whatever_was_published() -> None:
     client = live(cursor_interval_s=10)
     client.session.publish("CHAT", {}, 0)
     client.session.move_cursor({"x": 1}, seconds(0.01))
@@ -317,7 +317,7 @@ def cursors(client: Client) -> list[frames.Cursor]:
     return [f for f in sent(client.session.take_actions(), client.websocket) if isinstance(f, frames.Cursor)]
 
 
-def test_a_cursor_is_told_at_once_and_then_at_its_interval_the_latest_only() -> None:
+def test_a_cursor_is_sent_at_once_and_then_at_its_interval_the_latest_only() -> None:
     client = live(cursor_interval_s=0.5)
     client.session.move_cursor({"x": 1}, seconds(1))
     assert cursors(client) == [frames.Cursor({"x": 1})]
@@ -346,7 +346,7 @@ def test_a_cursor_waits_while_publishes_are_put_off() -> None:
     assert cursors(at(client, 2)) == [frames.Cursor({"x": 1})]
 
 
-def test_over_http_a_cursor_is_told_no_more_often_than_is_polled() -> None:
+def test_over_http_a_cursor_is_sent_no_more_often_than_polls() -> None:
     client = client_in(ClientState.POLLING, poll_interval_s=5, cursor_interval_s=0.05)
     session = client.session
     session.handle_timeout(0)
