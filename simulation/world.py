@@ -10,7 +10,10 @@ on the wall clock or on another run, so equal arguments give byte-equal traces i
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from html import escape
 from uuid import UUID
+
+import msgspec
 
 from reference.protocol.client.session import ClientSession
 from reference.protocol.timers import ns
@@ -63,6 +66,16 @@ class Result:
     def is_ok(self) -> bool:
         """Whether no guarantee was violated. One that was not exercised is not."""
         return not any(verdict.violated for verdict in self.verdicts.values())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the guarantees and the counts."""
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{escape(verdict.status)}</td><td>{verdict.checked}</td><td>{escape(verdict.sentence)}</td></tr>"
+            for name, verdict in self.verdicts.items()
+        )
+        counts = ", ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(self.counts).items() if value)
+        head = f"<p><b>{escape(self.scenario.name)}</b>, seed {self.scenario.seed}, replication {self.replication}: {counts}</p>"
+        return f"{head}<table><tr><th></th><th>verdict</th><th>checked</th><th>guarantee</th></tr>{rows}</table>"
 
 
 def run(scenario: Scenario, *, seed: int | None = None, replication: int = 0) -> Result:

@@ -3,6 +3,7 @@
 `runner` turns every outcome of a command into an exit code and at most one line on stderr.
 """
 
+import gc
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,6 +51,7 @@ def serve(
     log_json
         Write the log as JSON. This is the default when stderr is not a terminal.
     """
+    gc.disable()  # nothing that is imported is garbage; a server that has started enables it (`monitoring.loop`)
     from reference.cli.serve_command import serve_command
 
     return serve_command(

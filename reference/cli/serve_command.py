@@ -17,6 +17,7 @@ import trio
 from reference.protocol.errors import SteadywireError
 from reference.server.app import Server, serve
 from reference.server.auth import Role, check_secret, make_token, read_key_file
+from reference.server.monitoring.log_queue import LogQueue
 from reference.server.registry import canonical_run_id
 from reference.server.settings import ServerSettings
 from reference.server.settings_file import load_settings
@@ -32,14 +33,17 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     one, and before them those that are `given`, as `load_settings` takes them; files among these are relative to the working
     directory.
     """
-    _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     _allow_many_connections()
+    log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     try:
         settings = load_settings(config, **_absolute(given))
-        trio.run(_serve_and_announce, settings)
+        trio.run(_serve_and_announce, settings, log)
     except SteadywireError as error:
+        log.close()
         print(f"steadywire serve: {error}", file=sys.stderr)
         return CANNOT_START
+    finally:
+        log.close()
     return 0
 
 
@@ -66,7 +70,7 @@ def _absolute(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _serve_and_announce(settings: ServerSettings) -> None:
+async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
     failure: SteadywireError | None = None
     async with trio.open_nursery() as nursery:
         try:
@@ -74,6 +78,7 @@ async def _serve_and_announce(settings: ServerSettings) -> None:
         except SteadywireError as error:
             failure = error
         else:
+            log.on_drop = server.monitor.log_line_dropped
             tokens = "dev:<user>, on this machine only" if settings.is_development else "signed"
             print(f"steadywire listens on {server.url} (store {hide_password(settings.store)}; tokens {tokens})", flush=True)
     if failure is not None:
@@ -91,8 +96,9 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _log_to_stderr(*, as_json: bool) -> None:
+def _log_to_stderr(*, as_json: bool) -> LogQueue:
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.processors.LogfmtRenderer()
+    queue = LogQueue(sys.stderr, dropped_line=_dropped_as_json if as_json else _dropped_as_logfmt)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -101,5 +107,14 @@ def _log_to_stderr(*, as_json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(queue),  # type: ignore[arg-type]  # a text stream, as far as it is one,
     )
+    return queue
+
+
+def _dropped_as_json(count: int) -> str:
+    return f'{{"event": "log lines dropped", "level": "warning", "count": {count}}}\n'
+
+
+def _dropped_as_logfmt(count: int) -> str:
+    return f'event="log lines dropped" level=warning count={count}\n'

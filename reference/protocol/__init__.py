@@ -1,14 +1,16 @@
-"""The protocol: pure state machines, with no clock, no chance, no ids, no input or output of their own.
+"""The protocol: pure state machines, without a clock, randomness, ids, input or output of their own.
 
-Read in this order: `events` and `frames` (what is said), `states` (when it may be said), `actions` (what a driver is asked to
-do), then one side at a time:
+Read in this order:
 
-    client_session   sending (outbox), receiving (inbox, roster), links (backoff, fallback, polling, probes), pulse (heartbeat),
-                     health
-    run              sequencer (run_state), event_log, fan_out, gathering (membership, presence), requests, server_session,
-                     connections
+    events, frames, codec     what is said, and its bytes
+    states, errors            when it may be said, and what a code asks of a client
+    config, timers, actions   every parameter; named timers; what a driver is asked to do
+    policies/                 when to reconnect, fall back, ping: exchangeable
+    client/                   one client's session: start with `session`
+    server/                   one run: start with `run`
+    records, rate_limit, limits, statistics, metrics   stored values; limits by name; what is observed
 
-Time is an integer of nanoseconds that the driver passes in as `now` and that never goes backwards; chance is a `Draws`
-that the driver hands over. Whoever drives a machine (trio, SimPy, Hypothesis) does the same after every input: sends what
-`take_actions()` gives, hands `take_outcomes()` to the application, and arms one alarm for `next_deadline()`.
+Time is an integer of nanoseconds, `now`, that never goes backwards. Random numbers come from a `RandomSource` of the
+driver. `client/driver` and `server/driver` are the loop around a machine; a world (trio, SimPy, Hypothesis) supplies their IO.
+Numbers such as 7.13 in comments are the clauses of docs/protocol.md.
 """

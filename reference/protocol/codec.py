@@ -1,6 +1,6 @@
 """Bytes to frames and back. Whatever cannot be a frame becomes one error with the code to close with.
 
-Size is judged before anything is parsed, so a large message costs nothing but its bytes.
+Size is judged before anything is parsed, so a large message costs nothing but its bytes (10.6).
 """
 
 from typing import Annotated, TypeVar, cast

@@ -1,4 +1,4 @@
-"""Every parameter of the protocol, frozen and validated, with its unit in its name.
+"""Every parameter of the protocol, frozen and validated, with its unit in its name (9.1).
 
 The defaults are the brief's constants, or protocol.md's where the brief is silent. A parameter set is a value: compare it, print
 it, replace one field with `msgspec.structs.replace`, write it into a scenario.
@@ -23,13 +23,17 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 OutboxPolicy = Literal["reject_new", "drop_oldest", "conflate"]
 
 
+STATE_AND_BATCH_BYTES_MAX = 6 * 1024 * 1024 + 256 * 1024
+"""Of 8 MiB, the rest is for the users and cursors (1.5 MiB), an event that alone is a batch, and the frame itself (9.3, 9.4)."""
+
+
 class _Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, constraint in typing.get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), constraint)
 
 
-class ClientConfig(_Config, frozen=True):
+class ClientConfig(_Config, frozen=True):  # 9.2
     """How a client behaves. Seconds and bytes; messages and events are counted."""
 
     connect_timeout_s: Seconds = 10.0
@@ -103,7 +107,7 @@ class ClientConfig(_Config, frozen=True):
         return EveryInterval(self.ping_interval_s, self.ping_timeout_s)
 
 
-class ServerConfig(_Config, frozen=True):
+class ServerConfig(_Config, frozen=True):  # 9.3
     """How a server behaves towards one run and its clients."""
 
     hello_timeout_s: Seconds = 10.0
@@ -166,6 +170,11 @@ class ServerConfig(_Config, frozen=True):
             raise ConfigError(
                 "frames_per_s and frame_burst must be at least twice publishes_per_s and publish_burst: a client that is put "
                 "off for publishing too fast must not be closed for it; raise the first two"
+            )
+        if self.state_bytes_max + self.batch_bytes_max > STATE_AND_BATCH_BYTES_MAX:
+            raise ConfigError(
+                f"state_bytes_max + batch_bytes_max = {self.state_bytes_max + self.batch_bytes_max} exceeds "
+                f"{STATE_AND_BATCH_BYTES_MAX}: the answer to a poll may hold both, and a client takes 8 MiB; lower one of them"
             )
         if self.snapshot_interval_events > self.events_kept_max:
             raise ConfigError(

@@ -131,7 +131,7 @@ class RemoteError(SteadywireError):
     def __init__(self, code: CloseCode, message: str, limit: Limit | None = None) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = message  # for people (10.9)
         self.limit = limit
 
 

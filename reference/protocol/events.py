@@ -16,7 +16,7 @@ from reference.protocol.errors import ConfigError, InvalidEvent
 from reference.protocol.kept_json import check_json
 
 Data = dict[str, Any]
-"""An event's payload: a JSON object, as an application makes and reads it."""
+"""An event's payload: a JSON object, as an application makes and reads it. What it means is for the application (10.10)."""
 KeptData = msgspec.Raw
 """The same as a server keeps it: the bytes that came. It stands where a type says `Data`, and is written as it is; only the key
 of a critical event is ever parsed (`key_of`)."""

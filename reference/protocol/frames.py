@@ -15,6 +15,7 @@ from reference.protocol.records import RunState
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "collab.v1.json"
 
+# 4.1: the types of the fields.
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:@+-]+$(?!\n)")]
 Token = Annotated[str, msgspec.Meta(max_length=8192)]
 TypeName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -64,7 +65,7 @@ class Hello(Frame, frozen=True, tag="hello", kw_only=True):
             raise ValueError("a position is an epoch and an afterSequence; send both or neither")
 
 
-class Publish(Frame, frozen=True, tag="publish", kw_only=True):
+class Publish(Frame, frozen=True, tag="publish", kw_only=True):  # 4.3
     """One event to be sequenced.
 
     `after` is the client's number before this one, when that is not `client_sequence - 1`: the numbers between were given up.
@@ -116,6 +117,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     recoveries: Annotated[tuple[Recovery, ...], msgspec.Meta(max_length=RECOVERIES_MAX)] = ()
 
 
+# 4.6
 class Ping(Frame, frozen=True, tag="ping"):
     """`round_trip_ms` is what the ping before took by the client's own clock."""
 
@@ -124,13 +126,13 @@ class Ping(Frame, frozen=True, tag="ping"):
     report: Report | None = None
 
 
-class Auth(Frame, frozen=True, tag="auth"):
+class Auth(Frame, frozen=True, tag="auth"):  # 4.7
     """A new token for the connection that stands."""
 
     token: Token
 
 
-class Bye(Frame, frozen=True, tag="bye"):
+class Bye(Frame, frozen=True, tag="bye"):  # 4.8
     """A clean leave: presence leaves at once."""
 
 
@@ -165,7 +167,7 @@ class Retry(msgspec.Struct, frozen=True, rename="camel"):
     first_spread_ms: Milliseconds
 
 
-class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
+class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):  # 4.9
     """The answer to hello. What follows begins after `after_sequence`; unless resumed, a snapshot at that number comes first
     (or nothing, if a fresh session asked to start at the oldest event or at the head)."""
 
@@ -185,12 +187,12 @@ class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
     server_time: int
 
 
-class SnapshotFrame(Frame, frozen=True, tag="snapshot"):
+class SnapshotFrame(Frame, frozen=True, tag="snapshot"):  # 4.10
     sequence_number: Count
     state: RunState
 
 
-class Events(Frame, frozen=True, tag="events"):
+class Events(Frame, frozen=True, tag="events"):  # 4.11
     """Ascending, contiguous with everything before on this connection."""
 
     events: tuple[Event, ...]
@@ -199,7 +201,7 @@ class Events(Frame, frozen=True, tag="events"):
         _check_contiguous(self.events)
 
 
-class Presence(Frame, frozen=True, tag="presence", kw_only=True):
+class Presence(Frame, frozen=True, tag="presence", kw_only=True):  # 4.12
     """Who is here. Either `full`, or what changed since the last one on this connection."""
 
     full: tuple[str, ...] | None = None
@@ -208,7 +210,7 @@ class Presence(Frame, frozen=True, tag="presence", kw_only=True):
     server_time: int
 
 
-class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):
+class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):  # 4.13
     """Where the cursors are. Either `full`, or the ones that moved since the last one on this connection."""
 
     full: dict[str, Data] | None = None
@@ -216,7 +218,7 @@ class Cursors(Frame, frozen=True, tag="cursors", kw_only=True):
     server_time: int
 
 
-class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):
+class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):  # 4.14
     """The publish is durable under this number. `duplicate`: it had been accepted before."""
 
     client_sequence: Ordinal
@@ -224,7 +226,7 @@ class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):
     duplicate: bool = False
 
 
-class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):
+class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):  # 4.15
     """The publish is refused, for good unless `retryable`."""
 
     client_sequence: Ordinal
@@ -234,13 +236,13 @@ class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):
     retry_after_ms: Milliseconds | None = None
 
 
-class Heartbeat(Frame, frozen=True, tag="heartbeat"):
+class Heartbeat(Frame, frozen=True, tag="heartbeat"):  # 4.16
     """Sent to a reader that has been given everything up to `head`: whoever has less has lost something."""
 
     head: Count
 
 
-class Pong(Frame, frozen=True, tag="pong"):
+class Pong(Frame, frozen=True, tag="pong"):  # 4.17
     nonce: Count
     server_time: int
 
@@ -251,7 +253,7 @@ class Expiring(Frame, frozen=True, tag="expiring"):
     in_ms: Milliseconds
 
 
-class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):
+class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):  # 4.19
     """Come back after retryAfter + U(0, spread)."""
 
     code: int
@@ -259,7 +261,7 @@ class Goaway(Frame, frozen=True, tag="goaway", kw_only=True):
     spread_ms: Milliseconds
 
 
-class Error(Frame, frozen=True, tag="error", kw_only=True):
+class Error(Frame, frozen=True, tag="error", kw_only=True):  # 4.20
     """Why the connection is about to be closed."""
 
     code: int

@@ -31,6 +31,8 @@ class Limit(enum.StrEnum):
     # The server.
     LOADED_RUNS = "loaded_runs"
     DOOR_CONNECTIONS = "door_connections"
+    ADDRESS_CONNECTIONS = "address_connections"
+    STRANGERS = "strangers"
     HEAD_BYTES = "head_bytes"
     HEAD_TIME = "head_time"
     BODY_BYTES = "body_bytes"

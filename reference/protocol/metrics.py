@@ -188,6 +188,34 @@ RELAY_FAILURES = Metric(
 )
 LIMITS = Metric("counter", "orchestrator_limits_reached_total", "times", "Times that a peer reached a limit", ("limit",))
 PROBLEMS = Metric("counter", "orchestrator_problems_total", "problems", "Faults of the server or its store; the log says which")
+_PAUSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+LOOP_LAG = Metric(
+    "histogram",
+    "orchestrator_loop_lag_seconds",
+    "seconds",
+    "How much later than due the event loop wakes a task",
+    buckets=_PAUSES,
+)
+LONG_TURNS = Metric(
+    "histogram",
+    "orchestrator_loop_long_turns_seconds",
+    "seconds",
+    "Turns of the event loop that took 1 ms or longer",
+    buckets=_PAUSES,
+)
+COLLECTIONS = Metric(
+    "histogram",
+    "orchestrator_gc_pause_seconds",
+    "seconds",
+    "Collections of garbage, during which nobody is served",
+    buckets=_PAUSES,
+)
+LOG_LINES_DROPPED = Metric(
+    "counter",
+    "orchestrator_log_lines_dropped_total",
+    "lines",
+    "Lines of the log that were dropped because its reader is too slow",
+)
 
 METRICS = (
     CONNECTIONS,
@@ -229,6 +257,10 @@ METRICS = (
     RELAY_FAILURES,
     LIMITS,
     PROBLEMS,
+    LOOP_LAG,
+    LONG_TURNS,
+    COLLECTIONS,
+    LOG_LINES_DROPPED,
 )
 
 _OURS = (*map(str, CloseCode), "1000", "1011")

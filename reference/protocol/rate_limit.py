@@ -22,10 +22,18 @@ class TokenBucket:
 
     def spend(self, now: int, tokens: int = 1) -> int:
         """Take that many tokens. Returns 0 if they were there, else how long to wait for them, in ms; then none was taken."""
-        if self._at is not None:
-            self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
-        self._at = now
+        self._refill(now)
         if self._left < tokens:
             return min(max(1, round((tokens - self._left) / self._per_s * 1000)), MILLISECONDS_MAX)
         self._left -= tokens
         return 0
+
+    def drain(self, now: int, tokens: int) -> None:
+        """Take tokens for what is already done; what was not there is owed, as much as a burst at most."""
+        self._refill(now)
+        self._left = max(self._left - tokens, -self._burst)
+
+    def _refill(self, now: int) -> None:
+        if self._at is not None:
+            self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
+        self._at = now

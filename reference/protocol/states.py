@@ -156,7 +156,7 @@ class ConnectionState(enum.Enum):
 
 SERVER_MAY_RECEIVE: dict[ConnectionState, frozenset[type[frames.Frame]]] = {
     ConnectionState.AWAITING_HELLO: frozenset({frames.Hello}),
-    # A client may not speak before it is welcomed, except to leave.
+    # A client may not speak before it is welcomed, except to leave (8.34).
     ConnectionState.AUTHENTICATING: frozenset({frames.Bye}),
     ConnectionState.LIVE: frozenset({frames.Publish, frames.Cursor, frames.Ack, frames.Ping, frames.Auth, frames.Bye}),
     ConnectionState.AWAITING_REQUEST: frozenset({frames.PollRequest, frames.PublishRequest}),

@@ -7,6 +7,11 @@ the token    whose it is, and whether its holder may enter that run, or is an ad
 the rate     of requests about runs, by user (`user_limits`)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
@@ -16,6 +21,9 @@ from reference.server.origins import OriginPolicy
 from reference.server.registry import canonical_run_id
 from reference.server.user_limits import UserRates
 from reference.server.wire.request_head import HttpRefusal, RequestHead
+
+ANSWER_BYTES_FREE = 8 * 1024
+"""An answer counts as one more request for each of these."""
 
 
 class AccessControl:
@@ -29,8 +37,11 @@ class AccessControl:
         *,
         retry_after_ms: int,
         requests_per_s_max: int,
+        strangers_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many may come at once."""
+        """`requests_per_s_max` is for one user; twice as many may come at once. `strangers_max`: WebSockets without a token."""
+        self._strangers_max = strangers_max
+        self._strangers: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
@@ -46,6 +57,24 @@ class AccessControl:
     def close(self) -> None:
         """Let nobody in from now on."""
         self._is_going_away = True
+        for scope in self._strangers:
+            scope.cancel()
+
+    @contextmanager
+    def stranger(self, timeout_s: float) -> Iterator[None]:
+        """Around the time in which a connection may show its token; it ends early when the server begins to stop.
+
+        Raises RemoteError.
+        """
+        if len(self._strangers) >= self._strangers_max:
+            reason = f"{self._strangers_max} connections have not shown a token yet, the limit; try again later"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.STRANGERS)
+        with trio.move_on_after(timeout_s) as scope:
+            self._strangers.add(scope)
+            try:
+                yield
+            finally:
+                self._strangers.discard(scope)
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
         """The page and the moment. Raises HttpRefusal."""
@@ -86,10 +115,14 @@ class AccessControl:
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
+    def charge(self, identity: Identity, answer_bytes: int) -> None:
+        """A large answer about a run counts as several requests, since it takes as long to make."""
+        self._requests.charge(identity.user_id, answer_bytes // ANSWER_BYTES_FREE, self._clock.now())
+
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who asks. Raises HttpRefusal or RemoteError."""
         self.check(head.header(b"origin"), head.header(b"host"))
-        holder = self._authenticator.holder(bearer_token(head.headers), self._clock.now())
+        holder = self._authenticator.holder(bearer_token(head.headers), self._clock.wall())
         if isinstance(holder, RemoteError):
             raise holder
         if holder.role != "admin":
@@ -97,7 +130,7 @@ class AccessControl:
         return Identity(holder.user_id, holder.expires_at, holder.issued_at)
 
     def _identify(self, token: str | None, run_id: str) -> Identity:
-        identity = identify(self._authenticator, token, run_id, self._clock.now())
+        identity = identify(self._authenticator, token, run_id, self._clock.wall())
         if isinstance(identity, RemoteError):
             raise identity
         return identity

@@ -42,10 +42,11 @@ from reference.server.http.admin_api import AdminApi
 from reference.server.http.application import HttpApi
 from reference.server.http.docs_api import DocsApi
 from reference.server.http.exchanges import Exchanges
-from reference.server.http.operator_api import OperatorApi
+from reference.server.http.operator_api import OPERATOR_PATHS, OperatorApi
 from reference.server.http.run_api import RunApi
 from reference.server.http.web_pages import WebPages
-from reference.server.monitoring.logs import SessionLog, log_event, log_fault, log_problem
+from reference.server.monitoring.logs import FaultLog, SessionLog, log_event
+from reference.server.monitoring.loop import tune_collector, watch_lag, watched_turns
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
@@ -126,6 +127,7 @@ def _assemble(
         session_records_max=settings.session_records_max,
         session_age_max_ns=ns(settings.session_age_max_s),
         on_limit=None if session_log is None else lambda limit: session_log.limit_reached(limit, clock.now()),
+        on_refused=None if session_log is None else session_log.refused,
     )
 
     def tell(run_id: str, observation: Observation, traffic: Traffic) -> None:
@@ -137,7 +139,9 @@ def _assemble(
 
     refused = RefusedUsers()
     authenticator = RefusingAuthenticator(authenticator, refused)
-    on_fault = monitor.and_count(log_fault)
+    faults = FaultLog(clock.now)
+    on_fault = monitor.and_count(faults.fault)
+    on_problem = monitor.and_count(faults.problem)
     writer = GroupCommit(store, on_fault=on_fault)
     nursery.start_soon(writer.run)
     shared = ServerContext(
@@ -168,13 +172,20 @@ def _assemble(
     )
     nursery.start_soon(watch_place, store, runs.drop)
     _show_gauges(monitor.metrics, runs, writer)
-    origins = OriginPolicy(settings.allowed_origins, is_development=settings.is_development)
+    origins = OriginPolicy(
+        settings.allowed_origins,
+        is_development=settings.is_development,
+        on_refused=(lambda origin: None)
+        if session_log is None
+        else lambda origin: session_log.origin_refused(origin, clock.now()),
+    )
     admission = AccessControl(
         authenticator,
         clock,
         origins,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
+        strangers_max=settings.strangers_max,
     )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
@@ -208,11 +219,12 @@ def _assemble(
         elsewhere=None if cluster is None else cluster.upgrades.serve,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,
-        on_problem=monitor.and_count(log_problem),
+        on_problem=on_problem,
         on_limit=monitor.limit_reached,
+        is_for_operators=lambda head: head.path in OPERATOR_PATHS,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
-    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door, cluster), nursery)
+    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door, on_problem, cluster), nursery)
 
 
 def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> None:
@@ -228,9 +240,13 @@ def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> No
 async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Server]" = trio.TASK_STATUS_IGNORED) -> None:
     """Serve until SIGTERM or SIGINT, then stop. In the main thread only. Raises as `open_server`."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_server(settings, log_sessions=True) as server:
+        async with open_server(settings, log_sessions=True) as server, trio.open_nursery() as nursery:
+            nursery.start_soon(watch_lag, server.monitor.metrics)
+            tune_collector()
             log_event("server listens", address=server.url)
             task_status.started(server)
-            number = await anext(signals)
+            with watched_turns(server.monitor.metrics):
+                number = await anext(signals)
             log_event("server stops", signal=signal.Signals(number).name, websockets=server.statistics().websockets)
+            nursery.cancel_scope.cancel()
     log_event("server stopped")

@@ -159,14 +159,18 @@ class TokenAuthenticator:
     Claims: `sub` (the user) and `exp` (seconds since 1970) are required; `nbf` is kept; `iat` is when its life began, of which a
     client is warned near the end; `runs` lists the runs that the holder may enter; `role` is one of ROLES, member without it.
     With `audience` or `issuer`, `aud` or `iss` must be that; without, a token for a named audience is refused.
+    A token is taken up to `leeway_s` before its `nbf`, since the issuer's clock may be ahead. `iat` may lie in the future.
     """
 
-    def __init__(self, keys: Sequence[Key], *, audience: str | None = None, issuer: str | None = None) -> None:
+    def __init__(
+        self, keys: Sequence[Key], *, audience: str | None = None, issuer: str | None = None, leeway_s: float = 0.0
+    ) -> None:
         if not 0 < len(keys) <= KEYS_MAX:
             raise ConfigError(f"{len(keys)} keys to verify tokens with: give 1 to {KEYS_MAX}")
         self._keys = tuple(keys)
         self._audience = audience
         self._issuer = issuer
+        self._leeway_s = leeway_s
 
     def holder(self, token: str | None, now: int) -> Holder | RemoteError:
         """As Authenticator.holder."""
@@ -184,7 +188,7 @@ class TokenAuthenticator:
             return RemoteError(CloseCode.TOKEN, f"this token is not accepted: {error}")
         if now >= expires_at:
             return RemoteError(CloseCode.TOKEN, "the token has expired; get a new one")
-        if now < not_before:
+        if now < not_before - ns(self._leeway_s):
             return RemoteError(CloseCode.TOKEN, "the token is not valid yet")
         role = claims.get("role", "member")
         if role not in ROLES:
@@ -193,7 +197,7 @@ class TokenAuthenticator:
 
 
 class DevelopmentAuthenticator:
-    """Believes everyone: the token `dev:<user>` names the user. Only for servers that listen on loopback."""
+    """Believes everyone: the token `dev:<user>` names the user. Only for servers that listen on loopback (10.8)."""
 
     _ROLES: Final[dict[str, Role]] = {"dev": "member", "dev-admin": "admin"}
 

@@ -16,6 +16,7 @@ class ServerClock:
     """One per server; made inside of trio. `origin_ns` is the time at which it starts, by default the wall clock's."""
 
     def __init__(self, origin_ns: int | None = None) -> None:
+        self._is_virtual = origin_ns is not None
         self._origin_ns = time.time_ns() if origin_ns is None else origin_ns
         self._started_s = trio.current_time()
         self._latest_ns = self._origin_ns
@@ -25,6 +26,13 @@ class ServerClock:
         elapsed_ns = round((trio.current_time() - self._started_s) * NS_PER_S)
         self._latest_ns = max(self._latest_ns, self._origin_ns + elapsed_ns)
         return self._latest_ns
+
+    def wall(self) -> int:
+        """The wall clock as it is now, in ns since 1970, by which tokens are judged; in virtual time the same as `now`.
+
+        It follows a clock that was set, and the time that a suspended machine has slept.
+        """
+        return self.now() if self._is_virtual else time.time_ns()
 
     def trio_deadline(self, at_ns: int) -> float:
         """The same moment on trio's clock, for a CancelScope."""

@@ -3,25 +3,32 @@
 What the protocol refuses is told in its own words: the upgrade is accepted, an `error` frame says why, and the close frame has
 the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours, and
 a server that is about to stop are told in HTTP.
+
+A token is judged before the run is looked for (8.33): one that came with the upgrade at once, else the one of `hello`, which is
+read here. So a stranger costs no load and learns nothing, not even whether there is such a run. How many may wait to be heard at
+once is limited.
 """
 
 import re
+from collections.abc import Sequence
 from functools import partial
-
-import trio
 
 from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
+from reference.protocol.server.handshake import check_version
+from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS
 from reference.server.access import AccessControl
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
-from reference.server.wire.framing import frame_text
+from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
 
+_PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.STRANGERS)
+"""Limits that may be free again a little later."""
 _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 
 
@@ -49,52 +56,66 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            try:
-                live = await self._runs.open(run_id)
-            except RemoteError as error:
-                if identity is None and error.code is CloseCode.NO_SUCH_RUN:
-                    await self._check_hello(run_id, websocket)
-                raise
+            hello = () if identity is not None else await self._hello_of_stranger(run_id, websocket)
+            live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
         except WebSocketClosed:
             return
         except RemoteError as error:
-            self._monitor.refused(error)
-            websocket.push_text(frame_text(codec.encode(frames.Error(code=error.code, message=error.message))))
+            self._monitor.refused(error, run_id_text)
+            websocket.push_text(frame_text(codec.encode(self._refusal(error))))
             websocket.close(error.code, error.message)
             return
         peer_code = None
         try:
             live.connect(number, websocket, identity)
+            for read in hello:
+                self._pass_on(live, number, read)
             await self._converse(live, number, websocket)
         except WebSocketClosed as closed:
             peer_code = closed.code if closed.by_peer else None
         finally:
             live.lost(number, peer_code)
 
-    async def _check_hello(self, run_id: str, websocket: ServerWebSocket) -> None:
-        """Before a client is told that there is no such run: who has no right to it must not learn that. Raises RemoteError."""
-        with trio.move_on_after(self._config.hello_timeout_s):
-            messages: list[str | RemoteError] = []
-            while not messages:
-                messages = (await websocket.receive()).messages
-            if isinstance(messages[0], RemoteError):
-                raise messages[0]
-            hello = codec.decode_client_frame(messages[0], self._config.frame_bytes_max)
-            if not isinstance(hello, frames.Hello):
+    def _refusal(self, error: RemoteError) -> frames.Frame:
+        """What is said before the close: where coming back later helps, when to come back (8.40, 8.44)."""
+        if error.code is CloseCode.GOING_AWAY or error.limit in _PASSING:
+            return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
+        return frames.Error(code=error.code, message=error.message)
+
+    async def _hello_of_stranger(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
+        """Everything up to a hello with a token that allows the run. Raises RemoteError."""
+        reads: list[Read] = []
+        with self._admission.stranger(self._config.hello_timeout_s):  # 3.6
+            while not reads or not reads[-1].messages:
+                if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41
+                    raise RemoteError(CloseCode.RATE, "too many frames before hello", Limit.FRAME_RATE)
+                reads.append(await websocket.receive())
+            first = reads[-1].messages[0]
+            message = first if isinstance(first, RemoteError) else codec.decode_received(first, self._config.frame_bytes_max)
+            if isinstance(message, RemoteError):
+                raise message
+            if not isinstance(message, frames.Hello):
                 raise RemoteError(CloseCode.BAD_FRAME, "the first frame is hello")
-            self._admission.identify_hello(hello.token, run_id)
-            return
+            try:
+                self._admission.identify_hello(message.token, run_id)
+            except RemoteError:
+                check_version(message)  # whoever speaks another version may have its token elsewhere
+                raise
+            return reads
+        self._admission.check_still_open()
         reason = f"no hello within {self._config.hello_timeout_s:g} s"
         raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
 
     async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
-        bytes_max = self._config.frame_bytes_max
         while True:
-            read = await websocket.receive()
-            messages = [
-                message if isinstance(message, RemoteError) else codec.decode_received(message, bytes_max)
-                for message in read.messages
-            ]
-            live.receive(connection_id, messages, others=read.frames - len(messages))
+            self._pass_on(live, connection_id, await websocket.receive())
+
+    def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
+        bytes_max = self._config.frame_bytes_max
+        messages = [
+            message if isinstance(message, RemoteError) else codec.decode_received(message, bytes_max)
+            for message in read.messages
+        ]
+        live.receive(connection_id, messages, others=read.frames - len(messages))

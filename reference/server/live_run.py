@@ -70,12 +70,12 @@ class LiveRun:
     @property
     def lagging(self) -> int:
         """Readers that have not been given everything."""
-        return sum(map(self.run.is_lagging, self._driver.websockets))
+        return self.run.lagging
 
     @property
     def lag(self) -> int:
         """Events that the reader furthest behind has not been given."""
-        return max(map(self.run.lag_of, self._driver.websockets), default=0)
+        return self.run.lag_max
 
     @property
     def control_frames(self) -> int:

@@ -1,4 +1,4 @@
-"""Which web pages may talk to this server.
+"""Which web pages may talk to this server (10.5).
 
 A browser lets any page open a WebSocket to anywhere, and says in the Origin header which page it was. Programs send no Origin and
 are judged by their token alone. Allowed are pages of this server itself, pages of this very machine, and those on the list.
@@ -10,22 +10,26 @@ dot, which no page on the internet has.
 
 import ipaddress
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from reference.protocol.errors import CloseCode, ConfigError
 from reference.server.wire.request_head import HttpRefusal
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+_PORTS = {"http": 80, "https": 443}
 
 
 class OriginPolicy:
-    """`allowed` are origins, as browsers write them: scheme, host, and port if it is not the scheme's own."""
+    """`allowed` are origins: scheme, host, and port if it is not the scheme's own."""
 
-    def __init__(self, allowed: tuple[str, ...], *, is_development: bool) -> None:
-        for origin in allowed:
-            check_origin(origin)
-        self._allowed = frozenset(origin.lower() for origin in allowed)
+    def __init__(
+        self, allowed: tuple[str, ...], *, is_development: bool, on_refused: Callable[[str], None] = lambda origin: None
+    ) -> None:
+        """`on_refused` is told of each origin that was refused. Raises ConfigError."""
+        self._allowed = frozenset(map(normal_origin, allowed))
         self._is_development = is_development
+        self._on_refused = on_refused
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
         """Raise HttpRefusal 403 unless a page of `origin`, if it is a page, may ask this of `host`."""
@@ -33,6 +37,7 @@ class OriginPolicy:
             message = "this development server answers to the names of its own machine only, such as 127.0.0.1 and localhost"
             raise HttpRefusal(403, CloseCode.FORBIDDEN, message)
         if origin is not None and not self.allows(_text(origin), _text(host)):
+            self._on_refused(_text(origin))
             raise HttpRefusal(403, CloseCode.FORBIDDEN, "pages of this origin may not talk to this server")
 
     def allows(self, origin: str, host: str) -> bool:
@@ -47,12 +52,22 @@ class OriginPolicy:
         return is_loopback(_host_of(origin))
 
 
-def check_origin(origin: str) -> None:
-    """Raise ConfigError unless `origin` looks like one."""
-    if _ORIGIN.fullmatch(origin) is None:
-        raise ConfigError(
-            f"allowed origin {origin!r}: give scheme, host and port, like https://app.example.org or http://host:3000"
-        )
+def normal_origin(origin: str) -> str:
+    """`origin` as browsers write it: in lower case, without the scheme's own port, with names in ASCII. Raises ConfigError."""
+    wrong = ConfigError(
+        f"allowed origin {origin!r}: give scheme, host and port, like https://app.example.org or http://host:3000"
+    )
+    if "*" in origin:
+        raise ConfigError(f"allowed origin {origin!r}: wildcards match nothing; name each origin")
+    if _ORIGIN.fullmatch(origin.lower()) is None:
+        raise wrong
+    try:
+        parts = urlsplit(origin.lower())
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except ValueError as error:  # UnicodeError included
+        raise wrong from error
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
 
 
 def is_loopback(host: str) -> bool:

@@ -67,7 +67,7 @@ class WebSocketPeer:
         self._has_batch = False
         self._is_waited_for = False
 
-    def push(self, item: Framed) -> None:
+    def push(self, item: Framed) -> bool:
         """As Socket.push."""
         pushed = self._pushed
         if not pushed:
@@ -79,6 +79,7 @@ class WebSocketPeer:
             self._has_batch = True
         if self._pushed_bytes >= PIECE_BYTES_MAX:
             self.is_blocked = True
+        return self.is_blocked
 
     def write(self) -> bool | None:
         """Send what was pushed in this turn. None: the socket takes more; else it does not, and whether it has taken a batch."""

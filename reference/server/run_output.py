@@ -85,7 +85,7 @@ class RunOutput:
         return False
 
     def identify(self, connection_id: int, token: str | None) -> Identity | RemoteError:
-        identity = identify(self._shared.authenticator, token, self._run.run_id, self.now())
+        identity = identify(self._shared.authenticator, token, self._run.run_id, self._shared.clock.wall())
         if isinstance(identity, Identity):
             return self._shared.user_connections.enter(connection_id, identity.user_id) or identity
         return identity
@@ -94,8 +94,7 @@ class RunOutput:
         peer = self.peers.pop(connection_id, None)
         if isinstance(peer, RequestPeer):
             peer.send(frame)
-            self._sent += 1
-            self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
+            self._sent += self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
 
     def refuse(self, connection_id: int, close: Close) -> None:
         peer = self.peers.pop(connection_id, None)

@@ -9,11 +9,10 @@ from reference.protocol.statistics import Held
 from reference.server.access import AccessControl
 from reference.server.cluster.cluster import Cluster
 from reference.server.http.exchanges import Exchanges
-from reference.server.monitoring.logs import log_problem
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry
 from reference.server.settings import ServerSettings, split_address
-from reference.server.wire.front_door import FrontDoor
+from reference.server.wire.front_door import FrontDoor, OnProblem
 from reference.server.wire.listener import Listening, connect_in_memory, listen
 from reference.server.wire.memory_stream import MemoryPushStream
 from reference.server.wire.push_stream import Address, PushStream
@@ -43,6 +42,7 @@ class Parts:
     admission: AccessControl
     exchanges: Exchanges
     door: FrontDoor
+    on_problem: OnProblem
     cluster: Cluster | None = None
     """None for a process that serves alone."""
 
@@ -153,7 +153,7 @@ class Server:
                 settings.port,
                 self._take,
                 limits=settings.listening,
-                on_problem=log_problem,
+                on_problem=self._parts.on_problem,
                 task_status=task_status,
             )
 

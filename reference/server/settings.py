@@ -11,7 +11,7 @@ from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
 from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
 from reference.server.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
-from reference.server.origins import check_origin, is_loopback
+from reference.server.origins import is_loopback, normal_origin
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from reference.store import hide_password
 
@@ -20,11 +20,12 @@ _COUNTS = (
     "control_frames_max",
     "loaded_runs_max",
     "connections_per_user_max",
+    "strangers_max",
     "requests_per_user_per_s_max",
     "runs_per_user_per_minute_max",
     "session_records_max",
 )
-_SECONDS = ("stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s", "session_age_max_s")
+_SECONDS = ("token_leeway_s", "stop_timeout_s", "go_away_retry_after_s", "go_away_spread_s", "session_age_max_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class ServerSettings:
     """Tokens must be for it (`aud`)."""
     issuer: str | None = None
     """Tokens must be from it (`iss`)."""
+    token_leeway_s: float = 10.0
+    """How far the clock of whoever issues tokens may be ahead of this one: how long before its `nbf` a token is taken."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages that may talk to this server, beside its own and those of this machine."""
     event_types: tuple[str, ...] = (CHAT,)
@@ -62,6 +65,8 @@ class ServerSettings:
 
     connections_per_user_max: int = 1000
     """WebSocket connections that one user may have to this server, over all runs."""
+    strangers_max: int = 1000
+    """WebSockets that may wait at once to show their token; beyond it a client is asked to come back."""
     requests_per_user_per_s_max: int = 500
     """HTTP requests about runs that one user may make in a second; twice as many may come at once."""
     runs_per_user_per_minute_max: int = 60
@@ -104,10 +109,10 @@ class ServerSettings:
                 "say which is (--advertise HOST:PORT)"
             )
         for origin in self.allowed_origins:
-            check_origin(origin)
+            normal_origin(origin)
         EventRegistry(self.event_types)
         if self.is_development:
-            if not is_loopback(self.host):
+            if not is_loopback(self.host):  # 10.7, 10.8
                 raise ConfigError(
                     f"host = {self.host!r}: without a secret everyone who can reach this server would be believed; "
                     "give a secret (--secret-file FILE) or a public key (--public-key-file FILE), or listen on 127.0.0.1"
@@ -131,7 +136,9 @@ class ServerSettings:
         if self.is_development:
             return DevelopmentAuthenticator()
         secrets = () if self.secret is None else (secret_key(self.secret),)
-        return TokenAuthenticator((*secrets, *self.keys), audience=self.audience, issuer=self.issuer)
+        return TokenAuthenticator(
+            (*secrets, *self.keys), audience=self.audience, issuer=self.issuer, leeway_s=self.token_leeway_s
+        )
 
     def go_away_spread_for(self, clients: int) -> float:
         """How widely, in seconds, that many clients are to spread when they come back."""

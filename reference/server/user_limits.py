@@ -54,6 +54,12 @@ class UserRates:
         self._burst = burst
         self._users: OrderedDict[str, TokenBucket] = OrderedDict()
 
+    def charge(self, user_id: str, tokens: int, now: int) -> None:
+        """What was done cost as much as `tokens` more of it: take them, as far as they are there."""
+        rate_limit = self._users.get(user_id)
+        if rate_limit is not None and tokens > 0:
+            rate_limit.drain(now, tokens)
+
     def spend(self, user_id: str, now: int) -> None:
         """Do it once. Raises RequestRefused RATE, with the time to wait."""
         rate_limit = self._users.setdefault(user_id, TokenBucket(self._per_s, self._burst))

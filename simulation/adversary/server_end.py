@@ -342,7 +342,7 @@ class _Socket:
     def is_blocked(self) -> bool:
         return self._wire.credit == 0
 
-    def push(self, item: frames.Frame) -> None:
+    def push(self, item: frames.Frame) -> bool:
         wire = self._wire
         if isinstance(item, frames.Events):
             assert self._server.run is not None
@@ -353,9 +353,10 @@ class _Socket:
                     self._server.block(wire)
             if wire.swallows:
                 wire.swallows -= 1
-                return
+                return self.is_blocked
         self._server.says(wire, self._end, item)
         wire.down.append(codec.encode(item))
+        return self.is_blocked
 
     def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
         for item in waiting:
@@ -372,8 +373,9 @@ class _TrespassingSocket:
         self._ground = ground
         self._victim = victim
 
-    def push(self, item: frames.Frame) -> None:
+    def push(self, item: frames.Frame) -> bool:
         self._ground.journal.trespass_answered(self._victim, type(item).__name__)
+        return False
 
     def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
         for item in waiting:

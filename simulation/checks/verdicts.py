@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Literal
 
 from reference.protocol.timers import NS_PER_S
@@ -38,6 +39,11 @@ class Verdict:
     def ok(self) -> bool:
         """It was looked at, and held."""
         return self.status == "held"
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{escape(each)}</li>" for each in self.violations)
+        head = f"<b>{self.guarantee}</b> {escape(self.status)} ({self.checked} checked): {escape(self.sentence)}"
+        return f"<p>{head}</p><ul>{said}</ul>"
 
     def __str__(self) -> str:
         note = f"; not judged: {self.unchecked}" if self.unchecked else ""

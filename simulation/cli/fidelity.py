@@ -9,7 +9,7 @@
 import platform
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -25,13 +25,16 @@ from reference.protocol.errors import ConfigError, SteadywireError
 from simulation.processes.fidelity.calibration import calibrate
 from simulation.processes.fidelity.comparison import compare
 from simulation.processes.fidelity.costs import load_costs
-from simulation.processes.fidelity.measures import measure
+from simulation.processes.fidelity.drawing import draw_distributions
+from simulation.processes.fidelity.machine import busy_share, require_quiet
+from simulation.processes.fidelity.measures import ComparedMeasure, measure
 from simulation.processes.fidelity.report import Compared, FidelityReport, print_report
 from simulation.processes.fidelity.twin import Twins, play_both
 from simulation.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 T = TypeVar("T")
 
+REPEAT_MAX = 100
 AGREES, DIFFERS, CANNOT, INTERRUPTED = 0, 1, 2, 130
 PROVIDED = ("steady", "outages", "server_restart", "fallback")
 """The scenarios that come with the package."""
@@ -44,22 +47,32 @@ def fidelity_command(
     costs: Path | None = None,
     json: Path | None = None,
     markdown: Path | None = None,
+    keep: Path | None = None,
+    repeat: int = 1,
     console: Console | None = None,
 ) -> int:
-    """Compare scenarios (names of the provided ones, or files; none: all provided); returns the exit code."""
+    """Compare scenarios (names of the provided ones, or files; none: all provided); returns the exit code. `keep`: a directory
+    for both traces and a drawing of both distributions; `repeat`: how often each scenario is played."""
     console = console or Output()
     with _errors("fidelity") as failed:
+        if not 1 <= repeat <= REPEAT_MAX:
+            raise ConfigError(f"--repeat {repeat}: must be 1 to {REPEAT_MAX}")
         chosen = [_scenario(name, seed) for name in scenarios or PROVIDED]
+        require_quiet(busy_share())
         if costs is None:
             console.print("calibrating: two short runs of real processes")
             fitted = _in_directory(lambda directory: calibrate(directory, seed=seed or 1))
         else:
             fitted = load_costs(costs)
         compared = []
-        for scenario in chosen:
+        played = [(scenario, repetition) for scenario in chosen for repetition in range(1, repeat + 1)]
+        for number, (scenario, repetition) in enumerate(played, start=1):
             lasts = f"{scenario.end_s:.0f} s of real time"
-            console.print(f"{scenario.name}: {len(scenario.client_names)} clients, {lasts}")
-            compared.append(_compare(fitted.applied_to(scenario)))
+            clients = f"{len(scenario.client_names)} clients"
+            console.print(f"{number} of {len(played)}, {scenario.name}: {clients}, {lasts}")
+            busy = busy_share()
+            require_quiet(busy)
+            compared.append(_compare(fitted.applied_to(scenario), repetition, busy, keep))
         report = FidelityReport(costs=fitted, scenarios=tuple(compared))
         print_report(report, console)
         if json is not None:
@@ -74,6 +87,7 @@ def calibrate_command(*, seed: int, out: Path, console: Console | None = None) -
     """Fit this machine's costs and write them; returns the exit code."""
     console = console or Output()
     with _errors("calibrate") as failed:
+        require_quiet(busy_share())
         if out.parent != Path() and not out.parent.is_dir():
             raise ConfigError(f"there is no folder {out.parent}; name another file with --out")
         fitted = _in_directory(lambda directory: calibrate(directory, seed=seed))
@@ -94,18 +108,34 @@ def calibrate_command(*, seed: int, out: Path, console: Console | None = None) -
     return failed[0]
 
 
-def _compare(scenario: Scenario) -> Compared:
+def _compare(scenario: Scenario, repetition: int, busy: float, keep: Path | None) -> Compared:
     twins: Twins = _in_directory(lambda directory: play_both(scenario, directory))
     simulated, real = (measure(trace, from_s=scenario.warm_up_s) for trace in (twins.simulated, twins.real))
     differences = [each for name in real for each in compare(simulated[name], real[name], seed=scenario.seed)]
     late_ms = float(np.quantile(twins.late_ms, 0.95)) if twins.late_ms else 0.0
+    if keep is not None:
+        _keep(keep / f"{scenario.name}-{repetition}", twins, simulated, real)
     return Compared(
         scenario=scenario.name,
         seed=scenario.seed,
         clients=len(scenario.client_names),
         late_p95_ms=late_ms,
+        busy_before=busy,
+        repetition=repetition,
         differences=tuple(differences),
     )
+
+
+def _keep(directory: Path, twins: Twins, simulated: Mapping[str, ComparedMeasure], real: Mapping[str, ComparedMeasure]) -> None:
+    """Leave both traces, the scenario and the drawing. Raises ConfigError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        twins.simulated.write(directory / "simulated.jsonl")
+        twins.real.write(directory / "real.jsonl")
+        (directory / "scenario.toml").write_text(twins.scenario.to_toml(), encoding="utf-8")
+        draw_distributions(simulated, real, title=twins.scenario.name).savefig(directory / "distributions.png")
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written: {error.strerror or error}; name another with --keep") from None
 
 
 def _scenario(name: str, seed: int | None) -> Scenario:

@@ -60,6 +60,8 @@ def fidelity(
     costs: Path | None = None,
     json: Path | None = None,
     markdown: Path | None = None,
+    keep: Path | None = None,
+    repeat: int = 1,
 ) -> int:
     """Run scenarios in the simulator and with real processes, and compare the distributions. Takes minutes of real time.
 
@@ -75,10 +77,14 @@ def fidelity(
         Write all figures to this file.
     markdown
         Write the table to this file.
+    keep
+        Directory for both traces, the scenario and a drawing of both distributions.
+    repeat
+        How often each scenario is played (default: once).
     """
     from simulation.cli.fidelity import fidelity_command
 
-    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown)
+    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown, keep=keep, repeat=repeat)
 
 
 def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:

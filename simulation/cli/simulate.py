@@ -79,7 +79,7 @@ def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:
     scenario = result.scenario
     (out_dir / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
     result.trace.write(out_dir / "trace.jsonl")
-    frames.write(out_dir)
+    frames.write(out_dir, scenario=scenario.to_toml())
     figure = latency_and_delivery(frames, f"{scenario.name}, seed {scenario.seed}")
     save(figure, out_dir / "latency_and_delivery.png")
 

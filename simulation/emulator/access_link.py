@@ -70,7 +70,7 @@ class EmulatedAccessLink(FaultVerbs):
             bottleneck_of(self._directions.up, random_source.of(f"{client}/up")),
             bottleneck_of(self._directions.down, random_source.of(f"{client}/down")),
         )
-        self._state = LinkState(path.middlebox.upgrades, lambda at: random_source.of(client).uniform("cut", at))
+        self._state = LinkState(client, path.middlebox.upgrades, random_source)
         self._counters = Counters()
         self._connections: dict[int, EmulatedConnection] = {}
         self._door: Door | None = None
@@ -132,7 +132,7 @@ class EmulatedAccessLink(FaultVerbs):
                 kind = fault.__struct_config__.tag
                 raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
             case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
-                self._state.begin(fault, tuple(self._connections.values()))
+                self._state.begin_fault(fault, tuple(self._connections.values()))
                 self._set_door()
             case _:
                 assert_never(fault)
@@ -146,7 +146,7 @@ class EmulatedAccessLink(FaultVerbs):
                 if bottleneck is not None:
                     bottleneck.clear(now)
         if isinstance(fault, LineFault):
-            self._state.end(fault, tuple(self._connections.values()))
+            self._state.end_fault(fault, tuple(self._connections.values()))
             self._set_door()
 
     def _set_door(self) -> None:

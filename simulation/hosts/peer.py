@@ -36,10 +36,12 @@ class Peer:
         """As Socket.is_blocked."""
         return self.link.is_blocked()
 
-    def push(self, item: Measured) -> None:
+    def push(self, item: Measured) -> bool:
         """As Socket.push."""
         frame, size_bytes = item
-        self.link.send_to_client(frame, size_bytes, self._sender.sends(self.link, frame))
+        link = self.link
+        link.send_to_client(frame, size_bytes, self._sender.sends(link, frame))
+        return link.is_blocked()
 
     def close(self, waiting: Sequence[Measured], close: Close) -> None:
         """As Socket.close."""

@@ -13,7 +13,7 @@ from simulation.network.cell import SimulatedCell
 from simulation.network.delay import bottleneck_of, directions_of
 from simulation.network.link_state import LinkConnection, LinkState
 from simulation.random import RandomStreams
-from simulation.scenario.faults import LineFault, Outage, UpgradeHandling
+from simulation.scenario.faults import LineFault, Outage
 from simulation.scenario.paths import Path
 from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
@@ -31,23 +31,20 @@ class SimulatedConnection(LinkConnection, Protocol):
 C = TypeVar("C", bound=SimulatedConnection)
 
 
-class AccessLink(Generic[C]):
-    """The access link of one client. `refusals`, `outages`, `stalls` and the like are in `state`."""
+class AccessLink(LinkState, Generic[C]):
+    """The access link of one client."""
 
     __slots__ = (
         "_connections",
         "_late_until",
         "_opened",
         "_report",
-        "client",
         "clock",
         "directions",
         "down",
         "enter_cell_down",
         "enter_cell_up",
         "path",
-        "random_source",
-        "state",
         "up",
         "watch",
     )
@@ -62,18 +59,16 @@ class AccessLink(Generic[C]):
         cells: tuple[SimulatedCell, SimulatedCell] | None = None,
     ) -> None:
         """`cells`: what it shares with other clients, up and down."""
+        super().__init__(client, path.middlebox.upgrades, random_source)
         self.clock = clock
-        self.client = client
         self.path = path
         self.directions = directions_of(path)
-        self.random_source = random_source
         up, down = self.directions.up, self.directions.down
         self.up = bottleneck_of(up, random_source.of(f"{client}/up")) if up.is_shared else None
         self.down = bottleneck_of(down, random_source.of(f"{client}/down")) if down.is_shared else None
         """What its connections share."""
         self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
         self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
-        self.state = LinkState(path.middlebox.upgrades, self._draw_cut)
         self.watch: Watch | None = None
         """Notified of every frame, if there is one."""
         self._report = report
@@ -85,11 +80,6 @@ class AccessLink(Generic[C]):
     def connections(self) -> int:
         """How many connections at least one endpoint still has."""
         return len(self._connections)
-
-    @property
-    def upgrades(self) -> UpgradeHandling:
-        """What happens to a request for an upgrade now."""
-        return self.state.upgrades
 
     def saw(self, connection: C, way: Way, moment: Moment, frame: frames.Frame) -> None:
         """A frame leaves one endpoint of a connection, or arrives at the other. Only for a link with a `watch`."""
@@ -122,7 +112,7 @@ class AccessLink(Generic[C]):
 
     def begin(self, fault: LineFault) -> None:
         """Let `fault` happen to this link now."""
-        self.state.begin(fault, tuple(self._connections.values()))
+        self.begin_fault(fault, tuple(self._connections.values()))
 
     def end(self, fault: LineFault) -> None:
         """Let `fault`, which has begun, be over."""
@@ -130,7 +120,4 @@ class AccessLink(Generic[C]):
             for bottleneck in (self.up, self.down):
                 if bottleneck is not None:
                     bottleneck.clear(self.clock.now)
-        self.state.end(fault, tuple(self._connections.values()))
-
-    def _draw_cut(self, at: int) -> float:
-        return self.random_source.of(self.client).uniform("cut", at)
+        self.end_fault(fault, tuple(self._connections.values()))

@@ -207,7 +207,7 @@ class TcpConnection(abc.ABC):
         self._is_over = False
         self._is_silent = False
         self._is_waited_for = False
-        access_link.state.apply_to(self)
+        access_link.apply_to(self)
         self._up.dial(self._syn_at_server)
         self._watch()
 
@@ -434,7 +434,7 @@ class TcpConnection(abc.ABC):
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
-        answer = Syn.REFUSED if self.access_link.state.refusals else self._listener.take(self)
+        answer = Syn.REFUSED if self.access_link.refusals else self._listener.take(self)
         if answer is Syn.DROPPED:
             self._up.dial_again(self._syn_at_server)
             return
@@ -608,11 +608,12 @@ class WebSocketConnection(TcpConnection):
             self.access_link.saw(self, "up", "arrived", frame)
         if not (self._server_hears() and self._server is not None and self.server_id is not None):
             return
+        read = (*self._read, frame) if self._read else (frame,)
         following = self._up.half.next_arrived(self.access_link.clock.now)
         if following is not None and following[0] == self._frame_at_server:
-            self._read = (*self._read, frame)
+            self._read = read
         else:
-            read, self._read = (*self._read, frame), ()
+            self._read = ()
             self._server.frames_arrived(self.server_id, read)
 
     def _part_at_client(self) -> None:

@@ -1,13 +1,14 @@
 """The faults on one client's access link: which are active now, and what each does to the connections when it begins and ends.
 
 The simulator, the emulator and the parity test's bare world share this state; each brings its own connections. Faults are counted
-by kind, so overlapping faults need no rule of their own: `begin` adds one, `end` removes one. A fault applies to all connections
-of the link, including those opened while it lasts (`apply_to`).
+by kind, so overlapping faults need no rule of their own: `begin_fault` adds one, `end_fault` removes one. A fault applies to all
+connections of the link, including those opened while it lasts (`apply_to`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol, TypeVar, assert_never
 
+from simulation.random import RandomStreams
 from simulation.scenario.faults import (
     BlockUpgrade,
     Direction,
@@ -48,18 +49,19 @@ class LinkConnection(Protocol):
 
 
 class LinkState:
-    """`outages`: the directions of those under way. `stalls`, `refusals`: how many are under way. `draw_cut`: the random number
-    in [0, 1) that decides whether a load balancer's cut, by its time in ns, hits this client."""
+    """`outages`: the directions of those under way. `stalls`, `refusals`: how many are under way. `random_source`: of `client`,
+    decides whether a load balancer's cut hits it."""
 
-    __slots__ = ("_draw_cut", "_upgrades_normally", "blocks", "outages", "refusals", "stalls")
+    __slots__ = ("_upgrades_normally", "blocks", "client", "outages", "random_source", "refusals", "stalls")
 
-    def __init__(self, upgrades_normally: UpgradeHandling, draw_cut: Callable[[int], float]) -> None:
+    def __init__(self, client: str, upgrades_normally: UpgradeHandling, random_source: RandomStreams) -> None:
+        self.client = client
+        self.random_source = random_source
         self.outages: tuple[Direction, ...] = ()
         self.stalls = 0
         self.refusals = 0
         self.blocks: tuple[BlockUpgrade, ...] = ()
         self._upgrades_normally = upgrades_normally
-        self._draw_cut = draw_cut
 
     @property
     def upgrades(self) -> UpgradeHandling:
@@ -73,7 +75,7 @@ class LinkState:
         for _ in range(self.stalls):
             connection.stall()
 
-    def begin(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+    def begin_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
         """`fault` begins now. `connections`: those of the link that are open."""
         match fault:
             case Outage(direction=direction):
@@ -98,13 +100,13 @@ class LinkState:
                     connection.cut_if_websocket()
             case LoadBalancerCut(at_s=at_s, share=share):
                 self.refusals += 1
-                if self._draw_cut(round(at_s * 1e9)) < share:
+                if self.random_source.of(self.client).uniform("cut", round(at_s * 1e9)) < share:
                     for connection in connections:
                         connection.cut_at_box()
             case _:
                 assert_never(fault)
 
-    def end(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
+    def end_fault(self, fault: LineFault, connections: Iterable[LinkConnection]) -> None:
         """`fault`, which has begun, is over."""
         match fault:
             case Outage(direction=direction):

@@ -82,7 +82,6 @@ class Pipe(Generic[T]):
         "_stalls",
         "_syns",
         "_things",
-        "_tired_at",
         "_unacknowledged_bytes",
         "_unsent",
         "_window",
@@ -128,7 +127,6 @@ class Pipe(Generic[T]):
         self._holds = 0
         self._ack_holds = 0
         self._silent_since: int | None = None
-        self._tired_at: int | None = None  # when a silence has lasted too long
         self._hopeless_at: int | None = None  # when retransmissions end that will all be lost
         self._unacknowledged_bytes = 0
         self._stalls = 0
@@ -257,10 +255,14 @@ class Pipe(Generic[T]):
     @property
     def gives_up_at(self) -> int | None:
         """When the sender's kernel gives the connection up if nothing changes until then."""
-        tired_at, hopeless_at = self._tired_at, self._hopeless_at
-        if tired_at is None or hopeless_at is None:
-            return hopeless_at if tired_at is None else tired_at
-        return min(tired_at, hopeless_at)
+        hopeless_at = self._hopeless_at
+        if self._silent_since is None:
+            return hopeless_at
+        tcp = self._delay.direction.tcp
+        tired_at = self._silent_since + gives_up_after(tcp)
+        if self._is_dialling():
+            tired_at = max(self._silent_since, self._dialled_at + syn_schedule(tcp)[1])
+        return tired_at if hopeless_at is None else min(tired_at, hopeless_at)
 
     # Faults.
 
@@ -563,15 +565,11 @@ class Pipe(Generic[T]):
 
     def _fall_silent(self, now: int) -> None:
         """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""
-        if self._silent_since is not None:
-            return
-        self._silent_since = now
-        tcp = self._delay.direction.tcp
-        at = self._dialled_at + syn_schedule(tcp)[1] if self._is_dialling() else now + gives_up_after(tcp)
-        self._tired_at = max(at, now)
+        if self._silent_since is None:
+            self._silent_since = now
 
     def _end_silence(self) -> None:
-        self._silent_since = self._tired_at = None
+        self._silent_since = None
 
     def _note_late(self, until: int) -> None:
         repair = self._delay.repair

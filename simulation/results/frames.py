@@ -13,6 +13,7 @@
     clients        one row per client: the brief's health of a connection (`measures`)
     minutes        one row per minute: reconnections, fallbacks, delivery rate, latency
     alerts         one row per stretch in which one of the brief's alerts would have fired
+    groups         one row per group of clients: its publishes, latency as its clients see it, interruptions, fallback
     metrics        one row per series, under the server's names (`metric_frames`)
     summary        one row: counts, and every latency beside the share of messages that have one
 
@@ -23,7 +24,8 @@ Of a run with `record = "histograms"` there is no row for a message; the summary
 relative error that stands beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -38,10 +40,12 @@ from simulation.results.counts import count
 from simulation.results.measures import alerts, clients, minutes
 from simulation.results.message_frames import messages, publishes
 from simulation.results.metric_frames import metrics
+from simulation.results.outage_figures import fallback_share, group_of, of_attempts, of_interruptions, until_back
 from simulation.trace.histograms import LogHistogram
 from simulation.trace.index import TraceIndex
 from simulation.trace.measured import MessagesMeasured
 
+UNITS = "*_s: seconds of the run; *_ms: milliseconds; *_per_s, *_per_min: a second, a minute; *_share, *_rate: 0 to 1"
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
@@ -58,20 +62,52 @@ class Frames:
             self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._trace_index)
         return self._built[name]
 
-    def write(self, directory: FilePath) -> list[FilePath]:
-        """Write each frame to `directory`/<name>.parquet; equal runs give equal bytes. Raises OSError."""
+    def write(self, directory: FilePath, *, scenario: str = "") -> list[FilePath]:
+        """Write each frame to `directory`/<name>.parquet; equal runs give equal bytes. `scenario`: its text, for the files'
+        metadata, which have the seed, the versions and the units as well. Raises OSError."""
         paths = [directory / f"{name}.parquet" for name in BUILDERS]
+        metadata = self.metadata(scenario)
         for name, path in zip(BUILDERS, paths, strict=True):
-            write_parquet(self[name], path)
+            write_parquet(self[name], path, metadata)
         return paths
+
+    def metadata(self, scenario: str = "") -> dict[str, str]:
+        """What a file should say of where it comes from."""
+        started = self._trace_index.started
+        return {
+            "steadywire.version": package_version(),
+            "steadywire.trace_format": str(started.format_version),
+            "steadywire.world": started.world,
+            "steadywire.seed": str(started.seed),
+            "steadywire.run_id": started.run_id,
+            "steadywire.warm_up_s": f"{started.warm_up_s:g}",
+            "steadywire.scenario": scenario,
+            "steadywire.units": UNITS,
+        }
+
+    def _repr_html_(self) -> str:
+        """The summary, and which frames there are."""
+        table = self["summary"].T.to_html(header=False, float_format=lambda value: f"{value:.4g}")
+        return f"<p>Frames: {', '.join(BUILDERS)}</p>{table}"
 
     def _summary(self) -> pd.DataFrame:
         return _summary_of(self._trace_index, self)
 
 
-def write_parquet(frame: pd.DataFrame, path: FilePath) -> None:
-    """Write a frame to one file; equal frames give equal bytes. Raises OSError."""
-    pyarrow.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, compression="zstd")
+def write_parquet(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a frame to one file; equal frames give equal bytes. `metadata`: beside what pandas writes. Raises OSError."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if metadata:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+    pyarrow.parquet.write_table(table, path, compression="zstd")
+
+
+def package_version() -> str:
+    """Of the installed package; "unknown" where the sources are used without being installed."""
+    try:
+        return version("steadywire")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def summary(trace_index: TraceIndex) -> pd.DataFrame:
@@ -81,6 +117,9 @@ def summary(trace_index: TraceIndex) -> pd.DataFrame:
     delivered_share: of these, those that were delivered, or covered by a snapshot; undelivered: how many were neither when the
     trace ended, and so have no latency (censored). Quantiles are of what was delivered: read them beside that share; error_share:
     the relative error of latencies and round trips (0: exact). gave_up: clients whose session ended against their will.
+    interruption_*: of those that ended; mean and max: of all. attempts_per_s_max, accepts_per_s_max: of WebSockets, in the
+    busiest second. back_50_s to back_100_s: after the last fault, until so many percent of the clients were back.
+    fallback_share: of the clients' time, that in which polling carried them. refused: publishes that an outbox did not take.
     """
     return Frames(trace_index)["summary"]
 
@@ -98,9 +137,42 @@ def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
     gone = frames["interruptions"]
     gone = gone[gone["start_s"] >= trace_index.started.warm_up_s]
     row |= _quantiles("interruption", gone["duration_s"][gone["has_returned"]])
+    row |= of_interruptions(gone)
     row["not_returned"] = int((~gone["has_returned"]).sum())
+    row |= of_attempts(frames["attempts"])
+    row |= until_back(trace_index)
+    row["fallback_share"] = fallback_share(frames["states"])
     floats = [name for name in row if name.endswith(("_s", "_rate", "_share"))]
     return pd.DataFrame([row]).astype(dict.fromkeys(floats, "float64"))
+
+
+def groups(trace_index: TraceIndex) -> pd.DataFrame:
+    """One row per group of a scenario's clients (their name without the number). What the group published, and how its clients
+    were given what anyone published; figures leave out the warm-up. Latencies are empty where the trace kept no messages."""
+    frames = Frames(trace_index)
+    names = {group_of(name): None for name in trace_index.clients}
+    parts = {name: frames[name] for name in ("messages", "publishes", "interruptions", "states")}
+    columns = {"messages": "reader", "publishes": "sender", "interruptions": "client", "states": "client"}
+    rows = []
+    for group in names:
+        of = {name: frame[frame[columns[name]].map(group_of) == group] for name, frame in parts.items()}
+        gone = of["interruptions"][of["interruptions"]["start_s"] >= trace_index.started.warm_up_s]
+        read = of["messages"][of["messages"]["is_measured"]] if len(of["messages"]) else of["messages"]
+        sent = of["publishes"]
+        row: dict[str, Any] = {
+            "group": group,
+            "clients": sum(group_of(name) == group for name in trace_index.clients),
+            "published": len(sent),
+            "accepted": int((sent["outcome"] == "accepted").sum()),
+            "failed": int((sent["outcome"] == "failed").sum()),
+            **_quantiles("latency", read["latency_s"]),
+            "interruptions": len(gone),
+            **of_interruptions(gone),
+            "fallback_share": fallback_share(of["states"]),
+        }
+        rows.append(row)
+    floats = [name for name in (rows[0] if rows else {}) if name.endswith(("_s", "_share"))]
+    return pd.DataFrame(rows).astype(dict.fromkeys(floats, "float64"))
 
 
 def _of_messages(frames: Frames) -> dict[str, Any]:
@@ -158,6 +230,7 @@ BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "clients": clients,
     "minutes": minutes,
     "alerts": alerts,
+    "groups": groups,
     "metrics": metrics,
     "summary": summary,
 }

@@ -142,8 +142,9 @@ class _Socket:
         self._texts = texts
         self._open = open_ones
 
-    def push(self, item: str) -> None:
+    def push(self, item: str) -> bool:
         self._texts.append(item)
+        return False
 
     def close(self, waiting: Sequence[str], close: Close) -> None:
         self._open.discard(self._connection)

@@ -120,9 +120,10 @@ class _Peer:
     def is_blocked(self) -> bool:
         return len(self.frames) >= QUEUE_FRAMES_MAX
 
-    def push(self, item: bytes) -> None:
+    def push(self, item: bytes) -> bool:
         self.frames.append(item)
         self.wake.set()
+        return self.is_blocked
 
     def close(self, waiting: Sequence[bytes], close: Close) -> None:
         self.frames.extend(waiting)

@@ -305,8 +305,9 @@ class _Socket:
         self._websocket = websocket
         self._forget = forget
 
-    def push(self, item: frames.Frame) -> None:
+    def push(self, item: frames.Frame) -> bool:
         self._websocket.say_to_client(item)
+        return False
 
     def close(self, waiting: Sequence[frames.Frame], close: Close) -> None:
         self._forget()

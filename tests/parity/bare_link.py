@@ -363,7 +363,7 @@ class Line:
             raise ValueError(f"the bare world knows paths with a latency only, not {path}")
         self.server = server
         self.connections: list[Connection] = []
-        self.state = LinkState(path.middlebox.upgrades, lambda at: 0.0)
+        self.state = LinkState("", path.middlebox.upgrades, RandomStreams(0))
         self._agenda = agenda
         self._directions = directions_of(path)
 
@@ -373,12 +373,12 @@ class Line:
     def begin(self, fault: Fault) -> None:
         match fault:
             case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade():
-                self.state.begin(fault, tuple(self.connections))
+                self.state.begin_fault(fault, tuple(self.connections))
             case _:
                 raise ValueError(f"the bare world does not know {fault}")
 
     def end(self, fault: LineFault) -> None:
-        self.state.end(fault, tuple(self.connections))
+        self.state.end_fault(fault, tuple(self.connections))
 
 
 def failure_of(request: frames.RequestFrame, said: Said) -> frames.RequestFailed:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
+from simulation.checks.checkers import CHECKERS
 from simulation.checks.verdicts import Verdict
 from simulation.scenario.scenario import Scenario, parse_scenario
 from simulation.testing import rich_scenarios, scenarios
@@ -48,82 +50,13 @@ def judge(test: str, guarantee: str, scenario: Scenario) -> None:
     judge_scenario(test, guarantee, scenario, verdict, exercises=scenario == EXERCISES_ALL)
 
 
-@drawn
-def test_g1_order_in_the_simulator(scenario: Scenario) -> None:
-    """Every delivery follows the one before."""
-    judge("test_g1_order_in_the_simulator", "G1", scenario)
+@pytest.mark.parametrize("guarantee", CHECKERS)
+def test_guarantee_in_the_simulator(guarantee: str) -> None:
+    @drawn
+    def holds(scenario: Scenario) -> None:
+        judge(f"test_guarantee_in_the_simulator_{guarantee}", guarantee, scenario)
 
-
-@drawn
-def test_g2_no_silence_in_the_simulator(scenario: Scenario) -> None:
-    """What is skipped is covered by a snapshot or a reset."""
-    judge("test_g2_no_silence_in_the_simulator", "G2", scenario)
-
-
-@drawn
-def test_g3_once_in_the_simulator(scenario: Scenario) -> None:
-    """An accepted publish stands in the stored log once."""
-    judge("test_g3_once_in_the_simulator", "G3", scenario)
-
-
-@drawn
-def test_g4_same_answer_in_the_simulator(scenario: Scenario) -> None:
-    """Every copy gets the first answer."""
-    judge("test_g4_same_answer_in_the_simulator", "G4", scenario)
-
-
-@drawn
-def test_g5_fold_in_the_simulator(scenario: Scenario) -> None:
-    """Snapshots are the fold of the log up to them."""
-    judge("test_g5_fold_in_the_simulator", "G5", scenario)
-
-
-@drawn
-def test_g6_recovery_in_the_simulator(scenario: Scenario) -> None:
-    """After the last fault everyone is back within the bound; the run goes on that long after its faults."""
-    judge("test_g6_recovery_in_the_simulator", "G6", scenario)
-
-
-@drawn
-def test_g7_bounds_in_the_simulator(scenario: Scenario) -> None:
-    """Whatever was sampled is within its limit."""
-    judge("test_g7_bounds_in_the_simulator", "G7", scenario)
-
-
-@drawn
-def test_g8_sender_fifo_in_the_simulator(scenario: Scenario) -> None:
-    """One client's publishes are numbered in their order."""
-    judge("test_g8_sender_fifo_in_the_simulator", "G8", scenario)
-
-
-@drawn
-def test_g9_takeover_in_the_simulator(scenario: Scenario) -> None:
-    """An old connection says nothing more."""
-    judge("test_g9_takeover_in_the_simulator", "G9", scenario)
-
-
-@drawn
-def test_g10_manners_in_the_simulator(scenario: Scenario) -> None:
-    """Nobody comes back too early, or after a code that says never."""
-    judge("test_g10_manners_in_the_simulator", "G10", scenario)
-
-
-@drawn
-def test_g11_durability_in_the_simulator(scenario: Scenario) -> None:
-    """What was accepted is in the log, whatever crashed."""
-    judge("test_g11_durability_in_the_simulator", "G11", scenario)
-
-
-@drawn
-def test_g12_lanes_in_the_simulator(scenario: Scenario) -> None:
-    """Presence and cursors have no number and are not stored."""
-    judge("test_g12_lanes_in_the_simulator", "G12", scenario)
-
-
-@drawn
-def test_g13_tail_in_the_simulator(scenario: Scenario) -> None:
-    """Nobody stays behind on a living connection."""
-    judge("test_g13_tail_in_the_simulator", "G13", scenario)
+    holds()
 
 
 TAKE_TIME = ("G6", "G13")

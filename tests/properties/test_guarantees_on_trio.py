@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import seed as with_seed
 
-from simulation.checks.checkers import check
+from simulation.checks.checkers import CHECKERS, check
 from simulation.checks.verdicts import Verdict
 from simulation.scenario.scenario import Scenario, parse_scenario
 
@@ -40,46 +40,13 @@ def judge(test: str, guarantee: str, scenario: Scenario) -> None:
     judge_scenario(test, guarantee, scenario, verdict, exercises=scenario == EXERCISES_ALL)
 
 
-@drawn
-def test_g1_order_on_trio(scenario: Scenario) -> None:
-    """Every delivery follows the one before."""
-    judge("test_g1_order_on_trio", "G1", scenario)
+@pytest.mark.parametrize("guarantee", CHECKERS)
+def test_guarantee_on_trio(guarantee: str) -> None:
+    @drawn
+    def holds(scenario: Scenario) -> None:
+        judge(f"test_guarantee_on_trio_{guarantee}", guarantee, scenario)
 
-
-@drawn
-def test_g2_no_silence_on_trio(scenario: Scenario) -> None:
-    """What is skipped is covered by a snapshot or a reset."""
-    judge("test_g2_no_silence_on_trio", "G2", scenario)
-
-
-@drawn
-def test_g3_once_on_trio(scenario: Scenario) -> None:
-    """An accepted publish stands in the stored log once."""
-    judge("test_g3_once_on_trio", "G3", scenario)
-
-
-@drawn
-def test_g4_same_answer_on_trio(scenario: Scenario) -> None:
-    """Every copy gets the first answer."""
-    judge("test_g4_same_answer_on_trio", "G4", scenario)
-
-
-@drawn
-def test_g5_fold_on_trio(scenario: Scenario) -> None:
-    """Snapshots are the fold of the log up to them."""
-    judge("test_g5_fold_on_trio", "G5", scenario)
-
-
-@drawn
-def test_g6_recovery_on_trio(scenario: Scenario) -> None:
-    """After the last fault everyone is back within the bound; the run goes on that long after its faults."""
-    judge("test_g6_recovery_on_trio", "G6", scenario)
-
-
-@drawn
-def test_g7_bounds_on_trio(scenario: Scenario) -> None:
-    """Every queue of a client after each thing that went through it, and of the server at each commit, is within its limit."""
-    judge("test_g7_bounds_on_trio", "G7", scenario)
+    holds()
 
 
 @pytest.mark.parametrize(
@@ -95,39 +62,3 @@ def test_g7_bounds_on_trio_can_fail(name: str, complaint: str) -> None:
     with applied(next(bug for bug in BUGS if bug.name == name)):
         violations = check(trace_of(EXERCISES_ALL))["G7"].violations
     assert any(complaint in violation for violation in violations), violations
-
-
-@drawn
-def test_g8_sender_fifo_on_trio(scenario: Scenario) -> None:
-    """One client's publishes are numbered in their order."""
-    judge("test_g8_sender_fifo_on_trio", "G8", scenario)
-
-
-@drawn
-def test_g9_takeover_on_trio(scenario: Scenario) -> None:
-    """An old connection says nothing more."""
-    judge("test_g9_takeover_on_trio", "G9", scenario)
-
-
-@drawn
-def test_g10_manners_on_trio(scenario: Scenario) -> None:
-    """Nobody comes back too early, or after a code that says never."""
-    judge("test_g10_manners_on_trio", "G10", scenario)
-
-
-@drawn
-def test_g11_durability_on_trio(scenario: Scenario) -> None:
-    """What was accepted is in the log, whatever crashed."""
-    judge("test_g11_durability_on_trio", "G11", scenario)
-
-
-@drawn
-def test_g12_lanes_on_trio(scenario: Scenario) -> None:
-    """Presence and cursors have no number and are not stored."""
-    judge("test_g12_lanes_on_trio", "G12", scenario)
-
-
-@drawn
-def test_g13_tail_on_trio(scenario: Scenario) -> None:
-    """Nobody stays behind on a living connection."""
-    judge("test_g13_tail_on_trio", "G13", scenario)

@@ -8,7 +8,7 @@ from reference.protocol.limits import Limit
 from reference.protocol.records import RunState, Snapshot, StoredClient
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.observations import Departed, Joined, Left, LimitReached, Refused
-from reference.protocol.server.run import Run
+from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS, Run
 from reference.protocol.states import ConnectionState, Transport
 
 from .machines import EPOCH, chat, closes, seconds, sent, server_in, stored_run
@@ -25,7 +25,8 @@ def test_a_run_takes_so_many_connections_and_says_so_to_the_next() -> None:
     actions = run.take_actions()
     assert closes(actions) == [(3, CloseCode.OVERLOADED)]
     reason = "this run has 2 connections; it takes no more"
-    assert sent(actions, 3) == [frames.Error(code=CloseCode.OVERLOADED, message=reason)]
+    goaway = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
+    assert sent(actions, 3) == [goaway, frames.Error(code=CloseCode.OVERLOADED, message=reason)]
     assert run.take_observations() == [LimitReached(Limit.RUN_CONNECTIONS), Refused(3, CloseCode.OVERLOADED)]
     assert run.connections == 2
 

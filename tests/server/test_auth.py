@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import time
 from typing import Any
 
 import jwt
@@ -25,7 +26,9 @@ from reference.server.auth import (
     public_key,
     secret_key,
 )
+from reference.server.clock import ServerClock
 from reference.server.origins import OriginPolicy
+from reference.server.settings import ServerSettings
 
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house
 
@@ -164,9 +167,48 @@ def test_origins(origin: str, host: str, development: bool, production: bool) ->
         assert policy.allows(origin, host) is allowed
 
 
-def test_an_origin_on_the_list_must_be_one() -> None:
-    with pytest.raises(ConfigError, match="scheme"):
-        OriginPolicy(("app.example",), is_development=False)
+@pytest.mark.parametrize(
+    "origin",
+    ["app.example", "https://app.example/", "https://*.example", "*", "https://app.example:port", "https://a..b", "https://[x"],
+)
+def test_an_origin_that_would_match_nothing_is_refused(origin: str) -> None:
+    """It was taken without a word, and every browser got 403."""
+    with pytest.raises(ConfigError, match=r"allowed origin"):
+        OriginPolicy((origin,), is_development=False)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("HTTPS://App.Example:8443", "https://app.example:8443"),
+        ("https://[2001:DB8::1]:443", "https://[2001:db8::1]"),
+    ],
+)
+def test_an_origin_is_matched_as_browsers_write_it(allowed: str, sent: str) -> None:
+    policy = OriginPolicy((allowed,), is_development=False)
+    assert policy.allows(sent, "chat.example")
+    assert not policy.allows(sent + "0", "chat.example")
+
+
+def test_the_clock_of_an_issuer_may_be_ahead() -> None:
+    """With nbf set to its own time, as many issuers do, a client was refused for good."""
+    authenticator = ServerSettings(secret=SECRET).authenticator()
+    assert isinstance(identify(authenticator, token(nbf=NOW_S + 9, iat=NOW_S + 9), RUN, ORIGIN_NS), Identity)
+    assert isinstance(identify(authenticator, token(nbf=NOW_S + 11), RUN, ORIGIN_NS), RemoteError)
+    exact = ServerSettings(secret=SECRET, token_leeway_s=0).authenticator()
+    assert isinstance(identify(exact, token(nbf=NOW_S + 1), RUN, ORIGIN_NS), RemoteError)
+
+
+async def test_tokens_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was started before its clock was set right, or that slept, judged tokens by the time of its start."""
+    clock = ServerClock()
+    later = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr("reference.server.clock.time.time_ns", lambda: later)
+    assert clock.wall() == later
+    assert clock.now() < later - 3000 * 10**9
 
 
 # Keys.

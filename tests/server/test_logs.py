@@ -1,9 +1,12 @@
 """The log: one line for each event of a session, and neither a token nor anything that was said, whatever goes wrong."""
 
 import contextlib
+import errno
+import io
 import json
 import signal
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,10 @@ from trio.testing import MockClock
 
 from reference.protocol.limits import Limit
 from reference.server.app import open_server
-from reference.server.monitoring.logs import SessionLog
+from reference.server.monitoring.log_queue import LogQueue
+from reference.server.monitoring.logs import FaultLog, SessionLog
 from reference.server.settings import ServerSettings
+from reference.server.wire.front_door import Problem
 from reference.store import MemoryStore
 
 from .processes import serving
@@ -54,7 +59,7 @@ async def test_one_line_for_each_event_of_a_session(autojump_clock: MockClock) -
     ]
     assert {"event": "connection refused", "code": 4406, "why": "version"} in shown
     assert ("session left", 4400, "bad_frame") in [(line["event"], line.get("code"), line.get("why")) for line in shown]
-    assert ("session polls", "carol") in [(line["event"], line.get("user")) for line in shown]
+    assert ("session fell back to polling", "carol") in [(line["event"], line.get("user")) for line in shown]
 
 
 def test_a_limit_that_is_reached_all_the_time_is_written_once_in_a_while() -> None:
@@ -63,7 +68,7 @@ def test_a_limit_that_is_reached_all_the_time_is_written_once_in_a_while() -> No
         for tenth in range(250):
             log.limit_reached(Limit.PUBLISH_RATE, tenth * 100_000_000)
         log.limit_reached(Limit.STATE, 0)
-    assert [(line["limit"], line["times"]) for line in lines] == [
+    assert [(line["limit"], line["count"]) for line in lines] == [
         ("publish_rate", 1),
         ("publish_rate", 100),
         ("publish_rate", 100),
@@ -134,3 +139,63 @@ async def test_what_a_failing_store_says_is_logged_without_the_messages(autojump
     shown: Any = [str(line) for line in lines]
     assert any("the store did not confirm" in line for line in shown)
     assert not any(MARKER in line for line in shown)
+
+
+def test_faults_of_one_kind_are_logged_once_in_ten_seconds_with_a_count() -> None:
+    """While descriptors are used up, each try to accept fails: ten tracebacks a second."""
+    now = 0
+    faults = FaultLog(lambda: now)
+
+    def fail(number: int) -> None:
+        try:
+            raise OSError(errno.EMFILE, "Too many open files") if number % 2 else ValueError(number)
+        except (OSError, ValueError) as error:
+            faults.problem(Problem(f"run {number:08x}-0000-0000-0000-000000000000 failed", error))
+
+    with structlog.testing.capture_logs() as lines:
+        for tenth in range(250):
+            now = tenth * 100_000_000
+            fail(tenth)
+    assert [line.get("count", 1) for line in lines if "reason" in line] == [1, 50, 50]
+    assert [line.get("count", 1) for line in lines if "exc_info" in line] == [1, 50, 50]
+
+
+class StoppedReader(io.StringIO):
+    """A reader of the log that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.has_stopped = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.has_stopped.set()
+        assert self.goes_on.wait(20)
+        return super().write(text)
+
+
+def test_a_reader_of_the_log_that_stops_costs_lines_and_nothing_else() -> None:
+    reader, told = StoppedReader(), []
+    queue = LogQueue(reader, lines_max=10)
+    queue.on_drop = lambda: told.append(1)
+    queue.write("first\n")
+    assert reader.has_stopped.wait(20)
+    for number in range(100):
+        queue.write(f"line {number}\n")
+    assert queue.dropped == len(told) == 91
+    reader.goes_on.set()
+    queue.close()
+    lines = reader.getvalue().splitlines()
+    assert [line for line in lines if "dropped" not in line] == ["first", *(f"line {number}" for number in range(9))]
+    assert sum(int(line.rpartition("count=")[2]) for line in lines if "dropped" in line) == 91
+
+
+async def test_a_page_that_is_refused_is_logged(autojump_clock: MockClock) -> None:
+    settings = ServerSettings(secret=b"k" * 40, allowed_origins=("https://app.example.org",))
+    with structlog.testing.capture_logs() as lines:
+        async with open_server(settings, store=MemoryStore(), origin_ns=ORIGIN_NS, listening=False, log_sessions=True) as server:
+            for _ in range(3):
+                headers = "Origin: https://other.example.org\r\n"
+                await House(server).ask("GET", f"/api/runs/{RUN}/collaboration/poll", headers=headers)
+    refused = [line for line in lines if line["event"] == "page refused"]
+    assert [(line["origin"], line["count"]) for line in refused] == [("https://other.example.org", 1)]

@@ -1,6 +1,9 @@
 """What the monitor makes of what happens: metrics that alerts can be computed from, and a record for each session."""
 
+import cProfile
 import math
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,9 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from reference.protocol import metrics
+from reference.protocol.client.health import quality_of
 from reference.protocol.config import ServerConfig
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 from reference.protocol.states import Transport
+from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import SessionTable, Traffic, metrics_of
 
 from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
@@ -157,10 +162,65 @@ async def test_http_requests_are_counted_by_operation_and_status(autojump_clock:
         await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll", token=None)
         for path in ("/nowhere", "/nowhere/else", "/api/runs/x/y/z"):
             await house.ask("GET", path)
-        poll = "/api/runs/{run_id}/collaboration/poll"
-        counted = {status: value(house, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in ("200", "401")}
-        assert counted == {"200": 1, "401": 1}
-        assert value(house, metrics.HTTP_REQUESTS, operation="none", status="404") == 4
+        poll = "/api/runs/{runId}/collaboration/poll"
+        statuses = ("200", "401", "404")
+        counted = {status: value(house, metrics.HTTP_REQUESTS, operation=poll, status=status) for status in statuses}
+        assert counted == {"200": 1, "401": 1, "404": 1}
+        assert value(house, metrics.HTTP_REQUESTS, operation="none", status="404") == 3
+
+
+async def test_a_poll_that_brings_ten_events_counts_ten_messages(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        messages = [{"clientSequence": n, "eventType": "CHAT", "data": {}} for n in range(1, 11)]
+        await house.post(messages)
+        before = value(house, metrics.MESSAGES_OUT)
+        await house.poll("afterSequence=0")
+        assert value(house, metrics.MESSAGES_OUT) - before == 10
+
+
+def test_a_scrape_costs_the_same_with_many_sessions() -> None:
+    """It walked all sessions and all their round trips, five times over, for whoever asked."""
+
+    def calls(sessions: int) -> int:
+        monitor = Monitor()
+        for number in range(sessions):
+            key = (f"run{number % 7}", f"c{number}")
+            record = monitor.sessions.appears(key, "s", "u", Transport.WEBSOCKET, Traffic(), 0)
+            assert record is not None
+            monitor.sessions.measured(record, 10.0 + number)
+        profile = cProfile.Profile()
+        profile.runcall(monitor.metrics.exposition, "")
+        return sum(entry.callcount for entry in profile.getstats())
+
+    assert calls(1000) <= calls(10) * 1.05
+
+
+def test_totals_are_what_the_records_say() -> None:
+    monitor, random = Monitor(session_records_max=40), Random(1)
+    for now in range(3000):
+        record = monitor.sessions.find("run", f"c{random.randrange(60)}")
+        match random.randrange(5):
+            case 0 | 1:
+                transport = random.choice(list(Transport))
+                monitor.sessions.appears(("run", f"c{random.randrange(60)}"), "s", "u", transport, Traffic(), now)
+            case 2 if record is not None:
+                monitor.sessions.measured(record, random.uniform(1, 2000))
+            case 3 if record is not None:
+                record.accepted += 1
+                record.failed += random.randrange(2)
+                monitor.sessions.changed(record)
+            case 4 if record is not None:
+                monitor.sessions.vanishes(record, now)
+    carried = [record for record in monitor.sessions if record.is_carried]
+    scores = [record.score for record in carried if record.score is not None]
+    totals = monitor.sessions.totals
+    assert len(carried) > 10
+    assert len(scores) > 5
+    assert totals.by_transport == Counter(record.transport for record in carried)
+    assert +totals.by_quality == Counter(quality_of(record.score) for record in carried)
+    assert totals.accepted == sum(record.accepted for record in carried)
+    assert totals.score == pytest.approx(sum(scores) / len(scores))
+    assert totals.websockets_by_run["run"] == sum(record.transport is Transport.WEBSOCKET for record in carried)
 
 
 async def test_a_limit_is_counted_by_its_kind(autojump_clock: MockClock) -> None:

@@ -56,7 +56,9 @@ async def test_beyond_the_limit_runs_in_use_stay_and_the_new_one_is_put_off(auto
         answer = await house.ask("GET", f"/api/runs/{OTHER_RUN}/collaboration/poll")
         assert (answer.status, answer.problem["code"]) == (503, 4030)
         async with house.visit(OTHER_RUN) as visitor:
+            await visitor.say("hello", protocol=1, clientId="bob", token="dev:bob")
             assert (await visitor.closed())[0] == 4030
+            assert visitor.heard[-1]["type"] == "goaway"
         assert (await alice.publish(1))["type"] == "accepted"
 
 

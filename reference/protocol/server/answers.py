@@ -61,7 +61,7 @@ def poll_answer(
         after_sequence=place.after,
         last_client_sequence=last_client_sequence,
         events=events,
-        has_more=place.after + len(events) < log.head,
+        has_more=place.after + len(events) < log.head,  # 8.26
         snapshot=snapshot_frame(place),
         active_users=attendance.users,
         cursor_positions=attendance.cursors,

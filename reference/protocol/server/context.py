@@ -139,7 +139,7 @@ class Idling:
                 self.since = None
                 self._context.timers.cancel(_KEY)
         elif self.since is None:
-            self.since = now
+            self.since = now  # 8.43
             self._context.timers.set(_KEY, now + ns(self._context.config.run_idle_s))
 
     def is_over(self) -> None:

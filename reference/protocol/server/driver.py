@@ -35,7 +35,7 @@ class RunIO(Protocol[Out]):
         """A frame as sockets of this world take it; done once, however many readers it has."""
 
     def may_store(self) -> bool:
-        """There is something to store. True: `store` it now. False: `store_now` will be called, when more has been gathered."""
+        """There is something to store. True: `store` it now. False: `store_now` will be called a little later (8.42)."""
 
     def store(self, append: Append) -> bool:
         """Make this durable. True: it is, already. False: `stored` or `store_failed` will tell."""

@@ -1,7 +1,7 @@
 """One run's log: the retained window of its sequenced events, and where in it a reader may go on.
 
-The log is the room: live delivery, reconnect, late joiner and polling are all the same read after a cursor. It holds only what is
-durable, so whatever can be read has been stored.
+The log is the room: live delivery, reconnect, late joiner and polling are all the same read after a cursor (8.12). It holds only
+what is durable, so whatever can be read has been stored.
 """
 
 from collections.abc import Iterable
@@ -85,7 +85,7 @@ class EventLog:
         return after >= self.oldest - 1
 
     def place(self, epoch: str | None, after: int | None, start: Start) -> ReadPosition:
-        """Where a reader with that position goes on, or where one without begins."""
+        """Where a reader with that position goes on (8.14), or where one without begins (8.13)."""
         if after is None:
             match start:
                 case "oldest":
@@ -98,7 +98,7 @@ class EventLog:
             return self._from_snapshot("reset", "epoch")
         if after > self.head:
             return self._from_snapshot("reset", "ahead")
-        if not self.holds(after):
+        if not self.holds(after):  # its history goes on, but not event by event (8.15)
             return self._from_snapshot("snapshot", "expired")
         return ReadPosition("resumed", None, after, None)
 

@@ -1,10 +1,10 @@
 """Fan-out: every reader of a run is a cursor into its log.
 
-A reader is *current* when it has been given everything up to the head, otherwise it is *lagging*. All current readers stand at
-the
-same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting. A reader whose
-socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by batch, as fast as its
-socket takes them, until it is current again. A lagging reader costs no queue: unread events stay in the log.
+A reader is *current* when it has been given everything up to the head, otherwise it is *lagging* (8.16). All current readers
+stand at the same place, so one batch serves them all: it is made once, encoded once, and pushed to each socket without waiting.
+A reader whose socket does not take the whole batch becomes lagging and keeps its cursor; it is then served alone, batch by
+batch, as fast as its socket takes them, until it is current again (8.17). A lagging reader costs no queue: unread events stay in
+the log.
 
 Presence, cursors and heartbeats go to current readers only. A reader that becomes current again is given the latest of each.
 
@@ -55,6 +55,12 @@ class FanOut:
     def behind(self) -> int:
         """How many readers lag."""
         return len(self._lagging)
+
+    @property
+    def lag_max(self) -> int:
+        """Durable events that the reader furthest behind has not been given."""
+        furthest = min((reader.after for reader in self._lagging.values()), default=self._through)
+        return self._log.head - min(furthest, self._through)
 
     def is_lagging(self, connection_id: int) -> bool:
         return connection_id in self._lagging
@@ -147,7 +153,7 @@ class Readers:
         if seen is not None:
             self._context.timers.cancel((RunTimer.STALLED, connection_id))
             if seen != self._attendance.version:
-                for frame in self._attendance.full(now // NS_PER_MS):
+                for frame in self._attendance.full(now // NS_PER_MS):  # 8.19
                     self._context.send((connection_id,), frame)
         return None
 

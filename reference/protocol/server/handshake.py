@@ -23,6 +23,12 @@ from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
 
+def check_version(hello: frames.Hello) -> None:
+    """Raises RemoteError."""
+    if hello.protocol != frames.PROTOCOL_VERSION:
+        raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+
+
 class Handshake:
     """Lets connections in. `close_superseded` closes whoever loses a session by that, before the new owner is welcomed."""
 
@@ -55,12 +61,11 @@ class Handshake:
 
     def hello(self, connection: Connection, hello: frames.Hello, now: int) -> None:
         """Raises RemoteError."""
-        if hello.protocol != frames.PROTOCOL_VERSION:
-            raise RemoteError(CloseCode.VERSION, f"protocol {hello.protocol}; this server speaks {frames.PROTOCOL_VERSION}")
+        check_version(hello)
         connection.hello = hello
         connection.client_id = hello.client_id
         connection.state = ConnectionState.AUTHENTICATING
-        if hello.token is None and connection.identity is not None:
+        if hello.token is None and connection.identity is not None:  # 8.35
             self._greet(connection, connection.identity, now)  # the token came with the upgrade, and has been checked
         else:
             self.ask_whose(connection, hello.token)
@@ -73,7 +78,7 @@ class Handshake:
         if connection.state is ConnectionState.AUTHENTICATING:
             self._greet(connection, identity, now)
         else:
-            if identity.user_id != session_of(connection).user_id:
+            if identity.user_id != session_of(connection).user_id:  # 8.36
                 raise RemoteError(CloseCode.FORBIDDEN, "the new token belongs to another user")
             self._watch_token(connection, identity, now)
 
@@ -132,8 +137,8 @@ class Handshake:
         number, timers = connection.connection_id, self._context.timers
         timers.cancel((RunTimer.EXPIRING, number))
         timers.cancel((RunTimer.EXPIRED, number))
-        if identity.expires_at is not None:
+        if identity.expires_at is not None:  # 8.37
             born = now if identity.issued_at is None else identity.issued_at
             warn_at = born + round((identity.expires_at - born) * self._context.config.token_warning_fraction)
-            timers.set((RunTimer.EXPIRING, number), max(now, warn_at))
-            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._context.config.token_grace_s))
+            timers.set((RunTimer.EXPIRING, number), max(now, warn_at))  # 8.38
+            timers.set((RunTimer.EXPIRED, number), identity.expires_at + ns(self._context.config.token_grace_s))  # 8.39

@@ -37,13 +37,13 @@ class HttpRequests:
     def poll(self, connection: Connection, poll: frames.PollRequest, now: int) -> frames.PollAnswer | None:
         """Raises RemoteError."""
         identity = self._begin(connection)
-        if poll.client_id is not None:
+        if poll.client_id is not None:  # else it changes nothing (5.4)
             self._keep_session(connection, poll, poll.client_id, identity.user_id, now)
             session = self._sessions.session_of(poll.client_id)  # perhaps a probe of the same client owns it by now
             assert session is not None, "a poll of which nobody knows makes a session"
             self._context.reported(session, poll.report)
         place = self._log.place(poll.epoch, poll.after_sequence, poll.start)
-        if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:
+        if poll.wait_ms and place.outcome == "resumed" and place.after == self._log.head:  # 8.25
             self._waiting[connection.connection_id] = (connection, poll)
             self._context.timers.set((RunTimer.LONG_POLL, connection.connection_id), now + poll.wait_ms * NS_PER_MS)
             return None
@@ -56,7 +56,7 @@ class HttpRequests:
         self._sessions.check_owner(request.client_id, user_id)
         session = self._sessions.session_of(request.client_id)
         if session is not None:
-            if request.generation < session.generation:
+            if request.generation < session.generation:  # 8.24
                 raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
             if request.generation > session.generation:
                 self._claim(connection, request.client_id, user_id, None, request.generation, 0, None, now)
@@ -98,7 +98,7 @@ class HttpRequests:
         self._sessions.check_owner(client_id, user_id)
         session = self._sessions.session_of(client_id)
         was_polling = session is not None and session.transport is Transport.POLLING
-        if session is not None and poll.generation < session.generation + (not was_polling):
+        if session is not None and poll.generation < session.generation + (not was_polling):  # 8.23
             return
         self._claim(connection, client_id, user_id, poll.session_id, poll.generation, poll.wait_ms, poll.fallback, now)
 

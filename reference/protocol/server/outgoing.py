@@ -25,8 +25,8 @@ class Socket(Protocol[In]):
     def is_blocked(self) -> bool:
         """Whether it takes nothing more now."""
 
-    def push(self, item: In) -> None:
-        """Take one item, whole; called only when it is not blocked."""
+    def push(self, item: In) -> bool:
+        """Take one item, whole; called only when it is not blocked. Returns whether it is blocked now."""
 
     def close(self, waiting: Sequence[In], close: Close) -> None:
         """Close, after what was pushed before and then `waiting`; a code of None cuts at once. Nothing is pushed after this."""
@@ -58,26 +58,20 @@ class Outgoing(Generic[T]):
 
     def send(self, item: T) -> bool:
         """Send one control frame, now or when its turn comes. False: too many wait already, and it was dropped (8.18)."""
-        socket = self._socket
-        if not self.is_draining and not socket.is_blocked:
-            socket.push(item)
-            if socket.is_blocked:
+        if not self.is_draining:
+            if self._socket.push(item):
                 self.drain()
             return True
         if len(self._control) >= self._control_max:
             return False
         self._control.append(item)
-        self.drain()
         return True
 
     def offer(self, item: T) -> bool:
         """Send a batch of the log if the socket takes it. False: it took nothing; the log keeps the batch (8.17)."""
-        socket = self._socket
-        if self.is_draining or socket.is_blocked:
-            self.drain()
+        if self.is_draining:
             return False
-        socket.push(item)
-        if socket.is_blocked:
+        if self._socket.push(item):
             self.drain()
         return True
 

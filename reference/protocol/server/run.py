@@ -41,6 +41,11 @@ from reference.protocol.timers import NS_PER_MS, ns
 GOING_AWAY = CloseCode.GOING_AWAY
 
 
+COME_BACK_MS = 1000
+"""What a client is asked to wait where there is no room for it now."""
+COME_BACK_SPREAD_MS = 5000
+
+
 class Run:
     """See the module. Times are ns since 1970, by a clock of the driver's that never goes backwards."""
 
@@ -80,9 +85,14 @@ class Run:
         connection = self._admission.opened(connection_id, transport, identity, new_session_id, now)
         self._connections[connection_id] = connection
         self._idling.watch(False, now)
-        if len(self._connections) > self.config.connections_per_run_max:
+        if len(self._connections) > self.config.connections_per_run_max:  # 8.27
             reason = f"this run has {self.config.connections_per_run_max} connections; it takes no more"
-            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, limit=Limit.RUN_CONNECTIONS)
+            wait_ms = COME_BACK_MS
+            if transport is Transport.WEBSOCKET:  # 8.44
+                away = frames.Goaway(code=CloseCode.OVERLOADED, retry_after_ms=wait_ms, spread_ms=COME_BACK_SPREAD_MS)
+                self._context.send((connection_id,), away)
+            limit = Limit.RUN_CONNECTIONS
+            self._connections.close(connection, CloseCode.OVERLOADED, reason, now, retry_after_ms=wait_ms, limit=limit)
 
     def connection_lost(self, connection_id: int, now: int, peer_code: int | None = None) -> None:
         """The peer is gone, with its close code if it gave one, or the driver had to cut it."""
@@ -167,6 +177,16 @@ class Run:
             self._connections.close(connection, CloseCode.TOO_SLOW, reason, now, limit=Limit.SLOW_READER)
             self.handle_timeout(now)
 
+    @property
+    def lagging(self) -> int:
+        """Readers that have not been given everything."""
+        return self._fan_out.behind
+
+    @property
+    def lag_max(self) -> int:
+        """Durable events that the reader furthest behind has not been given."""
+        return self._fan_out.lag_max
+
     def is_lagging(self, connection_id: int) -> bool:
         return self._fan_out.is_lagging(connection_id)
 
@@ -186,7 +206,7 @@ class Run:
         """The batch is durable: show it."""
         self._log.append(append.entries, append.snapshot)
         self._appending.landed(append)
-        self._send_replies(now)
+        self._send_replies(now)  # 8.10: acceptances, then events, then polls
         self._context.actions += self._fan_out.grow()
         self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
         for connection_id in self._fan_out.fallen_out():
@@ -206,7 +226,7 @@ class Run:
     def go_away(
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
-        """Ask every client, or those on these connections, to come back later."""
+        """Ask every client, or those on these connections, to come back later (8.40, 8.44)."""
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
         told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
@@ -326,7 +346,7 @@ class Run:
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
-                self._connections.close(connection, 1000, "bye", now)
+                self._connections.close(connection, 1000, "bye", now)  # 8.31
                 if connection.session is not None:
                     self._sessions.leave(connection.session.client_id, now)
             case frames.PollRequest():
@@ -352,7 +372,7 @@ class Run:
         connection = self._connections.get(owner) if isinstance(owner, int) else None
         match timer:
             case RunTimer.HEARTBEAT:
-                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))
+                self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))  # 8.19, 8.20
                 self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
             case RunTimer.PRESENCE:
                 self._sessions.send_presence(self._fan_out.current, now)

@@ -3,7 +3,7 @@
 A client numbers its publishes. The sequencer takes them in that order and remembers its answers, so a duplicate gets the first
 answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement leave. A final rejection is
 remembered like an acceptance, and leaves only after everything the run took before it is durable: otherwise a crash could make
-the server forget an earlier publish whose successor the client believes settled.
+the server forget an earlier publish whose successor the client believes settled (8.7, 8.9).
 
     duplicate of an answered publish   the same answer, marked as duplicate
     duplicate of a pending publish     answered when the first is answered
@@ -140,9 +140,9 @@ class Sequencer:
                 reason = f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
                 self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
                 return
-            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())
+            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())  # bound from now on (10.3)
             self._clients_of[user_id] += 1
-        if number <= publisher.last:
+        if number <= publisher.last:  # 8.2
             self._answer_again(publisher, number, connection_id)
             return
         put_off = self._put_off(publisher, publish, now)
@@ -211,9 +211,9 @@ class Sequencer:
         """A rejection that does not use the number up, if there is a reason for one."""
         number = publish.client_sequence
         follows = number - 1 if publish.after is None else publish.after
-        if publisher.last < follows:
+        if publisher.last < follows:  # 8.5
             return _rejected(number, RejectCode.OUT_OF_ORDER, f"publish {follows} comes first; the last one was {publisher.last}")
-        if len(publisher.pending) >= self._config.unanswered_max:
+        if len(publisher.pending) >= self._config.unanswered_max:  # 8.6, in this order
             limit = self._config.unanswered_max
             return _rejected(number, RejectCode.TOO_MANY_UNANSWERED, f"{limit} publishes wait for their answers")
         if self._events_pending >= self._config.appends_pending_max:
@@ -233,10 +233,10 @@ class Sequencer:
         entry: LogEntry | None = None
         answer: Answer | None = self._refusal(publish)
         if answer is None:
-            self._head += 1
+            self._head += 1  # 8.1
             event = Event(
                 event_type=publish.event_type,
-                user_id=publisher.user_id,
+                user_id=publisher.user_id,  # 10.2
                 timestamp=now // NS_PER_MS,
                 sequence_number=self._head,
                 data=publish.data,
@@ -248,7 +248,7 @@ class Sequencer:
         publisher.last = number
         pending = _Pending(publisher, answer, entry, [connection_id])
         publisher.pending[number] = pending
-        if entry is None and not self._pending:
+        if entry is None and not self._pending:  # else it waits its turn (8.9)
             self._settle(pending)
         else:
             self._pending.append(pending)

@@ -58,10 +58,10 @@ class SessionTable:
             return session, None, True
         if session.user_id != user_id:
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
-        if generation < session.generation:
+        if generation < session.generation:  # 8.22
             raise RemoteError(CloseCode.SUPERSEDED, "a newer connection owns this session")
         superseded, session.connection_id = session.connection_id, None
-        session.session_id = named_session_id or session.session_id
+        session.session_id = named_session_id or session.session_id  # a name, and no right (10.4)
         session.generation = generation
         session.transport = transport
         return session, superseded, False

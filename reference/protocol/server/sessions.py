@@ -4,11 +4,13 @@ A user joins with the first of their sessions and leaves with the last: at once 
 when its connection was lost or its polls stopped. The first change after a quiet time is sent at once; further changes are
 collected, so that a thousand arrivals cost each reader a few frames and not a thousand.
 
-`Attendance` holds the latest values, beside the log: they never delay, drop or renumber a sequenced event. Changes go as one
-frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
+`Attendance` holds the latest values, beside the log (8.28): they never delay, drop or renumber a sequenced event. Changes go as
+one frame to every current reader; a lagging reader is given everything when it has caught up. `version` counts the frames sent.
 """
 
 from collections.abc import Callable, Collection
+
+import msgspec
 
 from reference.protocol.errors import CloseCode, InvalidEvent, RemoteError
 from reference.protocol.events import Data, check_cursor
@@ -20,12 +22,37 @@ from reference.protocol.server.session_table import Session, SessionTable
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS, ns
 
+NAMES_BYTES_MAX = 512 * 1024
+CURSORS_BYTES_MAX = 1024 * 1024
+"""Encoded; users that are named and cursors that are shown (9.4)."""
+ROSTER_BYTES_MAX = NAMES_BYTES_MAX + CURSORS_BYTES_MAX
+
+
+def _bytes(value: object) -> int:
+    """In a frame, with what stands between it and the next."""
+    return len(msgspec.json.encode(value)) + 1
+
 
 class Attendance:
     """Bounded by the sessions of the run. It names at most `users_max` users, for to tell N readers of N users costs N * N: in a
-    large run it has to stop somewhere. Who comes later is named as soon as one of them has left."""
+    large run it has to stop somewhere. Who comes later is named as soon as one of them has left. Names and cursors together take
+    at most ROSTER_BYTES_MAX of a frame (8.29, 9.4): a user for whom there is no room is not named, a cursor is not shown.
+    """
 
-    __slots__ = ("_changed", "_cursors", "_moved", "_named", "_sessions", "_sorted", "_unnamed", "_users_max", "version")
+    __slots__ = (
+        "_changed",
+        "_cursor_bytes",
+        "_cursor_bytes_total",
+        "_cursors",
+        "_moved",
+        "_name_bytes",
+        "_named",
+        "_sessions",
+        "_sorted",
+        "_unnamed",
+        "_users_max",
+        "version",
+    )
 
     def __init__(self, users_max: int) -> None:
         self._users_max = users_max
@@ -34,6 +61,9 @@ class Attendance:
         self._unnamed: dict[str, None] = {}  # the others, in the order in which they came
         self._sorted: tuple[str, ...] | None = ()  # the named users, until they change: a storm of welcomes asks for them
         self._cursors: dict[str, Data] = {}
+        self._name_bytes = 0
+        self._cursor_bytes_total = 0
+        self._cursor_bytes: dict[str, int] = {}  # user -> of their cursor and their name before it
         self._changed: dict[str, None] = {}  # users who came or went since the last frame
         self._moved: dict[str, None] = {}
         self.version = 0
@@ -70,15 +100,22 @@ class Attendance:
             self._unnamed.pop(user_id, None)
             if user_id in self._named:
                 del self._named[user_id]
-                self._cursors.pop(user_id, None)
+                self._name_bytes -= _bytes(user_id)
+                self._forget_cursor(user_id)
                 self._moved.pop(user_id, None)
                 self._has_changed(user_id)
             self._name_who_waits()
         return bool(self._changed)
 
     def move_cursor(self, user_id: str, at: Data) -> None:
-        self._cursors[user_id] = at
-        self._moved[user_id] = None
+        """Show the cursor of a named user, if there is room."""
+        self._forget_cursor(user_id)
+        size = _bytes(user_id) + _bytes(at)
+        if self._cursor_bytes_total + size <= CURSORS_BYTES_MAX:
+            self._cursor_bytes[user_id] = size
+            self._cursor_bytes_total += size
+            self._cursors[user_id] = at
+            self._moved[user_id] = None
 
     def take_presence(self, server_time: int) -> Presence | None:
         """Where everyone stands who came or went since the last frame, or None.
@@ -112,9 +149,16 @@ class Attendance:
     def _name_who_waits(self) -> None:
         while self._unnamed and len(self._named) < self._users_max:
             user_id = next(iter(self._unnamed))
+            if self._name_bytes + _bytes(user_id) > NAMES_BYTES_MAX:
+                break
             del self._unnamed[user_id]
             self._named[user_id] = None
+            self._name_bytes += _bytes(user_id)
             self._has_changed(user_id)
+
+    def _forget_cursor(self, user_id: str) -> None:
+        if self._cursors.pop(user_id, None) is not None:
+            self._cursor_bytes_total -= self._cursor_bytes.pop(user_id)
 
     def _has_changed(self, user_id: str) -> None:
         self._changed[user_id] = None
@@ -185,7 +229,7 @@ class Sessions:
             raise RemoteError(CloseCode.FORBIDDEN, "this client id belongs to another user")
 
     def disconnected(self, session: Session, now: int) -> None:
-        """The session's WebSocket has ended; its user stays for the grace."""
+        """The session's WebSocket has ended; its user stays for the grace (8.32)."""
         session.connection_id = None
         self.stay(session, ns(self._context.config.presence_grace_s), now)
 
@@ -209,12 +253,12 @@ class Sessions:
             check_cursor(at)
         except InvalidEvent as error:
             raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
-        if self.attendance.is_present(user_id):
+        if self.attendance.is_present(user_id):  # 8.30
             self.attendance.move_cursor(user_id, at)
             self._gather(RunTimer.CURSORS, self._cursors_sent_at + ns(self._context.config.cursor_interval_s), now)
 
     def send_presence(self, readers: tuple[int, ...], now: int) -> None:
-        self._presence_sent_at = now
+        self._presence_sent_at = now  # 8.29
         self._context.send(readers, self.attendance.take_presence(now // NS_PER_MS))
 
     def send_cursors(self, readers: tuple[int, ...], now: int) -> None:

@@ -1,4 +1,4 @@
-"""What an operator can do: close a session, send a run away, refuse a user, delete a run. For tokens with the role admin.
+"""What an operator can do: close a session, send a run away, refuse a user, delete a run. For tokens with the role admin (5.11).
 
 close a session   its WebSocket ends. `isFinal`: with 4403, so that the client stops; else with a goaway, and it comes back
 send a run away   every client of the run leaves, and comes back after a time (goaway); nothing is lost

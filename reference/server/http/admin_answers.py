@@ -92,7 +92,7 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of one process. `status` is the quality of the mean score of all sessions that are carried; UNHEALTHY while the store
-    cannot be written. Round trips are those of these sessions, the last 100 of each.
+    cannot be written. Round trips are the last 1000 that were measured, of whichever sessions.
     """
 
     status: Quality

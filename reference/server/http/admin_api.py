@@ -1,14 +1,14 @@
-"""The admin API: who is connected, how each session fares, and how the server does. For tokens with the role admin.
+"""The admin API: who is connected, how each session fares, and how the server does (5.10). For tokens with the role admin.
 
 It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client is told.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import trio
 
-from reference.protocol.client.health import Quality, RoundTrips, quality_of, summary_of
+from reference.protocol.client.health import Quality, quality_of, summary_of
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
@@ -64,13 +64,12 @@ class AdminApi:
     @get(_ADMIN + "/connections", "admin", "All connections", "A session that was dropped is no connection.")
     async def connections(self, request: Request, query: Page) -> ConnectionsAnswer:
         self._sessions.expire(self._clock.now())
-        carried = list(self._sessions.carried())
-        websockets = [record for record in carried if record.transport is Transport.WEBSOCKET]
-        shown, has_more = _page(carried, query)
+        totals = self._sessions.totals
+        shown, has_more = _page(self._sessions.carried(), query)
         return ConnectionsAnswer(
-            total_connections=len(websockets),
-            total_polling=len(carried) - len(websockets),
-            connections_per_run=dict(Counter(record.run_id for record in websockets)),
+            total_connections=totals.by_transport[Transport.WEBSOCKET],
+            total_polling=totals.by_transport[Transport.POLLING],
+            connections_per_run=dict(totals.websockets_by_run),
             has_more=has_more,
             connections=self._described(shown),
         )
@@ -140,9 +139,8 @@ class AdminApi:
     async def health(self, request: Request) -> ServerHealth:
         self._sessions.expire(self._clock.now())
         is_writable = await self._is_store_writable()
-        carried = list(self._sessions.carried())
-        websockets = sum(record.transport is Transport.WEBSOCKET for record in carried)
-        counts, score = self._monitor.quality()
+        totals = self._sessions.totals
+        score = totals.score
         return ServerHealth(
             status=quality_of(score) if is_writable else Quality.UNHEALTHY,
             quality_score=score,
@@ -150,11 +148,11 @@ class AdminApi:
             is_going_away=self._admission.is_going_away,
             uptime_ms=(self._clock.now() - self._started_at) // NS_PER_MS,
             runs_loaded=len(self._runs),
-            total_connections=websockets,
-            total_polling=len(carried) - websockets,
-            sessions_by_quality=counts,
-            delivery_rate=self._monitor.delivery_rate(),
-            round_trip=_round_trips(carried),
+            total_connections=totals.by_transport[Transport.WEBSOCKET],
+            total_polling=totals.by_transport[Transport.POLLING],
+            sessions_by_quality={quality: totals.by_quality[quality] for quality in Quality},
+            delivery_rate=totals.delivery_rate,
+            round_trip=summary_of(list(self._sessions.recent_round_trips)),
             readers_lagging=sum(live.lagging for live in self._runs.runs),
             store_queue_batches=self._appends_waiting(),
             sessions_remembered=len(self._sessions),
@@ -204,10 +202,7 @@ def _connection(record: SessionRecord, live: LiveRun | None) -> ConnectionInfo:
     )
 
 
-def _page(records: list[SessionRecord], page: Page) -> tuple[list[SessionRecord], bool]:
-    end = page.offset + page.limit
-    return records[page.offset : end], end < len(records)
-
-
-def _round_trips(records: Iterable[SessionRecord]) -> RoundTrips:
-    return summary_of([trip for record in records for trip in record.round_trips])
+def _page(records: Iterable[SessionRecord], page: Page) -> tuple[list[SessionRecord], bool]:
+    """The records of a page, and whether there are more; no more are looked at than that."""
+    found = list(islice(records, page.offset, page.offset + page.limit + 1))
+    return found[: page.limit], len(found) > page.limit

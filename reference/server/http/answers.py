@@ -29,7 +29,7 @@ STATUSES: dict[int, int] = {
     UPGRADE_LOST: 426,
     INTERNAL_ERROR: 500,
 }
-"""The HTTP status for each code of the protocol."""
+"""The HTTP status for each code of the protocol (5.6)."""
 
 COME_BACK = (CloseCode.RATE, CloseCode.OVERLOADED, CloseCode.GOING_AWAY)
 """Codes that come with a time to wait, always."""

@@ -3,7 +3,7 @@
 There is no web framework: routing, validation and the document follow from the methods' descriptions (`description`), the front
 door reads and bounds requests, and msgspec checks them. A framework added a second description and half of the server's start.
 
-In this order, so that a stranger costs and learns nothing:
+In this order, so that a stranger costs and learns nothing (5.1):
 
     address and method     404, 405; OPTIONS is answered here
     origin, moment, token  401, 403, 503 (`access`); 429 for a user who asks too often
@@ -137,7 +137,10 @@ class HttpApi:
         if operation.body is not None:
             given["body"] = self._decoders[operation.body](await request.body())
         result = await method(request, **given)
-        return result if isinstance(result, Answer) else json_answer(result)
+        answer = result if isinstance(result, Answer) else json_answer(result)
+        if operation.tag == "runs" and request.identity is not None:
+            self._access.charge(request.identity, len(answer.body))
+        return answer
 
     def _admit(self, operation: Operation, request: Request) -> Request:
         """Who asks, before anything else is looked at (8.33). Raises HttpRefusal or RemoteError."""

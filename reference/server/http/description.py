@@ -1,4 +1,4 @@
-"""The one description of the HTTP API: a decorator on the method that answers an operation.
+"""The one description of the HTTP API (5.2): a decorator on the method that answers an operation.
 
     @get("/api/runs/{runId}/collaboration/poll", "runs", "Events after a position", refuses=(409,))
     async def poll(self, request: Request, query: frames.PollRequest) -> frames.PollAnswer:

@@ -15,6 +15,9 @@ from reference.store import EventStore, StoreError
 READY_TIMEOUT_S = 5.0
 """How long the store may take to say that it can be written."""
 
+OPERATOR_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Answered while the door has no room for anything else."""
+
 
 class ProbeStatus(msgspec.Struct, frozen=True):
     """The answer of /healthz and /readyz."""

@@ -1,4 +1,4 @@
-"""Replay and history over HTTP: what a run still keeps, read by number, by type, by author or by time.
+"""Replay (5.5) and history (5.9) over HTTP: what a run still keeps, read by number, by type, by author or by time.
 
 The same window as for everybody else, ascending, and honest about its ends: `oldest` says where it begins, so a reader sees that
 something is no longer there; `totalEvents` says how many of it match; `hasMore` says that the answer was cut, and `nextSequence`

@@ -1,11 +1,12 @@
 """What the server writes down: one line for each event of a session, and faults of ours and of the store.
 
-A line names things by their ids. It never holds a token, nor anything of what users say to each other; what a peer can make
-happen as often as it likes (to reach a limit) is written once in a while, with a count.
+A line names things by their ids. It never holds a token, nor anything of what users say to each other. What a peer or the system
+can make happen as often as it likes (a limit that is reached, a fault) is written once in 10 s, with a count.
 """
 
 import contextlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Hashable
 
 import structlog
 
@@ -16,23 +17,22 @@ from reference.protocol.timers import NS_PER_S
 from reference.server.wire.front_door import Problem
 from reference.store import StoreError
 
-LIMIT_INTERVAL_NS = 10 * NS_PER_S
-"""Between two lines about one limit."""
+INTERVAL_NS = 10 * NS_PER_S
+"""Between two lines about one limit, or about one kind of fault."""
+FAULT_KINDS_MAX = 256
+"""Kinds of faults that are remembered; beyond it all are forgotten, and written anew."""
+
+RUN_ID_CHARACTERS = 36
+"""Of what a stranger calls a run id, as many are logged."""
+ORIGIN_CHARACTERS = 100
+"""Of an origin that was refused, as many are logged."""
 
 OnFault = Callable[[str, BaseException], None]
 """Told, for the log, what failed and how."""
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 log = structlog.get_logger("steadywire.server")
-
-
-def log_problem(problem: Problem) -> None:
-    """Write down what went wrong at the byte level."""
-    _log_error(problem.what, problem.error, peer=problem.peer, request=problem.request)
-
-
-def log_fault(what: str, error: BaseException) -> None:
-    """Write down a fault of ours, or of the store."""
-    _log_error(what, error)
 
 
 def log_event(event: str, **context: object) -> None:
@@ -42,11 +42,62 @@ def log_event(event: str, **context: object) -> None:
         log.info(event, **context)
 
 
+class _Interval:
+    """Lets one line of each kind through in an interval, with the number of those that it stands for."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[Hashable, tuple[int, int]] = {}  # when it was last written of, and how often it happened since
+
+    def due(self, kind: Hashable, now: int) -> int:
+        """It has happened once more. Returns how often since it was last written of, if it is to be written now; else 0."""
+        if kind not in self._kinds and len(self._kinds) >= FAULT_KINDS_MAX:
+            self._kinds.clear()
+        written_at, count = self._kinds.get(kind, (now - INTERVAL_NS, 0))
+        is_due = now - written_at >= INTERVAL_NS
+        self._kinds[kind] = (now, 0) if is_due else (written_at, count + 1)
+        return count + 1 if is_due else 0
+
+
+class FaultLog:
+    """Faults of ours, of the system and of the store: of each kind one line in an interval, with a count.
+
+    While file descriptors are used up, say, each try to accept a connection fails; the log must not fill a disk meanwhile.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        """`now` in ns."""
+        self._now = now
+        self._kinds = _Interval()
+
+    def problem(self, problem: Problem) -> None:
+        """Write down what went wrong at the byte level."""
+        self._write(problem.what, problem.error, peer=problem.peer, request=problem.request)
+
+    def fault(self, what: str, error: BaseException) -> None:
+        """Write down a fault of ours, or of the store."""
+        self._write(what, error)
+
+    def _write(self, what: str, error: BaseException, **context: object) -> None:
+        with contextlib.suppress(Exception):
+            count = self._kinds.due(_kind(what, error), self._now())
+            if not count:
+                return
+            if count > 1:
+                context["count"] = count
+            if isinstance(error, StoreError | OSError):
+                # Its message says what to do. A traceback would say less, and drawing one may take seconds in which nobody is
+                # served.
+                log.error(what, **context, reason=str(error))
+            else:
+                log.error(what, **context, exc_info=error)
+
+
 class SessionLog:
     """One line for each event of a session."""
 
     def __init__(self) -> None:
-        self._limits: dict[Limit, tuple[int, int]] = {}  # when it was last written of, and how often it was reached since
+        self._limits = _Interval()
+        self._origins = _Interval()
 
     def observe(self, run_id: str, observation: Observation) -> None:
         """Something that a run let observe; most of it is for metrics only."""
@@ -75,7 +126,7 @@ class SessionLog:
                 log_event("session left", run=run_id, **context)
             case FellBack():
                 who = {"user": observation.user_id, "client": observation.client_id, "session": observation.session_id}
-                log_event("session polls", run=run_id, **who, reason=observation.reason)
+                log_event("session fell back to polling", run=run_id, **who, reason=observation.reason)
             case Departed():
                 log_event("session ended", run=run_id, client=observation.client_id, session=observation.session_id)
             case Refused(code=code):
@@ -83,14 +134,21 @@ class SessionLog:
             case _:
                 pass
 
+    def refused(self, run_id: str, code: int) -> None:
+        """A WebSocket was closed before it came to a run; `run_id` as its address has it."""
+        log_event("connection refused", run=run_id[:RUN_ID_CHARACTERS], code=code, why=_name(code))
+
+    def origin_refused(self, origin: str, now: int) -> None:
+        """A page of an origin that is not allowed has asked."""
+        count = self._origins.due(None, now)
+        if count:
+            log_event("page refused", origin=origin[:ORIGIN_CHARACTERS], count=count, hint="see allowed_origins")
+
     def limit_reached(self, limit: Limit, now: int) -> None:
         """A peer has reached a limit."""
-        written_at, count = self._limits.get(limit, (now - LIMIT_INTERVAL_NS, 0))
-        count += 1
-        if now - written_at >= LIMIT_INTERVAL_NS:
-            log_event("limit reached", limit=limit.value, times=count)
-            written_at, count = now, 0
-        self._limits[limit] = written_at, count
+        count = self._limits.due(limit, now)
+        if count:
+            log_event("limit reached", limit=limit.value, count=count)
 
 
 def _name(code: int | None) -> str:
@@ -103,10 +161,12 @@ def _name(code: int | None) -> str:
         return {1000: "normal", 1001: "going away", 1011: "internal error"}.get(code, "other")
 
 
-def _log_error(what: str, error: BaseException, **context: object) -> None:
-    with contextlib.suppress(Exception):
-        if isinstance(error, StoreError):
-            # Its message says what to do. A traceback would say less, and drawing one may take seconds in which nobody is served.
-            log.error(what, **context, reason=str(error))
-        else:
-            log.error(what, **context, exc_info=error)
+def _kind(what: str, error: BaseException) -> Hashable:
+    """What faults of one kind have in common: their type, and where they were raised; no id and no path."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where: Hashable = _ID.sub("", what) if at is None else (at.tb_frame.f_code.co_filename, at.tb_lineno)
+    return type(error), getattr(error, "errno", None), where

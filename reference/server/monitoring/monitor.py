@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, assert_never
 
 from reference.protocol import metrics
-from reference.protocol.client.health import Quality, quality_of
+from reference.protocol.client.health import Quality
 from reference.protocol.errors import RemoteError
 from reference.protocol.frames import Frame, PollAnswer, Report
 from reference.protocol.limits import Limit
@@ -45,8 +45,12 @@ class Monitor:
         session_records_max: int = 20_000,
         session_age_max_ns: int = 3600 * NS_PER_S,
         on_limit: Callable[[Limit], None] | None = None,
+        on_refused: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`on_limit` is told of each limit that is reached, whoever finds out."""
+        """`on_limit` is told of each limit that is reached, whoever finds out; `on_refused` of a WebSocket that came to no run:
+        the run id in its address, and the code.
+        """
+        self._on_refused = on_refused
         self.metrics = MetricSet()
         self._on_limit = on_limit
         self.sessions = SessionTable(session_records_max, session_age_max_ns)
@@ -77,6 +81,7 @@ class Monitor:
         self._runs_created = counter(metrics.RUNS_CREATED)
         self._limits = counter(metrics.LIMITS)
         self._problems = counter(metrics.PROBLEMS)
+        self._log_lines_dropped = counter(metrics.LOG_LINES_DROPPED)
         self._show_sessions()
 
     def observe(self, run_id: str, observation: Observation, traffic: Traffic, now: int) -> None:
@@ -98,7 +103,7 @@ class Monitor:
                 self._latency.observe(round_trip_ms / 1000)
                 record = self.sessions.find(run_id, client_id)
                 if record is not None:
-                    record.measured(round_trip_ms)
+                    self.sessions.measured(record, round_trip_ms)
             case Reported(client_id=client_id, report=report):
                 self._reported(report, self.sessions.find(run_id, client_id))
             case Answered():
@@ -114,8 +119,10 @@ class Monitor:
         if self._on_limit is not None:
             self._on_limit(limit)
 
-    def refused(self, error: RemoteError) -> None:
+    def refused(self, error: RemoteError, run_id: str) -> None:
         """A WebSocket was closed before it came to a run."""
+        if self._on_refused is not None:
+            self._on_refused(run_id, error.code)
         self._refusals.labels(str(error.code)).inc()
         if error.limit is not None:
             self.limit_reached(error.limit)
@@ -138,11 +145,13 @@ class Monitor:
             record.received_before += 1
             record.traffic.active_at = max(record.traffic.active_at, now)
 
-    def answered(self, run_id: str, client_id: str | None, answer: Frame) -> None:
-        """A request of that client was answered."""
+    def answered(self, run_id: str, client_id: str | None, answer: Frame) -> int:
+        """A request of that client was answered. Returns how many messages that is: a poll brings as many as it has events."""
+        messages = max(1, len(answer.events)) if isinstance(answer, PollAnswer) else 1
         record = None if client_id is None else self.sessions.find(run_id, client_id)
         if record is not None:
-            record.sent_before += len(answer.events) if isinstance(answer, PollAnswer) else 1
+            record.sent_before += messages
+        return messages
 
     def committed(self, seconds: float, events: int, error: StoreError | None) -> None:
         """A batch of a run is durable, or failed, that long after it was handed to the writer."""
@@ -156,6 +165,10 @@ class Monitor:
         """An HTTP request was answered; `address` is its template, empty if there is no such address."""
         self._http_requests.labels(address or "none", str(status)).inc()
 
+    def log_line_dropped(self) -> None:
+        """The log's reader is too slow."""
+        self._log_lines_dropped.inc()
+
     def run_created(self) -> None:
         self._runs_created.inc()
 
@@ -167,25 +180,6 @@ class Monitor:
             log(*args, **kwargs)
 
         return tell
-
-    def quality(self) -> tuple[dict[Quality, int], float | None]:
-        """How many of the carried sessions have which quality, and the mean score of those that have one."""
-        counts = dict.fromkeys(Quality, 0)
-        scores = []
-        for record in self.sessions.carried():
-            score = record.score
-            counts[quality_of(score)] += 1
-            if score is not None:
-                scores.append(score)
-        return counts, math.fsum(scores) / len(scores) if scores else None
-
-    def delivery_rate(self) -> float | None:
-        """Over all publishes that were settled in the carried sessions."""
-        accepted = failed = 0
-        for record in self.sessions.carried():
-            accepted += record.accepted
-            failed += record.failed
-        return accepted / (accepted + failed) if accepted + failed else None
 
     def _joined(self, run_id: str, joined: Joined, traffic: Traffic, now: int) -> None:
         self._connections.inc()
@@ -199,6 +193,7 @@ class Monitor:
             self._reconnections.inc()
             if record is not None:
                 record.reconnections += 1
+                self.sessions.changed(record)
 
     def _left(self, run_id: str, left: Left, now: int) -> None:
         if left.code is not None:
@@ -231,6 +226,7 @@ class Monitor:
                 self._detection.observe(outage.silence_ms / 1000)
         if record is not None:
             record.reported(report)
+            self.sessions.changed(record)
 
     def _answered(self, answered: Answered, record: SessionRecord | None) -> None:
         if answered.is_duplicate:
@@ -239,25 +235,23 @@ class Monitor:
             self._accepted.inc()
             if record is not None:
                 record.accepted += 1
+                self.sessions.changed(record)
         elif answered.code is not None and answered.code.is_retryable:
             self._deferred.labels(answered.code.value).inc()
         else:
             self._failures.labels("rejected").inc()
             if record is not None:
                 record.failed += 1
+                self.sessions.changed(record)
 
     def _show_sessions(self) -> None:
-        show, sessions = self.metrics.show, self.sessions
+        show, totals = self.metrics.show, self.sessions.totals
         for transport in Transport:
-            show(
-                metrics.SESSIONS,
-                lambda transport=transport: sum(record.transport is transport for record in sessions.carried()),  # type: ignore[misc]  # mypy does not infer a lambda's default
-                transport=transport.value,
-            )
+            show(metrics.SESSIONS, lambda transport=transport: totals.by_transport[transport], transport=transport.value)  # type: ignore[misc]  # mypy does not infer a lambda's default
         for quality in Quality:
-            show(metrics.SESSIONS_BY_QUALITY, lambda quality=quality: self.quality()[0][quality], quality=quality.value)  # type: ignore[misc]  # as above
-        show(metrics.QUALITY, lambda: _or_nan(self.quality()[1]))
-        show(metrics.DELIVERY_RATE, lambda: _or_nan(self.delivery_rate()))
+            show(metrics.SESSIONS_BY_QUALITY, lambda quality=quality: totals.by_quality[quality], quality=quality.value)  # type: ignore[misc]  # as above
+        show(metrics.QUALITY, lambda: _or_nan(totals.score))
+        show(metrics.DELIVERY_RATE, lambda: _or_nan(totals.delivery_rate))
 
 
 def _or_nan(value: float | None) -> float:

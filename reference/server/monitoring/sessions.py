@@ -4,9 +4,12 @@ A session is one client in one run, so the table is keyed by these two: the sess
 (protocol 2.4), and two clients may bring the same. A record is *carried* while a WebSocket speaks for it, or while it polls; a
 session that was dropped is no connection. What is not carried any more is kept for a while, for whoever asks why, and then
 expires; the table is bounded, and makes room by forgetting who has been gone longest.
+
+What gauges and the admin API ask of all sessions together is kept up to date with each change (`Totals`), so that a scrape costs
+the same with one session and with twenty thousand.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +22,9 @@ from reference.protocol.timers import NS_PER_MS
 
 ROUND_TRIPS_KEPT = 100
 """Per session, as a client keeps them."""
+
+RECENT_ROUND_TRIPS = 1000
+"""Of all sessions together, for the health of the server."""
 
 Key = tuple[str, str]
 """Run id and client id."""
@@ -61,6 +67,8 @@ class SessionRecord:
     queued: int = 0
     round_trips: "deque[float]" = field(default_factory=lambda: deque(maxlen=ROUND_TRIPS_KEPT))
     round_trip_max: float | None = None
+    counted: "Contribution | None" = None
+    """What `Totals` hold of it now."""
 
     @property
     def key(self) -> Key:
@@ -105,6 +113,62 @@ class SessionRecord:
         self.sent_before += self.traffic.sent
         traffic.active_at = max(traffic.active_at, self.traffic.active_at)
         self.traffic = traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one carried session adds to the totals."""
+
+    run_id: str
+    transport: Transport
+    quality: Quality
+    score_millionths: int | None
+    """Whole numbers, so that what is taken away is exactly what was added."""
+    accepted: int
+    failed: int
+
+
+class Totals:
+    """Over all carried sessions."""
+
+    def __init__(self) -> None:
+        self.by_transport: Counter[Transport] = Counter()
+        self.by_quality: Counter[Quality] = Counter()
+        self.websockets_by_run: Counter[str] = Counter()
+        """Runs without any are not in it."""
+        self.accepted = 0
+        self.failed = 0
+        self._score_millionths = 0
+        self._scored = 0
+
+    @property
+    def carried(self) -> int:
+        return self.by_transport.total()
+
+    @property
+    def score(self) -> float | None:
+        """The mean of those that have one."""
+        return self._score_millionths / self._scored / 1e6 if self._scored else None
+
+    @property
+    def delivery_rate(self) -> float | None:
+        """Over all publishes that were settled."""
+        settled = self.accepted + self.failed
+        return self.accepted / settled if settled else None
+
+    def count(self, one: Contribution, sign: int) -> None:
+        """Add (1) or take away (-1) a session."""
+        self.by_transport[one.transport] += sign
+        self.by_quality[one.quality] += sign
+        self.accepted += sign * one.accepted
+        self.failed += sign * one.failed
+        if one.score_millionths is not None:
+            self._score_millionths += sign * one.score_millionths
+            self._scored += sign
+        if one.transport is Transport.WEBSOCKET:
+            self.websockets_by_run[one.run_id] += sign
+            if not self.websockets_by_run[one.run_id]:
+                del self.websockets_by_run[one.run_id]
 
 
 class SessionMetrics(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -180,8 +244,12 @@ class SessionTable:
         self._records_max = records_max
         self._age_max_ns = age_max_ns
         self._runs: dict[str, dict[str, SessionRecord]] = {}
+        self._carried: dict[Key, SessionRecord] = {}
         self._gone: OrderedDict[Key, SessionRecord] = OrderedDict()  # in the order in which they went
         self._count = 0
+        self.totals = Totals()
+        self.recent_round_trips: deque[float] = deque(maxlen=RECENT_ROUND_TRIPS)
+        """In ms, of whichever session."""
 
     def __len__(self) -> int:
         return self._count
@@ -197,7 +265,26 @@ class SessionTable:
         return self._runs.get(run_id, {}).get(client_id)
 
     def carried(self) -> Iterator[SessionRecord]:
-        return (record for record in self if record.is_carried)
+        yield from self._carried.values()
+
+    def measured(self, record: SessionRecord, round_trip_ms: float) -> None:
+        """A round trip of that session."""
+        record.measured(round_trip_ms)
+        self.recent_round_trips.append(round_trip_ms)
+        self.changed(record)
+
+    def changed(self, record: SessionRecord) -> None:
+        """To be called after anything in `record` was changed that the totals are made of."""
+        if record.counted is not None:
+            self.totals.count(record.counted, -1)
+            record.counted = None
+        if record.is_carried:
+            score = record.score
+            millionths = None if score is None else round(score * 1e6)
+            record.counted = Contribution(
+                record.run_id, record.transport, quality_of(score), millionths, record.accepted, record.failed
+            )
+            self.totals.count(record.counted, 1)
 
     def appears(
         self, key: Key, session_id: str, user_id: str, transport: Transport, traffic: Traffic, now: int
@@ -217,6 +304,8 @@ class SessionTable:
         traffic.active_at = max(traffic.active_at, now)
         record.session_id, record.user_id, record.transport = session_id, user_id, transport
         record.is_carried, record.gone_at = True, None
+        self._carried[key] = record
+        self.changed(record)
         return record
 
     def vanishes(self, record: SessionRecord, now: int) -> None:
@@ -224,6 +313,8 @@ class SessionTable:
         if record.is_carried:
             record.is_carried, record.connection_id, record.gone_at = False, None, now
             self._gone[record.key] = record
+            self._carried.pop(record.key, None)
+            self.changed(record)
 
     def run_ended(self, run_id: str, now: int) -> None:
         """The run is not in memory any more, and with it went whoever was there."""

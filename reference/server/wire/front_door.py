@@ -15,6 +15,7 @@ come back, whoever holds a WebSocket gets the close code 1001; neither is made t
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -79,7 +80,13 @@ class FrontDoor:
         websocket_limits: WebSocketLimits | None = None,
         on_problem: OnProblem = ignore_problem,
         on_limit: Callable[[Limit], None] = lambda limit: None,
+        is_for_operators: Callable[[RequestHead], bool] = lambda head: False,
     ) -> None:
+        """`is_for_operators`: requests that are answered while there is no room for others, so that a full server does not look
+        like a dead one.
+        """
+        self._is_for_operators = is_for_operators
+        self._by_address: Counter[str] = Counter()
         self._app = app
         self._on_upgrade = on_upgrade
         self._elsewhere = elsewhere
@@ -108,14 +115,20 @@ class FrontDoor:
         """Serve one connection to its end and close `stream`. Raises nothing but cancellation."""
         self._connections += 1
         self._connections_total += 1
+        address = "" if stream.peer is None else str(stream.peer[0])
+        self._by_address[address] += 1
+        per_address_max = self._limits.connections_per_address_max
         try:
             if self._connections > self._limits.connections_max + self._limits.refusals_max:
                 self._on_limit(Limit.DOOR_CONNECTIONS)
                 stream.abort()
             elif self._connections > self._limits.connections_max:
+                await self._serve_operators(stream)
+            elif per_address_max is not None and address and self._by_address[address] > per_address_max:
                 self._refusals_total += 1
-                self._on_limit(Limit.DOOR_CONNECTIONS)
-                await HttpWire(stream, self._limits).refuse(self._come_back("too many connections"))
+                self._on_limit(Limit.ADDRESS_CONNECTIONS)
+                why = f"this address has {per_address_max} connections to this server, its limit"
+                await HttpWire(stream, self._limits).refuse(self._come_back(why))
             else:
                 await self._converse(stream)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -124,7 +137,28 @@ class FrontDoor:
             self._report(Problem("a connection failed", group, stream.peer))
         finally:
             self._connections -= 1
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
             stream.close()
+
+    async def _serve_operators(self, stream: PushStream) -> None:
+        """Without room for one more connection: answer one request if it is an operator's, and refuse any other."""
+        wire = HttpWire(stream, self._limits)
+        try:
+            head: RequestHead | None = None
+            with trio.move_on_after(self._limits.drain_timeout_s):
+                head = await wire.read_head()
+            if head is not None and not head.wants_websocket and self._is_for_operators(head):
+                self._requests_total += 1
+                await Exchange(wire, head, self._limits).run(self._app, self._reporter("the application failed", stream, head))
+                await wire.part()
+                return
+            self._on_limit(Limit.DOOR_CONNECTIONS)
+            raise self._come_back("too many connections")
+        except HttpRefusal as refusal:
+            self._refusals_total += 1
+            await wire.refuse(refusal)
 
     async def _converse(self, stream: PushStream) -> None:
         wire = HttpWire(stream, self._limits)

@@ -1,4 +1,4 @@
-"""What one connection, and all of them together, may cost: every limit of the byte level, with its unit in
+"""What one connection, and all of them together, may cost: every limit of the byte level (9.5), with its unit in
 its name.
 
 An open port is open to everyone: each number here is the answer to "and what if a peer sends this for ever,
@@ -42,8 +42,12 @@ class DoorLimits(_Positive):
     connections_max: int = 10_000
     """Open connections of both kinds; beyond it 503."""
     refusals_max: int = 100
-    """Connections beyond `connections_max` that are being told so; beyond it they are closed by force,
-    without an answer.
+    """Connections beyond `connections_max` that are being told so, or whose request for health is answered;
+    beyond it they are closed by force, without an answer.
+    """
+    connections_per_address_max: int | None = None
+    """Open connections of one IP address; beyond it 503. None: no limit, as behind a proxy, which is one
+    address for everybody.
     """
     retry_after_ms: int = 5_000
     """What a 503 asks a client to wait."""

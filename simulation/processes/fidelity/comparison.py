@@ -1,11 +1,13 @@
 """Two samples of one measure, compared: quantiles, their differences, and how sure we are of them.
 
 The interval of a difference comes from a bootstrap over clusters, of both sides independently: 95 % of the differences that other
-publishes, or other clients, of the same kind would have shown. It says how much of a difference may be chance; whether the two
-agree is judged by the difference itself: within 10 % of the real figure, or within 5 ms.
+publishes, or other clients, of the same kind would have shown. Two figures agree within 10 % of the real one, or within 5 ms. The
+verdict weighs that by the interval and the number of samples: *no* needs an interval that lies wholly outside of the tolerance,
+and *yes* one that lies wholly within it, from at least 20 samples on either side; what lies between is *perhaps*.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +20,9 @@ SECONDS_MAX = 0.005
 COUNT_MAX = 0.25
 """Of a mean of counts."""
 RESAMPLES = 1000
+SAMPLES_MIN = 20
+"""On either side, for a figure to be said to agree."""
+Verdict = Literal["yes", "no", "perhaps", "nothing to compare"]
 QUANTILES: tuple[tuple[str, float], ...] = (("p50", 0.5), ("p95", 0.95))
 
 
@@ -41,6 +46,19 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     share_simulated: float
     share_real: float
     agrees: bool | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """yes, no, or perhaps: by the interval and the number of samples."""
+        if self.agrees is None or self.low is None or self.high is None or self.real is None:
+            return "nothing to compare"
+        if self.low == self.high:  # counts that are all alike have no spread: the difference itself is judged
+            return "yes" if self.agrees else "no"
+        tolerance = max(RELATIVE_MAX * abs(self.real), SECONDS_MAX if self.unit else COUNT_MAX)
+        if self.low > tolerance or self.high < -tolerance:
+            return "no"
+        is_within = -tolerance <= self.low and self.high <= tolerance
+        return "yes" if is_within and min(self.samples_simulated, self.samples_real) >= SAMPLES_MIN else "perhaps"
 
 
 @dataclass(frozen=True, slots=True)

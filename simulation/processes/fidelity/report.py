@@ -17,19 +17,27 @@ LATE_MS_MAX = 50.0
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario. late_p95_ms: how late the process of the real clients was, at the 95th percentile."""
+    """One scenario. late_p95_ms: how late the process of the real clients was, at the 95th percentile. busy_before: the
+    share of the processors' time that something else took, before it began."""
 
     scenario: str
     seed: int
     clients: int
     late_p95_ms: float
+    busy_before: float = 0.0
+    repetition: int = 1
     differences: tuple[Difference, ...]
 
     @property
+    def is_judged(self) -> bool:
+        """Whether the machine could keep up with what it was to do."""
+        return self.late_p95_ms <= LATE_MS_MAX
+
+    @property
     def agrees(self) -> bool:
-        """Whether every figure that could be compared agrees; at least one could."""
-        judged = [difference.agrees for difference in self.differences if difference.agrees is not None]
-        return bool(judged) and all(judged)
+        """Whether it was judged, at least one figure could be compared, and none is said to differ."""
+        verdicts = [difference.verdict for difference in self.differences]
+        return self.is_judged and "no" not in verdicts and any(verdict in ("yes", "perhaps") for verdict in verdicts)
 
 
 class FidelityReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +61,8 @@ class FidelityReport(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> Iterable[Sequence[str]]:
         for compared in self.scenarios:
             for difference in compared.differences:
-                yield (compared.scenario, *_cells(difference))
+                name = compared.scenario if compared.repetition == 1 else f"{compared.scenario} ({compared.repetition})"
+                yield (name, *_cells(difference, is_judged=compared.is_judged))
 
 
 def print_report(report: FidelityReport, console: Console) -> None:
@@ -69,15 +78,15 @@ def print_report(report: FidelityReport, console: Console) -> None:
             )
             console.print(f"{line}, agrees: {agrees}", soft_wrap=True, highlight=False)
     for compared in report.scenarios:
-        if compared.late_p95_ms > LATE_MS_MAX:
+        if not compared.is_judged:
             late = f"the real clients' process was late by {compared.late_p95_ms:.0f} ms at the 95th percentile"
-            console.print(f"{compared.scenario}: {late}; this machine is too busy to be compared with", style="yellow")
+            console.print(f"{compared.scenario}: {late}; this machine was too busy, so nothing is judged", style="yellow")
     rule = f"within {RELATIVE_MAX:.0%} of the real figure, or within {SECONDS_MAX * 1000:g} ms"
-    verdict = "Every figure agrees" if report.agrees else "Not every figure agrees"
+    verdict = "No figure differs" if report.agrees else "Not every figure agrees"
     console.print(f"{verdict} ({rule}).", style="bold green" if report.agrees else "bold red")
 
 
-def _cells(difference: Difference) -> tuple[str, ...]:
+def _cells(difference: Difference, *, is_judged: bool) -> tuple[str, ...]:
     def show(value: float | None) -> str:
         if value is None:
             return "-"
@@ -92,7 +101,7 @@ def _cells(difference: Difference) -> tuple[str, ...]:
         show(difference.difference),
         interval,
         f"{difference.samples_simulated} / {difference.samples_real}",
-        {True: "yes", False: "no", None: "nothing to compare"}[difference.agrees],
+        difference.verdict if is_judged else "not judged",
     )
 
 

@@ -14,7 +14,7 @@ import trio_websocket
 from reference.server.wire.exchange import Receive, Send
 from reference.server.wire.framing import frame_text
 from reference.server.wire.front_door import FrontDoor, Problem
-from reference.server.wire.limits import ListenLimits
+from reference.server.wire.limits import DoorLimits, ListenLimits
 from reference.server.wire.listener import ListenError, Listening, Serve, listen, open_sockets
 from reference.server.wire.push_stream import PushStream
 from reference.server.wire.websocket import ServerWebSocket, WebSocketClosed
@@ -74,6 +74,25 @@ async def test_a_long_poll_over_a_socket_hears_the_disconnect() -> None:
             await trio.testing.wait_all_tasks_blocked(0.05)
             await raw.aclose()
             await gone.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def test_one_address_may_have_a_limited_number_of_connections() -> None:
+    door = FrontDoor(app, accept_all(echo), limits=DoorLimits(connections_per_address_max=2))
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            port = (await listen_with(nursery, door)).port
+            first, second, third = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(3)]
+            assert (await read_until(third, b"\r\n")).startswith(b"HTTP/1.1 503 ")
+            await third.aclose()
+            await second.aclose()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            fourth = await trio.open_tcp_stream("127.0.0.1", port)
+            for stream in (first, fourth):
+                await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await read_until(stream, b"\r\n")).startswith(b"HTTP/1.1 200 ")
+            for stream in (first, fourth):
+                await stream.aclose()
             nursery.cancel_scope.cancel()
 
 

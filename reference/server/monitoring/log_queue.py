@@ -1,0 +1,92 @@
+"""LogQueue: what stands between the server and whoever reads its log.
+
+A line is put into a bounded queue and written by a thread of its own, so that a reader which is slow, or has stopped, costs the
+server nothing. What does not fit is dropped and counted; the count is written as soon as there is room again.
+"""
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+LINES_MAX = 10_000
+CHARACTERS_MAX = 4 * 1024 * 1024
+"""Of all lines that wait; a traceback is one line."""
+CLOSE_TIMEOUT_S = 2.0
+"""For the lines that are left when the server ends."""
+
+
+class LogQueue:
+    """A text stream, as far as a logger needs one. `write` may be called from any thread and never waits for the reader."""
+
+    def __init__(
+        self,
+        target: TextIO,
+        *,
+        dropped_line: Callable[[int], str] = 'event="log lines dropped" count={}\n'.format,
+        lines_max: int = LINES_MAX,
+        characters_max: int = CHARACTERS_MAX,
+    ) -> None:
+        """`dropped_line` makes the line that says how many were dropped."""
+        self._target = target
+        self._lines_max = lines_max
+        self._characters_max = characters_max
+        self._lines: deque[str] = deque()
+        self._characters = 0
+        self._dropped = 0
+        self._dropped_total = 0
+        self._is_closed = False
+        self._dropped_line = dropped_line
+        self._changed = threading.Condition()
+        self.on_drop: Callable[[], None] = lambda: None
+        """Told of each line that is dropped, in the thread that wrote it."""
+        self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were dropped so far."""
+        return self._dropped_total
+
+    def write(self, line: str) -> None:
+        """Take a line, with its end."""
+        with self._changed:
+            fits = len(self._lines) < self._lines_max and self._characters + len(line) <= self._characters_max
+            if fits and not self._is_closed:
+                self._lines.append(line)
+                self._characters += len(line)
+                self._changed.notify()
+                return
+            self._dropped += 1
+            self._dropped_total += 1
+        self.on_drop()
+
+    def flush(self) -> None:
+        """The thread flushes."""
+
+    def close(self) -> None:
+        """Take no more lines, and wait a little until those that are left are written."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._lines and not self._dropped:
+                    if self._is_closed:
+                        return
+                    self._changed.wait()
+                taken = list(self._lines)
+                dropped, self._dropped = self._dropped, 0
+            # Its reader may be gone, or its disk full; the server goes on.
+            with contextlib.suppress(OSError, ValueError):
+                self._target.write("".join(taken))
+                if dropped:
+                    self._target.write(self._dropped_line(dropped))
+                self._target.flush()
+            with self._changed:  # until now they counted as waiting
+                for _ in taken:
+                    self._characters -= len(self._lines.popleft())

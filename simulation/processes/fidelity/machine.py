@@ -1,0 +1,46 @@
+"""Whether this machine is quiet enough to be measured: how busy its processors are before anything is started.
+
+A calibration beside other work fitted 37 ms for a commit, and nothing for a frame. So neither a calibration nor a comparison
+begins on a machine that is busy, and a comparison whose real clients were late is not judged.
+"""
+
+import os
+import time
+from pathlib import Path
+
+from reference.protocol.errors import ConfigError
+
+BUSY_SHARE_MAX = 0.25
+"""Of all processors, over the time that is looked at."""
+LOOKED_AT_S = 2.0
+_STAT = Path("/proc/stat")
+
+
+def busy_share(seconds: float = LOOKED_AT_S) -> float:
+    """The share of the processors' time that was not idle, over so many seconds from now; elsewhere than on Linux, the load
+    average of the last minute per processor, at most 1."""
+    if not _STAT.exists():
+        return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    before = _ticks(_STAT.read_text(encoding="ascii"))
+    time.sleep(seconds)
+    return share_between(before, _ticks(_STAT.read_text(encoding="ascii")))
+
+
+def share_between(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """Of two looks at (idle, all) ticks, the share that was not idle."""
+    idle, everything = after[0] - before[0], after[1] - before[1]
+    return 0.0 if everything <= 0 else 1.0 - idle / everything
+
+
+def _ticks(text: str) -> tuple[int, int]:
+    numbers = [int(word) for word in text.splitlines()[0].split()[1:9]]  # guest time is within user time
+    return numbers[3] + numbers[4], sum(numbers)
+
+
+def require_quiet(share: float) -> None:
+    """Raise ConfigError if the machine is too busy to be measured."""
+    if share > BUSY_SHARE_MAX:
+        raise ConfigError(
+            f"this machine is busy ({share:.0%} of its processors' time, at most {BUSY_SHARE_MAX:.0%} may be); "
+            "stop what else it does and run this again"
+        )

@@ -1,0 +1,58 @@
+"""What a comparison needs of the machine, how a verdict is weighed, and what is drawn."""
+
+import numpy as np
+import pytest
+
+from reference.protocol.errors import ConfigError
+from simulation.processes.fidelity.comparison import Difference, compare
+from simulation.processes.fidelity.drawing import draw_distributions
+from simulation.processes.fidelity.machine import BUSY_SHARE_MAX, require_quiet, share_between
+from simulation.processes.fidelity.measures import ComparedMeasure
+from simulation.processes.fidelity.report import Compared
+
+
+def measure(values: list[float]) -> ComparedMeasure:
+    return ComparedMeasure("round trip", "s", tuple(np.array([value]) for value in values), len(values))
+
+
+def verdict(simulated: list[float], real: list[float]) -> str:
+    return compare(measure(simulated), measure(real), seed=1)[0].verdict
+
+
+def test_a_busy_machine_is_refused() -> None:
+    require_quiet(BUSY_SHARE_MAX)
+    with pytest.raises(ConfigError, match=r"busy \(40% .* run this again"):
+        require_quiet(0.4)
+
+
+def test_the_share_is_what_was_not_idle() -> None:
+    assert share_between((100, 1000), (175, 1100)) == 0.25
+    assert share_between((100, 1000), (100, 1000)) == 0.0
+
+
+def test_a_verdict_is_weighed_by_its_interval_and_its_samples() -> None:
+    near, far = list(np.linspace(0.100, 0.104, 200)), list(np.linspace(0.200, 0.204, 200))
+    assert verdict(near, near) == "yes"
+    assert verdict(far, near) == "no"
+    assert verdict(near[:5], near[:5]) == "perhaps", "too few to say so"
+    wide = list(np.linspace(0.01, 1.0, 12))
+    assert verdict(wide, wide) == "perhaps", "an interval wider than the tolerance"
+    assert verdict([], near) == "nothing to compare"
+
+
+def compared(late_ms: float, differences: tuple[Difference, ...]) -> Compared:
+    return Compared(scenario="s", seed=1, clients=1, late_p95_ms=late_ms, differences=differences)
+
+
+def test_what_was_late_is_not_judged() -> None:
+    near = list(np.linspace(0.100, 0.104, 200))
+    differences = tuple(compare(measure(near), measure(near), seed=1))
+    assert compared(1.0, differences).agrees
+    assert not compared(80.0, differences).is_judged
+    assert not compared(80.0, differences).agrees
+
+
+def test_both_distributions_are_drawn() -> None:
+    figure = draw_distributions({"a": measure([0.1, 0.2])}, {"a": measure([0.1, 0.3, 0.4])}, title="t")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["simulated (2)", "real (3)"]

@@ -1,0 +1,47 @@
+"""Whatever a run's users and cursors are, a welcome and a poll's answer fit what a client takes (8.29, 9.4)."""
+
+import pytest
+
+from reference.protocol import codec
+from reference.protocol.config import ServerConfig
+from reference.protocol.errors import ConfigError
+from reference.protocol.frames import Cursors, Presence
+from reference.protocol.server.sessions import CURSORS_BYTES_MAX, NAMES_BYTES_MAX, Attendance
+
+
+@pytest.mark.parametrize("name", ["{:08d}-89ab-cdef-0123-456789abcdef", "{:08d}" + "名" * 120], ids=["uuid", "long"])
+def test_names_and_cursors_take_a_limited_part_of_a_frame(name: str) -> None:
+    """7,000 users with long names, or 7,500 with cursors beside a large state, made frames that clients refused for ever."""
+    attendance = Attendance(10_000)
+    for number in range(10_000):
+        attendance.arrive(name.format(number))
+    for user in attendance.users:
+        attendance.move_cursor(user, {"p": "x" * 500})
+    presence, cursors = attendance.full(0)
+    assert isinstance(presence, Presence)
+    assert isinstance(cursors, Cursors)
+    assert NAMES_BYTES_MAX * 0.7 < len(codec.encode(presence)) < NAMES_BYTES_MAX + 1000
+    assert CURSORS_BYTES_MAX * 0.9 < len(codec.encode(cursors)) < CURSORS_BYTES_MAX + 1000
+
+
+def test_who_leaves_makes_room_for_names_and_cursors() -> None:
+    attendance = Attendance(10_000)
+    users = [f"{number:08d}" + "名" * 120 for number in range(2_000)]
+    for user in users:
+        attendance.arrive(user)
+    unnamed = [user for user in users if not attendance.is_present(user)]
+    assert unnamed
+    for user in attendance.users:
+        attendance.move_cursor(user, {"p": "x" * 500})
+        attendance.move_cursor(user, {"p": "y"})
+    assert len(attendance.cursors) == len(attendance.users)
+    for user in attendance.users:
+        attendance.leave(user)
+    assert set(unnamed) <= set(attendance.users)
+    assert not attendance.cursors
+
+
+def test_a_state_and_a_batch_that_together_do_not_fit_an_answer_are_refused() -> None:
+    ServerConfig(state_bytes_max=6 * 1024 * 1024)
+    with pytest.raises(ConfigError, match="a client takes 8 MiB"):
+        ServerConfig(state_bytes_max=6 * 1024 * 1024, batch_bytes_max=1024 * 1024)

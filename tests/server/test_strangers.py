@@ -1,0 +1,132 @@
+"""Strangers: whoever has not shown a token costs no work on a run, learns nothing of it, and leaves room for others."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reference.protocol.config import ServerConfig
+from reference.protocol.records import StoredRun
+from reference.server.wire.limits import DoorLimits
+from reference.store import MemoryStore
+
+from .visitors import OTHER_RUN, RUN, House, Message, open_house
+from .wire.helpers import read_answer
+
+SECRET = b"k" * 40
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+class CountingStore(MemoryStore):
+    loads = 0
+
+    async def load_run(self, run_id: str) -> StoredRun | None:
+        self.loads += 1
+        return await super().load_run(run_id)
+
+
+async def heard_by_stranger(house: House, run_id: str, said: dict[str, Any] | None) -> tuple[list[Message], Any]:
+    async with house.visit(run_id) as visitor:
+        if said is not None:
+            await visitor.say(**said)
+        closed = await visitor.closed()
+        return visitor.heard, closed
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {"kind": "ping", "nonce": 1},
+        {"kind": "hello", "protocol": 1, "clientId": "x"},
+        {"kind": "hello", "protocol": 2, "clientId": "x"},
+        {"kind": "hello", "protocol": 1, "clientId": "x", "token": "guessed"},
+        {"kind": "hello", "protocol": 1},
+        {"kind": "nonsense"},
+    ],
+    ids=str,
+)
+async def test_a_stranger_learns_nothing_of_a_run_and_has_none_loaded(
+    said: dict[str, Any] | None, autojump_clock: MockClock
+) -> None:
+    """Whether there is a run was told by what was answered, and each upgrade read the database."""
+    store = CountingStore()
+    async with open_house(store=store, secret=SECRET) as house:
+        there = await heard_by_stranger(house, RUN, said)
+        assert there == await heard_by_stranger(house, OTHER_RUN, said)
+        assert there[1][0] in (4003, 4400, 4401, 4406)
+        assert store.loads == 0
+        assert house.server.statistics().runs_loaded == 0
+
+
+@pytest.mark.parametrize("path", ["poll", "replay", "events"])
+async def test_a_request_of_a_stranger_learns_nothing_of_a_run(path: str, autojump_clock: MockClock) -> None:
+    store = CountingStore()
+    async with open_house(store=store, secret=SECRET) as house:
+        answers = [
+            await house.ask("GET", f"/api/runs/{run_id}/collaboration/{path}", token="guessed") for run_id in (RUN, OTHER_RUN)
+        ]
+        assert [answer.status for answer in answers] == [401, 401]
+        assert answers[0].body == answers[1].body
+        assert store.loads == 0
+
+
+async def test_strangers_beyond_the_limit_are_asked_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_house(strangers_max=2) as house, house.guest("alice") as alice:
+        async with house.visit(), house.visit():
+            async with house.visit() as third:
+                assert (await third.closed())[0] == 4030
+            goaway = third.heard[-1]
+            assert (goaway["type"], goaway["code"]) == ("goaway", 4030)
+            assert goaway["retryAfterMs"] > 0
+            assert (await alice.publish(1))["sequenceNumber"] == 1
+        async with house.guest("bob"):
+            pass
+
+
+async def test_a_stranger_is_sent_away_when_the_server_stops(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.visit() as stranger:
+        await trio.testing.wait_all_tasks_blocked()
+        began_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.server.stop)
+            assert (await stranger.closed())[0] == 4001
+        assert stranger.heard[-1]["type"] == "goaway"
+        assert trio.current_time() - began_at < 1
+
+
+async def test_a_full_run_says_when_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_house(protocol=ServerConfig(connections_per_run_max=1)) as house, house.guest("alice"):
+        async with house.visit() as bob:
+            await bob.say("hello", protocol=1, clientId="bob", token="dev:bob")
+            assert (await bob.closed())[0] == 4030
+        goaway = next(frame for frame in bob.heard if frame["type"] == "goaway")
+        assert goaway["retryAfterMs"] > 0
+
+
+async def test_health_is_answered_while_the_door_is_full(autojump_clock: MockClock) -> None:
+    async with open_house(door=DoorLimits(connections_max=1)) as house, house.guest("alice"):
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await house.ask("GET", path, token=None)).status == 200
+        refused = await house.ask("GET", f"/api/runs/{RUN}/collaboration/poll")
+        assert (refused.status, refused.problem["code"]) == (503, 4030)
+        upgrade = await house.ask("GET", "/healthz", token=None, headers=UPGRADE)
+        assert upgrade.status == 503
+        silent = house.server.connect()
+        assert (await read_answer(silent)).status == 503
+
+
+async def test_large_answers_count_as_several_requests(autojump_clock: MockClock) -> None:
+    """500 replays of 4 MiB in a second were allowed: a user could keep several processors busy."""
+    async with open_house(requests_per_user_per_s_max=50) as house, house.guest("bob") as bob:
+        for number in range(1, 61):
+            await bob.publish(number, "x" * 60_000)
+        path = f"/api/runs/{RUN}/collaboration/replay?fromSequence=1"
+        statuses = [(await house.ask("GET", path)).status for _ in range(3)]
+        assert statuses == [200, 429, 429]
+        assert (await house.ask("GET", path, token="dev:carol")).status == 200
+        await trio.sleep(10)
+        assert (await house.ask("GET", path)).status == 200
