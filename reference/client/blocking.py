@@ -10,7 +10,7 @@ notebook: it pings, reconnects, receives. Nobody needs to listen: what is receiv
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
@@ -128,6 +128,13 @@ class BlockingClient:
     def wait_until(self, condition: ClientState | Callable[[Client], bool], *, timeout_s: float = CALL_S_MAX) -> None:
         """Wait for a state, or until `condition(client)` is true; it is asked in the portal's thread, and must be quick."""
         self._portal.call(self._client.wait_until, condition, timeout_s=timeout_s)
+
+    def watch(self, function: Callable[[Client], Awaitable[T]]) -> Running[T]:
+        """Start a task that has the `Client` itself, in the portal's thread, where nothing may block; it ends with the portal.
+
+        Raises LocalError if the portal is closed.
+        """
+        return self._portal.start(function, self._client)
 
     # ---- the end ----
 

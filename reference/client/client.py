@@ -15,6 +15,7 @@ from reference.client.recorder import SessionRecording
 from reference.client.tickets import Ticket
 from reference.client.trio_io import TrioIO
 from reference.protocol.client.health import Health
+from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.client.session import ClientSession
 from reference.protocol.errors import SessionClosed
 from reference.protocol.events import Data, Event
@@ -22,6 +23,7 @@ from reference.protocol.frames import Limits
 from reference.protocol.policies.reconnect import ReconnectPolicy
 from reference.protocol.states import ClientState
 from reference.protocol.statistics import Held
+from reference.protocol.timers import NS_PER_S
 
 LOOK_INTERVAL_S = 0.1
 
@@ -132,6 +134,27 @@ class Client:
     def health(self) -> Health:
         """A frozen snapshot."""
         return self._session.health()
+
+    @property
+    def ended(self) -> SessionEnded | None:
+        """How the session has ended; None while it has not."""
+        return self._session.ended
+
+    @property
+    def next_attempt_s(self) -> float | None:
+        """How long until the next WebSocket is opened, in s; None while there is one, and when there will be none."""
+        at = self._session.next_attempt_at
+        return None if at is None else max(0.0, (at - self._io.now()) / NS_PER_S)
+
+    @property
+    def round_trips_ms(self) -> tuple[float, ...]:
+        """The last round trips, in ms, the oldest first."""
+        return self._session.round_trips_ms
+
+    @property
+    def cursors(self) -> dict[str, Data]:
+        """Where the others' cursors are: user to data."""
+        return dict(self._session.cursors)
 
     def health_changes(self) -> "HealthChanges":
         """The health now, and then each time it has changed: the latest only, and at most ten times a second."""

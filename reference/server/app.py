@@ -30,31 +30,35 @@ from reference.protocol.timers import ns
 from reference.server.access import AccessControl
 from reference.server.auth import Authenticator
 from reference.server.clock import ServerClock
-from reference.server.cluster.admin import AdminOfAll
+from reference.server.cluster.admin import ActionsOfAll, AdminOfAll
 from reference.server.cluster.cluster import Cluster
 from reference.server.cluster.membership import Membership, open_ownership
 from reference.server.cluster.peer_processes import PeerProcesses
 from reference.server.cluster.request_relay import connection_pool
 from reference.server.connection import Upgrades
 from reference.server.context import ServerContext
+from reference.server.http.admin_actions import AdminActions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.application import HttpApi
 from reference.server.http.docs_api import DocsApi
 from reference.server.http.exchanges import Exchanges
 from reference.server.http.operator_api import OPERATOR_PATHS, OperatorApi
 from reference.server.http.run_api import RunApi
+from reference.server.http.web_pages import WebPages
 from reference.server.monitoring.logs import FaultLog, SessionLog, log_event
 from reference.server.monitoring.loop import tune_collector, watch_lag, watched_turns
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
 from reference.server.origins import OriginPolicy
+from reference.server.refused_users import RefusedUsers, RefusingAuthenticator
 from reference.server.registry import RunRegistry
 from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
 from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store, watch_place
+from reference.web.files import WebSettings
 
 if TYPE_CHECKING:
     from reference.store.ownership import Ownership
@@ -133,6 +137,8 @@ def _assemble(
         if observe is not None:
             observe(observation)
 
+    refused = RefusedUsers()
+    authenticator = RefusingAuthenticator(authenticator, refused)
     faults = FaultLog(clock.now)
     on_fault = monitor.and_count(faults.fault)
     on_problem = monitor.and_count(faults.problem)
@@ -183,14 +189,20 @@ def _assemble(
     )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
-    admin = AdminApi(*parts) if membership is None else AdminOfAll(*parts, peer_processes=PeerProcesses(membership, pool))
+    acting = (runs, monitor, clock, refused)
+    if membership is None:
+        admin, actions = AdminApi(*parts), AdminActions(*acting)
+    else:
+        others = PeerProcesses(membership, pool)
+        admin, actions = AdminOfAll(*parts, peer_processes=others), ActionsOfAll(*acting, peer_processes=others)
     run_api = RunApi(
         runs,
         admission,
         clock,
         runs_per_minute_max=settings.runs_per_user_per_minute_max,
     )
-    apis = (run_api, admin, OperatorApi(store, monitor, admission, shared.on_fault))
+    pages = WebPages(WebSettings(is_development=settings.is_development))
+    apis = (run_api, admin, actions, OperatorApi(store, monitor, admission, shared.on_fault), pages)
     app = HttpApi(
         (*apis, DocsApi(apis)),
         admission,

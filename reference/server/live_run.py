@@ -14,7 +14,7 @@ from typing import ParamSpec
 import trio
 
 from reference.protocol.actions import Close
-from reference.protocol.errors import RemoteError, SteadywireError
+from reference.protocol.errors import CloseCode, RemoteError, SteadywireError
 from reference.protocol.frames import Frame, RequestFrame
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
@@ -162,6 +162,21 @@ class LiveRun:
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
         """Ask every client to come back later, and close; what is sequenced is still stored (`stored`)."""
         self._turn(lambda: self._driver.go_away(retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+
+    def send_away(self, retry_after_ms: int, spread_ms: int, connection_ids: Sequence[int] | None = None) -> int:
+        """Ask the clients on these connections, or all, to come back later; returns how many connections there were."""
+        numbers = self._standing(connection_ids)
+        self._turn(lambda: self._driver.go_away(retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=numbers))
+        return len(numbers)
+
+    def dismiss(self, connection_ids: Sequence[int] | None, code: CloseCode, reason: str) -> int:
+        """End these connections, or all, with a code; returns how many there were."""
+        numbers = self._standing(connection_ids)
+        self._turn(self._driver.dismiss, numbers, code, reason)
+        return len(numbers)
+
+    def _standing(self, connection_ids: Sequence[int] | None) -> tuple[int, ...]:
+        return tuple(self._peers) if connection_ids is None else tuple(n for n in connection_ids if n in self._peers)
 
     def end(self) -> None:
         """Take no more inputs. Peers that are left are closed."""

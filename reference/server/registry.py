@@ -135,6 +135,27 @@ class RunRegistry:
                 # A new exception for each: one that is raised in many tasks collects all their tracebacks.
                 raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
+    async def delete(self, run_id: str) -> int:
+        """Remove a run from the store for good; its clients are told that there is no such run. Returns how many connections
+        were closed.
+
+        Raises RemoteError: NO_SUCH_RUN, or OVERLOADED when it cannot be removed now.
+        """
+        live = await self.open(run_id)
+        reason = "this run has been deleted"
+        closed = live.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+        live.end()
+        await live.settled.wait()
+        try:
+            await self._store.delete_run(run_id)
+        except StoreUnavailable as error:
+            raise self._unavailable(f"run {run_id} could not be deleted", error) from error
+        loaded_meanwhile = self._live.get(run_id)
+        if loaded_meanwhile is not None:
+            closed += loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+            loaded_meanwhile.end()
+        return closed
+
     async def place_of(self, run_id: str) -> ProcessAddress | None:
         """The other process that serves this run. None: this one does, from now on, or `open` will say why not.
 

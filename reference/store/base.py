@@ -60,6 +60,12 @@ class EventStore(Protocol):
         LocalError if `run_id` is not a canonical UUID, StoreUnavailable if the store did not confirm.
         """
 
+    async def delete_run(self, run_id: str) -> bool:
+        """Remove a run and everything that is kept of it; durable on return.
+
+        False if there was none. A batch for it that comes later gives StoreConflict. Raises StoreUnavailable.
+        """
+
     async def load_run(self, run_id: str) -> StoredRun | None:
         """All that is durable of a run, as of one moment; None if there is no such run.
 

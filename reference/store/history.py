@@ -91,6 +91,10 @@ class ConfirmedHeads:
         if len(self._heads) > _CONFIRMED_MAX:
             self._heads.popitem(last=False)
 
+    def forget(self, run_id: str) -> None:
+        """The run was deleted."""
+        self._heads.pop(run_id, None)
+
     def is_lost(self, run_id: str, epoch: str, head: int) -> bool:
         """Whether events are gone that were confirmed, where the store has this head in this epoch now."""
         known = self._heads.get(run_id)

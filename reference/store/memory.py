@@ -44,6 +44,11 @@ class MemoryStore:
         self._runs[run_id] = _Run(Position(run_id, epoch))
         return True
 
+    async def delete_run(self, run_id: str) -> bool:
+        """As EventStore.delete_run."""
+        await self.check()
+        return self._runs.pop(run_id, None) is not None
+
     async def load_run(self, run_id: str) -> StoredRun | None:
         """As EventStore.load_run."""
         await self.check()

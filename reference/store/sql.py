@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 import trio
-from sqlalchemy import URL, Connection, Engine, insert, select
+from sqlalchemy import URL, Connection, Engine, delete, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from reference.protocol.events import Event
@@ -163,6 +163,10 @@ class SqlStore:
         """As EventStore.create_run."""
         check_run_id(run_id)
         return await self._in_worker(functools.partial(self._create_run, run_id, epoch))
+
+    async def delete_run(self, run_id: str) -> bool:
+        """As EventStore.delete_run: behind the commits that wait."""
+        return is_run_id(run_id) and await self._in_worker(functools.partial(self._delete_run, run_id))
 
     async def load_run(self, run_id: str) -> StoredRun | None:
         """As EventStore.load_run."""
@@ -319,6 +323,18 @@ class SqlStore:
                     connection.execute(insert(snapshots), snapshot)
             except IntegrityError:
                 return False
+        self._committing().check_place()
+        return True
+
+    def _delete_run(self, run_id: str) -> bool:
+        with self._unavailable_for_driver_errors(), self._writing.begin() as connection:
+            # The row of the run first, and locked: a batch that another process has under way is before this or finds nothing.
+            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id).with_for_update()).first() is None:
+                return False
+            for table in (answers, clients, messages, snapshots, runs):
+                connection.execute(delete(table).where(table.c.run_id == run_id))
+        self._positions.take(run_id)
+        self._confirmed.forget(run_id)
         self._committing().check_place()
         return True
 

@@ -10,8 +10,11 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
+import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -32,13 +35,29 @@ from simulation.processes.server_process import SERVER_COMMAND
 PASSED, FAILED, CANNOT, INTERRUPTED = 0, 1, 2, 130
 
 
-def demo_command(*, clients: int, seconds: float, seed: int, report: Path | None, faults: bool, trace: Path | None = None) -> int:
+SECONDS, SECONDS_WITH_WEB = 20.0, 60.0
+"""How long the clients work, unless it is said."""
+
+
+def demo_command(
+    *,
+    clients: int,
+    seconds: float | None,
+    seed: int,
+    report: Path | None,
+    faults: bool,
+    trace: Path | None = None,
+    web: bool = False,
+    opens_browser: bool = True,
+) -> int:
     """Plan a demo, carry it out, show it, judge it; returns the exit code."""
+    if seconds is None:
+        seconds = SECONDS_WITH_WEB if web else SECONDS
     try:
         plan = plan_demo(clients=clients, seconds=seconds, seed=seed, faults=faults)
     except ConfigError as error:
         return _cannot(error)
-    return run_demo(plan, report=report, trace=trace)
+    return run_demo(plan, report=report, trace=trace, web=web, opens_browser=opens_browser)
 
 
 def run_demo(
@@ -48,6 +67,8 @@ def run_demo(
     trace: Path | None = None,
     console: Console | None = None,
     server_command: Sequence[str] = SERVER_COMMAND,
+    web: bool = False,
+    opens_browser: bool = True,
 ) -> int:
     """As `demo_command`, for any plan, with another place to write to and another server if so wished."""
     console = console or Output()
@@ -58,7 +79,8 @@ def run_demo(
             if path is not None:
                 _check_writable(path)
         print_beginning(plan, console)
-        played = _play(plan, directory, console, server_command)
+        on_server = partial(show_page, console, opens_browser=opens_browser) if web else None
+        played = _play(plan, directory, console, server_command, on_server)
         if played is None:
             print_line(console, "interrupted; the server and the clients are gone")
             return INTERRUPTED
@@ -84,7 +106,20 @@ def _cannot(error: SteadywireError) -> int:
     return CANNOT
 
 
-def _play(plan: Plan, directory: Path, console: Console, server_command: Sequence[str]) -> Played | None:
+def show_page(console: Console, url: str, *, opens_browser: bool) -> None:
+    """Say where the server's admin view is, and open it; a browser takes its time, and nobody waits for it."""
+    print_line(console, f"the admin view, live: {url}/admin", "bold")
+    if opens_browser:
+        threading.Thread(target=webbrowser.open, args=(f"{url}/admin",), daemon=True).start()
+
+
+def _play(
+    plan: Plan,
+    directory: Path,
+    console: Console,
+    server_command: Sequence[str],
+    on_server: Callable[[str], None] | None,
+) -> Played | None:
     """The run; None if it was interrupted."""
     if console.is_terminal and not console.is_dumb_terminal:
         live = LiveWatcher(console)
@@ -93,10 +128,12 @@ def _play(plan: Plan, directory: Path, console: Console, server_command: Sequenc
     else:
         showing, watcher = nullcontext(), PlainWatcher(lambda line: print_line(console, line))
     with showing:
-        return trio.run(_play_unless_interrupted, plan, watcher, directory, server_command)
+        return trio.run(_play_unless_interrupted, plan, watcher, directory, server_command, on_server)
 
 
-async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path, server_command: Sequence[str]) -> Played | None:
+async def _play_unless_interrupted(
+    plan: Plan, watcher: Watcher, directory: Path, server_command: Sequence[str], on_server: Callable[[str], None] | None
+) -> Played | None:
     played: Played | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
@@ -108,7 +145,7 @@ async def _play_unless_interrupted(plan: Plan, watcher: Watcher, directory: Path
             nursery.start_soon(wait_for_signal)
             failure: SteadywireError | None = None
             try:
-                played = await play(plan, watcher, directory, server_command=server_command)
+                played = await play(plan, watcher, directory, server_command=server_command, on_server=on_server)
             except SteadywireError as error:
                 failure = error
             nursery.cancel_scope.cancel()

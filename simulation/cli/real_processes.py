@@ -11,11 +11,13 @@ from reference.cli.runner import FINITE, FLAG, WHOLE, Seed
 def demo(
     *,
     clients: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2, lte=200))] = 20,
-    seconds: Annotated[float, FINITE, Parameter(validator=validators.Number(gte=5, lte=3600))] = 20.0,
+    seconds: Annotated[float | None, FINITE, Parameter(validator=validators.Number(gte=5, lte=3600))] = None,
     seed: Seed = 1,
     report: Path | None = None,
     trace: Path | None = None,
     no_faults: Annotated[bool, FLAG] = False,
+    web: Annotated[bool, FLAG] = False,
+    no_open: Annotated[bool, FLAG] = False,
 ) -> int:
     """Run a real server and real clients, break their network in several ways, and check that nothing is lost.
 
@@ -24,7 +26,7 @@ def demo(
     clients
         Number of clients.
     seconds
-        How long the clients work, in seconds; some more are needed at the end to settle.
+        How long the clients work, in seconds (default: 20, with --web 60); some more are needed at the end to settle.
     seed
         Seed of the fault schedule.
     report
@@ -33,10 +35,23 @@ def demo(
         Write every record to this file, as JSON lines; `steadywire what-if` can replay it.
     no_faults
         Do not break the network or kill the server.
+    web
+        Open the server's admin view in the browser and print its address: connections, health and reconnections, live.
+    no_open
+        With --web, print the address only; for machines without a browser.
     """
     from simulation.cli.demo import demo_command
 
-    return demo_command(clients=clients, seconds=seconds, seed=seed, report=report, trace=trace, faults=not no_faults)
+    return demo_command(
+        clients=clients,
+        seconds=seconds,
+        seed=seed,
+        report=report,
+        trace=trace,
+        faults=not no_faults,
+        web=web,
+        opens_browser=not no_open,
+    )
 
 
 def fidelity(

@@ -6,7 +6,7 @@ time to come back, get rid of what waits, and reach the head over WebSocket. The
 is asked to stop, and what its store holds is read from the file. A plan that says how long everyone stays is not judged by that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -51,9 +51,18 @@ class Played:
     late: tuple[str, ...]
 
 
-async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command: Sequence[str] = SERVER_COMMAND) -> Played:
-    """Carry out a plan, with all files in `directory`. Raises ServerFailed, NoFreePort, and ConfigError for
-    a fault that only the simulator has."""
+async def play(
+    plan: Plan,
+    watcher: Watcher,
+    directory: Path,
+    *,
+    server_command: Sequence[str] = SERVER_COMMAND,
+    on_server: Callable[[str], None] | None = None,
+) -> Played:
+    """Carry out a plan, with all files in `directory`. `on_server` is called with the server's URL once the server listens.
+
+    Raises ServerFailed, NoFreePort, and ConfigError for a fault that only the simulator has.
+    """
     check_playable(plan.faults)
     run_id = str(UUID(int=plan.seed % 2**128))
     port, *line_ports = free_ports(1 + len(plan.clients))
@@ -64,6 +73,8 @@ async def play(plan: Plan, watcher: Watcher, directory: Path, *, server_command:
     async with open_server_process(place, command=server_command, on_record=recorder.add_from_server) as server:
         watcher.say(0.0, f"starting a server on port {port}, with its log in SQLite")
         listening = await server.start()
+        if on_server is not None:
+            on_server(f"http://127.0.0.1:{port}")
         async with open_emulator("127.0.0.1", port, seed=plan.seed) as emulator:
             participants: list[Participant] = []
             for client, line_port in zip(plan.clients, line_ports, strict=True):

@@ -261,3 +261,41 @@ def test_probes_are_spread_to_both_sides() -> None:
         assert session.state is ClientState.POLLING
         session.handle_timeout(seconds(at_s))
         assert session.state is ClientState.PROBE_CONNECTING
+
+
+def test_a_probe_that_proves_itself_and_dies_before_it_is_steady_has_failed() -> None:
+    """Behind a proxy that kills every WebSocket after a while probes become rare, however well each begins."""
+    settings = {"probe_interval_s": 10, "probe_interval_max_s": 80, "probe_jitter": 0, "request_timeout_s": 1000}
+    client = client_in(ClientState.POLLING, steady_after_s=5, ping_interval_s=1000, poll_interval_s=1000, **settings)
+    session = client.session
+    waits = []
+    for number in range(3, 18, 2):  # each fallback opens a lane, and each probe a WebSocket
+        since = client.now
+        while session.state is not ClientState.PROBE_CONNECTING:
+            client.now = session.next_deadline() or 0
+            session.handle_timeout(client.now)
+        waits.append((client.now - since) / seconds(1))
+        session.connection_opened(number, client.now)
+        session.receive_frame(number, welcome(outcome="resumed"), client.now)
+        session.receive_frame(number, frames.Pong((number - 3) // 2, server_time=0), client.now)
+        assert session.state is ClientState.LIVE
+        client.now += seconds(4)
+        session.connection_lost(number, None, client.now)
+        assert session.state is ClientState.POLLING
+    assert waits == [10, 20, 40, 80, 80, 80, 80, 80]
+
+
+def test_a_probe_that_is_welcomed_before_any_poll_was_answered_is_a_reconnection() -> None:
+    client = client_in(ClientState.LIVE, probe_interval_s=1, probe_jitter=0, fallback_after_failures=1, request_timeout_s=1000)
+    session = client.session
+    session.connection_lost(client.websocket, None, client.now)
+    while session.state is not ClientState.PROBE_CONNECTING:
+        client.now = session.next_deadline() or 0
+        session.handle_timeout(client.now)
+    session.connection_opened(3, client.now)
+    session.receive_frame(3, welcome(outcome="resumed"), client.now)
+    assert session.health().reconnections == 1
+    session.receive_frame(2, EXAMPLES[frames.PollAnswer], client.now)
+    assert session.health().reconnections == 1, "it was counted already"
+    session.receive_frame(3, frames.Pong(1, server_time=0), client.now)
+    assert (session.health().status, session.health().reconnections) == ("Reconnected", 1)

@@ -6,6 +6,7 @@ from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode
 from reference.protocol.metrics import HTTP_REQUESTS, METRICS
+from reference.server.http.admin_actions import AdminActions
 from reference.server.http.admin_api import AdminApi
 from reference.server.http.answers import STATUSES
 from reference.server.http.description import operations_in
@@ -17,7 +18,7 @@ from reference.server.http.run_api import RunApi
 from .visitors import OTHER_RUN, RUN, open_house, request_bytes
 from .wire.helpers import read_to_end
 
-OPERATIONS = operations_in((RunApi, AdminApi, OperatorApi, DocsApi))
+OPERATIONS = operations_in((RunApi, AdminApi, AdminActions, OperatorApi, DocsApi))
 
 BRIEF = (
     "orchestrator_websocket_connections_total",
@@ -39,6 +40,7 @@ async def test_every_address_of_the_document_answers(autojump_clock: MockClock) 
             for method in operations:
                 body = b'{"clientId":"c","messages":[]}' if path.endswith("/publish") else b""
                 address = path.replace("{runId}", RUN).replace("{sessionId}", str(alice.heard[0]["sessionId"]))
+                address += "?userId=mallory" if path.endswith("/refused-users") else ""
                 answer = await house.ask(method.upper(), address, body, token="dev-admin:ada")
                 assert answer.status in (200, 201), (method, path)
                 assert str(answer.status) in operations[method]["responses"]

@@ -49,6 +49,20 @@ async def test_a_run_is_made_once_and_keeps_its_epoch(store: EventStore) -> None
     assert (await load(store)).epoch == EPOCH
 
 
+async def test_a_deleted_run_is_gone_with_all_that_was_kept(store: EventStore) -> None:
+    assert await store.create_run(OTHER_RUN, EPOCH)
+    assert await store.append([append(1), append(1, run_id=OTHER_RUN)]) == [None, None]
+    assert await store.delete_run(RUN)
+    assert await store.load_run(RUN) is None
+    assert not await store.delete_run(RUN)
+    assert not await store.delete_run("no uuid")
+    (late,) = await store.append([append(2)])
+    assert isinstance(late, StoreConflict)
+    assert (await load(store, OTHER_RUN)).head == 1
+    assert await store.create_run(RUN, "another epoch")
+    assert await load(store) == StoredRun(RUN, "another epoch", 0, Snapshot(0, RunState()), (), ())
+
+
 async def test_unknown_runs(store: EventStore) -> None:
     assert await store.load_run(OTHER_RUN) is None
     assert await store.load_run("no uuid") is None

@@ -150,6 +150,13 @@ class Connectivity:
         return Transport.POLLING if self.is_carried else None
 
     @property
+    def next_attempt_at(self) -> int | None:
+        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        if self.state is ClientState.WAITING:
+            return self._timers.deadline_of(Timer.RETRY)
+        return self._timers.deadline_of(Timer.PROBE) if self.state is ClientState.POLLING else None
+
+    @property
     def status(self) -> Status:
         """What a person is shown (7.34)."""
         if not self.is_carried:

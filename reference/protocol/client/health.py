@@ -131,6 +131,11 @@ class HealthRecord:
         del self._round_trips[: -self._samples_max]
 
     @property
+    def round_trips_ms(self) -> tuple[float, ...]:
+        """The oldest first."""
+        return tuple(duration / NS_PER_MS for duration in self._round_trips)
+
+    @property
     def last_round_trip_ms(self) -> float | None:
         return min(self._round_trips[-1] / NS_PER_MS, MILLISECONDS_MAX) if self._round_trips else None
 

@@ -342,6 +342,16 @@ class ClientSession:
         return self._connectivity.is_carried
 
     @property
+    def next_attempt_at(self) -> int | None:
+        """When the next WebSocket is opened, in ns; None while there is one, and when there will be none."""
+        return self._connectivity.next_attempt_at
+
+    @property
+    def round_trips_ms(self) -> tuple[float, ...]:
+        """The last round trips, in ms, the oldest first; at most `round_trip_samples_max`."""
+        return self._record.round_trips_ms
+
+    @property
     def queued_messages(self) -> int:
         """Messages that wait to be sent or answered."""
         return len(self._publishing.outbox)

@@ -174,6 +174,11 @@ class RunDriver(Generic[T]):
         self.run.go_away(self._io.now(), retry_after_ms=retry_after_ms, spread_ms=spread_ms, of=of, code=code)
         self._turn()
 
+    def dismiss(self, connection_ids: Sequence[int], code: CloseCode, reason: str) -> None:
+        """As Run.dismiss."""
+        self.run.dismiss(connection_ids, code, reason, self._io.now())
+        self._turn()
+
     def too_slow(self, connection_id: int) -> None:
         """What waits for this connection exceeds what its world may keep."""
         self.run.too_slow(connection_id, self._io.now())

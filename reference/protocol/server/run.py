@@ -233,6 +233,14 @@ class Run:
         for each in leaving:
             self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
 
+    def dismiss(self, connection_ids: Sequence[int], code: CloseCode, reason: str, now: int) -> None:
+        """End these connections with a code and a reason, without asking anyone to come back; the code says whether they may."""
+        for number in connection_ids:
+            connection = self._connections.get(number)
+            if connection is not None:
+                self._connections.close(connection, code, reason, now)
+        self.handle_timeout(now)
+
     # Time passes.
 
     def next_deadline(self) -> int | None:

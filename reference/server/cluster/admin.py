@@ -1,4 +1,4 @@
-"""The admin API of one process among others: the lists and the figures of sessions are those of all.
+"""The admin API of one process among others: lists and figures are those of all, and what an operator does is done by all.
 
 Every process answers for itself, and whoever was asked puts the answers together. `limit` and `offset` are for each of them, so
 that paging until there is no more shows everything once. A session that another process took over may be told of by both, until
@@ -12,6 +12,14 @@ import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.cluster.peer_processes import PeerProcesses
+from reference.server.http.admin_actions import (
+    AdminActions,
+    AllowedUser,
+    AllowRequest,
+    ClosedConnections,
+    CloseSessionRequest,
+    RefuseRequest,
+)
 from reference.server.http.admin_answers import (
     CleanedUp,
     CleanupRequest,
@@ -91,13 +99,50 @@ class AdminOfAll(AdminApi):
         )
 
     async def _ask(self, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
-        """What the others have to say, and who said nothing that we understand."""
-        answers = await self._peer_processes.ask(request.head)
-        said, silent = [], list(answers.silent)
-        for name, (status, body) in answers.told.items():
-            try:
-                if status != 404:  # there it has nothing to say
-                    said.append(msgspec.json.decode(body, type=kind))
-            except msgspec.DecodeError:  # an error that is its own, or another version
-                silent.append(name)
-        return said, tuple(silent)
+        return await _ask_others(self._peer_processes, request, kind)
+
+
+class ActionsOfAll(AdminActions):
+    """As AdminActions, for users and sessions of every process; what concerns a run comes to its process by itself (`router`)."""
+
+    def __init__(self, *parts: Any, peer_processes: PeerProcesses) -> None:
+        """`parts`: as AdminActions takes them."""
+        super().__init__(*parts)
+        self._peer_processes = peer_processes
+
+    async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
+        closed, failure = 0, None
+        try:
+            closed = (await super().close_session(request, query)).closed
+        except (RemoteError, RequestRefused) as error:
+            if error.code not in (CloseCode.NO_SUCH_RUN, CloseCode.SUPERSEDED):
+                raise
+            failure = error
+        others, silent = await _ask_others(self._peer_processes, request, ClosedConnections)
+        if failure is not None and not others:
+            raise failure
+        return ClosedConnections(closed=closed + sum(answer.closed for answer in others), processes_silent=silent)
+
+    async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
+        own = await super().refuse(request, query)
+        others, silent = await _ask_others(self._peer_processes, request, ClosedConnections)
+        return ClosedConnections(closed=own.closed + sum(answer.closed for answer in others), processes_silent=silent)
+
+    async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
+        own = await super().allow(request, query)
+        others, silent = await _ask_others(self._peer_processes, request, AllowedUser)
+        was_refused = own.was_refused or any(answer.was_refused for answer in others)
+        return AllowedUser(was_refused=was_refused, processes_silent=silent)
+
+
+async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: type[T]) -> tuple[list[T], tuple[str, ...]]:
+    """What the others have to say, and who said nothing that we understand."""
+    answers = await peer_processes.ask(request.head)
+    said, silent = [], list(answers.silent)
+    for name, (status, body) in answers.told.items():
+        try:
+            if status not in (404, 409):  # there it has nothing to say, or nothing to do
+                said.append(msgspec.json.decode(body, type=kind))
+        except msgspec.DecodeError:  # an error that is its own, or another version
+            silent.append(name)
+    return said, tuple(silent)

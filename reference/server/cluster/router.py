@@ -24,7 +24,10 @@ RETRY_AFTER_MS = 500
 MISDIRECTED = 421
 """The HTTP status (RFC 9110) with which a process refuses what another one relays to it by mistake."""
 
-_OF_A_RUN = re.compile(r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?|/api/admin/websocket/connections/([^/]*)")
+_OF_A_RUN = re.compile(
+    r"/(?:ws|api)/runs/([^/]*)/collaboration(?:/[^/]*)?"
+    r"|/api/admin/websocket/(?:connections/([^/]*)|runs/([^/]*)(?:/send-away)?)"
+)
 
 
 class Routes(Protocol):
@@ -48,11 +51,11 @@ class Router:
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
         """As Routes.place_of."""
         match = _OF_A_RUN.fullmatch(head.path)
-        if match is None or head.method not in ("GET", "HEAD", "POST"):
+        if match is None or head.method not in ("GET", "HEAD", "POST", "DELETE"):
             return None
         is_for_us = is_relayed(head.header(RELAYED), self._membership)
         try:
-            run_id = canonical_run_id(match[1] or match[2])
+            run_id = canonical_run_id(match[1] or match[2] or match[3] or "")
             if is_for_us:
                 await self._check_owned(run_id)
                 return None

@@ -43,6 +43,10 @@ PARAMETER_TEXTS: dict[str, str] = {
     "fromTime": "Not before this time, in ms since 1970.",
     "toTime": "Not after this time, in ms since 1970.",
     "connectedOnly": "Leave out sessions that are gone.",
+    "isFinal": "Whether the client is told not to come back.",
+    "retryAfterMs": "When clients may come back, in ms.",
+    "spreadMs": "Over how long a time, after that, they spread their return, in ms.",
+    "forMs": "For how long, in ms.",
     "maxAgeMs": "Forget those that have been gone for longer than this, in ms.",
 }
 _REF = "#/components/schemas/{name}"
@@ -118,9 +122,16 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     if operation.query is not None:
         _, components = msgspec.json.schema_components([operation.query], ref_template=_REF)
-        properties = components[operation.query.__name__]["properties"]
+        described = components[operation.query.__name__]
+        properties, required = described["properties"], described.get("required", ())
         parameters += [
-            {"name": name, "in": "query", "required": False, **_in_address(schema), "description": PARAMETER_TEXTS[name]}
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                **_in_address(schema),
+                "description": PARAMETER_TEXTS[name],
+            }
             for name, schema in properties.items()
             if name != "type"  # what makes it a frame; an address says that already
         ]

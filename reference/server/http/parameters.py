@@ -26,6 +26,8 @@ def parameters(query: bytes, kind: type[T]) -> T:
         given = all_given.get(field.encode_name, [])
         if given:
             values[field.name] = _value(field.encode_name, given, hints[field.name])
+        elif field.required:
+            raise RemoteError(CloseCode.BAD_FRAME, f"parameter {field.encode_name}: is missing")
     try:
         return kind(**values)
     except ValueError as error:  # a rule between fields

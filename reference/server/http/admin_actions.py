@@ -1,0 +1,200 @@
+"""What an operator can do: close a session, send a run away, refuse a user, delete a run. For tokens with the role admin (5.11).
+
+close a session   its WebSocket ends. `isFinal`: with 4403, so that the client stops; else with a goaway, and it comes back
+send a run away   every client of the run leaves, and comes back after a time (goaway); nothing is lost
+refuse a user     every connection of the user ends with 4403, and the user is turned away until a time (`refused_users`)
+delete a run      every client of the run is told that there is no such run (4404), and its events are removed from the store
+
+Each is logged with the admin who did it. Of several processes on one database, what concerns a run is done by the process that
+serves it, and what concerns users and sessions by all (`cluster.admin`).
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
+from reference.protocol.timers import NS_PER_MS
+from reference.server.clock import ServerClock
+from reference.server.http.answers import RequestRefused
+from reference.server.http.description import delete, get, post, put
+from reference.server.http.request import Request
+from reference.server.live_run import LiveRun
+from reference.server.monitoring.logs import log_event
+from reference.server.monitoring.monitor import Monitor
+from reference.server.monitoring.sessions import SessionRecord
+from reference.server.refused_users import Refusal, RefusedUsers
+from reference.server.registry import RunRegistry, canonical_run_id
+
+DAY_MS = 86_400_000
+_ADMIN = "/api/admin/websocket"
+
+
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=USER_ID_CHARACTERS_MAX)]
+
+
+class CloseSessionRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """POST .../sessions/{sessionId}/close. A session id is a name that a client may choose: the others tell two of one name
+    apart.
+    """
+
+    run_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    client_id: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    is_final: bool = False
+
+
+class SendAwayRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """POST .../runs/{runId}/send-away."""
+
+    retry_after_ms: Annotated[int, msgspec.Meta(ge=0, le=DAY_MS)] = 1000
+    spread_ms: Annotated[int, msgspec.Meta(ge=0, le=DAY_MS)] = 5000
+
+
+class RefuseRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """PUT .../refused-users."""
+
+    user_id: UserId
+    for_ms: Annotated[int, msgspec.Meta(ge=0, le=30 * DAY_MS)] = 3_600_000
+
+
+class AllowRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """DELETE .../refused-users."""
+
+    user_id: UserId
+
+
+class ClosedConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How many connections were closed for it."""
+
+    closed: int
+    processes_silent: tuple[str, ...] = ()
+    """HOST:PORT of processes on the same database that did not answer in time: there it was not done."""
+
+
+class RefusedUser(msgspec.Struct, frozen=True, rename="camel"):
+    """`until` in ms since 1970."""
+
+    user_id: str
+    until: int
+    refused_by: str
+
+
+class RefusedUsersAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    users: tuple[RefusedUser, ...]
+
+
+class AllowedUser(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    was_refused: bool
+    processes_silent: tuple[str, ...] = ()
+    """As in `ClosedConnections`."""
+
+
+class AdminActions:
+    """Every method raises RemoteError, RequestRefused or HttpRefusal."""
+
+    def __init__(self, runs: RunRegistry, monitor: Monitor, clock: ServerClock, refused: RefusedUsers) -> None:
+        self._runs = runs
+        self._sessions = monitor.sessions
+        self._clock = clock
+        self._refused = refused
+
+    @post(
+        _ADMIN + "/sessions/{sessionId}/close",
+        "admin",
+        "Close a session",
+        "Its client comes back, unless isFinal says that it must not. 409: it has no WebSocket now, or several go by this id.",
+        refuses=(404, 409),
+    )
+    async def close_session(self, request: Request, query: CloseSessionRequest) -> ClosedConnections:
+        session_id = request.path_parameters["sessionId"]
+        run_id = None if query.run_id is None else canonical_run_id(query.run_id)
+        record = self._find(session_id, run_id, query.client_id)
+        live = self._live().get(record.run_id)
+        if live is None or record.connection_id is None:
+            reason = "this session has no WebSocket now, so there is nothing to close; to keep its user out, refuse the user"
+            raise RequestRefused(CloseCode.SUPERSEDED, reason)
+        closed = self._close(live, (record.connection_id,), is_final=query.is_final)
+        admin = request.user_id
+        log_event("admin closed session", admin=admin, run=record.run_id, session=session_id, is_final=query.is_final)
+        return ClosedConnections(closed=closed)
+
+    @post(
+        _ADMIN + "/runs/{runId}/send-away",
+        "admin",
+        "Ask every client of a run to leave and to come back later",
+        "They resume where they were; nothing is lost.",
+        name="sendRunAway",
+        refuses=(404,),
+    )
+    async def send_away(self, request: Request, query: SendAwayRequest) -> ClosedConnections:
+        run_id = canonical_run_id(request.run_id)
+        live = self._live().get(run_id)
+        closed = 0 if live is None else live.send_away(query.retry_after_ms, query.spread_ms)
+        wait_ms = query.retry_after_ms
+        log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
+        return ClosedConnections(closed=closed)
+
+    @get(_ADMIN + "/refused-users", "admin", "Users who are turned away", "As this process knows them.")
+    async def refused_users(self, request: Request) -> RefusedUsersAnswer:
+        listed = self._refused.listed(self._clock.now())
+        return RefusedUsersAnswer(users=tuple(RefusedUser(one.user_id, one.until // NS_PER_MS, one.refused_by) for one in listed))
+
+    @put(
+        _ADMIN + "/refused-users",
+        "admin",
+        "Turn a user away from every run, for a time",
+        "All connections of the user are closed. Admins are not refused. A restart of the server forgets it.",
+        name="refuseUser",
+    )
+    async def refuse(self, request: Request, query: RefuseRequest) -> ClosedConnections:
+        user_id = query.user_id
+        now = self._clock.now()
+        self._refused.refuse(Refusal(user_id, now + query.for_ms * NS_PER_MS, request.user_id), now)
+        closed = 0
+        for run_id, live in self._live().items():
+            of_user = (one.connection_id for one in self._sessions.of_run(run_id) if one.user_id == user_id)
+            closed += self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
+        log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
+        return ClosedConnections(closed=closed)
+
+    @delete(_ADMIN + "/refused-users", "admin", "Let a refused user in again", name="allowUser")
+    async def allow(self, request: Request, query: AllowRequest) -> AllowedUser:
+        user_id = query.user_id
+        was_refused = self._refused.allow(user_id)
+        log_event("admin allowed user", admin=request.user_id, user=user_id, was_refused=was_refused)
+        return AllowedUser(was_refused=was_refused)
+
+    @delete(
+        _ADMIN + "/runs/{runId}",
+        "admin",
+        "Delete a run and all its events",
+        "Its clients are told that there is no such run. It cannot be undone.",
+        refuses=(404,),
+    )
+    async def delete_run(self, request: Request) -> ClosedConnections:
+        run_id = canonical_run_id(request.run_id)
+        closed = await self._runs.delete(run_id)
+        log_event("admin deleted run", admin=request.user_id, run=run_id, connections=closed)
+        return ClosedConnections(closed=closed)
+
+    def _live(self) -> dict[str, LiveRun]:
+        return {live.run_id: live for live in self._runs.runs}
+
+    def _find(self, session_id: str, run_id: str | None, client_id: str | None) -> SessionRecord:
+        found = [
+            record
+            for record in (self._sessions if run_id is None else self._sessions.of_run(run_id))
+            if record.session_id == session_id and client_id in (None, record.client_id)
+        ]
+        if not found:
+            raise RemoteError(CloseCode.NO_SUCH_RUN, "no session of this id is known here; it may have been forgotten")
+        if len(found) > 1:
+            reason = f"{len(found)} sessions go by this id; add runId and clientId, which /api/admin/websocket/metrics shows"
+            raise RequestRefused(CloseCode.SUPERSEDED, reason)
+        return found[0]
+
+    def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
+        if is_final:
+            return live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
+        return live.send_away(0, 0, connection_ids)

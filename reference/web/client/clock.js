@@ -1,0 +1,196 @@
+/**
+ * Time in a page: a clock that does not miss the machine's sleep, and timers that go on in a background tab.
+ *
+ * `performance.now()` stands still while the machine sleeps on some systems, and then nothing would be overdue after it. The wall clock
+ * goes on; when it has gained more than a few seconds on the monotonic one, the machine has slept, and the difference is added.
+ *
+ * A browser lets the timers of a hidden tab ring once a second, later once a minute: too late to ping. A worker's timers are not
+ * slowed, so a hidden tab's timers are kept by one. Without workers the page's own timers have to do.
+ */
+
+/**
+ * @typedef {object} Clock
+ * @property {() => number} monotonicMs
+ * @property {() => number} wallMs since 1970
+ * @property {(ms: number, ring: () => void) => unknown} setTimer
+ * @property {(timer: any) => void} clearTimer
+ */
+
+const SLEEP_MS_MIN = 5000;
+const TIMER_MS_MAX = 86_400_000; // setTimeout overflows at 2^31 ms
+
+/** Whole nanoseconds since it was made, never backwards, with the machine's sleep in it. */
+export class SessionTime {
+  #clock;
+  #began;
+  #ahead; // the wall clock of the monotonic one, when it was looked at last
+  #sleptMs = 0;
+  #last = 0;
+
+  /** @param {Clock} clock */
+  constructor(clock) {
+    this.#clock = clock;
+    this.#began = clock.monotonicMs();
+    this.#ahead = clock.wallMs() - this.#began;
+  }
+
+  now() {
+    const monotonic = this.#clock.monotonicMs();
+    const ahead = this.#clock.wallMs() - monotonic;
+    if (ahead - this.#ahead > SLEEP_MS_MIN) this.#sleptMs += ahead - this.#ahead;
+    this.#ahead = ahead;
+    this.#last = Math.max(this.#last, Math.round((monotonic - this.#began + this.#sleptMs) * 1e6));
+    return this.#last;
+  }
+
+  /**
+   * A time of this clock on the wall clock, in ms since 1970.
+   *
+   * @param {number} at in ns
+   */
+  wallMsOf(at) {
+    return Math.round(this.#clock.wallMs() + (at - this.now()) / 1e6);
+  }
+
+  /**
+   * A time of the wall clock on this one, in ns; it may be below 0.
+   *
+   * @param {number} wallMs
+   */
+  ofWallMs(wallMs) {
+    return this.now() + Math.round(Math.min(0, wallMs - this.#clock.wallMs()) * 1e6);
+  }
+}
+
+/** One timer that can be moved: it rings once, at the time that was set last. */
+export class Alarm {
+  #clock;
+  #ring;
+  /** @type {{ timer: unknown } | null} */
+  #set = null;
+
+  /**
+   * @param {Clock} clock
+   * @param {() => void} ring
+   */
+  constructor(clock, ring) {
+    this.#clock = clock;
+    this.#ring = ring;
+  }
+
+  /** @param {number | null} ms from now on; null: not at all */
+  set(ms) {
+    if (this.#set !== null) this.#clock.clearTimer(this.#set.timer);
+    this.#set = null;
+    if (ms === null) return;
+    const timer = this.#clock.setTimer(Math.min(Math.max(0, ms), TIMER_MS_MAX), () => {
+      this.#set = null;
+      this.#ring();
+    });
+    this.#set = { timer };
+  }
+}
+
+/** The clock of a page, or of any other JavaScript. @implements {Clock} */
+export class PageClock {
+  #background = new BackgroundTimers();
+  #isHidden = false;
+
+  monotonicMs() {
+    return performance.now();
+  }
+
+  wallMs() {
+    return Date.now();
+  }
+
+  /**
+   * @param {number} ms
+   * @param {() => void} ring
+   */
+  setTimer(ms, ring) {
+    return (this.#isHidden ? this.#background.set(ms, ring) : null) ?? setTimeout(ring, ms);
+  }
+
+  /** @param {any} timer */
+  clearTimer(timer) {
+    if (timer instanceof BackgroundTimer) this.#background.clear(timer);
+    else clearTimeout(timer);
+  }
+
+  /**
+   * The page was hidden, or shown again. Timers that are set are to be set anew.
+   *
+   * @param {boolean} isHidden
+   */
+  hide(isHidden) {
+    this.#isHidden = isHidden;
+    if (!isHidden) this.#background.stop();
+  }
+}
+
+class BackgroundTimer {
+  /** @param {number} id */
+  constructor(id) {
+    this.id = id;
+  }
+}
+
+/** Timers that a worker keeps. */
+class BackgroundTimers {
+  /** @type {Worker | null} */
+  #worker = null;
+  #isImpossible = typeof Worker === "undefined";
+  #lastId = 0;
+  /** @type {Map<number, () => void>} */
+  #rings = new Map();
+
+  /**
+   * @param {number} ms
+   * @param {() => void} ring
+   * @returns {BackgroundTimer | null} null: there is no worker
+   */
+  set(ms, ring) {
+    const worker = this.#start();
+    if (worker === null) return null;
+    this.#lastId += 1;
+    this.#rings.set(this.#lastId, ring);
+    worker.postMessage({ id: this.#lastId, ms });
+    return new BackgroundTimer(this.#lastId);
+  }
+
+  /** @param {BackgroundTimer} timer */
+  clear({ id }) {
+    if (this.#rings.delete(id)) this.#worker?.postMessage({ id, ms: null });
+  }
+
+  /** End the worker; its timers that have not rung are set on the page. */
+  stop() {
+    this.#worker?.terminate();
+    this.#worker = null;
+    const rings = [...this.#rings.values()];
+    this.#rings.clear();
+    for (const ring of rings) setTimeout(ring, 0); // early is harmless: who set it looks at the time
+  }
+
+  #start() {
+    if (this.#worker !== null || this.#isImpossible) return this.#worker;
+    try {
+      this.#worker = new Worker(new URL("./alarm_worker.js", import.meta.url), { type: "module" });
+    } catch {
+      this.#isImpossible = true; // another origin's script, or a policy against workers
+      return null;
+    }
+    this.#worker.onmessage = ({ data: id }) => {
+      const ring = this.#rings.get(id);
+      this.#rings.delete(id);
+      ring?.();
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#isImpossible = true;
+      this.stop();
+    };
+    return this.#worker;
+  }
+}

@@ -1,0 +1,520 @@
+/**
+ * The driver: it owns one session machine, and is all that ever touches it.
+ *
+ * Whatever happens (a call of the application's, a frame, the alarm) is one input. For each, without a pause in between: feed it, have
+ * its changes stored, carry out the actions, hand over the outcomes, arm the alarm for the next deadline. Nothing in that waits. The
+ * frames of a connection leave in order, each when everything is stored that it says (`writer.js`).
+ */
+
+import { RunFold } from "../machine/events.js";
+import { ClientSession } from "../machine/session.js";
+import { Alarm, SessionTime } from "./clock.js";
+import { PollingConnection, WebSocketConnection } from "./transports.js";
+import { Writer } from "./writer.js";
+
+/**
+ * @typedef {import("../machine/context.js").Action} Action
+ * @typedef {import("../machine/context.js").Outcome} Outcome
+ * @typedef {import("../machine/events.js").RunState} RunState
+ * @typedef {import("../machine/frames.js").ClientFrame} ClientFrame
+ * @typedef {import("../machine/frames.js").RequestFrame} RequestFrame
+ * @typedef {import("./clock.js").Clock} Clock
+ * @typedef {import("./storage.js").Lease} Lease
+ * @typedef {import("./transports.js").Connection} Connection
+ * @typedef {import("./transports.js").NetworkSwitch} NetworkSwitch
+ *
+ * The machine's outcomes, and the stored state of an earlier page.
+ * @typedef {Outcome | { kind: "stored", epoch: string, sequenceNumber: number, state: RunState }} Told
+ *
+ * @typedef {object} Surroundings
+ * @property {Clock} clock
+ * @property {() => number} random in [0, 1)
+ * @property {NetworkSwitch} network
+ * @property {{ websocket: string, http: string }} urls of the run's collaboration
+ * @property {(outcome: Told) => void} tell
+ * @property {() => void} turned after each input
+ * @property {() => void} refreshToken
+ * @property {(error: unknown) => void} storageFailed
+ */
+
+const POSITION_MS_MIN = 1000;
+const POSITION_MS_PER_BYTE = 1000 / 65_536; // a large state is written less often: 64 KiB a second
+const LATE_MS_MIN = 1000; // a page that stood still reads its messages before it judges a silence
+const READ_FIRST_MS = 100;
+const CLOSING_MS_MAX = 2000;
+const PONG_MS_MAX = 60_000;
+
+/** A connection with the frames that wait until they may leave. */
+class Outgoing {
+  /** @type {{ frame: ClientFrame | RequestFrame, after: number }[]} */
+  #waiting = [];
+  /** @type {{ code: number | null, message: string } | null} */
+  #closing = null;
+  #writer;
+
+  /**
+   * @param {Connection} connection
+   * @param {Writer} writer
+   */
+  constructor(connection, writer) {
+    this.connection = connection;
+    this.#writer = writer;
+  }
+
+  get isDone() {
+    return this.#closing !== null && this.#waiting.length === 0;
+  }
+
+  /**
+   * @param {ClientFrame | RequestFrame} frame
+   * @param {number} after the change that is to be stored before
+   */
+  send(frame, after) {
+    this.#waiting.push({ frame, after });
+    this.flush();
+  }
+
+  /**
+   * After all frames that were given before; with a null code at once.
+   *
+   * @param {number | null} code
+   * @param {string} message
+   */
+  close(code, message) {
+    if (code === null) this.#waiting = [];
+    this.#closing = { code, message };
+    this.flush();
+  }
+
+  flush() {
+    while (this.#waiting.length > 0 && this.#writer.isStored(this.#waiting[0].after)) {
+      this.connection.send(/** @type {{ frame: ClientFrame }} */ (this.#waiting.shift()).frame);
+    }
+    if (this.#closing !== null && this.#waiting.length === 0) this.connection.close(this.#closing.code, this.#closing.message);
+  }
+}
+
+/** Drives one session from `start` to its end, on one lease. */
+export class SessionDriver {
+  #around;
+  #lease;
+  #writer;
+  #time;
+  #alarm;
+  #positionAlarm;
+  #fold = new RunFold();
+  #isStateKnown = false;
+  /** @type {Map<number, Outgoing>} */
+  #connections = new Map();
+  /** The change that frames wait for. */
+  #gate = 0;
+  #stored = {
+    generation: 0,
+    sessionId: /** @type {string | null} */ (null),
+    epoch: /** @type {string | null} */ (null),
+    last: -1,
+  };
+  #positionWrittenAt = -Infinity;
+  #positionPauseMs = POSITION_MS_MIN;
+  #isPositionDue = false;
+  /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
+  #readsUntilMs = null;
+  #isSuspended = false;
+  /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
+  #failure = null;
+  /** @type {Told[]} */
+  #toTell = [];
+  #isTelling = false;
+  /** @type {Map<number, { sentAt: number, settle: (ms: number | null) => void }>} pings that somebody measures, by nonce */
+  #measured = new Map();
+
+  /**
+   * @param {object} session
+   * @param {string} session.clientId
+   * @param {ConstructorParameters<typeof ClientSession>[1]} session.parts without draws
+   * @param {Lease} session.lease
+   * @param {import("./storage.js").StoredState | null} session.stored
+   * @param {Surroundings} around
+   */
+  constructor({ clientId, parts, lease, stored }, around) {
+    this.#around = around;
+    this.#lease = lease;
+    this.#time = new SessionTime(around.clock);
+    this.#writer = new Writer(
+      lease,
+      () => this.#flush(),
+      (error) => this.#storageFailed(error),
+    );
+    this.#alarm = new Alarm(around.clock, () => this.#ring());
+    this.#positionAlarm = new Alarm(around.clock, () => this.#storePosition());
+    const remembered = stored === null ? null : this.#rememberedIn(stored);
+    this.session = new ClientSession(clientId, { ...parts, draws: { uniform: () => around.random() }, remembered });
+    if (stored?.position?.state) {
+      const { epoch, last, state } = stored.position;
+      this.#fold = new RunFold(state);
+      this.#isStateKnown = true;
+      this.#toTell.push({ kind: "stored", epoch, sequenceNumber: last, state });
+    }
+  }
+
+  /**
+   * @param {import("./storage.js").StoredState} stored
+   * @returns {import("../machine/session.js").Remembered}
+   */
+  #rememberedIn({ identity, position, messages }) {
+    return {
+      generation: identity.generation,
+      sessionId: identity.sessionId,
+      position: position === null ? null : { epoch: position.epoch, last: position.last },
+      outbox: {
+        numbering: identity.numbering,
+        messages: messages.map(({ queuedAtMs, ...message }) => ({ ...message, queuedAt: this.#time.ofWallMs(queuedAtMs) })),
+      },
+    };
+  }
+
+  // ---- inputs ----
+
+  start() {
+    this.feed((session, now) => session.start(now));
+  }
+
+  /**
+   * One input. Raises what it raises; then nothing has happened.
+   *
+   * @template T
+   * @param {(session: ClientSession, now: number) => T} verb
+   * @returns {T}
+   */
+  feed(verb) {
+    const result = verb(this.session, this.#time.now());
+    this.#turn();
+    return result;
+  }
+
+  /**
+   * Publish, and let the caller note the ticket before anything is handed over.
+   *
+   * @param {string} eventType
+   * @param {unknown} data
+   * @param {(ticket: number) => void} note
+   */
+  publish(eventType, data, note) {
+    note(this.session.publish(eventType, data, this.#time.now()));
+    this.#turn();
+  }
+
+  /**
+   * Send a ping now and measure it. Resolves to ms, or null if it was not answered; null at once without a WebSocket.
+   *
+   * @returns {Promise<number | null>}
+   */
+  measure() {
+    const nonce = this.session.ping(this.#time.now());
+    if (nonce === null) return Promise.resolve(null);
+    const measured = new Promise((/** @type {(ms: number | null) => void} */ settle) => {
+      const late = this.#around.clock.setTimer(PONG_MS_MAX, () => settle(null));
+      this.#measured.set(nonce, {
+        sentAt: this.#time.now(),
+        settle: (ms) => {
+          this.#around.clock.clearTimer(late);
+          settle(ms);
+        },
+      });
+    });
+    this.#turn();
+    return measured;
+  }
+
+  /** The page has been shown, or its timers work differently now: look at the time, and set the alarm anew. */
+  wake() {
+    if (this.#isSuspended) return;
+    this.#arm();
+  }
+
+  // ---- properties ----
+
+  /** @param {number} at in ns */
+  wallMsOf(at) {
+    return this.#time.wallMsOf(at);
+  }
+
+  get runState() {
+    return this.#fold.state;
+  }
+
+  // ---- leaving and coming back ----
+
+  /**
+   * Leave the network, store the last changes, and let go of the lease, all of it at once: the page may be frozen or gone when this
+   * returns. Nothing is fed until `resume`.
+   */
+  async suspend() {
+    if (this.#isSuspended) return;
+    this.#storePosition();
+    this.#isSuspended = true;
+    this.#alarm.set(null);
+    this.#positionAlarm.set(null);
+    for (const { connection } of this.#connections.values()) connection.close(4001, "the page was left"); // 6.1: to resume later
+    this.#connections.clear();
+    this.#giveUpMeasuring();
+    this.#writer.flush();
+    await this.#lease.release();
+  }
+
+  /** Come back. Returns false if the lease has another owner by now: then this driver is of no more use. */
+  async resume() {
+    if (!(await this.#lease.retake())) return false;
+    this.#isSuspended = false;
+    if (this.#failure !== null) await this.#storageFailed(this.#failure.error);
+    this.feed((session, now) => session.networkLost(now, "the page was left and shown again"));
+    return true;
+  }
+
+  /**
+   * The session has ended: store that, and let go of the lease.
+   *
+   * @param {{ forgets: boolean }} how whether everything that is stored is deleted
+   */
+  async finish({ forgets }) {
+    this.#alarm.set(null);
+    this.#positionAlarm.set(null);
+    this.#giveUpMeasuring();
+    await this.#writer.settled();
+    if (forgets) await this.#lease.clear();
+    await this.#lease.release();
+  }
+
+  // ---- reports of connections ----
+
+  /** @param {number} id */
+  opened(id) {
+    this.#fed((session, now) => session.connectionOpened(id, now));
+  }
+
+  /**
+   * @param {number} id
+   * @param {number | null} code
+   * @param {string} message
+   */
+  lost(id, code, message) {
+    this.#connections.delete(id);
+    this.#giveUpMeasuring();
+    this.#fed((session, now) => session.connectionLost(id, code, now, { message }));
+  }
+
+  /**
+   * @param {number} id
+   * @param {import("../machine/frames.js").ServerFrame | import("../machine/frames.js").AnswerFrame} frame
+   */
+  arrived(id, frame) {
+    this.#fed((session, now) => {
+      if (frame.type === "pong") this.#settleMeasured(frame.nonce, now);
+      session.receiveFrame(id, frame, now);
+    });
+  }
+
+  /**
+   * @param {number} id
+   * @param {import("../machine/errors.js").RemoteError} error
+   */
+  malformed(id, error) {
+    this.#fed((session, now) => session.receiveMalformed(id, error, now));
+  }
+
+  /**
+   * @param {number} id
+   * @param {import("../machine/frames.js").RequestKind | null} request
+   */
+  bytesCame(id, request) {
+    this.#fed((session, now) => session.bytesReceived(id, now, request));
+  }
+
+  /** @param {(session: ClientSession, now: number) => void} verb */
+  #fed(verb) {
+    if (!this.#isSuspended) this.feed(verb);
+  }
+
+  // ---- the loop ----
+
+  #turn() {
+    if (this.#isSuspended) return; // its output waits for `resume`
+    this.#store();
+    for (const action of this.session.takeActions()) this.#carryOut(action);
+    this.#toTell.push(...this.session.takeOutcomes());
+    this.#arm();
+    this.#tellAll();
+    this.#around.turned();
+  }
+
+  /** In order, and one at a time: an application that publishes while it is told of something causes the next, not a nested one. */
+  #tellAll() {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    try {
+      for (let told = this.#toTell.shift(); told !== undefined; told = this.#toTell.shift()) {
+        this.#follow(told);
+        this.#around.tell(told);
+      }
+    } finally {
+      this.#isTelling = false;
+    }
+  }
+
+  #arm() {
+    const deadline = this.session.nextDeadline();
+    const waitMs = deadline === null ? null : (deadline - this.#time.now()) / 1e6;
+    const readsMs = this.#readsUntilMs === null ? 0 : this.#readsUntilMs - this.#around.clock.monotonicMs();
+    this.#alarm.set(waitMs === null ? null : Math.max(waitMs, readsMs));
+  }
+
+  #ring() {
+    if (this.#isSuspended) return;
+    const deadline = this.session.nextDeadline();
+    const lateMs = deadline === null ? 0 : (this.#time.now() - deadline) / 1e6;
+    if (lateMs > LATE_MS_MIN && this.#readsUntilMs === null) {
+      this.#readsUntilMs = this.#around.clock.monotonicMs() + READ_FIRST_MS;
+      this.#arm();
+      return;
+    }
+    this.#readsUntilMs = null;
+    this.feed((session, now) => session.handleTimeout(now));
+  }
+
+  /** @param {Action} action */
+  #carryOut(action) {
+    switch (action.kind) {
+      case "open":
+        this.#connections.set(action.connectionId, new Outgoing(this.#open(action), this.#writer));
+        break;
+      case "send":
+        this.#connections.get(action.connectionId)?.send(action.frame, this.#gate);
+        break;
+      case "close":
+        this.#close(action);
+        break;
+      case "refreshToken":
+        this.#around.refreshToken();
+        break;
+      default:
+        throw new Error(`a bug in the client: no driver knows ${/** @type {never} */ (action)}`);
+    }
+  }
+
+  /** @param {Action & { kind: "open" }} action */
+  #open({ connectionId, transport, token }) {
+    const { network, urls, clock } = this.#around;
+    return transport === "websocket"
+      ? new WebSocketConnection(connectionId, urls.websocket, token, network, this)
+      : new PollingConnection(connectionId, urls.http, token, network, this, () => clock.monotonicMs());
+  }
+
+  /** @param {Action & { kind: "close" }} action */
+  #close({ connectionId, code, message }) {
+    const outgoing = this.#connections.get(connectionId);
+    if (outgoing === undefined) return;
+    outgoing.close(code, message);
+    this.#giveUpMeasuring();
+    if (outgoing.isDone) this.#connections.delete(connectionId);
+    else this.#around.clock.setTimer(CLOSING_MS_MAX, () => this.#cut(connectionId)); // the storage may take its time
+  }
+
+  /** @param {number} connectionId */
+  #cut(connectionId) {
+    this.#connections.get(connectionId)?.close(null, "");
+    this.#connections.delete(connectionId);
+  }
+
+  // ---- storing ----
+
+  #store() {
+    const { session } = this;
+    const changes = session.takeOutboxChanges();
+    const isNewer = session.generation !== this.#stored.generation;
+    if (changes !== null || isNewer || session.sessionId !== this.#stored.sessionId) {
+      this.#stored.generation = session.generation;
+      this.#stored.sessionId = session.sessionId;
+      const put = (changes?.put ?? []).map(({ queuedAt, ...message }) => ({
+        ...message,
+        queuedAtMs: this.#time.wallMsOf(queuedAt),
+      }));
+      this.#writer.write({ identity: this.#identity(), put, removed: changes?.removed });
+      if (isNewer || put.length > 0) this.#gate = this.#writer.last;
+    }
+  }
+
+  #identity() {
+    const { clientId, generation, sessionId, numbering } = this.session;
+    return { clientId, generation, sessionId, numbering };
+  }
+
+  /** @param {Told} told */
+  #follow(told) {
+    if (told.kind === "snapshot" || told.kind === "reset") {
+      this.#fold = new RunFold(told.state);
+      this.#isStateKnown = true;
+    } else if (told.kind === "event" && told.event.sequenceNumber !== null) {
+      if (told.event.sequenceNumber === 1) this.#isStateKnown = true; // from the first event on nothing is missing
+      this.#fold.apply(told.event);
+    } else return;
+    if (this.#positionWrittenAt === -Infinity) this.#positionWrittenAt = this.#around.clock.monotonicMs();
+    if (this.#isPositionDue) return;
+    this.#isPositionDue = true;
+    this.#positionAlarm.set(this.#positionWrittenAt + this.#positionPauseMs - this.#around.clock.monotonicMs());
+  }
+
+  #storePosition() {
+    this.#isPositionDue = false;
+    const { epoch, last } = this.session.position;
+    if (epoch === null || this.#toTell.length > 0 || (epoch === this.#stored.epoch && last === this.#stored.last)) return;
+    this.#stored.epoch = epoch;
+    this.#stored.last = last;
+    const state = this.#isStateKnown ? this.#fold.state : null;
+    this.#writer.write({ position: { epoch, last, state } });
+    this.#positionWrittenAt = this.#around.clock.monotonicMs();
+    if (this.#lease.isKept) this.#positionPauseMs = Math.max(POSITION_MS_MIN, JSON.stringify(state).length * POSITION_MS_PER_BYTE);
+  }
+
+  #flush() {
+    for (const [id, outgoing] of this.#connections) {
+      outgoing.flush();
+      if (outgoing.isDone) this.#connections.delete(id);
+    }
+  }
+
+  /** @param {unknown} error */
+  async #storageFailed(error) {
+    if (this.#isSuspended) {
+      this.#failure = { error };
+      return;
+    }
+    this.#failure = null;
+    // The stored numbering is older than the sent frames. A page that began with it would give numbers twice, so it is deleted.
+    const reason = error instanceof Error ? error.message : String(error);
+    try {
+      await this.#lease.clear();
+    } catch {
+      this.feed((session, now) => session.close(now, `the browser's storage has failed and cannot be cleared: ${reason}`));
+      return;
+    }
+    this.#around.storageFailed(error);
+    this.#flush();
+  }
+
+  // ---- measuring ----
+
+  /**
+   * @param {number} nonce
+   * @param {number} now
+   */
+  #settleMeasured(nonce, now) {
+    const measured = this.#measured.get(nonce);
+    this.#measured.delete(nonce);
+    measured?.settle((now - measured.sentAt) / 1e6);
+  }
+
+  #giveUpMeasuring() {
+    for (const { settle } of this.#measured.values()) settle(null);
+    this.#measured.clear();
+  }
+}

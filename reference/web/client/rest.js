@@ -1,0 +1,81 @@
+/** HTTP calls outside of a session: make a run, read its kept events (protocol 5.2, 5.5). */
+
+import { RemoteError, SteadywireError } from "../machine/errors.js";
+import { readEvents } from "../machine/frames.js";
+import { headersOf, refusalOf, textOf, textWithin } from "./transports.js";
+
+/**
+ * @typedef {import("../machine/events.js").RunEvent} RunEvent
+ * @typedef {import("./transports.js").NetworkSwitch} NetworkSwitch
+ */
+
+const REPLAY_PAGES_MAX = 100;
+
+/** A call over HTTP was refused or not answered. `code` is the protocol's, or null. */
+export class RequestFailedError extends SteadywireError {
+  /**
+   * @param {string} message
+   * @param {{ status?: number | null, code?: number | null, retryAfterMs?: number | null }} [why]
+   */
+  constructor(message, { status = null, code = null, retryAfterMs = null } = {}) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/**
+ * One call; resolves to its status and its JSON.
+ *
+ * @param {NetworkSwitch} network
+ * @param {string} url
+ * @param {RequestInit} init
+ * @returns {Promise<{ status: number, value: any }>}
+ * @throws {RequestFailedError}
+ */
+export async function call(network, url, init) {
+  try {
+    return await network.fetch(url, { cache: "no-store", credentials: "omit", ...init }, async (response) => {
+      const body = await textWithin(response);
+      const { status } = response;
+      if (!response.ok) {
+        const { code, message, retryAfterMs } = refusalOf(response, body);
+        throw new RequestFailedError(message, { status, code, retryAfterMs });
+      }
+      return { status, value: JSON.parse(body) };
+    });
+  } catch (error) {
+    const isOurs = error instanceof RequestFailedError || init.signal?.aborted;
+    throw isOurs ? error : new RequestFailedError(`${init.method ?? "GET"} ${url} failed: ${textOf(error)}`);
+  }
+}
+
+/**
+ * All pages of a replay.
+ *
+ * @param {NetworkSwitch} network
+ * @param {string} url of the run's collaboration
+ * @param {string | null} token
+ * @param {{ fromSequence: number | null, signal?: AbortSignal }} what
+ * @returns {Promise<RunEvent[]>}
+ */
+export async function replay(network, url, token, { fromSequence, signal }) {
+  /** @type {RunEvent[]} */
+  const events = [];
+  let from = fromSequence;
+  for (let page = 0; page < REPLAY_PAGES_MAX; page++) {
+    const parameters = new URLSearchParams(from === null ? {} : { fromSequence: String(from) });
+    if (fromSequence === null) parameters.set("criticalOnly", "true");
+    const { value } = await call(network, `${url}/replay?${parameters}`, { headers: headersOf(token), signal });
+    try {
+      events.push(...readEvents(value?.events));
+    } catch (error) {
+      if (error instanceof RemoteError) throw new RequestFailedError(error.message, { status: 200 });
+      throw error;
+    }
+    if (value.hasMore !== true || typeof value.nextSequence !== "number") break;
+    from = value.nextSequence;
+  }
+  return events;
+}

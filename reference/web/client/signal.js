@@ -1,0 +1,69 @@
+/** Signals: a value that others can watch. No dependency, no scheduler. */
+
+/**
+ * @template T
+ * @typedef {object} ReadonlySignal
+ * @property {T} value
+ * @property {(listener: (value: T) => void) => () => void} subscribe calls the listener now and after each change; returns how to stop
+ */
+
+/**
+ * @template T
+ * @typedef {{ value: T, subscribe: ReadonlySignal<T>["subscribe"] }} Signal
+ */
+
+/**
+ * A value that tells its listeners when it is set to something else (`Object.is`). A listener that throws does not keep the others
+ * from being told: the error is reported as an uncaught one.
+ *
+ * @template T
+ * @param {T} initial
+ * @returns {Signal<T>}
+ */
+export function signal(initial) {
+  let current = initial;
+  /** @type {Set<{ listener: (value: T) => void }>} */
+  const listeners = new Set();
+  return {
+    get value() {
+      return current;
+    },
+    set value(next) {
+      if (Object.is(next, current)) return;
+      current = next;
+      for (const each of [...listeners]) if (listeners.has(each)) call(each.listener, current);
+    },
+    subscribe(listener) {
+      const entry = { listener }; // the same function may subscribe twice
+      listeners.add(entry);
+      call(listener, current);
+      return () => {
+        listeners.delete(entry);
+      };
+    },
+  };
+}
+
+/**
+ * @template T
+ * @param {(value: T) => void} listener
+ * @param {T} value
+ */
+function call(listener, value) {
+  try {
+    listener(value);
+  } catch (error) {
+    reportLater(error);
+  }
+}
+
+/**
+ * Report an application's error as an uncaught one, without disturbing who called the application.
+ *
+ * @param {unknown} error
+ */
+export function reportLater(error) {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,56 @@
+/**
+ * Storage for the state that survives a page: client id, numbering, outbox, position. One page owns a stored identity at a time.
+ *
+ * A storage hands out leases. A lease is one identity (client id with all that belongs to it) that nobody else has until it is released;
+ * when the page is gone, its lease is free. Everything that one `save` is given is stored together or not at all, and `save` resolves
+ * when it is stored. A driver sends nothing that is not stored before (`writer.js`).
+ */
+
+import { IndexedDbStorage } from "./indexeddb.js";
+
+/**
+ * @typedef {import("../machine/events.js").RunState} RunState
+ * @typedef {import("../machine/outbox.js").Numbering} Numbering
+ * @typedef {import("../machine/outbox.js").StoredMessage} StoredMessage
+ *
+ * @typedef {{ clientId: string, generation: number, sessionId: string | null, numbering: Numbering }} StoredIdentity
+ * @typedef {{ epoch: string, last: number, state: RunState | null }} StoredPosition state: the fold up to `last`, if it is known
+ * @typedef {Omit<StoredMessage, "queuedAt"> & { queuedAtMs: number }} KeptMessage queuedAtMs: on the wall clock
+ * @typedef {{ identity: StoredIdentity, position: StoredPosition | null, messages: KeptMessage[] }} StoredState
+ * @typedef {object} Changes
+ * @property {StoredIdentity | null} identity
+ * @property {StoredPosition | null} position
+ * @property {KeptMessage[]} put
+ * @property {number[]} removed tickets
+ *
+ * @typedef {object} Lease
+ * @property {boolean} isKept false: nothing of it survives this page
+ * @property {() => Promise<StoredState | null>} load null: it is new
+ * @property {(changes: Changes) => Promise<void>} save
+ * @property {() => Promise<void>} clear forget all of it
+ * @property {() => Promise<void>} release let others have it, at once; they load after everything that was given to `save` before
+ * @property {() => Promise<boolean>} retake have it again after `release`; false: somebody else has had it since
+ *
+ * @typedef {{ acquire(key: string): Promise<Lease> }} StateStorage
+ */
+
+/** Nothing survives. @implements {StateStorage} */
+export class MemoryStorage {
+  /** @returns {Promise<Lease>} */
+  async acquire() {
+    return {
+      isKept: false,
+      load: async () => null,
+      save: async () => {},
+      clear: async () => {},
+      release: async () => {},
+      retake: async () => true,
+    };
+  }
+}
+
+/** The storage of this page, as far as it has one that can be owned. @returns {StateStorage} */
+export function storageOfPage() {
+  const canOwn = typeof indexedDB !== "undefined" && typeof navigator !== "undefined" && "locks" in navigator;
+  return canOwn ? new IndexedDbStorage() : new MemoryStorage(); // both need a secure context: https, or localhost
+}

@@ -1,0 +1,125 @@
+/**
+ * The writer: stores changes in order, one transaction at a time, and knows which of them are stored.
+ *
+ * Each change has a number; `isStored(number)` says whether it and all before it are stored. A frame leaves only when everything is
+ * stored that it says: a publish after its number, a hello after its generation. So a page that is killed at any moment repeats itself
+ * word for word, and never gives a number to another publish.
+ *
+ * The position is stored now and then: an older one is as true, it only brings some events again.
+ */
+
+/**
+ * @typedef {import("./storage.js").Changes} Changes
+ * @typedef {import("./storage.js").KeptMessage} KeptMessage
+ * @typedef {import("./storage.js").Lease} Lease
+ * @typedef {import("./storage.js").StoredIdentity} StoredIdentity
+ * @typedef {import("./storage.js").StoredPosition} StoredPosition
+ */
+
+export class Writer {
+  #lease;
+  #onStored;
+  #onFailure;
+  #last = 0;
+  #begun = 0;
+  #stored = 0;
+  #isWriting = false;
+  #isBroken = false;
+  /** @type {StoredIdentity | null} */
+  #identity = null;
+  /** @type {StoredPosition | null} */
+  #position = null;
+  /** @type {Map<number, KeptMessage>} */
+  #put = new Map();
+  /** @type {Set<number>} */
+  #removed = new Set();
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /**
+   * @param {Lease} lease
+   * @param {() => void} onStored something more is stored
+   * @param {(error: unknown) => void} onFailure the storage has failed; from now on nothing is stored, and nothing waits for it
+   */
+  constructor(lease, onStored, onFailure) {
+    this.#lease = lease;
+    this.#onStored = onStored;
+    this.#onFailure = onFailure;
+  }
+
+  /** The number of the last change. */
+  get last() {
+    return this.#last;
+  }
+
+  /** @param {number} number */
+  isStored(number) {
+    return number <= this.#stored || this.#isBroken || !this.#lease.isKept;
+  }
+
+  /**
+   * Store this soon, together with waiting changes.
+   *
+   * @param {{ identity?: StoredIdentity, position?: StoredPosition, put?: KeptMessage[], removed?: number[] }} changes
+   */
+  write({ identity, position, put = [], removed = [] }) {
+    this.#last += 1;
+    if (this.#isBroken || !this.#lease.isKept) return;
+    this.#identity = identity ?? this.#identity;
+    this.#position = position ?? this.#position;
+    for (const ticket of removed) {
+      this.#put.delete(ticket);
+      this.#removed.add(ticket);
+    }
+    for (const message of put) this.#put.set(message.ticket, message);
+    if (!this.#isWriting) void this.#writeAll();
+  }
+
+  /** Resolves when everything that was to be stored is, or the storage has failed. @returns {Promise<void>} */
+  settled() {
+    if (!this.#isWriting) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Have everything under way to the storage before this returns: the page may not live to do it later. */
+  flush() {
+    if (this.#begun < this.#last && !this.#isBroken && this.#lease.isKept) void this.#save();
+  }
+
+  async #writeAll() {
+    this.#isWriting = true;
+    await null; // the changes of one turn of the driver are one transaction
+    while (this.#begun < this.#last && !this.#isBroken) await this.#save();
+    this.#isWriting = false;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Everything that waits, in one transaction. One that was begun later ends later. */
+  async #save() {
+    const number = this.#last;
+    this.#begun = number;
+    try {
+      await this.#lease.save(this.#take());
+    } catch (error) {
+      if (!this.#isBroken) this.#onFailure(error);
+      this.#isBroken = true;
+      return;
+    }
+    this.#stored = Math.max(this.#stored, number);
+    this.#onStored();
+  }
+
+  /** @returns {Changes} */
+  #take() {
+    const changes = {
+      identity: this.#identity,
+      position: this.#position,
+      put: [...this.#put.values()],
+      removed: [...this.#removed],
+    };
+    this.#identity = this.#position = null;
+    this.#put.clear();
+    this.#removed.clear();
+    return changes;
+  }
+}

@@ -1,0 +1,15 @@
+"""A client's health in a notebook, live: the connection-health component on a trio client that runs in a background portal.
+
+    from reference.web.jupyter import HealthWidget, LiveRun
+
+    live = LiveRun(user="ada")              # a server, a run and a client of one's own; or LiveRun(url, run_id, token=token)
+    live                                    # in a notebook: health, who is here, the log, buttons
+    HealthWidget(live.client)               # the health alone, of this or any other BlockingClient
+
+Both change while a cell runs: the client, and what is told to the page, live in the portal's thread.
+"""
+
+from reference.web.jupyter.health_widget import HealthWidget
+from reference.web.jupyter.live_run import LiveRun
+
+__all__ = ["HealthWidget", "LiveRun"]

@@ -1,0 +1,117 @@
+/**
+ * When to try again: failures are counted, waits are drawn, and the server's requests to wait are obeyed.
+ *
+ * A `goaway` and a `retryAfterMs` stand above every policy (7.23): a server that sheds load must not meet its clients before its time.
+ */
+
+import { NS_PER_MS, ns } from "./timers.js";
+
+/**
+ * @typedef {import("./policies.js").Attempt} Attempt
+ * @typedef {import("./policies.js").Draws} Draws
+ * @typedef {import("./policies.js").ReconnectPolicy} ReconnectPolicy
+ */
+
+/** The time before which the server wants to hear nothing of this client, in ns; one for all its transports. */
+export class AskedWait {
+  notBefore = 0;
+}
+
+/** Counts failures and times attempts for one client on one transport. Times in ns. */
+export class Reconnector {
+  #asked;
+  #policy;
+  #draws;
+  #purpose;
+  #previousS = 0;
+  #index = 0;
+  /** @type {number | null} */
+  #spreadAskedS = null;
+  failures = 0;
+
+  /**
+   * @param {ReconnectPolicy} policy
+   * @param {Draws} draws
+   * @param {number} firstSpreadS
+   * @param {AskedWait} asked
+   * @param {string} purpose names its draws
+   */
+  constructor(policy, draws, firstSpreadS, asked, purpose = "backoff") {
+    this.firstSpreadS = firstSpreadS;
+    this.#asked = asked;
+    this.#policy = policy;
+    this.#draws = draws;
+    this.#purpose = purpose;
+  }
+
+  /** An attempt failed, or a connection died before it was steady. */
+  failed() {
+    this.failures += 1;
+  }
+
+  /** A connection has been useful for long enough to forget earlier failures. */
+  steady() {
+    this.failures = 0;
+    this.#previousS = 0;
+  }
+
+  /** The time that the server asked for; nothing may be tried earlier. */
+  get notBefore() {
+    return this.#asked.notBefore;
+  }
+
+  /**
+   * The server said: not before `retryAfterMs`, then spread if it named one. Of several, the latest time stands (7.23).
+   *
+   * @param {number} now
+   * @param {number} retryAfterMs
+   * @param {number | null} spreadMs
+   */
+  askedToWait(now, retryAfterMs, spreadMs) {
+    this.#asked.notBefore = Math.max(this.notBefore, now + retryAfterMs * NS_PER_MS);
+    if (spreadMs !== null) this.#spreadAskedS = spreadMs / 1000;
+  }
+
+  /**
+   * The first time at which anything may be tried: now, unless the server asked for a wait and a spread.
+   *
+   * @param {number} now
+   */
+  earliest(now) {
+    let at = Math.max(now, this.notBefore);
+    if (this.#spreadAskedS !== null) {
+      at += ns(this.#attempt().uniform(0, this.#spreadAskedS));
+      this.#spreadAskedS = null;
+    }
+    return at;
+  }
+
+  /**
+   * When to try next, or null if the policy has given up. Draws once.
+   *
+   * A spread that the server named replaces the policy for this attempt; a mere wait comes before the policy's own, so that clients
+   * which were refused together do not come back together (7.23).
+   *
+   * @param {number} now
+   * @returns {number | null}
+   */
+  nextAttemptAt(now) {
+    if (this.#spreadAskedS !== null) return this.earliest(now);
+    const waitS = this.#policy.waitS(this.#attempt());
+    if (waitS === null) return null;
+    this.#previousS = waitS;
+    return Math.max(now, this.notBefore) + ns(waitS);
+  }
+
+  /** @returns {Attempt} */
+  #attempt() {
+    const index = this.#index;
+    this.#index += 1;
+    return {
+      failures: this.failures,
+      previousS: this.#previousS,
+      firstSpreadS: this.firstSpreadS,
+      uniform: (lowS, highS, aspect = "") => lowS + (highS - lowS) * this.#draws.uniform(this.#purpose + aspect, index),
+    };
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * Keepalive: pings over one WebSocket. Is it alive, and how long is the way there and back (protocol 7.31, 7.32)?
+ *
+ * A ping goes out at the start, and then when the keepalive policy says so; its round trip is measured by this clock alone. Any byte
+ * from the server counts as life. That moves no timer: it is only noted, and the policy is asked again when a time that it had named has
+ * come. A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
+ */
+
+import { NS_PER_S, ns } from "./timers.js";
+
+/**
+ * @typedef {import("./context.js").Context} Context
+ * @typedef {import("./policies.js").Due} Due
+ * @typedef {import("./policies.js").KeepalivePolicy} KeepalivePolicy
+ */
+
+const PING_WITHIN_S_MIN = 1; // whatever limit a server tells, it does not make a client ping without a pause (7.31)
+export const PINGS_REMEMBERED_MAX = 8; // pings on their way; older ones would have ended the connection
+
+/** The pings of one client session; `stopped` between its connections. */
+export class Keepalive {
+  #context;
+  #record;
+  #policy;
+  /** @type {Map<number, number>} when a ping was sent, by nonce */
+  #sentAt = new Map();
+  #nextNonce = 0;
+  #pingedAt = 0;
+  /** @type {number | null} the server would not wait for as long as the policy does */
+  #pingWithinS = null;
+  /** @type {number | null} the oldest ping after which no byte has come */
+  #unansweredSince = null;
+  heardAt = 0;
+
+  /**
+   * @param {Context} context
+   * @param {import("./health.js").HealthRecord} record
+   * @param {KeepalivePolicy} policy
+   */
+  constructor(context, record, policy) {
+    this.#context = context;
+    this.#record = record;
+    this.#policy = policy;
+  }
+
+  /** Pings whose answers would still be measured. */
+  get remembered() {
+    return this.#sentAt.size;
+  }
+
+  /**
+   * The server has told how long a client may say nothing; null: it has not.
+   *
+   * @param {number | null} silenceMaxMs
+   */
+  keepLimit(silenceMaxMs) {
+    const quietS = this.#policy.quietMaxS;
+    const isTooQuiet = silenceMaxMs !== null && (quietS === null || quietS * 1000 >= silenceMaxMs);
+    this.#pingWithinS = isTooQuiet ? Math.max(silenceMaxMs / 2000, PING_WITHIN_S_MIN) : null;
+  }
+
+  /**
+   * The next ping, to be sent now; it reports what the server cannot know.
+   *
+   * @param {number} now
+   * @param {number} queuedMessages
+   * @returns {import("./frames.js").Ping}
+   */
+  ping(now, queuedMessages) {
+    const nonce = this.#nextNonce;
+    this.#nextNonce += 1;
+    this.#sentAt.set(nonce, now);
+    if (this.#sentAt.size > PINGS_REMEMBERED_MAX) {
+      for (const oldest of this.#sentAt.keys()) {
+        this.#sentAt.delete(oldest);
+        break;
+      }
+    }
+    this.#pingedAt = now;
+    this.#unansweredSince ??= now;
+    this.#arm(this.#due(now), now);
+    const report = this.#context.report.take(nonce, queuedMessages); // 7.41
+    return { type: "ping", nonce, roundTripMs: this.#record.lastRoundTripMs, report };
+  }
+
+  /**
+   * Something came from the server.
+   *
+   * @param {number} now
+   */
+  heard(now) {
+    this.heardAt = now;
+    this.#unansweredSince = null;
+  }
+
+  /**
+   * An answer came. Returns whether it answers a ping of this connection.
+   *
+   * @param {number} nonce
+   * @param {number} now
+   */
+  pong(nonce, now) {
+    const sentAt = this.#sentAt.get(nonce);
+    if (sentAt === undefined) return false;
+    this.#sentAt.delete(nonce);
+    this.#record.roundTrip(now - sentAt);
+    this.#context.report.arrived(nonce);
+    return true;
+  }
+
+  /**
+   * The time that the policy named for the next ping has come. Whether it still wants one.
+   *
+   * @param {number} now
+   */
+  isPingDue(now) {
+    const due = this.#due(now);
+    return hasCome(due.pingS) || this.#arm(due, now);
+  }
+
+  /**
+   * The time that the policy named for giving up has come. Whether it still says so (7.32).
+   *
+   * @param {number} now
+   */
+  isDead(now) {
+    const due = this.#due(now);
+    return hasCome(due.deadS) || this.#arm(due, now);
+  }
+
+  /** Why a connection is dead, in words. */
+  get verdict() {
+    return this.#unansweredSince === null ? "nothing came for too long" : "nothing came back after a ping";
+  }
+
+  /** The connection is gone. */
+  stopped() {
+    this.#sentAt.clear();
+    this.#unansweredSince = null;
+    this.#context.report.websocketLost();
+    this.#context.timers.cancel("PING");
+    this.#context.timers.cancel("PONG");
+  }
+
+  /**
+   * @param {number} now
+   * @returns {Due}
+   */
+  #due(now) {
+    const pingedS = (now - this.#pingedAt) / NS_PER_S;
+    const unansweredS = this.#unansweredSince === null ? null : (now - this.#unansweredSince) / NS_PER_S;
+    const due = this.#policy.due({ pingedS, heardS: (now - this.heardAt) / NS_PER_S, unansweredS });
+    if (this.#pingWithinS === null) return due;
+    const waitS = this.#pingWithinS - pingedS;
+    return { pingS: due.pingS === null ? waitS : Math.min(waitS, due.pingS), deadS: due.deadS };
+  }
+
+  /**
+   * @param {Due} due
+   * @param {number} now
+   */
+  #arm(due, now) {
+    this.#armOne("PING", due.pingS, now);
+    this.#armOne("PONG", due.deadS, now);
+    return false;
+  }
+
+  /**
+   * @param {"PING" | "PONG"} timer
+   * @param {number | null} waitS
+   * @param {number} now
+   */
+  #armOne(timer, waitS, now) {
+    const { timers } = this.#context;
+    if (waitS === null) timers.cancel(timer);
+    else if (timers.deadlineOf(timer) !== now + ns(waitS)) timers.set(timer, now + ns(waitS));
+  }
+}
+
+/** @param {number | null} waitS */
+function hasCome(waitS) {
+  return waitS !== null && ns(waitS) <= 0;
+}

@@ -1,0 +1,51 @@
+"""Chromium, a server for its page, and a steadywire server, for the tests of this folder."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .places import CHROMIUM, CHROMIUM_ARGUMENTS, WAIT_MS, Room, pages, steadywire
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # A page that is left and shown again is one of the things to be seen; playwright would switch its cache off.
+        kept = ["--disable-back-forward-cache"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, ignore_default_args=kept)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    with pages() as origin, steadywire() as server:
+        yield server, origin
+
+
+@pytest.fixture
+def room(servers: tuple[str, str]) -> Iterator[Room]:
+    room = Room(*servers)
+    yield room
+    room.line.close()
+
+
+@pytest.fixture
+def context(browser: "Browser") -> Iterator["BrowserContext"]:
+    """A fresh profile. Nothing in it may be written to the console but what Chromium itself says of a line that is cut."""
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    complaints: list[str] = []
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    yield context
+    context.close()
+    assert [text for text in complaints if "net::ERR_" not in text] == []

@@ -1,0 +1,215 @@
+"""Two people in one run, on networks that fail in every way that TCP can: each page ends with the same log, nothing twice.
+
+At each step the status is right in word and shape, and the queue counts up and down.
+"""
+
+import pytest
+
+from simulation.scenario.paths import Middlebox, Path
+
+from .browser import CLIENT, FAST, Member, Site, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def site(new_run: Site) -> Site:
+    return new_run
+
+
+WATCH = """
+setInterval(() => {
+    if (document.getElementById('health').health.status !== 'HTTP Polling') since = performance.now();
+    polledMs = Math.max(polledMs, performance.now() - since);
+}, 20)
+"""
+"""Measures the longest time for which the page polled without a break."""
+
+
+def agree(site: Site, count: int, *members: Member) -> None:
+    """The server comes to have that many events, and every page has its log: the same, in the same order, each once."""
+    until(lambda: len(site.stored()) >= count, f"the server has {count} events")
+    stored = site.stored()
+    assert len(stored) == count
+    for member in members:
+        member.has(len(stored))
+        assert member.log() == stored
+    assert [number for number, _, _ in stored] == list(range(1, len(stored) + 1))
+    texts = [text for _, _, text in stored]
+    assert len(set(texts)) == len(texts), "nothing was stored twice"
+
+
+def test_a_network_that_fails_in_every_way(site: Site) -> None:
+    ada, bob = site.join("ada", site.line("ada")), site.join("bob", site.line("bob"))
+    for member in (ada, bob):
+        member.shows("Connected")
+    ada.graft("while all is well")
+    bob.graft("bob, too", "step-2")
+    for member in (ada, bob):
+        member.has(2)
+    until(lambda: "ada" in bob.page.locator("#people").inner_text(), "bob sees that ada is here")
+    until(lambda: "ada" in bob.page.locator("#notices").inner_text(), "bob is told that ada acted")
+
+    # A reset: both ends are told, and the page is back at once.
+    ada.apply(ada.line.reset)
+    ada.shows("Reconnected")
+    ada.graft("after a reset")
+    agree(site, 3, ada, bob)
+
+    # An outage: nobody is told; the silence is noticed, publishes wait and are counted.
+    ada.apply(ada.line.outage, 4.0)
+    ada.shows("Disconnected")
+    assert "Next attempt in" in ada.message or "Connecting now" in ada.message
+    for number in range(3):
+        ada.graft(f"in an outage {number}")
+        until(lambda number=number: ada.queued == number + 1, "the queue counts up")
+    bob.graft("bob during ada's outage")
+    bob.has(4)
+    ada.page.locator("#health .card.reconnected, #health .card.polling").wait_for()
+    until(lambda: ada.queued == 0, "the queue counts down")
+    assert ada.carried() == "Reconnected"
+    agree(site, 7, ada, bob)
+
+    # Half-open: the connection stands and is dead.
+    before = ada.reconnections
+    ada.apply(ada.line.half_open)
+    ada.graft("into a dead connection")
+    until(lambda: ada.reconnections > before, "the silence is noticed")
+    assert ada.carried() == "Reconnected"
+    agree(site, 8, ada, bob)
+
+    # WebSocket is forbidden: polling takes over, and works both ways; then a probe comes through.
+    ada.apply(ada.line.block_upgrade, 6.0)
+    ada.shows("HTTP Polling")
+    assert "Updates arrive with a delay" in ada.message
+    ada.graft("over polling")
+    bob.graft("to one who polls")
+    for member in (ada, bob):
+        member.has(10)
+    assert ada.status == "HTTP Polling"
+    assert ada.carried() == "Reconnected"
+    agree(site, 10, ada, bob)
+
+
+def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
+    ada, bob = site.join("ada", site.line("ada")), site.join("bob", site.line("bob"))
+    for member in (ada, bob):
+        member.shows("Connected")
+    ada.graft("before")
+    agree(site, 1, ada, bob)
+    site.kill()
+    for member in (ada, bob):
+        member.shows("Disconnected")
+        for number in range(3):
+            member.graft(f"{member.user} without a server {number}")
+        until(lambda member=member: member.queued == 3, "the queue counts up")
+        assert member.page.locator("#pending > li").count() == 3
+    site.restart()
+    for member in (ada, bob):
+        assert member.carried() == "Reconnected"
+        member.has(7)
+        assert member.page.locator("#pending > li").count() == 0
+    agree(site, 7, ada, bob)
+    assert site.said_of_network, "the pages did notice"
+
+
+def test_cutting_ones_own_network(site: Site) -> None:
+    ada, bob = site.join("ada", site.line("ada")), site.join("bob", site.line("bob"))
+    for member in (ada, bob):
+        member.shows("Connected")
+    ada.page.click("text=Cut my network")
+    ada.shows("Disconnected")
+    ada.graft("one")
+    ada.graft("two")
+    until(lambda: ada.queued == 2, "the queue counts up")
+    bob.graft("meanwhile")
+    bob.has(1)
+    assert ada.log() == []
+    ada.page.click("text=Restore my network")
+    assert ada.carried() == "Reconnected"
+    ada.page.locator("text=Cut my network").wait_for()
+    ada.has(3)
+    agree(site, 3, ada, bob)
+
+
+def test_everything_is_whole_while_the_network_is(site: Site) -> None:
+    ada, bob = site.join("ada", site.line("ada")), site.join("bob", site.line("bob"))
+    for member in (ada, bob):
+        member.shows("Connected")
+    ada.page.fill("#step-input", "step-3")
+    for button in ("#graft", "#prune", "#flag"):
+        ada.page.fill("#text-input", f"by {button}")
+        ada.page.click(button)
+    bob.has(3)
+    assert [kind for _, kind, _ in bob.log()] == ["GRAFT", "PRUNE", "FLAG"]
+    row = bob.page.locator("#steps li[data-key='step-3']")
+    until(lambda: "1 flag" in row.inner_text() and "pruned" in row.inner_text(), "the steps are the fold of the log")
+    ada.page.hover("#steps li[data-key='step-5']")
+    until(lambda: "ada" in bob.page.locator("#steps li[data-key='step-5']").inner_text(), "bob sees ada's cursor")
+    late = site.join("cleo", site.line("cleo"))
+    late.shows("Connected")
+    until(lambda: [number for number, _, _ in late.log()] == [1, 2, 3], "who comes late is given what there was")
+    assert site.said_of_network == [], "and Chromium has nothing to say either"
+
+
+def test_what_waits_survives_leaving_and_coming_back(site: Site) -> None:
+    ada = site.join("ada", site.line("ada"))
+    ada.shows("Connected")
+    ada.graft("sent")
+    ada.has(1)
+    ada.page.click("#cut")
+    ada.shows("Disconnected")
+    ada.graft("left behind")
+    until(lambda: ada.queued == 1, "it waits")
+    ada.page.click("#leave")
+    ada.page.click("#recent-runs button")
+    ada.shows("Connected")
+    ada.has(2)
+    ada.page.reload()
+    ada.shows("Connected")
+    agree(site, 2, ada)
+
+
+def test_ten_returns_from_polling(site: Site) -> None:
+    config = {
+        "fallbackAfterFailures": 1,
+        "probeIntervalS": 0.3,
+        "probeIntervalMaxS": 0.6,
+        "probeJitter": 0.0,
+        "steadyAfterS": 0.2,
+    }
+    ada, bob = site.join("ada", site.line("ada"), config=config), site.join("bob", site.line("bob"))
+    for member in (ada, bob):
+        member.shows("Connected")
+    for number in range(10):
+        ada.apply(ada.line.block_upgrade, 0.8)
+        ada.graft(f"ada {number}, before")
+        bob.graft(f"bob {number}, before")
+        ada.shows("HTTP Polling")
+        ada.graft(f"ada {number}, polling")
+        bob.graft(f"bob {number}, polling")
+        assert ada.carried() == "Reconnected"
+    agree(site, 40, ada, bob)
+
+
+def test_behind_a_proxy_that_cuts_idle_websockets_polling_is_steady_and_probes_are_rare(site: Site) -> None:
+    """The proxy is as impatient as the client is silent: every WebSocket dies before it is steady."""
+    line = site.line("ada", Path(latency_s=FAST.latency_s, middlebox=Middlebox(idle_timeout_s=0.6, idle_effect="reset")))
+    config = {
+        "pingIntervalS": 5.0,
+        "pingTimeoutS": 5.0,
+        "steadyAfterS": 3.0,
+        "fallbackAfterFailures": 2,
+        "probeIntervalS": 0.5,
+        "probeIntervalMaxS": 8.0,
+        "probeJitter": 0.0,
+    }
+    ada = site.join("ada", line, config=CLIENT | config)
+    ada.shows("HTTP Polling")
+    ada.graft("over polling")
+    ada.has(1)
+    # Probes after 0.5, 1, 2 and 4 s: between the last two it polls for long. Had they stayed as frequent, it never would.
+    ada.page.evaluate("window.polledMs = 0; window.since = performance.now();" + WATCH)
+    until(lambda: ada.page.evaluate("polledMs") > 3000, "it polls steadily")
+    (session,) = site.ask("GET", f"/api/admin/websocket/metrics?runId={site.run_id}")["sessions"]
+    assert 2 <= session["fallbacks"] <= 4

@@ -1,0 +1,148 @@
+"""JupyterLab in Chromium runs the widget notebook: the component changes while a cell runs, and the player's slider follows."""
+
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpcore
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from simulation.processes.ports import free_ports
+
+from .browser import until
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+NOTEBOOK = "12_live_widget.ipynb"
+CELL_MS = 60_000
+WATCH = """
+window.seen = [];
+setInterval(() => {
+    const element = document.querySelector('connection-health');
+    const health = element && element.health;
+    const status = element && element.shadowRoot.querySelector('.status').textContent;
+    const isBusy = document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'busy';
+    const last = window.seen.at(-1);
+    const now = [status, health ? health.queuedMessages : 0, isBusy];
+    if (status && JSON.stringify(last) !== JSON.stringify(now)) window.seen.push(now);
+}, 20);
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """The address of a JupyterLab with a copy of the notebook."""
+    shutil.copy(ROOT / "notebooks" / NOTEBOOK, tmp_path)
+    news = tmp_path / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (port,) = free_ports(1)
+    folders = {
+        name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    environment = os.environ | folders | {"PYTHONPATH": str(ROOT), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
+    options = ["--no-browser", f"--port={port}", "--ip=127.0.0.1", f"--ServerApp.root_dir={tmp_path}", "--allow-root"]
+    options += [
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with (tmp_path / "lab.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=60)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpcore.request("GET", url).status == 200
+    except httpcore.ConnectError:
+        return False
+
+
+def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe: str) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    # A machine that is busy elsewhere may be asked which kernel it wants, or whether to wait: the answer is yes.
+    dialog = page.locator(".jp-Dialog")
+    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
+    page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
+    page.evaluate(WATCH)
+    _run_all_cells(page)
+
+    # The component changed while a cell was running, and the queue counted up and down.
+    page.wait_for_function("seen.some(([status]) => status === 'Reconnected')", timeout=CELL_MS)
+    seen = [(status, queued, is_busy) for status, queued, is_busy in page.evaluate("seen")]
+    while_busy = [status for status, _ in itertools.groupby(status for status, _, is_busy in seen if is_busy)]
+    turns = list(itertools.pairwise(while_busy))
+    assert ("Connected", "Disconnected") in turns
+    assert ("Disconnected", "Reconnected") in turns
+    assert max(queued for status, queued, _ in seen if status == "Disconnected") >= 6
+    until(lambda: page.evaluate("document.querySelector('connection-health').health.queuedMessages") == 0, "the queue is empty")
+
+    # The player stands where Python put it, plays on, and follows the slider.
+    player = page.locator(".sw-player").last
+    player.wait_for(timeout=CELL_MS)
+    slider = player.locator("input[type=range]")
+    until(lambda: 30 < float(slider.input_value()) < 34, "Python has set the time", within_s=60)
+    expect(player.locator(".said")).to_contain_text("clients:")
+    _scroll_to(page)
+    page.screenshot(path=str(screenshots / "notebook-player.png"))
+    before = float(slider.input_value())
+    player.locator("button").click()
+    until(lambda: float(slider.input_value()) > before + 1, "it plays")
+    player.locator("button").click()
+    slider.focus()
+    page.keyboard.press("End")
+    until(lambda: float(slider.input_value()) > 300, "the slider goes anywhere")
+    slider.evaluate("node => { node.value = 40; node.dispatchEvent(new Event('input')); }")
+    expect(player.locator("output")).to_contain_text("40.00 of")
+    assert player.locator("li .state").all_inner_texts()[0] == "up"
+    page.locator("connection-health").first.scroll_into_view_if_needed()
+    page.screenshot(path=str(screenshots / "notebook-live.png"))
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    page.evaluate(axe)
+    widgets = [".sw-player", ".sw-run", "connection-health"]
+    judged = page.evaluate(
+        "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", widgets
+    )
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
+    assert errors == []
+    context.close()
+
+
+def _scroll_to(page: Page) -> None:
+    page.locator(".sw-player").last.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+
+
+def _run_all_cells(page: Page) -> None:
+    """By the menu, which may close again under the pointer while JupyterLab is still busy with itself."""
+    for _ in range(5):
+        page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+        item = page.locator(".lm-Menu-itemLabel:text-is('Run All Cells')")
+        item.hover()
+        page.wait_for_timeout(500)
+        item.click()
+        try:
+            expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).to_have_text(re.compile(r"\[(\*|\d+)\]:"), timeout=4000)
+            return
+        except AssertionError:
+            page.keyboard.press("Escape")
+    raise AssertionError("the menu runs no cell")
