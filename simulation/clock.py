@@ -184,9 +184,8 @@ class Alarm:
         self._owner = owner
         self._set_to: int | None = None
 
-    def arm(self) -> None:
-        """See to it that the owner rings at the next deadline, whatever that is by then."""
-        deadline = self._deadlines.next_deadline()
+    def arm(self, deadline: int | None) -> None:
+        """See to it that the owner rings at its next deadline, which is `deadline` now, whatever it is by then."""
         set_for = self._for
         if deadline is None or (set_for is not None and set_for <= deadline):
             return
@@ -207,4 +206,5 @@ class Alarm:
         deadline = self._deadlines.next_deadline()
         if deadline is not None and deadline <= self._clock.now:
             self._owner.ring()
-        self.arm()
+            deadline = self._deadlines.next_deadline()
+        self.arm(deadline)

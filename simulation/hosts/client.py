@@ -307,7 +307,7 @@ class ClientHost:
             self._untaken += count
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.arm()
+        self._alarm.arm(deadline)
 
     # Inside.
 

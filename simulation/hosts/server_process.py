@@ -310,7 +310,7 @@ class Process:
         self._loaded = None  # whoever comes next has it loaded anew
 
     def turn_over(self) -> None:
-        self._alarm.arm()
+        self._alarm.arm(self.next_deadline())
 
     # As Sender, for peers.
 
