@@ -169,7 +169,7 @@ class Pipe(Generic[T]):
             return True
         if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
             delay = self._delay
-            left_at = now + after
+            left_at = now + after if after else now  # not a new int that stays: thousands of pipes have one each
             if left_at < delay.left_at:
                 left_at = delay.left_at
             delay.left_at = left_at
@@ -251,6 +251,11 @@ class Pipe(Generic[T]):
     def is_down(self) -> bool:
         """Whether what is sent now is lost."""
         return self._holds > 0
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is on its way or waits, so that the caller has nothing to wait for."""
+        return not (self._things or self._unsent or self.late_until) and self._silent_since is None and self._hopeless_at is None
 
     @property
     def gives_up_at(self) -> int | None:
@@ -354,26 +359,22 @@ class Pipe(Generic[T]):
 
     def wake_at(self, now: int) -> int | None:
         """When to look next, at `now` or later, if nothing changes until then."""
+        at: int | None = None
+        if self._things:
+            first = self._things[0]
+            at = first[0]
+            if at >= NEVER or at > self._stalled_since:
+                at = None
+            elif at < now:
+                at = now
+            elif self._notices_parts:
+                begins_at = max(now, at - round(first[1] * self._delay.direction.ns_per_byte))
+                if at - begins_at > PART_EVERY:
+                    at = begins_at + PART_EVERY
         if self._unsent and self._window is not None and not self._holds and self.resumes_at is None:
-            opens_at, arrives_at = self._window.opens_at(), self._arrival_at(now)
-            if opens_at is not None and opens_at < NEVER and (arrives_at is None or opens_at < arrives_at):
+            opens_at = self._window.opens_at()
+            if opens_at is not None and opens_at < NEVER and (at is None or opens_at < at):
                 return max(now, opens_at)
-            return arrives_at
-        return self._arrival_at(now)
-
-    def _arrival_at(self, now: int) -> int | None:
-        if not self._things:
-            return None
-        first = self._things[0]
-        at = first[0]
-        if at >= NEVER or at > self._stalled_since:
-            return None
-        if at < now:
-            return now
-        if self._notices_parts:
-            begins_at = max(now, at - round(first[1] * self._delay.direction.ns_per_byte))
-            if at - begins_at > PART_EVERY:
-                return begins_at + PART_EVERY
         return at
 
     def pop(self, now: int) -> tuple[int, int, int, T] | None:
