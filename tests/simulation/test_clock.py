@@ -68,7 +68,7 @@ class Sleeper:
         self.deadlines = deadlines
         self.rang: list[int] = []
         self.clock = Clock()
-        self.alarm = Alarm(self.clock, self, self)
+        self.alarm = Alarm(self.clock, self)
 
     def next_deadline(self) -> int | None:
         return min(self.deadlines, default=None)
