@@ -39,7 +39,7 @@ class AccessControl:
         requests_per_s_max: int,
         unauthenticated_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many may come at once. `unauthenticated_max`: WebSockets without a token."""
+        """`requests_per_s_max` is for one user; twice as many at once. `unauthenticated_max`: WebSockets without token."""
         self._unauthenticated_max = unauthenticated_max
         self._awaiting: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
