@@ -185,7 +185,7 @@ def _assemble(
         origins,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
-        strangers_max=settings.strangers_max,
+        unauthenticated_max=settings.unauthenticated_max,
     )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
