@@ -124,15 +124,11 @@ class Call:
             clock.later.setdefault(at // SPAN, []).append(entry)
 
 
-class Deadlines(Protocol):
-    """What an alarm is for."""
+class Ringing(Protocol):
+    """Whoever has an alarm."""
 
     def next_deadline(self) -> int | None:
         """When it is to ring, in ns of the clock; None: not at all."""
-
-
-class Ringing(Protocol):
-    """Whoever has an alarm."""
 
     def ring(self) -> None: ...
 
@@ -173,20 +169,18 @@ def lateness_of(granularity_s: float, slack_s: float, random_source: RandomNumbe
 class Alarm:
     """One host's one alarm. SimPy cannot take an event back, so an alarm that goes off too early is ignored or set again."""
 
-    __slots__ = ("_clock", "_deadlines", "_for", "_lateness", "_owner", "_set_to")
+    __slots__ = ("_clock", "_for", "_lateness", "_owner", "_set_to")
 
-    def __init__(self, clock: Clock, deadlines: Deadlines, owner: Ringing, lateness: "TimerLateness | None" = None) -> None:
+    def __init__(self, clock: Clock, owner: Ringing, lateness: "TimerLateness | None" = None) -> None:
         """`lateness`: of the timers of the system it runs on; None: they are exact."""
         self._lateness = lateness
         self._for: int | None = None  # the deadline that it was set for
         self._clock = clock
-        self._deadlines = deadlines
         self._owner = owner
         self._set_to: int | None = None
 
-    def arm(self) -> None:
-        """See to it that the owner rings at the next deadline, whatever that is by then."""
-        deadline = self._deadlines.next_deadline()
+    def arm(self, deadline: int | None) -> None:
+        """See to it that the owner rings at its next deadline, which is `deadline` now, whatever it is by then."""
         set_for = self._for
         if deadline is None or (set_for is not None and set_for <= deadline):
             return
@@ -204,7 +198,8 @@ class Alarm:
         if self._set_to != self._clock.now:
             return  # it was set to an earlier time after this one, and has rung
         self._set_to = self._for = None
-        deadline = self._deadlines.next_deadline()
+        deadline = self._owner.next_deadline()
         if deadline is not None and deadline <= self._clock.now:
             self._owner.ring()
-        self.arm()
+            deadline = self._owner.next_deadline()
+        self.arm(deadline)

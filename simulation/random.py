@@ -33,7 +33,7 @@ class EntityRandom:
         self._seed = seed
         self._replication = replication
         self._entity = entity
-        self._states: dict[str, blake2b] = {}
+        self._states: dict[str, blake2b] | None = None  # from the first draw on; many never draw
 
     def uniform(self, purpose: str, index: int) -> float:
         """A float in [0, 1), uniform, with 53 random bits.
@@ -41,10 +41,13 @@ class EntityRandom:
         `index` is from 0 to 2**64 - 1; outside of that OverflowError is raised, because it can only be a
         caller's bug.
         """
+        states = self._states
+        if states is None:
+            states = self._states = {}
         try:
-            state = self._states[purpose]
+            state = states[purpose]
         except KeyError:
-            state = self._states[purpose] = self._state_of(purpose)
+            state = states[purpose] = self._state_of(purpose)
         state = state.copy()
         state.update(index.to_bytes(_INDEX_BYTES, "little"))
         return (int.from_bytes(state.digest(), "little") >> 11) * _UNIT

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from reference.protocol.errors import SteadywireError
 from reference.server.app import Server, serve
 from reference.server.auth import Role, check_secret, make_token, read_key_file
 from reference.server.monitoring.log_queue import LogQueue
+from reference.server.monitoring.logs import log_event
 from reference.server.registry import canonical_run_id
 from reference.server.settings import ServerSettings
 from reference.server.settings_file import load_settings
@@ -33,10 +35,10 @@ def serve_command(*, config: Path | None = None, log_json: bool = False, **given
     one, and before them those that are `given`, as `load_settings` takes them; files among these are relative to the working
     directory.
     """
-    _allow_many_connections()
+    descriptors = _allow_many_connections()
     log = _log_to_stderr(as_json=log_json or not sys.stderr.isatty())
     try:
-        settings = load_settings(config, **_absolute(given))
+        settings = within_descriptors(load_settings(config, **_absolute(given)), descriptors)
         trio.run(_serve_and_announce, settings, log)
     except SteadywireError as error:
         log.close()
@@ -85,15 +87,41 @@ async def _serve_and_announce(settings: ServerSettings, log: LogQueue) -> None:
         raise failure
 
 
-def _allow_many_connections() -> None:
-    """Each connection is a file descriptor, and the usual limit is 1024; a process may raise it as far as it is allowed."""
+def _allow_many_connections() -> int | None:
+    """Each connection is a file descriptor, and the usual limit is 1024; a process may raise it as far as it is allowed.
+
+    Returns how many it may have; None if nobody knows.
+    """
     try:
         import resource
     except ImportError:
-        return  # no Unix, no such limit
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is, and the door says when it is reached
+        return None  # no Unix, no such limit
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # then the limit stays as it is
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def within_descriptors(settings: ServerSettings, descriptors: int | None) -> ServerSettings:
+    """`settings` with no more connections than `descriptors` allow, so that a full server says so and still answers probes.
+
+    Three quarters are for connections, an eighth for those that are refused; the rest is for the store, relays and files.
+    """
+    if descriptors is None:
+        return settings
+    door = settings.door
+    connections, refusals = max(1, descriptors * 3 // 4), max(1, descriptors // 8)
+    if door.connections_max <= connections and door.refusals_max <= refusals:
+        return settings
+    lowered = replace(door, connections_max=min(door.connections_max, connections), refusals_max=min(door.refusals_max, refusals))
+    log_event(
+        "connections_max lowered to the limit of file descriptors",
+        descriptors=descriptors,
+        connections_max=lowered.connections_max,
+        hint="raise it with ulimit -n or LimitNOFILE",
+    )
+    return replace(settings, door=lowered)
 
 
 def _log_to_stderr(*, as_json: bool) -> LogQueue:

@@ -32,7 +32,7 @@ class Limit(enum.StrEnum):
     LOADED_RUNS = "loaded_runs"
     DOOR_CONNECTIONS = "door_connections"
     ADDRESS_CONNECTIONS = "address_connections"
-    STRANGERS = "strangers"
+    UNAUTHENTICATED = "unauthenticated"
     HEAD_BYTES = "head_bytes"
     HEAD_TIME = "head_time"
     BODY_BYTES = "body_bytes"

@@ -37,11 +37,11 @@ class AccessControl:
         *,
         retry_after_ms: int,
         requests_per_s_max: int,
-        strangers_max: int,
+        unauthenticated_max: int,
     ) -> None:
-        """`requests_per_s_max` is for one user; twice as many may come at once. `strangers_max`: WebSockets without a token."""
-        self._strangers_max = strangers_max
-        self._strangers: set[trio.CancelScope] = set()
+        """`requests_per_s_max` is for one user; twice as many at once. `unauthenticated_max`: WebSockets without token."""
+        self._unauthenticated_max = unauthenticated_max
+        self._awaiting: set[trio.CancelScope] = set()
         self._requests = UserRates(Limit.REQUEST_RATE, "asks", requests_per_s_max, 2 * requests_per_s_max)
         self._authenticator = authenticator
         self._clock = clock
@@ -57,24 +57,24 @@ class AccessControl:
     def close(self) -> None:
         """Let nobody in from now on."""
         self._is_going_away = True
-        for scope in self._strangers:
+        for scope in self._awaiting:
             scope.cancel()
 
     @contextmanager
-    def stranger(self, timeout_s: float) -> Iterator[None]:
+    def awaiting_token(self, timeout_s: float) -> Iterator[None]:
         """Around the time in which a connection may show its token; it ends early when the server begins to stop.
 
         Raises RemoteError.
         """
-        if len(self._strangers) >= self._strangers_max:
-            reason = f"{self._strangers_max} connections have not shown a token yet, the limit; try again later"
-            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.STRANGERS)
+        if len(self._awaiting) >= self._unauthenticated_max:
+            reason = f"{self._unauthenticated_max} connections have not shown a token yet, the limit; try again later"
+            raise RemoteError(CloseCode.OVERLOADED, reason, Limit.UNAUTHENTICATED)
         with trio.move_on_after(timeout_s) as scope:
-            self._strangers.add(scope)
+            self._awaiting.add(scope)
             try:
                 yield
             finally:
-                self._strangers.discard(scope)
+                self._awaiting.discard(scope)
 
     def check(self, origin: bytes | None, host: bytes | None) -> None:
         """The page and the moment. Raises HttpRefusal."""

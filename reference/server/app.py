@@ -185,7 +185,7 @@ def _assemble(
         origins,
         retry_after_ms=round(settings.go_away_retry_after_s * 1000),
         requests_per_s_max=settings.requests_per_user_per_s_max,
-        strangers_max=settings.strangers_max,
+        unauthenticated_max=settings.unauthenticated_max,
     )
     pool = connection_pool()  # opens nothing before it is used
     parts = (runs, store, monitor, admission, clock, lambda: writer.statistics().appends_waiting)
@@ -224,7 +224,7 @@ def _assemble(
         is_for_operators=lambda head: head.path in OPERATOR_PATHS,
     )
     monitor.metrics.show(metrics.HTTP_CONNECTIONS, lambda: door.statistics().connections)
-    return Server(settings, Parts(monitor, writer, runs, admission, exchanges, door, on_problem, cluster), nursery)
+    return Server(settings, Parts(clock, monitor, writer, runs, admission, exchanges, door, on_problem, cluster), nursery)
 
 
 def _show_gauges(shown: MetricSet, runs: RunRegistry, writer: GroupCommit) -> None:
@@ -242,6 +242,7 @@ async def serve(settings: ServerSettings, *, task_status: "trio.TaskStatus[Serve
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_server(settings, log_sessions=True) as server, trio.open_nursery() as nursery:
             nursery.start_soon(watch_lag, server.monitor.metrics)
+            nursery.start_soon(server.watch_suspends)
             tune_collector()
             log_event("server listens", address=server.url)
             task_status.started(server)

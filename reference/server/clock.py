@@ -3,6 +3,9 @@
 The machines count in whole nanoseconds; trio sleeps in seconds as a float. Both directions go through here. The wall clock is
 read once, when the server starts; from then on trio's clock counts, so setting the computer's time moves no deadline, and under
 trio's MockClock a whole server lives in virtual time, from an origin that a test chooses.
+
+Trio's clock stands still while the machine is suspended. That time counts all the same: a silence, a grace or a token does not
+wait for a laptop that sleeps. `notice_suspend` adds it. Tokens are judged by the wall clock as it is now (`wall`).
 """
 
 import time
@@ -10,6 +13,16 @@ import time
 import trio
 
 from reference.protocol.timers import NS_PER_S
+
+SUSPEND_MIN_NS = NS_PER_S // 2
+"""Less is the time between reading two clocks."""
+
+
+def suspended_ns() -> int:
+    """For how long this machine has been suspended since it was started; 0 where the system does not tell."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 class ServerClock:
@@ -20,11 +33,13 @@ class ServerClock:
         self._origin_ns = time.time_ns() if origin_ns is None else origin_ns
         self._started_s = trio.current_time()
         self._latest_ns = self._origin_ns
+        self._suspended_ns = 0
+        self._suspended_before_ns = suspended_ns()
 
     def now(self) -> int:
         """Nanoseconds since 1970."""
         elapsed_ns = round((trio.current_time() - self._started_s) * NS_PER_S)
-        self._latest_ns = max(self._latest_ns, self._origin_ns + elapsed_ns)
+        self._latest_ns = max(self._latest_ns, self._origin_ns + elapsed_ns + self._suspended_ns)
         return self._latest_ns
 
     def wall(self) -> int:
@@ -36,7 +51,18 @@ class ServerClock:
 
     def trio_deadline(self, at_ns: int) -> float:
         """The same moment on trio's clock, for a CancelScope."""
-        return self._started_s + (at_ns - self._origin_ns) / NS_PER_S
+        return self._started_s + (at_ns - self._origin_ns - self._suspended_ns) / NS_PER_S
+
+    def notice_suspend(self) -> bool:
+        """Count the time for which the machine was suspended. Returns whether it was: then deadlines on trio's clock are late.
+
+        To be called every second or so.
+        """
+        total_ns = suspended_ns() - self._suspended_before_ns
+        if total_ns - self._suspended_ns < SUSPEND_MIN_NS:
+            return False
+        self._suspended_ns = total_ns
+        return True
 
     def reached(self, at_ns: int) -> int:
         """An alarm that was set for `at_ns` has gone off: it is not earlier than that, whatever a float was rounded to.

@@ -5,7 +5,7 @@ the code, because a browser shows nothing of an upgrade that was refused. Only a
 a server that is about to stop are told in HTTP.
 
 A token is judged before the run is looked for (8.33): one that came with the upgrade at once, else the one of `hello`, which is
-read here. So a stranger costs no load and learns nothing, not even whether there is such a run. How many may wait to be heard at
+read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. How many may wait at
 once is limited.
 """
 
@@ -27,7 +27,7 @@ from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
 
-_PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.STRANGERS)
+_PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
 _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 
@@ -56,7 +56,7 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello = () if identity is not None else await self._hello_of_stranger(run_id, websocket)
+            hello = () if identity is not None else await self._authenticated_hello(run_id, websocket)
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
@@ -84,10 +84,10 @@ class Upgrades:
             return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
         return frames.Error(code=error.code, message=error.message)
 
-    async def _hello_of_stranger(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
+    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
-        with self._admission.stranger(self._config.hello_timeout_s):  # 3.6
+        with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
             while not reads or not reads[-1].messages:
                 if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41
                     raise RemoteError(CloseCode.RATE, "too many frames before hello", Limit.FRAME_RATE)

@@ -87,6 +87,10 @@ class LiveRun:
         """How much there is now of everything that can grow with this run, each with its limit (G7)."""
         return self._driver.held
 
+    def wake(self) -> None:
+        """The machine was suspended: what is due by now happens now."""
+        self._alarm.deadline = self._clock.trio_deadline(self._armed_for)
+
     def touch(self) -> None:
         """Somebody is about to use this run: it is not idle, or not for so long."""
         self.run.touch(self._clock.now())

@@ -7,6 +7,7 @@ import trio
 from reference.protocol.errors import ConfigError
 from reference.protocol.statistics import Held
 from reference.server.access import AccessControl
+from reference.server.clock import ServerClock
 from reference.server.cluster.cluster import Cluster
 from reference.server.http.exchanges import Exchanges
 from reference.server.monitoring.monitor import Monitor
@@ -17,6 +18,8 @@ from reference.server.wire.listener import Listening, connect_in_memory, listen
 from reference.server.wire.memory_stream import MemoryPushStream
 from reference.server.wire.push_stream import Address, PushStream
 from reference.store import GroupCommit
+
+SUSPEND_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class ServerStatistics:
 class Parts:
     """What a server is made of, for `Server` alone."""
 
+    clock: ServerClock
     monitor: Monitor
     writer: GroupCommit
     runs: RunRegistry
@@ -83,6 +87,14 @@ class Server:
     async def create_run(self, run_id: str) -> bool:
         """Make a run, as PUT /api/runs/{runId} does; False if it was there. Raises RemoteError."""
         return await self._parts.runs.create(run_id)
+
+    async def watch_suspends(self) -> None:
+        """Let the time for which the machine is suspended count, for ever."""
+        while True:
+            await trio.sleep(SUSPEND_CHECK_S)
+            if self._parts.clock.notice_suspend():
+                for live in self._parts.runs.runs:
+                    live.wake()
 
     def statistics(self) -> ServerStatistics:
         return ServerStatistics(

@@ -20,7 +20,7 @@ _COUNTS = (
     "control_frames_max",
     "loaded_runs_max",
     "connections_per_user_max",
-    "strangers_max",
+    "unauthenticated_max",
     "requests_per_user_per_s_max",
     "runs_per_user_per_minute_max",
     "session_records_max",
@@ -65,7 +65,7 @@ class ServerSettings:
 
     connections_per_user_max: int = 1000
     """WebSocket connections that one user may have to this server, over all runs."""
-    strangers_max: int = 1000
+    unauthenticated_max: int = 1000
     """WebSockets that may wait at once to show their token; beyond it a client is asked to come back."""
     requests_per_user_per_s_max: int = 500
     """HTTP requests about runs that one user may make in a second; twice as many may come at once."""

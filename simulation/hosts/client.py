@@ -116,7 +116,7 @@ class ClientHost:
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
         self._pool: _Pool | None = None
-        self._alarm = Alarm(line.clock, session, self, lateness)
+        self._alarm = Alarm(line.clock, self, lateness)
         self.frames = 0
         """That have reached the session."""
 
@@ -218,6 +218,9 @@ class ClientHost:
         now = self._clock.now
         self._driver.feed(self.session.handle_token, self._tokens.issue(self.name, now), now)
 
+    def next_deadline(self) -> int | None:
+        return self.session.next_deadline()
+
     def ring(self) -> None:
         self._driver.ring(self._clock.now)
 
@@ -307,7 +310,7 @@ class ClientHost:
             self._untaken += count
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.arm()
+        self._alarm.arm(deadline)
 
     # Inside.
 

@@ -56,7 +56,7 @@ class Process:
         self._trace = host.trace
         self._origin = host.wall_clock_ahead
         self._loaded: RunDriver[Measured] | None = None
-        self._alarm = Alarm(host.clock, self, self, host.timer_lateness)
+        self._alarm = Alarm(host.clock, self, host.timer_lateness)
         self._is_ringing = False
         self._peers: dict[int, Peer] = {}
         self._requests: dict[int, HttpConnection] = {}
@@ -310,7 +310,7 @@ class Process:
         self._loaded = None  # whoever comes next has it loaded anew
 
     def turn_over(self) -> None:
-        self._alarm.arm()
+        self._alarm.arm(self.next_deadline())
 
     # As Sender, for peers.
 

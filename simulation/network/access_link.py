@@ -73,7 +73,7 @@ class AccessLink(LinkState, Generic[C]):
         """Notified of every frame, if there is one."""
         self._report = report
         self._late_until = 0
-        self._connections: dict[int, C] = {}  # by the order in which they were opened
+        self._connections: list[C] = []  # in the order in which they were opened; few, and mostly one
         self._opened = 0
 
     @property
@@ -100,19 +100,20 @@ class AccessLink(LinkState, Generic[C]):
     def add(self, connection: C) -> int:
         """A connection is being opened; returns its number on this link."""
         self._opened += 1
-        self._connections[self._opened] = connection
+        self._connections.append(connection)
         return self._opened
 
-    def remove(self, number: int) -> None:
-        self._connections.pop(number, None)
+    def remove(self, connection: C) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
 
     def served(self) -> tuple[C, ...]:
         """The connections of which a server process has its endpoint."""
-        return tuple(connection for connection in self._connections.values() if connection.is_served)
+        return tuple(connection for connection in self._connections if connection.is_served)
 
     def begin(self, fault: LineFault) -> None:
         """Let `fault` happen to this link now."""
-        self.begin_fault(fault, tuple(self._connections.values()))
+        self.begin_fault(fault, tuple(self._connections))
 
     def end(self, fault: LineFault) -> None:
         """Let `fault`, which has begun, be over."""
@@ -120,4 +121,4 @@ class AccessLink(LinkState, Generic[C]):
             for bottleneck in (self.up, self.down):
                 if bottleneck is not None:
                     bottleneck.clear(self.clock.now)
-        self.end_fault(fault, tuple(self._connections.values()))
+        self.end_fault(fault, tuple(self._connections))

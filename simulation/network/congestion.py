@@ -14,7 +14,7 @@ After Linux's (net/ipv4/tcp_input.c, tcp_output.c, tcp_cong.c), counted in packe
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from simulation.scenario.paths import Tcp
 
@@ -37,7 +37,18 @@ class _Flight:
 class CongestionWindow:
     """`packets`: the window."""
 
-    __slots__ = ("_flights", "_in_flight", "_initial", "_limit", "_opens_at", "_reduced_at", "_sent_at", "_threshold", "packets")
+    __slots__ = (
+        "_flights",
+        "_in_flight",
+        "_initial",
+        "_limit",
+        "_opens_at",
+        "_reduced_at",
+        "_sent_at",
+        "_threshold",
+        "packets",
+        "unsent",
+    )
 
     def __init__(self, tcp: Tcp) -> None:
         self._initial = tcp.initial_window_packets
@@ -49,6 +60,8 @@ class CongestionWindow:
         self._sent_at = 0
         self._reduced_at = -1
         self.packets = float(self._initial)
+        self.unsent: list[tuple[int, Any]] = []
+        """What it holds back: the bytes that are left of it, and what it is. Its owner's."""
 
     def room(self, now: int, rto: int) -> int:
         """How many packets may leave at `now`."""

@@ -351,7 +351,7 @@ class TcpConnection(abc.ABC):
 
     def is_blocked(self) -> bool:
         """Whether the server's send buffer has no room; if so, the server is told of every frame that arrives, until it has."""
-        self._is_waited_for = self._down.bytes_held > self._send_buffer_bytes
+        self._is_waited_for = self._down.half.bytes_held > self._send_buffer_bytes
         return self._is_waited_for
 
     def send_to_client(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
@@ -526,7 +526,7 @@ class TcpConnection(abc.ABC):
         self._is_over = True
         self._up.close()
         self._down.close()
-        self.access_link.remove(self._number)
+        self.access_link.remove(self)
 
 
 UPGRADE_BYTES = 400

@@ -25,7 +25,7 @@ go backwards.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.network.congestion import CongestionWindow
@@ -46,9 +46,6 @@ CellToken = tuple[int, int, int]
 EnterCell = Callable[[int, CellToken], None]
 """So many bytes of it go into the cell."""
 T = TypeVar("T")
-
-
-_NEVER_ANY: list[tuple[int, Any]] = []  # of all pipes without a window; an empty list each would be a tenth of an idle client
 
 
 class Part:
@@ -83,7 +80,6 @@ class Pipe(Generic[T]):
         "_syns",
         "_things",
         "_unacknowledged_bytes",
-        "_unsent",
         "_window",
         "bytes_held",
         "late_until",
@@ -110,9 +106,6 @@ class Pipe(Generic[T]):
         self._enter_cell = enter_cell
         self._in_cell = 0  # counts the times at which all that was in the cell was lost
         self._window = CongestionWindow(direction.tcp) if direction.has_window else None
-        self._unsent: list[tuple[int, T]] = (
-            [] if direction.has_window else _NEVER_ANY
-        )  # what the window holds back: the bytes that are left, and what
         self.sent: list[int] | None = [] if direction.is_counted else None
         """When something left, for a middlebox that counts; the caller takes out what it does not need."""
         self._part_at = 0  # when the far end last noticed one
@@ -138,7 +131,7 @@ class Pipe(Generic[T]):
         self.late_until = 0
 
     def __len__(self) -> int:
-        return len(self._things) + len(self._unsent)
+        return len(self._things) + (0 if self._window is None else len(self._window.unsent))
 
     # The near end.
 
@@ -150,7 +143,7 @@ class Pipe(Generic[T]):
         if self._window is not None:
             self.bytes_held += size_bytes
             self.pushed_at = now
-            self._unsent.append((size_bytes, item))
+            self._window.unsent.append((size_bytes, item))
             if self._holds or self.resumes_at is not None:
                 self._fall_silent(now)
             else:
@@ -169,7 +162,7 @@ class Pipe(Generic[T]):
             return True
         if self._is_plain:  # as DelayModel.send, without asking for what most paths do not have
             delay = self._delay
-            left_at = now + after
+            left_at = now + after if after else now  # not a new int that stays: thousands of pipes have one each
             if left_at < delay.left_at:
                 left_at = delay.left_at
             delay.left_at = left_at
@@ -253,6 +246,13 @@ class Pipe(Generic[T]):
         return self._holds > 0
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is on its way or waits, so that the caller has nothing to wait for."""
+        if self._things or self.late_until or self._silent_since is not None or self._hopeless_at is not None:
+            return False
+        return self._window is None or not self._window.unsent
+
+    @property
     def gives_up_at(self) -> int | None:
         """When the sender's kernel gives the connection up if nothing changes until then."""
         hopeless_at = self._hopeless_at
@@ -279,7 +279,7 @@ class Pipe(Generic[T]):
             if reached > now and thing[0] != _LOST:
                 self._in_cell += 1
                 things[place] = (_LOST, *thing[1:])
-        if (things and things[-1][0] == _LOST) or self._unsent:
+        if (things and things[-1][0] == _LOST) or (self._window is not None and self._window.unsent):
             self._fall_silent(now)
         return False
 
@@ -338,8 +338,8 @@ class Pipe(Generic[T]):
         """What is on the way never arrives; what is sent from now on may."""
         self._things.clear()
         self._in_cell += 1
-        self._unsent.clear()
         if self._window is not None:
+            self._window.unsent.clear()
             self._window.forget()
         self._end_silence()
         self._hopeless_at = None
@@ -354,31 +354,27 @@ class Pipe(Generic[T]):
 
     def wake_at(self, now: int) -> int | None:
         """When to look next, at `now` or later, if nothing changes until then."""
-        if self._unsent and self._window is not None and not self._holds and self.resumes_at is None:
-            opens_at, arrives_at = self._window.opens_at(), self._arrival_at(now)
-            if opens_at is not None and opens_at < NEVER and (arrives_at is None or opens_at < arrives_at):
+        at: int | None = None
+        if self._things:
+            first = self._things[0]
+            at = first[0]
+            if at >= NEVER or at > self._stalled_since:
+                at = None
+            elif at < now:
+                at = now
+            elif self._notices_parts:
+                begins_at = max(now, at - round(first[1] * self._delay.direction.ns_per_byte))
+                if at - begins_at > PART_EVERY:
+                    at = begins_at + PART_EVERY
+        if self._window is not None and self._window.unsent and not self._holds and self.resumes_at is None:
+            opens_at = self._window.opens_at()
+            if opens_at is not None and opens_at < NEVER and (at is None or opens_at < at):
                 return max(now, opens_at)
-            return arrives_at
-        return self._arrival_at(now)
-
-    def _arrival_at(self, now: int) -> int | None:
-        if not self._things:
-            return None
-        first = self._things[0]
-        at = first[0]
-        if at >= NEVER or at > self._stalled_since:
-            return None
-        if at < now:
-            return now
-        if self._notices_parts:
-            begins_at = max(now, at - round(first[1] * self._delay.direction.ns_per_byte))
-            if at - begins_at > PART_EVERY:
-                return begins_at + PART_EVERY
         return at
 
     def pop(self, now: int) -> tuple[int, int, int, T] | None:
         """The next thing that has arrived by `now`, with its time, its bytes and its index; what it held is acknowledged."""
-        if self._unsent and not self._holds and self.resumes_at is None:
+        if self._window is not None and self._window.unsent and not self._holds and self.resumes_at is None:
             self._transmit(now)
         things = self._things
         while things:
@@ -457,8 +453,9 @@ class Pipe(Generic[T]):
 
     def _transmit(self, now: int, after: int = 0) -> None:
         """What the window lets go leaves, in parts of a few packets: all that are sent together but the last carry nothing."""
-        window, delay, unsent = self._window, self._delay, self._unsent
+        window, delay = self._window, self._delay
         assert window is not None, "or nothing is held back"
+        unsent = window.unsent
         mss_bytes = delay.direction.tcp.mss_bytes
         together = 2 if delay.direction.is_shared else _TOGETHER_MAX  # as a bottleneck spaces them, they are acknowledged
         while unsent:
@@ -483,15 +480,18 @@ class Pipe(Generic[T]):
 
     def _put_back(self, size_bytes: int, item: T | Part) -> None:
         """What was lost is to be sent again, before what has not been sent."""
-        if isinstance(item, Part) and self._unsent:
-            self._unsent[0] = (self._unsent[0][0] + size_bytes, self._unsent[0][1])
+        assert self._window is not None, "or it is sent again as it was"
+        unsent = self._window.unsent
+        if isinstance(item, Part) and unsent:
+            unsent[0] = (unsent[0][0] + size_bytes, unsent[0][1])
         elif not isinstance(item, Part):
-            self._unsent.insert(0, (size_bytes, item))
+            unsent.insert(0, (size_bytes, item))
 
     def _drop_unsent(self) -> None:
-        for size_bytes, _ in self._unsent:
-            self.bytes_held -= size_bytes
-        self._unsent.clear()
+        if self._window is not None:
+            for size_bytes, _ in self._window.unsent:
+                self.bytes_held -= size_bytes
+            self._window.unsent.clear()
 
     def _send(self, size_bytes: int, index: int, sent_at: int) -> int:
         if self._enter_cell is not None:

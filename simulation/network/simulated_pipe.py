@@ -149,9 +149,10 @@ class SimulatedPipe:
         if at is not None and (self._waking_at is None or at < self._waking_at):
             self._waking_at = at
             clock.wake(at, self._wake)
-        if half.gives_up_at is not None and half.gives_up_at != self._alarm_at:
-            self._alarm_at = half.gives_up_at
-            Call(clock, max(half.gives_up_at, now), ALARM, self._give_up_if_due, half.gives_up_at)
+        gives_up_at = half.gives_up_at
+        if gives_up_at is not None and gives_up_at != self._alarm_at:
+            self._alarm_at = gives_up_at
+            Call(clock, max(gives_up_at, now), ALARM, self._give_up_if_due, gives_up_at)
 
     def _pass_on_lateness(self) -> None:
         until, self.half.late_until = self.half.late_until, 0
@@ -166,6 +167,8 @@ class SimulatedPipe:
         while (thing := half.pop(now)) is not None:
             function, argument = thing[3]
             function(argument)
+            if half.is_at_rest:  # as most pipes are after each arrival
+                return
         if half.has_part(now) and self._owner is not None:
             self._owner.part_arrived(self)
         self._wait()

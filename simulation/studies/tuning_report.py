@@ -20,7 +20,7 @@ from simulation.results import html
 from simulation.results.frames import write_parquet
 from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetPolicy, find
-from simulation.scenario.text import to_toml, toml_of
+from simulation.scenario.text import toml_of
 from simulation.studies.experiment import describe
 from simulation.studies.selection import Selection
 from simulation.studies.tune import BASELINE, Candidate, Tuned
@@ -59,7 +59,7 @@ def settings(tuned: Tuned) -> dict[str, str]:
         table["policy"] = msgspec.to_builtins(formula)
     table |= {name: client[name] for name in ("fallback", "heartbeat") if client.get(name) is not None}
     about = f"# {tuned.study.name}: found by `steadywire tune`; {describe(tuned.best.point)}\n\n"
-    files = {"client.toml": about + to_toml(_known(table))}
+    files = {"client.toml": about + toml_of(table)}
     changed = {path.removeprefix("server.config."): None for path in tuned.best.point if path.startswith("server.config.")}
     if changed:
         config = msgspec.to_builtins(scenario.server.config)
@@ -217,13 +217,6 @@ def _frame(candidates: tuple[Candidate, ...], tuned: Tuned) -> pd.DataFrame:
             about = {"setting": each.name, "point": describe(each.point), "scenario": scenario.name, "score": each.score}
             rows.append({**about, "is_feasible": each.is_feasible, **{name: float(value) for name, value in figures.items()}})
     return pd.DataFrame(rows)
-
-
-def _known(value: Any) -> Any:
-    """A table without what is None, for TOML has no word for nothing and a missing key means the same."""
-    if isinstance(value, dict):
-        return {key: _known(inner) for key, inner in value.items() if inner is not None}
-    return value
 
 
 def _name(tuned: Tuned, name: str) -> str:

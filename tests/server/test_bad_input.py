@@ -7,6 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from reference.protocol.metrics import PROBLEMS
+
 from .visitors import OTHER_RUN, RUN, Message, Visitor, open_house, request_bytes
 from .wire.helpers import client_frame, read_answer, read_close, read_until
 
@@ -174,3 +176,17 @@ def _upgrade(path: str, headers: str = "") -> bytes:
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         "Sec-WebSocket-Protocol: collab.v1.json\r\n\r\n"
     ).encode()
+
+
+async def test_an_upload_that_is_broken_off_is_the_clients(autojump_clock: MockClock) -> None:
+    """It was logged with a traceback and counted as a fault of the server, which an alert is for."""
+    async with open_house() as house:
+        for body in (b"", b'{"clientId":'):
+            stream = house.server.connect()
+            head = f"POST /api/runs/{RUN}/collaboration/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n"
+            await stream.send_all(f"{head}Authorization: Bearer dev:alice\r\n\r\n".encode() + body)
+            await trio.testing.wait_all_tasks_blocked()
+            stream.abort()
+            await trio.testing.wait_all_tasks_blocked()
+        await house.ask("POST", f"/api/runs/{RUN}/collaboration/publish", b"nonsense")
+        assert house.server.monitor.metrics.value(PROBLEMS) == 0

@@ -11,7 +11,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from reference.cli.serve_command import serve_command
+from reference.cli.serve_command import serve_command, within_descriptors
 from reference.protocol.errors import ConfigError
 from reference.server.auth import Holder, TokenAuthenticator, secret_key
 from reference.server.settings import ServerSettings
@@ -234,3 +234,14 @@ def test_settings_do_not_show_what_is_secret(store: str) -> None:
     assert "store='postgresql://ada:***@host/x" in text
     assert "protocol=ServerConfig(" in text
     assert repr(ServerSettings()).startswith("ServerSettings(host='127.0.0.1', port=8765, store='sqlite:///steadywire.sqlite3'")
+
+
+def test_a_server_takes_no_more_connections_than_it_may_have_descriptors() -> None:
+    settings = ServerSettings()
+    assert within_descriptors(settings, None) is settings
+    assert within_descriptors(settings, 1_000_000) is settings
+    with structlog.testing.capture_logs() as lines:
+        lowered = within_descriptors(settings, 1024).door
+    assert (lowered.connections_max, lowered.refusals_max) == (768, 100)
+    assert lowered.connections_max + lowered.refusals_max < 1024
+    assert lines[0]["connections_max"] == 768

@@ -68,7 +68,7 @@ class Sleeper:
         self.deadlines = deadlines
         self.rang: list[int] = []
         self.clock = Clock()
-        self.alarm = Alarm(self.clock, self, self)
+        self.alarm = Alarm(self.clock, self)
 
     def next_deadline(self) -> int | None:
         return min(self.deadlines, default=None)
@@ -80,9 +80,9 @@ class Sleeper:
 
 def test_an_alarm_rings_at_each_deadline_and_only_then() -> None:
     sleeper = Sleeper([5, 9])
-    sleeper.alarm.arm()
+    sleeper.alarm.arm(sleeper.next_deadline())
     sleeper.deadlines.append(3)  # an earlier one
-    sleeper.alarm.arm()
+    sleeper.alarm.arm(sleeper.next_deadline())
     Call(sleeper.clock, 4, ARRIVAL, lambda _: sleeper.deadlines.remove(5))  # and one that is taken back
     sleeper.clock.run()
     assert sleeper.rang == [3, 9]

@@ -1,5 +1,6 @@
 """Tuning: scores and constraints, selection on common random numbers, the search on a problem with a known answer."""
 
+import dataclasses
 import math
 import random
 from pathlib import Path
@@ -8,6 +9,7 @@ import msgspec
 import pandas as pd
 import pytest
 
+from reference.client import ClientSettings
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from simulation.cli import run
@@ -90,8 +92,9 @@ def test_the_answer_is_written_as_settings_that_are_read_back(tuned: Tuned, tmp_
     assert tuned.best is not None
     protocol: ServerConfig = load_settings(tmp_path / "server.toml").protocol
     assert protocol.first_spread_s == tuned.best.point["server.config.first_spread_s"]
-    table = msgspec.toml.decode((tmp_path / "client.toml").read_bytes())
-    assert table["policy"]["base_s"] == tuned.best.point["client.policy.base_s"]
+    client = ClientSettings.load(tmp_path / "client.toml")
+    assert client.policy == tuned.tuned_scenarios[0].client.policy
+    assert client.config == tuned.tuned_scenarios[0].client.config
     page = (tmp_path / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
     for sentence in conclusions(tuned)[1:3]:
@@ -207,6 +210,12 @@ def test_a_question_that_cannot_be_asked(folder: Path, change: tuple[str, str], 
     (folder / "wrong.toml").write_text(STUDY.replace(*change))
     with pytest.raises(ConfigError, match=says):
         tune(load_study(folder / "wrong.toml"), folder)
+
+
+def test_a_client_that_never_falls_back_is_read_back_so(tuned: Tuned, tmp_path: Path) -> None:
+    never = tuple(each.replace({"client.config.fallback_after_failures": None}) for each in tuned.scenarios)
+    (tmp_path / "client.toml").write_text(settings(dataclasses.replace(tuned, scenarios=never))["client.toml"])
+    assert ClientSettings.load(tmp_path / "client.toml").config.fallback_after_failures is None
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 There is no web framework: routing, validation and the document follow from the methods' descriptions (`description`), the front
 door reads and bounds requests, and msgspec checks them. A framework added a second description and half of the server's start.
 
-In this order, so that a stranger costs and learns nothing (5.1):
+In this order, so that an unauthenticated client costs little and learns nothing (5.1):
 
     address and method     404, 405; OPTIONS is answered here
     origin, moment, token  401, 403, 503 (`access`); 429 for a user who asks too often

@@ -23,7 +23,7 @@ FAULT_KINDS_MAX = 256
 """Kinds of faults that are remembered; beyond it all are forgotten, and written anew."""
 
 RUN_ID_CHARACTERS = 36
-"""Of what a stranger calls a run id, as many are logged."""
+"""Logged of a run id that nobody has checked."""
 ORIGIN_CHARACTERS = 100
 """Of an origin that was refused, as many are logged."""
 

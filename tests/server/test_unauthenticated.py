@@ -1,4 +1,4 @@
-"""Strangers: whoever has not shown a token costs no work on a run, learns nothing of it, and leaves room for others."""
+"""Unauthenticated clients: they cost no work on a run, learn nothing of it, and leave room for others."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class CountingStore(MemoryStore):
         return await super().load_run(run_id)
 
 
-async def heard_by_stranger(house: House, run_id: str, said: dict[str, Any] | None) -> tuple[list[Message], Any]:
+async def heard_unauthenticated(house: House, run_id: str, said: dict[str, Any] | None) -> tuple[list[Message], Any]:
     async with house.visit(run_id) as visitor:
         if said is not None:
             await visitor.say(**said)
@@ -49,21 +49,21 @@ async def heard_by_stranger(house: House, run_id: str, said: dict[str, Any] | No
     ],
     ids=str,
 )
-async def test_a_stranger_learns_nothing_of_a_run_and_has_none_loaded(
+async def test_an_unauthenticated_client_learns_nothing_of_a_run_and_loads_none(
     said: dict[str, Any] | None, autojump_clock: MockClock
 ) -> None:
     """Whether there is a run was told by what was answered, and each upgrade read the database."""
     store = CountingStore()
     async with open_house(store=store, secret=SECRET) as house:
-        there = await heard_by_stranger(house, RUN, said)
-        assert there == await heard_by_stranger(house, OTHER_RUN, said)
+        there = await heard_unauthenticated(house, RUN, said)
+        assert there == await heard_unauthenticated(house, OTHER_RUN, said)
         assert there[1][0] in (4003, 4400, 4401, 4406)
         assert store.loads == 0
         assert house.server.statistics().runs_loaded == 0
 
 
 @pytest.mark.parametrize("path", ["poll", "replay", "events"])
-async def test_a_request_of_a_stranger_learns_nothing_of_a_run(path: str, autojump_clock: MockClock) -> None:
+async def test_an_unauthenticated_request_learns_nothing_of_a_run(path: str, autojump_clock: MockClock) -> None:
     store = CountingStore()
     async with open_house(store=store, secret=SECRET) as house:
         answers = [
@@ -74,8 +74,8 @@ async def test_a_request_of_a_stranger_learns_nothing_of_a_run(path: str, autoju
         assert store.loads == 0
 
 
-async def test_strangers_beyond_the_limit_are_asked_to_come_back(autojump_clock: MockClock) -> None:
-    async with open_house(strangers_max=2) as house, house.guest("alice") as alice:
+async def test_unauthenticated_clients_beyond_the_limit_are_asked_to_come_back(autojump_clock: MockClock) -> None:
+    async with open_house(unauthenticated_max=2) as house, house.guest("alice") as alice:
         async with house.visit(), house.visit():
             async with house.visit() as third:
                 assert (await third.closed())[0] == 4030
@@ -87,14 +87,14 @@ async def test_strangers_beyond_the_limit_are_asked_to_come_back(autojump_clock:
             pass
 
 
-async def test_a_stranger_is_sent_away_when_the_server_stops(autojump_clock: MockClock) -> None:
-    async with open_house() as house, house.visit() as stranger:
+async def test_an_unauthenticated_client_is_sent_away_when_the_server_stops(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.visit() as waiting:
         await trio.testing.wait_all_tasks_blocked()
         began_at = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(house.server.stop)
-            assert (await stranger.closed())[0] == 4001
-        assert stranger.heard[-1]["type"] == "goaway"
+            assert (await waiting.closed())[0] == 4001
+        assert waiting.heard[-1]["type"] == "goaway"
         assert trio.current_time() - began_at < 1
 
 
