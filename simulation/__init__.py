@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     )
     from simulation.scenario.still_world import still_world
     from simulation.scenario.workload import IDLE, OnOff, Periodic, Poisson, RecordedTimes, Stream, Workload
-    from simulation.studies.sweep import interval, paired, sweep
+    from simulation.studies.sweeping import interval, paired, sweep
     from simulation.trace.index import index_of
     from simulation.trace.publishes import publish_data
     from simulation.trace.trace import Trace
@@ -242,16 +242,16 @@ __getattr__, __dir__ = imported_on_use(
         "check": "simulation.checks.checkers:check",
         "client_part": "simulation.scenario.scenario:client_part",
         "index_of": "simulation.trace.index:index_of",
-        "interval": "simulation.studies.sweep:interval",
+        "interval": "simulation.studies.sweeping:interval",
         "library": "simulation.scenario.library",
         "load_scenario": "simulation.scenario.library:find",
         "open_emulator": "simulation.emulator:open_emulator",
-        "paired": "simulation.studies.sweep:paired",
+        "paired": "simulation.studies.sweeping:paired",
         "parse_scenario": "simulation.scenario.scenario:parse_scenario",
         "publish_data": "simulation.trace.publishes:publish_data",
         "register_preset": "simulation.scenario.presets:register",
         "replay_recording": "simulation.replay.live:replay",
         "run": "simulation.world:run",
-        "sweep": "simulation.studies.sweep",
+        "sweep": "simulation.studies.sweeping:sweep",
     },
 )

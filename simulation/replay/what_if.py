@@ -21,7 +21,7 @@ from simulation.replay.conclusions import Assumption
 from simulation.replay.rebuild import scenario_of
 from simulation.replay.session_trace import trace_of
 from simulation.results.counts import moves_of
-from simulation.results.recoveries import recoveries
+from simulation.results.recovery import recoveries
 from simulation.scenario.scenario import Scenario
 from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulation.results.frames import Frames, summary, write_parquet
     from simulation.results.measures import alerts
     from simulation.results.plots import latency_and_delivery, save
-    from simulation.results.recoveries import recoveries
+    from simulation.results.recovery import recoveries
     from simulation.results.world_colours import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side
 
 __all__ = [
@@ -54,7 +54,7 @@ __getattr__, __dir__ = imported_on_use(
         "latency_and_delivery": "simulation.results.plots:latency_and_delivery",
         "message_log_of": "simulation.results.diagrams:message_log_of",
         "one_clients_cut": "simulation.results.world_colours:one_clients_cut",
-        "recoveries": "simulation.results.recoveries:recoveries",
+        "recoveries": "simulation.results.recovery:recoveries",
         "save": "simulation.results.plots:save",
         "sequence_diagram": "simulation.results.diagrams:sequence_diagram",
         "side_by_side": "simulation.results.world_colours:side_by_side",

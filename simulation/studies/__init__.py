@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         wilson_interval,
     )
     from simulation.studies.study import Study, load_study
-    from simulation.studies.sweep import interval, paired, sweep
+    from simulation.studies.sweeping import interval, paired, sweep
 
 __all__ = [
     "Choice",
@@ -70,16 +70,16 @@ __getattr__, __dir__ = imported_on_use(
         "distributions": "simulation.studies.plots:distributions",
         "dots": "simulation.studies.plots:dots",
         "grid": "simulation.studies.design:grid",
-        "interval": "simulation.studies.sweep:interval",
+        "interval": "simulation.studies.sweeping:interval",
         "latin_hypercube": "simulation.studies.design:latin_hypercube",
         "load_study": "simulation.studies.study:load_study",
         "mser": "simulation.studies.statistics:mser",
-        "paired": "simulation.studies.sweep:paired",
+        "paired": "simulation.studies.sweeping:paired",
         "paired_interval": "simulation.studies.statistics:paired_interval",
         "quantile_interval": "simulation.studies.statistics:quantile_interval",
         "returns": "simulation.studies.plots:returns",
         "sobol": "simulation.studies.design:sobol",
-        "sweep": "simulation.studies.sweep:sweep",
+        "sweep": "simulation.studies.sweeping:sweep",
         "t_interval": "simulation.studies.statistics:t_interval",
         "wilson_interval": "simulation.studies.statistics:wilson_interval",
     },

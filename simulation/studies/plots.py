@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from simulation.studies.sweep import interval
+from simulation.studies.sweeping import interval
 
 COLOURS = ("#2f6db3", "#c8553d", "#3d8b5f", "#8a6fb0", "#7f7f7f")
 ROW_INCHES = 0.34

@@ -1,10 +1,10 @@
 """Hypothesis strategies for everything that this project talks about, and state machines for other people's servers and clients.
 
     from hypothesis import given
-    from simulation import strategies
-    from simulation.world import run
+    from simulation import run
+    from simulation.testing import scenarios
 
-    @given(strategies.scenarios())
+    @given(scenarios())
     def test_ours(scenario):
         assert run(scenario).is_ok
 

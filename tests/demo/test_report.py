@@ -8,7 +8,7 @@ from simulation.processes.demo.schedule import plan_demo
 from simulation.processes.real_run import Played
 from simulation.processes.run_plan import Plan
 from simulation.results.counts import Counts
-from simulation.results.recoveries import recoveries as recoveries_in
+from simulation.results.recovery import recoveries as recoveries_in
 from simulation.trace.index import index_of
 from simulation.trace.trace import (
     FORMAT_VERSION,

@@ -13,7 +13,7 @@ import pytest
 from reference.protocol.errors import ConfigError
 from simulation.scenario.faults import Reset
 from simulation.scenario.scenario import Scenario, Workload
-from simulation.studies.sweep import interval, paired, sweep
+from simulation.studies.sweeping import interval, paired, sweep
 from tests.simulation.worlds import calm
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_a_grid_that_makes_no_sense_is_refused_before_anything_runs() -> None:
 
 
 SCRIPT = """
-from simulation.studies.sweep import sweep
+from simulation.studies.sweeping import sweep
 from tests.studies.test_sweep import short
 if __name__ == "__main__":
     runs = sweep(short(), {{"client.policy.cap_s": [1.0, 30.0]}}, replications=2, workers={workers})

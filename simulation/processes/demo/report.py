@@ -5,7 +5,7 @@
     what became of it    guarantees: true (held), false (violated), null (not exercised by this run); verdicts, with the words
 
 A round trip is one ping over WebSocket, by the client's own clock; all clients count alike, ping by ping. What a recovery is,
-`simulation.results.recoveries` says.
+`simulation.results.recovery` says.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from simulation.checks.checkers import Status, Verdict, check_index
 from simulation.processes.real_run import Played
 from simulation.processes.run_plan import Parameters
 from simulation.results.counts import Counts, count
-from simulation.results.recoveries import recoveries
+from simulation.results.recovery import recoveries
 from simulation.scenario.faults import BlockUpgrade, Fault, HalfOpen, Reset, ServerRestart
 from simulation.trace.index import index_of
 

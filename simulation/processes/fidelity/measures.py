@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simulation.results.counts import moves_of
 from simulation.results.frames import Frames
-from simulation.results.recoveries import recoveries
+from simulation.results.recovery import recoveries
 from simulation.trace.index import TraceIndex, index_of, interruptions
 from simulation.trace.trace import Trace
 
