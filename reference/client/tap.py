@@ -38,4 +38,5 @@ class QueuedPublish:
 
 Tapped = ReceivedFrame | LostConnection | QueuedPublish | ClientAction | Outcome
 Tap = Callable[[int, Tapped], None]
-"""Called with everything that passes through the driver, in order, with the time in ns."""
+"""Called with everything that passes through the driver, in order, with the time in ns. An input and all that comes of it
+have one time."""

@@ -68,6 +68,7 @@ class TrioIO:
         """What has made it impossible to go on, and has cancelled the nursery."""
         self._run_id = run_id
         self._clock = SessionClock()
+        self._now = self._clock.now()
         self._has_reported = False  # the log has a line that the session is not connected
         self.tickets = Tickets({})
         self.unseen: list[Ticket] = []
@@ -86,8 +87,9 @@ class TrioIO:
         self._bytes_fed_at: dict[frames.RequestKind | None, int] = {}
 
     def now(self) -> int:
-        """The session's time, in ns."""
-        return self._clock.now()
+        """The session's time, in ns. Read once for each input: all that comes of an input has its time, for the taps too."""
+        self._now = self._clock.now()
+        return self._now
 
     # ---- inputs of the application ----
 
@@ -172,10 +174,8 @@ class TrioIO:
     # ---- ClientIO ----
 
     def observe(self, actions: list[ClientAction]) -> None:
-        if self._taps:
-            now = self.now()
-            for action in actions:
-                self._notify_taps(now, action)
+        for action in actions:
+            self._notify_taps(self._now, action)
 
     def open(self, action: Open) -> None:
         transport = self._transports[action.connection_id] = self._make_transport(action, self)
@@ -211,7 +211,7 @@ class TrioIO:
 
     def deliver(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
-            self._notify_taps(self.now(), outcome)
+            self._notify_taps(self._now, outcome)
             match outcome:
                 case PublishAccepted():
                     self.tickets.settle(outcome)

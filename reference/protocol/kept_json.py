@@ -17,6 +17,7 @@ _LONG = (b"0" * 19, b"e000", b"e+000")
 _SUSPECT = re.compile(rb"(?<![0-9.eE+-])-?(?:[0-9]{19,}+[0-9.eE+-]*+|[0-9.]++[eE]\+?[0-9]{3,}+)")
 _INTEGER_DIGITS_MAX = 20  # with a sign
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SPACE = b" \t\r\n"
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
@@ -36,7 +37,8 @@ def check_json(raw: bytes, depth_max: int) -> None:
 
 
 def _without_strings(raw: bytes) -> bytes:
-    return b"".join(raw.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    """Of each string a quotation mark is left."""
+    return b'"'.join(raw.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
 
 
 def _check_numbers(numbers: list[bytes]) -> None:
@@ -48,8 +50,8 @@ def _check_numbers(numbers: list[bytes]) -> None:
 
 
 def _check_depth(bare: bytes, depth_max: int) -> None:
-    """Takes the innermost level away, again and again."""
-    brackets = bare.translate(_ONE_KIND, _NOT_BRACKETS)
+    """Takes the innermost level away, again and again. An empty list or object is no level, but a value in one (1.6)."""
+    brackets = bare.translate(_ONE_KIND, _SPACE).replace(b"[]", b"").translate(None, _NOT_BRACKETS)
     for _ in range(depth_max):
         if not brackets:
             return

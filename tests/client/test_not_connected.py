@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reference.client import CreateRunFailed, connect, create_run, open_tcp_stream
-from reference.protocol.client.outcomes import NotConnected
+from reference.client.tap import LostConnection, Tapped
+from reference.protocol.actions import Open
+from reference.protocol.client.outcomes import NotConnected, StateChanged
 from reference.protocol.errors import CloseCode
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
@@ -42,6 +44,28 @@ async def test_a_port_where_nobody_listens(caplog: pytest.LogCaptureFixture) -> 
     assert await first_reason(url, caplog) == f"no connection to {url}: Connection refused"
     with pytest.raises(CreateRunFailed, match="Connection refused"):
         await create_run(url, token="dev:a")
+
+
+@in_real_time
+async def test_an_input_and_all_that_comes_of_it_have_one_time() -> None:
+    """A checker judges a client once each instant is over: between a loss and the new state there is no instant."""
+    tapped: list[tuple[int, Tapped]] = []
+
+    async def refuse(host: str, port: int, tls: bool) -> trio.SocketStream:
+        raise ConnectionRefusedError
+
+    with trio.fail_after(10):
+        async with connect(
+            "http://127.0.0.1:9", RUN_ID, token="dev:a", seed=1, open_stream=refuse, tap=lambda *what: tapped.append(what)
+        ) as client:
+            assert isinstance(await anext(client), NotConnected)
+    for kind in (Open, StateChanged, NotConnected):
+        assert any(isinstance(what, kind) for _, what in tapped), kind
+    (lost_at, place), *_ = [(at, place) for place, (at, what) in enumerate(tapped) if isinstance(what, LostConnection)]
+    assert len({at for at, _ in tapped[:place]}) == 1, "the first attempt and CONNECTING come of the start"
+    comes_of_it = [what for at, what in tapped if at == lost_at]
+    assert any(isinstance(what, StateChanged) for what in comes_of_it)
+    assert any(isinstance(what, NotConnected) for what in comes_of_it)
 
 
 @in_real_time

@@ -20,9 +20,8 @@ from reference.protocol.events import (
 from simulation.testing.frames import json_objects
 
 
-def nested(levels: int, *, in_lists: bool) -> Any:
+def nested(levels: int, *, in_lists: bool, value: Any = 1) -> Any:
     """Data whose innermost value lies that many levels down."""
-    value: Any = 1
     for _ in range(levels):
         value = [value] if in_lists else {"a": value}
     return value
@@ -70,11 +69,12 @@ def test_what_is_just_within_the_limits_is_allowed(value: object) -> None:
     check_data({"x": value})
 
 
+@pytest.mark.parametrize("value", [1, "[", [], {}])
 @pytest.mark.parametrize("in_lists", [True, False])
-def test_the_depth_is_limited(in_lists: bool) -> None:
-    check_data(nested(DATA_DEPTH_MAX, in_lists=in_lists))
+def test_the_depth_is_limited_whatever_the_innermost_value_is(in_lists: bool, value: Any) -> None:
+    check_data(nested(DATA_DEPTH_MAX, in_lists=in_lists, value=value))
     with pytest.raises(InvalidEvent, match=f"deeper than {DATA_DEPTH_MAX}"):
-        check_data(nested(DATA_DEPTH_MAX + 1, in_lists=in_lists))
+        check_data(nested(DATA_DEPTH_MAX + 1, in_lists=in_lists, value=value))
     with pytest.raises(InvalidEvent, match="deeper"):
         check_data(nested(100_000, in_lists=in_lists))
 

@@ -61,6 +61,22 @@ def test_levels_are_counted_alike(wide: int, levels: int, innermost: str) -> Non
     assert is_kept(text.encode()) is is_taken(json.loads(text)) is (levels <= DATA_DEPTH_MAX)
 
 
+@pytest.mark.parametrize("innermost", ["1", '"["', "[]", "{}", "[ ]", '["a"]', '{"a": "{}"}', '[{}, ""]'])
+@pytest.mark.parametrize("steps", range(DATA_DEPTH_MAX - 2, DATA_DEPTH_MAX + 2))
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_innermost_value_may_be_empty_but_no_value_is_too_far_away(innermost: str, steps: int, indent: int | None) -> None:
+    value = json.loads(innermost)
+    for step in range(steps):
+        value = [value] if step % 2 else {"in": value}
+    has_content = value_is_full(json.loads(innermost))
+    assert is_kept(json.dumps(value, indent=indent).encode()) is is_taken(value) is (steps + has_content <= DATA_DEPTH_MAX)
+
+
+def value_is_full(value: Any) -> bool:
+    """There is a value in it."""
+    return isinstance(value, list | dict) and bool(value)
+
+
 @pytest.mark.parametrize(
     ("number", "is_good"),
     [
