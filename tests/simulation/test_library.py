@@ -95,7 +95,10 @@ def flapping_proxy(run: Seen) -> None:
     assert run.reconnections("steady") < 4 * 10
     assert "reconnections_per_min" in set(run.frames["alerts"]["alert"])
     late = run.of("interruptions", "steady").query("start_s > 60")
-    assert late.empty
+    # A probe that proves itself ends polling (7.29), and dies young: polling carries again from its first answer, a round trip of
+    # 80 ms later. Each such probe counts as failed (7.28), so they are rare.
+    assert (late["duration_s"] < 0.1).all()
+    assert (late.groupby("client").size() <= 3).all()
 
 
 def rolling_deploy(run: Seen) -> None:
