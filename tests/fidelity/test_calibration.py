@@ -71,7 +71,7 @@ def test_costs_survive_their_file(tmp_path) -> None:  # type: ignore[no-untyped-
     path.write_text("hop = 3")
     with pytest.raises(ConfigError, match="is not a costs file"):
         load_costs(path)
-    with pytest.raises(ConfigError, match="cannot read the costs"):
+    with pytest.raises(ConfigError, match="cannot read"):
         load_costs(tmp_path / "none.toml")
 
 
