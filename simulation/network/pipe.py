@@ -65,7 +65,6 @@ class Pipe(Generic[T]):
         "_dials_at",
         "_enter_cell",
         "_holds",
-        "_hopeless_at",
         "_in_cell",
         "_is_closed",
         "_is_plain",
@@ -74,7 +73,6 @@ class Pipe(Generic[T]):
         "_pushed",
         "_reached_at",
         "_reset_index",
-        "_silent_since",
         "_stalled_since",
         "_stalls",
         "_syns",
@@ -82,10 +80,12 @@ class Pipe(Generic[T]):
         "_unacknowledged_bytes",
         "_window",
         "bytes_held",
+        "hopeless_at",
         "late_until",
         "pushed_at",
         "resumes_at",
         "sent",
+        "silent_since",
     )
 
     def __init__(
@@ -119,8 +119,10 @@ class Pipe(Generic[T]):
         self._reset_index = -1
         self._holds = 0
         self._ack_holds = 0
-        self._silent_since: int | None = None
-        self._hopeless_at: int | None = None  # when retransmissions end that will all be lost
+        self.silent_since: int | None = None
+        """Since when the sender has had no acknowledgement of something; None: nothing is amiss."""
+        self.hopeless_at: int | None = None
+        """When retransmissions end that will all be lost. If both are None, the kernel does not think of giving up."""
         self._unacknowledged_bytes = 0
         self._stalls = 0
         self._stalled_since = NEVER
@@ -193,7 +195,7 @@ class Pipe(Generic[T]):
         tcp = self._delay.direction.tcp
         at = next_syn(tcp, self._dialled_at, now)
         if at is None:
-            self._hopeless_at = max(now, self._dialled_at + syn_schedule(tcp)[1])
+            self.hopeless_at = max(now, self._dialled_at + syn_schedule(tcp)[1])
             return
         self._syns = self._pushed + 1
         self._dials_at = at
@@ -245,23 +247,22 @@ class Pipe(Generic[T]):
         """Whether what is sent now is lost."""
         return self._holds > 0
 
-    @property
     def is_at_rest(self) -> bool:
         """Whether nothing is on its way or waits, so that the caller has nothing to wait for."""
-        if self._things or self.late_until or self._silent_since is not None or self._hopeless_at is not None:
+        if self._things or self.late_until or self.silent_since is not None or self.hopeless_at is not None:
             return False
         return self._window is None or not self._window.unsent
 
     @property
     def gives_up_at(self) -> int | None:
         """When the sender's kernel gives the connection up if nothing changes until then."""
-        hopeless_at = self._hopeless_at
-        if self._silent_since is None:
+        hopeless_at = self.hopeless_at
+        if self.silent_since is None:
             return hopeless_at
         tcp = self._delay.direction.tcp
-        tired_at = self._silent_since + gives_up_after(tcp)
+        tired_at = self.silent_since + gives_up_after(tcp)
         if self._is_dialling():
-            tired_at = max(self._silent_since, self._dialled_at + syn_schedule(tcp)[1])
+            tired_at = max(self.silent_since, self._dialled_at + syn_schedule(tcp)[1])
         return tired_at if hopeless_at is None else min(tired_at, hopeless_at)
 
     # Faults.
@@ -288,7 +289,7 @@ class Pipe(Generic[T]):
         self._holds -= 1
         if self._holds:
             return
-        since, tcp = self._silent_since, self._delay.direction.tcp
+        since, tcp = self.silent_since, self._delay.direction.tcp
         if since is None or tcp.resumes == "at_once":
             self._resume(now)
             return
@@ -342,7 +343,7 @@ class Pipe(Generic[T]):
             self._window.unsent.clear()
             self._window.forget()
         self._end_silence()
-        self._hopeless_at = None
+        self.hopeless_at = None
         self.bytes_held = self._unacknowledged_bytes = 0
 
     def close(self) -> None:
@@ -432,7 +433,7 @@ class Pipe(Generic[T]):
     def _resume(self, now: int) -> None:
         self.resumes_at = None
         self._end_silence()
-        self._hopeless_at = None
+        self.hopeless_at = None
         self._delay.restart(now)
         if self._ack_holds and self._unacknowledged_bytes:
             self._fall_silent(now)
@@ -542,7 +543,7 @@ class Pipe(Generic[T]):
                     self._window.corrected(index, at + self._delay.direction.back)
             repair.corrections.clear()
         if arrives_at == NEVER and repair.gives_up_at is not None:
-            self._hopeless_at = repair.gives_up_at
+            self.hopeless_at = repair.gives_up_at
 
     def _forget_after(self, now: int) -> None:
         """The sender has forgotten the connection: what has not arrived by now never will."""
@@ -557,7 +558,7 @@ class Pipe(Generic[T]):
         while len(things) > arrived:
             self._forget_last()
         self._end_silence()
-        self._hopeless_at = None
+        self.hopeless_at = None
 
     def _forget_last(self) -> None:
         self._pushed -= 1
@@ -565,11 +566,11 @@ class Pipe(Generic[T]):
 
     def _fall_silent(self, now: int) -> None:
         """Something is unacknowledged from now on; if it stays so, the kernel gives up some time."""
-        if self._silent_since is None:
-            self._silent_since = now
+        if self.silent_since is None:
+            self.silent_since = now
 
     def _end_silence(self) -> None:
-        self._silent_since = None
+        self.silent_since = None
 
     def _note_late(self, until: int) -> None:
         repair = self._delay.repair

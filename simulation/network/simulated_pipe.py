@@ -149,6 +149,8 @@ class SimulatedPipe:
         if at is not None and (self._waking_at is None or at < self._waking_at):
             self._waking_at = at
             clock.wake(at, self._wake)
+        if half.silent_since is None and half.hopeless_at is None:
+            return  # as mostly: the sender's kernel does not think of giving up
         gives_up_at = half.gives_up_at
         if gives_up_at is not None and gives_up_at != self._alarm_at:
             self._alarm_at = gives_up_at
@@ -167,7 +169,7 @@ class SimulatedPipe:
         while (thing := half.pop(now)) is not None:
             function, argument = thing[3]
             function(argument)
-            if half.is_at_rest:  # as most pipes are after each arrival
+            if half.is_at_rest():  # as most pipes are after each arrival
                 return
         if half.has_part(now) and self._owner is not None:
             self._owner.part_arrived(self)

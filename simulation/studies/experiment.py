@@ -213,7 +213,9 @@ class Outcome:
     def values(self, figure: str) -> dict[str, list[float]]:
         """The values of a figure at each point, by replication. Raises ConfigError for an unknown figure."""
         if figure not in self.figures:
-            raise ConfigError(f"there is no figure {figure!r}; there are {', '.join(self.figures)}")
+            failed = self.failures["error"].tolist()
+            why = f"; {len(failed)} of {len(self.runs)} runs failed, the first with {failed[0]}" if failed else ""
+            raise ConfigError(f"there is no figure {figure!r}; there are: {', '.join(self.figures) or 'none'}{why}")
         table = self.runs.sort_values("replication", kind="stable")
         return {
             describe(point) or "as it is": table[table["point"] == number][figure].astype(float).tolist()

@@ -85,6 +85,16 @@ def test_a_run_that_fails_is_a_row() -> None:
     assert found.points["n"].tolist() == [2, 2]
 
 
+def of_what_is_not_there(result: Result) -> float:
+    return float(result.no_such_attribute)  # type: ignore[attr-defined]
+
+
+def test_a_figure_that_no_run_has_says_why() -> None:
+    found = Experiment(short(), figures=(of_what_is_not_there,), replications=2).run()
+    with pytest.raises(ConfigError, match=r"2 of 2 runs failed, the first with AttributeError: .*no_such_attribute"):
+        found.values("of_what_is_not_there")
+
+
 def test_an_interrupted_experiment_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     experiment = Experiment(short(), CAPS, FIGURES, replications=3)
 

@@ -289,7 +289,8 @@ class ClientSession:
 
     def next_deadline(self) -> int | None:
         """The time for the next `handle_timeout`, in ns, or None."""
-        return self._timers.next_deadline()
+        first = self._timers.first  # as mostly; there is one question for each frame
+        return self._timers.next_deadline() if first is None else first
 
     def handle_timeout(self, now: int) -> None:
         """Fire every timer that has expired by `now`."""
