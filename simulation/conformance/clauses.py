@@ -78,6 +78,7 @@ _ROWS: Final = [
     ("5.8", "c", "a failed request means what its code means", ""),
     ("5.9", "s", "events by conditions", ""),
     ("5.10", "s", "admin calls", ""),
+    ("5.11", "s", "what an operator does", "an interface of operators; clients see the codes of sections 4 and 6"),
     ("6.1", "sc", "close codes", ""),
     ("6.2", "c", "reactions to close codes", ""),
     ("6.3", "c", "codes that are not in the table", ""),

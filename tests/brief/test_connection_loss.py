@@ -16,7 +16,7 @@ async def test_connection_loss(autojump_clock: MockClock) -> None:
             await ada.publish("CHAT", {"text": "before"})
             assert await numbers(bob, 1) == [1]
             line.cut()
-            await ada.wait_until(lambda client: not client.state.is_connected)
+            await ada.wait_until(lambda client: not client.is_carried)
             tickets = [ada.publish_soon("CHAT", {"text": f"offline {index}"}) for index in range(20)]
             await bob.publish("CHAT", {"text": "meanwhile"})
             await trio.sleep(60)

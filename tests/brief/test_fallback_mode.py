@@ -37,4 +37,4 @@ async def test_fallback_mode(autojump_clock: MockClock) -> None:
             assert after == before, "polling has ended"
 
 
-POLL = "/api/runs/{run_id}/collaboration/poll"
+POLL = "/api/runs/{runId}/collaboration/poll"

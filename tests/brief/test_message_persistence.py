@@ -27,7 +27,7 @@ async def test_message_persistence(tmp_path: Path) -> None:
             for kind, data in MADE[:3]:
                 await ada.publish(kind, data)
             line.cut()
-            await ada.wait_until(lambda client: not client.state.is_connected)
+            await ada.wait_until(lambda client: not client.is_carried)
             line.is_up = True
             for kind, data in MADE[3:]:
                 await ada.publish(kind, data)

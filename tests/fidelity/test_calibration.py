@@ -69,7 +69,7 @@ def test_costs_survive_their_file(tmp_path) -> None:  # type: ignore[no-untyped-
     path.write_text(KNOWN.to_toml())
     assert load_costs(path) == KNOWN
     path.write_text("hop = 3")
-    with pytest.raises(ConfigError, match="holds no costs"):
+    with pytest.raises(ConfigError, match="is not a costs file"):
         load_costs(path)
     with pytest.raises(ConfigError, match="cannot read the costs"):
         load_costs(tmp_path / "none.toml")

@@ -5,6 +5,7 @@ polls that wait keep nothing else from its way, and a process that leaves stays 
 import json
 import os
 import signal
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from .processes import serving
 from .streets import house_in, street
 from .test_http import POLL, PUBLISH, chat
 from .visitors import RUN, request_bytes
+from .wire.helpers import read_answer
 
 CONNECTIONS = 10
 
@@ -34,7 +36,7 @@ async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(po
     """Nobody is told `reset`, which would mean that history was lost."""
     with serving("--store", postgres_url) as one, serving("--store", postgres_url) as two, trio.fail_after(60):
         headers = {"Authorization": "Bearer dev:ann"}
-        async with httpx.AsyncClient(headers=headers, timeout=30) as client:
+        async with httpx.AsyncClient(headers=headers, timeout=30) as client, AsyncExitStack() as opened:
             await client.put(f"{one.url}/api/runs/{RUN}")
 
             async def publish(url: str, numbers: range) -> dict[str, Any]:
@@ -45,7 +47,11 @@ async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(po
 
             epoch = (await publish(one.url, range(1, 6)))["epoch"]
             port = int(one.url.rpartition(":")[2])
-            streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(CONNECTIONS)]
+            streams = [
+                await opened.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port)) for _ in range(CONNECTIONS)
+            ]
+            for stream in streams:  # else each would be closed after DoorLimits.head_timeout_s, which passes meanwhile
+                assert (await asked(stream, f"{POLL}?epoch={epoch}&afterSequence=4"))["head"] == 5
             os.kill(one.process.pid, signal.SIGSTOP)
             try:
                 if how == "its connection was ended":
@@ -62,13 +68,15 @@ async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(po
             finally:
                 os.kill(one.process.pid, signal.SIGCONT)
             for stream in streams:
-                said = b""
-                while b"\r\n\r\n" not in said or not said.endswith(b"}"):
-                    said += await stream.receive_some()
-                answer = json.loads(said.partition(b"\r\n\r\n")[2])
+                answer = json.loads((await read_answer(stream)).body)
                 assert answer.get("outcome") in (None, "resumed"), answer
                 assert answer.get("head", 10) == 10
-                await stream.aclose()
+
+
+async def asked(stream: trio.SocketStream, target: str) -> dict[str, Any]:
+    await stream.send_all(request_bytes("GET", target, token="dev:ann"))
+    answer: dict[str, Any] = json.loads((await read_answer(stream)).body)
+    return answer
 
 
 async def test_the_place_of_a_run_is_asked_once_and_remembered_until_a_process_refuses(
