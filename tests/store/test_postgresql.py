@@ -92,16 +92,18 @@ async def test_whatever_is_killed_when_what_was_confirmed_is_there_once(postgres
         lost = head = 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, kill)
-            while sum(killed) < 5 or lost < 3 or head < 20:
-                (outcome,) = await store.append([append(head + 1, 2)])
-                if outcome is None:
-                    head += 2
-                    continue
-                assert isinstance(outcome, StoreUnavailable)
-                lost += 1
-                with trio.fail_after(5):
-                    head = await until_loaded(store, at_least=head)
-            is_over.set()
+            try:  # a thread cannot be cancelled: what fails here must end it
+                while sum(killed) < 5 or lost < 3 or head < 20:
+                    (outcome,) = await store.append([append(head + 1, 2)])
+                    if outcome is None:
+                        head += 2
+                        continue
+                    assert isinstance(outcome, StoreUnavailable)
+                    lost += 1
+                    with trio.fail_after(5):
+                        head = await until_loaded(store, at_least=head)
+            finally:
+                is_over.set()
         stored = await load(store)
         assert stored.events == tuple(entry(n).event for n in range(1, head + 1))
 
