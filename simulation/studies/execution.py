@@ -30,6 +30,8 @@ CHECKPOINT_S = 5.0
 CHUNKS_PER_WORKER = 8
 """Into how many pieces the work of one worker is cut: enough to balance, few enough that sending them costs nothing."""
 CHUNK_MAX = 64
+CONNECT_TIMEOUT_S = 10.0
+"""How long a Dask scheduler may take to answer."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -112,7 +114,7 @@ class Backend:
                     stack.enter_context(cluster)
                     client = stack.enter_context(distributed.Client(cluster))  # type: ignore[no-untyped-call]
                 else:
-                    client = stack.enter_context(distributed.Client(self.dask, timeout="10s"))  # type: ignore[no-untyped-call]
+                    client = stack.enter_context(distributed.Client(self.dask, timeout=CONNECT_TIMEOUT_S))  # type: ignore[no-untyped-call]
             except (OSError, TimeoutError, ValueError) as error:
                 raise ConfigError(
                     f"no Dask scheduler answers at {self.dask!r} ({error}); start one with `dask scheduler`"

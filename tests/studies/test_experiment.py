@@ -11,7 +11,7 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from simulation import Frames, Reset, Result, Scenario
-from simulation.studies import Experiment, Outcome, Precision, Progress
+from simulation.studies import Experiment, Outcome, Precision, Progress, execution
 from tests.simulation.worlds import calm
 
 CAPS = [{"client.policy.cap_s": 1.0}, {"client.policy.cap_s": 30.0}]
@@ -159,7 +159,8 @@ def test_what_cannot_be_run_is_refused_before_anything_runs(arguments: dict[str,
         Experiment(short(), **arguments)
 
 
-def test_workers_and_backends_that_are_not_there(tmp_path: Path) -> None:
+def test_workers_and_backends_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "CONNECT_TIMEOUT_S", 0.5)
     experiment = Experiment(short(), replications=1)
     with pytest.raises(ConfigError, match="workers = 0"):
         experiment.run(workers=0)
