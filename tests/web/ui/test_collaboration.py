@@ -103,12 +103,12 @@ def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
         for number in range(3):
             member.graft(f"{member.user} without a server {number}")
         until(lambda member=member: member.queued == 3, "the queue counts up")
-        assert member.page.locator("#pending > li").count() == 3
+        until(lambda member=member: member.page.locator("#pending > li").count() == 3, "the page shows what waits")
     site.restart()
     for member in (ada, bob):
         assert member.carried() == "Reconnected"
         member.has(7)
-        assert member.page.locator("#pending > li").count() == 0
+        until(lambda member=member: member.page.locator("#pending > li").count() == 0, "nothing waits any more")
     agree(site, 7, ada, bob)
     assert site.said_of_network, "the pages did notice"
 
