@@ -165,6 +165,9 @@ def test_every_expression_of_the_dashboard_has_a_plausible_result(watched: Watch
         values = watched.seen[expression.text]
         if not values:
             empty.append(f"{expression.panel}: {expression.text}")
+        has_nothing = "orchestrator_gc_pause_seconds" in expression.text and all(map(math.isnan, values))
+        if has_nothing:  # a quantile of no collections: they are rare by design, and none need fall into the window
+            continue
         if any(math.isnan(value) or not 0 <= value < PLAUSIBLE_MAX for value in values):
             odd.append(f"{expression.panel}: {expression.text} gives {values}")
     assert empty == []
@@ -190,5 +193,5 @@ def test_the_alert_rules_are_loaded_and_healthy(watched: Watched) -> None:
     with urllib.request.urlopen(f"{watched.address}/api/v1/rules", timeout=10) as answer:
         groups = json.load(answer)["data"]["groups"]
     found = {rule["name"]: rule["health"] for group in groups for rule in group["rules"]}
-    assert len(found) == 16
+    assert len(found) == 18
     assert set(found.values()) == {"ok"}
