@@ -38,7 +38,7 @@ from reference.protocol.timers import NS_PER_MS
 try:
     import fcntl
 except ImportError:  # Windows: two programs on one file are not noticed there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # the module, or nothing where the system has none
 
 FORMAT_VERSION = 1
 JOURNAL_BYTES_MIN = 256 * 1024
