@@ -83,7 +83,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a position ahead of the head is resumed', 'protocol.server.event_log:EventLog.place', 'after > self.head', 'False', net='place'),
     # The window, the waits and the batches.
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
-    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head'),
+    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
     Bug('a reader that fell out of the log is not told', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
     Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
