@@ -16,7 +16,7 @@ BUGS: tuple[Bug, ...] = (
     # The inbox and what a client receives.
     Bug('gaps are delivered', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'number > self.last'),
     Bug('duplicates are delivered, and the cursor moves back', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'True', design=True),
-    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True'),
+    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True', net='inbox'),
     Bug('a gap is not noticed', 'protocol.client.delivery:Inbox.receive', 'bool(self._held)', 'False', net='inbox'),
     Bug('a missing tail is not noticed', 'protocol.client.delivery:EventDelivery.is_behind', 'return self._known_head > self.inbox.last and not self._holding', 'return False', net='tail'),
     Bug('a reset is told as a snapshot', 'protocol.client.delivery:EventDelivery._take_snapshot', 'ResetReceived if announced.outcome == "reset" else SnapshotReceived', 'SnapshotReceived'),
