@@ -32,7 +32,8 @@ class RefusedUsers:
 
     def refuse(self, refusal: Refusal, now: int) -> None:
         """Refuse a user, or change until when. Raises RemoteError OVERLOADED when there is no room."""
-        self._forget_those_over(now)
+        if refusal.user_id not in self._refusals and len(self._refusals) >= REFUSED_USERS_MAX:
+            self._forget_those_over(now)
         if refusal.user_id not in self._refusals and len(self._refusals) >= REFUSED_USERS_MAX:
             reason = f"{REFUSED_USERS_MAX} users are refused already, which is the limit; allow some again"
             raise RemoteError(CloseCode.OVERLOADED, reason)

@@ -16,7 +16,7 @@ BUGS: tuple[Bug, ...] = (
     # The inbox and what a client receives.
     Bug('gaps are delivered', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'number > self.last'),
     Bug('duplicates are delivered, and the cursor moves back', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'True', design=True),
-    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True'),
+    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True', net='inbox'),
     Bug('a gap is not noticed', 'protocol.client.delivery:Inbox.receive', 'bool(self._held)', 'False', net='inbox'),
     Bug('a missing tail is not noticed', 'protocol.client.delivery:EventDelivery.is_behind', 'return self._known_head > self.inbox.last and not self._holding', 'return False', net='tail'),
     Bug('a reset is told as a snapshot', 'protocol.client.delivery:EventDelivery._take_snapshot', 'ResetReceived if announced.outcome == "reset" else SnapshotReceived', 'SnapshotReceived'),
@@ -83,7 +83,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a position ahead of the head is resumed', 'protocol.server.event_log:EventLog.place', 'after > self.head', 'False', net='place'),
     # The window, the waits and the batches.
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
-    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head'),
+    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
     Bug('a reader that fell out of the log is not told', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
     Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
