@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from simulation.cli import run
 from simulation.conformance import examples
 from simulation.conformance.clauses import clauses_of
 from simulation.conformance.client_cases import CLIENT_CASES
@@ -20,22 +21,50 @@ from tests.web.tools import NODE, NODE_IS_MISSING, NODE_MAJOR, WHY_NODE
 
 KIT = [sys.executable, "-m", "simulation.cli", "conformance"]
 EXAMPLES = Path(examples.__file__).parent
+HEAVY = {
+    "frames.rate",
+    "place.reader_that_takes_nothing",
+    "place.resume_under_load",
+    "place.slow_reader",
+    "place.window",
+    "publish.data_is_refused",
+    "publish.many_authors",
+    "session.takeover_in_flight",
+}
+"""Cases that compute more than all others together."""
 CANNOT_SEE = {"upgrade.retry_after", "upgrade.retry_after_of_a_proxy", "upgrade.refused_for_good"}
 """Cases that do not apply to a page, which is not shown the answer to a refused upgrade (5.7)."""
 
 
+def test_our_server_passes_quick_cases() -> None:
+    quick = [case.name for case in SERVER_CASES if case.name not in HEAVY]
+    verdicts = in_virtual_time(judge_our_server, quick)
+    assert len(verdicts) == len(quick) > 50
+    assert failures(verdicts, NEED_SECRET) == []
+
+
+def test_our_client_passes_quick_cases() -> None:
+    quick = [case.name for case in CLIENT_CASES if case.name.startswith(("connect.", "events.", "publish."))]
+    verdicts = in_virtual_time(judge_our_client, quick)
+    assert len(verdicts) == len(quick) > 10
+    assert failures(verdicts) == []
+
+
+@pytest.mark.slow
 def test_our_server_passes() -> None:
     verdicts = in_virtual_time(judge_our_server)
     assert len(verdicts) == len(SERVER_CASES)
     assert failures(verdicts, NEED_SECRET) == []
 
 
+@pytest.mark.slow
 def test_our_client_passes() -> None:
     verdicts = in_virtual_time(judge_our_client)
     assert len(verdicts) == len(CLIENT_CASES)
     assert failures(verdicts) == []
 
 
+@pytest.mark.slow
 def test_a_relay_that_changes_nothing_changes_no_verdict() -> None:
     """The relay alone is not the reason why a case fails with a mangler."""
     of_servers = sorted({case for _, case, _ in test_broken_servers.BROKEN})
@@ -56,9 +85,9 @@ def test_our_server_passes_as_a_process_within_a_minute(tmp_path: Path) -> None:
     assert content["tookS"] < 60
 
 
-def judge_program(command: str, file: Path, *options: str) -> dict[str, Any]:
+def judge_program(command: str, file: Path) -> dict[str, Any]:
     """The kit's report on the client that this command starts."""
-    arguments = [*KIT, "--client", command, "--json", str(file), *options]
+    arguments = [*KIT, "--client", command, "--json", str(file)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(file.read_text())
@@ -79,10 +108,8 @@ def test_our_client_passes_as_a_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(NODE_IS_MISSING, reason=WHY_NODE)
-def test_the_browser_client_passes_quick_cases(tmp_path: Path) -> None:
-    quick = ("connect.first", "end.bye", "resume.after_a_cut")
-    options = [word for name in quick for word in ("--case", name)]
-    assert judge_program(browser_client(), tmp_path / "report.json", *options)["passed"] == len(quick)
+def test_the_browser_client_passes_a_quick_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["conformance", "--client", browser_client(), "--case", "connect.first"]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.slow
