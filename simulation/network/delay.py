@@ -179,7 +179,7 @@ NEVER = 1 << 62
 """The arrival of what is not sent any more: TCP has given it up."""
 
 
-class Bottleneck:
+class BandwidthQueue:
     """What the connections of one access link share in one direction: the bottleneck's queue, first come first served, and fades.
 
     left_at: when the last packet left it. delivery, room: of a recording, the one that the last packet left with, and what is
@@ -199,9 +199,9 @@ class Bottleneck:
         self.left_at = min(self.left_at, now)
 
 
-def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> Bottleneck | None:
+def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> BandwidthQueue | None:
     """What an access link shares in this direction; None: nothing."""
-    return Bottleneck(direction, random_source) if direction.is_shared else None
+    return BandwidthQueue(direction, random_source) if direction.is_shared else None
 
 
 class DelayModel:
@@ -209,7 +209,7 @@ class DelayModel:
 
     __slots__ = ("_bottleneck", "_is_alone", "_random_source", "_repair", "direction", "left_at")
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: Bottleneck | None = None) -> None:
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: BandwidthQueue | None = None) -> None:
         """`bottleneck`: of the access link; None: the connection has the path for itself."""
         self.direction = direction
         self._random_source = random_source

@@ -29,7 +29,7 @@ from simulation.network.tcp import RoundTripEstimate
 from simulation.random import EntityRandom
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
-from simulation.validation.experiment import Experiment
+from simulation.validation.experiment import TheoryExperiment
 from simulation.validation.experiments.detecting import HalfOpenConnection
 from simulation.validation.experiments.fading import LonePackets
 from simulation.validation.experiments.herding import AcceptRate
@@ -52,7 +52,7 @@ Verify = Callable[..., tuple[int, list[str]]]
 def verify(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Verify:
     """Runs these experiments alone, in this process; gives the exit code and the complaints."""
 
-    def verify_only(*experiments: Experiment) -> tuple[int, list[str]]:
+    def verify_only(*experiments: TheoryExperiment) -> tuple[int, list[str]]:
         monkeypatch.setattr(catalogue, "QUICK", experiments)
         exit_code = run(["verify", "--quick", "--jobs", "1"])
         return exit_code, capsys.readouterr().err.splitlines()
