@@ -37,7 +37,7 @@ from simulation.scenario.path_bounds import (
     delivery_gap_s,
     is_bounded,
     is_lossy,
-    one_way_max_s,
+    direction_max_s,
     timeouts,
 )
 from simulation.scenario.paths import FadingLoss, Path
@@ -142,7 +142,7 @@ class PathDirection:
         self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
         self.back = ns(acknowledgement_s(path, is_up=is_up))
-        one_way = ns(one_way_max_s(path, is_up=is_up))
+        one_way = ns(direction_max_s(path, is_up=is_up))
         self.limit = None if is_bounded(path) else one_way
         self.one_way_max = one_way + ns(delivery_gap_s(path, is_up=is_up))
         """One way, for a queue that is empty."""
