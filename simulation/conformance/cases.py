@@ -2,8 +2,8 @@
 
 A case is an async function with a name, the clauses that it exercises and a time limit. It raises CaseFailed with the clause
 that is broken, or NotApplicable with the reason (a limit that this server does not tell, one token where two users are needed);
-else it has passed. Cases are independent, each with runs and clients of its own, and run concurrently. Cases that mostly wait (`is_slow`)
-start first and do not count against the limit of cases that run at a time.
+else it has passed. Cases are independent, each with runs and clients of its own, and run concurrently. Cases that mostly wait
+(`is_slow`) start first and do not count against the limit of cases that run at a time.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence

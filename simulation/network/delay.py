@@ -35,9 +35,9 @@ from simulation.random import EntityRandom
 from simulation.scenario.path_bounds import (
     acknowledgement_s,
     delivery_gap_s,
+    direction_max_s,
     is_bounded,
     is_lossy,
-    direction_max_s,
     timeouts,
 )
 from simulation.scenario.paths import FadingLoss, Path

@@ -1,21 +1,21 @@
 """All experiments of `steadywire verify`, over ranges of their parameters. `QUICK`: those that a quick run has, too."""
 
 from simulation.validation.experiment import TheoryExperiment
-from simulation.validation.experiments.detecting import HalfOpenConnection
-from simulation.validation.experiments.fading import Fading, LonePackets
-from simulation.validation.experiments.herding import AcceptRate, AfterALongOutage, UniformSpread
-from simulation.validation.experiments.late import LateEvents
-from simulation.validation.experiments.linux import SEGMENTS, Flights, SwallowedRefusal, SwallowedReset, Timeout
-from simulation.validation.experiments.losing import Bursts, Repeats
-from simulation.validation.experiments.outboxes import OverflowInAnOutage
-from simulation.validation.experiments.polls import PlainPolling
-from simulation.validation.experiments.queueing import Bottleneck, Processors, ServerQueue
-from simulation.validation.experiments.racing import Phases, PingRace
-from simulation.validation.experiments.reconnecting import AfterAnOutage
-from simulation.validation.experiments.roaming import OnAndOff
-from simulation.validation.experiments.sharing import AllAtOnce, SharedCell
-from simulation.validation.experiments.streams import InOrder
-from simulation.validation.experiments.transport import KERNELS, Dialling, IdleKiller, Silence
+from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.herding import AcceptRate, AfterALongOutage, UniformSpread
+from simulation.validation.experiments.clients.late import LateEvents
+from simulation.validation.experiments.clients.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.clients.polls import PlainPolling
+from simulation.validation.experiments.clients.racing import Phases, PingRace
+from simulation.validation.experiments.clients.reconnecting import AfterAnOutage
+from simulation.validation.experiments.network.fading import Fading, LonePackets
+from simulation.validation.experiments.network.linux import SEGMENTS, Flights, SwallowedRefusal, SwallowedReset, Timeout
+from simulation.validation.experiments.network.losing import Bursts, Repeats
+from simulation.validation.experiments.network.queueing import Bottleneck, Processors, ServerQueue
+from simulation.validation.experiments.network.roaming import OnAndOff
+from simulation.validation.experiments.network.sharing import AllAtOnce, SharedCell
+from simulation.validation.experiments.network.streams import InOrder
+from simulation.validation.experiments.network.transport import KERNELS, Dialling, IdleKiller, Silence
 
 QUICK: tuple[TheoryExperiment, ...] = (
     AfterAnOutage(policy="ours", outage_mean_s=0.5, attempts=1),

@@ -8,7 +8,7 @@ import pytest
 from simulation.cli import run
 from simulation.validation import catalogue
 from simulation.validation.experiment import TheoryExperiment
-from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiments.clients.reconnecting import AfterAnOutage
 from tests.validation.test_experiment import Noise
 
 RIGHT, WRONG = Noise(samples=10, allowed=1.0), Noise(said=0.4, samples=10, allowed=1.0)

@@ -30,18 +30,18 @@ from simulation.random import EntityRandom
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
 from simulation.validation.experiment import TheoryExperiment
-from simulation.validation.experiments.detecting import HalfOpenConnection
-from simulation.validation.experiments.fading import LonePackets
-from simulation.validation.experiments.herding import AcceptRate
-from simulation.validation.experiments.linux import Flights, SwallowedRefusal, SwallowedReset, Timeout
-from simulation.validation.experiments.losing import Bursts
-from simulation.validation.experiments.outboxes import OverflowInAnOutage
-from simulation.validation.experiments.queueing import ServerQueue
-from simulation.validation.experiments.racing import Phases, PingRace
-from simulation.validation.experiments.reconnecting import AfterAnOutage
-from simulation.validation.experiments.sharing import AllAtOnce, SharedCell
-from simulation.validation.experiments.streams import InOrder
-from simulation.validation.experiments.transport import Dialling
+from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.herding import AcceptRate
+from simulation.validation.experiments.clients.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.clients.racing import Phases, PingRace
+from simulation.validation.experiments.clients.reconnecting import AfterAnOutage
+from simulation.validation.experiments.network.fading import LonePackets
+from simulation.validation.experiments.network.linux import Flights, SwallowedRefusal, SwallowedReset, Timeout
+from simulation.validation.experiments.network.losing import Bursts
+from simulation.validation.experiments.network.queueing import ServerQueue
+from simulation.validation.experiments.network.sharing import AllAtOnce, SharedCell
+from simulation.validation.experiments.network.streams import InOrder
+from simulation.validation.experiments.network.transport import Dialling
 
 pytestmark = pytest.mark.slow
 

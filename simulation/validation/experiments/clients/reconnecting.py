@@ -18,7 +18,7 @@ from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, stil
 from simulation.validation.closed_forms import backoff
 from simulation.validation.closed_forms.backoff import Schedule, Wait
 from simulation.validation.experiment import Expected, TheoryExperiment, require, share
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 

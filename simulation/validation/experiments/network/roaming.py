@@ -12,7 +12,7 @@ from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.validation.closed_forms import onoff
 from simulation.validation.experiment import Expected, TheoryExperiment, require
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 

@@ -16,8 +16,8 @@ from simulation.random import RandomStreams
 from simulation.scenario.paths import Path
 from simulation.validation.closed_forms import sharing
 from simulation.validation.experiment import Expected, TheoryExperiment
-from simulation.validation.experiments.queueing import LawName, distribution_of
-from simulation.validation.experiments.transport import CHECKS
+from simulation.validation.experiments.network.queueing import LawName, distribution_of
+from simulation.validation.experiments.network.transport import CHECKS
 
 
 @dataclass(frozen=True, kw_only=True)

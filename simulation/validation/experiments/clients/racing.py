@@ -15,7 +15,7 @@ from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import PathTroubled
 from simulation.validation.closed_forms import races
 from simulation.validation.experiment import Expected, TheoryExperiment, share
-from simulation.validation.experiments.transport import connected_at_s
+from simulation.validation.experiments.network.transport import connected_at_s
 from simulation.world import run
 
 CLIENTS = 50

@@ -12,7 +12,7 @@ from simulation.scenario.still_world import AT_ONCE, PATIENT_CLIENT, PATIENT_SER
 from simulation.trace.trace import Delivered
 from simulation.validation.closed_forms import onoff, staleness
 from simulation.validation.experiment import Expected, TheoryExperiment, require
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.world import run
 
 LATE_S = 1e-6

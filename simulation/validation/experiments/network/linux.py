@@ -19,7 +19,7 @@ from simulation.scenario.scenario import ClientPart, Group
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.validation.closed_forms import linux, tcp
 from simulation.validation.experiment import Expected, TheoryExperiment, require
-from simulation.validation.experiments.transport import CHECKS, Kernel, connected_at_s, ended_at_s
+from simulation.validation.experiments.network.transport import CHECKS, Kernel, connected_at_s, ended_at_s
 from simulation.world import run
 
 SEGMENTS: dict[str, tuple[float, ...]] = {
