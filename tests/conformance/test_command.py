@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from reference.server.access.auth import make_token
 from reference.server.app import open_server
-from reference.server.auth import make_token
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
 from simulation.cli import run

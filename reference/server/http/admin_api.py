@@ -12,7 +12,7 @@ from reference.protocol.client.health import Quality, quality_of, summary_of
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.http.admin_answers import (
     CleanedUp,
