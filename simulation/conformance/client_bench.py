@@ -19,7 +19,7 @@ import trio
 
 from simulation.conformance.applications import Application, Assignment, Start
 from simulation.conformance.cases import CaseFailed, KitCase, require
-from simulation.conformance.client_connection import ClientConnection, PollExchange
+from simulation.conformance.client_connection import ClientConnection, ClientExchange
 from simulation.conformance.client_model import DEFAULTS, PATIENCE_S, SESSION_ID, SLACK_S, START_S_MAX, Log, Memory, Sent
 from simulation.conformance.frames import BadFrame, Frame, check_body, parse, shorten
 from simulation.conformance.wire import SUBPROTOCOL, RawRequest, ServedConnection
@@ -36,12 +36,12 @@ class ClientBench:
         self.log = Log()
         self.memory = Memory()
         self.connections: list[ClientConnection] = []
-        self.requests: list[PollExchange] = []
+        self.requests: list[ClientExchange] = []
         self.reports: list[Frame] = []
         self.settings: dict[str, Any] = dict(DEFAULTS)
         self.application: Application | None = None
         self.closed_s = 0.0
-        self._arriving, self._arrived = trio.open_memory_channel[PollExchange](64)
+        self._arriving, self._arrived = trio.open_memory_channel[ClientExchange](64)
         self._news = trio.Condition()
         self._passed = 0
         self._has_ended = False
@@ -53,7 +53,7 @@ class ClientBench:
         connection = ServedConnection(stream)
         try:
             while (request := await connection.read_request()) is not None:
-                exchange = PollExchange(self, request, connection)
+                exchange = ClientExchange(self, request, connection)
                 self._check_request(exchange)
                 self.requests.append(exchange)
                 await self._arriving.send(exchange)
@@ -64,7 +64,7 @@ class ClientBench:
             with trio.CancelScope(shield=True):
                 await connection.aclose()
 
-    def _check_request(self, exchange: PollExchange) -> None:
+    def _check_request(self, exchange: ClientExchange) -> None:
         request = exchange.request
         require(self.token not in request.target.replace("%3A", ":"), "3.4", f"the token is in a URL: {request.target}")
         if exchange.kind == "upgrade":
@@ -86,13 +86,13 @@ class ClientBench:
             except BadFrame as error:
                 raise CaseFailed("4.21", f"a publish request: {error}") from None
 
-    async def exchange(self, clause: str, within_s: float = PATIENCE_S) -> PollExchange:
+    async def exchange(self, clause: str, within_s: float = PATIENCE_S) -> ClientExchange:
         """The next request of the client, of any kind."""
         with trio.move_on_after(within_s):
             return await self._arrived.receive()
         raise CaseFailed(clause, f"no request of the client within {within_s:g} s")
 
-    async def upgrade(self, clause: str = "7.20", within_s: float = PATIENCE_S) -> PollExchange:
+    async def upgrade(self, clause: str = "7.20", within_s: float = PATIENCE_S) -> ClientExchange:
         """The next request, which must be an upgrade."""
         found = await self.exchange(clause, within_s)
         require(found.kind == "upgrade", clause, f"{found.request.method} {found.request.path} came, not an upgrade")
@@ -137,7 +137,7 @@ class ClientBench:
 
     # ---- HTTP ----
 
-    async def answer_poll(self, exchange: PollExchange) -> list[Frame]:
+    async def answer_poll(self, exchange: ClientExchange) -> list[Frame]:
         """Answer a poll from the model; returns the events in the answer."""
         query, log = exchange.frame, self.log
         after = query.get("afterSequence")
@@ -175,7 +175,7 @@ class ClientBench:
         await exchange.answer(200, {name: value for name, value in body.items() if value is not None})
         return events
 
-    async def answer_publish(self, exchange: PollExchange) -> list[Frame]:
+    async def answer_publish(self, exchange: ClientExchange) -> list[Frame]:
         """Answer a publish request from the model; returns its messages."""
         messages: list[Frame] = exchange.frame.get("messages", [])
         results = []
@@ -186,12 +186,12 @@ class ClientBench:
         await exchange.answer(200, {"results": results, "epoch": self.log.epoch})
         return messages
 
-    def check_poll(self, exchange: PollExchange) -> None:
+    def check_poll(self, exchange: ClientExchange) -> None:
         """The rules for a poll of a client on polling."""
         self.check_identity(exchange.frame, "7.27", is_poll=True)
         self.check_position(exchange.frame.get("epoch"), exchange.frame.get("afterSequence"), "7.25")
 
-    def check_request(self, exchange: PollExchange) -> None:
+    def check_request(self, exchange: ClientExchange) -> None:
         """The rules for a publish request."""
         self.check_identity(exchange.frame, "7.26", is_poll=True)
         for message in exchange.frame.get("messages", []):

@@ -1,28 +1,40 @@
 """A client's requests and WebSockets, from the kit's side.
 
-PollExchange     a request that waits for the case's answer: an upgrade, a poll, or a publish request
+ClientExchange     a request that waits for the case's answer: an upgrade, a poll, or a publish request
 ClientConnection   an accepted WebSocket; pings and publishes are answered in the background, unless a case says otherwise
 """
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import trio
 
 from simulation.conformance.cases import CaseFailed, require
-from simulation.conformance.client_model import PATIENCE_S, SESSION_ID
+from simulation.conformance.client_model import PATIENCE_S, SESSION_ID, Log, Memory
 from simulation.conformance.frames import CLIENT_FRAMES, Frame, check_frame
 from simulation.conformance.wire import CLOSING_S_MAX, SUBPROTOCOL, Binary, Closed, RawRequest, ServedConnection, WebSocket
 
-if TYPE_CHECKING:
-    from simulation.conformance.client_bench import ClientBench
+
+class Bench(Protocol):
+    """What a connection needs of `client_bench`: the log, what is known of the client, and the rules for both."""
+
+    nursery: trio.Nursery
+    log: Log
+    memory: Memory
+    connections: "list[ClientConnection]"
+
+    def check_identity(self, frame: Frame, clause: str) -> None: ...
+
+    def check_position(self, epoch: str | None, after: int | None, clause: str) -> None: ...
+
+    def check_publish(self, message: Frame) -> None: ...
 
 
-class PollExchange:
+class ClientExchange:
     """A request of the client, not yet answered. `at_s` is when it came."""
 
-    def __init__(self, bench: "ClientBench", request: RawRequest, connection: ServedConnection) -> None:
+    def __init__(self, bench: Bench, request: RawRequest, connection: ServedConnection) -> None:
         self.bench = bench
         self.request = request
         self.at_s = trio.current_time()
@@ -72,7 +84,7 @@ class ClientConnection:
     `answers_pings`, `answers_publishes`: whether this happens in the background.
     """
 
-    def __init__(self, bench: "ClientBench", websocket: WebSocket, request: RawRequest) -> None:
+    def __init__(self, bench: Bench, websocket: WebSocket, request: RawRequest) -> None:
         self.bench = bench
         self.websocket = websocket
         self.request = request
