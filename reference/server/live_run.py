@@ -48,6 +48,7 @@ class LiveRun:
         self._peers = self._output.peers
         self._alarm = trio.CancelScope()
         self._armed_for = self._next_deadline()
+        self._is_writing_on = False
         self.ended = trio.Event()
         """The run takes no more inputs."""
         self.settled = trio.Event()
@@ -253,6 +254,16 @@ class LiveRun:
         if deadline < self._armed_for:
             self._armed_for = deadline
             self._alarm.deadline = self._clock.trio_deadline(deadline)
+        if self._output.is_writing_on and not self._is_writing_on:
+            self._is_writing_on = True
+            self._shared.nursery.start_soon(self._write_on)
+
+    async def _write_on(self) -> None:
+        """Write to the sockets that a turn did not reach; everybody else has a turn between two pieces."""
+        while self._output.is_writing_on and not self.ended.is_set():
+            await trio.lowlevel.checkpoint()
+            self._turn(self._output.write_on)
+        self._is_writing_on = False
 
     def _is_dropped_for_lease(self) -> bool:
         """End the run if others may serve it by now: what it would answer may be an old picture."""

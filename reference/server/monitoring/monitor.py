@@ -145,13 +145,13 @@ class Monitor:
             record.received_before += 1
             record.traffic.active_at = max(record.traffic.active_at, now)
 
-    def answered(self, run_id: str, client_id: str | None, answer: Frame) -> int:
-        """A request of that client was answered. Returns how many messages that is: a poll brings as many as it has events."""
+    def answered(self, run_id: str, client_id: str | None, answer: Frame) -> None:
+        """A request of that client was answered. That is one message, but a poll brings as many as it has events."""
         messages = max(1, len(answer.events)) if isinstance(answer, PollAnswer) else 1
         record = None if client_id is None else self.sessions.find(run_id, client_id)
         if record is not None:
             record.sent_before += messages
-        return messages
+        self.sent(messages)
 
     def committed(self, seconds: float, events: int, error: StoreError | None) -> None:
         """A batch of a run is durable, or failed, that long after it was handed to the writer."""
