@@ -27,8 +27,11 @@ from reference.protocol import codec, frames, metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
-from reference.server.access import AccessControl
-from reference.server.auth import Authenticator
+from reference.server.access.admission import AccessControl
+from reference.server.access.auth import Authenticator
+from reference.server.access.origins import OriginPolicy
+from reference.server.access.refused_users import RefusedUsers, RefusingAuthenticator
+from reference.server.access.user_limits import UserConnections
 from reference.server.clock import ServerClock
 from reference.server.cluster.admin import ActionsOfAll, AdminOfAll
 from reference.server.cluster.cluster import Cluster
@@ -50,12 +53,9 @@ from reference.server.monitoring.loop import tune_collector, watch_lag, watched_
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
-from reference.server.origins import OriginPolicy
-from reference.server.refused_users import RefusedUsers, RefusingAuthenticator
 from reference.server.registry import RunRegistry
 from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
-from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store, watch_place
 from reference.web.files import WebSettings

@@ -19,7 +19,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.handshake import check_version
 from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id

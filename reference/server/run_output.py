@@ -19,7 +19,7 @@ from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Joined, Observation
 from reference.protocol.server.run import Run
 from reference.protocol.timers import NS_PER_S
-from reference.server.auth import identify
+from reference.server.access.auth import identify
 from reference.server.context import ServerContext
 from reference.server.encoding import Encoder
 from reference.server.monitoring.sessions import Traffic

@@ -6,7 +6,7 @@ import trio
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.statistics import Held
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.cluster.cluster import Cluster
 from reference.server.http.exchanges import Exchanges

@@ -10,8 +10,8 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
 from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
-from reference.server.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
-from reference.server.origins import is_loopback, normal_origin
+from reference.server.access.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
+from reference.server.access.origins import is_loopback, normal_origin
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from reference.store import hide_password
 

@@ -25,7 +25,7 @@ import msgspec
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
-from reference.server.auth import public_key, read_key_file, secret_key
+from reference.server.access.auth import public_key, read_key_file, secret_key
 from reference.server.settings import ServerSettings
 from reference.toml_files import read_toml
 

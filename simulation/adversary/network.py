@@ -73,7 +73,7 @@ class Wire:
 
 
 @dataclass(eq=False)
-class Request:
+class PendingRequest:
     client: int
     polling: int
     frame: frames.RequestFrame

@@ -26,7 +26,7 @@ from reference.server.http.admin_answers import (
     ConnectionsAnswer,
     Page,
     SessionRequest,
-    Sessions,
+    SessionsAnswer,
     SessionsRequest,
 )
 from reference.server.http.admin_api import AdminApi
@@ -61,11 +61,11 @@ class AdminOfAll(AdminApi):
             processes_silent=silent,
         )
 
-    async def sessions(self, request: Request, query: SessionsRequest) -> Sessions:
+    async def sessions(self, request: Request, query: SessionsRequest) -> SessionsAnswer:
         own = await super().sessions(request, query)
-        others, silent = await self._ask(request, Sessions)
+        others, silent = await self._ask(request, SessionsAnswer)
         answers = (own, *others)
-        return Sessions(
+        return SessionsAnswer(
             total_sessions=sum(answer.total_sessions for answer in answers),
             has_more=any(answer.has_more for answer in answers),
             sessions=tuple(one for answer in answers for one in answer.sessions),

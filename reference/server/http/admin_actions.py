@@ -16,6 +16,7 @@ import msgspec
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.timers import NS_PER_MS
+from reference.server.access.refused_users import Refusal, RefusedUsers
 from reference.server.clock import ServerClock
 from reference.server.http.answers import RequestRefused
 from reference.server.http.description import delete, get, post, put
@@ -24,7 +25,6 @@ from reference.server.live_run import LiveRun
 from reference.server.monitoring.logs import log_event
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import SessionRecord
-from reference.server.refused_users import Refusal, RefusedUsers
 from reference.server.registry import RunRegistry, canonical_run_id
 
 DAY_MS = 86_400_000

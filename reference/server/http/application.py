@@ -19,7 +19,7 @@ import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.http.answers import COME_BACK, STATUSES, Answer, RequestRefused, json_answer, problem
 from reference.server.http.description import Operation, operations_of
 from reference.server.http.parameters import parameters

@@ -4,7 +4,7 @@ import msgspec
 import trio
 
 from reference.protocol.errors import CloseCode
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.http.answers import Answer, RequestRefused
 from reference.server.http.description import get
 from reference.server.http.request import Request

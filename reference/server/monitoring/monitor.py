@@ -28,7 +28,7 @@ from reference.protocol.server.observations import (
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from reference.server.monitoring.metrics import MetricSet
-from reference.server.monitoring.sessions import SessionRecord, SessionTable, Traffic
+from reference.server.monitoring.sessions import MonitoredSessions, SessionRecord, Traffic
 from reference.store import StoreError
 
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ class Monitor:
         self._on_refused = on_refused
         self.metrics = MetricSet()
         self._on_limit = on_limit
-        self.sessions = SessionTable(session_records_max, session_age_max_ns)
+        self.sessions = MonitoredSessions(session_records_max, session_age_max_ns)
         counter, histogram = self.metrics.counter, self.metrics.histogram
         self._connections = counter(metrics.CONNECTIONS)
         self._disconnections = counter(metrics.DISCONNECTIONS)

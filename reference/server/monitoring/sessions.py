@@ -237,7 +237,7 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
     )
 
 
-class SessionTable:
+class MonitoredSessions:
     """All sessions of one server, at most `records_max`; who has been gone for `age_max_ns` expires."""
 
     def __init__(self, records_max: int, age_max_ns: int) -> None:

@@ -2,9 +2,9 @@
 
 import trio
 
-from simulation.conformance.cases import Case, NotApplicable, Registry, require
+from simulation.conformance.cases import KitCase, NotApplicable, Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import Connection, Exchange
+from simulation.conformance.client_connection import ClientConnection, Exchange
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
@@ -133,7 +133,7 @@ def _add_terminal(code: int) -> None:
         await bench.nothing(NO_ATTEMPT_S, "6.2", f"although {code} ends the session")
 
     summary = f"After {code} the client never comes back, and tells its application"
-    registry.add(Case(f"end.{code}", ("6.2", "6.1", "7.39", *(("6.3",) if code == 4499 else ())), summary, terminal))
+    registry.add(KitCase(f"end.{code}", ("6.2", "6.1", "7.39", *(("6.3",) if code == 4499 else ())), summary, terminal))
 
 
 for _code in TERMINAL:
@@ -310,7 +310,7 @@ async def expiring(bench: ClientBench) -> None:
     await bench.delivered_up_to(1)
 
 
-def _uses(connection: Connection, token: str) -> None:
+def _uses(connection: ClientConnection, token: str) -> None:
     found = connection.hello.get("token") or connection.request.headers.get("authorization", "").removeprefix("Bearer ")
     require(found == token, "7.40", f"the client came with the token {found!r}, not with the new one")
 

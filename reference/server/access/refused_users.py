@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.auth import Authenticator, Holder
+from reference.server.access.auth import Authenticator, Holder
 
 REFUSED_USERS_MAX = 10_000
 """At the same time."""
