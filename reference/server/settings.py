@@ -51,7 +51,7 @@ class ServerSettings:
     issuer: str | None = None
     """Tokens must be from it (`iss`)."""
     token_leeway_s: float = 10.0
-    """How far the clock of whoever issues tokens may be ahead of this one: how long before its `nbf` a token is taken."""
+    """How far the clock of the token issuer may be ahead of this one: how long before its `nbf` a token is taken."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages that may talk to this server, beside its own and those of this machine."""
     event_types: tuple[str, ...] = (CHAT,)
@@ -121,7 +121,7 @@ class ServerSettings:
             self.authenticator()
 
     def __repr__(self) -> str:
-        """As a dataclass is shown, without what is secret."""
+        """Like a dataclass's own, but secrets are left out."""
         shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
         shown["store"] = hide_password(self.store)
         return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
