@@ -4,7 +4,7 @@ import trio
 
 from simulation.conformance.cases import KitCase, NotApplicable, Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import ClientConnection, Exchange
+from simulation.conformance.client_connection import ClientConnection, ClientExchange
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
@@ -198,7 +198,7 @@ async def goaway_early(bench: ClientBench) -> None:
     require(waited_s >= 3.99, "7.23", f"the client came back after {waited_s:.2f} s; retryAfterMs was 4000")
 
 
-async def _refusable(bench: ClientBench) -> Exchange:
+async def _refusable(bench: ClientBench) -> ClientExchange:
     """The first upgrade, of a client that can read why it is refused."""
     upgrade = await bench.upgrade("3.1", START_S_MAX)
     if not bench.settings["sees_refused_upgrades"]:
