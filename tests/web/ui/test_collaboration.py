@@ -4,6 +4,7 @@ At each step the status is right in word and shape, and the queue counts up and 
 """
 
 import pytest
+from playwright.sync_api import expect
 
 from simulation.scenario.paths import Middlebox, Path
 
@@ -168,6 +169,28 @@ def test_what_waits_survives_leaving_and_coming_back(site: Site) -> None:
     ada.page.reload()
     ada.shows("Connected")
     agree(site, 2, ada)
+
+
+def test_what_was_not_accepted_is_shown_until_it_is_dismissed(site: Site) -> None:
+    ada = site.join("ada", site.line("ada"), config={"outboxAgeMaxS": 0.5})
+    ada.shows("Connected")
+    box = ada.page.locator("#failures-box")
+    expect(box).to_be_hidden()
+    ada.page.click("#cut")
+    ada.shows("Disconnected")
+    ada.graft("too old when it could be sent", "step-2")
+    expect(box).to_contain_text("step-2 too old when it could be sent")
+    expect(box).to_contain_text("Not accepted: 1 event")
+    until(lambda: ada.queued == 0, "it waits no longer")
+    ada.page.reload()
+    ada.shows("Connected")
+    expect(box).to_contain_text("step-2 too old when it could be sent")
+    ada.page.click("#failures-dismiss")
+    expect(box).to_be_hidden()
+    ada.page.reload()
+    ada.shows("Connected")
+    expect(box).to_be_hidden()
+    assert site.stored() == []
 
 
 def test_ten_returns_from_polling(site: Site) -> None:
