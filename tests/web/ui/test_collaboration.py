@@ -3,6 +3,8 @@
 At each step the status is right in word and shape, and the queue counts up and down.
 """
 
+import itertools
+
 import pytest
 from playwright.sync_api import expect
 
@@ -25,6 +27,13 @@ setInterval(() => {
 }, 20)
 """
 """Measures the longest time for which the page polled without a break."""
+
+
+def counts(queued: list[int]) -> str:
+    """How the queue went: up and down if it rose from nothing and fell to nothing again, once or more often."""
+    turns = [after - before for before, after in itertools.pairwise(queued)]
+    rises = any(turn > 0 for turn in turns) and any(turn < 0 for turn in turns)
+    return "up and down" if queued[0] == queued[-1] == 0 and rises else f"not up and down: {queued}"
 
 
 def agree(site: Site, count: int, *members: Member) -> None:
@@ -51,11 +60,14 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     until(lambda: "ada" in bob.page.locator("#people").inner_text(), "bob sees that ada is here")
     until(lambda: "ada" in bob.page.locator("#notices").inner_text(), "bob is told that ada acted")
 
+    ada.went("D?C")
+
     # A reset: both ends are told, and the page is back at once.
     ada.apply(ada.line.reset)
     ada.shows("Reconnected")
     ada.graft("after a reset")
     agree(site, 3, ada, bob)
+    ada.went("C(D?R)+")
 
     # An outage: nobody is told; the silence is noticed, publishes wait and are counted.
     ada.apply(ada.line.outage, 4.0)
@@ -70,6 +82,9 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     until(lambda: ada.queued == 0, "the queue counts down")
     assert ada.carried() == "Reconnected"
     agree(site, 7, ada, bob)
+    queued = ada.went("R(D(PD?)*R)+")
+    assert counts(queued) == "up and down"
+    assert {1, 2, 3} <= set(queued)
 
     # Half-open: the connection stands and is dead.
     before = ada.reconnections
@@ -78,6 +93,7 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     until(lambda: ada.reconnections > before, "the silence is noticed")
     assert ada.carried() == "Reconnected"
     agree(site, 8, ada, bob)
+    assert counts(ada.went("R(D(PD?)*R)+")) == "up and down"
 
     # WebSocket is forbidden: polling takes over, and works both ways; then a probe comes through.
     ada.apply(ada.line.block_upgrade, 6.0)
@@ -90,6 +106,7 @@ def test_a_network_that_fails_in_every_way(site: Site) -> None:
     assert ada.status == "HTTP Polling"
     assert ada.carried() == "Reconnected"
     agree(site, 10, ada, bob)
+    ada.went("R(D(PD?)+R)+")
 
 
 def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
@@ -98,6 +115,8 @@ def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
         member.shows("Connected")
     ada.graft("before")
     agree(site, 1, ada, bob)
+    for member in (ada, bob):
+        member.went("D?C")
     site.kill()
     for member in (ada, bob):
         member.shows("Disconnected")
@@ -111,6 +130,10 @@ def test_a_server_that_is_killed_and_started_again(site: Site) -> None:
         member.has(7)
         until(lambda member=member: member.page.locator("#pending > li").count() == 0, "nothing waits any more")
     agree(site, 7, ada, bob)
+    for member in (ada, bob):
+        queued = member.went("C(D(PD?)*R)+")
+        assert counts(queued) == "up and down"
+        assert {1, 2, 3} <= set(queued)
     assert site.said_of_network, "the pages did notice"
 
 
