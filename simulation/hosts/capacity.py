@@ -17,6 +17,7 @@ much later. Only bytes that a job has already handed over leave all the same.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reference.protocol.timers import NS_PER_S, ns
@@ -43,6 +44,24 @@ class Cost:
         index = self._drawn.get(client, 0)
         self._drawn[client] = index + 1
         return ns(self._distribution.at(self._random_source.uniform(f"{self._kind}/{client}", index)))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorCosts:
+    """What the work of a server costs.
+
+    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
+    limits of connections and of what waits on one.
+    """
+
+    handshake: Cost
+    authentication: Cost
+    frame: Cost
+    delivery: Cost
+    replay_event: Cost
+    patience: int | None
+    shedding: tuple[int, int] | None
+    jobs_max: int
 
 
 class Job(NamedTuple):

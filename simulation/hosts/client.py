@@ -24,16 +24,9 @@ from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
 from simulation.hosts.tokens import Issuer
-from simulation.network.connection import (
-    REQUEST_HEAD_BYTES,
-    ClientAccessLink,
-    Ending,
-    HttpConnection,
-    ServerListener,
-    WebSocketConnection,
-    request_kind,
-    websocket_bytes,
-)
+from simulation.network.connection import ClientAccessLink, Ending, ServerListener
+from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
+from simulation.network.websocket_connection import WebSocketConnection, websocket_bytes
 from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
 from simulation.trace.writer import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
 

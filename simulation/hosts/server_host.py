@@ -10,13 +10,12 @@ while the others go on. The balancer gives a new connection to the instance with
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import ALARM, Call, Clock, lateness_of
-from simulation.hosts.capacity import Cost, Listener, ProcessorQueue
+from simulation.hosts.capacity import Cost, Listener, ProcessorCosts, ProcessorQueue
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
@@ -80,24 +79,6 @@ STOP_TIMEOUT_S = 10.0
 """How long a process may take to stop; as in the trio shell."""
 FRAMES_OF_ONE_MAX = 256
 """That wait to be read, of one connection: 64 publishes without an answer, and what else a client may say meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessorCosts:
-    """What the work of a server costs.
-
-    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
-    limits of connections and of what waits on one.
-    """
-
-    handshake: Cost
-    authentication: Cost
-    frame: Cost
-    delivery: Cost
-    replay_event: Cost
-    patience: int | None
-    shedding: tuple[int, int] | None
-    jobs_max: int
 
 
 class ServerHost:
@@ -190,7 +171,7 @@ class ServerHost:
     # Connections.
 
     def take(self, link: TcpConnection) -> ServerEndpoint | Syn:
-        """As ServerMachine.take."""
+        """As ServerListener.take."""
         process = self.process
         if process is None or process.is_leaving:
             return Syn.REFUSED

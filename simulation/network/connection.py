@@ -29,12 +29,13 @@ import abc
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.clock import ALARM, FAULT, Call
+from simulation.clock import ALARM, Call
 from simulation.network.access_link import AccessLink
+from simulation.network.middlebox import watch
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.faults import Direction
@@ -57,34 +58,12 @@ FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
 STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
 
 
-class ClientEndpoint(Protocol):
-    """What a client's host is told about its connections. It named the WebSockets itself."""
-
-    def connection_opened(self, connection_id: int) -> None: ...
-
-    def connection_ended(self, connection_id: int, ending: Ending) -> None: ...
-
-    def bytes_arrived(self, connection_id: int) -> None:
-        """Another part of a large frame."""
-
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
-
-    def bytes_of_answer_arrived(self, connection: "HttpConnection") -> None: ...
-
-    def request_answered(self, connection: "HttpConnection", answer: frames.Frame) -> None: ...
-
-    def http_ended(self, connection: "HttpConnection", failure: frames.RequestFailed | None) -> None:
-        """An HTTP connection has ended; `failure` if a request was under way on it."""
-
-
 class ServerEndpoint(Protocol):
     """What a server process is told about a connection. It names it by writing `connection.server_id`, and is told of frames and
     losses for as long as that is there."""
 
-    def upgrade_arrived(self, connection: "WebSocketConnection") -> None:
-        """The request for an upgrade; answered by `connection.upgrade()`."""
-
-    def request_arrived(self, connection: "HttpConnection", request: frames.RequestFrame) -> None: ...
+    def request_arrived(self, connection: "TcpConnection", request: frames.RequestFrame | None) -> None:
+        """An HTTP request, answered by `connection.answer()`; None: for an upgrade, answered by `connection.upgrade()`."""
 
     def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
         """All frames that have arrived at this instant: one read of the server's socket."""
@@ -142,7 +121,6 @@ class TcpConnection(abc.ABC):
     """One TCP connection, from its SYN until both endpoints are gone."""
 
     __slots__ = (
-        "_client",
         "_client_is_gone",
         "_client_resets",
         "_down",
@@ -166,14 +144,12 @@ class TcpConnection(abc.ABC):
     def __init__(
         self,
         access_link: ClientAccessLink,
-        client: ClientEndpoint,
         listener: ServerListener,
         send_buffer_bytes: int,
         token: str | None = None,
     ) -> None:
         """`token`: what the client's requests on it carry in their heads."""
         self.access_link = access_link
-        self._client = client
         self._listener = listener
         self._server: ServerEndpoint | None = None  # the process that took the connection, while its endpoint exists
         self.server_id: int | None = None
@@ -209,7 +185,11 @@ class TcpConnection(abc.ABC):
         self._is_waited_for = False
         access_link.apply_to(self)
         self._up.dial(self._syn_at_server)
-        self._watch()
+        watch(self)
+        keepalive, clock = access_link.path.tcp.keepalive, access_link.clock
+        if keepalive is not None:
+            for is_client in (True, False):
+                Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
 
     def _random_of(self, direction: str) -> EntityRandom:
         return self.access_link.random_source.of(f"{self.access_link.client}/{self._number}/{direction}")
@@ -273,53 +253,17 @@ class TcpConnection(abc.ABC):
             self.hold(direction)
             self._clear_up()
 
-    # What a middlebox does to it.
+    # What a middlebox sees of it.
 
-    def _watch(self) -> None:
-        box, clock = self.access_link.path.middlebox, self.access_link.clock
-        keepalive = self.access_link.path.tcp.keepalive
-        if keepalive is not None:
-            for is_client in (True, False):
-                Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
-        if box.connection_age_max_s is not None:
-            Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, self._is_too_old, "connection_age")
-        if box.idle_timeout_s is not None:
-            Call(clock, clock.now + ns(box.idle_timeout_s), FAULT, self._is_idle)
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether nothing can be done to it any more: it is silent, or over."""
+        return self._is_silent or self._is_over
 
-    def _is_too_old(self, call: Call) -> None:
-        if not (self._is_silent or self._is_over):
-            self.access_link.note_trouble(call.argument)
-            self.cut_at_box()
-
-    def _is_idle(self, _: Call) -> None:
-        box, clock = self.access_link.path.middlebox, self.access_link.clock
-        if self._is_silent or self._is_over or box.idle_timeout_s is None:
-            return
-        kill_at = self._passed_at(box.place) + ns(box.idle_timeout_s)
-        if box.idle_sweep_s:  # it notices at its next look
-            sweep = ns(box.idle_sweep_s)
-            phase = int(sweep * self.access_link.random_source.of(self.access_link.client).uniform("idle sweep", 0))
-            kill_at = -(-(kill_at - phase) // sweep) * sweep + phase
-        if kill_at > clock.now:
-            Call(clock, kill_at, FAULT, self._is_idle)
-        elif box.idle_effect == "reset":
-            self.access_link.note_trouble("idle_reset")
-            self.cut_at_box()
-        else:
-            self.access_link.note_trouble("idle_silence")
-            self.silence()
-
-    def _passed_at(self, place: float) -> int:
-        """When something last passed a middlebox at that share of the latency from the client; it stays in the lists."""
-        now, last = self.access_link.clock.now, 0
-        for pipe, share in ((self._up, place), (self._down, 1 - place)):
-            sent, offset = pipe.half.sent, int(share * pipe.half.latency)
-            assert sent is not None, "a middlebox counts"
-            passed = [at for at in sent if at + offset <= now]
-            if passed:
-                last = max(last, passed[-1] + offset)
-                del sent[: len(passed) - 1]
-        return last
+    @property
+    def pipes(self) -> tuple[SimulatedPipe, SimulatedPipe]:
+        """To the server, and to the client."""
+        return self._up, self._down
 
     # What the endpoints do.
 
@@ -527,193 +471,3 @@ class TcpConnection(abc.ABC):
         self._up.close()
         self._down.close()
         self.access_link.remove(self)
-
-
-UPGRADE_BYTES = 400
-"""Of the head of an upgrade request, about; and below of other heads."""
-UPGRADED_BYTES = 200
-REQUEST_HEAD_BYTES = 300
-ANSWER_HEAD_BYTES = 150
-
-
-def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
-    """The size on the wire of a WebSocket message (RFC 6455, section 5.2). Clients mask theirs."""
-    length_bytes = 0 if payload_bytes < 126 else 2 if payload_bytes < 65536 else 8
-    return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
-
-
-class WebSocketConnection(TcpConnection):
-    """A connection that asks to be upgraded as soon as it stands."""
-
-    __slots__ = ("_connection_id", "_is_upgraded", "_read")
-
-    def __init__(
-        self,
-        access_link: ClientAccessLink,
-        client: ClientEndpoint,
-        connection_id: int,
-        listener: ServerListener,
-        send_buffer_bytes: int,
-        token: str | None = None,
-    ) -> None:
-        self._connection_id = connection_id
-        self._read: tuple[frames.Frame, ...] = ()  # has arrived at this instant, with more to come
-        self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
-        super().__init__(access_link, client, listener, send_buffer_bytes, token)
-
-    def cut_if_websocket(self) -> None:
-        if self._is_upgraded:
-            self.cut_at_box()
-
-    def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "sent", frame)
-        self._up.push(self._frame_at_server, frame, size_bytes)
-
-    def _connected_at_client(self) -> None:
-        if self._client_hears():
-            self._up.push(self._upgrade_at_server, None, UPGRADE_BYTES)
-
-    def _upgrade_at_server(self, _: None) -> None:
-        match self.access_link.upgrades:
-            case "pass":
-                self._is_upgraded = True
-                self._age_as_websocket()
-                if self._server_hears() and self._server is not None:
-                    self._server.upgrade_arrived(self)
-            case "block":
-                self.server_leaves(FORBIDDEN)
-            case "strip":
-                self.server_leaves(STRIPPED)
-            case "hang":
-                self._leave_server()  # the middlebox lets the client wait, and the server go
-            case _:
-                assert_never(self.access_link.upgrades)
-
-    def _age_as_websocket(self) -> None:
-        age_max_s, clock = self.access_link.path.middlebox.websocket_age_max_s, self.access_link.clock
-        if age_max_s is not None:
-            Call(clock, clock.now + ns(age_max_s), FAULT, self._is_too_old, "websocket_age")
-
-    def upgrade(self, after: int = 0) -> None:
-        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Pipe.push."""
-        self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
-
-    def _upgraded_at_client(self, _: None) -> None:
-        if self._client_hears():
-            self._client.connection_opened(self._connection_id)
-
-    def _frame_at_server(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "arrived", frame)
-        if not (self._server_hears() and self._server is not None and self.server_id is not None):
-            return
-        read = (*self._read, frame) if self._read else (frame,)
-        following = self._up.half.next_arrived(self.access_link.clock.now)
-        if following is not None and following[0] == self._frame_at_server:
-            self._read = read
-        else:
-            self._read = ()
-            self._server.frames_arrived(self.server_id, read)
-
-    def _part_at_client(self) -> None:
-        self._notify_server_of_room()
-        if not self._client_is_gone:
-            self._client.bytes_arrived(self._connection_id)
-
-    def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "arrived", frame)
-        if self._is_waited_for:
-            self._notify_server_of_room()
-        if not (self._client_is_gone or self._client_resets) or self._client_hears():
-            self._client.frame_arrived(self._connection_id, frame)
-
-    def _notify_client_of_end(self, ending: Ending) -> None:
-        self._client.connection_ended(self._connection_id, ending)
-
-
-class HttpConnection(TcpConnection):
-    """A kept-alive connection: one request at a time, each with one answer."""
-
-    __slots__ = ("_waiting_bytes", "_waits_for_connection", "request")
-
-    def __init__(
-        self,
-        access_link: ClientAccessLink,
-        client: ClientEndpoint,
-        listener: ServerListener,
-        send_buffer_bytes: int,
-        token: str | None = None,
-    ) -> None:
-        self.request: frames.RequestFrame | None = None
-        """The one under way."""
-        self._waiting_bytes: int | None = None  # of a request that waits for the connection
-        self._waits_for_connection = True
-        super().__init__(access_link, client, listener, send_buffer_bytes, token)
-
-    @property
-    def is_resting(self) -> bool:
-        return self.request is None
-
-    def cut_if_websocket(self) -> None:
-        pass
-
-    def ask(self, request: frames.RequestFrame, size_bytes: int) -> None:
-        """Send a request, once the connection stands."""
-        assert self.request is None, "one request at a time"
-        self.request = request
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "sent", request)
-        if self._waits_for_connection:
-            self._waiting_bytes = size_bytes
-        else:
-            self._up.push(self._request_at_server, request, size_bytes)
-
-    def _connected_at_client(self) -> None:
-        self._waits_for_connection = False
-        if self._waiting_bytes is not None and self._client_hears():
-            self._up.push(self._request_at_server, self.request, self._waiting_bytes)
-
-    def _request_at_server(self, request: frames.RequestFrame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "arrived", request)
-        if self._server_hears() and self._server is not None:
-            self._server.request_arrived(self, request)
-
-    def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Pipe.push."""
-        self.server_id = None
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "sent", frame)
-        self._down.push(self._frame_at_client, frame, size_bytes, after)
-        self._clear_up()
-
-    def _part_at_client(self) -> None:
-        if not self._client_is_gone:
-            self._client.bytes_of_answer_arrived(self)
-
-    def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "arrived", frame)
-        self.request = None
-        if self._client_hears():
-            self._client.request_answered(self, frame)
-
-    def _notify_client_of_end(self, ending: Ending) -> None:
-        request, self.request = self.request, None
-        self._client.http_ended(self, None if request is None else failed(request, ending))
-
-
-def failed(request: frames.RequestFrame, ending: Ending) -> frames.RequestFailed:
-    """What the polling transport says of a request that got no answer, or an error."""
-    return frames.RequestFailed(
-        request=request_kind(request),
-        code=ending.code,
-        message=ending.message,
-        retry_after_ms=ending.retry_after_ms,
-    )
-
-
-def request_kind(request: frames.RequestFrame) -> frames.RequestKind:
-    return "poll" if isinstance(request, frames.PollRequest) else "publishMany"
