@@ -304,7 +304,8 @@ class Process:
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True
-        return self._costs.handshake.of(link.access_link.client)
+        cost = self._costs.resumption if link.is_resumed else self._costs.handshake
+        return cost.of(link.access_link.client)
 
     # The driver's output, as RunIO.
 

@@ -36,6 +36,7 @@ from reference.protocol.timers import ns
 from simulation.clock import ALARM, Call
 from simulation.network.access_link import AccessLink
 from simulation.network.middlebox import watch
+from simulation.network.ports import Ports
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.faults import Direction
@@ -54,6 +55,8 @@ class Ending:
 RESET = Ending(None, "the connection was reset", is_reset=True)
 REFUSED = Ending(None, "the connection was refused", is_reset=True)
 TIMED_OUT = Ending(None, "the connection timed out")
+ABORTED = Ending(None, "the network has changed")
+UNRESOLVED = Ending(None, "the server's name was not resolved")
 FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
 STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
 
@@ -104,6 +107,14 @@ NOTHING_NOTED = AcceptedConnection()
 class ServerListener(Protocol):
     """Where the server's processes run."""
 
+    @property
+    def balancer(self) -> Ports | None:
+        """The ports that its load balancer has towards it."""
+
+    @property
+    def ticket_keys(self) -> int:
+        """Which keys it resumes TLS sessions by."""
+
     def take(self, connection: "TcpConnection") -> ServerEndpoint | Syn:
         """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
 
@@ -112,6 +123,8 @@ _NO_RANDOMNESS: EntityRandom = RandomStreams(0).of("nobody")
 """For paths on which nothing is left to chance."""
 _TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
 """Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
+_RESUMED_BYTES = {"none": (), "1.3": ((760, 250),), "1.2": ((720, 150),)}
+"""Of a handshake that is resumed: with a ticket, and without certificates."""
 
 
 ClientAccessLink = AccessLink["TcpConnection"]
@@ -125,17 +138,22 @@ class TcpConnection(abc.ABC):
         "_client_resets",
         "_down",
         "_has_crossed",
+        "_is_astray",
         "_is_established",
         "_is_over",
+        "_is_resolving",
         "_is_silent",
         "_is_waited_for",
         "_listener",
         "_number",
+        "_ports",
         "_send_buffer_bytes",
         "_server",
         "_server_resets",
         "_up",
         "access_link",
+        "is_resumed",
+        "path",
         "server_id",
         "taken",
         "token",
@@ -150,12 +168,18 @@ class TcpConnection(abc.ABC):
     ) -> None:
         """`token`: what the client's requests on it carry in their heads."""
         self.access_link = access_link
+        self.path = access_link.path
         self._listener = listener
         self._server: ServerEndpoint | None = None  # the process that took the connection, while its endpoint exists
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
         self.token = token
         self.taken = NOTHING_NOTED
+        self.is_resumed = False
+        """Whether its TLS handshake resumes an earlier one."""
+        self._is_resolving = access_link.resolver is not None
+        self._is_astray = False  # it was dialled to an address where the server is no more
+        self._ports: tuple[Ports, ...] = ()
         self._send_buffer_bytes = send_buffer_bytes
         self._number = access_link.add(self)
         up, down = access_link.directions.up, access_link.directions.down
@@ -184,12 +208,31 @@ class TcpConnection(abc.ABC):
         self._is_silent = False
         self._is_waited_for = False
         access_link.apply_to(self)
-        self._up.dial(self._syn_at_server)
+        if access_link.resolver is None:
+            self._up.dial(self._syn_at_server)
+        else:
+            access_link.resolver.look_up(self._resolved)
         watch(self)
-        keepalive, clock = access_link.path.tcp.keepalive, access_link.clock
+        keepalive, clock = self.path.tcp.keepalive, access_link.clock
         if keepalive is not None:
             for is_client in (True, False):
                 Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
+
+    def _resolved(self, address: int | None) -> None:
+        """The server's name has been looked up."""
+        link, self._is_resolving = self.access_link, False
+        if self._client_is_gone or self._is_over:
+            return
+        if address is None:
+            link.note_trouble("unresolved")
+            self._end_at_client(UNRESOLVED)
+            return
+        if address != link.zone.address:
+            link.note_trouble("old_address", None if link.resolver is None else link.resolver.good_until)
+            self._is_astray = True
+            if not link.zone.old_refuses:
+                self.silence()
+        self._up.dial(self._syn_at_server)
 
     def _random_of(self, direction: str) -> EntityRandom:
         return self.access_link.random_source.of(f"{self.access_link.client}/{self._number}/{direction}")
@@ -252,6 +295,28 @@ class TcpConnection(abc.ABC):
             self._is_silent = True
             self.hold(direction)
             self._clear_up()
+
+    def lose_client(self) -> None:
+        """As SimulatedConnection.lose_client."""
+        if not self._client_is_gone:
+            self.silence()
+            self._client_is_gone = True
+            self._notify_client_of_end(ABORTED)
+            if self._has_crossed:
+                self._clear_up()
+            else:
+                self._drop()
+
+    def lose_server(self, *, is_told: bool) -> None:
+        """As SimulatedConnection.lose_server."""
+        if self._is_resolving:
+            return
+        self._is_astray = True
+        if is_told:
+            self.server_leaves(RESET)
+        else:
+            self._leave_server()
+            self.silence()
 
     # What a middlebox sees of it.
 
@@ -351,7 +416,7 @@ class TcpConnection(abc.ABC):
     def _keep_alive(self, call: Call) -> None:
         """An endpoint's keepalive timer: it probes a connection from which it has heard nothing, and gives up in the end."""
         is_client, missed = call.argument
-        keepalive, clock = self.access_link.path.tcp.keepalive, self.access_link.clock
+        keepalive, clock = self.path.tcp.keepalive, self.access_link.clock
         assert keepalive is not None, "its timer was set"
         if self._is_over or (self._client_is_gone if is_client else self._server is None):
             return
@@ -378,7 +443,7 @@ class TcpConnection(abc.ABC):
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
-        answer = Syn.REFUSED if self.access_link.refusals else self._listener.take(self)
+        answer = Syn.REFUSED if self.access_link.refusals or self._is_astray else self._taken_through_ports()
         if answer is Syn.DROPPED:
             self._up.dial_again(self._syn_at_server)
             return
@@ -387,20 +452,55 @@ class TcpConnection(abc.ABC):
             self._down.push_reset(self._end_at_client, REFUSED)
         else:
             self._server = answer
+            link = self.access_link
+            if link.ticket is not None:
+                self.is_resumed = link.ticket[0] == self._listener.ticket_keys and link.clock.now < link.ticket[1]
             self._down.push(self._tls_at_client, 0)
+
+    def _taken_through_ports(self) -> "ServerEndpoint | Syn":
+        """What becomes of the SYN where addresses on its way have ports to give."""
+        pools = [pool for pool in (self.access_link.nat, self._listener.balancer) if pool is not None]
+        if not pools:
+            return self._listener.take(self)
+        for place, pool in enumerate(pools):
+            if not pool.take():
+                for other in pools[:place]:
+                    other.give_back(is_reset=True)
+                self.access_link.note_trouble("no_port")
+                return Syn.DROPPED if pool.drops else Syn.REFUSED
+        answer = self._listener.take(self)
+        if isinstance(answer, Syn):
+            for pool in pools:
+                pool.give_back(is_reset=True)
+        else:
+            self._ports = tuple(pools)
+        return answer
+
+    def _give_ports_back(self, *, is_reset: bool) -> None:
+        for pool in self._ports:
+            pool.give_back(is_reset=is_reset)
+        self._ports = ()
+
+    @property
+    def _tls_bytes(self) -> tuple[tuple[int, int], ...]:
+        """Of each round trip of its handshake, up and down."""
+        return (_RESUMED_BYTES if self.is_resumed else _TLS_BYTES)[self.path.tcp.tls]
 
     def _tls_at_client(self, rounds: int) -> None:
         """TCP stands, and so many round trips of TLS are over."""
         self._is_established = True
-        exchanges = _TLS_BYTES[self.access_link.path.tcp.tls]
+        exchanges = self._tls_bytes
         if rounds == len(exchanges):
+            link = self.access_link
+            if self.path.tcp.tls_ticket_s is not None:
+                link.ticket = (self._listener.ticket_keys, link.clock.now + ns(self.path.tcp.tls_ticket_s))
             self._connected_at_client()
         elif not self._client_is_gone:
             self._up.push(self._tls_at_server, rounds, exchanges[rounds][0])
 
     def _tls_at_server(self, rounds: int) -> None:
         if self._server_hears():
-            self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.access_link.path.tcp.tls][rounds][1])
+            self._down.push(self._tls_at_client, rounds + 1, self._tls_bytes[rounds][1])
 
     @abc.abstractmethod
     def _connected_at_client(self) -> None:
@@ -435,11 +535,13 @@ class TcpConnection(abc.ABC):
     @abc.abstractmethod
     def _notify_client_of_end(self, ending: Ending) -> None: ...
 
-    def _end_at_server(self, _: Ending) -> None:
+    def _end_at_server(self, ending: Ending) -> None:
+        self._give_ports_back(is_reset=ending.is_reset)
         self._leave_server()
         self._drop()
 
     def _end_at_client(self, ending: Ending) -> None:
+        self._give_ports_back(is_reset=ending.is_reset)
         self._drop()
         if not self._client_is_gone:
             self._client_is_gone = True
@@ -468,6 +570,8 @@ class TcpConnection(abc.ABC):
         if server is not None:
             server.released(self)
         self._is_over = True
+        if self._ports:
+            self._give_ports_back(is_reset=False)
         self._up.close()
         self._down.close()
         self.access_link.remove(self)

@@ -68,6 +68,10 @@ class LinkState:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
         return self.blocks[-1].how if self.blocks else self._upgrades_normally
 
+    def set_upgrades(self, upgrades: UpgradeHandling) -> None:
+        """What happens to requests for an upgrade on the link as it is from now on."""
+        self._upgrades_normally = upgrades
+
     def apply_to(self, connection: LinkConnection) -> None:
         """A connection is being opened: the faults under way hold for it too."""
         for direction in self.outages:

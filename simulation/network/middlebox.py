@@ -6,6 +6,7 @@ from reference.protocol.timers import ns
 from simulation.clock import FAULT, Call
 from simulation.network.access_link import AccessLink
 from simulation.network.simulated_pipe import SimulatedPipe
+from simulation.scenario.paths import Path
 
 
 class WatchedConnection(Protocol):
@@ -13,6 +14,10 @@ class WatchedConnection(Protocol):
 
     @property
     def access_link(self) -> AccessLink[Any]: ...
+
+    @property
+    def path(self) -> Path:
+        """That it takes."""
 
     @property
     def is_out_of_reach(self) -> bool:
@@ -31,7 +36,7 @@ class WatchedConnection(Protocol):
 
 def watch(connection: WatchedConnection) -> None:
     """A connection begins: end it when it is idle or old, if there is a box that does."""
-    box, clock = connection.access_link.path.middlebox, connection.access_link.clock
+    box, clock = connection.path.middlebox, connection.access_link.clock
     if box.connection_age_max_s is not None:
         Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, _end_old, (connection, "connection_age"))
     if box.idle_timeout_s is not None:
@@ -40,7 +45,7 @@ def watch(connection: WatchedConnection) -> None:
 
 def watch_websocket(connection: WatchedConnection) -> None:
     """A connection becomes a WebSocket: end it when that is old."""
-    age_max_s, clock = connection.access_link.path.middlebox.websocket_age_max_s, connection.access_link.clock
+    age_max_s, clock = connection.path.middlebox.websocket_age_max_s, connection.access_link.clock
     if age_max_s is not None:
         Call(clock, clock.now + ns(age_max_s), FAULT, _end_old, (connection, "websocket_age"))
 
@@ -55,7 +60,7 @@ def _end_old(call: Call) -> None:
 def _end_idle(call: Call) -> None:
     connection: WatchedConnection = call.argument
     link = connection.access_link
-    box, clock = link.path.middlebox, link.clock
+    box, clock = connection.path.middlebox, link.clock
     if connection.is_out_of_reach or box.idle_timeout_s is None:
         return
     kill_at = _passed_at(connection, box.place) + ns(box.idle_timeout_s)

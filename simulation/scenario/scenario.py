@@ -37,10 +37,10 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
-from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
+from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, NetworkChange, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
-from simulation.scenario.paths import Availability, Path, SharedBottleneck
+from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
 from simulation.scenario.presets import PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
@@ -106,8 +106,8 @@ def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths. shared_bottleneck: that they share, beside that of each path. They arrive uniformly within the
-    first `arrive_within_s`, or as `arrivals` says.
+    """Clients on equal paths. shared_bottleneck: that they share, beside that of each path; nat: whose ports they share. They
+    arrive uniformly within the first `arrive_within_s`, or as `arrivals` says.
 
     stay: how long they stay; None: to the end. availability: how their lines come and go by themselves, beside the scenario's
     faults. workload, client: in place of the scenario's own.
@@ -117,6 +117,7 @@ class Group(_Part, frozen=True, kw_only=True):
     clients: Annotated[int, msgspec.Meta(ge=1, le=CLIENTS_MAX)] = 1
     path: Path = Path()
     shared_bottleneck: SharedBottleneck | None = None
+    nat: PortPool | None = None
     arrive_within_s: SecondsToSpend = 1.0
     arrivals: Arrivals | None = None
     stay: Stay | None = None
@@ -155,15 +156,20 @@ class Capacity(_Part, frozen=True, kw_only=True):
     """What the server's machine can do. All work waits in one queue for `processors` equal processors, first come first served.
 
     accepts_per_s: connections that the listener takes; accept_backlog_max: how many may wait for that, the rest is dropped as by
-    a kernel (their SYN is sent again). Costs in seconds of a processor: of a TLS handshake, of the authentication of a client, of
-    one frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
+    a kernel (their SYN is sent again). syn_backlog_max: how many SYNs may wait for the client's part of the handshake, one round
+    trip (None: any number); beyond that the kernel answers without noting the connection (syn_cookies), or drops. Costs in
+    seconds of a processor: of a TLS handshake, of one that is resumed (None: as much), of the authentication of a client, of one
+    frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
     when). shedding None: never.
     """
 
     processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     accepts_per_s: Annotated[float, msgspec.Meta(gt=0, le=10_000_000)] | None = None
     accept_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    syn_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    syn_cookies: bool = True
     handshake_cost: Distribution = Constant(value=0.0)
+    resumption_cost: Distribution | None = None
     authentication_cost: Distribution = Constant(value=0.0)
     frame_cost: Distribution = Constant(value=0.0)
     delivery_cost: Distribution = Constant(value=0.0)
@@ -191,7 +197,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
     instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
     balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s: of its timers, as a client's.
-    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
+    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients. balancer: the ports that its load balancer has
+    towards it. keeps_ticket_keys: a process that is started again can resume the TLS sessions of the one before it.
     """
 
     config: ServerConfig = ServerConfig()
@@ -208,6 +215,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     timer_slack_s: SecondsToSpend = 0.0
     go_away_retry_after_s: SecondsOfADay = 1.0
     go_away_spread_s: SecondsOfADay = 5.0
+    balancer: PortPool | None = None
+    keeps_ticket_keys: bool = True
 
 
 class Scenario(_Part, frozen=True, kw_only=True):
@@ -248,6 +257,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
             for client in fault.clients:
                 if client not in known:
                     raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group")
+            if isinstance(fault, DnsFailure) and not any(path.dns for group in self.groups for path in self.paths_of(group)):
+                raise ConfigError(f"faults[{number}]: a dns_failure needs a group whose path has dns; add path.dns, or remove it")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
                 raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
         for group in self.groups:
@@ -272,6 +283,13 @@ class Scenario(_Part, frozen=True, kw_only=True):
             named.append(msgspec.structs.replace(fault, clients=tuple(dict.fromkeys(clients))))
         return tuple(sorted(named, key=lambda fault: fault.at_s))
 
+    def paths_of(self, group: Group) -> tuple[Path, ...]:
+        """Its own, and those that its clients may change to."""
+        names = {group.name, *group.client_names}
+        changes = [fault for fault in self.faults if isinstance(fault, NetworkChange) and fault.path is not None]
+        others = [fault.path for fault in changes if fault.path and (not fault.clients or names.intersection(fault.clients))]
+        return (group.path, *others)
+
     def client_of(self, group: Group) -> ClientPart:
         """How the clients of a group behave."""
         return group.client or self.client
@@ -285,7 +303,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
         """How long an answer may take when nothing is wrong, in seconds, not counting what waits in queues (`way`)."""
         server = self.server
         commit_s = server.commit_time_s if server.commit_time is None else server.commit_time.at(NEARLY_ALWAYS)
-        return max(path_round_trip_max_s(group.path) for group in self.groups) + 2 * commit_s
+        return max(path_round_trip_max_s(path) for group in self.groups for path in self.paths_of(group)) + 2 * commit_s
 
     @property
     def recovery_bound_s(self) -> float:
@@ -336,21 +354,25 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def _batch_max_s(self) -> float:
         """How long one batch of events may be on its way over the thinnest line: it is given out when all of it has come."""
-        rates = [group.path.bandwidth_bytes_per_s for group in self.groups]
+        rates = [path.bandwidth_bytes_per_s for group in self.groups for path in self.paths_of(group)]
         cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
         rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
         return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
 
     @property
     def _trouble_end_s(self) -> float:
-        return max([self.horizon_s, *(fault.end_s for fault in self.faults)])
+        dns = [path.dns for group in self.groups for path in self.paths_of(group) if path.dns is not None]
+        old_s = max((each.ttl_s + each.stale_s for each in dns), default=0.0)  # for so long some may go to an old address
+        ends = [fault.end_s + (old_s if isinstance(fault, Failover) else 0.0) for fault in self.faults]
+        return max([self.horizon_s, *ends])
 
     def _recovery_bound_s(self, group: Group) -> float:
-        part, box = self.client_of(group), group.path.middlebox
+        part, boxes = self.client_of(group), [path.middlebox for path in self.paths_of(group)]
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
         bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
-        if box.upgrades != "pass" or box.websocket_age_max_s is not None:  # then nobody is back before polling has taken over
-            attempt_s = wait_s + part.config.connect_timeout_s + (box.websocket_age_max_s or 0.0)
+        if any(box.upgrades != "pass" or box.websocket_age_max_s is not None for box in boxes):
+            # Then nobody is back before polling has taken over.
+            attempt_s = wait_s + part.config.connect_timeout_s + max(box.websocket_age_max_s or 0.0 for box in boxes)
             bound_s += longest_until_fallback_s(part.fallback or part.config.fallback_policy, attempt_s)
         if self.server.capacity is not None:  # some are too late for their turn, and have to come once more
             bound_s += 2 * self.server.capacity.storm_s(len(self.client_names))
