@@ -151,9 +151,9 @@ class World:
     def run(self) -> Result:
         """From the first client's arrival to the end, when the store is read out."""
         self.server.start()
-        for fault in self.scenario.resolved_faults:
+        for fault in self.scenario.faults_of(self._random_source):
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
-        start_availability(self.clock, self.scenario, self._random_source, self._begin_fault)
+        start_availability(self.clock, self.scenario, self._random_source, self._begin_fault, self.clients)
         for group in self.scenario.groups:
             for visit in group.visits(self._random_source):
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))

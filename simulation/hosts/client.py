@@ -18,7 +18,7 @@ from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.flow_control import is_sequenced
-from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.outcomes import Outcome, StateChanged
 from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
@@ -86,7 +86,9 @@ class ClientHost:
         "_websocket",
         "_websocket_id",
         "frames",
+        "is_carried",
         "name",
+        "on_carried",
         "session",
     )
 
@@ -129,6 +131,9 @@ class ClientHost:
         self._alarm = Alarm(line.clock, self, lateness)
         self.frames = 0
         """That have reached the session."""
+        self.is_carried = False
+        self.on_carried: Callable[[], None] | None = None
+        """Called when something carries it that did not before; `is_carried` is kept only then."""
 
     # Inputs of the application.
 
@@ -379,6 +384,8 @@ class ClientHost:
         Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
 
     def deliver(self, outcomes: list[Outcome]) -> None:
+        if self.on_carried is not None:
+            self._heed_states(outcomes, self.on_carried)
         record_outcomes(self._trace, self.name, outcomes, self._clock.now, position=self.session.position)
         if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
             if not self._untaken:
@@ -389,6 +396,13 @@ class ClientHost:
         self._alarm.arm(None if deadline is None else deadline + self._behind)
 
     # Inside.
+
+    def _heed_states(self, outcomes: list[Outcome], on_carried: Callable[[], None]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, StateChanged):
+                was_carried, self.is_carried = self.is_carried, outcome.is_carried
+                if self.is_carried and not was_carried:
+                    on_carried()
 
     def _keep_unread(self, what: frames.Frame | Ending) -> None:
         if self._unread is None:

@@ -243,10 +243,19 @@ class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
-    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least."""
+    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least.
+
+    up_from: what the time up counts from: the end of the one down ("end"), or when something carries the client again
+    ("reconnect": what breaks is the connection, not the line: an access point that expels, a proxy that leaks).
+    """
 
     up: Distribution
     down: Distribution
+    up_from: Literal["end", "reconnect"] = "end"
+
+    def __post_init__(self) -> None:
+        if self.up_from == "reconnect" and self.scope != "client":
+            raise ConfigError('up_from = "reconnect" is of each client by itself; set scope = "client"')
 
 
 class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):

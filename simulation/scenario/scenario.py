@@ -11,7 +11,8 @@
     faults      what happens to their connections and to the server, from simulation.scenario.faults
     server      its parameters, and what its machine costs
     client      its parameters, and its policies for connecting again, for falling back to polling and for its heartbeat
-    availability  how all lines come and go by themselves
+    drawn_faults  the same, drawn anew in each replication
+    availability  how all lines come and go by themselves; regions: those of several groups together
     horizon_s   how long the clients work, in seconds; warm_up_s: how much of that is left out of the figures
     settle_s    how long the run goes on after the work and the faults have ended, so that everyone can come back
 
@@ -37,6 +38,7 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
+from simulation.scenario.drawn_faults import DrawnFaults, drawn
 from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, NetworkChange, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
@@ -50,6 +52,7 @@ __all__ = [
     "Capacity",
     "ClientPart",
     "Group",
+    "Region",
     "Scenario",
     "ServerPart",
     "Shedding",
@@ -183,6 +186,22 @@ class Capacity(_Part, frozen=True, kw_only=True):
         return clients * (math.fsum(distribution.mean for distribution in distributions) / self.processors + accept_s)
 
 
+class Region(_Part, frozen=True, kw_only=True):
+    """Groups that go down together: what is above their own lines (a cell, a provider, a part of the country). A client may be
+    down by its own line, by its group's and by each region that its group is in.
+
+    availability: how the region comes and goes; its scope is "shared".
+    """
+
+    name: Name
+    groups: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    availability: Availability
+
+    def __post_init__(self) -> None:
+        if self.availability.scope != "shared":
+            raise ConfigError(f'region {self.name} goes down as one; set availability.scope = "shared"')
+
+
 Balancing = Literal["least_connections", "draw"]
 """Which instance gets a new connection: the one with the fewest, or by a draw."""
 
@@ -241,7 +260,11 @@ class Scenario(_Part, frozen=True, kw_only=True):
     availability: Availability | None = None
     """Of everyone's lines, beside that of their groups."""
     workload: Workload = Workload()
+    regions: tuple[Region, ...] = ()
+    """Of groups that go down together, beside all that."""
     faults: tuple[Fault, ...] = ()
+    drawn_faults: tuple[DrawnFaults, ...] = ()
+    """Faults that are drawn anew in each replication."""
     server: ServerPart = ServerPart()
     client: ClientPart = ClientPart()
 
@@ -252,15 +275,22 @@ class Scenario(_Part, frozen=True, kw_only=True):
             raise ConfigError(f"groups {', '.join(names)} give two clients the same name; rename one group")
         if len(clients) > CLIENTS_MAX:
             raise ConfigError(f"{len(clients)} clients; the limit is {CLIENTS_MAX}")
+        for kind, parts in (("regions", self.regions), ("drawn_faults", self.drawn_faults)):
+            if len({part.name for part in parts}) < len(parts):
+                raise ConfigError(f"two {kind} have the same name; rename one")
+        for region in self.regions:
+            for name in region.groups:
+                if name not in names:
+                    raise ConfigError(f"region {region.name} names {name!r}, which is no group; there are {', '.join(names)}")
         known = {*names, *clients}
-        for number, fault in enumerate(self.faults):
+        for place, fault in self._placed_faults:
             for client in fault.clients:
                 if client not in known:
-                    raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group")
+                    raise ConfigError(f"{place}.clients names {client!r}, which is no client and no group")
             if isinstance(fault, DnsFailure) and not any(path.dns for group in self.groups for path in self.paths_of(group)):
-                raise ConfigError(f"faults[{number}]: a dns_failure needs a group whose path has dns; add path.dns, or remove it")
+                raise ConfigError(f"{place}: a dns_failure needs a group whose path has dns; add path.dns, or remove it")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
-                raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
+                raise ConfigError(f"{place}: a rolling_deploy needs server.instances above 1; or use a server_restart")
         for group in self.groups:
             quiet_s, silence_s = self.client_of(group).heartbeat_policy.quiet_max_s, self.server.config.silence_max_s
             if quiet_s is not None and quiet_s >= silence_s:
@@ -274,19 +304,39 @@ class Scenario(_Part, frozen=True, kw_only=True):
         return tuple(client for group in self.groups for client in group.client_names)
 
     @property
+    def _placed_faults(self) -> tuple[tuple[str, Fault], ...]:
+        """All faults, drawn ones as they are described, and where each stands."""
+        own = [(f"faults[{number}]", fault) for number, fault in enumerate(self.faults)]
+        return (*own, *((f"drawn_faults.{each.name}.fault", each.fault) for each in self.drawn_faults))
+
+    @property
+    def fault_kinds(self) -> tuple[Fault, ...]:
+        """One of each that may happen: its faults, and the ones that its drawn faults are like."""
+        return tuple(fault for _, fault in self._placed_faults)
+
+    def _members(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Clients, in place of their groups."""
+        members = {group.name: group.client_names for group in self.groups}
+        return tuple(dict.fromkeys(client for name in names for client in members.get(name, (name,))))
+
+    @property
     def resolved_faults(self) -> tuple[Fault, ...]:
         """The faults in the order in which they begin, each with the names of its clients in place of their groups."""
-        members = {group.name: group.client_names for group in self.groups}
-        named = []
-        for fault in self.faults:
-            clients = [client for name in fault.clients for client in members.get(name, (name,))]
-            named.append(msgspec.structs.replace(fault, clients=tuple(dict.fromkeys(clients))))
+        named = [msgspec.structs.replace(fault, clients=self._members(fault.clients)) for fault in self.faults]
         return tuple(sorted(named, key=lambda fault: fault.at_s))
+
+    def faults_of(self, random_source: RandomStreams) -> tuple[Fault, ...]:
+        """All faults of one replication, in the order in which they begin: its own, and the drawn ones."""
+        found = list(self.resolved_faults)
+        for process in self.drawn_faults:
+            clients = self._members(process.fault.clients) or self.client_names
+            found += drawn(process, clients, self.horizon_s, random_source)
+        return tuple(sorted(found, key=lambda fault: fault.at_s))
 
     def paths_of(self, group: Group) -> tuple[Path, ...]:
         """Its own, and those that its clients may change to."""
         names = {group.name, *group.client_names}
-        changes = [fault for fault in self.faults if isinstance(fault, NetworkChange) and fault.path is not None]
+        changes = [fault for fault in self.fault_kinds if isinstance(fault, NetworkChange) and fault.path is not None]
         others = [fault.path for fault in changes if fault.path and (not fault.clients or names.intersection(fault.clients))]
         return (group.path, *others)
 
@@ -320,7 +370,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def notice_bound_s(self) -> float:
         """How long a dead connection may look alive, in seconds."""
         notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
-        if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.faults):
+        if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.fault_kinds):
             # The client still hears the server, which has to find out that it does not hear the client.
             notice_s = max(notice_s, self.server.config.silence_max_s)
         return notice_s + self.round_trip_max_s
@@ -364,6 +414,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
         dns = [path.dns for group in self.groups for path in self.paths_of(group) if path.dns is not None]
         old_s = max((each.ttl_s + each.stale_s for each in dns), default=0.0)  # for so long some may go to an old address
         ends = [fault.end_s + (old_s if isinstance(fault, Failover) else 0.0) for fault in self.faults]
+        if any(isinstance(each.fault, Failover) for each in self.drawn_faults):
+            ends.append(self.horizon_s + old_s)
         return max([self.horizon_s, *ends])
 
     def _recovery_bound_s(self, group: Group) -> float:

@@ -83,7 +83,7 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError("takes_per_s cannot be played by real processes, whose applications take everything at once; remove it")
     if scenario.server.instances > 1:
         raise ConfigError("real processes play one instance of the server; set server.instances = 1")
-    for fault in scenario.faults:
+    for fault in scenario.fault_kinds:
         if not isinstance(fault, LineFault | ServerRestart):
             kind = type(fault).__struct_config__.tag
             raise ConfigError(f"a {kind} cannot be played by real processes; remove it")
