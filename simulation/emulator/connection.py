@@ -37,7 +37,7 @@ from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.network.delay import Bottleneck, PathDirections
+from simulation.network.delay import BandwidthQueue, PathDirections
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import Direction, Path
@@ -57,7 +57,7 @@ class EmulatedConnection:
         connect: Connect,
         *,
         directions: PathDirections,
-        bottlenecks: tuple[Bottleneck | None, Bottleneck | None],
+        bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None],
         random_source: RandomStreams,
         origin: float,
         state: LinkState,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import Bottleneck, PathDirection
+from simulation.network.delay import BandwidthQueue, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -54,7 +54,7 @@ class EmulatedPipe:
         *,
         bytes_max: int,
         origin: float = 0.0,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: BandwidthQueue | None = None,
         reset_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""

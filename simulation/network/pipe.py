@@ -30,7 +30,7 @@ from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.network.congestion import CongestionWindow
-from simulation.network.delay import NEVER, Bottleneck, DelayModel, PathDirection
+from simulation.network.delay import NEVER, BandwidthQueue, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
 
@@ -93,7 +93,7 @@ class Pipe(Generic[T]):
         self,
         direction: PathDirection,
         random_source: EntityRandom,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: BandwidthQueue | None = None,
         *,
         notices_parts: bool = False,
         enter_cell: EnterCell | None = None,
