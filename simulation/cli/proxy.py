@@ -15,7 +15,7 @@ import trio
 from msgspec.structs import replace
 
 from reference.protocol.errors import ConfigError
-from reference.server.origins import is_loopback
+from reference.server.access.origins import is_loopback
 from reference.server.wire.front_door import Problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.listener import Listening, Serve, listen

@@ -17,7 +17,7 @@ from simulation.emulator.port import LOOPBACK, Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import Bottleneck, PathDirections, bottleneck_of
+from simulation.network.delay import BandwidthQueue, PathDirections, bottleneck_of
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
@@ -92,7 +92,7 @@ class EmulatedAccessLink(FaultVerbs):
         for connection in self._connections.values():
             connection.change_path(path, self._bottlenecks)
 
-    def _worked_out(self, path: Path) -> tuple[PathDirections, tuple[Bottleneck | None, Bottleneck | None]]:
+    def _worked_out(self, path: Path) -> tuple[PathDirections, tuple[BandwidthQueue | None, BandwidthQueue | None]]:
         directions = PathDirections(path)
         up, down = (self._random_source.of(f"{self.client}/{way}") for way in ("up", "down"))
         return directions, (bottleneck_of(directions.up, up), bottleneck_of(directions.down, down))

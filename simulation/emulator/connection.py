@@ -148,7 +148,7 @@ class EmulatedConnection:
             for_data(self._down)
             for_acks(self._up)
 
-    def change_path(self, path: Path, bottlenecks: tuple[Bottleneck | None, Bottleneck | None]) -> None:
+    def change_path(self, path: Path, bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None]) -> None:
         """The path is another one from now on; TCP and the middlebox stay as they were when the connection was opened."""
         directions = PathDirections(replace(path, tcp=self._tcp, middlebox=self._box))
         self._syn.change_path(directions.up, bottlenecks[0])

@@ -152,7 +152,7 @@ class EmulatedPipe:
         self._half.open(self._now())
         self._wake()
 
-    def change_path(self, direction: PathDirection, bottleneck: Bottleneck | None) -> None:
+    def change_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
         """The path is another one from now on (`simulation.network.pipe`)."""
         self._read_bytes_max = _read_bytes_max(direction)
         self._half.change_path(self._now_resumed(), direction, bottleneck)

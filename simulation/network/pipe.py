@@ -336,7 +336,7 @@ class Pipe(Generic[T]):
         if not self._stalls:
             self._stalled_since = NEVER
 
-    def change_path(self, now: int, direction: PathDirection, bottleneck: Bottleneck | None) -> None:
+    def change_path(self, now: int, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
         """What is sent from now on takes `direction`, whose TCP and middlebox are as before. What is on the way arrives as if it
         were sent now, but no later than it would have."""
         self._delay = self._delay.on_another_path(direction, bottleneck, self._pushed)
