@@ -25,7 +25,7 @@ import msgspec
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
-from reference.server.auth import public_key, read_key_file, secret_key
+from reference.server.access.auth import public_key, read_key_file, secret_key
 from reference.server.settings import ServerSettings
 from reference.toml_files import read_toml
 
@@ -34,7 +34,7 @@ _NOT_IN_A_FILE = ("secret", "keys")
 
 
 def load_settings(path: Path | None, **given: Any) -> ServerSettings:
-    """The settings in a file, if there is one; what is `given` and not None goes before. Raises ConfigError.
+    """The settings in a file, if there is one; values in `given` that are not None win. Raises ConfigError.
 
     Beside the fields of ServerSettings, `secret_file`, `previous_secret_files` and `public_key_files` may be given.
     """

@@ -143,7 +143,7 @@ class AccessLink(LinkState, Generic[C]):
         standing = tuple(self._connections)
         if path is not None:  # before anyone is told, who may connect at once
             self.enter_cell_up = self.enter_cell_down = self.nat = None
-            self.set_upgrades(path.middlebox.upgrades)
+            self.upgrades_normally = path.middlebox.upgrades
             self._take_path(path)
         for connection in standing:
             if is_told:

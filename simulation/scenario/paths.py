@@ -73,7 +73,7 @@ Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 # TCP, TLS and what stands in between.
 
 
-class Keepalive(_Part, frozen=True, kw_only=True):
+class TcpKeepalive(_Part, frozen=True, kw_only=True):
     """TCP's own probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
 
     After `idle_s` without anything from the other endpoint a probe leaves, and another every `interval_s`; when `probes` of them
@@ -134,7 +134,7 @@ class Tcp(_Part, frozen=True, kw_only=True):
     initial_window_packets: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     receive_window_bytes: Annotated[int, msgspec.Meta(ge=1460, le=2**30)] = 3 * 2**20
     user_timeout_s: PositiveSeconds | None = None
-    keepalive: "Keepalive | None" = None
+    keepalive: "TcpKeepalive | None" = None
     rto_min_s: PositiveSeconds = 0.2
     rto_max_s: PositiveSeconds = 120.0
     retries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 15

@@ -19,16 +19,16 @@ from simulation.scenario.scenario import Capacity, ClientPart, Group, Region
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import FaultHappened
 from simulation.validation.closed_forms import clients as closed
-from simulation.validation.experiment import Expected, Experiment, require, share
-from simulation.validation.experiments.queueing import LawName, distribution_of
-from simulation.validation.experiments.transport import CHECKS, connected_at_s
+from simulation.validation.experiment import Expected, TheoryExperiment, require, share
+from simulation.validation.experiments.network.queueing import LawName, distribution_of
+from simulation.validation.experiments.network.transport import CHECKS, connected_at_s
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutOfPorts(Experiment):
-    """Connections come as a Poisson process, each holds a port for a while and leaves it waiting after its close: Erlang's loss."""
+class OutOfPorts(TheoryExperiment):
+    """Connections come as a Poisson process; each holds a port for a while, which waits after its close: Erlang's loss."""
 
     family: ClassVar[str] = "ports"
     ports: int
@@ -68,7 +68,7 @@ class OutOfPorts(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynWaves(Experiment):
+class SynWaves(TheoryExperiment):
     """Many SYNs in one instant, a backlog for some of them, and no cookies: the rest come again each second."""
 
     family: ClassVar[str] = "ports"
@@ -97,7 +97,7 @@ class SynWaves(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrelatedOutages(Experiment):
+class CorrelatedOutages(TheoryExperiment):
     """Clients go down by their own lines, with their cell, and with the region that two cells are in: all independent."""
 
     family: ClassVar[str] = "regions"
@@ -149,7 +149,7 @@ class CorrelatedOutages(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnSchedule(Experiment):
+class DrawnSchedule(TheoryExperiment):
     """Faults whose gaps are exponential, each of which hits a share of the clients: Poisson counts."""
 
     family: ClassVar[str] = "schedules"
@@ -192,7 +192,7 @@ class DrawnSchedule(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UpFromReconnect(Experiment):
+class UpFromReconnect(TheoryExperiment):
     """What breaks is the connection: each lives for an exponential time, and then nothing does for another one."""
 
     family: ClassVar[str] = "schedules"

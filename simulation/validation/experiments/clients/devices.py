@@ -24,8 +24,8 @@ from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.validation.closed_forms import clients as closed
 from simulation.validation.closed_forms import tcp
-from simulation.validation.experiment import Expected, Experiment, require, share
-from simulation.validation.experiments.transport import CHECKS, connected_at_s, ended_at_s
+from simulation.validation.experiment import Expected, TheoryExperiment, require, share
+from simulation.validation.experiments.network.transport import CHECKS, connected_at_s, ended_at_s
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
@@ -33,7 +33,7 @@ CLIENTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfterSleep(Experiment):
+class AfterSleep(TheoryExperiment):
     """A connection dies while a machine sleeps. A clock that counts the sleep finds the ping overdue when it wakes; one that
     stands still finds it due in the rest of its interval, which is uniform."""
 
@@ -66,7 +66,7 @@ class AfterSleep(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InTheBackground(Experiment):
+class InTheBackground(TheoryExperiment):
     """A connection is reset while its tab is in the background: its wait ends at a tick, whose phase is uniform."""
 
     family: ClassVar[str] = "devices"
@@ -99,7 +99,7 @@ class InTheBackground(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnotherNetwork(Experiment):
+class AnotherNetwork(TheoryExperiment):
     """A client changes its network. One that is told dials by the schedule of its SYNs; one that is not waits for its ping."""
 
     family: ClassVar[str] = "devices"
@@ -137,7 +137,7 @@ class AnotherNetwork(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfterFailover(Experiment):
+class AfterFailover(TheoryExperiment):
     """A server fails over, and its name is changed later. Each client dials the old address until its resolver's copy has
     expired, at a phase that is uniform."""
 
@@ -177,7 +177,7 @@ class AfterFailover(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unresolved(Experiment):
+class Unresolved(TheoryExperiment):
     """A client asks for the server's name, which is not resolved."""
 
     family: ClassVar[str] = "names"
@@ -201,7 +201,7 @@ class Unresolved(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumed(Experiment):
+class Resumed(TheoryExperiment):
     """Handshakes: TCP one round trip, TLS none, one or two, the upgrade one, hello and welcome one."""
 
     family: ClassVar[str] = "tls"
