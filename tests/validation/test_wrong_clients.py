@@ -54,7 +54,7 @@ def test_names_that_change_at_once_or_are_asked_for_once(fault: str, verify: Ver
     else:
         ask = Resolver._ask
         monkeypatch.setattr(Resolver, "_ask", lambda self, resolved, tries: ask(self, resolved, 1))
-    exit_code, complaints = verify(AfterFailover(ttl_s=30.0, publish_s=10.0), Unresolved(how="timeout", tries=2))
+    exit_code, complaints = verify(AfterFailover(ttl_s=6.0, publish_s=1.0), Unresolved(how="timeout", tries=2))
     assert exit_code == 1
     expected = "AfterFailover(" if fault == "fresh copies" else "Unresolved("
     assert all_start_with(complaints, f"differs: names: {expected}")
