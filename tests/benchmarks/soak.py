@@ -226,9 +226,7 @@ def grown(samples: list[dict[str, float]]) -> tuple[list[str], list[str]]:
         )
         rows.append(f"| {name} | {middle:.0f} | {last:.0f} | {max(sample.get(name, 0.0) for sample in samples):.0f} |")
         allowed = middle * GROWTH_FACTOR_MAX if name.startswith("memory") else middle * GROWTH_FACTOR_MAX + GROWTH_COUNT_MAX
-        if last > allowed and not name.startswith(
-            "events"
-        ):  # the log is kept up to its own limit, and shorter soaks do not reach it
+        if last > allowed and name not in KEPT_TO_A_LIMIT:
             found.append(f"{name}: {middle:.0f}, then {last:.0f}")
     return rows, found
 
