@@ -32,7 +32,7 @@ _NOT_IN_A_FILE = ("secret", "keys")
 
 
 def load_settings(path: Path | None, **given: Any) -> ServerSettings:
-    """The settings in a file, if there is one; what is `given` and not None goes before. Raises ConfigError.
+    """The settings in a file, if there is one; values in `given` that are not None win. Raises ConfigError.
 
     Beside the fields of ServerSettings, `secret_file`, `previous_secret_files` and `public_key_files` may be given.
     """
