@@ -15,7 +15,7 @@ from reference.server.access.origins import is_loopback, normal_origin
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from reference.store import hide_password
 
-_S_MAX = 86_400.0
+_S_MAX = 86_400
 _COUNTS = (
     "control_frames_max",
     "loaded_runs_max",

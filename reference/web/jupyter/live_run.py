@@ -101,8 +101,9 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._view.is_cut = True
 
     def restore_network(self) -> None:
-        """Let connections be opened again."""
+        """Let connections be opened again; the next attempt does not wait for its time."""
         self.portal.call(self._network.restore)
+        self.client.network_returned()
         self._view.is_cut = False
 
     def close(self) -> None:
