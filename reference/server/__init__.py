@@ -9,7 +9,7 @@ app, server             put together, and stopped
 monitoring/, wire/, cluster/         metrics and logs; bytes and sockets; several processes on one database
 context, settings, settings_file     what runs share; what an operator sets
 
-Nothing here decides what a client is told: the machines do. What is decided here is who waits, for what, and for how long.
+Nothing here decides what a client receives: the machines do. What is decided here is who waits, for what, and for how long.
 """
 
 from typing import TYPE_CHECKING

@@ -25,7 +25,7 @@ class ServerContext:
     user_connections: UserConnections
     monitor: Monitor
     observe: Callable[[str, Observation, Traffic], None]
-    """Told of the run id, what was observed, and the traffic of the connection that it is about."""
+    """Called with the run id, what was observed, and the traffic of the connection that it is about."""
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault

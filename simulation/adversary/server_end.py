@@ -100,7 +100,7 @@ class AdversarialServer:
     # The store.
 
     def commit(self, count: int) -> None:
-        """The first `count` batches become durable, and the run, if it still lives, is told so."""
+        """The first `count` batches become durable, and the run, if it still lives, is notified."""
         durable, self.appends = self.appends[:count], self.appends[count:]
         for append in durable:
             self._ground.store.append(append)
@@ -283,7 +283,7 @@ class AdversarialServer:
             if self.driver is not None and wire.server_stands and wire.server_end is not None:
                 self.driver.writable(wire.server_end)
 
-    # What wires and requests are told.
+    # What wires and requests receive.
 
     def says(self, thing: Wire | PendingRequest, connection_id: int, frame: frames.Frame) -> None:
         """The server sends a frame; write it down."""

@@ -181,7 +181,7 @@ class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
 
 
 class Http(StepBase, frozen=True):
-    """A request arrives, its answer arrives, or the client is told that it failed while the request is still on its way."""
+    """A request arrives, its answer arrives, or the client learns that it failed while the request is still on its way."""
 
     request: int
     how: Literal["arrive", "answer", "fail", "lose"]
@@ -306,7 +306,7 @@ class Swallow(StepBase, frozen=True):
 
 
 def _fail_early(world: AdversarialWorld, request: PendingRequest) -> None:
-    """The client is told that its request failed; if it was under way it may still arrive."""
+    """The client learns that its request failed; if it was under way it may still arrive."""
     if request.is_answered:
         request.answer = None
         request.fail(None, "reset")
@@ -393,7 +393,7 @@ class TooSlow(StepBase, frozen=True):
 
 
 class GoAway(StepBase, frozen=True):
-    """The server is told to stop: it asks everyone to come back later, and comes back itself."""
+    """The server stops: it asks everyone to come back later, and comes back itself."""
 
     retry_after_ms: int
     spread_ms: int

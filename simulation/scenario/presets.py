@@ -57,6 +57,7 @@ from reference.protocol.policies.keepalive import (
     Signs,
 )
 from reference.protocol.policies.reconnect import Attempt, FullJitter, ReconnectPolicy
+from reference.tables import guess
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*$"
 
@@ -394,7 +395,7 @@ def _found(name: str, known: Mapping[str, P], what: str) -> P:
     try:
         return known[name]
     except KeyError:
-        raise ConfigError(f"no {what} is called {name!r}; there are {', '.join(known)}") from None
+        raise ConfigError(f"no {what} is called {name!r}; {guess(name, known)}") from None
 
 
 def _check_new(name: str, policy: object, known: Mapping[str, Any], what: str, parts: tuple[str, ...]) -> None:

@@ -65,6 +65,7 @@ def test_all_cases_are_listed_with_their_clauses(capsys: pytest.CaptureFixture[s
     assert len(printed) == sum(case.name.startswith("end.") for case in CLIENT_CASES)
 
 
+@pytest.mark.slow
 def test_a_server_process_is_judged_by_chosen_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.json"
     with serving("--store", "memory:") as server:
@@ -93,6 +94,7 @@ def test_a_program_that_ends_at_once_fails_and_its_last_words_are_shown(capsys: 
     assert "sorry" in printed
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
     command = [sys.executable, "-m", "simulation.cli", "conformance"]
     with serving("--store", "memory:") as server:
@@ -163,11 +165,13 @@ async def _judge_with_tokens(
     return {verdict.case: verdict for verdict in verdicts}
 
 
+@pytest.mark.slow
 def test_a_server_with_signed_tokens_passes() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 2, admin=True))
     assert failures(verdicts, NEED_SECRET) == []
 
 
+@pytest.mark.slow
 def test_with_the_secret_every_case_applies() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 0, secret=SECRET))
     assert failures(verdicts) == []
@@ -179,6 +183,7 @@ def test_with_one_token_cases_of_two_users_do_not_apply() -> None:
     assert verdicts["publish.copies"].status == "passed"
 
 
+@pytest.mark.slow
 def test_given_runs_are_used_one_case_at_a_time() -> None:
     names = [case.name for case in SERVER_CASES if case.name.startswith(("place.", "publish.", "presence.", "session."))]
     verdicts = in_virtual_time(_judge_with_tokens, names, 2, 2)

@@ -217,7 +217,7 @@ def test_a_scenario_names_a_preset_or_a_formula() -> None:
     assert formula.client.policy == PRESETS["nats"].policy
     for scenario in (named, formula):
         assert parse_scenario(scenario.to_toml()) == parse_scenario(scenario.to_json()) == scenario
-    with pytest.raises(ConfigError, match=r"no preset is called 'socket.io'.*socket.io-js.*at `\$.client.policy`"):
+    with pytest.raises(ConfigError, match=r"client.policy: no preset is called 'socket.io'; did you mean 'socket.io-js'"):
         parse_scenario(f"{head}policy = {{ preset = 'socket.io' }}")
 
 

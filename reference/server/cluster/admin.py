@@ -1,8 +1,8 @@
 """The admin API of one process among others: lists and figures are those of all, and what an operator does is done by all.
 
-Every process answers for itself, and whoever was asked puts the answers together. `limit` and `offset` are for each of them, so
-that paging until there is no more shows everything once. A session that another process took over may be told of by both, until
-the first has forgotten it. Health stays that of one process.
+Every process answers for itself, and the one that was asked puts the answers together. `limit` and `offset` are for each of
+them, so that paging until there is no more shows everything once. A session that another process took over may be reported by
+both, until the first has forgotten it. Health stays that of one process.
 """
 
 from collections import Counter
@@ -139,7 +139,7 @@ async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: typ
     """What the others have to say, and who said nothing that we understand."""
     answers = await peer_processes.ask(request.head)
     said, silent = [], list(answers.silent)
-    for name, (status, body) in answers.told.items():
+    for name, (status, body) in answers.received.items():
         try:
             if status not in (404, 409):  # there it has nothing to say, or nothing to do
                 said.append(msgspec.json.decode(body, type=kind))

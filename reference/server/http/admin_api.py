@@ -1,6 +1,6 @@
 """The admin API: who is connected, how each session fares, and how the server does (5.10). For tokens with the role admin.
 
-It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client is told.
+It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client receives.
 """
 
 from collections.abc import Callable, Iterable

@@ -64,7 +64,7 @@ class HttpApi:
         on_limit: Callable[[Limit], None],
         retry_after_ms: int,
     ) -> None:
-        """`on_fault` is told of our own faults, `on_limit` of limits that were reached. A client is asked to wait
+        """`on_fault` is called with our own faults, `on_limit` with limits that were reached. A client is asked to wait
         `retry_after_ms` where a wait makes sense and its length is not known.
         """
         self._access = access

@@ -1,4 +1,4 @@
-"""What a server tells whoever runs it: whether it lives, whether it may be sent work, and what it has counted."""
+"""For operators: whether the server lives, whether it can take work, and what it has counted."""
 
 import msgspec
 import trio

@@ -47,7 +47,7 @@ class Monitor:
         on_limit: Callable[[Limit], None] | None = None,
         on_refused: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`on_limit` is told of each limit that is reached, whoever finds out; `on_refused` of a WebSocket that came to no run:
+        """`on_limit` is called with each limit that is reached; `on_refused` with a WebSocket that came to no run:
         the run id in its address, and the code.
         """
         self._on_refused = on_refused
@@ -173,7 +173,7 @@ class Monitor:
         self._runs_created.inc()
 
     def and_count(self, log: Callable[P, None]) -> Callable[P, None]:
-        """`log`, which is told of a fault of ours, and a count of it."""
+        """Log a fault of ours, and count it."""
 
         def tell(*args: P.args, **kwargs: P.kwargs) -> None:
             self._problems.inc()
