@@ -29,7 +29,17 @@ from reference.public_names import imported_on_use
 if TYPE_CHECKING:
     from reference.protocol.config import ClientConfig, ServerConfig
     from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
-    from reference.protocol.policies.keepalive import EveryInterval, NoPings
+    from reference.protocol.policies.keepalive import (
+        AfterSilence,
+        Due,
+        EveryInterval,
+        FreshnessPoints,
+        MissesInARow,
+        NoPings,
+        PhiAccrual,
+        PhiExponential,
+        Signs,
+    )
     from reference.protocol.policies.reconnect import FullJitter
     from simulation.checks.checkers import check
     from simulation.checks.verdicts import Verdict
@@ -76,7 +86,17 @@ if TYPE_CHECKING:
         Tcp,
     )
     from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay, Uniformly
-    from simulation.scenario.presets import PRESETS, Preset, PresetPolicy
+    from simulation.scenario.presets import (
+        FALLBACKS,
+        HEARTBEATS,
+        PRESETS,
+        Preset,
+        PresetFallback,
+        PresetHeartbeat,
+        PresetPolicy,
+        register_fallback,
+        register_heartbeat,
+    )
     from simulation.scenario.presets import register as register_preset
     from simulation.scenario.scenario import (
         Capacity,
@@ -97,10 +117,13 @@ if TYPE_CHECKING:
     from simulation.world import Result, World, run
 
 __all__ = [
+    "FALLBACKS",
+    "HEARTBEATS",
     "IDLE",
     "PRESETS",
     "AfterFailures",
     "AfterSeconds",
+    "AfterSilence",
     "AlternatingRenewal",
     "BackgroundTab",
     "BernoulliLoss",
@@ -112,6 +135,7 @@ __all__ = [
     "Constant",
     "Dns",
     "DnsFailure",
+    "Due",
     "Empirical",
     "EveryInterval",
     "Exponential",
@@ -119,6 +143,7 @@ __all__ = [
     "Failover",
     "FlashCrowd",
     "Frames",
+    "FreshnessPoints",
     "FullJitter",
     "GilbertElliottLoss",
     "Group",
@@ -127,6 +152,7 @@ __all__ = [
     "LoadBalancerCut",
     "LogNormal",
     "Middlebox",
+    "MissesInARow",
     "NetworkChange",
     "NoPings",
     "OnOff",
@@ -137,10 +163,14 @@ __all__ = [
     "Pause",
     "Periodic",
     "PeriodicAvailability",
+    "PhiAccrual",
+    "PhiExponential",
     "Poisson",
     "PoissonArrivals",
     "PortPool",
     "Preset",
+    "PresetFallback",
+    "PresetHeartbeat",
     "PresetPolicy",
     "RandomStreams",
     "RecordedArrivals",
@@ -156,6 +186,7 @@ __all__ = [
     "ServerRestart",
     "SharedBottleneck",
     "Shedding",
+    "Signs",
     "SlowStore",
     "Stall",
     "Stay",
@@ -178,6 +209,8 @@ __all__ = [
     "paired",
     "parse_scenario",
     "publish_data",
+    "register_fallback",
+    "register_heartbeat",
     "register_preset",
     "replay_recording",
     "run",
@@ -274,5 +307,18 @@ __getattr__, __dir__ = imported_on_use(
         "run": "simulation.world:run",
         "still_world": "simulation.scenario.still_world:still_world",
         "sweep": "simulation.studies.sweeping:sweep",
+        "AfterSilence": "reference.protocol.policies.keepalive:AfterSilence",
+        "Due": "reference.protocol.policies.keepalive:Due",
+        "FALLBACKS": "simulation.scenario.presets:FALLBACKS",
+        "FreshnessPoints": "reference.protocol.policies.keepalive:FreshnessPoints",
+        "HEARTBEATS": "simulation.scenario.presets:HEARTBEATS",
+        "MissesInARow": "reference.protocol.policies.keepalive:MissesInARow",
+        "PhiAccrual": "reference.protocol.policies.keepalive:PhiAccrual",
+        "PhiExponential": "reference.protocol.policies.keepalive:PhiExponential",
+        "PresetFallback": "simulation.scenario.presets:PresetFallback",
+        "PresetHeartbeat": "simulation.scenario.presets:PresetHeartbeat",
+        "Signs": "reference.protocol.policies.keepalive:Signs",
+        "register_fallback": "simulation.scenario.presets:register_fallback",
+        "register_heartbeat": "simulation.scenario.presets:register_heartbeat",
     },
 )

@@ -31,13 +31,13 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # Loss.
 
 
-class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="bernoulli"):
+class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="bernoulli"):
     """Each packet is lost with the same probability, whatever happened before."""
 
     probability: Probability
 
 
-class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="fading"):
+class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="fading"):
     """Loss in bursts, in time: the default model for bursts. The link is good for an exponential time of mean `good_ms`, then bad
     for one of mean `bad_ms`, and so on (Gilbert-Elliott in continuous time; it begins stationary). A packet, sent for the first
     time or again, is lost with `loss_in_good` or `loss_in_bad`, by the state when it leaves. All connections of a client meet the
@@ -50,7 +50,7 @@ class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="fading
     loss_in_bad: Probability = 1.0
 
 
-class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="gilbert_elliott"):
+class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="gilbert_elliott"):
     """Loss in bursts, in packets: a chain of two states that takes one step with each packet, retransmissions included.
 
     It describes losses of a busy link, packet by packet. On a sparse stream a burst of n packets lasts for n retransmissions,

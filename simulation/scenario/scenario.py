@@ -35,6 +35,7 @@ from reference.protocol.policies.fallback import Disconnection as FallbackTroubl
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
+from reference.tables import guess
 from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
@@ -44,7 +45,7 @@ from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
 from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
-from simulation.scenario.presets import PresetPolicy, find
+from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
 from simulation.scenario.workload import Workload
 
@@ -67,6 +68,9 @@ FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
 """A bound on what a law gives: its value at this probability, for most laws have no largest."""
 
+GUESSED_MAX = 50
+"""Above so many clients an error names groups only."""
+
 SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -86,12 +90,24 @@ class ClientPart(_Part, frozen=True, kw_only=True):
 
     config: ClientConfig = ClientConfig()
     policy: Policy | PresetPolicy = FullJitter()
-    fallback: Fallback | None = None
-    heartbeat: Heartbeat | None = None
+    fallback: Fallback | PresetFallback | None = None
+    heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
     timer_granularity_s: SecondsToSpend = 0.0
     timer_slack_s: SecondsToSpend = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, kinds, register, preset in (
+            ("policy", self.policy, Policy | PresetPolicy, "register_preset", "PresetPolicy"),
+            ("fallback", self.fallback, Fallback | PresetFallback | None, "register_fallback", "PresetFallback"),
+            ("heartbeat", self.heartbeat, Heartbeat | PresetHeartbeat | None, "register_heartbeat", "PresetHeartbeat"),
+        ):
+            if not isinstance(value, kinds):
+                raise ConfigError(
+                    f"{name} = {value!r}: a scenario is written down, and this has no name; register it with "
+                    f"simulation.{register}(NAME, ...) and give {preset}(preset=NAME)"
+                )
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
@@ -286,7 +302,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
         for place, fault in self._placed_faults:
             for client in fault.clients:
                 if client not in known:
-                    raise ConfigError(f"{place}.clients names {client!r}, which is no client and no group")
+                    advice = guess(client, names if len(clients) > GUESSED_MAX else known)
+                    raise ConfigError(f"{place}.clients names {client!r}, which is no client and no group; {advice}")
             if isinstance(fault, DnsFailure) and not any(path.dns for group in self.groups for path in self.paths_of(group)):
                 raise ConfigError(f"{place}: a dns_failure needs a group whose path has dns; add path.dns, or remove it")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
