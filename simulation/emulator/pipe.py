@@ -152,6 +152,12 @@ class EmulatedPipe:
         self._half.open(self._now())
         self._wake()
 
+    def change_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
+        """The path is another one from now on (`simulation.network.pipe`)."""
+        self._read_bytes_max = _read_bytes_max(direction)
+        self._half.change_path(self._now_resumed(), direction, bottleneck)
+        self._wake()
+
     def hold_acks(self) -> None:
         """The access link goes down in the other direction."""
         self._half.hold_acks()

@@ -16,11 +16,12 @@ import trio
 from reference.protocol.errors import ConfigError
 from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError, check_fault
+from simulation.emulator.port import LOOPBACK
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Fault, LineFault, Path
+from simulation.scenario.faults import Fault, LineFault, Path, ServerFault
 
 
 class Emulator(FaultVerbs):
@@ -47,8 +48,8 @@ class Emulator(FaultVerbs):
         except KeyError:
             raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
 
-    async def add_line(self, client: str, path: Path, *, port: int = 0) -> EmulatedAccessLink:
-        """A line of its own for `client`, listening on 127.0.0.1 at `port`; 0 is any free port.
+    async def add_line(self, client: str, path: Path, *, port: int = 0, host: str = LOOPBACK) -> EmulatedAccessLink:
+        """A line of its own for `client`, listening on `host` (an IP address, loopback by default) at `port`; 0 is any free port.
 
         ConfigError when the path makes no sense; EmulatorError when the client has a line already, the port
         is taken or the emulator is closed. Faults that have begun do not hit a line that is added later.
@@ -66,7 +67,7 @@ class Emulator(FaultVerbs):
             buffer_bytes_max=self._buffer_bytes_max,
             journal=self._journal,
         )
-        line.listen(self._nursery, port)
+        line.listen(self._nursery, port, host=host)
         self._lines[client] = line
         return line
 
@@ -80,7 +81,7 @@ class Emulator(FaultVerbs):
         server are left out, since it is its owner who does them. ConfigError for times that make no sense and
         EmulatorError for clients without a line, both before anything has happened.
         """
-        await self._run([f for f in faults if isinstance(f, LineFault)], starts_at=trio.current_time())
+        await self._run([f for f in faults if not isinstance(f, ServerFault)], starts_at=trio.current_time())
 
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
         """Let lines come and go by themselves from now on; returns when all processes have stopped.

@@ -283,6 +283,13 @@ class DelayModel:
         if self._repair is not None:
             self._repair.forget()
 
+    def on_another_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None, packets: int) -> "DelayModel":
+        """The same connection on another path, whose draws go on. `packets`: how many were sent where none could be lost."""
+        other = DelayModel(direction, self._random_source, bottleneck)
+        if other._repair is not None:
+            other._repair.packets = packets if self._repair is None else self._repair.packets
+        return other
+
     @property
     def repair(self) -> "Repair | None":
         return self._repair
