@@ -27,11 +27,12 @@ from simulation.emulator import Emulator, open_emulator
 from simulation.emulator.access_link import EmulatedAccessLink
 from simulation.processes.ports import free_ports
 from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
+from simulation.scenario.faults import BlockUpgrade, Outage
 from simulation.scenario.paths import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-WAIT_MS = 15_000
+WAIT_MS = 40_000
 """For anything that a page is about to show, on the slowest machine that runs this."""
 
 CLIENT = {
@@ -233,6 +234,13 @@ class Member:
     def apply(self, fault: Callable[..., Any], *arguments: Any) -> None:
         """Begin a fault of the line, one of its verbs; it ends by itself."""
         self.site.portal.start(fault, *arguments)
+
+    @contextmanager
+    def under(self, fault: Outage | BlockUpgrade) -> Iterator[None]:
+        """The line has that fault, for as long as the block lasts."""
+        self.site.portal.call(self.line.begin, fault)
+        yield
+        self.site.portal.call(self.line.end, fault)
 
 
 def until(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_MS / 1000) -> None:

@@ -80,7 +80,7 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     page.on("pageerror", lambda error: errors.append(str(error)))
     # A machine that is busy elsewhere may be asked which kernel it wants, or whether to wait: the answer is yes.
     dialog = page.locator(".jp-Dialog")
-    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
+    page.add_locator_handler(dialog, lambda: _agree(page), no_wait_after=True)
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
     page.evaluate(WATCH)
@@ -123,8 +123,37 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
         "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", widgets
     )
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
+    _look(page, screenshots, axe_of=widgets)
     assert errors == []
     context.close()
+
+
+def _agree(page: Page) -> None:
+    """A dialog that is still there afterwards is agreed to again."""
+    accept = page.locator(".jp-Dialog .jp-mod-accept").first
+    if accept.is_visible():
+        accept.click(timeout=5000)
+
+
+def _look(page: Page, screenshots: Path, axe_of: list[str]) -> None:
+    """The widgets in the dark, wide and narrow."""
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    page.click(".lm-MenuBar-itemLabel:text-is('Settings')")
+    page.hover(".lm-Menu-itemLabel:text-is('Theme')")
+    page.click(".lm-Menu-itemLabel:text-is('JupyterLab Dark')")
+    expect(page.locator("body[data-jp-theme-light='false']")).to_be_attached(timeout=CELL_MS)
+    page.keyboard.press("Escape")
+    for width in (1440, 700):
+        page.set_viewport_size({"width": width, "height": 1000})
+        for name, widget in (("player", ".sw-player"), ("run", ".sw-run"), ("health", "connection-health")):
+            shown = page.locator(widget).last
+            shown.scroll_into_view_if_needed()
+            shown.screenshot(path=str(screenshots / f"notebook-{name}-dark-{width}.png"))
+            assert shown.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), f"{name} sticks out at {width}"
+    judged = page.evaluate(
+        "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", axe_of
+    )
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
 
 
 def _scroll_to(page: Page) -> None:
