@@ -29,7 +29,7 @@ function rowOf({ eventType, data, message, mayHaveArrived }) {
   const said = make("span", { class: "said" });
   if (about) said.append(make("b", {}, about), " ");
   if (text) said.append(text, " ");
-  const why = `${message}.${mayHaveArrived ? " It may have arrived all the same." : ""}`;
+  const why = `${message.charAt(0).toUpperCase()}${message.slice(1)}.${mayHaveArrived ? " It may have arrived all the same." : ""}`;
   said.append(make("span", { class: "why small" }, why));
   return make("li", { "data-text": text }, make("span", { class: "kind" }, eventType), said);
 }
