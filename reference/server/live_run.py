@@ -5,7 +5,7 @@ only one that a run has of its own. Each input is one turn of the run's driver (
 `run_output`.
 
 A run ends, here in memory, when it asks for it, or when it is not known what the store holds of it. Then it takes no more inputs,
-and whoever comes next has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
+and the next client has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,6 +48,7 @@ class LiveRun:
         self._peers = self._output.peers
         self._alarm = trio.CancelScope()
         self._armed_for = self._next_deadline()
+        self._is_writing_on = False
         self.ended = trio.Event()
         """The run takes no more inputs."""
         self.settled = trio.Event()
@@ -195,7 +196,7 @@ class LiveRun:
         self._on_end(self)
 
     def drop(self, error: StoreError) -> None:
-        """End because it is no longer known what the store holds: every client is told to come back."""
+        """End because it is no longer known what the store holds: every client is asked to come back."""
         if not self.ended.is_set():
             self._output.fail(error)
             self._turn(self._driver.store_failed, STORE_FAILED)
@@ -253,6 +254,16 @@ class LiveRun:
         if deadline < self._armed_for:
             self._armed_for = deadline
             self._alarm.deadline = self._clock.trio_deadline(deadline)
+        if self._output.is_writing_on and not self._is_writing_on:
+            self._is_writing_on = True
+            self._shared.nursery.start_soon(self._write_on)
+
+    async def _write_on(self) -> None:
+        """Write to the sockets that a turn did not reach; everybody else has a turn between two pieces."""
+        while self._output.is_writing_on and not self.ended.is_set():
+            await trio.lowlevel.checkpoint()
+            self._turn(self._output.write_on)
+        self._is_writing_on = False
 
     def _is_dropped_for_lease(self) -> bool:
         """End the run if others may serve it by now: what it would answer may be an old picture."""

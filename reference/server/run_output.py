@@ -1,8 +1,11 @@
 """RunOutput: what the driver of a live run puts out: to sockets, requests, the writer, the authenticator and the monitor.
 
-A frame is encoded and framed once, whoever reads it. What is pushed to a socket in a turn leaves as the turn ends, in one send.
+A frame is encoded and framed once for all its readers. What is pushed to a socket in a turn leaves as the turn ends, in one send.
+A turn that pushes to very many sockets writes for `WRITING_S_MAX`; the rest is written in pieces, between which everybody else
+has a turn. A reader that is not reached yet is some frames behind: they wait in its peer, bounded like everything pushed there.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import trio
@@ -16,13 +19,16 @@ from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Joined, Observation
 from reference.protocol.server.run import Run
 from reference.protocol.timers import NS_PER_S
-from reference.server.auth import identify
+from reference.server.access.auth import identify
 from reference.server.context import ServerContext
 from reference.server.encoding import Encoder
 from reference.server.monitoring.sessions import Traffic
 from reference.server.peers import Framed, Peer, RequestPeer, WebSocketPeer
 from reference.store import StoreError
 
+WRITING_S_MAX = 0.005
+"""For so long sockets are written at once, by trio's clock."""
+_PEERS_BETWEEN_LOOKS = 16
 STORE_FAILED = "what was sent last is not confirmed; come back"
 
 
@@ -55,9 +61,10 @@ class RunOutput:
         self._on_gathered = on_gathered
         self._on_stored = on_stored
         self._encoder = Encoder()
-        self._touched: list[WebSocketPeer] = []
+        self._to_write: deque[WebSocketPeer] = deque()
+        self.is_writing_on = False
+        """Whether sockets are left that `write_on` is to write to."""
         self._submitted_at = 0
-        self._sent = 0
 
     # As RunIO.
 
@@ -94,7 +101,7 @@ class RunOutput:
         peer = self.peers.pop(connection_id, None)
         if isinstance(peer, RequestPeer):
             peer.send(frame)
-            self._sent += self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
+            self._shared.monitor.answered(self._run.run_id, peer.client_id, frame)
 
     def refuse(self, connection_id: int, close: Close) -> None:
         peer = self.peers.pop(connection_id, None)
@@ -113,20 +120,30 @@ class RunOutput:
         self.is_retired = True
 
     def turn_over(self) -> None:
-        touched, self._touched = self._touched, []
-        for peer in touched:
-            self._sent += peer.messages_pushed
-            took_batch = peer.write()
-            if took_batch is not None:
-                self.driver.blocked(peer.connection_id, took_batch=took_batch)
-                peer.wait()
-        if self._sent:
-            self._shared.monitor.sent(self._sent)
-            self._sent = 0
+        if self._to_write and not self.is_writing_on:
+            self.write_on()
         self._on_turn_over()
 
+    def write_on(self) -> None:
+        """Write what was pushed, for a while."""
+        to_write = self._to_write
+        sent = 0
+        ends_at = trio.current_time() + WRITING_S_MAX
+        while to_write:
+            for _ in range(min(len(to_write), _PEERS_BETWEEN_LOOKS)):
+                peer = to_write.popleft()
+                sent += peer.messages_pushed
+                took_batch = peer.write()
+                if took_batch is not None:
+                    self.driver.blocked(peer.connection_id, took_batch=took_batch)
+                    peer.wait()
+            if trio.current_time() >= ends_at:
+                break
+        self._shared.monitor.sent(sent)
+        self.is_writing_on = bool(to_write)
+
     def pushed_to(self, peer: WebSocketPeer) -> None:
-        self._touched.append(peer)
+        self._to_write.append(peer)
 
     # The store.
 

@@ -96,4 +96,4 @@ def test_what_cannot_work(portal: TrioPortal) -> None:
 
 
 def portal_to_nowhere(portal: TrioPortal, run_id: str) -> BlockingClient:
-    return connect_blocking("http://127.0.0.1:1", run_id, portal=portal)
+    return connect_blocking("http://127.0.0.1:1", run_id, portal=portal, drain_s=0.05)

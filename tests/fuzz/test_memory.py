@@ -84,7 +84,9 @@ async def held_most(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("how", FLOODS)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=pytest.mark.slow) if how == "empty fragments" else how for how in FLOODS]
+)
 def test_g7_bounds_of_what_a_flood_makes_the_server_hold(how: str) -> None:
     held: list[int] = []
 

@@ -80,7 +80,16 @@ def test_ours_hold(machine: type) -> None:
     run_state_machine_as_test(machine, settings=QUICK)
 
 
-@pytest.mark.parametrize("machine", [SomebodysServer, SomebodysClient, SomebodysPollingClient, DoublesOverHttp, ForgetsOverHttp])
+@pytest.mark.parametrize(
+    "machine",
+    [
+        SomebodysServer,
+        SomebodysClient,
+        pytest.param(SomebodysPollingClient, marks=pytest.mark.slow),
+        DoublesOverHttp,
+        ForgetsOverHttp,
+    ],
+)
 def test_what_is_broken_is_found(machine: type) -> None:
     with pytest.raises(Violated):
         run_state_machine_as_test(machine, settings=HUNT)

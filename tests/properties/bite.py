@@ -32,7 +32,7 @@ from tests.properties import shells, test_g13_tail, test_shells, test_small_mach
 from tests.properties.bugs import BUGS, Bug, applied
 from tests.protocol import test_fan_out, test_inbox, test_outbox, test_presence, test_sequencer
 
-EXAMPLES_MAX = 500
+EXAMPLES_MAX = 2000
 SHRINK_S = 3.0
 BEGIN, END = "<!-- the catalogue begins -->", "<!-- the catalogue ends -->"
 

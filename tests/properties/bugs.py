@@ -16,7 +16,7 @@ BUGS: tuple[Bug, ...] = (
     # The inbox and what a client receives.
     Bug('gaps are delivered', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'number > self.last'),
     Bug('duplicates are delivered, and the cursor moves back', 'protocol.client.delivery:Inbox.receive', 'number == self.last + 1', 'True', design=True),
-    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True'),
+    Bug('the inbox has no limit', 'protocol.client.delivery:Inbox.receive', 'self.held < self._held_max', 'True', net='inbox'),
     Bug('a gap is not noticed', 'protocol.client.delivery:Inbox.receive', 'bool(self._held)', 'False', net='inbox'),
     Bug('a missing tail is not noticed', 'protocol.client.delivery:EventDelivery.is_behind', 'return self._known_head > self.inbox.last and not self._holding', 'return False', net='tail'),
     Bug('a reset is told as a snapshot', 'protocol.client.delivery:EventDelivery._take_snapshot', 'ResetReceived if announced.outcome == "reset" else SnapshotReceived', 'SnapshotReceived'),
@@ -83,7 +83,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('a position ahead of the head is resumed', 'protocol.server.event_log:EventLog.place', 'after > self.head', 'False', net='place'),
     # The window, the waits and the batches.
     Bug('a position that is no longer kept is resumed', 'protocol.server.event_log:EventLog.place', 'not self.holds(after)', 'False'),
-    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head'),
+    Bug('the log is trimmed past its newest snapshot', 'protocol.server.event_log:EventLog.oldest', 'self.snapshot.sequence_number', 'self.head', net='place'),
     Bug('a reader that fell out of the log is not told', 'protocol.server.run:Run.handle_appended', 'self._fan_out.fallen_out()', '()'),
     Bug('a reader that takes nothing is kept', 'protocol.server.fan_out:Readers._watch_lag', '(RunTimer.STALLED, connection_id) not in self._context.timers', 'False'),
     Bug('two batches are with the store at once', 'protocol.server.sequencer:Appending.has_next', 'self._under_way is None', 'True'),
@@ -100,7 +100,7 @@ BUGS: tuple[Bug, ...] = (
     # The shell of the server.
     Bug('live events overtake a replay', 'protocol.server.fan_out:FanOut.add', 'self._lagging[connection_id] = Lagging(after, seen)', 'self._current[connection_id] = None', design=True),
     Bug('a commit that failed counts as stored', 'server.live_run:LiveRun._stored', 'error is None', 'True', net='bad disk'),
-    Bug('the user is whoever a header names', 'server.access:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
+    Bug('the user is whoever a header names', 'server.access.admission:AccessControl.identify_upgrade', 'return None if token is None else self._identify(token, run_id)', "user = head.header(b'x-user-id'); return Identity(user.decode()) if user else (None if token is None else self._identify(token, run_id))", net='wire', design=True),
     # Nothing before its time or after it, and nobody in another's name.
     Bug('the policy is not asked for its wait', 'protocol.policies.reconnect:Reconnector.next_attempt_at', 'max(now, self.not_before) + ns(wait)', 'max(now, self.not_before)'),
     Bug('probes are spread twice as widely', 'protocol.client.connectivity:Probes.schedule', 'config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)', '2 * config.probe_jitter * (2 * self._random_source.uniform("probe", self._index) - 1)'),

@@ -110,11 +110,13 @@ def kinds_in_scenarios() -> set[type]:
     return drawn_kinds(strategies.rich_scenarios(), 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_SCENARIOS)
 def test_every_kind_stands_in_some_scenario(name: str, kinds_in_scenarios: set[type]) -> None:
     assert set(typing.get_args(IN_SCENARIOS[name])) <= kinds_in_scenarios
 
 
+@pytest.mark.slow
 def test_the_hostile_link_is_given_every_policy_that_a_system_uses() -> None:
     used = {type(preset.policy) for name, preset in PRESETS.items() if name in SHIPPED}
     kinds = drawn_kinds(strategies.setups(), 400)

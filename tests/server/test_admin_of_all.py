@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import trio
 
 from reference.server.cluster.peer_processes import ANSWER_S_MAX
@@ -59,6 +60,7 @@ async def test_paging_shows_everything_once(postgres_url: str) -> None:
                 assert sorted(users) == ["a1", "a2", "a3", "b1"]
 
 
+@pytest.mark.slow
 async def test_a_process_that_does_not_answer_is_named_and_not_waited_for(postgres_url: str) -> None:
     with trio.fail_after(30):
         async with street(postgres_url) as (one, _), one.guest("ada") as ada:

@@ -95,6 +95,7 @@ def test_each_kept_case(path: Path) -> None:
     assert_same_in_node(play_adversary(case.setup, list(case.schedule)))
 
 
+@pytest.mark.slow
 def test_what_the_unit_tests_ask_of_the_python_session(tmp_path: Path) -> None:
     """Each rule has its directed tests in tests/protocol. Every session that they make is played here too."""
     path = tmp_path / "recording.json"
@@ -110,7 +111,7 @@ def test_what_the_unit_tests_ask_of_the_python_session(tmp_path: Path) -> None:
     assert_same_in_node(recording)
 
 
-@settings(max_examples=200 if THOROUGH else 25)
+@settings(max_examples=200 if THOROUGH else 8)
 @given(setup=setups(), schedule=schedules())
 def test_drawn_adversarial_worlds(setup: Setup, schedule: list[Step]) -> None:
     """Lost histories, takeovers, tokens that expire, rejections with and without a retry, an application that does not read."""

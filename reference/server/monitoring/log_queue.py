@@ -1,7 +1,8 @@
-"""LogQueue: what stands between the server and whoever reads its log.
+"""LogQueue: a bounded queue between the server and the reader of its log.
 
 A line is put into a bounded queue and written by a thread of its own, so that a reader which is slow, or has stopped, costs the
-server nothing. What does not fit is dropped and counted; the count is written as soon as there is room again.
+server nothing. The thread writes what `GATHER_S` have brought at once: a thousand sessions that join wake it once. What does not
+fit is dropped and counted; the count is written as soon as there is room again.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import TextIO
 LINES_MAX = 10_000
 CHARACTERS_MAX = 4 * 1024 * 1024
 """Of all lines that wait; a traceback is one line."""
+GATHER_S = 0.02
 CLOSE_TIMEOUT_S = 2.0
 """For the lines that are left when the server ends."""
 
@@ -36,11 +38,11 @@ class LogQueue:
         self._characters = 0
         self._dropped = 0
         self._dropped_total = 0
-        self._is_closed = False
+        self._closed = threading.Event()
         self._dropped_line = dropped_line
         self._changed = threading.Condition()
         self.on_drop: Callable[[], None] = lambda: None
-        """Told of each line that is dropped, in the thread that wrote it."""
+        """Called for each line that is dropped, in the thread that wrote it."""
         self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
         self._thread.start()
 
@@ -53,10 +55,11 @@ class LogQueue:
         """Take a line, with its end."""
         with self._changed:
             fits = len(self._lines) < self._lines_max and self._characters + len(line) <= self._characters_max
-            if fits and not self._is_closed:
+            if fits and not self._closed.is_set():
+                if not self._lines:
+                    self._changed.notify()
                 self._lines.append(line)
                 self._characters += len(line)
-                self._changed.notify()
                 return
             self._dropped += 1
             self._dropped_total += 1
@@ -68,7 +71,7 @@ class LogQueue:
     def close(self) -> None:
         """Take no more lines, and wait a little until those that are left are written."""
         with self._changed:
-            self._is_closed = True
+            self._closed.set()
             self._changed.notify()
         self._thread.join(CLOSE_TIMEOUT_S)
 
@@ -76,9 +79,11 @@ class LogQueue:
         while True:
             with self._changed:
                 while not self._lines and not self._dropped:
-                    if self._is_closed:
+                    if self._closed.is_set():
                         return
                     self._changed.wait()
+            self._closed.wait(GATHER_S)
+            with self._changed:
                 taken = list(self._lines)
                 dropped, self._dropped = self._dropped, 0
             # Its reader may be gone, or its disk full; the server goes on.

@@ -1,0 +1,77 @@
+"""A fan-out to many readers is written in pieces, and what belongs together leaves in one send."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reference.server.run_output import WRITING_S_MAX
+from reference.server.wire.memory_stream import MemoryPushStream
+from reference.server.wire.push_stream import Buffer
+
+from .visitors import open_house, visitor_on
+
+READERS = 60
+WRITE_S = 0.0004
+
+
+async def test_a_long_fan_out_lets_others_have_turns(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_now, slow = MemoryPushStream._write_now, False
+
+    def write_slowly(stream: MemoryPushStream, data: Buffer) -> int:
+        if slow:
+            autojump_clock.jump(WRITE_S)
+        return write_now(stream, data)
+
+    monkeypatch.setattr(MemoryPushStream, "_write_now", write_slowly)
+    held_s: list[float] = []
+
+    async def watch_loop() -> None:
+        while True:
+            before = trio.current_time()
+            await trio.lowlevel.checkpoint()
+            held_s.append(trio.current_time() - before)
+
+    async with open_house() as house, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(house.guest("alice"))
+        readers = [await stack.enter_async_context(house.guest(f"reader{number}")) for number in range(READERS)]
+        async with trio.open_nursery() as nursery:
+            slow = True
+            nursery.start_soon(watch_loop)
+            for number in range(1, 6):
+                await alice.publish(number)
+            for reader in readers:
+                await reader.events(5)
+            slow = False
+            nursery.cancel_scope.cancel()
+        assert all(reader.numbers_heard() == [1, 2, 3, 4, 5] for reader in readers)
+    assert READERS * WRITE_S > 4 * WRITING_S_MAX, "in one piece it takes longer"
+    assert max(held_s) < 2 * WRITING_S_MAX + 0.004
+
+
+async def test_the_welcome_and_what_was_missed_are_one_send(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_now = MemoryPushStream._write_now
+    writes: list[bytes] = []
+
+    def note(stream: MemoryPushStream, data: Buffer) -> int:
+        writes.append(bytes(data))
+        return write_now(stream, data)
+
+    async with open_house() as house, house.guest("alice") as alice:
+        epoch = house_epoch(alice.heard)
+        for number in range(1, 201):
+            await alice.publish(number)
+        monkeypatch.setattr(MemoryPushStream, "_write_now", note)
+        async with visitor_on(house.server.connect()) as bob:
+            await bob.hello("bob", epoch=epoch, afterSequence=0)
+            await bob.events(200)
+            assert bob.numbers_heard() == list(range(1, 201))
+    with_welcome = [data for data in writes if b'"type":"welcome"' in data]
+    assert len(with_welcome) == 1
+    assert b'"sequenceNumber":200,' in with_welcome[0]
+
+
+def house_epoch(heard: list[dict[str, object]]) -> str:
+    """As the welcome told it."""
+    return next(str(frame["epoch"]) for frame in heard if frame["type"] == "welcome")
