@@ -174,6 +174,8 @@ def _checked(scenario: Scenario) -> tuple[ReconnectPolicy, float]:
     kinds = (LoadBalancerCut, ServerRestart)
     if len(scenario.groups) != 1 or len(scenario.faults) != 1 or not isinstance(scenario.faults[0], kinds):
         raise ConfigError("a fluid needs one group and one fault, a load_balancer_cut or a server_restart")
+    if scenario.drawn_faults or scenario.availability is not None or scenario.groups[0].availability is not None:
+        raise ConfigError("a fluid knows no drawn faults and no availability; leave them out")
     fault = scenario.faults[0]
     if isinstance(fault, LoadBalancerCut) and fault.share != 1:
         raise ConfigError("a fluid cuts everyone: set the fault's share to 1")
