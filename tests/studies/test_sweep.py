@@ -148,7 +148,8 @@ def test_an_interrupted_sweep_goes_on_and_equals_an_uninterrupted_one(tmp_path: 
 
     def sweep_into(out: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "simulation.cli", "sweep", "study.toml", "--workers", "1", "--out", out]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
     first = sweep_into("broken")
     assert first.stdout is not None
