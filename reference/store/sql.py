@@ -457,7 +457,7 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Eve
         .order_by(columns.sequence_number)
     )
     rows = connection.execute(query).all()
-    events = tuple(Event(*row[:4], kept_data(row[4]), row[5]) for row in rows if row[3] >= oldest)
+    events = tuple(Event(row[0], row[1], row[2], row[3], kept_data(row[4]), row[5]) for row in rows if row[3] >= oldest)
     return events, rows
 
 
