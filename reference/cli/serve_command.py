@@ -16,8 +16,8 @@ import structlog
 import trio
 
 from reference.protocol.errors import SteadywireError
+from reference.server.access.auth import Role, check_secret, make_token, read_key_file
 from reference.server.app import Server, serve
-from reference.server.auth import Role, check_secret, make_token, read_key_file
 from reference.server.monitoring.log_queue import LogQueue
 from reference.server.monitoring.logs import log_event
 from reference.server.registry import canonical_run_id

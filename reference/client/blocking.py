@@ -87,6 +87,10 @@ class BlockingClient:
     def move_cursor(self, data: Data) -> None:
         self._portal.call(self._client.move_cursor, data)
 
+    def network_returned(self) -> None:
+        """The network of this machine is back: do not wait for the next attempt."""
+        self._portal.call(self._client.network_returned)
+
     # ---- listening ----
 
     def received(self) -> tuple[Delivery, ...]:

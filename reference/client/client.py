@@ -73,6 +73,10 @@ class Client:
         """Show this user's cursor to the others. Only the latest counts. Raises InvalidEvent or SessionClosed."""
         self._io.feed(self._session.move_cursor, data, self._io.now())
 
+    def network_returned(self) -> None:
+        """The network of this machine is back: do not wait for the next attempt (7.44). Without effect while nothing waits."""
+        self._io.feed(self._session.network_returned, self._io.now())
+
     # ---- receiving ----
 
     def __aiter__(self) -> "Client":

@@ -28,7 +28,7 @@ RETRY_AFTER_MS_MAX = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class HttpRefused:
     """`code` is the protocol's, or None; `retry_after_ms` is None unless the answer asked for a wait."""
 
     code: int | None
@@ -36,7 +36,7 @@ class Refusal:
     retry_after_ms: int | None
 
 
-def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Refusal:
+def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> HttpRefused:
     """Judge an answer by its status, headers and body (or the beginning of it)."""
     waits = [value for name, value in headers if name.lower() == b"retry-after"]
     retry_after_ms = _seconds_as_ms(waits[0]) if waits else None
@@ -45,10 +45,10 @@ def read_refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: byte
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         problem = None
     if problem is None or not 4000 <= problem.code <= 4999:
-        return Refusal(None, f"HTTP status {status}, from something other than a server of this protocol", retry_after_ms)
+        return HttpRefused(None, f"HTTP status {status}, from something other than a server of this protocol", retry_after_ms)
     if problem.retry_after_ms is not None:
         retry_after_ms = max(0, min(problem.retry_after_ms, RETRY_AFTER_MS_MAX))
-    return Refusal(problem.code, problem.message, retry_after_ms)
+    return HttpRefused(problem.code, problem.message, retry_after_ms)
 
 
 def _seconds_as_ms(value: bytes) -> int | None:

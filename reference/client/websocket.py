@@ -29,7 +29,7 @@ import trio
 import trio_websocket
 
 from reference.client.addresses import Address, OpenStream, bearer, reason_of
-from reference.client.http import Refusal, read_refusal
+from reference.client.http import HttpRefused, read_refusal
 from reference.client.transport import CLOSING_S_MAX, Reports
 from reference.protocol import codec, frames
 from reference.protocol.errors import CloseCode, RemoteError
@@ -64,7 +64,7 @@ class WebSocketTransport:
         self._is_open = False
         self._closing: tuple[int, str] | None = None
         self._is_closing = False
-        self._end = Refusal(None, "the connection was lost", None)
+        self._end = HttpRefused(None, "the connection was lost", None)
 
     # ---- for the session's IO ----
 
@@ -102,7 +102,7 @@ class WebSocketTransport:
             try:
                 stream = await self._open_stream(self._address.host, self._address.port, self._address.tls)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._end = Refusal(None, f"no connection to {self._address}: {reason_of(error)}", None)
+                self._end = HttpRefused(None, f"no connection to {self._address}: {reason_of(error)}", None)
             else:
                 await self._run_on(stream)
         self._is_open = False
@@ -155,11 +155,11 @@ class WebSocketTransport:
                 receive_buffer_size=_READ_BYTES,
             )
         if line.handshake.cancelled_caught:
-            self._end = Refusal(None, "the upgrade to WebSocket was not answered with one", None)
+            self._end = HttpRefused(None, "the upgrade to WebSocket was not answered with one", None)
             return None
         line.is_open = True
         if websocket.subprotocol != frames.SUBPROTOCOL:
-            self._end = Refusal(None, f"the server's WebSocket does not speak {frames.SUBPROTOCOL}", None)
+            self._end = HttpRefused(None, f"the server's WebSocket does not speak {frames.SUBPROTOCOL}", None)
             return None
         return websocket
 
@@ -185,7 +185,7 @@ class WebSocketTransport:
             except trio_websocket.ConnectionClosed as closed:
                 reason = closed.reason
                 if reason is not None and reason.code not in _NO_CODE:
-                    self._end = Refusal(reason.code, reason.reason or f"closed with {reason.code}", None)
+                    self._end = HttpRefused(reason.code, reason.reason or f"closed with {reason.code}", None)
                 if self._closing is None:
                     connection.cancel()
                 return
@@ -248,10 +248,10 @@ class _Line(trio.abc.Stream):
             self.handshake.cancel()
 
 
-def _end_of(error: BaseException) -> Refusal:
+def _end_of(error: BaseException) -> HttpRefused:
     """What an exception of trio-websocket's task says about the connection."""
     if isinstance(error, BaseExceptionGroup):
         return _end_of(error.exceptions[0])
     if isinstance(error, trio_websocket.ConnectionRejected):
         return read_refusal(error.status_code, error.headers, error.body or b"")
-    return Refusal(None, f"the connection failed: {error!r}", None)
+    return HttpRefused(None, f"the connection failed: {error!r}", None)

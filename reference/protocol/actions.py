@@ -29,7 +29,7 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Close(msgspec.Struct, frozen=True):
-    """Close these connections, after what was sent before. Nothing is to be reported about them any more.
+    """Close these connections, after what was sent before. Report nothing about them any more.
 
     `code` None: cut it, the peer does not answer. On an HTTP request: answer with this error.
     """

@@ -197,7 +197,7 @@ class ServerConfig(_Config, frozen=True):  # 9.3
 
 
 def whole_ms(seconds: float) -> int:
-    """As a limit is told: at least 1, for no limit is 0."""
+    """A limit as `welcome` reports it: at least 1, since 0 means no limit."""
     return max(1, round(seconds * 1000))
 
 

@@ -96,7 +96,7 @@ class Ack(Frame, frozen=True, tag="ack"):
 class Recovery(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An outage that is over: from the loss of the connection until the session was carried again.
 
-    `silence_ms`: how long the line had been silent when the client gave it up by itself; None if the end was told.
+    `silence_ms`: how long the line had been silent when the client gave it up by itself; None if the peer reported the end.
     """
 
     recovery_ms: Milliseconds
@@ -143,7 +143,7 @@ class Limits(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The server's limits, named as its settings are; None: it does not tell, or has none.
 
     A client keeps the first two, and `silence_max_ms` (`keepalive`); above the third its publishes are put off. The others are
-    told so that whoever meets one knows it.
+    reported so that a client that meets one knows it.
     """
 
     frame_bytes_max: int
@@ -237,7 +237,7 @@ class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):  # 4.15
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):  # 4.16
-    """Sent to a reader that has been given everything up to `head`: whoever has less has lost something."""
+    """Sent to a reader that has been given everything up to `head`: a reader that has less has lost something."""
 
     head: Count
 

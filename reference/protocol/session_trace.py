@@ -135,7 +135,7 @@ class SnapshotTaken(TraceRecord, frozen=True, tag="snapshot_taken", kw_only=True
 
 
 class ResetTaken(TraceRecord, frozen=True, tag="reset_taken", kw_only=True, gc=False):
-    """The application was told that its history is gone."""
+    """The application was notified that its history is gone."""
 
     client: str
     epoch: str

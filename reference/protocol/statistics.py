@@ -22,7 +22,7 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class ClientStatistics:
     """A client session. `last`: the number of the last event handed over, in `epoch`. `failures`: attempts failed in a row.
-    `limits`: the server's, as its last welcome told them."""
+    `limits`: the server's, from its last welcome."""
 
     state: ClientState
     epoch: str | None

@@ -8,7 +8,7 @@ On PostgreSQL, which several processes may share, it is also one of them (`clust
 From the outside in: the store outlives the writer, the writer outlives the runs, the runs outlive the connections. Stopping goes
 the other way, and is bounded by `stop_timeout_s`:
 
-    nobody new is let in     the listener closes; upgrades and requests are told to come back
+    nobody new is let in     the listener closes; upgrades and requests are asked to come back later
     everybody is sent away   with a time to wait and a spread, so they do not all come back in the same moment
     what is accepted stays   every event that has a number is stored before the writer stops
     the rest is cut
@@ -27,8 +27,11 @@ from reference.protocol import codec, frames, metrics
 from reference.protocol.events import EventRegistry
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import ns
-from reference.server.access import AccessControl
-from reference.server.auth import Authenticator
+from reference.server.access.admission import AccessControl
+from reference.server.access.auth import Authenticator
+from reference.server.access.origins import OriginPolicy
+from reference.server.access.refused_users import RefusedUsers, RefusingAuthenticator
+from reference.server.access.user_limits import UserConnections
 from reference.server.clock import ServerClock
 from reference.server.cluster.admin import ActionsOfAll, AdminOfAll
 from reference.server.cluster.cluster import Cluster
@@ -50,12 +53,9 @@ from reference.server.monitoring.loop import tune_collector, watch_lag, watched_
 from reference.server.monitoring.metrics import MetricSet
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
-from reference.server.origins import OriginPolicy
-from reference.server.refused_users import RefusedUsers, RefusingAuthenticator
 from reference.server.registry import RunRegistry
 from reference.server.server import Parts, Server, ServerStatistics
 from reference.server.settings import ServerSettings
-from reference.server.user_limits import UserConnections
 from reference.server.wire.front_door import FrontDoor
 from reference.store import EventStore, GroupCommit, open_store, watch_place
 from reference.web.files import WebSettings
@@ -86,7 +86,7 @@ async def open_server(
     """A running server; it is stopped gracefully at the end of the block.
 
     `store` and `authenticator` stand in for those that `settings` name; such a store is not closed. `origin_ns` is the time at
-    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is told at once of
+    which the server's clock starts, for virtual time; `new_id` draws epochs and session ids; `observe` is called at once with
     whatever the runs let observe, and must not raise; `log_sessions` writes a line for each event of a session. With `listening`
     False no socket is opened, and `Server.connect` is the only way in. Raises ConfigError, StoreUnavailable, ListenError.
     """
@@ -106,7 +106,7 @@ async def open_server(
             except Exception as error:
                 failure = error  # raised below, as it was: our nursery would put it into a group
             finally:
-                await server.stop()  # when cancelled, everybody is told, and nobody is waited for
+                await server.stop()  # when cancelled, all clients are notified, and none is waited for
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure

@@ -1,8 +1,8 @@
 """One WebSocket connection: from the upgrade to a run, until either ends.
 
-What the protocol refuses is told in its own words: the upgrade is accepted, an `error` frame says why, and the close frame has
-the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours, and
-a server that is about to stop are told in HTTP.
+What the protocol refuses, it refuses in its own words: the upgrade is accepted, an `error` frame says why, and the close frame
+has the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours,
+and a server that is about to stop are told in HTTP.
 
 A token is judged before the run is looked for (8.33): one that came with the upgrade at once, else the one of `hello`, which is
 read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. How many may wait at
@@ -19,7 +19,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.handshake import check_version
 from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.live_run import LiveRun
 from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
@@ -101,7 +101,7 @@ class Upgrades:
             try:
                 self._admission.identify_hello(message.token, run_id)
             except RemoteError:
-                check_version(message)  # whoever speaks another version may have its token elsewhere
+                check_version(message)  # a client of another version may have its token elsewhere
                 raise
             return reads
         self._admission.check_still_open()

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.server.observations import Observation
-from reference.server.auth import Authenticator
+from reference.server.access.auth import Authenticator
+from reference.server.access.user_limits import UserConnections
 from reference.server.clock import ServerClock
 from reference.server.monitoring.logs import OnFault
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import Traffic
-from reference.server.user_limits import UserConnections
 from reference.store import GroupCommit
 
 
@@ -25,7 +25,7 @@ class ServerContext:
     user_connections: UserConnections
     monitor: Monitor
     observe: Callable[[str, Observation, Traffic], None]
-    """Told of the run id, what was observed, and the traffic of the connection that it is about."""
+    """Called with the run id, what was observed, and the traffic of the connection that it is about."""
     new_id: Callable[[], str]
     next_connection_id: Callable[[], int]
     on_fault: OnFault

@@ -1,4 +1,4 @@
-"""Frames to bytes that can be pushed: encoded once, framed once, whoever reads them.
+"""Frames to bytes that can be pushed: encoded once, framed once, for all readers.
 
 A batch that goes to a thousand current readers is one object and is encoded when it is sent. But after an outage a thousand
 readers lag at the same place, and each is handed a batch of its own with the same events in it; so does a thousand late joiners

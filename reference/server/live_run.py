@@ -5,7 +5,7 @@ only one that a run has of its own. Each input is one turn of the run's driver (
 `run_output`.
 
 A run ends, here in memory, when it asks for it, or when it is not known what the store holds of it. Then it takes no more inputs,
-and whoever comes next has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
+and the next client has it loaded anew. A fault of ours inside of a run ends it the same way and no other.
 """
 
 from collections.abc import Callable, Sequence
@@ -196,7 +196,7 @@ class LiveRun:
         self._on_end(self)
 
     def drop(self, error: StoreError) -> None:
-        """End because it is no longer known what the store holds: every client is told to come back."""
+        """End because it is no longer known what the store holds: every client is asked to come back."""
         if not self.ended.is_set():
             self._output.fail(error)
             self._turn(self._driver.store_failed, STORE_FAILED)

@@ -52,7 +52,7 @@ class WebSocketPeer:
         pushed_to: "Callable[[WebSocketPeer], None]",
         turns: Turns,
     ) -> None:
-        """`pushed_to` is called when `write` is to be called as this turn ends."""
+        """`pushed_to` is called when `write` must be called at the end of this turn."""
         self.connection_id = connection_id
         self.traffic = Traffic()
         self.is_blocked = False
@@ -117,7 +117,7 @@ class WebSocketPeer:
         self._websocket.close(close.code, close.message, last)
 
     async def _wait(self) -> None:
-        # A connection that ends meanwhile is told to the run by the task that reads from it.
+        # A connection that ends meanwhile is reported to the run by the task that reads from it.
         with contextlib.suppress(WebSocketClosed):
             while True:
                 await self._flush()
@@ -129,7 +129,7 @@ class WebSocketPeer:
         self._is_waited_for = False
 
     async def _flush(self) -> None:
-        """Wait until nothing waits to be sent. A large frame on a slow line is told to move as long as it does."""
+        """Wait until nothing waits to be sent. A large frame on a slow line counts as moving as long as it does."""
         while True:
             bytes_out = self._websocket.statistics().bytes_out
             with trio.move_on_after(PROGRESS_S) as limit:

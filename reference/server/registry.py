@@ -85,7 +85,7 @@ class RunRegistry:
         loaded_runs_max: int,
         owners: Owners | None = None,
     ) -> None:
-        """`limits`: as clients are told of them."""
+        """`limits`: as `welcome` reports them."""
         self._store = store
         self._shared = shared
         self._nursery = nursery
@@ -136,7 +136,7 @@ class RunRegistry:
                 raise RemoteError(loading.error.code, loading.error.message, loading.error.limit)
 
     async def delete(self, run_id: str) -> int:
-        """Remove a run from the store for good; its clients are told that there is no such run. Returns how many connections
+        """Remove a run from the store for good; its clients are notified that there is no such run. Returns how many connections
         were closed.
 
         Raises RemoteError: NO_SUCH_RUN, or OVERLOADED when it cannot be removed now.

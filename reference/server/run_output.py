@@ -1,6 +1,6 @@
 """RunOutput: what the driver of a live run puts out: to sockets, requests, the writer, the authenticator and the monitor.
 
-A frame is encoded and framed once, whoever reads it. What is pushed to a socket in a turn leaves as the turn ends, in one send.
+A frame is encoded and framed once for all its readers. What is pushed to a socket in a turn leaves as the turn ends, in one send.
 A turn that pushes to very many sockets writes for `WRITING_S_MAX`; the rest is written in pieces, between which everybody else
 has a turn. A reader that is not reached yet is some frames behind: they wait in its peer, bounded like everything pushed there.
 """
@@ -19,7 +19,7 @@ from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Joined, Observation
 from reference.protocol.server.run import Run
 from reference.protocol.timers import NS_PER_S
-from reference.server.auth import identify
+from reference.server.access.auth import identify
 from reference.server.context import ServerContext
 from reference.server.encoding import Encoder
 from reference.server.monitoring.sessions import Traffic

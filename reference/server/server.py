@@ -6,7 +6,7 @@ import trio
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.statistics import Held
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.cluster.cluster import Cluster
 from reference.server.http.exchanges import Exchanges
@@ -138,8 +138,8 @@ class Server:
                 await self._parted.park()
 
     def cut(self) -> None:
-        """End at once, as nearly as a crash can be had within one process: nobody is told, and what is not with the store is
-        lost. The block of `open_server` is cancelled.
+        """End at once, as nearly as a crash can be had within one process: no client is notified, and what is not with the store
+        is lost. The block of `open_server` is cancelled.
         """
         self._nursery.cancel_scope.cancel()
 

@@ -10,12 +10,12 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.events import CHAT, EventRegistry
 from reference.protocol.frames import Limits
 from reference.protocol.server.outgoing import CONTROL_FRAMES_MAX
-from reference.server.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
-from reference.server.origins import is_loopback, normal_origin
+from reference.server.access.auth import Authenticator, DevelopmentAuthenticator, Key, TokenAuthenticator, secret_key
+from reference.server.access.origins import is_loopback, normal_origin
 from reference.server.wire.limits import DoorLimits, ListenLimits, WebSocketLimits
 from reference.store import hide_password
 
-_S_MAX = 86_400.0
+_S_MAX = 86_400
 _COUNTS = (
     "control_frames_max",
     "loaded_runs_max",
@@ -51,7 +51,7 @@ class ServerSettings:
     issuer: str | None = None
     """Tokens must be from it (`iss`)."""
     token_leeway_s: float = 10.0
-    """How far the clock of whoever issues tokens may be ahead of this one: how long before its `nbf` a token is taken."""
+    """How far the clock of the token issuer may be ahead of this one: how long before its `nbf` a token is taken."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages that may talk to this server, beside its own and those of this machine."""
     event_types: tuple[str, ...] = (CHAT,)
@@ -121,7 +121,7 @@ class ServerSettings:
             self.authenticator()
 
     def __repr__(self) -> str:
-        """As a dataclass is shown, without what is secret."""
+        """Like a dataclass's own, but secrets are left out."""
         shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
         shown["store"] = hide_password(self.store)
         return f"ServerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

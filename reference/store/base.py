@@ -8,7 +8,7 @@ makes it durable, and has no opinion on anything but this:
     whole        a batch is stored with all its entries, its snapshot and its answers, or not at all
     in order     a batch is stored only where it directly follows what is stored, in the same epoch
 
-The last one makes a second writer harmless: whoever comes late gets `StoreConflict` and nothing is
+The last one makes a second writer harmless: the later one gets `StoreConflict` and nothing is
 overwritten. It is checked in one place for all stores, `position.Position`.
 
 Many batches share one transaction (group commit), because a transaction costs one wait for the disk, whether
@@ -16,7 +16,7 @@ it carries one event or two hundred. A batch that does not fit fails alone; the 
 as if it had not been there.
 
 `StoreUnavailable` for a batch means "not confirmed", not "not stored": a connection that dies during COMMIT
-leaves both possible. Whoever needs to know asks `load_run`. Sending such a batch again is safe, it gives
+leaves both possible. To know, ask `load_run`. Sending such a batch again is safe, it gives
 `StoreConflict` if the first one had arrived.
 """
 

@@ -59,7 +59,7 @@ class RunChange:
 
     @property
     def is_trim_due(self) -> bool:
-        """Whether a piece of events below `oldest` is to be deleted."""
+        """Whether it is time to delete a piece of the events below `oldest`."""
         return self.oldest // EVENTS_DELETED_AT_ONCE > self.oldest_before // EVENTS_DELETED_AT_ONCE
 
 

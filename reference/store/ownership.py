@@ -7,7 +7,7 @@ holds a session advisory lock, on a connection that does nothing else, for as lo
     its connection to the database
     is cut                            the same; it learns of it too, and gives up its runs
     it is frozen, or the network
-    between it and the database is    it stops saying that it lives; after `SILENCE_S_MAX` whoever wants one of
+    between it and the database is    it stops saying that it lives; after `SILENCE_S_MAX` a process that wants one of
                                       its runs ends its connection and takes the run
 
 A process that has been given up and does not know it yet cannot harm the log, because a store takes a batch only

@@ -43,7 +43,7 @@ CLOSE_S_MAX = 30.0
 process.
 """
 CHECK_INTERVAL_S = 1.0
-"""For how long a readiness check that succeeded is good: whoever asks more often causes no more writes."""
+"""For how long a readiness check that succeeded is good: asking more often causes no more writes."""
 CHECK_S_MAX = 4.0
 """How long a readiness check waits for the database."""
 _CLIENTS_REMEMBERED_MAX = 200_000
@@ -175,7 +175,7 @@ class SqlStore:
             return None
         stored = await self._in_reader(functools.partial(self._load_run, run_id))
         if stored is not None and self._confirmed.is_lost(run_id, stored.epoch, stored.head):
-            # Gone, or confirmed while it was read: whoever commits knows.
+            # Gone, or confirmed while it was read: the commit will show which.
             await self._in_worker(functools.partial(self._renew_epoch_if_lost, run_id))
             stored = await self._in_reader(functools.partial(self._load_run, run_id))
         return stored

@@ -7,7 +7,7 @@
     BEGIN IMMEDIATE       a writing transaction takes the lock at its start, so what it reads stays true
                           until it commits
 
-Python's driver begins transactions by itself, too late and not for every statement; it is told not to, and we
+Python's driver begins transactions by itself, too late and not for every statement; that is switched off, and we
 begin them.
 
 A file that was removed or replaced while it is open takes commits as before, and all of them are gone when it is

@@ -61,7 +61,7 @@ class GroupCommit:
         commit_s_max: float = 30.0,
         on_fault: Callable[[str, Exception], None] | None = None,
     ) -> None:
-        """`on_fault`: told what failed and how; without it such errors are raised by `run`."""
+        """`on_fault` is called with what failed and how; without it such errors are raised by `run`."""
         for name, limit in (
             ("entries_per_commit_max", entries_per_commit_max),
             ("appends_waiting_max", appends_waiting_max),
@@ -98,9 +98,9 @@ class GroupCommit:
         self._arrived.set()
 
     def announce(self, submit: Callable[[], None]) -> None:
-        """`submit` is called, once, when the next group is put together: whoever gathers submits all that it has by then."""
+        """`submit` is called, once, when the next group is put together: it submits all that has come by then."""
         if self._has_stopped:
-            submit()  # which is told so
+            submit()  # it has its chance to add to the group
         else:
             self._announced.append(submit)
             self._arrived.set()

@@ -12,7 +12,7 @@ from reference.protocol.errors import LocalError
 from reference.protocol.saved_session import Change
 from reference.protocol.states import ClientState, Transport
 from simulation.adversary.ground import CLIENT_KNOWS, Ground, ScriptedRandom
-from simulation.adversary.network import End, Opened, Request, Wire
+from simulation.adversary.network import End, Opened, PendingRequest, Wire
 from simulation.trace.publishes import publish_data
 from simulation.trace.wording import words_of, words_of_outcome
 
@@ -99,7 +99,7 @@ class Host:
             assert connection_id == self.polling, "a request on a polling transport that is closed"
             if isinstance(frame, frames.PublishRequest):
                 assert codec.decode_publish_request(codec.encode(frame), codec.FRAME_BYTES_MAX) == frame
-            request = Request(self.index, connection_id, frame)
+            request = PendingRequest(self.index, connection_id, frame)
             self._ground.journal.asks(self.name, connection_id, request.name)
             self._ground.requests.append(request)
             if self._ground.message_log is not None:
@@ -169,7 +169,7 @@ class Host:
                 self.session.receive_frame(wire.client_end, frame, self._ground.now)
         self.pump()
 
-    def receive_answer(self, request: Request) -> None:
+    def receive_answer(self, request: PendingRequest) -> None:
         """The answer to an HTTP request, or the news that there will be none."""
         answer: frames.Frame | None = request.failure
         if request.answer is not None:

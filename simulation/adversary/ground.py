@@ -16,7 +16,7 @@ from reference.protocol.server.connection import Identity
 from reference.protocol.timers import ns
 from simulation.adversary.journal import Journal
 from simulation.adversary.model import StoreModel
-from simulation.adversary.network import Request, Wire
+from simulation.adversary.network import PendingRequest, Wire
 from simulation.scenario.scenario import longest_wait_s
 from simulation.trace.messages import MessageLog
 from simulation.trace.writer import start_trace
@@ -117,7 +117,7 @@ class Ground:
         )
         self.journal = Journal(trace, lambda: self.now)
         self.wires: list[Wire] = []
-        self.requests: list[Request] = []
+        self.requests: list[PendingRequest] = []
         self.users: list[str] = []
         """The user of each client, by the client's index."""
 

@@ -234,7 +234,7 @@ class Journal:
         self.trace.add(left)
 
     def loses(self, client: str, connection_id: int, code: int | None, message: str, retry_after_ms: int | None) -> None:
-        """The session is told that a connection has ended."""
+        """The session is notified that a connection has ended."""
         lost = ConnectionLost(at=self.now, client=client, connection_id=connection_id, code=code, message=message)
         self.trace.add(lost)
         if retry_after_ms is not None:
@@ -256,7 +256,7 @@ class Journal:
             self.begins_at(client, frame.epoch, frame.after_sequence)
 
     def begins_at(self, client: str, epoch: str, number: int) -> None:
-        """A session without a snapshot is to be given what follows this position."""
+        """A session without a snapshot must get what follows this position."""
         self.trace.add(BeginningGiven(at=self.now, client=client, epoch=epoch, sequence_number=number))
 
     def reported(self, client: str, outcomes: Sequence[Outcome], epoch: str | None) -> None:

@@ -2,7 +2,7 @@
 
 Nothing here is shared with the machines. A history is the list of all entries that the store ever took in one epoch, none of
 them trimmed; beside each stands the state of the run after it, folded by a few naive lines. The checkers compare what clients
-were told with it.
+were reported with it.
 """
 
 from dataclasses import dataclass, field

@@ -2,8 +2,8 @@
 
 A wire is one WebSocket: two queues of messages, first in first out, and two ends that learn of its fate at different times. An
 end that was told nothing believes that the wire stands. What one end sent before it gave the wire up may still arrive at the
-other, long after newer wires were opened. A request is one HTTP exchange; it may arrive late, after it was told lost, or after
-its client has gone.
+other, long after newer wires were opened. A request is one HTTP exchange; it may arrive late, after it was reported lost, or
+after its client has gone.
 """
 
 from collections import deque
@@ -34,7 +34,7 @@ class Wire:
     up: deque[bytes | End] = field(default_factory=deque)
     down: deque[bytes | Opened | End] = field(default_factory=deque)
     client_stands: bool = True
-    """The client's session has not closed it and was not told of its end."""
+    """The client's session has not closed it and does not know of its end."""
     server_stands: bool = False
     hangs: bool = False
     """Nobody answers the client's wish to open it."""
@@ -73,7 +73,7 @@ class Wire:
 
 
 @dataclass(eq=False)
-class Request:
+class PendingRequest:
     client: int
     polling: int
     frame: frames.RequestFrame

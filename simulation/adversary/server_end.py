@@ -15,7 +15,7 @@ from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from simulation.adversary.ground import SERVER_KNOWS, Ground
-from simulation.adversary.network import End, Opened, Request, Wire
+from simulation.adversary.network import End, Opened, PendingRequest, Wire
 from simulation.trace.publishes import publish_data
 from simulation.trace.wording import words_of
 
@@ -35,7 +35,7 @@ class AdversarialServer:
         self.checks: list[tuple[int, str]] = []
         """Connections whose tokens are being checked, and the tokens. A token is the name of its user, and a number."""
         self._ground = ground
-        self._ending_of: dict[int, Wire | Request] = {}
+        self._ending_of: dict[int, Wire | PendingRequest] = {}
         self._last_end = 0
         self._trespassers: dict[int, str] = {}
         """Requests of somebody else's, and the client in whose name they come."""
@@ -100,7 +100,7 @@ class AdversarialServer:
     # The store.
 
     def commit(self, count: int) -> None:
-        """The first `count` batches become durable, and the run, if it still lives, is told so."""
+        """The first `count` batches become durable, and the run, if it still lives, is notified."""
         durable, self.appends = self.appends[:count], self.appends[count:]
         for append in durable:
             self._ground.store.append(append)
@@ -156,7 +156,7 @@ class AdversarialServer:
             if isinstance(frame, frames.Publish) and driver.run.last_client_sequence(client) != before:
                 journal.publish_taken(client, end, frame.client_sequence)
 
-    def take_request(self, request: Request) -> None:
+    def take_request(self, request: PendingRequest) -> None:
         """An HTTP request."""
         assert self.driver is not None
         request.server_end = end = self._new_end(request)
@@ -190,10 +190,10 @@ class AdversarialServer:
         good_for = None if identity.expires_at is None else identity.expires_at - self._ground.server_now
         self._ground.journal.token_taken(_name(wire), end, good_for)
 
-    def disown(self, request: Request) -> None:
+    def disown(self, request: PendingRequest) -> None:
         """Nobody waits any more for what the server will answer to a request that it has."""
         assert request.server_end is not None
-        orphan = Request(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
+        orphan = PendingRequest(request.client, request.polling, request.frame, client_waits=False, server_end=request.server_end)
         self._ending_of[request.server_end] = orphan
 
     def check_token(self) -> None:
@@ -248,7 +248,7 @@ class AdversarialServer:
             self._ground.journal.trespass_answered(self._trespassers[connection_id], type(frame).__name__)
             return
         request = self._ending_of[connection_id]
-        assert isinstance(request, Request)
+        assert isinstance(request, PendingRequest)
         assert not request.is_answered, "a request gets one answer"
         self.says(request, connection_id, frame)
         request.answer = codec.encode(frame)
@@ -283,16 +283,16 @@ class AdversarialServer:
             if self.driver is not None and wire.server_stands and wire.server_end is not None:
                 self.driver.writable(wire.server_end)
 
-    # What wires and requests are told.
+    # What wires and requests receive.
 
-    def says(self, thing: Wire | Request, connection_id: int, frame: frames.Frame) -> None:
+    def says(self, thing: Wire | PendingRequest, connection_id: int, frame: frames.Frame) -> None:
         """The server sends a frame; write it down."""
         assert self.run is not None
-        self._ground.journal.said(_name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, Request))
+        self._ground.journal.said(_name(thing), connection_id, frame, self.run.epoch, over_http=isinstance(thing, PendingRequest))
         if self._ground.message_log is not None:
             self._ground.message_log.sent((thing, "down"), "server", _name(thing), words_of(frame), self._ground.now)
 
-    def _new_end(self, thing: Wire | Request) -> int:
+    def _new_end(self, thing: Wire | PendingRequest) -> int:
         self._last_end += 1
         self._ending_of[self._last_end] = thing
         return self._last_end
@@ -313,7 +313,7 @@ class AdversarialServer:
         """The server ends a connection."""
         thing = self._ending_of.pop(connection_id)
         self._ground.journal.hung_up(_name(thing), connection_id, end.code, end.message)
-        if isinstance(thing, Request):
+        if isinstance(thing, PendingRequest):
             thing.fail(end.code, end.message, end.retry_after_ms)
             return
         thing.server_stands = False
@@ -383,5 +383,5 @@ class _TrespassingSocket:
         self._ground.journal.trespass_answered(self._victim, "close", close.code)
 
 
-def _name(thing: Wire | Request) -> str:
+def _name(thing: Wire | PendingRequest) -> str:
     return f"client{thing.client}"

@@ -54,7 +54,7 @@ def settle(world: AdversarialWorld) -> None:
 def time_to_recover_s(world: AdversarialWorld) -> float:
     """Let the faults stop, and everyone publish; after how many seconds everyone is connected and has it all (or it is given up).
 
-    A line that is dead and not known to be is found out by that: whoever is on it does not get the others' publishes.
+    A line that is dead and not known to be is found out by that: its client does not get the others' publishes.
     """
     _stop_faults(world)
     since = world.now

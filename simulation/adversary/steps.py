@@ -13,7 +13,7 @@ import msgspec
 
 from reference.protocol.errors import InvalidEvent
 from reference.protocol.timers import NS_PER_MS
-from simulation.adversary.network import End, Request
+from simulation.adversary.network import End, PendingRequest
 from simulation.adversary.server_end import Trespass
 from simulation.adversary.world import AdversarialWorld
 
@@ -181,7 +181,7 @@ class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
 
 
 class Http(StepBase, frozen=True):
-    """A request arrives, its answer arrives, or the client is told that it failed while the request is still on its way."""
+    """A request arrives, its answer arrives, or the client learns that it failed while the request is still on its way."""
 
     request: int
     how: Literal["arrive", "answer", "fail", "lose"]
@@ -242,7 +242,9 @@ class Copy(StepBase, frozen=True):
     def do(self, world: AdversarialWorld) -> None:
         request = pick([r for r in world.requests if r.client_waits and r.name == "poll"], self.request)
         if request is not None and len(world.requests) < 20:
-            world.requests.append(Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=True))
+            world.requests.append(
+                PendingRequest(request.client, request.polling, request.frame, client_waits=False, is_stalled=True)
+            )
 
 
 class Block(StepBase, frozen=True):
@@ -303,14 +305,14 @@ class Swallow(StepBase, frozen=True):
             wire.swallows += self.batches
 
 
-def _fail_early(world: AdversarialWorld, request: Request) -> None:
-    """The client is told that its request failed; if it was under way it may still arrive."""
+def _fail_early(world: AdversarialWorld, request: PendingRequest) -> None:
+    """The client learns that its request failed; if it was under way it may still arrive."""
     if request.is_answered:
         request.answer = None
         request.fail(None, "reset")
         world.answer(request)
         return
-    ghost = Request(request.client, request.polling, request.frame, client_waits=False, is_stalled=request.is_stalled)
+    ghost = PendingRequest(request.client, request.polling, request.frame, client_waits=False, is_stalled=request.is_stalled)
     world.requests.append(ghost)
     if request.server_end is not None:
         world.requests.remove(ghost)
@@ -391,7 +393,7 @@ class TooSlow(StepBase, frozen=True):
 
 
 class GoAway(StepBase, frozen=True):
-    """The server is told to stop: it asks everyone to come back later, and comes back itself."""
+    """The server stops: it asks everyone to come back later, and comes back itself."""
 
     retry_after_ms: int
     spread_ms: int

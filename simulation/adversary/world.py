@@ -1,6 +1,6 @@
 """A hostile link: real client sessions and a real run, and everything between them that can go wrong.
 
-    application -> ClientSession -> Wire or Request -> Run -> StoreModel
+    application -> ClientSession -> Wire or PendingRequest -> Run -> StoreModel
                         |                              |
                         '--------- Journal ------------'      (writes the trace that `simulation.checks` judges)
 
@@ -20,7 +20,7 @@ from reference.protocol.timers import NS_PER_MS, ns
 from simulation.adversary.client_end import Host
 from simulation.adversary.ground import WAIT_MAX_S, Ground, Setup
 from simulation.adversary.journal import Journal
-from simulation.adversary.network import Request, Wire
+from simulation.adversary.network import PendingRequest, Wire
 from simulation.adversary.server_end import AdversarialServer
 from simulation.checks.checkers import check
 from simulation.trace.messages import MessageLog
@@ -82,7 +82,7 @@ class AdversarialWorld(Ground):
         if wire.moves_down:
             self.hosts[wire.client].receive(wire, wire.down.popleft())
 
-    def answer(self, request: Request) -> None:
+    def answer(self, request: PendingRequest) -> None:
         """The answer to an HTTP request arrives, or the news that there will be none."""
         self.requests.remove(request)
         self.hosts[request.client].receive_answer(request)

@@ -47,13 +47,13 @@ def no_silence(trace_index: TraceIndex) -> Findings:
     assert trace_index.measured is not None, "only for such a trace"
     silent = trace_index.measured.gaps + trace_index.measured.silent_epochs
     yield from (None for _ in range(trace_index.measured.order_checked - silent))
-    yield from ("events were skipped, or a history changed, without a word" for _ in range(silent))
+    yield from ("events were skipped, or a history changed, and no notice came" for _ in range(silent))
 
 
 def delivered_once(trace_index: TraceIndex) -> Findings:
     assert trace_index.measured is not None, "only for such a trace"
     yield from (None for client in trace_index.measured.clients.values() for _ in range(client.accepted + client.failed))
-    yield from ("an application was told twice what became of a publish" for _ in range(trace_index.measured.answered_twice))
+    yield from ("an application got two outcomes for one publish" for _ in range(trace_index.measured.answered_twice))
 
 
 def recovery(trace_index: TraceIndex) -> Findings:

@@ -61,7 +61,7 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
     "G6": (
         "when faults stop, every client is live and at the head within a stated bound",
         connections.recovery,
-        watched.honest_ends,
+        watched.honest_endpoints,
         watched.fallback,
         rest.everyone_is_back,
         timing.polling_goes_on,

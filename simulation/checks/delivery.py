@@ -79,7 +79,7 @@ def once(trace_index: TraceIndex) -> Findings:
             publish = client.published.get(ticket)
             for answer in answers:
                 if publish is None:
-                    yield f"{when(answer.at)} {client.name} was told of publish {ticket}, which it never made"
+                    yield f"{when(answer.at)} {client.name} got an outcome for publish {ticket}, which it never made"
                 elif trace_index.is_retained(answer.epoch, answer.sequence_number) and not _is_lost(trace_index, answer):
                     entry = trace_index.entry(answer.epoch, answer.sequence_number)
                     place = f"{client.name}'s publish {ticket}, accepted at {seconds(answer.at)} as {answer.sequence_number},"
@@ -99,7 +99,7 @@ def _is_lost(trace_index: TraceIndex, answer: AcceptedRecord) -> bool:
 
 
 def same_answer(trace_index: TraceIndex) -> Findings:
-    """Every answer of the server to a publish that it had answered before; and every application was told one thing once.
+    """Every answer of the server to a publish that it had answered before; and every application got one outcome once.
 
     Answers that never left the server, or were lost on the way, are in the trace only where the server's driver recorded them.
     """
@@ -121,10 +121,10 @@ def same_answer(trace_index: TraceIndex) -> Findings:
             yield f"{when(answer.at)} {answer.client_id}'s publish {answer.client_sequence} was answered {now}, first {was}"
     for client in trace_index.clients.values():
         for ticket in client.published:
-            told = len(client.accepted.get(ticket, ())) + len(client.failed.get(ticket, ()))
-            if told > 1:
-                yield f"{client.name} was told {told} times what became of publish {ticket}"
-            elif told:
+            outcomes = len(client.accepted.get(ticket, ())) + len(client.failed.get(ticket, ()))
+            if outcomes > 1:
+                yield f"{client.name} got {outcomes} outcomes for publish {ticket}"
+            elif outcomes:
                 yield None
 
 
@@ -163,7 +163,7 @@ def sender_fifo(trace_index: TraceIndex) -> Findings:
 
 
 def in_order_in_the_end(trace_index: TraceIndex) -> Findings:
-    """No publish fails because the run waits for an earlier one. A run that lost its history must be told where a client's
+    """No publish fails because the run waits for an earlier one. A run that lost its history must learn where a client's
     numbers go on, which may cost one publish its tries."""
     if len(trace_index.logs) != 1 or trace_index.losses:
         return
@@ -177,7 +177,7 @@ def in_order_in_the_end(trace_index: TraceIndex) -> Findings:
 def durability(trace_index: TraceIndex) -> Findings:
     """Every publish that was accepted before a server process ended is still in its epoch's log, under its number. Without such
     an end nothing is judged. A publish whose acceptance never reached its client is not in the trace. What was accepted before
-    the store itself was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients are told by a
+    the store itself was lost (a restart that `loses_state`) is gone with it: that is no crash, and the clients learn of it by a
     reset. It is judged by what the store held then, if the trace has that."""
     if trace_index.log is None or not (trace_index.kills or trace_index.stops):
         return

@@ -54,7 +54,7 @@ def rosters(trace_index: TraceIndex) -> Findings:
             if server is not None:
                 is_right = sample.cursors == server.cursors
                 yield None if is_right else f"{client.name} sees other cursors than the server does"
-        told, cursors = _told(client)
+        told, cursors = _heard_by(client)
         yield None if told == present else f"the application of {client.name} was told of {told}; present are {present}"
         if server is not None:
             is_right = all(cursors.get(user) == at for user, at in server.cursors.items())
@@ -66,7 +66,7 @@ def _current(trace_index: TraceIndex) -> list[ClientIndex]:
     return [client for client in trace_index.clients.values() if not client.is_over and client.left_at is None]
 
 
-def _told(client: ClientIndex) -> tuple[tuple[str, ...], dict[str, Data]]:
+def _heard_by(client: ClientIndex) -> tuple[tuple[str, ...], dict[str, Data]]:
     """Who is here and where their cursors are, by what the application was told."""
     users: set[str] = set()
     cursors: dict[str, Data] = {}

@@ -268,8 +268,8 @@ def repeats(trace_index: TraceIndex) -> Findings:
                 before.add(record.client_sequence)
 
 
-def honest_ends(trace_index: TraceIndex) -> Findings:
-    """G6: neither end accuses the other of what it did not do, and no session ends but by its application or its policy."""
+def honest_endpoints(trace_index: TraceIndex) -> Findings:
+    """G6: neither endpoint accuses the other of what it did not do, and no session ends but by its application or its policy."""
     for client in trace_index.clients.values():
         for record in client.records:
             if isinstance(record, ConnectionLeft) and record.code is not None and record.code >= VIOLATION_CODES_FROM:

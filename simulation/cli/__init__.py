@@ -17,7 +17,7 @@ from cyclopts import App
 from reference.cli import migrate, runner, serve, token
 from simulation.cli.conformance import conformance
 from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, tune, verify, what_if
-from simulation.cli.real_processes import bench, calibrate, demo, fidelity
+from simulation.cli.real_processes import bench, calibrate, demo, fidelity, proxy
 
 app = App(
     name="steadywire",
@@ -30,6 +30,7 @@ COMMANDS = (
     serve,
     token,
     migrate,
+    proxy,
     conformance,
     simulate,
     scenarios,

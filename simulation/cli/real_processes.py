@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from reference.cli.runner import FINITE, FLAG, WHOLE, Seed
+from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
 
 
 def demo(
@@ -52,6 +52,41 @@ def demo(
         web=web,
         opens_browser=not no_open,
     )
+
+
+def proxy(
+    *,
+    to: str,
+    listen: str = "127.0.0.1:9000",
+    control: str | None = None,
+    scenario: str | None = None,
+    group: str | None = None,
+    changes: Annotated[tuple[str, ...], Parameter(name="--set"), MANY] = (),
+    seed: Seed = 1,
+) -> int:
+    """Stand between any TCP client and server as a bad network, until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    to
+        HOST:PORT of the server.
+    listen
+        HOST:PORT to listen on for clients (port 0 picks a free one).
+    control
+        HOST:PORT of an HTTP API that reads and changes the path and injects faults, such as 127.0.0.1:9001. It has no
+        authentication. Default: none.
+    scenario
+        Path and faults of a scenario: a file, or a name that `steadywire scenarios` lists.
+    group
+        Which group's path and faults (default: the first).
+    changes
+        Set a field of the path, such as --set latency_s=0.2 or --set loss.probability=0.01. Repeatable.
+    seed
+        Seed of jitter and loss.
+    """
+    from simulation.cli.proxy import proxy_command
+
+    return proxy_command(to=to, listen_at=listen, control=control, scenario=scenario, group=group, changes=changes, seed=seed)
 
 
 def fidelity(

@@ -10,15 +10,14 @@ Equal scenarios and seeds give byte-equal files.
 
 import sys
 import textwrap
-import tomllib
 from pathlib import Path as FilePath
-from typing import Any
 
 from rich.table import Table
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.checks.checkers import Verdict
+from simulation.cli.changes import change_of
 from simulation.results.frames import Frames
 from simulation.results.plots import latency_and_delivery, save
 from simulation.scenario import library
@@ -35,7 +34,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
     """
     try:
-        scenario = library.find(named).replace(dict(map(_change, changes)))
+        scenario = library.find(named).replace(dict(map(change_of, changes)))
         scenario = scenario if seed is None else scenario.replace(seed=seed)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
@@ -63,16 +62,6 @@ def scenarios(name: str | None) -> int:
         print(f"steadywire scenarios: {error}", file=sys.stderr)
         return BAD_INPUT
     return HELD
-
-
-def _change(text: str) -> tuple[str, Any]:
-    path, is_change, value = text.partition("=")
-    if not is_change:
-        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
-    try:
-        return path.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path.strip(), value.strip()  # a word without its quotes
 
 
 def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:

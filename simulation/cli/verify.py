@@ -10,7 +10,7 @@ from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.validation import catalogue, report
 from simulation.validation.experiment import REPLICATIONS_MIN, Number
-from simulation.validation.report import Outcome
+from simulation.validation.report import Verification
 from simulation.validation.run import verify
 
 AGREES, DIFFERS, BAD_INPUT = 0, 1, 2
@@ -33,7 +33,7 @@ def verify_command(
             if path is not None:
                 path.open("wb").close()  # learn now, not after the run, whether it can be written
         numbers = _run(families, is_quick, jobs or len(os.sched_getaffinity(0)), seed)
-        outcome = Outcome(seed, is_quick, tuple(numbers))
+        outcome = Verification(seed, is_quick, tuple(numbers))
         if markdown is not None:
             markdown.write_text(report.to_markdown(outcome), encoding="utf-8")
         if json is not None:

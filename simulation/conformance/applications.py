@@ -7,7 +7,7 @@
                        {"failed": {"tag": "a", "code": "...", "mayHaveArrived": false}}
                        {"token": {}}    {"ended": {"code": 4404}}
 
-docs/conformance.md has the contract in full. A program is anything with `send` and `receive`; `Process` is a command.
+docs/conformance.md has the contract in full. A program is anything with `send` and `receive`; `ApplicationProcess` is a command.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import trio
 
-from simulation.conformance.cases import CannotJudge, Failed
+from simulation.conformance.cases import CannotJudge, CaseFailed
 from simulation.conformance.frames import Frame, check_body, shorten
 
 LINE_BYTES_MAX = 16 * 1024 * 1024
@@ -47,7 +47,7 @@ class Application(Protocol):
         ...
 
     async def receive(self) -> Frame | None:
-        """Its next report; None when it has ended. Raises Failed for a line that the contract does not have."""
+        """Its next report; None when it has ended. Raises CaseFailed for a line that the contract does not have."""
         ...
 
     async def last_words(self) -> str:
@@ -60,16 +60,16 @@ Start = Callable[[Assignment], AbstractAsyncContextManager[Application]]
 
 
 def check_report(line: str | bytes) -> Frame:
-    """A line of a program. Raises Failed."""
+    """A line of a program. Raises CaseFailed."""
     try:
         report = json.loads(line)
     except ValueError:
-        raise Failed("contract", f"the program printed a line that is not JSON: {shorten(str(line))}") from None
+        raise CaseFailed("contract", f"the program printed a line that is not JSON: {shorten(str(line))}") from None
     if not isinstance(report, dict) or len(report) != 1 or next(iter(report)) not in REPORTS:
-        raise Failed("contract", f"the program printed {shorten(report)}; a line has one of {', '.join(REPORTS)}")
+        raise CaseFailed("contract", f"the program printed {shorten(report)}; a line has one of {', '.join(REPORTS)}")
     [(name, content)] = report.items()
     if not isinstance(content, dict):
-        raise Failed("contract", f"{name}: the content is an object, not {shorten(content)}")
+        raise CaseFailed("contract", f"{name}: the content is an object, not {shorten(content)}")
     needed = {
         "accepted": ("tag", "sequenceNumber"),
         "failed": ("tag", "code", "mayHaveArrived"),
@@ -77,13 +77,13 @@ def check_report(line: str | bytes) -> Frame:
     }
     for field in needed.get(name, ()):
         if field not in content:
-            raise Failed("contract", f"{name}: {field} is missing in {shorten(content)}")
+            raise CaseFailed("contract", f"{name}: {field} is missing in {shorten(content)}")
     if name == "event" and content.get("sequenceNumber") is not None:
         check_body(content, "Event", "1.2")
     return report
 
 
-class Process:
+class ApplicationProcess:
     """A program in a process of its own."""
 
     def __init__(self, process: trio.Process) -> None:
@@ -109,7 +109,7 @@ class Process:
                     return check_report(bytes(line))
                 continue
             if len(self._rest) > LINE_BYTES_MAX:
-                raise Failed("contract", f"the program printed a line of more than {LINE_BYTES_MAX} bytes")
+                raise CaseFailed("contract", f"the program printed a line of more than {LINE_BYTES_MAX} bytes")
             data = await self._process.stdout.receive_some(65_536)
             if not data:
                 return None
@@ -158,7 +158,7 @@ def start_process(command: str) -> Start:
                 )
             except OSError as error:
                 raise CannotJudge(f"--client: {filled[0]!r} does not start: {error.strerror}") from None
-            program = Process(process)
+            program = ApplicationProcess(process)
             nursery.start_soon(program.keep_stderr)
             try:
                 yield program

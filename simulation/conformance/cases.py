@@ -1,9 +1,9 @@
 """Cases and verdicts: the form of a case, its ways to fail, and the runner.
 
-A case is an async function with a name, the clauses that it exercises and a time limit. It raises Failed with the clause that is
-broken, or NotApplicable with the reason (a limit that this server does not tell, one token where two users are needed); else it
-has passed. Cases are independent, each with runs and clients of its own, and run concurrently. Cases that mostly wait (`is_slow`)
-start first and do not count against the limit of cases that run at a time.
+A case is an async function with a name, the clauses that it exercises and a time limit. It raises CaseFailed with the clause
+that is broken, or NotApplicable with the reason (a limit that this server does not tell, one token where two users are needed);
+else it has passed. Cases are independent, each with runs and clients of its own, and run concurrently. Cases that mostly wait
+(`is_slow`) start first and do not count against the limit of cases that run at a time.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ LIMIT_S = 45.0
 SLOW_LIMIT_S = 75.0
 
 
-class Failed(Exception):
+class CaseFailed(Exception):
     """The implementation does not do what the clause says."""
 
     def __init__(self, clause: str, message: str) -> None:
@@ -39,12 +39,12 @@ class NotApplicable(Exception):
     """The case cannot judge this implementation, as it is configured."""
 
 
-_VERDICTS = (Failed, BadFrame, NotApplicable, CannotJudge)
+_VERDICTS = (CaseFailed, BadFrame, NotApplicable, CannotJudge)
 _KIT_FAULTS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Case(Generic[Bench]):
+class KitCase(Generic[Bench]):
     """One thing that is judged. `clauses` are all that it exercises, the most important first."""
 
     name: str
@@ -59,7 +59,7 @@ class Case(Generic[Bench]):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CaseVerdict:
     """The outcome of one case. `clause` is the one that is broken; `took_s` is in seconds."""
 
     case: str
@@ -75,7 +75,7 @@ class Registry(Generic[Bench]):
     """The cases of one side, in the order in which they are written down."""
 
     def __init__(self) -> None:
-        self.cases: list[Case[Bench]] = []
+        self.cases: list[KitCase[Bench]] = []
 
     def case(
         self, name: str, clauses: str, *, is_slow: bool = False
@@ -84,37 +84,37 @@ class Registry(Generic[Bench]):
 
         def add(function: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], Awaitable[None]]:
             summary = (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
-            self.add(Case(name, tuple(clauses.split()), summary, function, is_slow))
+            self.add(KitCase(name, tuple(clauses.split()), summary, function, is_slow))
             return function
 
         return add
 
-    def add(self, case: Case[Bench]) -> None:
+    def add(self, case: KitCase[Bench]) -> None:
         if any(case.name == other.name for other in self.cases):
             raise ValueError(f"two cases are called {case.name}")
         self.cases.append(case)
 
 
 def require(condition: object, clause: str, message: str) -> None:
-    """Raise Failed unless the condition holds; `message` says what was found and what was expected."""
+    """Raise CaseFailed unless the condition holds; `message` says what was found and what was expected."""
     if not condition:
-        raise Failed(clause, message)
+        raise CaseFailed(clause, message)
 
 
 async def run_cases(
-    cases: Sequence[Case[Bench]],
-    open_bench: Callable[[Case[Bench]], AbstractAsyncContextManager[Bench]],
+    cases: Sequence[KitCase[Bench]],
+    open_bench: Callable[[KitCase[Bench]], AbstractAsyncContextManager[Bench]],
     *,
     at_a_time: int = AT_A_TIME,
     slow_at_a_time: int | None = None,
-    on_verdict: Callable[[Verdict], None] = lambda verdict: None,
-) -> list[Verdict]:
+    on_verdict: Callable[[CaseVerdict], None] = lambda verdict: None,
+) -> list[CaseVerdict]:
     """All verdicts, in the order of the cases; `on_verdict` gets each as soon as it is there."""
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, CaseVerdict] = {}
     quick = trio.Semaphore(at_a_time)
     slow = trio.Semaphore(slow_at_a_time or max(1, len(cases)))
 
-    async def judge(case: Case[Bench]) -> None:
+    async def judge(case: KitCase[Bench]) -> None:
         async with slow if case.is_slow else quick:
             verdict = await _judge(case, open_bench)
         verdicts[case.name] = verdict
@@ -126,13 +126,13 @@ async def run_cases(
     return [verdicts[case.name] for case in cases]
 
 
-async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], AbstractAsyncContextManager[Bench]]) -> Verdict:
+async def _judge(case: KitCase[Bench], open_bench: Callable[[KitCase[Bench]], AbstractAsyncContextManager[Bench]]) -> CaseVerdict:
     start = trio.current_time()
     limit = trio.CancelScope()
 
-    def verdict(status: Status, clause: str | None = None, message: str = "") -> Verdict:
+    def verdict(status: Status, clause: str | None = None, message: str = "") -> CaseVerdict:
         took_s = round(trio.current_time() - start, 3)
-        return Verdict(case.name, case.summary, case.clauses, status, took_s, clause, message)
+        return CaseVerdict(case.name, case.summary, case.clauses, status, took_s, clause, message)
 
     try:
         async with open_bench(case) as bench:
@@ -147,7 +147,7 @@ async def _judge(case: Case[Bench], open_bench: Callable[[Case[Bench]], Abstract
         match cause:
             case NotApplicable():
                 return verdict("not applicable", None, str(cause))
-            case Failed() | BadFrame():
+            case CaseFailed() | BadFrame():
                 return verdict("failed", cause.clause, str(cause))
             case _:
                 where = "a fault of the kit" if isinstance(cause, _KIT_FAULTS) else "the case could not go on"

@@ -130,6 +130,7 @@ _ROWS: Final = [
     ("7.41", "sc", "reports", ""),
     ("7.42", "c", "what carries the session, and interruptions", ""),
     ("7.43", "c", "why nothing carries the session", _API),
+    ("7.44", "c", "the network of the client's machine is back", _API),
     ("8.1", "s", "one sequencer per run", ""),
     ("8.2", "s", "copies are answered, not taken", ""),
     ("8.3", "s", "64 answers are remembered", ""),

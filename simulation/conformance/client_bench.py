@@ -1,6 +1,6 @@
 """The kit as a server: what a case uses to judge a client.
 
-    ClientUnderTest    how the client is started; one for all cases
+    JudgedClient    how the client is started; one for all cases
     ClientBench        the tools of one case: a listening port, the running client, its reports, and a model of one run
 
 Every frame and request of the client is validated, and the rules that hold on every connection are checked as frames arrive:
@@ -18,11 +18,11 @@ from urllib.parse import parse_qsl
 import trio
 
 from simulation.conformance.applications import Application, Assignment, Start
-from simulation.conformance.cases import Case, Failed, require
-from simulation.conformance.client_connection import Connection, Exchange
+from simulation.conformance.cases import CaseFailed, KitCase, require
+from simulation.conformance.client_connection import ClientConnection, ClientExchange
 from simulation.conformance.client_model import DEFAULTS, PATIENCE_S, SESSION_ID, SLACK_S, START_S_MAX, Log, Memory, Sent
 from simulation.conformance.frames import BadFrame, Frame, check_body, parse, shorten
-from simulation.conformance.wire import SUBPROTOCOL, Request, ServedConnection
+from simulation.conformance.wire import SUBPROTOCOL, RawRequest, ServedConnection
 
 
 class ClientBench:
@@ -35,13 +35,13 @@ class ClientBench:
         self.token = f"dev:kit-{name}"
         self.log = Log()
         self.memory = Memory()
-        self.connections: list[Connection] = []
-        self.requests: list[Exchange] = []
+        self.connections: list[ClientConnection] = []
+        self.requests: list[ClientExchange] = []
         self.reports: list[Frame] = []
         self.settings: dict[str, Any] = dict(DEFAULTS)
         self.application: Application | None = None
         self.closed_s = 0.0
-        self._arriving, self._arrived = trio.open_memory_channel[Exchange](64)
+        self._arriving, self._arrived = trio.open_memory_channel[ClientExchange](64)
         self._news = trio.Condition()
         self._passed = 0
         self._has_ended = False
@@ -53,7 +53,7 @@ class ClientBench:
         connection = ServedConnection(stream)
         try:
             while (request := await connection.read_request()) is not None:
-                exchange = Exchange(self, request, connection)
+                exchange = ClientExchange(self, request, connection)
                 self._check_request(exchange)
                 self.requests.append(exchange)
                 await self._arriving.send(exchange)
@@ -64,7 +64,7 @@ class ClientBench:
             with trio.CancelScope(shield=True):
                 await connection.aclose()
 
-    def _check_request(self, exchange: Exchange) -> None:
+    def _check_request(self, exchange: ClientExchange) -> None:
         request = exchange.request
         require(self.token not in request.target.replace("%3A", ":"), "3.4", f"the token is in a URL: {request.target}")
         if exchange.kind == "upgrade":
@@ -84,32 +84,32 @@ class ClientBench:
             try:
                 exchange.frame = check_body(parse(request.body), "publishMany")
             except BadFrame as error:
-                raise Failed("4.21", f"a publish request: {error}") from None
+                raise CaseFailed("4.21", f"a publish request: {error}") from None
 
-    async def exchange(self, clause: str, within_s: float = PATIENCE_S) -> Exchange:
+    async def exchange(self, clause: str, within_s: float = PATIENCE_S) -> ClientExchange:
         """The next request of the client, of any kind."""
         with trio.move_on_after(within_s):
             return await self._arrived.receive()
-        raise Failed(clause, f"no request of the client within {within_s:g} s")
+        raise CaseFailed(clause, f"no request of the client within {within_s:g} s")
 
-    async def upgrade(self, clause: str = "7.20", within_s: float = PATIENCE_S) -> Exchange:
+    async def upgrade(self, clause: str = "7.20", within_s: float = PATIENCE_S) -> ClientExchange:
         """The next request, which must be an upgrade."""
         found = await self.exchange(clause, within_s)
         require(found.kind == "upgrade", clause, f"{found.request.method} {found.request.path} came, not an upgrade")
         return found
 
-    async def connection(self, clause: str = "7.20", within_s: float = PATIENCE_S, **welcome: Any) -> Connection:
+    async def connection(self, clause: str = "7.20", within_s: float = PATIENCE_S, **welcome: Any) -> ClientConnection:
         """The next WebSocket, its hello read and answered with a welcome at the right place."""
         connection = await (await self.upgrade(clause, within_s)).accept()
         await connection.expect("hello", "3.6")
         await connection.welcome(**welcome)
         return connection
 
-    async def first(self, **welcome: Any) -> Connection:
+    async def first(self, **welcome: Any) -> ClientConnection:
         """The first WebSocket of a client that is being started, welcomed."""
         return await self.connection("3.1", START_S_MAX, **welcome)
 
-    async def again(self, before: Connection, clause: str, *, failures: int = 1, **welcome: Any) -> Connection:
+    async def again(self, before: ClientConnection, clause: str, *, failures: int = 1, **welcome: Any) -> ClientConnection:
         """The WebSocket after one that has ended, welcomed; it must come in the time that the policy allows (7.22)."""
         upgrade = await self.upgrade(clause, self.latest_s(failures))
         waited_s = upgrade.at_s - before.ended_s
@@ -133,11 +133,11 @@ class ClientBench:
         """No request may come for that long."""
         with trio.move_on_after(seconds):
             found = await self._arrived.receive()
-            raise Failed(clause, f"{found.request.method} {found.request.path} came, {why}")
+            raise CaseFailed(clause, f"{found.request.method} {found.request.path} came, {why}")
 
     # ---- HTTP ----
 
-    async def answer_poll(self, exchange: Exchange) -> list[Frame]:
+    async def answer_poll(self, exchange: ClientExchange) -> list[Frame]:
         """Answer a poll from the model; returns the events in the answer."""
         query, log = exchange.frame, self.log
         after = query.get("afterSequence")
@@ -175,7 +175,7 @@ class ClientBench:
         await exchange.answer(200, {name: value for name, value in body.items() if value is not None})
         return events
 
-    async def answer_publish(self, exchange: Exchange) -> list[Frame]:
+    async def answer_publish(self, exchange: ClientExchange) -> list[Frame]:
         """Answer a publish request from the model; returns its messages."""
         messages: list[Frame] = exchange.frame.get("messages", [])
         results = []
@@ -186,12 +186,12 @@ class ClientBench:
         await exchange.answer(200, {"results": results, "epoch": self.log.epoch})
         return messages
 
-    def check_poll(self, exchange: Exchange) -> None:
+    def check_poll(self, exchange: ClientExchange) -> None:
         """The rules for a poll of a client on polling."""
         self.check_identity(exchange.frame, "7.27", is_poll=True)
         self.check_position(exchange.frame.get("epoch"), exchange.frame.get("afterSequence"), "7.25")
 
-    def check_request(self, exchange: Exchange) -> None:
+    def check_request(self, exchange: ClientExchange) -> None:
         """The rules for a publish request."""
         self.check_identity(exchange.frame, "7.26", is_poll=True)
         for message in exchange.frame.get("messages", []):
@@ -286,9 +286,9 @@ class ClientBench:
                             content: Frame = report[name]
                             return content
                     if self._has_ended:
-                        raise Failed(clause, f"the program ended before it reported `{name}`")
+                        raise CaseFailed(clause, f"the program ended before it reported `{name}`")
                     await self._news.wait()
-        raise Failed(clause, f"the application did not report `{name}` within {within_s:g} s")
+        raise CaseFailed(clause, f"the application did not report `{name}` within {within_s:g} s")
 
     def all_of(self, name: str) -> list[Frame]:
         """The contents of all reports of that kind so far."""
@@ -323,7 +323,7 @@ class ClientBench:
             self._news.notify_all()
         if not self.all_of("ended"):
             words = await self.application.last_words()
-            raise Failed("contract", f"the program ended before it reported `ended`: {words}")
+            raise CaseFailed("contract", f"the program ended before it reported `ended`: {words}")
 
     def _note_given_up(self, tag: str) -> None:
         for sent in self.memory.publishes.values():
@@ -358,7 +358,7 @@ class ClientBench:
 
 
 @dataclass
-class ClientUnderTest:
+class JudgedClient:
     """A client, and how it is started. `listen` replaces TCP: it makes the streams of the client arrive at `serve`."""
 
     start: Start
@@ -366,7 +366,7 @@ class ClientUnderTest:
     _client_ids: set[str] = field(default_factory=set)
 
     @asynccontextmanager
-    async def open_bench(self, case: Case[ClientBench]) -> AsyncIterator[ClientBench]:
+    async def open_bench(self, case: KitCase[ClientBench]) -> AsyncIterator[ClientBench]:
         """A bench for one case, with the client started."""
         async with trio.open_nursery() as nursery:
             bench = ClientBench(nursery, secrets.token_hex(4), self._client_ids)
@@ -383,7 +383,7 @@ class ClientUnderTest:
                 nursery.cancel_scope.cancel()
 
 
-def _query_of(request: Request) -> Frame:
+def _query_of(request: RawRequest) -> Frame:
     """A query as a frame: integers and objects are read as such."""
     frame: Frame = {}
     for name, value in parse_qsl(request.query, keep_blank_values=True):

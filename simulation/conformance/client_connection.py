@@ -1,28 +1,40 @@
 """A client's requests and WebSockets, from the kit's side.
 
-Exchange     a request that waits for the case's answer: an upgrade, a poll, or a publish request
-Connection   an accepted WebSocket; pings and publishes are answered in the background, unless a case says otherwise
+ClientExchange     a request that waits for the case's answer: an upgrade, a poll, or a publish request
+ClientConnection   an accepted WebSocket; pings and publishes are answered in the background, unless a case says otherwise
 """
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import trio
 
-from simulation.conformance.cases import Failed, require
-from simulation.conformance.client_model import PATIENCE_S, SESSION_ID
+from simulation.conformance.cases import CaseFailed, require
+from simulation.conformance.client_model import PATIENCE_S, SESSION_ID, Log, Memory
 from simulation.conformance.frames import CLIENT_FRAMES, Frame, check_frame
-from simulation.conformance.wire import CLOSING_S_MAX, SUBPROTOCOL, Binary, Closed, Request, ServedConnection, WebSocket
-
-if TYPE_CHECKING:
-    from simulation.conformance.client_bench import ClientBench
+from simulation.conformance.wire import CLOSING_S_MAX, SUBPROTOCOL, Binary, Closed, RawRequest, ServedConnection, WebSocket
 
 
-class Exchange:
+class Bench(Protocol):
+    """What a connection needs of `client_bench`: the log, what is known of the client, and the rules for both."""
+
+    nursery: trio.Nursery
+    log: Log
+    memory: Memory
+    connections: "list[ClientConnection]"
+
+    def check_identity(self, frame: Frame, clause: str) -> None: ...
+
+    def check_position(self, epoch: str | None, after: int | None, clause: str) -> None: ...
+
+    def check_publish(self, message: Frame) -> None: ...
+
+
+class ClientExchange:
     """A request of the client, not yet answered. `at_s` is when it came."""
 
-    def __init__(self, bench: "ClientBench", request: Request, connection: ServedConnection) -> None:
+    def __init__(self, bench: Bench, request: RawRequest, connection: ServedConnection) -> None:
         self.bench = bench
         self.request = request
         self.at_s = trio.current_time()
@@ -38,10 +50,10 @@ class Exchange:
         path = self.request.path
         return path.rpartition("/")[2] if path.endswith(("/collaboration/poll", "/collaboration/publish")) else "other"
 
-    async def accept(self, subprotocol: str | None = SUBPROTOCOL) -> "Connection":
+    async def accept(self, subprotocol: str | None = SUBPROTOCOL) -> "ClientConnection":
         """Answer the upgrade with a WebSocket."""
         websocket = await self._connection.accept(self.request, subprotocol)
-        connection = Connection(self.bench, websocket, self.request)
+        connection = ClientConnection(self.bench, websocket, self.request)
         self.bench.connections.append(connection)
         await self.bench.nursery.start(connection.run, self.is_done)
         return connection
@@ -66,13 +78,13 @@ class Exchange:
         self.is_done.set()
 
 
-class Connection:
+class ClientConnection:
     """A WebSocket of the client, from the kit's side.
 
     `answers_pings`, `answers_publishes`: whether this happens in the background.
     """
 
-    def __init__(self, bench: "ClientBench", websocket: WebSocket, request: Request) -> None:
+    def __init__(self, bench: Bench, websocket: WebSocket, request: RawRequest) -> None:
         self.bench = bench
         self.websocket = websocket
         self.request = request
@@ -200,7 +212,7 @@ class Connection:
         self, kind: str, clause: str, within_s: float = PATIENCE_S, where: Callable[[Frame], bool] = lambda frame: True
     ) -> Frame:
         """The next frame of that kind that no `expect` has passed yet, which came at `at_s`; others are passed over. Raises
-        Failed."""
+        CaseFailed."""
         heard = []
         with trio.move_on_after(within_s):
             async with self._news:
@@ -216,7 +228,7 @@ class Connection:
                         break
                     await self._news.wait()
         state = "" if self.ended is None else f"; the client ended the connection (code {self.ended.code})"
-        raise Failed(
+        raise CaseFailed(
             clause, f"no `{kind}` within {within_s:g} s{state}; frames that came instead: {', '.join(heard[-8:]) or 'none'}"
         )
 
@@ -227,7 +239,7 @@ class Connection:
                 while self.ended is None:
                     await self._news.wait()
         if self.ended is None:
-            raise Failed(clause, f"the client must leave this connection; after {within_s:g} s it has not")
+            raise CaseFailed(clause, f"the client must leave this connection; after {within_s:g} s it has not")
         found = self.ended.code
         require(not codes or found in codes, clause, f"the client left with {found}, not with {' or '.join(map(str, codes))}")
         return self.ended
@@ -244,7 +256,7 @@ class Connection:
                 if self.is_left:
                     continue
                 if isinstance(message, Binary):
-                    raise Failed("3.2", "the client sent a binary message; frames are text")
+                    raise CaseFailed("3.2", "the client sent a binary message; frames are text")
                 size = len(message.text.encode())
                 most = self.limits["frameBytesMax"]
                 require(size <= most, "7.3", f"the client sent a frame of {size} bytes; frameBytesMax is {most}")

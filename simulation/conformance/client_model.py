@@ -29,8 +29,9 @@ DEFAULTS: dict[str, Any] = {
     "cursor_interval_s": 0.05,
     "ack_interval_s": 1.0,
     "policy": "full_jitter",
+    "sees_refused_upgrades": True,
 }
-"""The client's settings (9.2, 7.22), unless its `ready` report names others."""
+"""The client's settings (9.2, 7.22, 5.7), unless its `ready` report names others."""
 
 
 class Log:

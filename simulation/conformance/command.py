@@ -20,12 +20,12 @@ import trio
 from rich.console import Console
 
 from simulation.conformance.applications import command_line, start_process
-from simulation.conformance.cases import CannotJudge, Case, Failed, run_cases
+from simulation.conformance.cases import CannotJudge, CaseFailed, KitCase, run_cases
 from simulation.conformance.clauses import Side
-from simulation.conformance.client_bench import ClientUnderTest
+from simulation.conformance.client_bench import JudgedClient
 from simulation.conformance.client_cases import CLIENT_CASES
-from simulation.conformance.report import Report, show_cases, show_report, show_verdict
-from simulation.conformance.server_bench import ServerUnderTest, read_problem
+from simulation.conformance.report import ConformanceReport, show_cases, show_report, show_verdict
+from simulation.conformance.server_bench import JudgedServer, read_problem
 from simulation.conformance.server_cases import SERVER_CASES
 from simulation.conformance.wire import BadUrl, Target
 
@@ -53,7 +53,7 @@ def conformance_command(
     console = console or _Output(highlight=False)
     try:
         side: Side = _side(url, client, tokens or admin_token or secret_file or runs, list_only=list_only)
-        every: list[Case[Any]] = [*SERVER_CASES] if side == "server" else [*CLIENT_CASES]
+        every: list[KitCase[Any]] = [*SERVER_CASES] if side == "server" else [*CLIENT_CASES]
         chosen = _choose(every, cases)
         if list_only:
             show_cases(chosen, console)
@@ -61,9 +61,7 @@ def conformance_command(
         if json_file is not None:
             _write(json_file, "")
         if url is not None:
-            server = ServerUnderTest(
-                Target.parse(url), tuple(tokens), admin_token, _secret(secret_file), _checked(runs), patience_s
-            )
+            server = JudgedServer(Target.parse(url), tuple(tokens), admin_token, _secret(secret_file), _checked(runs), patience_s)
             report = trio.run(_judge, "server", url, chosen, server.open_bench, console, _reach(server))
         else:
             assert client is not None
@@ -97,7 +95,7 @@ def _side(url: str | None, client: str | None, for_server: object, *, list_only:
     return "server" if client is None else "client"
 
 
-def _choose(every: list[Case[Any]], names: Sequence[str]) -> list[Case[Any]]:
+def _choose(every: list[KitCase[Any]], names: Sequence[str]) -> list[KitCase[Any]]:
     for name in names:
         if not any(fnmatchcase(case.name, name) for case in every):
             raise CannotJudge(f"there is no case {name!r}; --list shows all, and * stands for anything, as in 'publish.*'")
@@ -120,14 +118,14 @@ def _checked(runs: Sequence[str]) -> tuple[str, ...]:
     return tuple(runs)
 
 
-def _client(command: str) -> ClientUnderTest:
+def _client(command: str) -> JudgedClient:
     program = command_line(command)[0]
     if shutil.which(program) is None:
         raise CannotJudge(f"--client: there is no program {program!r}")
-    return ClientUnderTest(start_process(command))
+    return JudgedClient(start_process(command))
 
 
-def _reach(server: ServerUnderTest) -> Callable[[], Any]:
+def _reach(server: JudgedServer) -> Callable[[], Any]:
     """Whether the server is there and takes the kit's tokens: else every case would fail for the same reason."""
 
     async def reach() -> None:
@@ -142,7 +140,7 @@ def _reach(server: ServerUnderTest) -> Callable[[], Any]:
                 path = f"/api/runs/{(server.runs or ['00000000-0000-4000-8000-000000000000'])[0]}/collaboration/poll"
                 try:
                     response = await bench.http("GET", path, token=bench.token(user))
-                except Failed as failed:
+                except CaseFailed as failed:
                     raise CannotJudge(f"{server.target.authority} does not answer as HTTP server: {failed}") from None
                 if response.status == 401:
                     problem = read_problem(response, 4401, "5.1", "a poll")
@@ -156,17 +154,17 @@ def _reach(server: ServerUnderTest) -> Callable[[], Any]:
 async def _judge(
     side: Side,
     judged: str,
-    cases: Sequence[Case[Any]],
-    open_bench: Callable[[Case[Any]], AbstractAsyncContextManager[Any]],
+    cases: Sequence[KitCase[Any]],
+    open_bench: Callable[[KitCase[Any]], AbstractAsyncContextManager[Any]],
     console: Console,
     prepare: Callable[[], Any] | None,
-) -> Report:
+) -> ConformanceReport:
     if prepare is not None:
         await prepare()
     started_s = time.monotonic()
     limits = {} if side == "server" else {"at_a_time": CLIENTS_AT_A_TIME, "slow_at_a_time": SLOW_CLIENTS_AT_A_TIME}
     verdicts = await run_cases(cases, open_bench, on_verdict=lambda verdict: show_verdict(verdict, console), **limits)
-    return Report(side, judged, tuple(verdicts), time.monotonic() - started_s)
+    return ConformanceReport(side, judged, tuple(verdicts), time.monotonic() - started_s)
 
 
 def _write(file: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from simulation.conformance.cases import Case, Verdict
+from simulation.conformance.cases import CaseVerdict, KitCase
 from simulation.conformance.clauses import Clause, Side, clauses_of
 
 FORMAT = 1
@@ -34,12 +34,12 @@ class ClauseVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ConformanceReport:
     """A finished run; `judged` is the URL or the command, `took_s` in seconds."""
 
     side: Side
     judged: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CaseVerdict, ...]
     took_s: float
 
     @property
@@ -81,7 +81,7 @@ class Report:
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def show_verdict(verdict: Verdict, console: Console) -> None:
+def show_verdict(verdict: CaseVerdict, console: Console) -> None:
     """One line, as soon as a case is judged, and a second one if there is something to say."""
     style = _STYLE[verdict.status]
     clauses = escape(" ".join(verdict.clauses))
@@ -93,7 +93,7 @@ def show_verdict(verdict: Verdict, console: Console) -> None:
         console.print(f"{'':16}{escape(where + verdict.message)}", soft_wrap=True)
 
 
-def show_report(report: Report, console: Console) -> None:
+def show_report(report: ConformanceReport, console: Console) -> None:
     """The summary: failures again, the clauses that were exercised, and those that were not."""
     console.print()
     for verdict in report.verdicts:
@@ -119,7 +119,7 @@ def show_report(report: Report, console: Console) -> None:
     console.print(f"[{'green' if report.has_passed else 'bold red'}]{text}[/]", highlight=False)
 
 
-def show_cases(cases: Sequence[Case[Any]], console: Console) -> None:
+def show_cases(cases: Sequence[KitCase[Any]], console: Console) -> None:
     """All cases with their clauses, for --list."""
     for case in cases:
         console.print(

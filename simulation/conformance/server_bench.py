@@ -1,6 +1,6 @@
 """The kit as a client: what a case uses to judge a server.
 
-ServerUnderTest   the server's address and the tokens that it takes; one for all cases
+JudgedServer   the server's address and the tokens that it takes; one for all cases
 ServerBench       the tools of one case: runs, WebSockets and HTTP calls, all closed at its end
 """
 
@@ -18,18 +18,18 @@ from urllib.parse import urlencode
 import jwt
 import trio
 
-from simulation.conformance.cases import Case, Failed, NotApplicable, require
+from simulation.conformance.cases import CaseFailed, KitCase, NotApplicable, require
 from simulation.conformance.frames import BadFrame, Frame, check_body, parse, shorten
-from simulation.conformance.server_peer import Peer
+from simulation.conformance.server_peer import ServerPeer
 from simulation.conformance.wire import (
     SUBPROTOCOL,
     Dial,
     Headers,
-    HttpConnection,
     Lost,
-    Refused,
+    RawHttp,
     Response,
     Target,
+    UpgradeRefused,
     open_websocket,
 )
 
@@ -44,7 +44,7 @@ STATUS_OF = {
 
 
 @dataclass
-class ServerUnderTest:
+class JudgedServer:
     """A server, with the tokens and runs that the kit has been given.
 
     `tokens` are tokens of different users. `secret` signs tokens that the kit makes itself (HS256, with the claims of
@@ -65,7 +65,7 @@ class ServerUnderTest:
     free_runs: "tuple[trio.MemorySendChannel[str], trio.MemoryReceiveChannel[str]] | None" = None
 
     @asynccontextmanager
-    async def open_bench(self, case: "Case[ServerBench]") -> "AsyncIterator[ServerBench]":
+    async def open_bench(self, case: "KitCase[ServerBench]") -> "AsyncIterator[ServerBench]":
         """A bench for one case."""
         bench = ServerBench(self, secrets.token_hex(4))
         try:
@@ -88,17 +88,17 @@ class ServerUnderTest:
 class ServerBench:
     """The tools of one case."""
 
-    def __init__(self, server: ServerUnderTest, name: str) -> None:
+    def __init__(self, server: JudgedServer, name: str) -> None:
         self.server = server
         self.patience_s = server.patience_s
         self._name = name
         self._numbers = itertools.count(1)
-        self._open: list[Peer | HttpConnection] = []
+        self._open: list[ServerPeer | RawHttp] = []
         self._lent: list[str] = []
 
     async def aclose(self) -> None:
         for each in self._open:
-            if self._lent and isinstance(each, Peer):
+            if self._lent and isinstance(each, ServerPeer):
                 await each.leave()  # else its user would stay present for the next case in this run
             await each.aclose()
         for run in self._lent:
@@ -174,12 +174,12 @@ class ServerBench:
     # ---- WebSocket ----
 
     async def dial(self) -> trio.abc.Stream:
-        """A stream to the server. Raises Failed."""
+        """A stream to the server. Raises CaseFailed."""
         try:
             with trio.fail_after(self.patience_s):
                 return await (self.server.dial or self.server.target.dial)()
         except (OSError, trio.TooSlowError) as error:
-            raise Failed("3.1", f"no connection to the server: {error or 'timeout'}") from None
+            raise CaseFailed("3.1", f"no connection to the server: {error or 'timeout'}") from None
 
     async def connect(
         self,
@@ -190,9 +190,9 @@ class ServerBench:
         subprotocols: Sequence[str] = (SUBPROTOCOL,),
         query: str = "",
         receive_buffer_bytes: int | None = None,
-    ) -> "Peer":
+    ) -> "ServerPeer":
         """An open WebSocket; with `user`, the upgrade brings that user's token. `receive_buffer_bytes` is for the kernel. Raises
-        Refused if the answer is not 101."""
+        UpgradeRefused if the answer is not 101."""
         target = self.server.target
         path = f"{target.base_path}/ws/runs/{run}/collaboration{query}"
         lines = [*headers] if user is None else [("Authorization", f"Bearer {self.token(user)}"), *headers]
@@ -204,29 +204,29 @@ class ServerBench:
                 websocket = await open_websocket(stream, path, target.authority, subprotocols=subprotocols, headers=lines)
         except Lost as error:
             await trio.aclose_forcefully(stream)
-            raise Failed("3.1", f"the upgrade was not answered: {error}") from None
+            raise CaseFailed("3.1", f"the upgrade was not answered: {error}") from None
         except trio.TooSlowError:
             await trio.aclose_forcefully(stream)
-            raise Failed("3.1", f"the upgrade was not answered within {self.patience_s:g} s") from None
-        except Refused:
+            raise CaseFailed("3.1", f"the upgrade was not answered within {self.patience_s:g} s") from None
+        except UpgradeRefused:
             await trio.aclose_forcefully(stream)
             raise
-        peer = Peer(websocket, self.patience_s)
+        peer = ServerPeer(websocket, self.patience_s)
         self._open.append(peer)
         return peer
 
-    async def join(self, run: str, *, user: int = 0, client_id: str | None = None, **fields: Any) -> "Peer":
+    async def join(self, run: str, *, user: int = 0, client_id: str | None = None, **fields: Any) -> "ServerPeer":
         """A welcomed client; `fields` go into its `hello`."""
         peer = await self.upgraded(run)
         await peer.hello(token=self.token(user), clientId=client_id or self.client_id(), **fields)
         return peer
 
-    async def upgraded(self, run: str, **options: Any) -> "Peer":
+    async def upgraded(self, run: str, **options: Any) -> "ServerPeer":
         """As `connect`; a refused upgrade is a failure."""
         try:
             return await self.connect(run, **options)
-        except Refused as refused:
-            raise Failed("3.1", f"the upgrade was refused: {_shown(refused.response)}") from None
+        except UpgradeRefused as refused:
+            raise CaseFailed("3.1", f"the upgrade was refused: {_shown(refused.response)}") from None
 
     # ---- HTTP ----
 
@@ -253,14 +253,14 @@ class ServerBench:
         if query:
             text += "?" + urlencode({name: _query(value) for name, value in query.items()}, doseq=True)
         within_s = within_s or self.patience_s
-        connection = HttpConnection(await self.dial(), target.authority)
+        connection = RawHttp(await self.dial(), target.authority)
         try:
             with trio.fail_after(within_s):
                 return await connection.request(method, text, headers=lines, body=body or b"")
         except trio.TooSlowError:
-            raise Failed("5.2", f"{method} {path} was not answered within {within_s:g} s") from None
+            raise CaseFailed("5.2", f"{method} {path} was not answered within {within_s:g} s") from None
         except Lost as error:
-            raise Failed("5.1", f"{method} {path} was not answered: {error}") from None
+            raise CaseFailed("5.1", f"{method} {path} was not answered: {error}") from None
         finally:
             await connection.aclose()
 
@@ -300,7 +300,7 @@ def read_json(response: Response, name: str, clause: str = "4.21") -> Frame:
     try:
         return check_body(parse(response.body), name, clause)
     except BadFrame as error:
-        raise Failed(error.clause if name != "HttpProblem" else "5.1", str(error)) from None
+        raise CaseFailed(error.clause if name != "HttpProblem" else "5.1", str(error)) from None
 
 
 def read_problem(response: Response, code: int, clause: str, what: str) -> Frame:

@@ -1,8 +1,8 @@
 """Peer: one WebSocket to the server under test, from the kit's side.
 
 Each frame of the server is validated, and the rules of every connection are checked as frames arrive: frames before `welcome`,
-the snapshot behind it, contiguous events, pongs and answers to frames of this connection. A Peer reads only when a case waits for
-something, so nothing happens behind a case's back.
+the snapshot behind it, contiguous events, pongs and answers to frames of this connection. A ServerPeer reads only when a case
+waits for something, so nothing happens behind a case's back.
 """
 
 import json
@@ -13,13 +13,13 @@ from typing import Any
 
 import trio
 
-from simulation.conformance.cases import Failed, require
+from simulation.conformance.cases import CaseFailed, require
 from simulation.conformance.frames import SERVER_FRAMES, Frame, check_frame, shorten
 from simulation.conformance.wire import CLOSING_S_MAX, Binary, Closed, WebSocket
 
 
 @dataclass
-class Peer:
+class ServerPeer:
     """One WebSocket to the server, from the kit's side."""
 
     websocket: WebSocket
@@ -123,7 +123,7 @@ class Peer:
         return await self.find(lambda frame: frame["type"] == kind and where(frame), f"`{kind}`", clause, within_s)
 
     async def find(self, is_it: Callable[[Frame], bool], name: str, clause: str, within_s: float | None = None) -> Frame:
-        """The next frame of which that holds. Raises Failed if it does not come in time."""
+        """The next frame of which that holds. Raises CaseFailed if it does not come in time."""
         within_s = self.patience_s if within_s is None else within_s
         start = len(self.seen)
         with trio.move_on_after(within_s):
@@ -137,7 +137,7 @@ class Peer:
         what = f"the connection was closed ({_code(self.ended)})" if self.ended else f"not within {within_s:g} s"
         error = next((frame["message"] for frame in reversed(self.seen) if frame["type"] == "error"), None)
         said = f'; the server said "{error}"' if error else ""
-        raise Failed(clause, f"no {name}: {what}{said}; frames that came instead: {', '.join(heard[-8:]) or 'none'}")
+        raise CaseFailed(clause, f"no {name}: {what}{said}; frames that came instead: {', '.join(heard[-8:]) or 'none'}")
 
     async def until(self, condition: Callable[[], bool], name: str, clause: str, within_s: float | None = None) -> None:
         """Read until the condition holds."""
@@ -173,7 +173,7 @@ class Peer:
                 pass
         words = " or ".join(map(str, wanted))
         if self.ended is None:
-            raise Failed(clause, f"the server must close with {words}; after {within_s:g} s it has not")
+            raise CaseFailed(clause, f"the server must close with {words}; after {within_s:g} s it has not")
         reason = f' "{self.ended.reason}"' if self.ended.reason else ""
         require(self.ended.code in wanted, clause, f"closed with {_code(self.ended)}{reason}, not with {words}")
         for frame in self.seen:
@@ -195,7 +195,7 @@ class Peer:
             self.ended = message
             return None
         if isinstance(message, Binary):
-            raise Failed("3.2", f"a binary message of {len(message.data)} bytes; frames are text")
+            raise CaseFailed("3.2", f"a binary message of {len(message.data)} bytes; frames are text")
         frame = check_frame(message.text, SERVER_FRAMES)
         self._check(frame)
         self.seen.append(frame)

@@ -3,9 +3,9 @@
 h11 reads and writes HTTP, wsproto frames WebSocket messages. The handshake is written here, so that a case can leave out a
 header, ask with HTTP/1.0, or send a message that no ordinary library would send. Nothing here knows the protocol of steadywire.
 
-    HttpConnection     a client's connection for one request after another
+    RawHttp     a client's connection for one request after another
     WebSocket          one end of an open WebSocket: send, receive, close, cut
-    open_websocket     a client's handshake; Refused if the answer is not 101
+    open_websocket     a client's handshake; UpgradeRefused if the answer is not 101
     read_request       a server's view of the next request of a connection
 """
 
@@ -96,7 +96,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RawRequest:
     """An HTTP request as a server reads it; header names are in lower case, `http_version` is "1.1" or "1.0"."""
 
     method: str
@@ -150,7 +150,7 @@ class Lost(Exception):
     """The stream ended, or broke, in the middle of an HTTP exchange."""
 
 
-class Refused(Exception):
+class UpgradeRefused(Exception):
     """The upgrade was answered with something else than 101."""
 
     def __init__(self, response: Response) -> None:
@@ -158,7 +158,7 @@ class Refused(Exception):
         self.response = response
 
 
-class HttpConnection:
+class RawHttp:
     """A client's HTTP connection. One request at a time."""
 
     def __init__(self, stream: trio.abc.Stream, authority: str) -> None:
@@ -330,7 +330,7 @@ async def open_websocket(
     subprotocols: Sequence[str] = (SUBPROTOCOL,),
     headers: Sequence[tuple[str, str]] = (),
 ) -> WebSocket:
-    """A client's handshake on a stream. Raises Refused or Lost."""
+    """A client's handshake on a stream. Raises UpgradeRefused or Lost."""
     key = base64.b64encode(secrets.token_bytes(16))
     lines = [
         ("Upgrade", "websocket"),
@@ -340,10 +340,10 @@ async def open_websocket(
         *([("Sec-WebSocket-Protocol", ", ".join(subprotocols))] if subprotocols else []),
         *headers,
     ]
-    connection = HttpConnection(stream, authority)
+    connection = RawHttp(stream, authority)
     response = await connection.request("GET", target, headers=lines)
     if response.status != 101 or response.headers.get("sec-websocket-accept") != accept_key(key):
-        raise Refused(response)
+        raise UpgradeRefused(response)
     chosen = response.headers.get("sec-websocket-protocol")
     return WebSocket(stream, is_client=True, subprotocol=chosen, trailing=connection.trailing_data)
 
@@ -360,7 +360,7 @@ class ServedConnection:
         self.stream = stream
         self._h11 = h11.Connection(h11.SERVER)
 
-    async def read_request(self) -> Request | None:
+    async def read_request(self) -> RawRequest | None:
         """None when the peer has gone."""
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
@@ -371,7 +371,7 @@ class ServedConnection:
         except Lost:
             return None
         assert isinstance(head, h11.Request)
-        return Request(head.method.decode(), head.target.decode(), _lower(head.headers), body, head.http_version.decode())
+        return RawRequest(head.method.decode(), head.target.decode(), _lower(head.headers), body, head.http_version.decode())
 
     async def answer(self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()) -> None:
         """Answer the request that was read last."""
@@ -382,7 +382,7 @@ class ServedConnection:
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.LocalProtocolError):
             return
 
-    async def accept(self, request: Request, subprotocol: str | None) -> WebSocket:
+    async def accept(self, request: RawRequest, subprotocol: str | None) -> WebSocket:
         """Answer an upgrade with 101."""
         lines = [
             ("Upgrade", "websocket"),

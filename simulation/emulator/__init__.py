@@ -4,6 +4,7 @@
         ada = await emulator.add_line("ada", Path(latency_s=0.05, jitter_s=0.02, bandwidth_bytes_per_s=1e6))
         ...                                  # point ada's client at 127.0.0.1, ada.port
         await ada.outage(5)                  # by hand; returns when it is over
+        ada.change_path(Path(latency_s=0.4)) # from now on, for connections that stand too
         await emulator.run_schedule(faults)  # or a scenario's whole list
 
 The ideas, one module each:

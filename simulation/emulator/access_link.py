@@ -13,11 +13,11 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import ns
 from simulation.emulator.connection import EmulatedConnection
 from simulation.emulator.errors import EmulatorError, check_fault, check_path
-from simulation.emulator.port import Door
+from simulation.emulator.port import LOOPBACK, Door
 from simulation.emulator.statistics import Counters, FaultJournal, LineStatistics
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.verbs import FaultVerbs
-from simulation.network.delay import PathDirections, bottleneck_of
+from simulation.network.delay import BandwidthQueue, PathDirections, bottleneck_of
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
@@ -65,11 +65,7 @@ class EmulatedAccessLink(FaultVerbs):
         self._random_source = random_source
         self._buffer_bytes_max = buffer_bytes_max
         self._journal = FaultJournal() if journal is None else journal
-        self._directions = PathDirections(path)
-        self._bottlenecks = (
-            bottleneck_of(self._directions.up, random_source.of(f"{client}/up")),
-            bottleneck_of(self._directions.down, random_source.of(f"{client}/down")),
-        )
+        self._directions, self._bottlenecks = self._worked_out(path)
         self._state = LinkState(client, path.middlebox.upgrades, random_source)
         self._counters = Counters()
         self._connections: dict[int, EmulatedConnection] = {}
@@ -77,14 +73,29 @@ class EmulatedAccessLink(FaultVerbs):
 
     @property
     def port(self) -> int:
-        """The port on 127.0.0.1 where the client finds the server. EmulatorError on a line that has none."""
+        """The port where the client finds the server. EmulatorError on a line that has none."""
         if self._door is None:
             raise EmulatorError(f"the line of {self.client!r} has no port")
         return self._door.port
 
-    def listen(self, nursery: trio.Nursery, port: int = 0) -> None:
-        """Take connections at `port` (0: any) from now on. EmulatorError when the port is taken."""
-        self._door = Door(nursery, self.serve, port)
+    def listen(self, nursery: trio.Nursery, port: int = 0, *, host: str = LOOPBACK) -> None:
+        """Take connections at `port` (0: any) of `host` from now on. EmulatorError when the port is taken."""
+        self._door = Door(nursery, self.serve, port, host=host)
+
+    def change_path(self, path: Path) -> None:
+        """The path is `path` from now on, for the connections that stand too. Those keep the `tcp` and the ages and idle times of
+        the `middlebox` with which they were opened. ConfigError when it makes no sense; then nothing has changed."""
+        check_path(path)
+        self._directions, self._bottlenecks = self._worked_out(path)
+        self.path = path
+        self._state.upgrades_normally = path.middlebox.upgrades
+        for connection in self._connections.values():
+            connection.change_path(path, self._bottlenecks)
+
+    def _worked_out(self, path: Path) -> tuple[PathDirections, tuple[BandwidthQueue | None, BandwidthQueue | None]]:
+        directions = PathDirections(path)
+        up, down = (self._random_source.of(f"{self.client}/{way}") for way in ("up", "down"))
+        return directions, (bottleneck_of(directions.up, up), bottleneck_of(directions.down, down))
 
     def close(self) -> None:
         """Give the port back. Connections end with the nursery that runs them."""

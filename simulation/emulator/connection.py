@@ -29,6 +29,7 @@ A path's middlebox does the same to connections that are idle or old.
 from collections.abc import Callable
 
 import trio
+from msgspec.structs import replace
 from trio.abc import HalfCloseableStream
 
 from reference.protocol.timers import NS_PER_S
@@ -36,10 +37,10 @@ from simulation.emulator.pipe import EmulatedPipe, Mark, Segment
 from simulation.emulator.statistics import Counters
 from simulation.emulator.streams import Connect, abort
 from simulation.emulator.upgrades import FORBIDDEN_ANSWER, UpgradeWatch
-from simulation.network.delay import Bottleneck, PathDirections
+from simulation.network.delay import BandwidthQueue, PathDirections
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Direction
+from simulation.scenario.faults import Direction, Path
 
 LINGER_S = 5.0
 """How long a client may take to close after a 403, in seconds; closing first could rob it of the answer."""
@@ -56,7 +57,7 @@ class EmulatedConnection:
         connect: Connect,
         *,
         directions: PathDirections,
-        bottlenecks: tuple[Bottleneck | None, Bottleneck | None],
+        bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None],
         random_source: RandomStreams,
         origin: float,
         state: LinkState,
@@ -78,7 +79,7 @@ class EmulatedConnection:
         def never() -> None:
             raise AssertionError("no reset is sent there")
 
-        self._box = directions.path.middlebox
+        self._tcp, self._box = directions.path.tcp, directions.path.middlebox
         self._tls_round_trips_left = _TLS_ROUND_TRIPS[directions.path.tcp.tls]
         self._client = client
         self._server: HalfCloseableStream | None = None
@@ -146,6 +147,13 @@ class EmulatedConnection:
         if direction != "up":
             for_data(self._down)
             for_acks(self._up)
+
+    def change_path(self, path: Path, bottlenecks: tuple[BandwidthQueue | None, BandwidthQueue | None]) -> None:
+        """The path is another one from now on; TCP and the middlebox stay as they were when the connection was opened."""
+        directions = PathDirections(replace(path, tcp=self._tcp, middlebox=self._box))
+        self._syn.change_path(directions.up, bottlenecks[0])
+        self._up.change_path(directions.up, bottlenecks[0])
+        self._down.change_path(directions.down, bottlenecks[1])
 
     def stall(self) -> None:
         self._down.stall()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import trio
 
 from reference.protocol.timers import NS_PER_S, ns
-from simulation.network.delay import Bottleneck, PathDirection
+from simulation.network.delay import BandwidthQueue, PathDirection
 from simulation.network.pipe import Pipe
 from simulation.random import EntityRandom
 
@@ -54,7 +54,7 @@ class EmulatedPipe:
         *,
         bytes_max: int,
         origin: float = 0.0,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: BandwidthQueue | None = None,
         reset_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`reset_lost`: called when a reset that was pushed does not arrive, and is not sent again."""
@@ -150,6 +150,12 @@ class EmulatedPipe:
     def open(self) -> None:
         """Undo the `hold` of a connection that was not established before; nothing has been lost."""
         self._half.open(self._now())
+        self._wake()
+
+    def change_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
+        """The path is another one from now on (`simulation.network.pipe`)."""
+        self._read_bytes_max = _read_bytes_max(direction)
+        self._half.change_path(self._now_resumed(), direction, bottleneck)
         self._wake()
 
     def hold_acks(self) -> None:

@@ -1,4 +1,4 @@
-"""A port on 127.0.0.1 that can be shut, so that who knocks is refused, and opened again at the same number.
+"""A port that can be shut, so that who knocks is refused, and opened again at the same number.
 
 Only the kernel can answer a connect with ECONNREFUSED, and it does so when nobody listens. Resetting each
 connection after accepting it would look different: the connect would succeed, and a client would count a
@@ -17,7 +17,7 @@ import trio
 from simulation.emulator.errors import EmulatorError
 from simulation.emulator.streams import SOCKET_BUFFER_BYTES
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _BACKLOG_CONNECTIONS = 1024
 
 Serve = Callable[[trio.SocketStream], Awaitable[object]]
@@ -26,14 +26,15 @@ Serve = Callable[[trio.SocketStream], Awaitable[object]]
 class Door:
     """Accepts connections while it is open, and runs `serve` for each in `nursery`."""
 
-    def __init__(self, nursery: trio.Nursery, serve: Serve, port: int = 0) -> None:
-        """Open at `port`; 0 lets the system choose. EmulatorError when the port is taken."""
+    def __init__(self, nursery: trio.Nursery, serve: Serve, port: int = 0, *, host: str = LOOPBACK) -> None:
+        """Open at `port` of `host`; 0 lets the system choose. EmulatorError when the port is taken or the host is not ours."""
+        self.host = host
         self._nursery = nursery
         self._serve = serve
         self._accepting = trio.CancelScope()
         self._is_closed = False
         self.is_open = False
-        self._socket = _bound_socket(port)
+        self._socket = _bound_socket(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.open()
 
@@ -46,7 +47,7 @@ class Door:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.listen(_BACKLOG_CONNECTIONS)
         except OSError as error:
-            raise EmulatorError(f"cannot listen at port {self.port} on {HOST}: {error}") from error
+            raise EmulatorError(f"cannot listen at port {self.port} on {self.host}: {error}") from error
         self.is_open = True
         self._accepting = trio.CancelScope()
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._socket))
@@ -59,7 +60,7 @@ class Door:
         self.is_open = False
         self._accepting.cancel()
         self._socket.close()
-        self._socket = _bound_socket(self.port)
+        self._socket = _bound_socket(self.host, self.port)
 
     def close(self) -> None:
         """Give the port back, for good."""
@@ -72,8 +73,8 @@ class Door:
             await trio.serve_listeners(self._serve, [listener], handler_nursery=self._nursery)
 
 
-def _bound_socket(port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _bound_socket(host: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         # Connections of the door's past still have its number; only with this may a new socket have it too.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,10 +82,10 @@ def _bound_socket(port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         bound.setblocking(False)
-        bound.bind((HOST, port))
+        bound.bind((host, port))
         # While the door is shut nobody else may bind the number, not even with SO_REUSEADDR, as servers do.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except (OSError, OverflowError) as error:
         bound.close()
-        raise EmulatorError(f"cannot have port {port} on {HOST}: {error}") from error
+        raise EmulatorError(f"cannot have port {port} on {host}: {error}") from error
     return bound

@@ -16,6 +16,7 @@ import trio
 from reference.protocol.errors import ConfigError
 from simulation.emulator.access_link import BUFFER_BYTES_MAX, EmulatedAccessLink
 from simulation.emulator.errors import EmulatorError, check_fault
+from simulation.emulator.port import LOOPBACK
 from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
@@ -47,8 +48,8 @@ class Emulator(FaultVerbs):
         except KeyError:
             raise EmulatorError(f"no line for client {client!r}; there are: {sorted(self._lines)}") from None
 
-    async def add_line(self, client: str, path: Path, *, port: int = 0) -> EmulatedAccessLink:
-        """A line of its own for `client`, listening on 127.0.0.1 at `port`; 0 is any free port.
+    async def add_line(self, client: str, path: Path, *, port: int = 0, host: str = LOOPBACK) -> EmulatedAccessLink:
+        """A line of its own for `client`, listening on `host` (an IP address, loopback by default) at `port`; 0 is any free port.
 
         ConfigError when the path makes no sense; EmulatorError when the client has a line already, the port
         is taken or the emulator is closed. Faults that have begun do not hit a line that is added later.
@@ -66,7 +67,7 @@ class Emulator(FaultVerbs):
             buffer_bytes_max=self._buffer_bytes_max,
             journal=self._journal,
         )
-        line.listen(self._nursery, port)
+        line.listen(self._nursery, port, host=host)
         self._lines[client] = line
         return line
 

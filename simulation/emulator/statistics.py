@@ -4,6 +4,7 @@ Connections that are refused while a port is shut are refused by the kernel and 
 not counted.
 """
 
+from collections import deque
 from dataclasses import asdict, dataclass
 
 import trio
@@ -20,13 +21,17 @@ class AppliedFault:
     client: str
 
 
+ENTRIES_MAX = 100_000
+"""Faults that are remembered; beyond it the oldest is forgotten."""
+
+
 class FaultJournal:
-    """The faults that have begun, in order, timed from its own making. An emulator's lines share one."""
+    """The last ENTRIES_MAX faults that have begun, in order, timed from its own making. An emulator's lines share one."""
 
     def __init__(self) -> None:
         self.opened_at = trio.current_time()
         """On trio's clock, in seconds."""
-        self._entries: list[AppliedFault] = []
+        self._entries: deque[AppliedFault] = deque(maxlen=ENTRIES_MAX)
 
     def note(self, fault: Fault, client: str) -> None:
         kind = str(type(fault).__struct_config__.tag)

@@ -35,9 +35,9 @@ from simulation.random import EntityRandom
 from simulation.scenario.path_bounds import (
     acknowledgement_s,
     delivery_gap_s,
+    direction_max_s,
     is_bounded,
     is_lossy,
-    one_way_max_s,
     timeouts,
 )
 from simulation.scenario.paths import FadingLoss, Path
@@ -142,7 +142,7 @@ class PathDirection:
         self.is_shared = bool(self.ns_per_byte or self.deliveries or isinstance(path.loss, FadingLoss))
         self.has_chance = bool(self.jitter or self.delay is not None or path.loss is not None)
         self.back = ns(acknowledgement_s(path, is_up=is_up))
-        one_way = ns(one_way_max_s(path, is_up=is_up))
+        one_way = ns(direction_max_s(path, is_up=is_up))
         self.limit = None if is_bounded(path) else one_way
         self.one_way_max = one_way + ns(delivery_gap_s(path, is_up=is_up))
         """One way, for a queue that is empty."""
@@ -179,7 +179,7 @@ NEVER = 1 << 62
 """The arrival of what is not sent any more: TCP has given it up."""
 
 
-class Bottleneck:
+class BandwidthQueue:
     """What the connections of one access link share in one direction: the bottleneck's queue, first come first served, and fades.
 
     left_at: when the last packet left it. delivery, room: of a recording, the one that the last packet left with, and what is
@@ -199,9 +199,9 @@ class Bottleneck:
         self.left_at = min(self.left_at, now)
 
 
-def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> Bottleneck | None:
+def bottleneck_of(direction: PathDirection, random_source: EntityRandom) -> BandwidthQueue | None:
     """What an access link shares in this direction; None: nothing."""
-    return Bottleneck(direction, random_source) if direction.is_shared else None
+    return BandwidthQueue(direction, random_source) if direction.is_shared else None
 
 
 class DelayModel:
@@ -209,7 +209,7 @@ class DelayModel:
 
     __slots__ = ("_bottleneck", "_is_alone", "_random_source", "_repair", "direction", "left_at")
 
-    def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: Bottleneck | None = None) -> None:
+    def __init__(self, direction: PathDirection, random_source: EntityRandom, bottleneck: BandwidthQueue | None = None) -> None:
         """`bottleneck`: of the access link; None: the connection has the path for itself."""
         self.direction = direction
         self._random_source = random_source
@@ -282,6 +282,13 @@ class DelayModel:
             self._bottleneck.clear(now)
         if self._repair is not None:
             self._repair.forget()
+
+    def on_another_path(self, direction: PathDirection, bottleneck: BandwidthQueue | None, packets: int) -> "DelayModel":
+        """The same connection on another path, whose draws go on. `packets`: how many were sent where none could be lost."""
+        other = DelayModel(direction, self._random_source, bottleneck)
+        if other._repair is not None:
+            other._repair.packets = packets if self._repair is None else self._repair.packets
+        return other
 
     @property
     def repair(self) -> "Repair | None":

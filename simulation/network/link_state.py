@@ -50,9 +50,9 @@ class LinkConnection(Protocol):
 
 class LinkState:
     """`outages`: the directions of those under way. `stalls`, `refusals`: how many are under way. `random_source`: of `client`,
-    decides whether a load balancer's cut hits it."""
+    decides whether a load balancer's cut hits it. `upgrades_normally`: what the path does to upgrades without a fault."""
 
-    __slots__ = ("_upgrades_normally", "blocks", "client", "outages", "random_source", "refusals", "stalls")
+    __slots__ = ("blocks", "client", "outages", "random_source", "refusals", "stalls", "upgrades_normally")
 
     def __init__(self, client: str, upgrades_normally: UpgradeHandling, random_source: RandomStreams) -> None:
         self.client = client
@@ -61,12 +61,12 @@ class LinkState:
         self.stalls = 0
         self.refusals = 0
         self.blocks: tuple[BlockUpgrade, ...] = ()
-        self._upgrades_normally = upgrades_normally
+        self.upgrades_normally = upgrades_normally
 
     @property
     def upgrades(self) -> UpgradeHandling:
         """What happens to a request for an upgrade now; of several faults the last one decides."""
-        return self.blocks[-1].how if self.blocks else self._upgrades_normally
+        return self.blocks[-1].how if self.blocks else self.upgrades_normally
 
     def apply_to(self, connection: LinkConnection) -> None:
         """A connection is being opened: the faults under way hold for it too."""

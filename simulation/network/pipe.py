@@ -13,6 +13,7 @@ pipe, the emulator's, and that of the parity test's bare world only wait, and ca
                                    but at the next retransmission, whose timeout has been doubling since the silence began
     hold_acks / release_acks       the link is down in the other direction only. What arrives is handed over, but the sender gets
                                    no acknowledgement: it stays in the send buffer
+    change_path                    the path is another one from now on; the emulator's paths change while connections stand
     stall / unstall                the far end is blocked. Everything travels up to the blockage and arrives at once when the
                                    last stall is over
     wake_at, pop                   when to look next, and what has arrived
@@ -29,7 +30,7 @@ from typing import Generic, TypeVar
 
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.network.congestion import CongestionWindow
-from simulation.network.delay import NEVER, Bottleneck, DelayModel, PathDirection
+from simulation.network.delay import NEVER, BandwidthQueue, DelayModel, PathDirection
 from simulation.network.tcp import gives_up_after, next_retransmission, next_syn, syn_schedule
 from simulation.random import EntityRandom
 
@@ -92,7 +93,7 @@ class Pipe(Generic[T]):
         self,
         direction: PathDirection,
         random_source: EntityRandom,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: BandwidthQueue | None = None,
         *,
         notices_parts: bool = False,
         enter_cell: EnterCell | None = None,
@@ -334,6 +335,18 @@ class Pipe(Generic[T]):
         self._stalls -= 1
         if not self._stalls:
             self._stalled_since = NEVER
+
+    def change_path(self, now: int, direction: PathDirection, bottleneck: BandwidthQueue | None) -> None:
+        """What is sent from now on takes `direction`, whose TCP and middlebox are as before. What is on the way arrives as if it
+        were sent now, but no later than it would have."""
+        self._delay = self._delay.on_another_path(direction, bottleneck, self._pushed)
+        self._is_plain = direction.is_plain and self._enter_cell is None
+        for place, thing in enumerate(self._things):
+            if now < thing[0] < NEVER:
+                at = min(thing[0], self._send(thing[1], thing[2], now))
+                self._things[place] = (at, *thing[1:])
+                if self._window is not None:
+                    self._window.corrected(thing[2], at + direction.back)
 
     def abandon(self) -> None:
         """What is on the way never arrives; what is sent from now on may."""

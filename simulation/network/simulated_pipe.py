@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from simulation.clock import ALARM, FAULT, Call, Clock
 from simulation.network.cell import Departed
-from simulation.network.delay import Bottleneck, PathDirection
+from simulation.network.delay import BandwidthQueue, PathDirection
 from simulation.network.pipe import CellToken, Pipe
 from simulation.random import EntityRandom
 
@@ -47,7 +47,7 @@ class SimulatedPipe:
         direction: PathDirection,
         random_source: EntityRandom,
         owner: PipeOwner | None = None,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: BandwidthQueue | None = None,
         enter_cell: Callable[[int, Departed], None] | None = None,
     ) -> None:
         """`bottleneck`: what the connections of a client share. `enter_cell`: what its group shares, if anything."""

@@ -32,7 +32,7 @@ def check_playable(faults: Sequence[Fault]) -> None:
             raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")
 
 
-class Troubles:
+class FaultPlayer:
     """Lets the faults of a plan happen, and records them."""
 
     def __init__(self, server: ServerProcess, emulator: Emulator, recorder: Recorder, watcher: Watcher) -> None:

@@ -16,7 +16,7 @@ import trio
 from reference.protocol.records import StoredRun
 from reference.store import open_store
 from simulation.emulator import open_emulator
-from simulation.processes.fault_schedule import Troubles, check_playable
+from simulation.processes.fault_schedule import FaultPlayer, check_playable
 from simulation.processes.participant import Participant
 from simulation.processes.ports import free_ports
 from simulation.processes.progress import Act, Watcher, moves, scene_of
@@ -82,7 +82,7 @@ async def play(
                 participants.append(Participant(client, plan.parameters, f"http://127.0.0.1:{line.port}"))
             recorder.begin()
             recorder.server_started(listening)
-            stage = _RealRun(plan, run_id, participants, recorder, Troubles(server, emulator, recorder, watcher), watcher)
+            stage = _RealRun(plan, run_id, participants, recorder, FaultPlayer(server, emulator, recorder, watcher), watcher)
             settled_s, late = await stage.perform()
         await server.stop()
     recorder.stored(await _read_store(place))
@@ -95,7 +95,7 @@ class _RealRun:
     run_id: str
     participants: list[Participant]
     recorder: Recorder
-    troubles: Troubles
+    fault_player: FaultPlayer
     watcher: Watcher
     act: Act = Act.WORK
     delays_ms: list[float] = field(default_factory=list)
@@ -109,7 +109,7 @@ class _RealRun:
             for participant in self.participants:
                 nursery.start_soon(participant.perform, self.run_id, recorder, random_source, is_over)
             async with trio.open_nursery() as work:
-                work.start_soon(self.troubles.happen, self.plan.faults)
+                work.start_soon(self.fault_player.happen, self.plan.faults)
                 await trio.sleep(self.plan.seconds)
             begun_s = recorder.now_s
             self.act = Act.SETTLE
@@ -144,7 +144,7 @@ class _RealRun:
             self.delays_ms.append((trio.current_time() - due) * 1000)
 
     def _show(self) -> None:
-        is_up = self.troubles.server_is_up
+        is_up = self.fault_player.server_is_up
         self.watcher.show(scene_of(self.plan, self.participants, self.recorder, self.act, server_is_up=is_up))
 
 

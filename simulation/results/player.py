@@ -65,7 +65,7 @@ class Lane(msgspec.Struct, frozen=True):
     faults: list[Stretch]
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class PlayerMessage(msgspec.Struct, frozen=True, array_like=True):
     """One publish. `accepted_s`: when the server settled it; `delivered`: (lane, time), in order of time; `failed_s`: when it was
     given up."""
 
@@ -84,7 +84,7 @@ class Picture(msgspec.Struct, frozen=True):
     lanes: list[Lane]
     down: list[Stretch]
     everybody: list[Stretch]
-    messages: list[Message]
+    messages: list[PlayerMessage]
     note: str
 
 
@@ -218,7 +218,7 @@ def _down(records: Iterable[Any], duration: float) -> list[Stretch]:
     return down
 
 
-def _messages(records: Iterable[Any], shown: dict[str, int]) -> tuple[list[Message], int]:
+def _messages(records: Iterable[Any], shown: dict[str, int]) -> tuple[list[PlayerMessage], int]:
     """The publishes of the lanes that are shown, and how many are left out."""
     published: list[Published] = []
     numbers: dict[tuple[str, int], tuple[str | None, int]] = {}
@@ -242,7 +242,7 @@ def _messages(records: Iterable[Any], shown: dict[str, int]) -> tuple[list[Messa
                 delivered[record.epoch, record.sequence_number].append((shown[record.client], record.at / NS_PER_S))
             case _:
                 pass
-    messages: list[Message] = []
+    messages: list[PlayerMessage] = []
     deliveries = 0
     for one in published:
         name = one.client, one.ticket
@@ -254,7 +254,7 @@ def _messages(records: Iterable[Any], shown: dict[str, int]) -> tuple[list[Messa
         accepted = None if place is None else settled.get(place)
         lost = failed.get(name)
         messages.append(
-            Message(
+            PlayerMessage(
                 one.at / NS_PER_S,
                 shown[one.client],
                 one.event_type,

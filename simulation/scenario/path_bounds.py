@@ -1,7 +1,7 @@
 """How long a path may take: the stated bounds that guarantees about time are judged by.
 
     round_trip_max_s(path)          a packet and its answer, with nothing else in the queue of a bottleneck
-    one_way_max_s(path, is_up=...)  one direction of it
+    direction_max_s(path, is_up=...)  one direction of it
     is_bounded(path)                whether the path never takes longer (an empty queue given)
 
 Where chance has no near end (loss, a distribution with a tail), a bound covers what happens to all but UNUSUAL packets. Each time
@@ -76,7 +76,7 @@ def propagation_max_s(path: Path, *, is_up: bool) -> float:
     return latest + path.jitter_s + (0.0 if path.delay is None else _usual_most(path.delay))
 
 
-def one_way_max_s(path: Path, *, is_up: bool) -> float:
+def direction_max_s(path: Path, *, is_up: bool) -> float:
     """One way, for a queue that is empty, in seconds, without the wait for a recorded delivery."""
     one_way_s = propagation_max_s(path, is_up=is_up)
     if not is_lossy(path):
@@ -88,7 +88,7 @@ def one_way_max_s(path: Path, *, is_up: bool) -> float:
 
 def round_trip_max_s(path: Path) -> float:
     """How long a packet and its answer take at the most, in seconds, with nothing else in the queue of a bottleneck."""
-    return sum(one_way_max_s(path, is_up=is_up) + delivery_gap_s(path, is_up=is_up) for is_up in (True, False))
+    return sum(direction_max_s(path, is_up=is_up) + delivery_gap_s(path, is_up=is_up) for is_up in (True, False))
 
 
 def _usual_most(distribution: Distribution) -> float:

@@ -32,13 +32,13 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # Loss.
 
 
-class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="bernoulli"):
+class BernoulliLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="bernoulli"):
     """Each packet is lost with the same probability, whatever happened before."""
 
     probability: Probability
 
 
-class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="fading"):
+class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="fading"):
     """Loss in bursts, in time: the default model for bursts. The link is good for an exponential time of mean `good_ms`, then bad
     for one of mean `bad_ms`, and so on (Gilbert-Elliott in continuous time; it begins stationary). A packet, sent for the first
     time or again, is lost with `loss_in_good` or `loss_in_bad`, by the state when it leaves. All connections of a client meet the
@@ -51,7 +51,7 @@ class FadingLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="fading
     loss_in_bad: Probability = 1.0
 
 
-class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="loss", tag="gilbert_elliott"):
+class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag="gilbert_elliott"):
     """Loss in bursts, in packets: a chain of two states that takes one step with each packet, retransmissions included.
 
     It describes losses of a busy link, packet by packet. On a sparse stream a burst of n packets lasts for n retransmissions,
@@ -74,7 +74,7 @@ Loss = BernoulliLoss | GilbertElliottLoss | FadingLoss
 # TCP, TLS and what stands in between.
 
 
-class Keepalive(_Part, frozen=True, kw_only=True):
+class TcpKeepalive(_Part, frozen=True, kw_only=True):
     """TCP's own probes of an idle connection, by each endpoint's kernel (SO_KEEPALIVE). Linux's defaults are 7200, 75 and 9.
 
     After `idle_s` without anything from the other endpoint a probe leaves, and another every `interval_s`; when `probes` of them
@@ -105,7 +105,7 @@ class Tcp(_Part, frozen=True, kw_only=True):
     initial_window_packets: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
     receive_window_bytes: Annotated[int, msgspec.Meta(ge=1460, le=2**30)] = 3 * 2**20
     user_timeout_s: PositiveSeconds | None = None
-    keepalive: "Keepalive | None" = None
+    keepalive: "TcpKeepalive | None" = None
     rto_min_s: PositiveSeconds = 0.2
     rto_max_s: PositiveSeconds = 120.0
     retries: Annotated[int, msgspec.Meta(ge=1, le=100)] = 15

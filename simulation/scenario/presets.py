@@ -36,6 +36,7 @@ from reference.protocol.policies.catalogue import (
 from reference.protocol.policies.fallback import AfterFailures, Fallback
 from reference.protocol.policies.keepalive import EveryInterval, Heartbeat, NoPings
 from reference.protocol.policies.reconnect import Attempt, FullJitter, ReconnectPolicy
+from reference.tables import guess
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*$"
 
@@ -152,7 +153,7 @@ def find(name: str) -> Preset:
     try:
         return PRESETS[name]
     except KeyError:
-        raise ConfigError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}") from None
+        raise ConfigError(f"no preset is called {name!r}; {guess(name, PRESETS)}") from None
 
 
 def register(

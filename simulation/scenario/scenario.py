@@ -34,6 +34,7 @@ from reference.protocol.policies.fallback import Disconnection as FallbackTroubl
 from reference.protocol.policies.fallback import Fallback, FallbackPolicy
 from reference.protocol.policies.keepalive import Heartbeat, HeartbeatPolicy
 from reference.protocol.policies.reconnect import FullJitter
+from reference.tables import guess
 from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
@@ -63,6 +64,9 @@ __all__ = [
 FORMAT_VERSION: Literal[1] = 1
 NEARLY_ALWAYS = 0.999
 """A bound on what a law gives: its value at this probability, for most laws have no largest."""
+
+GUESSED_MAX = 50
+"""Above so many clients an error names groups only."""
 
 SecondsToSpend = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 SecondsOfADay = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -247,7 +251,8 @@ class Scenario(_Part, frozen=True, kw_only=True):
         for number, fault in enumerate(self.faults):
             for client in fault.clients:
                 if client not in known:
-                    raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group")
+                    advice = guess(client, names if len(clients) > GUESSED_MAX else known)
+                    raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group; {advice}")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
                 raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
         for group in self.groups:

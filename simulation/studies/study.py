@@ -20,7 +20,6 @@
 Unknown keys are refused: a misspelt one would be a setting that does nothing.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +27,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.tables import guess, value_of
 from reference.toml_files import parse_toml, read_text
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario, load_scenario
@@ -146,11 +146,7 @@ def parse_study(text: str) -> Study:
     table = parse_toml(text)
     if table.get("version") != FORMAT_VERSION:
         raise ConfigError(f"needs `version = {FORMAT_VERSION}` at its top, this one has {table.get('version')!r}")
-    check_keys(table, Study)
-    try:
-        study = msgspec.convert(table, Study)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
+    study = value_of(table, Study)
     parameters_of(study.parameters)
     return study
 
@@ -161,9 +157,7 @@ def named_scenario(named: str, folder: Path) -> Scenario:
         return library.load(named)
     if Path(named).suffix:
         return load_scenario(folder / named)
-    near = difflib.get_close_matches(named, library.names(), 1)
-    advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(library.names())}; or name a file"
-    raise ConfigError(f"no scenario is called {named!r}; {advice}")
+    raise ConfigError(f"no scenario is called {named!r}; {guess(named, library.names())}; or name a file")
 
 
 def parameters_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | Choice]:
@@ -171,19 +165,5 @@ def parameters_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | 
     found: dict[str, Range | Choice] = {}
     for path, table in tables.items():
         kind: type[Range | Choice] = Choice if "values" in table else Range
-        try:
-            check_keys(table, kind)
-            found[path] = msgspec.convert(table, kind)
-        except (msgspec.ValidationError, ConfigError) as error:
-            raise ConfigError(f"parameters.{path}: {error}") from None
+        found[path] = value_of(table, kind, f"parameters.{path}")
     return found
-
-
-def check_keys(table: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
-    """Raise ConfigError for a key that `kind` does not have, with the nearest one that it has."""
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"there is no key {key!r}; {advice}")

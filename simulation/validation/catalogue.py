@@ -1,23 +1,23 @@
 """All experiments of `steadywire verify`, over ranges of their parameters. `QUICK`: those that a quick run has, too."""
 
-from simulation.validation.experiment import Experiment
-from simulation.validation.experiments.detecting import HalfOpenConnection
-from simulation.validation.experiments.fading import Fading, LonePackets
-from simulation.validation.experiments.herding import AcceptRate, AfterALongOutage, UniformSpread
-from simulation.validation.experiments.late import LateEvents
-from simulation.validation.experiments.linux import SEGMENTS, Flights, SwallowedRefusal, SwallowedReset, Timeout
-from simulation.validation.experiments.losing import Bursts, Repeats
-from simulation.validation.experiments.outboxes import OverflowInAnOutage
-from simulation.validation.experiments.polls import PlainPolling
-from simulation.validation.experiments.queueing import Bottleneck, Processors, ServerQueue
-from simulation.validation.experiments.racing import Phases, PingRace
-from simulation.validation.experiments.reconnecting import AfterAnOutage
-from simulation.validation.experiments.roaming import OnAndOff
-from simulation.validation.experiments.sharing import AllAtOnce, SharedCell
-from simulation.validation.experiments.streams import InOrder
-from simulation.validation.experiments.transport import KERNELS, Dialling, IdleKiller, Silence
+from simulation.validation.experiment import TheoryExperiment
+from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.herding import AcceptRate, AfterALongOutage, UniformSpread
+from simulation.validation.experiments.clients.late import LateEvents
+from simulation.validation.experiments.clients.outboxes import OverflowInAnOutage
+from simulation.validation.experiments.clients.polls import PlainPolling
+from simulation.validation.experiments.clients.racing import Phases, PingRace
+from simulation.validation.experiments.clients.reconnecting import AfterAnOutage
+from simulation.validation.experiments.network.fading import Fading, LonePackets
+from simulation.validation.experiments.network.linux import SEGMENTS, Flights, SwallowedRefusal, SwallowedReset, Timeout
+from simulation.validation.experiments.network.losing import Bursts, Repeats
+from simulation.validation.experiments.network.queueing import Bottleneck, Processors, ServerQueue
+from simulation.validation.experiments.network.roaming import OnAndOff
+from simulation.validation.experiments.network.sharing import AllAtOnce, SharedCell
+from simulation.validation.experiments.network.streams import InOrder
+from simulation.validation.experiments.network.transport import KERNELS, Dialling, IdleKiller, Silence
 
-QUICK: tuple[Experiment, ...] = (
+QUICK: tuple[TheoryExperiment, ...] = (
     AfterAnOutage(policy="ours", outage_mean_s=0.5, attempts=1),
     AfterAnOutage(policy="ours", outage_mean_s=5.0, attempts=5),
     AfterAnOutage(policy="ours", outage_mean_s=60.0, attempts=8),
@@ -101,7 +101,7 @@ QUICK: tuple[Experiment, ...] = (
     *(AllAtOnce(clients=clients) for clients in (1, 8, 40)),
 )
 
-LONG: tuple[Experiment, ...] = (
+LONG: tuple[TheoryExperiment, ...] = (
     AfterAnOutage(policy="y-websocket", outage_mean_s=2.0, attempts=4),
     AfterAnOutage(policy="liveblocks", outage_mean_s=5.0, attempts=5),
     AfterAnOutage(policy="sockudo-js", outage_mean_s=30.0, attempts=4),
@@ -111,11 +111,11 @@ LONG: tuple[Experiment, ...] = (
     AfterAnOutage(policy="sip-outbound", outage_mean_s=60.0, attempts=2),
 )
 
-EXPERIMENTS: tuple[Experiment, ...] = (*QUICK, *LONG)
+EXPERIMENTS: tuple[TheoryExperiment, ...] = (*QUICK, *LONG)
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(experiment.family for experiment in EXPERIMENTS))
 
 
-def chosen(families: tuple[str, ...], *, is_quick: bool) -> tuple[Experiment, ...]:
+def chosen(families: tuple[str, ...], *, is_quick: bool) -> tuple[TheoryExperiment, ...]:
     """The experiments of these families, of all if none is named, family by family; a quick run leaves some out."""
     return tuple(
         experiment

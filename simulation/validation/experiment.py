@@ -51,7 +51,7 @@ def share(value: float, count: int) -> Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class TheoryExperiment:
     """The fields of a subclass are its parameters; they and its class name it."""
 
     family: ClassVar[str]
@@ -112,7 +112,7 @@ Observed = dict[str, float] | str
 """What one replication gave; or a sentence: why it gave nothing."""
 
 
-def judge(experiment: Experiment, observed: Sequence[Observed], *, is_quick: bool) -> list[Number]:
+def judge(experiment: TheoryExperiment, observed: Sequence[Observed], *, is_quick: bool) -> list[Number]:
     """Compare what the replications gave with the references. If one gave nothing, nothing agrees."""
     notes = [values for values in observed if isinstance(values, str)]
     numbers = []
@@ -125,7 +125,9 @@ def judge(experiment: Experiment, observed: Sequence[Observed], *, is_quick: boo
     return numbers
 
 
-def _compare(experiment: Experiment, quantity: str, expected: Expected, values: np.ndarray, allowed: float, note: str) -> Number:
+def _compare(
+    experiment: TheoryExperiment, quantity: str, expected: Expected, values: np.ndarray, allowed: float, note: str
+) -> Number:
     estimate = float(values.mean())
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     difference = estimate - expected.value

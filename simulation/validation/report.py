@@ -18,7 +18,7 @@ RESOLUTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Verification:
     """All numbers, and how they were made."""
 
     seed: int
@@ -67,7 +67,7 @@ def line(number: Number) -> str:
     return f"{verdict}: {number.family}: {experiment}: {quantity}: {estimate}, expected {reference} +- {error}{remarks}"
 
 
-def summary(outcome: Outcome) -> list[str]:
+def summary(outcome: Verification) -> list[str]:
     """What the numbers say together."""
     numbers, wrong = outcome.numbers, outcome.wrong
     random = [number for number in numbers if number.standard_error and math.isfinite(number.z)]
@@ -84,7 +84,7 @@ def summary(outcome: Outcome) -> list[str]:
     return lines
 
 
-def to_markdown(outcome: Outcome) -> str:
+def to_markdown(outcome: Verification) -> str:
     """A page: the summary, and a table for each family."""
     command = f"steadywire verify{' --quick' if outcome.is_quick else ''} --seed {outcome.seed} --markdown FILE"
     parts = [
@@ -106,6 +106,6 @@ def to_markdown(outcome: Outcome) -> str:
     return "\n".join(parts) + "\n"
 
 
-def to_json(outcome: Outcome) -> bytes:
+def to_json(outcome: Verification) -> bytes:
     """Everything; what is not finite is null."""
     return msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n"

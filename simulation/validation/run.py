@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from joblib import Parallel, delayed
 
-from simulation.validation.experiment import REPLICATIONS_MIN, Experiment, NotAsSetUp, Number, Observed, judge
+from simulation.validation.experiment import REPLICATIONS_MIN, NotAsSetUp, Number, Observed, TheoryExperiment, judge
 
 AGAIN = 4
 
 
 def verify(
-    experiments: Sequence[Experiment],
+    experiments: Sequence[TheoryExperiment],
     *,
     seed: int,
     is_quick: bool = False,
@@ -38,7 +38,7 @@ def verify(
     return numbers
 
 
-def _again(experiment: Experiment, before: list[Number], seed: int, jobs: int) -> list[Number]:
+def _again(experiment: TheoryExperiment, before: list[Number], seed: int, jobs: int) -> list[Number]:
     count = AGAIN * before[0].replications
     fresh = [(experiment, replication) for replication in range(before[0].replications, before[0].replications + count)]
     judged = judge(experiment, list(_observe_all(fresh, seed, jobs)), is_quick=False)
@@ -49,11 +49,11 @@ def _again(experiment: Experiment, before: list[Number], seed: int, jobs: int) -
     return noted
 
 
-def _count(experiment: Experiment, is_quick: bool) -> int:
+def _count(experiment: TheoryExperiment, is_quick: bool) -> int:
     return min(REPLICATIONS_MIN, experiment.replications) if is_quick else experiment.replications
 
 
-def _observe_all(tasks: Sequence[tuple[Experiment, int]], seed: int, jobs: int) -> Iterator[Observed]:
+def _observe_all(tasks: Sequence[tuple[TheoryExperiment, int]], seed: int, jobs: int) -> Iterator[Observed]:
     if jobs == 1:
         for experiment, replication in tasks:
             yield _observe(experiment, seed, replication)
@@ -62,7 +62,7 @@ def _observe_all(tasks: Sequence[tuple[Experiment, int]], seed: int, jobs: int) 
     yield from parallel(delayed(_observe)(experiment, seed, replication) for experiment, replication in tasks)
 
 
-def _observe(experiment: Experiment, seed: int, replication: int) -> Observed:
+def _observe(experiment: TheoryExperiment, seed: int, replication: int) -> Observed:
     try:
         return experiment.observe(experiment.seed(seed), replication)
     except NotAsSetUp as error:

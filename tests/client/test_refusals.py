@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from reference.client.http import RETRY_AFTER_MS_MAX, Refusal, read_refusal
+from reference.client.http import RETRY_AFTER_MS_MAX, HttpRefused, read_refusal
 from reference.protocol.client.outcomes import SessionEnded
 from reference.protocol.errors import CloseCode
 from reference.protocol.states import ClientState
@@ -70,4 +70,4 @@ def test_how_long_to_wait(headers: list[tuple[bytes, bytes]], body: bytes, expec
 def test_a_problem_with_a_code_that_is_not_ours() -> None:
     assert read_refusal(403, [], b'{"code":1008,"message":"m"}').code is None
     assert read_refusal(403, [], b"[" * 100_000).code is None
-    assert read_refusal(404, [], b'{"code":4404,"message":"no such run"}') == Refusal(4404, "no such run", None)
+    assert read_refusal(404, [], b'{"code":4404,"message":"no such run"}') == HttpRefused(4404, "no such run", None)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reference.protocol.policies.catalogue import Fixed
-from simulation.conformance.wire import Binary, Request, Response, Text
+from simulation.conformance.wire import Binary, RawRequest, Response, Text
 from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_client
 
 
@@ -77,13 +77,13 @@ class ForgetsTheSession(Mangler):
 
 
 class PutsTheTokenInTheUrl(Mangler):
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         return replace(request, target=f"{request.target}?token={token}")
 
 
 class OffersNoSubprotocol(Mangler):
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         return replace(
             request, headers={name: value for name, value in request.headers.items() if name != "sec-websocket-protocol"}
         )
@@ -160,7 +160,7 @@ class IgnoresExpiring(Mangler):
 
 
 class IgnoresRetryAfterOfUpgrades(Mangler):
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         headers = {name: value for name, value in response.headers.items() if name != "retry-after"}
         return replace(response, headers=headers, body=b"")
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import pytest
 
-from simulation.conformance.wire import Binary, Request, Response, Text
+from simulation.conformance.wire import Binary, RawRequest, Response, Text
 from tests.conformance.worlds import Frame, Mangler, in_virtual_time, judge_our_server
 
 
@@ -178,12 +178,12 @@ class RefusesUnknownFields(Mangler):
 
 
 class TakesAnyOrigin(Mangler):
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         return replace(request, headers={name: value for name, value in request.headers.items() if name != "origin"})
 
 
 class TakesATokenFromTheUrl(Mangler):
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         query = parse_qs(request.query)
         if "token" not in query:
             return request
@@ -193,18 +193,18 @@ class TakesATokenFromTheUrl(Mangler):
 
 
 class DoesNotWaitWithPolls(Mangler):
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         query = {name: value for name, value in parse_qs(request.query).items() if name != "waitMs"}
         return replace(request, target=request.path + (f"?{urlencode(query, doseq=True)}" if query else ""))
 
 
 class AnswersWithAnotherStatus(Mangler):
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         return replace(response, status=403) if response.status == 401 else response
 
 
 class HasOtherErrorBodies(Mangler):
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         if response.status < 400:
             return response
         problem = json.loads(response.body)
@@ -212,7 +212,7 @@ class HasOtherErrorBodies(Mangler):
 
 
 class ReordersResults(Mangler):
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         if response.status == 200 and request.path.endswith("/publish"):
             content = json.loads(response.body)
             return replace(response, body=json.dumps(content | {"results": content["results"][::-1]}).encode())
@@ -220,7 +220,7 @@ class ReordersResults(Mangler):
 
 
 class AlwaysHasMore(Mangler):
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         if response.status == 200 and request.path.endswith("/replay"):
             return replace(response, body=json.dumps(json.loads(response.body) | {"hasMore": False}).encode())
         return response

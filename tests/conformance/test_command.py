@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 
+from reference.server.access.auth import make_token
 from reference.server.app import open_server
-from reference.server.auth import make_token
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
 from simulation.cli import run
-from simulation.conformance.cases import Case, Verdict, run_cases
+from simulation.conformance.cases import CaseVerdict, KitCase, run_cases
 from simulation.conformance.client_cases import CLIENT_CASES
-from simulation.conformance.report import Report
-from simulation.conformance.server_bench import ServerBench, ServerUnderTest
+from simulation.conformance.report import ConformanceReport
+from simulation.conformance.server_bench import JudgedServer, ServerBench
 from simulation.conformance.server_cases import SERVER_CASES
 from tests.conformance.worlds import NEED_SECRET, ORIGIN_NS, TARGET, failures, in_virtual_time, server_cases
 from tests.server.processes import serving
@@ -65,6 +65,7 @@ def test_all_cases_are_listed_with_their_clauses(capsys: pytest.CaptureFixture[s
     assert len(printed) == sum(case.name.startswith("end.") for case in CLIENT_CASES)
 
 
+@pytest.mark.slow
 def test_a_server_process_is_judged_by_chosen_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "report.json"
     with serving("--store", "memory:") as server:
@@ -93,6 +94,7 @@ def test_a_program_that_ends_at_once_fails_and_its_last_words_are_shown(capsys: 
     assert "sorry" in printed
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
     command = [sys.executable, "-m", "simulation.cli", "conformance"]
     with serving("--store", "memory:") as server:
@@ -113,8 +115,8 @@ def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
         assert (running.returncode, errors) == (130, b"")
 
 
-def _verdict(status: str, clause: str | None = None) -> Verdict:
-    return Verdict("a.case", "what it is about", ("8.2", "8.3"), status, 0.1, clause, "message")  # type: ignore[arg-type]
+def _verdict(status: str, clause: str | None = None) -> CaseVerdict:
+    return CaseVerdict("a.case", "what it is about", ("8.2", "8.3"), status, 0.1, clause, "message")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def _verdict(status: str, clause: str | None = None) -> Verdict:
     ],
 )
 def test_a_report_says_which_clauses_were_exercised(status: str, clause: str | None, expected: dict[str, str]) -> None:
-    report = Report("server", "http://x", (_verdict(status, clause),), 1.0)
+    report = ConformanceReport("server", "http://x", (_verdict(status, clause),), 1.0)
     assert report.has_passed == (status != "failed")
     found = {each.clause: each.status for each in report.clauses()}
     assert {number: found[number] for number in expected} == expected
@@ -134,7 +136,7 @@ def test_a_report_says_which_clauses_were_exercised(status: str, clause: str | N
 
 async def _judge_with_tokens(
     names: list[str], users: int, runs: int = 0, *, admin: bool = False, secret: bytes | None = None
-) -> dict[str, Verdict]:
+) -> dict[str, CaseVerdict]:
     settings = ServerSettings(secret=SECRET)
     async with open_server(settings, store=MemoryStore(), origin_ns=ORIGIN_NS, listening=False) as server:
         now_s, started_s = ORIGIN_NS // 10**9, trio.current_time()
@@ -150,7 +152,7 @@ async def _judge_with_tokens(
             await trio.lowlevel.checkpoint()
             return server.connect(capacity_bytes=256 * 1024)
 
-        judged = ServerUnderTest(
+        judged = JudgedServer(
             TARGET,
             tokens=[token(f"user-{number}") for number in range(users)],
             admin_token=token("root", "admin") if admin else None,
@@ -163,11 +165,13 @@ async def _judge_with_tokens(
     return {verdict.case: verdict for verdict in verdicts}
 
 
+@pytest.mark.slow
 def test_a_server_with_signed_tokens_passes() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 2, admin=True))
     assert failures(verdicts, NEED_SECRET) == []
 
 
+@pytest.mark.slow
 def test_with_the_secret_every_case_applies() -> None:
     verdicts = in_virtual_time(lambda: _judge_with_tokens([], 0, secret=SECRET))
     assert failures(verdicts) == []
@@ -179,6 +183,7 @@ def test_with_one_token_cases_of_two_users_do_not_apply() -> None:
     assert verdicts["publish.copies"].status == "passed"
 
 
+@pytest.mark.slow
 def test_given_runs_are_used_one_case_at_a_time() -> None:
     names = [case.name for case in SERVER_CASES if case.name.startswith(("place.", "publish.", "presence.", "session."))]
     verdicts = in_virtual_time(_judge_with_tokens, names, 2, 2)
@@ -186,15 +191,15 @@ def test_given_runs_are_used_one_case_at_a_time() -> None:
     assert {name: verdict.status for name, verdict in verdicts.items() if verdict.status != "passed"} == expected, verdicts
 
 
-async def _judge(case: Case[ServerBench]) -> Verdict:
-    return (await run_cases([case], ServerUnderTest(TARGET).open_bench))[0]
+async def _judge(case: KitCase[ServerBench]) -> CaseVerdict:
+    return (await run_cases([case], JudgedServer(TARGET).open_bench))[0]
 
 
 def test_a_case_has_a_time_limit() -> None:
     async def forever(bench: ServerBench) -> None:
         await trio.sleep_forever()
 
-    verdict = in_virtual_time(_judge, Case("a.case", ("8.2",), "waits", forever))
+    verdict = in_virtual_time(_judge, KitCase("a.case", ("8.2",), "waits", forever))
     assert (verdict.status, verdict.clause) == ("failed", "8.2")
     assert "not done within 45 s" in verdict.message
 
@@ -204,6 +209,6 @@ def test_a_fault_of_the_kit_is_called_so() -> None:
         async with trio.open_nursery():
             raise KeyError("oops")
 
-    verdict = in_virtual_time(_judge, Case("a.case", ("8.2",), "breaks", faulty))
+    verdict = in_virtual_time(_judge, KitCase("a.case", ("8.2",), "breaks", faulty))
     assert verdict.status == "failed"
     assert "a fault of the kit" in verdict.message

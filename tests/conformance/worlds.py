@@ -15,24 +15,24 @@ from reference.server.app import open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore
 from simulation.conformance.applications import Application, Assignment, check_report
-from simulation.conformance.cases import Case, Verdict, run_cases
-from simulation.conformance.client_bench import ClientBench, ClientUnderTest
+from simulation.conformance.cases import CaseVerdict, KitCase, run_cases
+from simulation.conformance.client_bench import ClientBench, JudgedClient
 from simulation.conformance.client_cases import CLIENT_CASES
 from simulation.conformance.examples.python_client import take_part
-from simulation.conformance.server_bench import ServerUnderTest
+from simulation.conformance.server_bench import JudgedServer
 from simulation.conformance.server_cases import SERVER_CASES
 from simulation.conformance.wire import (
     Binary,
     Closed,
     Dial,
-    HttpConnection,
     Lost,
-    Refused,
-    Request,
+    RawHttp,
+    RawRequest,
     Response,
     ServedConnection,
     Target,
     Text,
+    UpgradeRefused,
     WebSocket,
     open_websocket,
 )
@@ -53,10 +53,10 @@ class Mangler:
     def __init__(self) -> None:
         self.relays: list[tuple[WebSocket, WebSocket]] = []
 
-    def request(self, request: Request) -> Request:
+    def request(self, request: RawRequest) -> RawRequest:
         return request
 
-    def response(self, request: Request, response: Response) -> Response:
+    def response(self, request: RawRequest, response: Response) -> Response:
         return response
 
     def client_message(self, message: Text | Binary) -> Iterable[Text | Binary]:
@@ -99,7 +99,7 @@ class Relay:
                 if request.is_upgrade:
                     await self._upgrade(served, request)
                     return
-                upstream = HttpConnection(await self.dial(), TARGET.authority)
+                upstream = RawHttp(await self.dial(), TARGET.authority)
                 try:
                     response = await upstream.request(request.method, request.target, headers=_kept(request), body=request.body)
                 except Lost:
@@ -112,14 +112,14 @@ class Relay:
             with trio.CancelScope(shield=True):
                 await served.aclose()
 
-    async def _upgrade(self, served: ServedConnection, request: Request) -> None:
+    async def _upgrade(self, served: ServedConnection, request: RawRequest) -> None:
         stream = await self.dial()
         try:
             try:
                 server = await open_websocket(
                     stream, request.target, TARGET.authority, subprotocols=request.subprotocols, headers=_kept(request)
                 )
-            except Refused as refused:
+            except UpgradeRefused as refused:
                 response = self.mangler.response(request, refused.response)
                 await served.answer(response.status, response.body, _of_response(response))
                 return
@@ -161,7 +161,7 @@ async def _send(websocket: WebSocket, message: Text | Binary) -> None:
         await websocket.send_binary(message.data)
 
 
-def _kept(request: Request) -> list[tuple[str, str]]:
+def _kept(request: RawRequest) -> list[tuple[str, str]]:
     return [(name, request.headers[name]) for name in ("authorization", "origin", "content-type") if name in request.headers]
 
 
@@ -175,15 +175,15 @@ def relayed(nursery: trio.Nursery, relay: Relay) -> trio.abc.Stream:
     return near
 
 
-def server_cases(names: Sequence[str]) -> list[Case[Any]]:
+def server_cases(names: Sequence[str]) -> list[KitCase[Any]]:
     return [case for case in SERVER_CASES if not names or case.name in names]
 
 
-def client_cases(names: Sequence[str]) -> list[Case[Any]]:
+def client_cases(names: Sequence[str]) -> list[KitCase[Any]]:
     return [case for case in CLIENT_CASES if not names or case.name in names]
 
 
-async def judge_our_server(names: Sequence[str] = (), mangler: Mangler | None = None, **settings: Any) -> dict[str, Verdict]:
+async def judge_our_server(names: Sequence[str] = (), mangler: Mangler | None = None, **settings: Any) -> dict[str, CaseVerdict]:
     """The verdicts on our server, as a mangler lets it appear."""
     options = ServerSettings(**settings)
     async with (
@@ -200,7 +200,7 @@ async def judge_our_server(names: Sequence[str] = (), mangler: Mangler | None = 
             assert mangler is not None
             return relayed(nursery, Relay(mangler, dial))
 
-        judged = ServerUnderTest(TARGET, dial=dial if mangler is None else dial_relay)
+        judged = JudgedServer(TARGET, dial=dial if mangler is None else dial_relay)
         verdicts = await run_cases(server_cases(names), judged.open_bench)
         nursery.cancel_scope.cancel()
     return {verdict.case: verdict for verdict in verdicts}
@@ -233,7 +233,7 @@ async def judge_our_client(
     told: Frame | None = None,
     policy: ReconnectPolicy | None = None,
     **settings: Any,
-) -> dict[str, Verdict]:
+) -> dict[str, CaseVerdict]:
     """The verdicts on our client with these settings, as manglers let it appear; `told`: the settings that it claims to have."""
     benches: dict[str, Callable[[trio.abc.Stream], Any]] = {}
     nurseries: dict[str, trio.Nursery] = {}
@@ -278,7 +278,7 @@ async def judge_our_client(
             yield program
             nursery.cancel_scope.cancel()
 
-    verdicts = await run_cases(client_cases(names), ClientUnderTest(start, listen).open_bench)
+    verdicts = await run_cases(client_cases(names), JudgedClient(start, listen).open_bench)
     return {verdict.case: verdict for verdict in verdicts}
 
 
@@ -286,7 +286,7 @@ NEED_SECRET = frozenset({"token.of_other_runs", "token.not_valid_now", "token.ex
 """Cases that do not apply to a server that believes development tokens."""
 
 
-def failures(verdicts: dict[str, Verdict], not_applicable: frozenset[str] = frozenset()) -> list[str]:
+def failures(verdicts: dict[str, CaseVerdict], not_applicable: frozenset[str] = frozenset()) -> list[str]:
     """Everything but what has passed and what must not apply."""
     wanted = {True: "not applicable", False: "passed"}
     wrong = [verdict for verdict in verdicts.values() if verdict.status != wanted[verdict.case in not_applicable]]

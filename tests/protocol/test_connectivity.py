@@ -299,3 +299,67 @@ def test_a_probe_that_is_welcomed_before_any_poll_was_answered_is_a_reconnection
     assert session.health().reconnections == 1, "it was counted already"
     session.receive_frame(3, frames.Pong(1, server_time=0), client.now)
     assert (session.health().status, session.health().reconnections) == ("Reconnected", 1)
+
+
+class Quarters:
+    """Chance that says a quarter for the spread of a network that is back, and nearly one for all else."""
+
+    def uniform(self, purpose: str, index: int) -> float:
+        return 0.25 if purpose == "network_returned" else 0.99
+
+
+def lost_at_once(config: ClientConfig, *, retry_after_ms: int | None = None) -> ClientSession:
+    session = ClientSession("client-1", config=config, policy=FullJitter(), random_source=Quarters())
+    session.start(0)
+    session.connection_lost(1, None, 0, retry_after_ms=retry_after_ms)
+    return session
+
+
+@pytest.mark.parametrize("fallback_after_failures", [5, 1])
+def test_when_the_network_of_the_machine_is_back_nothing_waits_for_its_time(fallback_after_failures: int) -> None:
+    """7.44: the next attempt is made after the first spread, or the next probe and the next poll are."""
+    session = lost_at_once(ClientConfig(first_spread_s=2.0, fallback_after_failures=fallback_after_failures))
+    if session.state is ClientState.POLLING:
+        session.handle_timeout(0)  # the first poll is under way
+        (polling,) = [action.connection_id for action in session.take_actions() if isinstance(action, Open)][1:]
+        session.receive_frame(polling, frames.RequestFailed(request="poll"), 0)
+    waited_for = session.next_deadline()
+    assert waited_for is not None
+    assert waited_for > seconds(1)
+    session.network_returned(seconds(0.1))
+    assert session.next_deadline() == seconds(0.6)
+    assert session.next_attempt_at == seconds(0.6)
+    session.network_returned(seconds(0.5))
+    assert session.next_deadline() == seconds(0.6), "its own time is earlier"
+    assert session.statistics().failures == 1, "failures stay counted"
+
+
+def test_a_network_that_is_back_shortens_no_wait_that_the_server_asked_for() -> None:
+    session = lost_at_once(ClientConfig(), retry_after_ms=8000)
+    waits_until = session.next_deadline()
+    assert waits_until == seconds(8 + 0.25 + 0.99)
+    for second in (0, 7.9, 8.1, 9.2):
+        session.network_returned(seconds(second))
+        assert session.next_deadline() == waits_until, "after the wait, spread as the policy has it (7.23)"
+    session.handle_timeout(waits_until)
+    assert session.state is ClientState.CONNECTING
+    session.connection_lost(2, None, seconds(10))
+    session.network_returned(seconds(10))
+    assert session.next_deadline() == seconds(10.25), "that wait is over"
+
+
+def test_a_network_that_is_back_keeps_the_spread_of_a_goaway() -> None:
+    client = client_in(ClientState.LIVE)
+    client.session.receive_frame(1, frames.Goaway(code=4001, retry_after_ms=2000, spread_ms=6000), seconds(1))
+    waits_until = client.session.next_deadline()
+    assert waits_until == seconds(1 + 2 + 3)
+    for second in (2, 4):
+        client.session.network_returned(seconds(second))
+        assert client.session.next_deadline() == waits_until
+
+
+def test_a_network_that_is_back_changes_nothing_for_a_connection_that_stands() -> None:
+    client = client_in(ClientState.LIVE)
+    before = client.session.next_deadline()
+    client.session.network_returned(seconds(0.1))
+    assert (client.session.take_actions(), client.session.next_deadline()) == ([], before)

@@ -8,8 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from reference.protocol.errors import RemoteError
-from reference.server.auth import DevelopmentAuthenticator, Holder
-from reference.server.refused_users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
+from reference.server.access.auth import DevelopmentAuthenticator, Holder
+from reference.server.access.refused_users import REFUSED_USERS_MAX, Refusal, RefusedUsers, RefusingAuthenticator
 
 from .streets import street
 from .visitors import OTHER_RUN, RUN, House, open_house

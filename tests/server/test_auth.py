@@ -15,7 +15,7 @@ from trio.testing import MockClock
 
 from reference.protocol.errors import CloseCode, ConfigError, RemoteError
 from reference.protocol.server.connection import Identity
-from reference.server.auth import (
+from reference.server.access.auth import (
     DevelopmentAuthenticator,
     Holder,
     Key,
@@ -26,8 +26,8 @@ from reference.server.auth import (
     public_key,
     secret_key,
 )
+from reference.server.access.origins import OriginPolicy
 from reference.server.clock import ServerClock
-from reference.server.origins import OriginPolicy
 from reference.server.settings import ServerSettings
 
 from .visitors import ORIGIN_NS, OTHER_RUN, RUN, open_house

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from reference.cli.serve_command import serve_command, within_descriptors
 from reference.protocol.errors import ConfigError
-from reference.server.auth import Holder, TokenAuthenticator, secret_key
+from reference.server.access.auth import Holder, TokenAuthenticator, secret_key
 from reference.server.settings import ServerSettings
 from reference.server.settings_file import load_settings
 from simulation.cli import run
@@ -159,9 +159,9 @@ def test_keys_from_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("prot = 1", "prot: there is no such setting; did you mean port?"),
-        ("[protocol]\nframe_bytes = 1", "protocol.frame_bytes: there is no such setting; did you mean frame_bytes_max?"),
-        ("[metrics]\nx = 1", "metrics: there is no such setting"),
+        ("prot = 1", "there is no key 'prot'; did you mean 'port'?"),
+        ("[protocol]\nframe_bytes = 1", "protocol: there is no key 'frame_bytes'; did you mean 'frame_bytes_max'?"),
+        ("[metrics]\nx = 1", "there is no key 'metrics'; there are host, port"),
         ('port = "80"', "port = '80'"),
         ("[protocol]\nframe_bytes_max = 1", "protocol.frame_bytes_max = 1"),
         ("[door]\nhead_timeout_s = 0", "head_timeout_s must be above 0"),

@@ -17,7 +17,7 @@ from reference.protocol.config import ServerConfig
 from reference.protocol.metrics import LABEL_VALUES, METRICS, Metric
 from reference.protocol.states import Transport
 from reference.server.monitoring.monitor import Monitor
-from reference.server.monitoring.sessions import SessionTable, Traffic, metrics_of
+from reference.server.monitoring.sessions import MonitoredSessions, Traffic, metrics_of
 
 from .visitors import OTHER_RUN, RUN, House, open_house, request_bytes
 from .wire.helpers import read_answer
@@ -253,14 +253,14 @@ async def test_both_formats(autojump_clock: MockClock) -> None:
 # The table of sessions by itself.
 
 
-def table_with(*names: str, records_max: int = 10, now: int = 0) -> SessionTable:
-    table = SessionTable(records_max, 100)
+def table_with(*names: str, records_max: int = 10, now: int = 0) -> MonitoredSessions:
+    table = MonitoredSessions(records_max, 100)
     for name in names:
         add(table, name, now)
     return table
 
 
-def add(table: SessionTable, name: str, now: int) -> Any:
+def add(table: MonitoredSessions, name: str, now: int) -> Any:
     return table.appears((RUN, name), f"session-of-{name}", name, Transport.WEBSOCKET, Traffic(), now)
 
 

@@ -10,7 +10,7 @@ from simulation.clock import TimerLateness
 from simulation.network.tcp import gives_up_after
 from simulation.random import RandomStreams
 from simulation.scenario.faults import HalfOpen, Outage, ServerRestart
-from simulation.scenario.paths import Keepalive, Middlebox, Path, Tcp
+from simulation.scenario.paths import Middlebox, Path, Tcp, TcpKeepalive
 from simulation.scenario.scenario import ClientPart, Scenario, ServerPart
 from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, still_world
 from simulation.trace.trace import ConnectionLost, PathTroubled
@@ -68,7 +68,7 @@ def test_what_an_outage_keeps_from_the_box_does_not_count_there() -> None:
 def test_keepalives_pass_the_box_and_keep_the_connection() -> None:
     box = Middlebox(idle_timeout_s=60.0)
     assert kills(pinging(1000.0, box))
-    assert kills(pinging(1000.0, box, tcp=Tcp(keepalive=Keepalive(idle_s=45.0)))) == []
+    assert kills(pinging(1000.0, box, tcp=Tcp(keepalive=TcpKeepalive(idle_s=45.0)))) == []
 
 
 def lost(scenario: Scenario) -> list[tuple[float, str | None]]:
@@ -76,7 +76,7 @@ def lost(scenario: Scenario) -> list[tuple[float, str | None]]:
 
 
 def test_keepalive_finds_a_half_open_connection() -> None:
-    tcp = Tcp(keepalive=Keepalive(idle_s=30.0, interval_s=5.0, probes=3))
+    tcp = Tcp(keepalive=TcpKeepalive(idle_s=30.0, interval_s=5.0, probes=3))
     scenario = still_world("half_open", 1, Path(latency_s=0.05, tcp=tcp)).replace(
         client=ClientPart(config=PATIENT_CLIENT), faults=(HalfOpen(at_s=100.0),), horizon_s=300.0
     )
@@ -86,7 +86,7 @@ def test_keepalive_finds_a_half_open_connection() -> None:
 
 
 def test_keepalive_is_answered_by_a_reset_where_the_connection_is_forgotten() -> None:
-    tcp = Tcp(keepalive=Keepalive(idle_s=30.0))
+    tcp = Tcp(keepalive=TcpKeepalive(idle_s=30.0))
     faults = (Outage(at_s=100.0, duration_s=5.0), ServerRestart(at_s=101.0, duration_s=1.0))
     scenario = still_world("forgotten", 1, Path(latency_s=0.05, tcp=tcp)).replace(
         client=ClientPart(config=PATIENT_CLIENT), faults=faults, horizon_s=300.0

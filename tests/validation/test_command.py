@@ -7,8 +7,8 @@ import pytest
 
 from simulation.cli import run
 from simulation.validation import catalogue
-from simulation.validation.experiment import Experiment
-from simulation.validation.experiments.reconnecting import AfterAnOutage
+from simulation.validation.experiment import TheoryExperiment
+from simulation.validation.experiments.clients.reconnecting import AfterAnOutage
 from tests.validation.test_experiment import Noise
 
 RIGHT, WRONG = Noise(samples=10, allowed=1.0), Noise(said=0.4, samples=10, allowed=1.0)
@@ -20,7 +20,7 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
 
 
-def only(monkeypatch: pytest.MonkeyPatch, *experiments: Experiment) -> None:
+def only(monkeypatch: pytest.MonkeyPatch, *experiments: TheoryExperiment) -> None:
     monkeypatch.setattr(catalogue, "QUICK", experiments)
     monkeypatch.setattr(catalogue, "EXPERIMENTS", experiments)
     monkeypatch.setattr(catalogue, "FAMILIES", tuple(dict.fromkeys(experiment.family for experiment in experiments)))

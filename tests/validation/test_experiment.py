@@ -7,12 +7,12 @@ from typing import ClassVar
 import pytest
 
 from simulation.random import RandomStreams
-from simulation.validation.experiment import Expected, Experiment, NotAsSetUp, Number, judge
+from simulation.validation.experiment import Expected, NotAsSetUp, Number, TheoryExperiment, judge
 from simulation.validation.run import verify
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise(Experiment):
+class Noise(TheoryExperiment):
     """Means of uniform draws, beside what is said to be expected."""
 
     family: ClassVar[str] = "noise"
@@ -38,7 +38,7 @@ class Fails(Noise):
         return super().observe(seed, replication)
 
 
-def verdicts(experiment: Experiment, *, is_quick: bool = False) -> list[str]:
+def verdicts(experiment: TheoryExperiment, *, is_quick: bool = False) -> list[str]:
     return [number.verdict for number in verify([experiment], seed=1, is_quick=is_quick)]
 
 
@@ -111,7 +111,7 @@ def test_three_standard_errors_and_a_bit_is_about_one_false_alarm_in_a_thousand(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constant(Experiment):
+class Constant(TheoryExperiment):
     family: ClassVar[str] = "constant"
 
     def expected(self) -> dict[str, Expected]:
@@ -119,7 +119,7 @@ class Constant(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Single(Experiment):
+class Single(TheoryExperiment):
     family: ClassVar[str] = "single"
     index: int
 

@@ -47,6 +47,7 @@ VERBS = [
     "handle_token",
     "connection_opened",
     "connection_lost",
+    "network_returned",
     "bytes_received",
     "receive_frame",
     "receive_malformed",

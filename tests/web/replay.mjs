@@ -80,6 +80,7 @@ class Player {
       case "connection_opened": return session.connectionOpened(args.connection_id, now);
       case "connection_lost":
         return session.connectionLost(args.connection_id, args.code, now, { message: args.message, retryAfterMs: args.retry_after_ms ?? null });
+      case "network_returned": return session.networkReturned(now);
       case "bytes_received": return session.bytesReceived(args.connection_id, now, args.request ?? null);
       case "receive_frame": return session.receiveFrame(args.connection_id, decoded(args.frame), now);
       case "receive_malformed":

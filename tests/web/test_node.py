@@ -10,13 +10,18 @@ import pytest
 
 from .tools import NODE, NODE_IS_MISSING, NODE_MAJOR, WHY_NODE
 
-FILES = sorted(Path(__file__).with_name("node").glob("*.test.mjs"))
+SLOW = ("driver", "survival")
+"""Against real servers. The whole client in a second: `tests/conformance/test_ours.py`."""
+FILES = [
+    pytest.param(path, id=path.name.removesuffix(".test.mjs"), marks=[pytest.mark.slow] if path.name.startswith(SLOW) else [])
+    for path in sorted(Path(__file__).with_name("node").glob("*.test.mjs"))
+]
 TEST_S_MAX = 240
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(NODE_IS_MISSING, reason=WHY_NODE)
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name.removesuffix(".test.mjs"))
+@pytest.mark.parametrize("path", FILES)
 def test_in_node(path: Path) -> None:
     assert NODE is not None, "skipped without it"
     assert NODE_MAJOR is not None, "skipped without it"

@@ -79,8 +79,10 @@ class Connectivity:
         "_last_connection_id",
         "_probes",
         "_publishing",
+        "_random_source",
         "_record",
         "_reported_errors",
+        "_returns",
         "_silent_since",
         "_timers",
         "_tries_token",
@@ -130,6 +132,8 @@ class Connectivity:
         polls = Reconnector(policy, random_source, context.config.first_spread_s, asked, purpose="poll_backoff")
         self.polling = Polling(context, client_id, polls)
         self._probes = Probes(context, random_source)
+        self._random_source = random_source
+        self._returns = 0  # how often the machine's network came back
         self._fallback = fallback
         self._troubled_since = 0  # when the session was last carried steadily
         self._client_id = client_id
@@ -217,6 +221,15 @@ class Connectivity:
         self._is_from_probe = False
         self.reconnector.steady()
         self._probes.forget_failures()
+
+    def network_returned(self, now: int) -> None:
+        """The machine's own network is back: what waits for its time need not, unless the server asked for the wait (7.44)."""
+        at = self.reconnector.hurry(now, self._random_source.uniform("network_returned", self._returns))
+        self._returns += 1
+        for timer in (Timer.RETRY, Timer.PROBE, Timer.POLL):
+            deadline = self._timers.deadline_of(timer)
+            if at is not None and deadline is not None and deadline > at:
+                self._timers.set(timer, at)
 
     # A WebSocket goes down.
 

@@ -41,7 +41,7 @@ class ResetReceived(msgspec.Struct, frozen=True):
 
 class PublishAccepted(msgspec.Struct, frozen=True):
     """The publish with this ticket is durable under this number, in the history of this epoch: that may be one of which the
-    application is told only later, by the next poll or when it reads again. None: the server did not say."""
+    application learns of it only later, by the next poll or when it reads again. None: the server did not say."""
 
     ticket: int
     sequence_number: int

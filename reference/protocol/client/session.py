@@ -206,6 +206,11 @@ class ClientSession:
         self._send_waiting(now)
         self.handle_timeout(now)
 
+    def network_returned(self, now: int) -> None:
+        """The network of this machine is back, as far as it knows: do not wait for the next attempt (7.44)."""
+        self._connectivity.network_returned(now)
+        self.handle_timeout(now)
+
     def bytes_received(self, connection_id: int, now: int, *, request: frames.RequestKind | None = None) -> None:
         """Some bytes came, perhaps a part of a large frame: any byte counts as life. On the polling transport: of whose
         answer."""

@@ -91,10 +91,12 @@ def capped(base_s: float, factor: float, exponent: int, cap_s: float) -> float:
 class AskedWait:
     """The time before which the server wants to hear nothing of this client, in ns; one for all its transports."""
 
-    __slots__ = ("not_before",)
+    __slots__ = ("lasts_until", "not_before")
 
     def __init__(self) -> None:
         self.not_before = 0
+        self.lasts_until = 0
+        """The time of the attempt that waited for it, with its spread or the policy's own wait (7.23)."""
 
 
 class Reconnector:
@@ -156,6 +158,7 @@ class Reconnector:
         if self._spread_asked_s is not None:
             at += ns(self._attempt().uniform(0.0, self._spread_asked_s))
             self._spread_asked_s = None
+            self._asked.lasts_until = at
         return at
 
     def next_attempt_at(self, now: int) -> int | None:
@@ -170,7 +173,16 @@ class Reconnector:
         if wait is None:
             return None
         self._previous_s = wait
-        return max(now, self.not_before) + ns(wait)
+        at = max(now, self.not_before) + ns(wait)
+        if now < self.not_before:
+            self._asked.lasts_until = at
+        return at
+
+    def hurry(self, now: int, sample: float) -> int | None:
+        """When to try if the machine's network is back now (7.44); None while a wait lasts that the server asked for."""
+        if now < max(self.not_before, self._asked.lasts_until):
+            return None
+        return now + ns(self.first_spread_s * sample)
 
     def _attempt(self) -> Attempt:
         index, self._index = self._index, self._index + 1

@@ -3,9 +3,9 @@
 Whether we close a connection or its peer is gone, the same is forgotten: its place among the readers, its requests, its timers,
 and its hold on the session. The session itself stays for a grace.
 
-A timer that ends a connection says that nothing came in time. Whoever looks much later than the timer was due (a process that
-stood still, or had too much to do) has not listened either: what has come meanwhile is still unread. So of silence it is judged
-once more a little later.
+A timer that ends a connection says that nothing came in time. A process that looks much later than the timer was due (a process
+that stood still, or had too much to do) has not listened either: what has come meanwhile is still unread. So of silence it is
+judged once more a little later.
 """
 
 from reference.protocol import frames

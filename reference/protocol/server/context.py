@@ -22,12 +22,12 @@ class RunTimer(enum.Enum):
     CURSORS = "moves of cursors have been gathered for long enough"
     IDLE = "nobody has been here for long enough to drop the run"
     GRACE = "a user who went away is gone"
-    HELLO = "the first frame is to be here, and its token checked, by now"
+    HELLO = "by now the first frame must have arrived and its token been checked"
     SILENCE = "the client has said nothing for too long"
     STALLED = "a reader takes nothing of what waits for it"
     EXPIRING = "the client should get a new token"
     EXPIRED = "the token and its grace are over"
-    LONG_POLL = "a poll is to be answered with nothing"
+    LONG_POLL = "now a poll is answered without events"
 
 
 OF_CONNECTION = (
@@ -76,12 +76,12 @@ class RunContext:
         self.observations: list[Observation] = []
 
     def take_actions(self) -> list[ServerAction]:
-        """Empty the tray."""
+        """Take what has been collected, and start anew."""
         actions, self.actions = self.actions, []
         return actions
 
     def take_observations(self) -> list[Observation]:
-        """Empty the tray."""
+        """Take what has been collected, and start anew."""
         observations, self.observations = self.observations, []
         return observations
 
@@ -102,7 +102,7 @@ class RunContext:
         self.reported(session, ping.report)
 
     def reported(self, session: Session, report: Report | None) -> None:
-        """What came with a ping or a poll; whoever has nothing to report has nothing queued either."""
+        """What came with a ping or a poll; a client with nothing to report has nothing queued either."""
         self.observations.append(Reported(session.session_id, session.client_id, report or Report()))
 
     def ended(self, connection_id: int, session: Session | None, code: int | None, peer_code: int | None) -> None:
@@ -138,7 +138,7 @@ class Idling:
         self.since: int | None = None
 
     def watch(self, is_idle: bool, now: int) -> None:
-        """Told after every input."""
+        """Called after every input."""
         if not is_idle:
             if self.since is not None:
                 self.since = None

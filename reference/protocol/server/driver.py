@@ -2,7 +2,7 @@
 
     inputs of one turn -> Run -> store, push, close, answer -> readers that lag -> observe -> end of the turn
 
-A turn takes a list of inputs (all that one read brought) and drains once: what is to be stored goes to the store, actions are
+A turn takes a list of inputs (all that one read brought) and drains once: events to store go to the store, actions are
 carried out in their order, a reader that was just welcomed is given what it missed, the monitor is told, and the world writes out
 what was pushed and arms its one alarm. Nothing here waits.
 """
@@ -59,7 +59,7 @@ class RunIO(Protocol[Out]):
         """Nobody has been here for a while: drop the run, after this turn."""
 
     def turn_over(self) -> None:
-        """Write out what was pushed, and set the one alarm: `ring` is to be called at `run.next_deadline()`."""
+        """Write out what was pushed, and set the one alarm: `ring` must be called at `run.next_deadline()`."""
 
 
 class RunDriver(Generic[T]):
@@ -161,7 +161,7 @@ class RunDriver(Generic[T]):
         self._turn()
 
     def store_failed(self, message: str) -> None:
-        """It is not known what the store holds: every client is told to come back (8.11). Drop the run after this turn."""
+        """It is not known what the store holds: every client is asked to come back (8.11). Drop the run after this turn."""
         self.run.handle_append_failed(self._io.now(), message)
         self._turn()
 
@@ -215,7 +215,8 @@ class RunDriver(Generic[T]):
     # The turn.
 
     def _turn(self, connection_id: int | None = None) -> None:
-        """Drain the run; `connection_id`: whoever spoke, and is given what it missed if it was just welcomed."""
+        """Drain the run; `connection_id`: the connection whose input it was; if it was just welcomed, it is given what it
+        missed."""
         self._carry_out_all()
         if connection_id is not None and self.run.is_lagging(connection_id):
             self._catch_up(connection_id)

@@ -65,7 +65,7 @@ class EventLog:
 
     def read(self, after: int, events_max: int, bytes_max: int) -> tuple[Event, ...]:
         """The events that follow on `after`, up to both limits but at least one if there is any."""
-        assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is told so before it reads"
+        assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is notified before it reads"
         start = after - self._base
         end, end_max, sizes = start, min(len(self._events), start + events_max), self._sizes
         size = 0

@@ -30,7 +30,8 @@ def check_version(hello: frames.Hello) -> None:
 
 
 class Handshake:
-    """Lets connections in. `close_superseded` closes whoever loses a session by that, before the new owner is welcomed."""
+    """Lets connections in. `close_superseded` closes the connection that loses its session by that, before the new owner is
+    welcomed."""
 
     def __init__(
         self,

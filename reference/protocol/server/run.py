@@ -1,8 +1,8 @@
 """One run, as the server keeps it: its log, its sequencer, its readers and its sessions.
 
-It is told what its connections, the store and the clock do, and says what its driver should do (`take_actions`), what is to be
-made durable (`events_to_append`), and what there is to observe (`take_observations`). Nothing that it was told to store is shown
-to anyone, not even to its author, before `handle_appended` says that it is durable.
+Its inputs are what its connections, the store and the clock do; its outputs are what its driver should do (`take_actions`), what
+is to be made durable (`events_to_append`), and what there is to observe (`take_observations`). Nothing that is still to be
+stored is shown to anyone, not even to its author, before `handle_appended` says that it is durable.
 
     publish -> Sequencer -> events_to_append ... store ... handle_appended -> EventLog -> FanOut -> every reader
                   |                                             |
@@ -12,7 +12,7 @@ The driver's part, after each input: hand `events_to_append()` to the store (the
 `take_actions()` in order, and for every reader that lags, whenever its socket takes more, send `next_batch(reader)` until it
 gives None.
 
-A run in which nobody has been for a while asks to be dropped (`Retire`); whoever comes next has it loaded anew.
+A run in which nobody has been for a while asks to be dropped (`Retire`); the next client has it loaded anew.
 """
 
 from collections.abc import Collection, Sequence
@@ -58,7 +58,7 @@ class Run:
         registry: EventRegistry = DEFAULT_REGISTRY,
         limits: frames.Limits | None = None,
     ) -> None:
-        """`limits`: as clients are told of them, if the driver has more than the config; None: those of the config."""
+        """`limits`: as `welcome` reports them, if the driver has more than the config; None: those of the config."""
         self.run_id = stored.run_id
         self.config = config
         self._log = EventLog(stored.epoch, stored.head, stored.snapshot, stored.events, config.events_kept_max)
@@ -200,7 +200,7 @@ class Run:
         return self._appending.has_next
 
     def events_to_append(self) -> Append | None:
-        """What is to be made durable now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
+        """The events to store now: one batch at a time, until `handle_appended` or `handle_append_failed`. None: nothing
         new, or the batch before is still with the store, or more is being gathered."""
         return self._appending.take()
 
@@ -230,13 +230,13 @@ class Run:
     ) -> None:
         """Ask every client, or those on these connections, to come back later (8.40, 8.44)."""
         leaving = [self._connections[number] for number in (self._connections if of is None else of)]
-        told = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
-        self._context.send(told, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
+        informed = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
+        self._context.send(informed, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
             self._connections.close(each, code, "come back later", now, retry_after_ms=retry_after_ms)
 
     def dismiss(self, connection_ids: Sequence[int], code: CloseCode, reason: str, now: int) -> None:
-        """End these connections with a code and a reason, without asking anyone to come back; the code says whether they may."""
+        """End these connections with a code and a reason. The code says whether their clients may come back."""
         for number in connection_ids:
             connection = self._connections.get(number)
             if connection is not None:

@@ -120,7 +120,7 @@ class Attendance:
     def take_presence(self, server_time: int) -> Presence | None:
         """Where everyone stands who came or went since the last frame, or None.
 
-        Whoever left and came back is told too: a reader that was welcomed in between does not know of them.
+        Who left and came back is reported too: a reader that was welcomed in between does not know of them.
         """
         if not self._changed:
             return None

@@ -5,7 +5,7 @@
                   +---------------- who owns the run? -------------------+
 
 The owner has the run's machine in memory, as a server that is alone has it: one sequencer, one dedupe, one
-presence, one log. So nothing is to be agreed on between processes, and an event published over one reaches the
+presence, one log. So processes need no agreement with each other, and an event published over one reaches the
 readers of all in one step. The others relay: a WebSocket byte for byte, a request as a request.
 
     membership        this process's part in it: joins, says that it lives, gives up its runs when it is cut off

@@ -1,8 +1,8 @@
 """The admin API of one process among others: lists and figures are those of all, and what an operator does is done by all.
 
-Every process answers for itself, and whoever was asked puts the answers together. `limit` and `offset` are for each of them, so
-that paging until there is no more shows everything once. A session that another process took over may be told of by both, until
-the first has forgotten it. Health stays that of one process.
+Every process answers for itself, and the one that was asked puts the answers together. `limit` and `offset` are for each of
+them, so that paging until there is no more shows everything once. A session that another process took over may be reported by
+both, until the first has forgotten it. Health stays that of one process.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from reference.server.http.admin_answers import (
     ConnectionsAnswer,
     Page,
     SessionRequest,
-    Sessions,
+    SessionsAnswer,
     SessionsRequest,
 )
 from reference.server.http.admin_api import AdminApi
@@ -61,11 +61,11 @@ class AdminOfAll(AdminApi):
             processes_silent=silent,
         )
 
-    async def sessions(self, request: Request, query: SessionsRequest) -> Sessions:
+    async def sessions(self, request: Request, query: SessionsRequest) -> SessionsAnswer:
         own = await super().sessions(request, query)
-        others, silent = await self._ask(request, Sessions)
+        others, silent = await self._ask(request, SessionsAnswer)
         answers = (own, *others)
-        return Sessions(
+        return SessionsAnswer(
             total_sessions=sum(answer.total_sessions for answer in answers),
             has_more=any(answer.has_more for answer in answers),
             sessions=tuple(one for answer in answers for one in answer.sessions),
@@ -139,7 +139,7 @@ async def _ask_others(peer_processes: PeerProcesses, request: Request, kind: typ
     """What the others have to say, and who said nothing that we understand."""
     answers = await peer_processes.ask(request.head)
     said, silent = [], list(answers.silent)
-    for name, (status, body) in answers.told.items():
+    for name, (status, body) in answers.received.items():
         try:
             if status not in (404, 409):  # there it has nothing to say, or nothing to do
                 said.append(msgspec.json.decode(body, type=kind))

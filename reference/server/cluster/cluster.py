@@ -4,7 +4,7 @@ import httpcore
 import trio
 
 from reference.protocol.metrics import RELAY_FAILURES, RELAYED
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.cluster.membership import Membership
 from reference.server.cluster.request_relay import RequestRelay
 from reference.server.cluster.router import Router

@@ -1,7 +1,7 @@
 """Membership: this process among those that share its database.
 
 It joins before the server is used, and again whenever it was cut off from the database; in between it owns
-nothing, and whoever wants a run is told to come back. When it is cut off, others may take its runs at once, so
+nothing, and a client that wants a run is asked to come back. When it is cut off, others may take its runs at once, so
 it drops them at once: their clients come back, to whichever process serves the run then.
 """
 

@@ -22,9 +22,9 @@ UNKNOWN = "unknown: the database did not say who they are"
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`told`: by HOST:PORT, status and body of those that answered. `silent`: the others."""
+    """`received`: by HOST:PORT, status and body of those that answered. `silent`: the others."""
 
-    told: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    received: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
 
 
@@ -39,7 +39,7 @@ class PeerProcesses:
         """What they say to a request without a body; nothing, if it comes from one of them. Raises HttpRefusal."""
         if is_relayed(head.header(RELAYED), self._membership):
             return Answers()
-        told: dict[str, tuple[int, bytes]] = {}
+        received: dict[str, tuple[int, bytes]] = {}
         waiting: dict[str, ProcessAddress] = {UNKNOWN: ProcessAddress(0, "", 0, "")}
         with trio.move_on_after(ANSWER_S_MAX):
             try:
@@ -49,13 +49,13 @@ class PeerProcesses:
             waiting = {f"{place.host}:{place.port}": place for place in places}
             async with trio.open_nursery() as nursery:
                 for name, place in waiting.items():
-                    nursery.start_soon(self._ask, head, name, place, told)
-        return Answers(told, tuple(name for name in waiting if name not in told))
+                    nursery.start_soon(self._ask, head, name, place, received)
+        return Answers(received, tuple(name for name in waiting if name not in received))
 
-    async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, told: dict[str, tuple[int, bytes]]) -> None:
+    async def _ask(self, head: RequestHead, name: str, place: ProcessAddress, received: dict[str, tuple[int, bytes]]) -> None:
         url = httpcore.URL(scheme=b"http", host=place.host.encode(), port=place.port, target=head.target)
         try:
             answer = await self._pool.request(head.method, url, headers=forwarded(head, place))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
             return
-        told[name] = answer.status, answer.content
+        received[name] = answer.status, answer.content

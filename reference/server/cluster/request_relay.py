@@ -2,7 +2,7 @@
 
 A request is read whole, which the door bounds, and sent to the owner; the answer is handed on as it comes. If the
 owner cannot be reached, or says that it is not the owner, the run is asked for again, as `upgrade_relay` does it; if it
-breaks off after that, the client is told to come back. Publishing twice does no harm, since the owner tells copies.
+breaks off after that, the client is asked to come back. Publishing twice does no harm, since the owner tells copies.
 """
 
 import re
@@ -55,7 +55,7 @@ class RequestRelay:
     def __init__(
         self, app: AsgiApp, routes: Routes, pool: httpcore.AsyncConnectionPool, count_failure: Callable[[], None]
     ) -> None:
-        """`pool`: for what is answered at once; closed by whoever made it."""
+        """`pool`: for what is answered at once; its owner closes it."""
         self._app = app
         self._routes = routes
         self._count_failure = count_failure

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.access import AccessControl
-from reference.server.auth import bearer_token
+from reference.server.access.admission import AccessControl
+from reference.server.access.auth import bearer_token
 from reference.server.cluster.membership import Membership
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead

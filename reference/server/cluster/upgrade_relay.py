@@ -2,12 +2,12 @@
 
 The client's upgrade goes to the owner as it came, and from then on every byte both ways, so the owner has the
 client as if it had come directly: its frames, its close, its slowness (what the client does not take is not read
-from the owner). When either side ends, the other is told in the same way, and has `PART_S_MAX` to end too.
+from the owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
 
 The owner may have died a moment ago, and the database may not have noticed. So for a moment the run is asked
 for again and again; either somebody is found who serves it, or it becomes ours.
 
-When this process is stopped, relayed clients are told as all others are, between two frames of the owner.
+When this process is stopped, relayed clients are notified as all others are, between two frames of the owner.
 """
 
 import socket
@@ -31,7 +31,7 @@ CONNECT_S_MAX = 2.0
 ANSWER_S_MAX = 5.0
 """For the first bytes of its answer."""
 REACH_S_MAX = 3.0
-"""How long an owner that cannot be reached is looked for, before the client is told to come back."""
+"""How long an owner that cannot be reached is looked for, before the client is asked to come back."""
 REACH_PAUSE_S = 0.05
 PART_S_MAX = 5.0
 _SILENCE_S_MAX = 15

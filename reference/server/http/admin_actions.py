@@ -3,7 +3,7 @@
 close a session   its WebSocket ends. `isFinal`: with 4403, so that the client stops; else with a goaway, and it comes back
 send a run away   every client of the run leaves, and comes back after a time (goaway); nothing is lost
 refuse a user     every connection of the user ends with 4403, and the user is turned away until a time (`refused_users`)
-delete a run      every client of the run is told that there is no such run (4404), and its events are removed from the store
+delete a run      every client of the run is notified that there is no such run (4404), and its events are removed from the store
 
 Each is logged with the admin who did it. Of several processes on one database, what concerns a run is done by the process that
 serves it, and what concerns users and sessions by all (`cluster.admin`).
@@ -16,6 +16,7 @@ import msgspec
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX
 from reference.protocol.timers import NS_PER_MS
+from reference.server.access.refused_users import Refusal, RefusedUsers
 from reference.server.clock import ServerClock
 from reference.server.http.answers import RequestRefused
 from reference.server.http.description import delete, get, post, put
@@ -24,7 +25,6 @@ from reference.server.live_run import LiveRun
 from reference.server.monitoring.logs import log_event
 from reference.server.monitoring.monitor import Monitor
 from reference.server.monitoring.sessions import SessionRecord
-from reference.server.refused_users import Refusal, RefusedUsers
 from reference.server.registry import RunRegistry, canonical_run_id
 
 DAY_MS = 86_400_000
@@ -169,7 +169,7 @@ class AdminActions:
         _ADMIN + "/runs/{runId}",
         "admin",
         "Delete a run and all its events",
-        "Its clients are told that there is no such run. It cannot be undone.",
+        "Its clients are notified that there is no such run. It cannot be undone.",
         refuses=(404,),
     )
     async def delete_run(self, request: Request) -> ClosedConnections:

@@ -80,7 +80,7 @@ class RunConnections(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     connections: tuple[ConnectionInfo, ...]
 
 
-class Sessions(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class SessionsAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Sessions that match, those that are gone and not yet forgotten included."""
 
     total_sessions: int

@@ -1,6 +1,6 @@
 """The admin API: who is connected, how each session fares, and how the server does (5.10). For tokens with the role admin.
 
-It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client is told.
+It reads the monitor's table of sessions and looks at the runs in memory; nothing here changes what a client receives.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from reference.protocol.client.health import Quality, quality_of, summary_of
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_MS
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.clock import ServerClock
 from reference.server.http.admin_answers import (
     CleanedUp,
@@ -23,7 +23,7 @@ from reference.server.http.admin_answers import (
     RunConnections,
     ServerHealth,
     SessionRequest,
-    Sessions,
+    SessionsAnswer,
     SessionsRequest,
 )
 from reference.server.http.answers import RequestRefused
@@ -100,7 +100,7 @@ class AdminApi:
         name="metrics",
         refuses=(404,),
     )
-    async def sessions(self, request: Request, query: SessionsRequest) -> Sessions:
+    async def sessions(self, request: Request, query: SessionsRequest) -> SessionsAnswer:
         self._sessions.expire(self._clock.now())
         run_id = None if query.run_id is None else canonical_run_id(query.run_id)
         matching = [
@@ -109,7 +109,7 @@ class AdminApi:
             if (query.user_id is None or record.user_id == query.user_id) and (record.is_carried or not query.connected_only)
         ]
         shown, has_more = _page(matching, query)
-        return Sessions(total_sessions=len(matching), has_more=has_more, sessions=tuple(map(metrics_of, shown)))
+        return SessionsAnswer(total_sessions=len(matching), has_more=has_more, sessions=tuple(map(metrics_of, shown)))
 
     @get(
         _ADMIN + "/metrics/{sessionId}",
@@ -162,7 +162,7 @@ class AdminApi:
         _ADMIN + "/cleanup-stale",
         "admin",
         "Forget sessions that have been gone for long",
-        "They also expire by themselves. Sessions that are connected are never forgotten.",
+        "They also expire by themselves. SessionsAnswer that are connected are never forgotten.",
         name="cleanUpStale",
     )
     async def clean_up(self, request: Request, query: CleanupRequest) -> CleanedUp:

@@ -19,7 +19,7 @@ import msgspec
 
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.http.answers import COME_BACK, STATUSES, Answer, RequestRefused, json_answer, problem
 from reference.server.http.description import Operation, operations_of
 from reference.server.http.parameters import parameters
@@ -64,7 +64,7 @@ class HttpApi:
         on_limit: Callable[[Limit], None],
         retry_after_ms: int,
     ) -> None:
-        """`on_fault` is told of our own faults, `on_limit` of limits that were reached. A client is asked to wait
+        """`on_fault` is called with our own faults, `on_limit` with limits that were reached. A client is asked to wait
         `retry_after_ms` where a wait makes sense and its length is not known.
         """
         self._access = access

@@ -23,7 +23,7 @@ Method = Literal["get", "put", "post", "delete"]
 TAGS: dict[Tag, str] = {
     "runs": "Runs over HTTP: for clients without a WebSocket, for tools and for people. Needs a token that allows the run.",
     "admin": "Who is connected, and how it goes; of all processes on one database. Needs a token with the role admin.",
-    "operation": "For whoever runs the server. Needs no token.",
+    "operation": "For operators of the server. Needs no token.",
 }
 _OF_ALL = (400, 408, 413, 431, 500, 503)
 _WITH_TOKEN = (*_OF_ALL, 401, 403)

@@ -12,8 +12,8 @@ class Exchanges:
     """An ASGI application around another one, which counts."""
 
     def __init__(self, app: AsgiApp, address_of: Callable[[str], str], on_answer: Callable[[str, int], None]) -> None:
-        """`address_of`: the template that a path matches. `on_answer` is told it and the status; it is empty for an address that
-        there is not.
+        """`address_of`: the template that a path matches. `on_answer` is called with it and the status; it is empty for an
+        address that there is not.
         """
         self._app = app
         self._address_of = address_of

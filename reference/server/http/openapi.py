@@ -43,7 +43,7 @@ PARAMETER_TEXTS: dict[str, str] = {
     "fromTime": "Not before this time, in ms since 1970.",
     "toTime": "Not after this time, in ms since 1970.",
     "connectedOnly": "Leave out sessions that are gone.",
-    "isFinal": "Whether the client is told not to come back.",
+    "isFinal": "Whether the client is asked not to come back.",
     "retryAfterMs": "When clients may come back, in ms.",
     "spreadMs": "Over how long a time, after that, they spread their return, in ms.",
     "forMs": "For how long, in ms.",

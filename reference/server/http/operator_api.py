@@ -1,10 +1,10 @@
-"""What a server tells whoever runs it: whether it lives, whether it may be sent work, and what it has counted."""
+"""For operators: whether the server lives, whether it can take work, and what it has counted."""
 
 import msgspec
 import trio
 
 from reference.protocol.errors import CloseCode
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
 from reference.server.http.answers import Answer, RequestRefused
 from reference.server.http.description import get
 from reference.server.http.request import Request

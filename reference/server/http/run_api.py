@@ -10,14 +10,14 @@ import trio
 from reference.protocol import frames
 from reference.protocol.errors import CloseCode
 from reference.protocol.limits import Limit
-from reference.server.access import AccessControl
+from reference.server.access.admission import AccessControl
+from reference.server.access.user_limits import UserRates
 from reference.server.clock import ServerClock
 from reference.server.http.answers import Answer, RequestRefused, json_answer
 from reference.server.http.description import get, post, put
 from reference.server.http.replay import HistoryRequest, ReplayAnswer, ReplayRequest, history, replay
 from reference.server.http.request import Request, wait_until_gone
 from reference.server.registry import RunRegistry
-from reference.server.user_limits import UserRates
 
 _RUN = "/api/runs/{runId}"
 _COLLABORATION = _RUN + "/collaboration"

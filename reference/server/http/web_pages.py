@@ -1,6 +1,6 @@
 """The pages that a server shows to people, and their files; `reference.web.files` says which, and under which policy.
 
-They need no token: what they show, they get from the API with the token of whoever uses them.
+They need no token: what they show, they get from the API with their user's token.
 """
 
 from reference.protocol.errors import CloseCode, RemoteError

@@ -1,4 +1,4 @@
-"""LogQueue: what stands between the server and whoever reads its log.
+"""LogQueue: a bounded queue between the server and the reader of its log.
 
 A line is put into a bounded queue and written by a thread of its own, so that a reader which is slow, or has stopped, costs the
 server nothing. The thread writes what `GATHER_S` have brought at once: a thousand sessions that join wake it once. What does not
@@ -42,7 +42,7 @@ class LogQueue:
         self._dropped_line = dropped_line
         self._changed = threading.Condition()
         self.on_drop: Callable[[], None] = lambda: None
-        """Told of each line that is dropped, in the thread that wrote it."""
+        """Called for each line that is dropped, in the thread that wrote it."""
         self._thread = threading.Thread(target=self._write_all, name="log writer", daemon=True)
         self._thread.start()
 

@@ -28,7 +28,7 @@ ORIGIN_CHARACTERS = 100
 """Of an origin that was refused, as many are logged."""
 
 OnFault = Callable[[str, BaseException], None]
-"""Told, for the log, what failed and how."""
+"""Called with what failed and how, for the log."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -49,7 +49,7 @@ class _Interval:
         self._kinds: dict[Hashable, tuple[int, int]] = {}  # when it was last written of, and how often it happened since
 
     def due(self, kind: Hashable, now: int) -> int:
-        """It has happened once more. Returns how often since it was last written of, if it is to be written now; else 0."""
+        """Count one more. Returns how many since the last line, if a line is due now; else 0."""
         if kind not in self._kinds and len(self._kinds) >= FAULT_KINDS_MAX:
             self._kinds.clear()
         written_at, count = self._kinds.get(kind, (now - INTERVAL_NS, 0))

@@ -28,7 +28,7 @@ from reference.protocol.server.observations import (
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S
 from reference.server.monitoring.metrics import MetricSet
-from reference.server.monitoring.sessions import SessionRecord, SessionTable, Traffic
+from reference.server.monitoring.sessions import MonitoredSessions, SessionRecord, Traffic
 from reference.store import StoreError
 
 P = ParamSpec("P")
@@ -47,13 +47,13 @@ class Monitor:
         on_limit: Callable[[Limit], None] | None = None,
         on_refused: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`on_limit` is told of each limit that is reached, whoever finds out; `on_refused` of a WebSocket that came to no run:
+        """`on_limit` is called with each limit that is reached; `on_refused` with a WebSocket that came to no run:
         the run id in its address, and the code.
         """
         self._on_refused = on_refused
         self.metrics = MetricSet()
         self._on_limit = on_limit
-        self.sessions = SessionTable(session_records_max, session_age_max_ns)
+        self.sessions = MonitoredSessions(session_records_max, session_age_max_ns)
         counter, histogram = self.metrics.counter, self.metrics.histogram
         self._connections = counter(metrics.CONNECTIONS)
         self._disconnections = counter(metrics.DISCONNECTIONS)
@@ -173,7 +173,7 @@ class Monitor:
         self._runs_created.inc()
 
     def and_count(self, log: Callable[P, None]) -> Callable[P, None]:
-        """`log`, which is told of a fault of ours, and a count of it."""
+        """Log a fault of ours, and count it."""
 
         def tell(*args: P.args, **kwargs: P.kwargs) -> None:
             self._problems.inc()

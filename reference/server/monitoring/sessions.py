@@ -2,7 +2,7 @@
 
 A session is one client in one run, so the table is keyed by these two: the session id is a name that the client may bring along
 (protocol 2.4), and two clients may bring the same. A record is *carried* while a WebSocket speaks for it, or while it polls; a
-session that was dropped is no connection. What is not carried any more is kept for a while, for whoever asks why, and then
+session that was dropped is no connection. What is not carried any more is kept for a while, for later questions, and then
 expires; the table is bounded, and makes room by forgetting who has been gone longest.
 
 What gauges and the admin API ask of all sessions together is kept up to date with each change (`Totals`), so that a scrape costs
@@ -237,7 +237,7 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
     )
 
 
-class SessionTable:
+class MonitoredSessions:
     """All sessions of one server, at most `records_max`; who has been gone for `age_max_ns` expires."""
 
     def __init__(self, records_max: int, age_max_ns: int) -> None:
@@ -317,7 +317,7 @@ class SessionTable:
             self.changed(record)
 
     def run_ended(self, run_id: str, now: int) -> None:
-        """The run is not in memory any more, and with it went whoever was there."""
+        """The run has left memory, and its sessions with it."""
         for record in self.of_run(run_id):
             self.vanishes(record, now)
 

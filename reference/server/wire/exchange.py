@@ -66,7 +66,7 @@ class Exchange:
     async def run(self, app: AsgiApp, report: Callable[[BaseException], None]) -> bool:
         """Call `app` and see its answer out; whether the connection is still good for what follows.
 
-        Raises HttpRefusal when the door has to answer instead. `report` is told of the application's faults.
+        Raises HttpRefusal when the door has to answer instead. `report` is called with the application's faults.
         """
         self._scope.deadline = trio.current_time() + self._limits.request_timeout_s
         fault: BaseException | None = None

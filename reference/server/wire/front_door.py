@@ -7,11 +7,11 @@ WebSocket until it ends.
 
 `serve` is the whole life of one connection, and the wall around it. Nothing that a client sends and nothing
 that the application, the handler or a library raises leaves it, except cancellation: one connection's fault
-must never reach the nursery that holds all the others. What went wrong on our side is told to `on_problem`,
-with everything; the client is told a code and a sentence.
+must never reach the nursery that holds all the others. What went wrong on our side is reported to `on_problem`,
+with everything; the client gets a code and a sentence.
 
-When the server is stopped, connections are cancelled: whoever waits for an answer gets 503 with a time to
-come back, whoever holds a WebSocket gets the close code 1001; neither is made to guess from a reset.
+When the server is stopped, connections are cancelled: a client that waits for an answer gets 503 with a time to
+come back, one that holds a WebSocket gets the close code 1001; neither is made to guess from a reset.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ class DoorLimits(_Positive):
     connections_max: int = 10_000
     """Open connections of both kinds; beyond it 503."""
     refusals_max: int = 100
-    """Connections beyond `connections_max` that are being told so, or whose request for health is answered;
+    """Connections beyond `connections_max` that are being refused, or whose request for health is answered;
     beyond it they are closed by force, without an answer.
     """
     connections_per_address_max: int | None = None

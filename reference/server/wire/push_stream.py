@@ -15,7 +15,7 @@ A message is therefore either not begun or owned by the stream. That holds under
 torn in the middle of a frame. A `send_all` that is cancelled before its turn has written nothing.
 
 `push` never raises: a dead stream refuses like a full one, and `flush` tells which it is. The price is that
-the death of a connection is learnt by whoever reads from it or flushes it, never by the loop that serves
+the death of a connection is learnt by the task that reads from it or flushes it, never by the loop that serves
 everybody else.
 
 What an implementation provides is four small functions that never block and two that wait: `socket_stream`
@@ -78,7 +78,7 @@ class PushStream(trio.abc.HalfCloseableStream):
 
     @abc.abstractmethod
     def _close_now(self, *, by_force: bool) -> None:
-        """Close and wake whoever waits, with trio.ClosedResourceError; by force means that the peer sees a
+        """Close, and wake tasks that wait, with trio.ClosedResourceError; by force means that the peer sees a
         reset.
         """
 

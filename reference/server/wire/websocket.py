@@ -1,13 +1,13 @@
 """ServerWebSocket: one accepted WebSocket, in one task, over wsproto's frame layer.
 
 One read hands out everything that it has brought: `receive` returns a list. Pings are answered here. Sending never waits: whole
-messages are pushed, by whoever has them. Closing never waits either:
+messages are pushed, by any task. Closing never waits either:
 
-    our close frame is pushed, by whoever calls `close`, after what was pushed before; nothing follows it, and the handler is
+    our close frame is pushed, by the caller of `close`, after what was pushed before; nothing follows it, and the handler is
     cancelled. The connection's task then sees the rest of our bytes out, and reads on for nothing until the peer's close frame;
     after `close_timeout_s` it closes by force.
 
-The handler is to be in `receive` whenever it can: nothing else notices that the peer has closed. What it does not read is not
+The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. What it does not read is not
 lost; it stays with the sender, which is slowed down by TCP.
 """
 

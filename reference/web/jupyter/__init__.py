@@ -6,7 +6,7 @@
     live                                    # in a notebook: health, who is here, the log, buttons
     HealthWidget(live.client)               # the health alone, of this or any other BlockingClient
 
-Both change while a cell runs: the client, and what is told to the page, live in the portal's thread.
+Both change while a cell runs: the client, and what is sent to the page, live in the portal's thread.
 """
 
 from reference.web.jupyter.health_widget import HealthWidget

@@ -1,8 +1,8 @@
 """A run in a notebook, live: the health of one's own client, who is here, the log, and buttons to act.
 
 Without an address `LiveRun` starts a development server in the same portal, so that one line shows everything; its page is a link
-away, and whoever opens that works in the same run. What is published in Python (`live.client.publish(...)`) appears in the widget
-at once; what is published with the widget's buttons reaches Python when the notebook's thread is free.
+away, and a person who opens it works in the same run. What is published in Python (`live.client.publish(...)`) appears in the
+widget at once; what is published with the widget's buttons reaches Python when the notebook's thread is free.
 """
 
 import uuid
@@ -101,8 +101,9 @@ class LiveRun(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._view.is_cut = True
 
     def restore_network(self) -> None:
-        """Let connections be opened again."""
+        """Let connections be opened again; the next attempt does not wait for its time."""
         self.portal.call(self._network.restore)
+        self.client.network_returned()
         self._view.is_cut = False
 
     def close(self) -> None:

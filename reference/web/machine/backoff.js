@@ -15,6 +15,8 @@ import { NS_PER_MS, ns } from "./timers.js";
 /** The time before which the server wants to hear nothing of this client, in ns; one for all its transports. */
 export class AskedWait {
   notBefore = 0;
+  /** The time of the attempt that waited for it, with its spread or the policy's own wait (7.23). */
+  lastsUntil = 0;
 }
 
 /** Counts failures and times attempts for one client on one transport. Times in ns. */
@@ -82,6 +84,7 @@ export class Reconnector {
     if (this.#spreadAskedS !== null) {
       at += ns(this.#attempt().uniform(0, this.#spreadAskedS));
       this.#spreadAskedS = null;
+      this.#asked.lastsUntil = at;
     }
     return at;
   }
@@ -100,7 +103,21 @@ export class Reconnector {
     const waitS = this.#policy.waitS(this.#attempt());
     if (waitS === null) return null;
     this.#previousS = waitS;
-    return Math.max(now, this.notBefore) + ns(waitS);
+    const at = Math.max(now, this.notBefore) + ns(waitS);
+    if (now < this.notBefore) this.#asked.lastsUntil = at;
+    return at;
+  }
+
+  /**
+   * When to try if the machine's network is back now (7.44); null while a wait lasts that the server asked for.
+   *
+   * @param {number} now
+   * @param {number} sample from [0, 1)
+   * @returns {number | null}
+   */
+  hurry(now, sample) {
+    if (now < Math.max(this.notBefore, this.#asked.lastsUntil)) return null;
+    return now + ns(this.firstSpreadS * sample);
   }
 
   /** @returns {Attempt} */

@@ -234,18 +234,16 @@ export class Connectivity {
   }
 
   /**
-   * The machine's own network is back: the next attempt is made now, spread as after a lost session, because a whole office comes
-   * back at once. It is not made before the time that the server asked for (7.23).
+   * The machine's own network is back: what waits for its time need not, unless the server asked for the wait (7.44).
    *
    * @param {number} now
    */
   networkReturned(now) {
-    const spreadS = this.reconnector.firstSpreadS * this.#draws.uniform("network_returned", this.#returns);
+    const at = this.reconnector.hurry(now, this.#draws.uniform("network_returned", this.#returns));
     this.#returns += 1;
-    const at = Math.max(now + ns(spreadS), this.reconnector.notBefore);
     for (const timer of /** @type {const} */ (["RETRY", "PROBE", "POLL"])) {
       const deadline = this.#timers.deadlineOf(timer);
-      if (deadline !== null && deadline > at) this.#timers.set(timer, at);
+      if (at !== null && deadline !== null && deadline > at) this.#timers.set(timer, at);
     }
   }
 

@@ -299,7 +299,7 @@ export class ClientSession {
   }
 
   /**
-   * The network of this machine is back (the browser's `online`): the next attempt need not wait for its time.
+   * The network of this machine is back (the browser's `online`): do not wait for the next attempt (7.44).
    *
    * @param {number} now
    */

@@ -2,9 +2,9 @@
 
 import trio
 
-from simulation.conformance.cases import Case, NotApplicable, Registry, require
+from simulation.conformance.cases import KitCase, NotApplicable, Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_connection import ClientConnection, ClientExchange
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
@@ -133,7 +133,7 @@ def _add_terminal(code: int) -> None:
         await bench.nothing(NO_ATTEMPT_S, "6.2", f"although {code} ends the session")
 
     summary = f"After {code} the client never comes back, and tells its application"
-    registry.add(Case(f"end.{code}", ("6.2", "6.1", "7.39", *(("6.3",) if code == 4499 else ())), summary, terminal))
+    registry.add(KitCase(f"end.{code}", ("6.2", "6.1", "7.39", *(("6.3",) if code == 4499 else ())), summary, terminal))
 
 
 for _code in TERMINAL:
@@ -198,10 +198,18 @@ async def goaway_early(bench: ClientBench) -> None:
     require(waited_s >= 3.99, "7.23", f"the client came back after {waited_s:.2f} s; retryAfterMs was 4000")
 
 
+async def _refusable(bench: ClientBench) -> ClientExchange:
+    """The first upgrade, of a client that can read why it is refused."""
+    upgrade = await bench.upgrade("3.1", START_S_MAX)
+    if not bench.settings["sees_refused_upgrades"]:
+        raise NotApplicable("the client's environment does not show it the answer to a refused upgrade (sees_refused_upgrades)")
+    return upgrade
+
+
 @case("upgrade.retry_after", "7.23 5.7 5.8", is_slow=True)
 async def retry_after(bench: ClientBench) -> None:
     """An upgrade that is refused with 4030 and a wait is not tried again before that"""
-    upgrade = await bench.upgrade("3.1", START_S_MAX)
+    upgrade = await _refusable(bench)
     asked_s = trio.current_time()
     await upgrade.refuse(503, 4030, retry_after_ms=3000)
     upgrade = await bench.upgrade("7.23", 3.0 + bench.latest_s(1))
@@ -212,7 +220,7 @@ async def retry_after(bench: ClientBench) -> None:
 @case("upgrade.retry_after_of_a_proxy", "5.7 7.23", is_slow=True)
 async def retry_after_of_a_proxy(bench: ClientBench) -> None:
     """Retry-After in seconds is believed from anyone"""
-    upgrade = await bench.upgrade("3.1", START_S_MAX)
+    upgrade = await _refusable(bench)
     asked_s = trio.current_time()
     await upgrade.answer(503, "a load balancer", [("Retry-After", "3")])
     upgrade = await bench.upgrade("5.7", 3.0 + bench.latest_s(1))
@@ -223,7 +231,7 @@ async def retry_after_of_a_proxy(bench: ClientBench) -> None:
 @case("upgrade.refused_for_good", "5.8 5.7 6.2")
 async def refused_for_good(bench: ClientBench) -> None:
     """An upgrade that is refused with an HttpProblem of 4404 ends the session"""
-    await (await bench.upgrade("3.1", START_S_MAX)).refuse(404, 4404)
+    await (await _refusable(bench)).refuse(404, 4404)
     ended = await bench.report("ended", "5.8")
     require(ended.get("code") == 4404, "5.8", f"the application was told {ended.get('code')}, not 4404")
     await bench.nothing(NO_ATTEMPT_S, "6.2", "although 4404 ends the session")
@@ -302,7 +310,7 @@ async def expiring(bench: ClientBench) -> None:
     await bench.delivered_up_to(1)
 
 
-def _uses(connection: Connection, token: str) -> None:
+def _uses(connection: ClientConnection, token: str) -> None:
     found = connection.hello.get("token") or connection.request.headers.get("authorization", "").removeprefix("Bearer ")
     require(found == token, "7.40", f"the client came with the token {found!r}, not with the new one")
 

@@ -4,14 +4,14 @@ import trio
 
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import Exchange
+from simulation.conformance.client_connection import ClientExchange
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 
 registry: Registry[ClientBench] = Registry()
 case = registry.case
 
 
-async def _blocked(bench: ClientBench) -> Exchange:
+async def _blocked(bench: ClientBench) -> ClientExchange:
     """Refuse upgrades, each in another way, until the client polls; the waits are checked. Returns the first poll."""
     most = bench.settings["fallback_after_failures"]
     if most is None:
@@ -36,7 +36,7 @@ async def _blocked(bench: ClientBench) -> Exchange:
     return await _poll(bench, "7.25", bench.latest_s(most))
 
 
-async def _poll(bench: ClientBench, clause: str, within_s: float) -> Exchange:
+async def _poll(bench: ClientBench, clause: str, within_s: float) -> ClientExchange:
     """The next poll; upgrades (probes) are refused, publish requests answered."""
     with trio.move_on_after(within_s):
         while True:
@@ -126,7 +126,7 @@ async def failed_probe(bench: ClientBench) -> None:
     await bench.answer_poll(poll)
 
 
-async def _probe(bench: ClientBench) -> Exchange:
+async def _probe(bench: ClientBench) -> ClientExchange:
     """The next upgrade of a client on polling; polls and publish requests are answered."""
     probe_s = bench.settings["probe_interval_s"] * (1 + bench.settings["probe_jitter"]) + SLACK_S
     deadline_s = trio.current_time() + probe_s
@@ -174,7 +174,7 @@ async def lost_answer(bench: ClientBench) -> None:
     await bench.accepted("abc", "7.1")
 
 
-async def _publish(bench: ClientBench) -> Exchange:
+async def _publish(bench: ClientBench) -> ClientExchange:
     """The next publish request with a message; polls are answered, probes refused."""
     within_s = 3 * bench.settings["poll_interval_s"] + bench.latest_s(2)
     deadline_s = trio.current_time() + within_s
@@ -186,7 +186,7 @@ async def _publish(bench: ClientBench) -> Exchange:
         await _serve(bench, found)
 
 
-async def _serve(bench: ClientBench, found: Exchange) -> None:
+async def _serve(bench: ClientBench, found: ClientExchange) -> None:
     if found.kind == "poll":
         bench.check_poll(found)
         await bench.answer_poll(found)

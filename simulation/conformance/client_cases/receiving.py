@@ -4,7 +4,7 @@ import trio
 
 from simulation.conformance.cases import Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_connection import ClientConnection
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 from simulation.conformance.frames import Frame
 
@@ -126,7 +126,7 @@ async def snapshot_first(bench: ClientBench) -> None:
     require(delivered == [4], "7.15", f"after snapshot 3 the application was given the events {delivered}")
 
 
-async def _away(bench: ClientBench) -> Connection:
+async def _away(bench: ClientBench) -> ClientConnection:
     """A client that has been given two events, and comes back; its hello has been read."""
     connection = await bench.first()
     await connection.append()

@@ -4,7 +4,7 @@ import trio
 
 from simulation.conformance.cases import Registry, require
 from simulation.conformance.client_bench import ClientBench
-from simulation.conformance.client_connection import Connection
+from simulation.conformance.client_connection import ClientConnection
 from simulation.conformance.client_model import SLACK_S, START_S_MAX
 from simulation.conformance.frames import Frame
 
@@ -172,7 +172,7 @@ async def put_off(bench: ClientBench) -> None:
     await bench.accepted("abc", "7.10")
 
 
-async def _put_off(connection: Connection, frames: list[Frame], retry_after_ms: int | None = None) -> None:
+async def _put_off(connection: ClientConnection, frames: list[Frame], retry_after_ms: int | None = None) -> None:
     """Reject the first one as rate, those after it as out_of_order."""
     for index, frame in enumerate(frames):
         code = "out_of_order" if index else "rate"

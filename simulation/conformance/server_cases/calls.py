@@ -9,7 +9,7 @@ import trio
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import BadFrame, Frame, parse, shorten
 from simulation.conformance.server_bench import ServerBench, chat, graft, read_json
-from simulation.conformance.server_peer import Peer
+from simulation.conformance.server_peer import ServerPeer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -403,7 +403,7 @@ def _numbers(page: Frame) -> list[int]:
 async def beside_websocket(bench: ServerBench) -> None:
     """A poller and a WebSocket reader, while both kinds of authors publish, end with the same log"""
     run, count = await bench.run(), 60
-    reader: Peer = await bench.join(run, start="head")
+    reader: ServerPeer = await bench.join(run, start="head")
     assert reader.welcome is not None
     head, epoch = reader.welcome["head"], reader.welcome["epoch"]
     polled: list[Frame] = []
@@ -417,7 +417,7 @@ async def beside_websocket(bench: ServerBench) -> None:
         for number in range(1, count // 2 + 1, 5):
             await bench.publish_many(run, name, [chat(each) for each in range(number, number + 5)])
 
-    async def by_websocket(peer: Peer) -> None:
+    async def by_websocket(peer: ServerPeer) -> None:
         for number in range(1, count // 2 + 1):
             await peer.publish(number)
 

@@ -6,7 +6,7 @@ import trio
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import Frame
 from simulation.conformance.server_bench import ServerBench, read_problem
-from simulation.conformance.wire import SUBPROTOCOL, HttpConnection, Lost, Refused, Response
+from simulation.conformance.wire import SUBPROTOCOL, Lost, RawHttp, Response, UpgradeRefused
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -56,7 +56,7 @@ async def _http_1_0(bench: ServerBench, path: str, headers: list[tuple[str, str]
     authority = bench.server.target.authority
     lines = "".join(f"{name}: {value}\r\n" for name, value in [("Host", authority), *headers])
     stream = await bench.dial()
-    connection = HttpConnection(stream, authority)
+    connection = RawHttp(stream, authority)
     with trio.fail_after(bench.patience_s):
         # h11 writes HTTP/1.1 only, so the head is written here; h11 must have sent a request to read its answer.
         await stream.send_all(f"GET {path} HTTP/1.0\r\n{lines}\r\n".encode())
@@ -96,7 +96,7 @@ async def foreign_origin(bench: ServerBench) -> None:
     run = await bench.shared_run()
     try:
         await bench.connect(run, headers=[("Origin", FOREIGN_ORIGIN)])
-    except Refused as refused:
+    except UpgradeRefused as refused:
         status = refused.response.status
         require(status == 403, "3.5", f"refused with HTTP status {status}, not with 403")
         read_problem(refused.response, 4403, "5.1", "an upgrade of a foreign origin")
@@ -185,7 +185,7 @@ async def in_url(bench: ServerBench) -> None:
     for name in ("token", "access_token"):
         try:
             peer = await bench.connect(run, query=f"?{name}={bench.token()}")
-        except Refused:
+        except UpgradeRefused:
             continue
         await peer.send("hello", protocol=1, clientId=bench.client_id())
         await peer.closed((4401, 4400), "3.4")

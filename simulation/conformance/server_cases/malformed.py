@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from simulation.conformance.cases import Failed, NotApplicable, Registry, require
+from simulation.conformance.cases import CaseFailed, NotApplicable, Registry, require
 from simulation.conformance.frames import COUNT_MAX, CURSOR_BYTES_MAX
 from simulation.conformance.server_bench import ServerBench
-from simulation.conformance.server_peer import Peer
+from simulation.conformance.server_peer import ServerPeer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -113,11 +113,11 @@ async def bad_values(bench: ServerBench) -> None:
         await _refused(peer, what, FRAME_CLAUSES[json.loads(message)["type"]])
 
 
-async def _refused(peer: Peer, what: str, clause: str) -> None:
+async def _refused(peer: ServerPeer, what: str, clause: str) -> None:
     try:
         await peer.closed(4400, clause)
-    except Failed as error:
-        raise Failed(error.clause, f"{what}: {error}") from None
+    except CaseFailed as error:
+        raise CaseFailed(error.clause, f"{what}: {error}") from None
 
 
 @case("frames.unknown_fields", "3.3 4.6 7.41")
@@ -206,12 +206,12 @@ async def rate(bench: ServerBench) -> None:
     require(await _is_closed(pinger), "8.41", f"{FRAMES_AT_MOST} pings of WebSocket are taken, although as many frames are not")
 
 
-async def _is_closed(peer: Peer) -> bool:
+async def _is_closed(peer: ServerPeer) -> bool:
     """Whether the server has closed this connection, which must be with 4029."""
     await peer.send("ping", nonce=1)
     try:
         await peer.expect("pong", "8.41")
-    except Failed:
+    except CaseFailed:
         await peer.closed(4029, "8.41")
         return True
     return False

@@ -8,7 +8,7 @@ import trio
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import Frame, fold, shorten
 from simulation.conformance.server_bench import ServerBench, chat, graft, read_json
-from simulation.conformance.server_peer import Peer
+from simulation.conformance.server_peer import ServerPeer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -89,7 +89,7 @@ async def ahead(bench: ServerBench) -> None:
         await _reset(peer, "ahead", before["head"])
 
 
-async def _reset(peer: Peer, reason: str, head: int) -> None:
+async def _reset(peer: ServerPeer, reason: str, head: int) -> None:
     welcome = peer.welcome
     assert welcome is not None
     found = welcome["outcome"], welcome.get("reason")

@@ -5,7 +5,7 @@ import trio
 from simulation.conformance.cases import NotApplicable, Registry, require
 from simulation.conformance.frames import COUNT_MAX, RETRYABLE, Frame, shorten
 from simulation.conformance.server_bench import ServerBench, chat, graft
-from simulation.conformance.server_peer import Peer
+from simulation.conformance.server_peer import ServerPeer
 
 registry: Registry[ServerBench] = Registry()
 case = registry.case
@@ -303,7 +303,7 @@ async def many_authors(bench: ServerBench) -> None:
     head = readers[0].welcome["head"]
     accepted: dict[tuple[str, int], int] = {}
 
-    async def by_websocket(author: Peer, name: str) -> None:
+    async def by_websocket(author: ServerPeer, name: str) -> None:
         for number in range(1, count + 1):
             accepted[name, number] = _accepted(await author.publish(number, name), "8.1")
 

@@ -74,7 +74,7 @@ class LiveWatcher:
     def say(self, at_s: float, sentence: str) -> None:
         self._news.append((at_s, sentence))
         if len(self._news) == 1:  # there is no scene yet
-            self._live.update(_told(self._news), refresh=True)
+            self._live.update(_news_lines(self._news), refresh=True)
 
     def show(self, scene: Scene) -> None:
         width, height = self._console.size
@@ -85,10 +85,10 @@ def picture(scene: Scene, news: Iterable[tuple[float, str]], *, width: int, heig
     """A scene and the last of the news, for a screen of that many columns and lines."""
     news_max = NEWS_SHOWN if height >= ROOMY_LINES else NEWS_SHOWN // 2
     rows_max = max(3, height - news_max - LINES_BESIDE)
-    return Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), _told(list(news)[-news_max:]))
+    return Group(_header(scene, width), Text(), _table(scene, rows_max, width), Text(), _news_lines(list(news)[-news_max:]))
 
 
-def _told(news: Iterable[tuple[float, str]]) -> Text:
+def _news_lines(news: Iterable[tuple[float, str]]) -> Text:
     lines = (Text.assemble((f"{at_s:6.1f} s  ", "dim"), sentence) for at_s, sentence in news)
     return Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
 

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from reference.client.blocking import TrioPortal
+from reference.server.access.auth import make_token
 from reference.server.app import open_server
-from reference.server.auth import make_token
 from reference.server.settings import ServerSettings
 
 from .browser import WAIT_MS

@@ -13,14 +13,14 @@ from simulation.scenario.paths import Path
 from simulation.scenario.scenario import Group, ServerPart
 from simulation.scenario.still_world import AT_ONCE, PATIENT_SERVER, QUIET, still_world
 from simulation.validation.closed_forms import stream
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 WRITERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class InOrder(Experiment):
+class InOrder(TheoryExperiment):
     """From the publish to the delivery, at so many messages a second, over d0 + Exp(mean)."""
 
     family: ClassVar[str] = "stream"

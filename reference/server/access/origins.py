@@ -26,7 +26,7 @@ class OriginPolicy:
     def __init__(
         self, allowed: tuple[str, ...], *, is_development: bool, on_refused: Callable[[str], None] = lambda origin: None
     ) -> None:
-        """`on_refused` is told of each origin that was refused. Raises ConfigError."""
+        """`on_refused` is called with each origin that was refused. Raises ConfigError."""
         self._allowed = frozenset(map(normal_origin, allowed))
         self._is_development = is_development
         self._on_refused = on_refused

@@ -14,7 +14,7 @@ from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, stil
 from simulation.trace.trace import AttemptMade
 from simulation.validation.closed_forms import herd
 from simulation.validation.closed_forms.backoff import Wait
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.validation.experiments.worlds import absences
 from simulation.world import Result, run
 
@@ -42,7 +42,7 @@ def spread_world(clients: int, spread_s: float) -> Scenario:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniformSpread(Experiment):
+class UniformSpread(TheoryExperiment):
     """A load balancer is cut, the server stays: everyone tries within the spread, in bins of equal width."""
 
     family: ClassVar[str] = "herd"
@@ -73,7 +73,7 @@ class UniformSpread(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfterALongOutage(Experiment):
+class AfterALongOutage(TheoryExperiment):
     """After so long an outage that every wait is U(low, cap), the ends of the waits are spread as in a stationary renewal
     process.
 
@@ -123,7 +123,7 @@ class AfterALongOutage(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcceptRate(Experiment):
+class AcceptRate(TheoryExperiment):
     """More clients come back than the server can accept: they wait in its backlog. It takes one at once, and the next one 1 / mu
     later."""
 

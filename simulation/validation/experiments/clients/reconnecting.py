@@ -17,8 +17,8 @@ from simulation.scenario.scenario import ClientPart, Scenario
 from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.validation.closed_forms import backoff
 from simulation.validation.closed_forms.backoff import Schedule, Wait
-from simulation.validation.experiment import Expected, Experiment, require, share
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiment import Expected, TheoryExperiment, require, share
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
@@ -53,7 +53,7 @@ HANDSHAKE_WAYS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AfterAnOutage(Experiment):
+class AfterAnOutage(TheoryExperiment):
     """Attempts and time until reconnected, and how often the first few attempts all fail."""
 
     family: ClassVar[str] = "backoff"

@@ -11,14 +11,14 @@ from simulation.scenario.paths import OnOffMarkov
 from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, PATIENT_SERVER, still_world
 from simulation.validation.closed_forms import onoff
-from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiment import Expected, TheoryExperiment, require
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.validation.experiments.worlds import absences
 from simulation.world import run
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnAndOff(Experiment):
+class OnAndOff(TheoryExperiment):
     """So many absences of each client, one after the other; all that fit into a time would be too many short ones."""
 
     family: ClassVar[str] = "onoff"

@@ -15,13 +15,13 @@ from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.paths import Path
 from simulation.validation.closed_forms import sharing
-from simulation.validation.experiment import Expected, Experiment
-from simulation.validation.experiments.queueing import LawName, distribution_of
-from simulation.validation.experiments.transport import CHECKS
+from simulation.validation.experiment import Expected, TheoryExperiment
+from simulation.validation.experiments.network.queueing import LawName, distribution_of
+from simulation.validation.experiments.network.transport import CHECKS
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedCell(Experiment):
+class SharedCell(TheoryExperiment):
     """Clients that come as a Poisson process, each with one download: M/G/1 with processor sharing."""
 
     family: ClassVar[str] = "sharing"
@@ -63,7 +63,7 @@ class SharedCell(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AllAtOnce(Experiment):
+class AllAtOnce(TheoryExperiment):
     """So many clients of one cell are sent a snapshot at the same moment, each on a connection of its own."""
 
     family: ClassVar[str] = "sharing"

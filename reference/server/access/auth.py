@@ -109,7 +109,7 @@ def verify(token: str, keys: Sequence[Key], *, audience: str | None, issuer: str
 
 
 def read_key_file(path: Path, what: str) -> bytes:
-    """What stands in a file with a secret or a key, without the end of its line. Raises ConfigError."""
+    """The content of a file with a secret or a key, except the end of its line. Raises ConfigError."""
     try:
         return path.read_bytes().strip()
     except OSError as error:

@@ -12,7 +12,7 @@ from reference.protocol.rate_limit import TokenBucket
 from reference.server.http.answers import RequestRefused
 
 USERS_REMEMBERED_MAX = 10_000
-"""Users whose rates are watched; beyond, whoever has been quiet longest is forgotten, and may begin anew."""
+"""Users whose rates are watched; beyond it, the one that was quiet longest is forgotten, and begins anew."""
 
 
 class UserConnections:

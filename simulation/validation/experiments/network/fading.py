@@ -13,7 +13,7 @@ from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.paths import FadingLoss, Path
 from simulation.validation.closed_forms import fades
-from simulation.validation.experiment import Expected, Experiment, share
+from simulation.validation.experiment import Expected, TheoryExperiment, share
 
 LATENCY_S = 0.02
 RTO_S = 0.24
@@ -21,7 +21,7 @@ RTO_S = 0.24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fading(Experiment):
+class Fading(TheoryExperiment):
     """Which packets of an even stream are lost."""
 
     family: ClassVar[str] = "fades"
@@ -57,7 +57,7 @@ class Fading(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LonePackets(Experiment):
+class LonePackets(TheoryExperiment):
     """How often a packet of a sparse stream is late by so many timeouts. One lane, driven directly."""
 
     family: ClassVar[str] = "fades"

@@ -13,13 +13,13 @@ from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import RandomStreams
 from simulation.scenario.paths import BernoulliLoss, GilbertElliottLoss, Path
 from simulation.validation.closed_forms import loss, tcp
-from simulation.validation.experiment import Expected, Experiment
+from simulation.validation.experiment import Expected, TheoryExperiment
 
 LAG = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bursts(Experiment):
+class Bursts(TheoryExperiment):
     """Which packets the Gilbert-Elliott process of a path loses."""
 
     family: ClassVar[str] = "loss"
@@ -58,7 +58,7 @@ class Bursts(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeats(Experiment):
+class Repeats(TheoryExperiment):
     """Single packets, far apart, on a path that loses each try with the same probability: only timeouts can help. One lane,
     driven directly."""
 

@@ -14,12 +14,12 @@ from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import ConnectionLeft
 from simulation.validation.closed_forms import detection
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfOpenConnection(Experiment):
+class HalfOpenConnection(TheoryExperiment):
     """From the black hole until the client gives the connection up."""
 
     family: ClassVar[str] = "detection"

@@ -19,7 +19,7 @@ from simulation.scenario.scenario import Capacity, ClientPart
 from simulation.scenario.still_world import NEVER_S, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.trace.trace import QueueSampled, Trace, WorkSampled
 from simulation.validation.closed_forms import queues
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 LawName = Literal["constant", "exponential", "uniform"]
@@ -42,7 +42,7 @@ MEAN_SQUARES: dict[LawName, float] = {"constant": 1.0, "exponential": 2.0, "unif
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerQueue(Experiment):
+class ServerQueue(TheoryExperiment):
     """Frames of a few clients at a server with one processor, in a whole world: M/D/1, M/G/1, M/M/1. Every frame is a cursor
     move, so nothing is stored, and nothing is handed out before the run ends."""
 
@@ -102,7 +102,7 @@ def _lengths_at(trace: Trace, queue: str, times_s: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processors(Experiment):
+class Processors(TheoryExperiment):
     """M/M/c by the server's queue of work alone: in a world the frames of one connection keep their order, and so its processors
     are not quite independent."""
 
@@ -141,7 +141,7 @@ class Processors(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bottleneck(Experiment):
+class Bottleneck(TheoryExperiment):
     """Frames that come as a Poisson process to a path with a bandwidth: M/D/1 for equal sizes, M/M/1 for exponential ones. One
     lane, driven directly."""
 

@@ -15,11 +15,11 @@ import trio
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
 from reference.protocol.server.connection import Identity
-from reference.server.auth import Authenticator, bearer_token, identify
+from reference.server.access.auth import Authenticator, bearer_token, identify
+from reference.server.access.origins import OriginPolicy
+from reference.server.access.user_limits import UserRates
 from reference.server.clock import ServerClock
-from reference.server.origins import OriginPolicy
 from reference.server.registry import canonical_run_id
-from reference.server.user_limits import UserRates
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
 ANSWER_BYTES_FREE = 8 * 1024

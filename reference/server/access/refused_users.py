@@ -1,15 +1,15 @@
 """Users whom an operator has refused: they are turned away from every run until a time.
 
 It is judged where every token is judged, so it holds for upgrades, `hello`, `auth` and requests alike. It lasts as long as the
-process: a restart forgets it, and who is to be kept out for good must not be given tokens. Admins are not refused, so that
-whoever refuses somebody can always take it back.
+process: a restart forgets it, and a user who must stay out for good must not be given tokens. Admins are not refused, so that
+an admin can always take a refusal back.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reference.protocol.errors import CloseCode, RemoteError
-from reference.server.auth import Authenticator, Holder
+from reference.server.access.auth import Authenticator, Holder
 
 REFUSED_USERS_MAX = 10_000
 """At the same time."""

@@ -14,8 +14,8 @@ from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.trace import PathTroubled
 from simulation.validation.closed_forms import races
-from simulation.validation.experiment import Expected, Experiment, share
-from simulation.validation.experiments.transport import connected_at_s
+from simulation.validation.experiment import Expected, TheoryExperiment, share
+from simulation.validation.experiments.network.transport import connected_at_s
 from simulation.world import run
 
 CLIENTS = 50
@@ -23,7 +23,7 @@ PINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PingRace(Experiment):
+class PingRace(TheoryExperiment):
     """How many connections a middlebox at the client has forgotten after one ping interval, and after three."""
 
     family: ClassVar[str] = "timers"
@@ -66,7 +66,7 @@ class PingRace(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phases(Experiment):
+class Phases(TheoryExperiment):
     """When the first outage of a period with a random phase begins."""
 
     family: ClassVar[str] = "phases"

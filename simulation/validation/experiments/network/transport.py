@@ -17,7 +17,7 @@ from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.trace.index import ClientIndex
 from simulation.trace.trace import ConnectionLeft, ConnectionLost, StateTurned
 from simulation.validation.closed_forms import tcp
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 Kernel = Literal["classic", "linux_6_5"]
@@ -43,7 +43,7 @@ def ended_at_s(client: ClientIndex) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialling(Experiment):
+class Dialling(TheoryExperiment):
     """A client dials into an outage: it is connected with the first SYN after it, or told by its kernel that there is nobody."""
 
     family: ClassVar[str] = "tcp"
@@ -71,7 +71,7 @@ class Dialling(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Silence(Experiment):
+class Silence(TheoryExperiment):
     """Data sent as the line goes down: it arrives with the first retransmission after the silence, or the kernel gives up. One
     lane, driven directly."""
 
@@ -119,7 +119,7 @@ class Silence(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdleKiller(Experiment):
+class IdleKiller(TheoryExperiment):
     """A middlebox that forgets idle connections. It is silent: then the next ping finds out; or it resets both ends. A ping that
     comes sooner keeps the connection for ever."""
 

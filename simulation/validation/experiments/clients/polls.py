@@ -11,12 +11,12 @@ from simulation.scenario.faults import BlockUpgrade, Path
 from simulation.scenario.scenario import ClientPart, Group
 from simulation.scenario.still_world import AT_ONCE, NEVER_S, PATIENT_CLIENT, QUIET, still_world
 from simulation.validation.closed_forms import polling
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainPolling(Experiment):
+class PlainPolling(TheoryExperiment):
     """From the server's having an event to a polling client's having it. The clients' polls have phases of their own."""
 
     family: ClassVar[str] = "polling"

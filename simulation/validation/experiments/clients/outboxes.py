@@ -14,7 +14,7 @@ from simulation.scenario.scenario import ClientPart
 from simulation.scenario.still_world import PATIENT_CLIENT, QUIET, still_world
 from simulation.trace.trace import PublishRefused
 from simulation.validation.closed_forms import outbox
-from simulation.validation.experiment import Expected, Experiment, require
+from simulation.validation.experiment import Expected, TheoryExperiment, require
 from simulation.world import run
 
 UP_S = 1.0
@@ -22,7 +22,7 @@ UP_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverflowInAnOutage(Experiment):
+class OverflowInAnOutage(TheoryExperiment):
     """Publishes come as a Poisson process; what finds the outbox full is refused."""
 
     family: ClassVar[str] = "outbox"

@@ -11,15 +11,15 @@ from simulation.scenario.scenario import ClientPart, Group
 from simulation.scenario.still_world import AT_ONCE, PATIENT_CLIENT, PATIENT_SERVER, QUIET, still_world
 from simulation.trace.trace import Delivered
 from simulation.validation.closed_forms import onoff, staleness
-from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.policies import POLICIES
+from simulation.validation.experiment import Expected, TheoryExperiment, require
+from simulation.validation.experiments.clients.policies import POLICIES
 from simulation.world import run
 
 LATE_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class LateEvents(Experiment):
+class LateEvents(TheoryExperiment):
     """The share of events that come late, and the mean delay of all. The line may go off again before the client has noticed that
     it was on, so the absences are those of `onoff`."""
 

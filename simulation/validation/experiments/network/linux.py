@@ -18,8 +18,8 @@ from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
 from simulation.validation.closed_forms import linux, tcp
-from simulation.validation.experiment import Expected, Experiment, require
-from simulation.validation.experiments.transport import CHECKS, Kernel, connected_at_s, ended_at_s
+from simulation.validation.experiment import Expected, TheoryExperiment, require
+from simulation.validation.experiments.network.transport import CHECKS, Kernel, connected_at_s, ended_at_s
 from simulation.world import run
 
 SEGMENTS: dict[str, tuple[float, ...]] = {
@@ -35,7 +35,7 @@ AFTER = (1, 2, 6, 11, 40)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwallowedRefusal(Experiment):
+class SwallowedRefusal(TheoryExperiment):
     """A client dials while no server runs, and an outage swallows the refusal. The first SYN after it connects the client."""
 
     family: ClassVar[str] = "reset"
@@ -69,7 +69,7 @@ class SwallowedRefusal(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwallowedReset(Experiment):
+class SwallowedReset(TheoryExperiment):
     """A server is killed in an outage. The client hears of it by the answer to its first ping that gets through: the one that was
     sent again when the outage was over, or the next one."""
 
@@ -100,7 +100,7 @@ class SwallowedReset(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timeout(Experiment):
+class Timeout(TheoryExperiment):
     """The timeout of a connection that has measured these round trips, against a table computed by the kernel's rules."""
 
     family: ClassVar[str] = "rto"
@@ -126,7 +126,7 @@ class Timeout(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flights(Experiment):
+class Flights(TheoryExperiment):
     """A snapshot that is sent on a new connection, or on one that was idle: one lane, driven directly."""
 
     family: ClassVar[str] = "slow start"
