@@ -113,7 +113,7 @@ class _World:
         self._logs.clear()  # nor has one that is cut off in the middle of a commit
         assert stored is not None
         self._trace.is_over = False
-        record_stored(self._trace, stored, ns(scenario.end_s), entries)
+        record_stored(self._trace, parsed(stored), ns(scenario.end_s), entries)
         return Transcript(WORLD, self._trace.entries)
 
     def _now(self) -> int:
