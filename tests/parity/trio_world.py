@@ -33,6 +33,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
+from reference.store.kept import parsed
 from simulation.emulator import EmulatedAccessLink
 from simulation.hosts.server_host import ORIGIN
 from simulation.random import RandomStreams
