@@ -4,7 +4,7 @@ At each step the status is right in word and shape, and the queue counts up and 
 """
 
 import itertools
-from pathlib import Path as FilePath
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -26,6 +26,33 @@ def site(new_run: Site) -> Site:
 OUTAGE = Outage(at_s=0, duration_s=1)
 NO_WEBSOCKET = BlockUpgrade(at_s=0, duration_s=1)
 """Both last until they are ended."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def behind_a_proxy(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+    """A page whose proxy has less patience (5 s) than its client has for pings (10 s), so that no WebSocket lives to be steady.
+
+    It joins before all tests: what it has to show takes half a minute, which passes meanwhile.
+    """
+    with open_site(browser, tmp_path_factory.mktemp("proxy"), ServerConfig()) as site:  # whose heartbeats are 15 s apart
+        line = site.line("ada", Path(latency_s=FAST.latency_s, middlebox=Middlebox(idle_timeout_s=5, idle_effect="reset")))
+        config = {
+            "pingIntervalS": 10.0,
+            "pingTimeoutS": 10.0,
+            "steadyAfterS": 10.0,
+            "fallbackAfterFailures": 1,
+            "probeIntervalS": 2.0,
+            "probeIntervalMaxS": 300.0,
+            "probeJitter": 0.0,
+        }
+        ada = site.join("ada", line, config=config)
+        ada.page.evaluate(SPELLS)
+        ada.shows("HTTP Polling")
+        ada.graft("over polling")
+        ada.has(1)
+        yield ada
+
+
 SPELLS = """
 (() => {
     globalThis.spells = [];
@@ -254,38 +281,17 @@ def test_ten_returns_from_polling(site: Site) -> None:
     site.said[:] = [line for line in site.said if "status of 409" not in line]
 
 
-def test_behind_a_proxy_that_cuts_idle_websockets_polling_is_steady_and_probes_are_rare(
-    browser: Browser, tmp_path: FilePath
-) -> None:
-    """The proxy has less patience (5 s) than the client has for its pings (10 s): no WebSocket lives to be steady."""
-    with open_site(browser, tmp_path, ServerConfig()) as site:  # whose heartbeats are 15 s apart
-        _behind_an_impatient_proxy(site)
-
-
-def _behind_an_impatient_proxy(site: Site) -> None:
-    line = site.line("ada", Path(latency_s=FAST.latency_s, middlebox=Middlebox(idle_timeout_s=5, idle_effect="reset")))
-    config = {
-        "pingIntervalS": 10.0,
-        "pingTimeoutS": 10.0,
-        "steadyAfterS": 10.0,
-        "fallbackAfterFailures": 1,
-        "probeIntervalS": 2.0,
-        "probeIntervalMaxS": 300.0,
-        "probeJitter": 0.0,
-    }
-    ada = site.join("ada", line, config=config)
-    ada.page.evaluate(SPELLS)
-    ada.shows("HTTP Polling")
-    ada.graft("over polling")
-    ada.has(1)
+def test_behind_a_proxy_that_cuts_idle_websockets_polling_is_steady_and_probes_are_rare(behind_a_proxy: Member) -> None:
+    ada = behind_a_proxy
     # The WebSocket dies, then polling lasts 2 s, 4 s, 8 s, ... Probes that stayed as frequent would end it each time after 2 s.
     until(lambda: len(ada.page.evaluate("spells")) >= 2, "two probes were cut, too")
-    first, second = ada.page.evaluate("spells")[:2]
+    first, second, *later = ada.page.evaluate("spells")
     assert first > 1500
     assert second > 3500
+    assert all(spell > 7000 for spell in later)
     until(lambda: ada.page.evaluate("polledMs()") > 5500, "it polls steadily", within_s=60)
-    ada.graft("still over polling")
-    agree(site, 2, ada)
-    (session,) = site.ask("GET", f"/api/admin/websocket/metrics?runId={site.run_id}")["sessions"]
-    assert session["fallbacks"] == 3
-    ada.went("D?C.*P")
+    ada.graft("over polling, a second time")
+    agree(ada.site, 2, ada)
+    (session,) = ada.site.ask("GET", f"/api/admin/websocket/metrics?runId={ada.site.run_id}")["sessions"]
+    assert session["fallbacks"] <= 3 + len(later)
+    ada.went("D?C.*")
