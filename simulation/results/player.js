@@ -192,6 +192,9 @@ class Player {
     el.append(this.box);
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.canvas.parentElement);
+    // A notebook takes cells that are far away out of the document; what changed meanwhile is drawn when they are back.
+    this.seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.draw());
+    this.seen.observe(this.box);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
     this.redraw = () => this.draw();
     this.scheme.addEventListener("change", this.redraw);
@@ -204,6 +207,7 @@ class Player {
     cancelAnimationFrame(this.frame);
     this.isPlaying = false;
     this.observer.disconnect();
+    this.seen.disconnect();
     this.themes.disconnect();
     this.scheme.removeEventListener("change", this.redraw);
   }
@@ -305,6 +309,7 @@ class Player {
   /** @param {typeof COLOURS["light"]} colours */
   #drawCanvas(colours) {
     const { picture, time, canvas } = this;
+    if (canvas.parentElement.clientWidth === 0) return; // not to be seen now
     const width = Math.max(50, canvas.parentElement.clientWidth - 200);
     const height = TOP_PX + LANE_PX * (picture.lanes.length + 1);
     const ratio = devicePixelRatio || 1;
