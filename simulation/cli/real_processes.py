@@ -97,13 +97,15 @@ def fidelity(
     markdown: Path | None = None,
     keep: Path | None = None,
     repeat: int = 1,
+    busy_too: Annotated[bool, FLAG] = False,
 ) -> int:
     """Run scenarios in the simulator and with real processes, and compare the distributions. Takes minutes of real time.
 
     Parameters
     ----------
     scenarios
-        Provided scenarios (steady, outages, server_restart, fallback) or TOML files (default: all provided ones).
+        Provided scenarios (steady, outages, server_restart, fallback, killed_in_outage, snapshot) or TOML files (default: all
+        provided ones).
     seed
         Seed of all randomness (default: each scenario's own).
     costs
@@ -116,10 +118,14 @@ def fidelity(
         Directory for both traces, the scenario and a drawing of both distributions.
     repeat
         How often each scenario is played (default: once).
+    busy_too
+        Play on a busy machine too, to see that it works; nothing is judged there.
     """
     from simulation.cli.fidelity import fidelity_command
 
-    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown, keep=keep, repeat=repeat)
+    return fidelity_command(
+        scenarios, seed=seed, costs=costs, json=json, markdown=markdown, keep=keep, repeat=repeat, busy_too=busy_too
+    )
 
 
 def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
