@@ -9,7 +9,8 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import trio
 from msgspec.structs import replace
@@ -19,7 +20,6 @@ from reference.server.access.origins import is_loopback
 from reference.server.wire.front_door import Problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.listener import Listening, Serve, listen
-from simulation.cli.changes import change_of
 from simulation.emulator import EmulatedAccessLink, Emulator, open_emulator
 from simulation.network.availability import comings_and_goings
 from simulation.processes.proxy_control import ProxyControl
@@ -39,7 +39,7 @@ def proxy_command(
     control: str | None,
     scenario: str | None,
     group: str | None,
-    changes: Sequence[str],
+    changes: Mapping[str, Any],
     seed: int,
 ) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises ConfigError, EmulatorError and ListenError before it listens."""
@@ -49,7 +49,7 @@ def proxy_command(
     if chosen is None and group is not None:
         raise ConfigError("--group names a group of a scenario; give --scenario too")
     path = Path() if chosen is None else chosen.groups[0].path
-    path = converted(changed(plain(path), dict(map(change_of, changes))), Path)
+    path = converted(changed(plain(path), changes), Path)
     trio.run(_run, upstream, near, control_at, chosen, path, seed)
     return 0
 
