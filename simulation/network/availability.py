@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, assert_never
 
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
-from simulation.clock import FAULT, Call, Clock
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.distributions import Distribution, Exponential
 from simulation.scenario.faults import LineFault, LoadBalancerCut, Outage
 from simulation.scenario.paths import AlternatingRenewal, Availability, OnOffMarkov, PeriodicAvailability, RecordedAvailability
 
 if TYPE_CHECKING:  # a scenario is made of these words; here is only read
+    from simulation.clock import Call, Clock
     from simulation.scenario.scenario import Scenario
 
 DURATION_MIN = NS_PER_MS
@@ -94,7 +94,9 @@ def _of(
         yield faults_of(process, random_source.of(f"{client}/availability of {place}"), (client,), until)
 
 
-def start_availability(clock: Clock, scenario: "Scenario", random_source: RandomStreams, begin: Callable[[Call], None]) -> None:
+def start_availability(
+    clock: "Clock", scenario: "Scenario", random_source: RandomStreams, begin: Callable[["Call"], None]
+) -> None:
     """Let every process run. `begin` is called when a line goes down, with the fault as its argument, and sees to its end."""
     for faults in comings_and_goings(scenario, random_source):
         _Coming(clock, faults, begin).go_on()
@@ -103,16 +105,18 @@ def start_availability(clock: Clock, scenario: "Scenario", random_source: Random
 class _Coming:
     __slots__ = ("_begin", "_clock", "_faults")
 
-    def __init__(self, clock: Clock, faults: Iterator[LineFault], begin: Callable[[Call], None]) -> None:
+    def __init__(self, clock: "Clock", faults: Iterator[LineFault], begin: Callable[["Call"], None]) -> None:
         self._clock = clock
         self._faults = faults
         self._begin = begin
 
     def go_on(self) -> None:
+        from simulation.clock import FAULT, Call  # here alone, for the emulator needs no SimPy
+
         fault = next(self._faults, None)
         if fault is not None:
             Call(self._clock, ns(fault.at_s), FAULT, self._happen, fault)
 
-    def _happen(self, call: Call) -> None:
+    def _happen(self, call: "Call") -> None:
         self._begin(call)
         self.go_on()
