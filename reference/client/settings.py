@@ -18,7 +18,6 @@
 Every table may be left out. What is not known is refused: a setting that is misspelt would otherwise be one that does not hold.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from reference.protocol.policies.catalogue import Policy
 from reference.protocol.policies.fallback import Fallback
 from reference.protocol.policies.keepalive import Heartbeat
 from reference.protocol.policies.reconnect import FullJitter
+from reference.tables import guess, value_of
 from reference.toml_files import read_toml
 
 _NEVER = "never"
@@ -62,25 +62,14 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _converted(name: str, value: object) -> Any:
     if name not in _TABLES:
-        hint = " in the table [config]" if name in ClientConfig.__struct_fields__ else _guess(name, list(_TABLES))
-        raise ConfigError(f"{name}: there is no such setting at the top of the file{hint and ';' + hint.lstrip(';')}")
+        hint = "it belongs into the table [config]" if name in ClientConfig.__struct_fields__ else guess(name, _TABLES)
+        raise ConfigError(f"there is no key {name!r} at the top of the file; {hint}")
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name}: is a table: [{name}]")
     fields = dict(value)
     if name == "config":
         if fields.get("fallback_after_failures") == _NEVER:
             fields["fallback_after_failures"] = None
-        for field in fields:
-            if field not in ClientConfig.__struct_fields__:
-                raise ConfigError(f"config.{field}: there is no such setting{_guess(field, ClientConfig.__struct_fields__)}")
     elif name == "policy":
         fields.setdefault("kind", "full_jitter")
-    try:
-        return msgspec.convert(fields, _TABLES[name])
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"[{name}]: {error}") from None
-
-
-def _guess(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return value_of(fields, _TABLES[name], name)

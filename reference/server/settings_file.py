@@ -15,18 +15,16 @@ What is not known is refused: a setting that is misspelt would otherwise be a li
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import ConfigError
 from reference.server.access.auth import public_key, read_key_file, secret_key
 from reference.server.settings import ServerSettings
+from reference.tables import guess, value_of
 from reference.toml_files import read_toml
 
 _FILES = ("secret_file", "previous_secret_files", "public_key_files")
@@ -68,7 +66,7 @@ def _converted(kind: Any, values: Mapping[str, Any], table: str = "") -> dict[st
     converted: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
-            raise ConfigError(f"{table}{name}: there is no such setting{_guess(name, offered)}")
+            raise ConfigError(f"{table and table.rstrip('.') + ': '}there is no key {name!r}; {guess(name, offered)}")
         converted[name] = _value(hints[name], name, value, table)
     return converted
 
@@ -84,15 +82,7 @@ def _value(wanted: Any, name: str, value: Any, table: str) -> Any:
                 return value
             raise ConfigError(f"{name}: is a table: [{name}]")
         return wanted(**_converted(wanted, value, f"{name}."))  # type: ignore[operator]  # the same
-    try:
-        return msgspec.convert(value, wanted)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{table}{name} = {value!r}: {error}") from None
-
-
-def _guess(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return value_of(value, wanted, f"{table}{name} = {value!r}")
 
 
 def _paths(values: Mapping[str, Any], name: str) -> list[Path]:

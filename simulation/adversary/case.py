@@ -22,6 +22,7 @@ import msgspec
 
 from reference.protocol.config import ClientConfig, ServerConfig
 from reference.protocol.errors import ConfigError
+from reference.tables import value_of
 from reference.toml_files import parse_toml, read_text
 from simulation.adversary.ground import Setup
 from simulation.adversary.steps import Step
@@ -70,10 +71,7 @@ def parse_case(text: str) -> Case:
     if isinstance(client, dict) and client.get("fallback_after_failures") == NEVER:
         client["fallback_after_failures"] = None
     table["schedule"] = [_step_of(line, number) for number, line in enumerate(lines)]
-    try:
-        return msgspec.convert(table, Case)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
+    return value_of(table, Case)
 
 
 def _step_text(step: Step) -> str:
@@ -92,10 +90,7 @@ def _step_of(line: str, number: int) -> Step:
         if not sign:
             raise ConfigError(f"schedule[{number}] {line!r}: {pair!r} is not of the form name=value")
         fields[key] = value.replace("_", " ") if key == "alarms" else value
-    try:
-        step: Step = msgspec.convert(fields, Step, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"schedule[{number}] {line!r}: {error}") from None
+    step: Step = value_of(fields, Step, f"schedule[{number}] {line!r}", strict=False)
     return step
 
 

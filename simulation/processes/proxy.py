@@ -9,7 +9,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import trio
@@ -21,7 +21,6 @@ from reference.server.wire.front_door import Problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.listener import Listening, Serve, listen
 from simulation.emulator import EmulatedAccessLink, Emulator, open_emulator
-from simulation.network.availability import comings_and_goings
 from simulation.processes.proxy_control import ProxyControl
 from simulation.random import RandomStreams
 from simulation.scenario import library
@@ -94,6 +93,7 @@ def one_client_of(scenario: Scenario, group: str | None) -> Scenario:
 async def _run(
     upstream: Address, near: Address, control_at: Address | None, scenario: Scenario | None, path: Path, seed: int
 ) -> None:
+    downs = () if scenario is None else _downs_of(scenario, seed)
     name = "proxy" if scenario is None else scenario.groups[0].client_names[0]
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_emulator(*upstream, seed=seed) as emulator, trio.open_nursery() as nursery:
@@ -106,9 +106,15 @@ async def _run(
             if scenario is not None:
                 nursery.start_soon(_announce, scenario.faults)
                 nursery.start_soon(emulator.run_schedule, scenario.faults)
-                nursery.start_soon(emulator.run_availability, comings_and_goings(scenario, RandomStreams(seed)))
+                nursery.start_soon(emulator.run_availability, downs)
             await anext(signals)
             nursery.cancel_scope.cancel()
+
+
+def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LineFault]]:
+    from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, and a proxy does not
+
+    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # now, while an error can still be said
 
 
 async def _listen_for_control(

@@ -21,7 +21,7 @@ EMPIRICAL_VALUES_MAX = 100_000
 _NORMAL = NormalDist()
 
 
-class _Distribution(msgspec.Struct, frozen=True, kw_only=True, tag_field="distribution", forbid_unknown_fields=True):
+class _Distribution(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     pass
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.tables import guess, value_of
 from reference.toml_files import parse_toml
 
 
@@ -86,11 +87,8 @@ def table_of(text: str) -> dict[str, Any]:
 
 def converted(table: Mapping[str, Any], kind: type[T]) -> T:
     """The value that a table describes, words for nothing taken back. Raises ConfigError with the place of the first mistake."""
-    _check_finite(table, "$")
-    try:
-        return msgspec.convert(_read(table), kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
+    _check_finite(table, "")
+    return value_of(_read(table), kind)
 
 
 def toml_of(value: object) -> str:
@@ -127,14 +125,16 @@ def changed(table: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 def _key_in(holder: Any, step: str, path: str) -> Any:
     if isinstance(holder, dict):
         if step not in holder:
-            raise ConfigError(f"{path}: there is no {step!r}; there are {', '.join(holder)}")
+            raise ConfigError(f"{path}: there is no {step!r}; {guess(step, holder)}")
         return step
     named = [place for place, item in enumerate(holder) if isinstance(item, dict) and item.get("name") == step]
     if named:
         return named[0]
     if step.isdecimal() and int(step) < len(holder):
         return int(step)
-    raise ConfigError(f"{path}: no item {step!r} in a list of {len(holder)}")
+    names = [item["name"] for item in holder if isinstance(item, dict) and "name" in item]
+    advice = f"; {guess(step, names)}" if names else ""
+    raise ConfigError(f"{path}: no item {step!r} in a list of {len(holder)}{advice}")
 
 
 def plain(value: object) -> Any:
@@ -152,11 +152,14 @@ def _listed(value: Any) -> Any:
 
 
 def _read(value: Any, key: str = "") -> Any:
-    """Words for nothing are taken back, and a policy that does not say its kind is a preset if it names one, else ours."""
+    """Words for nothing are taken back, and a policy that does not say its kind is a preset if it names one; of reconnect
+    policies, else ours."""
     if isinstance(value, dict):
         table = {name: _read(item, name) for name, item in value.items()}
         if key == "policy":
             table.setdefault("kind", "preset" if "preset" in table else "full_jitter")
+        elif key in ("fallback", "heartbeat") and "preset" in table:
+            table.setdefault("kind", "preset")
         return table
     if isinstance(value, list | tuple):
         return [_read(item) for item in value]
@@ -180,10 +183,10 @@ def _written(value: Any) -> Any:
 
 def _check_finite(value: object, place: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{value} is not a finite number - at `{place}`")
+        raise ConfigError(f"{place}: {value} is not a finite number")
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _check_finite(item, f"{place}.{key}")
+            _check_finite(item, f"{place}.{key}" if place else str(key))
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
             _check_finite(item, f"{place}[{number}]")

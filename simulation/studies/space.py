@@ -13,9 +13,7 @@ Below a choice, a table with `low` and `high` is a range that exists only where 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
-from reference.protocol.errors import ConfigError
+from reference.tables import value_of
 from simulation.studies.design import Choice, Point, Range
 
 Draw = Callable[[str, Range | Choice], Any]
@@ -62,7 +60,4 @@ def _filled(value: Any, name: str, draw: Draw) -> Any:
 def _range_of(value: Any) -> Range | None:
     if not (isinstance(value, Mapping) and {"low", "high"} <= set(value)):
         return None
-    try:
-        return msgspec.convert(value, Range)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{dict(value)}: {error}") from None
+    return value_of(value, Range, str(dict(value)))

@@ -5,6 +5,7 @@
     scenario = "load_balancer_cut"            # a name of the library, or a file beside this one
     replications = 20
     figures = ["interruption_p99_s", "attempts"]
+    imports = ["our_detector.py"]             # files that register policies of one's own (simulation.register_*)
 
     [set]                                     # changes to the scenario, by path
     "server.capacity.accepts_per_s" = 500
@@ -20,14 +21,17 @@
 Unknown keys are refused: a misspelt one would be a setting that does nothing.
 """
 
-import difflib
+import importlib.util
+import sys
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.tables import guess, value_of
 from reference.toml_files import parse_toml, read_text
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario, load_scenario
@@ -76,6 +80,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     figures: tuple[str, ...] = ()
+    imports: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
     parameters: dict[str, dict[str, Any]] = {}
     design: Design = Design()
     until: Until | None = None
@@ -134,11 +139,31 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's file. Raises ConfigError with one line that says where, what and what to do."""
+    """Read a study's file, and import the files beside it that it names: they register policies of one's own. Raises ConfigError
+    with one line that says where, what and what to do."""
     try:
-        return parse_study(read_text(path))
+        study = parse_study(read_text(path))
+        for name in study.imports:
+            import_file(path.parent / name)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return study
+
+
+def import_file(path: Path) -> None:
+    """Import a Python file by its place, once in a process. Raises ConfigError."""
+    name = f"steadywire_import_{blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"imports: there is no Python file {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's own file does
+        del sys.modules[name]
+        raise ConfigError(f"imports: {path} raised {type(error).__name__}: {error}") from error
 
 
 def parse_study(text: str) -> Study:
@@ -146,11 +171,7 @@ def parse_study(text: str) -> Study:
     table = parse_toml(text)
     if table.get("version") != FORMAT_VERSION:
         raise ConfigError(f"needs `version = {FORMAT_VERSION}` at its top, this one has {table.get('version')!r}")
-    check_keys(table, Study)
-    try:
-        study = msgspec.convert(table, Study)
-    except msgspec.ValidationError as error:
-        raise ConfigError(str(error)) from None
+    study = value_of(table, Study)
     parameters_of(study.parameters)
     return study
 
@@ -161,9 +182,7 @@ def named_scenario(named: str, folder: Path) -> Scenario:
         return library.load(named)
     if Path(named).suffix:
         return load_scenario(folder / named)
-    near = difflib.get_close_matches(named, library.names(), 1)
-    advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(library.names())}; or name a file"
-    raise ConfigError(f"no scenario is called {named!r}; {advice}")
+    raise ConfigError(f"no scenario is called {named!r}; {guess(named, library.names())}; or name a file")
 
 
 def parameters_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | Choice]:
@@ -171,19 +190,5 @@ def parameters_of(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Range | 
     found: dict[str, Range | Choice] = {}
     for path, table in tables.items():
         kind: type[Range | Choice] = Choice if "values" in table else Range
-        try:
-            check_keys(table, kind)
-            found[path] = msgspec.convert(table, kind)
-        except (msgspec.ValidationError, ConfigError) as error:
-            raise ConfigError(f"parameters.{path}: {error}") from None
+        found[path] = value_of(table, kind, f"parameters.{path}")
     return found
-
-
-def check_keys(table: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
-    """Raise ConfigError for a key that `kind` does not have, with the nearest one that it has."""
-    known = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ConfigError(f"there is no key {key!r}; {advice}")

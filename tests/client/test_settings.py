@@ -53,17 +53,14 @@ def test_every_table_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "[config]\nping_intervall_s = 1\n",
-            r"config\.ping_intervall_s: there is no such setting; did you mean ping_interval_s\?",
-        ),
+        ("[config]\nping_intervall_s = 1\n", "config: there is no key 'ping_intervall_s'; did you mean 'ping_interval_s'"),
         ("[config]\nping_interval_s = -1\n", "Expected `float` > 0"),
-        ("ping_interval_s = 1\n", r"ping_interval_s: there is no such setting at the top of the file; in the table \[config\]"),
-        ("[confg]\n", r"confg: .*did you mean config\?"),
+        ("ping_interval_s = 1\n", r"no key 'ping_interval_s' at the top of the file; it belongs into the table \[config\]"),
+        ("[confg]\n", "no key 'confg' .*did you mean 'config'"),
         ("config = 1\n", r"config: is a table: \[config\]"),
-        ('[policy]\nkind = "none"\n', r"\[policy\]: Invalid value 'none'"),
+        ('[policy]\nkind = "none"\n', "policy: there is no kind 'none'; there are full_jitter, "),
         ("[policy]\ncap_s = 0.1\n", "cap_s >= base_s"),
-        ("[heartbeat]\n", r"\[heartbeat\]: Object missing required field `kind`"),
+        ("[heartbeat]\n", "heartbeat: needs `kind`, one of every_interval, after_silence, no_pings"),
         ("[[", "invalid TOML"),
     ],
 )

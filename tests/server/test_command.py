@@ -159,9 +159,9 @@ def test_keys_from_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("prot = 1", "prot: there is no such setting; did you mean port?"),
-        ("[protocol]\nframe_bytes = 1", "protocol.frame_bytes: there is no such setting; did you mean frame_bytes_max?"),
-        ("[metrics]\nx = 1", "metrics: there is no such setting"),
+        ("prot = 1", "there is no key 'prot'; did you mean 'port'?"),
+        ("[protocol]\nframe_bytes = 1", "protocol: there is no key 'frame_bytes'; did you mean 'frame_bytes_max'?"),
+        ("[metrics]\nx = 1", "there is no key 'metrics'; there are host, port"),
         ('port = "80"', "port = '80'"),
         ("[protocol]\nframe_bytes_max = 1", "protocol.frame_bytes_max = 1"),
         ("[door]\nhead_timeout_s = 0", "head_timeout_s must be above 0"),

@@ -42,9 +42,12 @@ def test_odd_text_survives() -> None:
         ("name = 'a'", "needs `version = 1`"),
         ("version = 2", "this one has 2"),
         ("version = 1\nname = 'a'", "missing required field `groups`"),
-        ("version = 1\nname = 'a'\ngroups = []", r"length >= 1 - at `\$.groups`"),
-        ("version = 1\nname = 'a'\ngroups = [{ name = 'q', clint = 3 }]", r"unknown field `clint` - at `\$.groups\[0\]`"),
-        ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", r"at `\$.name`"),
+        ("version = 1\nname = 'a'\ngroups = []", "^groups: .*length >= 1"),
+        (
+            "version = 1\nname = 'a'\ngroups = [{ name = 'q', clint = 3 }]",
+            r"^groups\[0\]: there is no key 'clint'; did you",
+        ),
+        ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", "^name: "),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q' }, { name = 'q' }]", "two clients the same name"),
         (
             "version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 99999 }, { name = 'r', clients = 9999 }]",
@@ -53,17 +56,17 @@ def test_odd_text_survives() -> None:
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = -1 } }]", r"groups\[0\].path.latency_s"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = nan } }]", "nan is not a finite number"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { jitter_s = inf } }]", "inf is not a finite number"),
-        (f"{SMALLEST}seed = -1", r"at `\$.seed`"),
-        (f"{SMALLEST}horizon_s = 0", r"at `\$.horizon_s`"),
-        (f"{SMALLEST}client = 3", r"at `\$.client`"),
-        (f"{SMALLEST}[workload]\ngraft_per_s = -1", r"at `\$.workload.graft_per_s`"),
-        (f"{SMALLEST}[workload]\ngrafts = 1", "unknown field `grafts`"),
-        (f"{SMALLEST}[client.config]\nping_interval_s = 0", r"at `\$.client.config.ping_interval_s`"),
+        (f"{SMALLEST}seed = -1", "^seed: "),
+        (f"{SMALLEST}horizon_s = 0", "^horizon_s: "),
+        (f"{SMALLEST}client = 3", "^client: "),
+        (f"{SMALLEST}[workload]\ngraft_per_s = -1", r"^workload\.graft_per_s: "),
+        (f"{SMALLEST}[workload]\ngrafts = 1", "^workload: there is no key 'grafts'; did you mean 'graft'"),
+        (f"{SMALLEST}[client.config]\nping_interval_s = 0", r"^client\.config\.ping_interval_s: "),
         (f"{SMALLEST}[client.policy]\ncap_s = 0.1", "needs base_s > 0, cap_s >= base_s"),
-        (f"{SMALLEST}[client.policy]\nkind = 'no_such'", r"at `\$.client.policy.kind`"),
-        (f"{SMALLEST}[server.config]\nsnapshot_interval_events = 5000", r"exceeds events_kept_max.*at `\$.server.config`"),
-        (f"{SMALLEST}[server]\nsend_buffer_bytes = 0", r"at `\$.server.send_buffer_bytes`"),
-        (f"{SMALLEST}[[faults]]\nkind = 'outag'\nat_s = 1", r"'outag' - at `\$.faults\[0\].kind`"),
+        (f"{SMALLEST}[client.policy]\nkind = 'no_such'", r"^client\.policy: there is no kind 'no_such'; there are "),
+        (f"{SMALLEST}[server.config]\nsnapshot_interval_events = 5000", r"^server\.config: .*exceeds events_kept_max"),
+        (f"{SMALLEST}[server]\nsend_buffer_bytes = 0", r"^server\.send_buffer_bytes: "),
+        (f"{SMALLEST}[[faults]]\nkind = 'outag'\nat_s = 1", r"^faults\[0\]: there is no kind 'outag'; did you mean 'outage'"),
         (f"{SMALLEST}[[faults]]\nkind = 'outage'\nat_s = 1", "missing required field `duration_s`"),
         (f"{SMALLEST}[[faults]]\nkind = 'reset'\nat_s = 1\nclients = ['z']", r"faults\[0\].clients names 'z'"),
         (f"{SMALLEST}[[faults]]\nkind = 'server_restart'\nat_s = 1\nduration_s = 1\nclients = ['q']", "hits everyone"),
@@ -89,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_variation_is_checked() -> None:
-    with pytest.raises(ConfigError, match=r"at `\$.horizon_s`"):
+    with pytest.raises(ConfigError, match=r"^horizon_s: "):
         everything(horizon_s=-1.0)
 
 
@@ -136,12 +139,12 @@ def test_anything_inside_is_replaced_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("client.polcy.cap_s", 1, "there is no 'polcy'; there are config, policy"),
-        ("client.policy.cap", 1, "unknown field `cap`"),
+        ("client.polcy.cap_s", 1, "there is no 'polcy'; did you mean 'policy'"),
+        ("client.policy.cap", 1, "client.policy: there is no key 'cap'; did you mean 'cap_s'"),
         ("groups.z.clients", 1, "no item 'z' in a list of 2"),
         ("groups.9.clients", 1, "no item '9' in a list of 2"),
         ("seed.x", 1, "seed is 1 and has no parts"),
-        ("horizon_s", -1, r"at `\$.horizon_s`"),
+        ("horizon_s", -1, "^horizon_s: "),
         ("horizon_s", float("inf"), "not a finite number"),
         ("client.config.ping_interval_s", 35, "may say nothing for 35 s, and the server gives a client up after .* = 35"),
         ("server.config.silence_max_s", 4, "the clients of group .* let them ping more often, or raise that"),

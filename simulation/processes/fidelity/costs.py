@@ -16,6 +16,7 @@ from typing import Annotated
 import msgspec
 
 from reference.protocol.errors import ConfigError
+from reference.tables import value_of
 from reference.toml_files import read_toml
 from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.scenario import Capacity, Scenario
@@ -59,7 +60,8 @@ class MeasuredCosts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def load_costs(path: Path) -> MeasuredCosts:
     """Read what `steadywire calibrate` wrote. Raises ConfigError."""
+    table = read_toml(path)
     try:
-        return msgspec.convert(read_toml(path), MeasuredCosts)
-    except msgspec.ValidationError as error:
+        return value_of(table, MeasuredCosts)
+    except ConfigError as error:
         raise ConfigError(f"{path} is not a costs file: {error}; make it with `steadywire calibrate --out {path}`") from None

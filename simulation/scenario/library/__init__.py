@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from reference.protocol.errors import ConfigError
+from reference.tables import guess
 from simulation.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 _ENDING = ".toml"
@@ -25,7 +26,7 @@ def names() -> tuple[str, ...]:
 def text_of(name: str) -> str:
     """A scenario's file. Raises ConfigError for a name that is not in the library."""
     if name not in names():
-        raise ConfigError(f"no scenario is called {name!r}; there are {', '.join(names())}")
+        raise ConfigError(f"no scenario is called {name!r}; {guess(name, names())}")
     return (resources.files(__name__) / f"{name}{_ENDING}").read_text(encoding="utf-8")
 
 
