@@ -35,7 +35,7 @@ def signed() -> Iterator[str]:
 
 def printed(program: str, url: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program.replace(URL, url)],
+        [sys.executable, "-W", "error::ResourceWarning", "-c", program.replace(URL, url)],
         cwd=folder,
         env={"PYTHONPATH": str(document.ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
