@@ -12,7 +12,7 @@ Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))
 
 
 def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
-    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables, figures and a report.
 
     Parameters
     ----------
