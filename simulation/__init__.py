@@ -29,7 +29,17 @@ from reference.public_names import imported_on_use
 if TYPE_CHECKING:
     from reference.protocol.config import ClientConfig, ServerConfig
     from reference.protocol.policies.fallback import AfterFailures, AfterSeconds
-    from reference.protocol.policies.keepalive import EveryInterval, NoPings
+    from reference.protocol.policies.keepalive import (
+        AfterSilence,
+        Due,
+        EveryInterval,
+        FreshnessPoints,
+        MissesInARow,
+        NoPings,
+        PhiAccrual,
+        PhiExponential,
+        Signs,
+    )
     from reference.protocol.policies.reconnect import FullJitter
     from simulation.checks.checkers import check
     from simulation.checks.verdicts import Verdict
@@ -69,7 +79,17 @@ if TYPE_CHECKING:
         Tcp,
     )
     from simulation.scenario.population import FlashCrowd, PoissonArrivals, RecordedArrivals, Stay, Uniformly
-    from simulation.scenario.presets import PRESETS, Preset, PresetPolicy
+    from simulation.scenario.presets import (
+        FALLBACKS,
+        HEARTBEATS,
+        PRESETS,
+        Preset,
+        PresetFallback,
+        PresetHeartbeat,
+        PresetPolicy,
+        register_fallback,
+        register_heartbeat,
+    )
     from simulation.scenario.presets import register as register_preset
     from simulation.scenario.scenario import (
         Capacity,
@@ -90,10 +110,13 @@ if TYPE_CHECKING:
     from simulation.world import Result, World, run
 
 __all__ = [
+    "FALLBACKS",
+    "HEARTBEATS",
     "IDLE",
     "PRESETS",
     "AfterFailures",
     "AfterSeconds",
+    "AfterSilence",
     "AlternatingRenewal",
     "BernoulliLoss",
     "BlockUpgrade",
@@ -102,12 +125,14 @@ __all__ = [
     "ClientPart",
     "ClockStep",
     "Constant",
+    "Due",
     "Empirical",
     "EveryInterval",
     "Exponential",
     "FadingLoss",
     "FlashCrowd",
     "Frames",
+    "FreshnessPoints",
     "FullJitter",
     "GilbertElliottLoss",
     "Group",
@@ -116,6 +141,7 @@ __all__ = [
     "LoadBalancerCut",
     "LogNormal",
     "Middlebox",
+    "MissesInARow",
     "NoPings",
     "OnOff",
     "OnOffMarkov",
@@ -125,9 +151,13 @@ __all__ = [
     "Pause",
     "Periodic",
     "PeriodicAvailability",
+    "PhiAccrual",
+    "PhiExponential",
     "Poisson",
     "PoissonArrivals",
     "Preset",
+    "PresetFallback",
+    "PresetHeartbeat",
     "PresetPolicy",
     "RandomStreams",
     "RecordedArrivals",
@@ -143,6 +173,7 @@ __all__ = [
     "ServerRestart",
     "SharedBottleneck",
     "Shedding",
+    "Signs",
     "SlowStore",
     "Stall",
     "Stay",
@@ -164,6 +195,8 @@ __all__ = [
     "paired",
     "parse_scenario",
     "publish_data",
+    "register_fallback",
+    "register_heartbeat",
     "register_preset",
     "replay_recording",
     "run",
@@ -253,5 +286,18 @@ __getattr__, __dir__ = imported_on_use(
         "replay_recording": "simulation.replay.live:replay",
         "run": "simulation.world:run",
         "sweep": "simulation.studies.sweeping:sweep",
+        "AfterSilence": "reference.protocol.policies.keepalive:AfterSilence",
+        "Due": "reference.protocol.policies.keepalive:Due",
+        "FALLBACKS": "simulation.scenario.presets:FALLBACKS",
+        "FreshnessPoints": "reference.protocol.policies.keepalive:FreshnessPoints",
+        "HEARTBEATS": "simulation.scenario.presets:HEARTBEATS",
+        "MissesInARow": "reference.protocol.policies.keepalive:MissesInARow",
+        "PhiAccrual": "reference.protocol.policies.keepalive:PhiAccrual",
+        "PhiExponential": "reference.protocol.policies.keepalive:PhiExponential",
+        "PresetFallback": "simulation.scenario.presets:PresetFallback",
+        "PresetHeartbeat": "simulation.scenario.presets:PresetHeartbeat",
+        "Signs": "reference.protocol.policies.keepalive:Signs",
+        "register_fallback": "simulation.scenario.presets:register_fallback",
+        "register_heartbeat": "simulation.scenario.presets:register_heartbeat",
     },
 )

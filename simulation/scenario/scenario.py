@@ -43,7 +43,7 @@ from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
 from simulation.scenario.paths import Availability, Path, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
-from simulation.scenario.presets import PresetPolicy, find
+from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
 from simulation.scenario.workload import Workload
 
@@ -87,12 +87,24 @@ class ClientPart(_Part, frozen=True, kw_only=True):
 
     config: ClientConfig = ClientConfig()
     policy: Policy | PresetPolicy = FullJitter()
-    fallback: Fallback | None = None
-    heartbeat: Heartbeat | None = None
+    fallback: Fallback | PresetFallback | None = None
+    heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
     timer_granularity_s: SecondsToSpend = 0.0
     timer_slack_s: SecondsToSpend = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, kinds, register, preset in (
+            ("policy", self.policy, Policy | PresetPolicy, "register_preset", "PresetPolicy"),
+            ("fallback", self.fallback, Fallback | PresetFallback | None, "register_fallback", "PresetFallback"),
+            ("heartbeat", self.heartbeat, Heartbeat | PresetHeartbeat | None, "register_heartbeat", "PresetHeartbeat"),
+        ):
+            if not isinstance(value, kinds):
+                raise ConfigError(
+                    f"{name} = {value!r}: a scenario is written down, and this has no name; register it with "
+                    f"simulation.{register}(NAME, ...) and give {preset}(preset=NAME)"
+                )
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
