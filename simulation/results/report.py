@@ -6,11 +6,10 @@ script, and it follows the reader's light or dark colours (`html`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
-from simulation.checks.verdicts import Verdict
 from simulation.results import html
 from simulation.results.columns import rows_of
 from simulation.results.frames import Frames
@@ -47,15 +46,34 @@ _SUMMARY = (
 )
 
 
+class Judged(Protocol):
+    """What the page says of a guarantee: `simulation.checks.verdicts.Verdict`, which results do not import."""
+
+    @property
+    def guarantee(self) -> str: ...
+    @property
+    def sentence(self) -> str: ...
+    @property
+    def checked(self) -> int: ...
+    @property
+    def violated(self) -> int: ...
+    @property
+    def violations(self) -> tuple[str, ...]: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
+
+
 def report_of(
-    scenario: Scenario, verdicts: Mapping[str, Verdict], frames: Frames, drawn: Sequence[tuple[Drawn, bytes]], seed: int
+    scenario: Scenario, verdicts: Mapping[str, Judged], frames: Frames, drawn: Sequence[tuple[Drawn, bytes]], seed: int
 ) -> str:
     """The page. `drawn`: the figures, each with its PNG."""
     return html.page(f"{scenario.name}, seed {seed}", _sections(scenario, verdicts, frames, drawn))
 
 
 def _sections(
-    scenario: Scenario, verdicts: Mapping[str, Verdict], frames: Frames, drawn: Sequence[tuple[Drawn, bytes]]
+    scenario: Scenario, verdicts: Mapping[str, Judged], frames: Frames, drawn: Sequence[tuple[Drawn, bytes]]
 ) -> Iterable[str]:
     violated = [verdict for verdict in verdicts.values() if verdict.violated]
     if scenario.about:
