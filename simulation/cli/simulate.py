@@ -22,7 +22,7 @@ from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
-from simulation.cli.changes import change_of
+from simulation.cli.laboratory import change_of
 from simulation.results.frames import Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of
