@@ -44,7 +44,7 @@ def proxy_command(
     """Run until SIGINT or SIGTERM; returns the exit code. Raises ConfigError, EmulatorError and ListenError before it listens."""
     upstream, near = address_of(to, "--to", port_min=1), resolved(address_of(listen_at, "--listen"), "--listen")
     control_at = None if control is None else resolved(address_of(control, "--control"), "--control")
-    chosen = None if scenario is None else one_client_of(library.find(scenario), group)
+    chosen = None if scenario is None else one_client_of(library.find(scenario), group, seed)
     if chosen is None and group is not None:
         raise ConfigError("--group names a group of a scenario; give --scenario too")
     path = Path() if chosen is None else chosen.groups[0].path
@@ -76,18 +76,23 @@ def resolved(address: Address, option: str) -> Address:
     return str(preferred[4][0]), port
 
 
-def one_client_of(scenario: Scenario, group: str | None) -> Scenario:
+def one_client_of(scenario: Scenario, group: str | None, seed: int) -> Scenario:
     """The scenario of one client of a group (None: the first), with the faults that hit it. Raises ConfigError."""
     names = [each.name for each in scenario.groups]
     if group is not None and group not in names:
         raise ConfigError(f"--group {group}: scenario {scenario.name} has no such group; it has {', '.join(names)}")
     chosen: Group = scenario.groups[0 if group is None else names.index(group)]
-    name = chosen.client_names[0]
-    faults = [fault for fault in scenario.resolved_faults if isinstance(fault, LineFault) and fault.hits(name)]
-    left_out = len(scenario.faults) - len(faults)
-    if left_out:
+    happening = scenario.faults_of(RandomStreams(seed))
+    faults = [each for each in happening if isinstance(each, LineFault) and each.hits(chosen.client_names[0])]
+    if len(faults) < len(happening):
+        left_out = len(happening) - len(faults)
         print(f"steadywire proxy: {left_out} faults of {scenario.name} are not of this line and are left out", file=sys.stderr)
-    return scenario.replace(groups=(replace(chosen, clients=1),), faults=tuple(replace(fault, clients=()) for fault in faults))
+    return scenario.replace(
+        groups=(replace(chosen, clients=1),),
+        regions=tuple(replace(each, groups=(chosen.name,)) for each in scenario.regions if chosen.name in each.groups),
+        faults=tuple(replace(each, clients=()) for each in faults),
+        drawn_faults=(),
+    )
 
 
 async def _run(
