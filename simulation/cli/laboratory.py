@@ -1,18 +1,31 @@
 """Commands of the laboratory: everything in virtual time."""
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
+from reference.protocol.errors import ConfigError
 
 Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
 Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
 
 
+def change_of(text: str) -> tuple[str, Any]:
+    """ "client.policy.cap_s=10" in parts, the value read as TOML; a word needs no quotes. Raises ConfigError."""
+    path, is_change, value = text.partition("=")
+    if not is_change or not path.strip():
+        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()  # a word without its quotes
+
+
 def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
-    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables, figures and a report.
 
     Parameters
     ----------
@@ -138,6 +151,28 @@ def verify(
     from simulation.cli.verify import verify_command
 
     return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
+
+
+def lab(
+    *,
+    folder: Path = Path("steadywire-notebooks"),
+    port: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=65535))] | None = None,
+    no_browser: Annotated[bool, FLAG] = False,
+) -> int:
+    """Open JupyterLab on a copy of the notebooks; what you have changed in it is never overwritten.
+
+    Parameters
+    ----------
+    folder
+        Where the copy is; created if missing.
+    port
+        Port to listen on (default: JupyterLab's own choice, from 8888 on).
+    no_browser
+        Print the address only.
+    """
+    from simulation.cli.notebook_server import lab_command
+
+    return lab_command(folder=folder, port=port, browser=not no_browser)
 
 
 def sweep(
