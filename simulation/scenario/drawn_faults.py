@@ -2,8 +2,8 @@
 
     [[drawn_faults]]
     name = "deploys"
-    every = { distribution = "exponential", scale = 300 }
-    duration = { distribution = "uniform", low = 1, high = 10 }
+    every = { kind = "exponential", scale = 300 }
+    duration = { kind = "uniform", low = 1, high = 10 }
     fault = { kind = "server_restart", at_s = 30, duration_s = 5 }
 
 The n-th fault of a name and everything about it are draws of (name, n): two settings of a sweep meet the same faults.
