@@ -84,9 +84,12 @@ def proxy(
     seed
         Seed of jitter and loss.
     """
-    from simulation.cli.proxy import proxy_command
+    from simulation.cli.laboratory import change_of
+    from simulation.processes.proxy import proxy_command
 
-    return proxy_command(to=to, listen_at=listen, control=control, scenario=scenario, group=group, changes=changes, seed=seed)
+    return proxy_command(
+        to=to, listen_at=listen, control=control, scenario=scenario, group=group, changes=dict(map(change_of, changes)), seed=seed
+    )
 
 
 def fidelity(
@@ -149,6 +152,8 @@ def bench(
     server: Annotated[bool, FLAG] = False,
     quick: Annotated[bool, FLAG] = False,
     seed: Seed = 1,
+    markdown: Path | None = None,
+    postgresql: str | None = None,
 ) -> int:
     """Measure the speed on this machine, as ratios; exit code 1 if a target is missed. Needs a source checkout.
 
@@ -157,12 +162,16 @@ def bench(
     simulation
         Measure the simulator: messages against SimPy's bare events, a storm of 100,000 reconnects, memory of an idle client.
     server
-        Measure the server: deliveries to 1000 readers against a bare push of the same bytes.
+        Measure the server beside `websockets`, python-socketio and, with Node, Socket.IO and ws; takes about an hour.
     quick
-        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged.
+        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged. For --server one short round.
     seed
         Seed of the simulated worlds.
+    markdown
+        With --server: write the table into this page too, between its marks, as docs/performance.md has them.
+    postgresql
+        With --server: URL of a database for the rows that store in PostgreSQL; left out without.
     """
     from simulation.cli.bench import bench_command
 
-    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed)
+    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed, markdown=markdown, postgresql=postgresql)
