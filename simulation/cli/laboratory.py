@@ -1,7 +1,7 @@
 """Commands of the laboratory: everything in virtual time."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
@@ -11,8 +11,16 @@ Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
 Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
 
 
-def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
-    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+def simulate(
+    scenario: str,
+    /,
+    *,
+    seed: Seed | None = None,
+    changes: Changes = (),
+    out: Path = Path("simulated"),
+    tables: Literal["parquet", "csv", "json"] = "parquet",
+) -> int:
+    """Run a scenario in virtual time; print a summary and write the trace, tables and a figure.
 
     Parameters
     ----------
@@ -24,10 +32,12 @@ def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (
         Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
     out
         Folder to write to; created if missing.
+    tables
+        Kind of the files that the tables are written to. Each says which scenario, seed, version and units it has.
     """
     from simulation.cli.simulate import simulate as simulate_scenario
 
-    return simulate_scenario(scenario, seed, out, changes)
+    return simulate_scenario(scenario, seed, out, changes, tables)
 
 
 def scenarios(name: str | None = None, /) -> int:

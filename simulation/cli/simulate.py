@@ -18,7 +18,7 @@ from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from simulation.checks.checkers import Verdict
 from simulation.cli.changes import change_of
-from simulation.results.frames import Frames
+from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import latency_and_delivery, save
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario
@@ -28,7 +28,9 @@ HELD, VIOLATED, BAD_INPUT = 0, 1, 2
 """Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
 
 
-def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = ()) -> int:
+def simulate(
+    named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = (), tables: FileKind = "parquet"
+) -> int:
     """Run a scenario, print a summary, write the results; returns the exit code.
 
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
@@ -40,7 +42,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
         result = run(scenario)
         frames = Frames(result.trace_index)
-        _write(result, frames, out_dir)
+        _write(result, frames, out_dir, tables)
     except ConfigError as error:
         return _complain(str(error))
     except OSError as error:
@@ -64,11 +66,11 @@ def scenarios(name: str | None) -> int:
     return HELD
 
 
-def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:
+def _write(result: Result, frames: Frames, out_dir: FilePath, tables: FileKind) -> None:
     scenario = result.scenario
     (out_dir / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
     result.trace.write(out_dir / "trace.jsonl")
-    frames.write(out_dir, scenario=scenario.to_toml())
+    frames.write(out_dir, scenario=scenario.to_toml(), kind=tables)
     figure = latency_and_delivery(frames, f"{scenario.name}, seed {scenario.seed}")
     save(figure, out_dir / "latency_and_delivery.png")
 
