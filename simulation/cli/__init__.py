@@ -16,7 +16,7 @@ from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
 from simulation.cli.conformance import conformance
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, tune, verify, what_if
+from simulation.cli.laboratory import diagram, fluid, lab, replay, scenarios, simulate, sweep, tune, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity, proxy
 
 app = App(
@@ -32,10 +32,12 @@ COMMANDS = (
     migrate,
     proxy,
     conformance,
+    lab,
     simulate,
     scenarios,
     sweep,
     tune,
+    fluid,
     diagram,
     replay,
     what_if,

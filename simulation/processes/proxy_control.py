@@ -43,7 +43,6 @@ DURATION_S_MAX = 1_000_000.0
 LIMITS = DoorLimits(connections_max=50, refusals_max=10, body_bytes_max=256 * 1024)
 
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LineFault)}
-_TAGS = ("loss", "distribution")  # a part that names its kind replaces the part of another kind
 
 
 @dataclass
@@ -152,7 +151,7 @@ class ProxyControl:
     def _change_path(self, changes: dict[str, Any], *, is_whole: bool) -> Path:
         table = {} if is_whole else msgspec.to_builtins(self._line.path)
         if isinstance(changes.get("loss"), int | float) and not isinstance(changes["loss"], bool):
-            changes["loss"] = {"loss": "bernoulli", "probability": changes["loss"]}
+            changes["loss"] = {"kind": "bernoulli", "probability": changes["loss"]}
         _check_names(changes, Path.__struct_fields__, "a path")
         path: Path = _converted(_merged(table, changes), Path)
         self._line.change_path(path)
@@ -218,9 +217,8 @@ def _merged(table: Any, changes: Any) -> Any:
     if not isinstance(changes, dict):
         return changes
     kept = dict(table) if isinstance(table, dict) else {}
-    for tag in _TAGS:
-        if isinstance(changes.get(tag), str) and changes[tag] != kept.get(tag):
-            kept = {}
+    if isinstance(changes.get("kind"), str) and changes["kind"] != kept.get("kind"):
+        kept = {}
     for name, value in changes.items():
         if value is None:
             kept.pop(name, None)
