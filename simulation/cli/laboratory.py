@@ -251,6 +251,7 @@ def fluid(
     /,
     *,
     changes: Changes = (),
+    clients: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] | None = None,
     compare: Annotated[tuple[int, ...], Parameter(validator=validators.Number(gte=1)), MANY] = (),
     replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2))] = 3,
     workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
@@ -262,9 +263,11 @@ def fluid(
     scenario
         A scenario with one group and one fault that cuts everyone off, such as load_balancer_cut.
     changes
-        Override a parameter by its path, such as --set groups.client.clients=1000000. Repeatable.
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
+    clients
+        How many clients; the server's capacity grows or shrinks with them (default: the scenario's).
     compare
-        Also run the machines with so many clients (and as much less of the server); shows how far off the fluid is. Repeatable.
+        Also run the machines with so many clients (and as much of the server); shows how far off the fluid is. Repeatable.
     replications
         Replications of each comparison.
     workers
@@ -272,4 +275,4 @@ def fluid(
     """
     from simulation.cli.fluid import fluid_command
 
-    return fluid_command(scenario, changes, compare=compare, replications=replications, workers=workers)
+    return fluid_command(scenario, changes, clients=clients, compare=compare, replications=replications, workers=workers)
