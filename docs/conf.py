@@ -6,6 +6,7 @@ Two things are made before Sphinx reads anything, from sources that stand elsewh
     notebooks/                     copies of the notebooks at the top of the repository
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 4
 exclude_patterns = ["_build", "_generated"]
 
-# Notebooks are stored without outputs; they are executed here, and one that fails, fails the build.
+# Notebooks are stored without outputs; they are executed here, at their small size, and one that fails, fails the build.
+os.environ.setdefault("STEADYWIRE_NOTEBOOKS", "ci")
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300

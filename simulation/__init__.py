@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from simulation.results.frames import Frames
     from simulation.scenario import library
     from simulation.scenario.distributions import Constant, Empirical, Exponential, LogNormal, Pareto, Uniform
+    from simulation.scenario.drawn_faults import DrawnFaults
     from simulation.scenario.faults import (
         BackgroundTab,
         BlockUpgrade,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         Suspend,
     )
     from simulation.scenario.library import find as load_scenario
+    from simulation.scenario.network_traces import read_latencies, read_outages
     from simulation.scenario.paths import (
         AlternatingRenewal,
         BernoulliLoss,
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
         Capacity,
         ClientPart,
         Group,
+        Region,
         Scenario,
         ServerPart,
         Shedding,
@@ -135,6 +138,7 @@ __all__ = [
     "Constant",
     "Dns",
     "DnsFailure",
+    "DrawnFaults",
     "Due",
     "Empirical",
     "EveryInterval",
@@ -177,6 +181,7 @@ __all__ = [
     "RecordedAvailability",
     "RecordedTimes",
     "Refuse",
+    "Region",
     "Reset",
     "Result",
     "RollingDeploy",
@@ -209,6 +214,8 @@ __all__ = [
     "paired",
     "parse_scenario",
     "publish_data",
+    "read_latencies",
+    "read_outages",
     "register_fallback",
     "register_heartbeat",
     "register_preset",
@@ -233,6 +240,7 @@ __getattr__, __dir__ = imported_on_use(
         "ClockStep": "simulation.scenario.faults:ClockStep",
         "Constant": "simulation.scenario.distributions:Constant",
         "Dns": "simulation.scenario.paths:Dns",
+        "DrawnFaults": "simulation.scenario.drawn_faults:DrawnFaults",
         "DnsFailure": "simulation.scenario.faults:DnsFailure",
         "Empirical": "simulation.scenario.distributions:Empirical",
         "EveryInterval": "reference.protocol.policies.keepalive:EveryInterval",
@@ -270,6 +278,7 @@ __getattr__, __dir__ = imported_on_use(
         "RecordedArrivals": "simulation.scenario.population:RecordedArrivals",
         "RecordedAvailability": "simulation.scenario.paths:RecordedAvailability",
         "RecordedTimes": "simulation.scenario.workload:RecordedTimes",
+        "Region": "simulation.scenario.scenario:Region",
         "Refuse": "simulation.scenario.faults:Refuse",
         "Reset": "simulation.scenario.faults:Reset",
         "Result": "simulation.world:Result",
@@ -302,6 +311,8 @@ __getattr__, __dir__ = imported_on_use(
         "paired": "simulation.studies.sweeping:paired",
         "parse_scenario": "simulation.scenario.scenario:parse_scenario",
         "publish_data": "simulation.trace.publishes:publish_data",
+        "read_latencies": "simulation.scenario.network_traces:read_latencies",
+        "read_outages": "simulation.scenario.network_traces:read_outages",
         "register_preset": "simulation.scenario.presets:register",
         "replay_recording": "simulation.replay.live:replay",
         "run": "simulation.world:run",
