@@ -16,7 +16,7 @@ from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
 from simulation.cli.conformance import conformance
-from simulation.cli.laboratory import diagram, replay, scenarios, simulate, sweep, tune, verify, what_if
+from simulation.cli.laboratory import diagram, replay, scenario_schema, scenarios, simulate, sweep, tune, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity, proxy
 
 app = App(
@@ -34,6 +34,7 @@ COMMANDS = (
     conformance,
     simulate,
     scenarios,
+    scenario_schema,
     sweep,
     tune,
     diagram,

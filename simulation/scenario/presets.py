@@ -132,6 +132,7 @@ class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     """A policy by its name, as a scenario has it. Raises ConfigError for a name that nothing was registered under."""
 
     preset: str
+    """The name of a preset, such as "socket.io-js"."""
 
     def __post_init__(self) -> None:
         find(self.preset)
