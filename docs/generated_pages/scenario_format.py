@@ -19,9 +19,9 @@ INTRODUCTION = """# Scenario format
 Every part of a scenario file and every field, read off the types that load it. [Scenarios](../scenarios.md) explains how to write
 one.
 
-A file is TOML, or JSON if it begins with `{`. The top of a file is a [Scenario](#scenario). A field whose type is a link is a table
-with the fields of that part; a *list of* such parts is `[[groups]]` in TOML. Where several parts are possible, `kind` names one of
-them. A field that has a default may be left out. Unknown keys are refused, and the message names the nearest valid key.
+A file is TOML, or JSON if it begins with `{`. The top of a file is a [Scenario](#scenario). A field whose type is a link is a
+table with the fields of that part; a *list of* such parts is `[[groups]]` in TOML. Where several parts are possible, `kind` names
+one of them. A field that has a default may be left out. Unknown keys are refused, and the message names the nearest valid key.
 
 | ending of a name | unit |
 |---|---|
