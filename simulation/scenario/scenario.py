@@ -115,8 +115,8 @@ class Group(_Part, frozen=True, kw_only=True):
     """Clients on equal paths.
 
     shared_bottleneck: a cell or uplink that they share, beside the bottleneck of each path. stay: how long they stay; None: to
-    the end. availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of the
-    scenario's own.
+    the end. availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of
+    the scenario's own.
     """
 
     name: Name
