@@ -139,11 +139,12 @@ class RandomNumbers(Protocol):
 
 class TimerLateness:
     """How much later than asked the timers of a system go off: at the next tick of `granularity` ns, and up to `slack` ns after
-    that, uniformly."""
+    that, uniformly. `throttle`: the ticks are at least so far apart, in ns, at a phase of their own (a tab in the background)."""
 
-    __slots__ = ("_drawn", "_granularity", "_random_source", "_slack")
+    __slots__ = ("_drawn", "_granularity", "_random_source", "_slack", "throttle")
 
     def __init__(self, granularity: int, slack: int, random_source: RandomNumbers) -> None:
+        self.throttle = 0
         self._granularity = granularity
         self._slack = slack
         self._random_source = random_source
@@ -151,7 +152,10 @@ class TimerLateness:
 
     def of(self, at: int) -> int:
         """When a timer for `at` goes off."""
-        if self._granularity:
+        if self.throttle > self._granularity:
+            phase = int(self.throttle * self._random_source.uniform("throttle", 0))
+            at = -(-(at - phase) // self.throttle) * self.throttle + phase
+        elif self._granularity:
             at = -(-at // self._granularity) * self._granularity
         if self._slack:
             at += int(self._slack * self._random_source.uniform("timer", self._drawn))
@@ -193,6 +197,12 @@ class Alarm:
             return
         self._set_to = at
         Call(self._clock, at, ALARM, self._went_off)
+
+    def set_lateness(self, lateness: TimerLateness | None) -> None:
+        """From now on timers are late by this, those that are set included."""
+        self._lateness = lateness
+        self._set_to = self._for = None
+        self.arm(self._owner.next_deadline())
 
     def _went_off(self, call: Call) -> None:
         if self._set_to != self._clock.now:

@@ -20,6 +20,7 @@ from reference.protocol.timers import ns
 from simulation.checks.checkers import Verdict, check_index
 from simulation.clock import ALARM, ARRIVAL, FAULT, Call, Clock, few_collections, lateness_of
 from simulation.hosts.client import ClientHost, Listen
+from simulation.hosts.client_faults import ClientFaults
 from simulation.hosts.server_faults import ServerFaults
 from simulation.hosts.server_host import ServerHost
 from simulation.hosts.store import SimulatedStore
@@ -29,9 +30,11 @@ from simulation.network.access_link import AccessLink
 from simulation.network.availability import start_availability
 from simulation.network.cell import SimulatedCell
 from simulation.network.connection import ClientAccessLink
+from simulation.network.names import Zone
+from simulation.network.ports import Ports
 from simulation.random import RandomStreams
 from simulation.results.counts import Counts, count
-from simulation.scenario.faults import Fault, ServerFault
+from simulation.scenario.faults import Fault, LineFault, ServerFault
 from simulation.scenario.scenario import Group, Scenario
 from simulation.trace.frames_seen import FrameRecorder
 from simulation.trace.index import TraceIndex, index_of
@@ -119,6 +122,11 @@ class World:
         self._tokens = None if part.token_lifetime_s is None else Issuer(ns(part.token_lifetime_s), ns(part.token_refresh_time_s))
         self._listen = listen
         self.clients: dict[str, ClientHost] = {}
+        self._zone = Zone()
+        self._client_faults = ClientFaults(clock, self.clients, self.access_links, self._zone)
+        self._ports: dict[str, Ports] = {}
+        if self.server.balancer is not None:
+            self._ports["balancer"] = self.server.balancer
         self._frames = FrameRecorder(self.trace.add, lambda: clock.now, words_of) if scenario.record_frames else None
         self._last_sampled: dict[tuple[str, str], int] = {}
         self._epochs = 1
@@ -129,8 +137,11 @@ class World:
                 if cell is not None:
                     up_rate = cell.up_bandwidth_bytes_per_s or cell.bandwidth_bytes_per_s
                     cells = SimulatedCell(clock, up_rate), SimulatedCell(clock, cell.bandwidth_bytes_per_s)
+                nat = None
+                if group.nat is not None:
+                    nat = self._ports[f"nat of {group.name}"] = Ports(clock, group.nat)
                 for name in group.client_names:
-                    self._add_client(name, group, cells)
+                    self._add_client(name, group, cells, nat)
 
     @property
     def frames(self) -> int:
@@ -140,9 +151,9 @@ class World:
     def run(self) -> Result:
         """From the first client's arrival to the end, when the store is read out."""
         self.server.start()
-        for fault in self.scenario.resolved_faults:
+        for fault in self.scenario.faults_of(self._random_source):
             Call(self.clock, ns(fault.at_s), FAULT, self._begin_fault, fault)
-        start_availability(self.clock, self.scenario, self._random_source, self._begin_fault)
+        start_availability(self.clock, self.scenario, self._random_source, self._begin_fault, self.clients)
         for group in self.scenario.groups:
             for visit in group.visits(self._random_source):
                 Call(self.clock, visit.arrives_at, ARRIVAL, self._arrive, (group, visit))
@@ -153,10 +164,10 @@ class World:
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._random_source.replication, self.trace, self.frames)
 
-    def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None) -> None:
+    def _add_client(self, name: str, group: Group, cells: tuple[SimulatedCell, SimulatedCell] | None, nat: Ports | None) -> None:
         scenario = self.scenario
         access_link: ClientAccessLink = AccessLink(
-            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells
+            self.clock, name, group.path, self._random_source, self._note_path_trouble, cells, self._zone, nat
         )
         if self._frames is not None:
             access_link.watch = self._frames.watch
@@ -199,6 +210,8 @@ class World:
         self.trace.add(FaultHappened(at=self.clock.now, fault=fault))
         if isinstance(fault, ServerFault):
             self._troubles.begin(fault)
+        elif not isinstance(fault, LineFault):
+            self._client_faults.begin(fault)
         else:
             for access_link in self._hit_by(fault):
                 access_link.begin(fault)
@@ -209,6 +222,9 @@ class World:
         fault: Fault = call.argument
         if isinstance(fault, ServerFault):
             self._troubles.end(fault)
+        elif not isinstance(fault, LineFault):
+            self._client_faults.end(fault)
+            self._over(fault)
         else:
             for access_link in self._hit_by(fault):
                 access_link.end(fault)
@@ -245,6 +261,8 @@ class World:
             done = self.server.sample()
             if done is not None:
                 self.trace.add(done)
+        for place, ports in self._ports.items():
+            self._note(place, "ports", ports.taken, ports.limit)
         for name, client in self.clients.items():
             for queue, length, limit in client.queues():
                 self._note(name, queue, length, limit)

@@ -75,7 +75,16 @@ if TYPE_CHECKING:
         SpreadJitter,
     )
     from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds, FallbackPolicy, NeverFallBack
-    from reference.protocol.policies.keepalive import AfterSilence, EveryInterval, HeartbeatPolicy, NoPings
+    from reference.protocol.policies.keepalive import (
+        AfterSilence,
+        EveryInterval,
+        FreshnessPoints,
+        HeartbeatPolicy,
+        MissesInARow,
+        NoPings,
+        PhiAccrual,
+        PhiExponential,
+    )
     from reference.protocol.policies.reconnect import Attempt, FullJitter, RandomSource, ReconnectPolicy
     from reference.protocol.records import RunState, Snapshot
     from reference.protocol.states import ClientState, Transport
@@ -132,7 +141,16 @@ _HOMES = {
         "SpreadJitter",
     ),
     "reference.protocol.policies.fallback": ("AfterEither", "AfterFailures", "AfterSeconds", "FallbackPolicy", "NeverFallBack"),
-    "reference.protocol.policies.keepalive": ("AfterSilence", "EveryInterval", "HeartbeatPolicy", "NoPings"),
+    "reference.protocol.policies.keepalive": (
+        "AfterSilence",
+        "EveryInterval",
+        "FreshnessPoints",
+        "HeartbeatPolicy",
+        "MissesInARow",
+        "NoPings",
+        "PhiAccrual",
+        "PhiExponential",
+    ),
     "reference.protocol.policies.reconnect": ("Attempt", "FullJitter", "RandomSource", "ReconnectPolicy"),
     "reference.protocol.records": ("RunState", "Snapshot"),
     "reference.protocol.states": ("ClientState", "Transport"),
@@ -166,6 +184,7 @@ __all__ = [
     "FallbackPolicy",
     "FileOutboxStore",
     "Fixed",
+    "FreshnessPoints",
     "FullJitter",
     "Health",
     "HealthChanges",
@@ -176,6 +195,7 @@ __all__ = [
     "Limits",
     "LocalError",
     "LostConnection",
+    "MissesInARow",
     "NeverFallBack",
     "NoPings",
     "NotConnected",
@@ -184,6 +204,8 @@ __all__ = [
     "OutboxFull",
     "OutboxStore",
     "OutboxStoreFailed",
+    "PhiAccrual",
+    "PhiExponential",
     "Polynomial",
     "PortalTimeout",
     "PublishAccepted",

@@ -61,7 +61,7 @@ def encode(frame: msgspec.Struct) -> bytes:
 
 def encoded_bytes(value: object) -> int:
     """How many bytes `value` takes as JSON; raises what msgspec raises if it has no JSON form."""
-    return len(_encoder.encode(value))
+    return memoryview(value).nbytes if type(value) is KeptData else len(_encoder.encode(value))
 
 
 def decode_client_frame(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> frames.ClientFrame:

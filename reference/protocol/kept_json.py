@@ -19,6 +19,8 @@ _INTEGER_DIGITS_MAX = 20  # with a sign
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SPACE = b" \t\r\n"
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_OPENS = bytes.maketrans(b"[]", b"\1\0")
+_CLOSES = bytes.maketrans(b"[]", b"\0\1")
 
 
 def check_json(raw: bytes, depth_max: int) -> None:
@@ -27,11 +29,11 @@ def check_json(raw: bytes, depth_max: int) -> None:
         raise InvalidEvent("text contains the character NUL, which no database keeps; remove it")
     is_deep = raw.count(b"[") + raw.count(b"{") > depth_max
     kinds = raw.translate(_KINDS)
-    has_long_number = any(long in kinds for long in _LONG)
+    has_long_number = _LONG[0] in kinds or _LONG[1] in kinds or _LONG[2] in kinds
     if is_deep or has_long_number:
         bare = _without_strings(raw)
         if has_long_number:
-            _check_numbers(_SUSPECT.findall(bare))
+            _check_numbers(set(_SUSPECT.findall(bare)))
         if is_deep:
             _check_depth(bare, depth_max)
 
@@ -41,7 +43,7 @@ def _without_strings(raw: bytes) -> bytes:
     return b'"'.join(raw.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
 
 
-def _check_numbers(numbers: list[bytes]) -> None:
+def _check_numbers(numbers: set[bytes]) -> None:
     for number in numbers:
         if number.removeprefix(b"-").isdigit() and (len(number) > _INTEGER_DIGITS_MAX or not -(2**63) <= int(number) < 2**63):
             raise InvalidEvent(f"the integer {_shown(number)} does not fit into 64 bits; send it as a string")
@@ -50,13 +52,15 @@ def _check_numbers(numbers: list[bytes]) -> None:
 
 
 def _check_depth(bare: bytes, depth_max: int) -> None:
-    """Takes the innermost level away, again and again. An empty list or object is no level, but a value in one (1.6)."""
+    """An empty list or object is no level, but a value in one (1.6).
+
+    With +1 for each opening bracket and -1 for each closing one as the digits of a number to the base 256, the digits of its
+    255th part are the sums of all digits before them: the depths. One beyond 255 runs over into others that are too large too.
+    """
     brackets = bare.translate(_ONE_KIND, _SPACE).replace(b"[]", b"").translate(None, _NOT_BRACKETS)
-    for _ in range(depth_max):
-        if not brackets:
-            return
-        brackets = brackets.replace(b"[]", b"")
-    if brackets:
+    steps = int.from_bytes(brackets.translate(_OPENS), "big") - int.from_bytes(brackets.translate(_CLOSES), "big")
+    depths = (steps // 255).to_bytes(len(brackets), "big")
+    if depths.translate(None, bytes(range(depth_max + 1))):
         raise InvalidEvent(f"data nests deeper than {depth_max} levels")
 
 

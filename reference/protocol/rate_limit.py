@@ -28,12 +28,21 @@ class TokenBucket:
         self._left -= tokens
         return 0
 
+    def take(self, now: int, tokens: int) -> int:
+        """Take up to that many tokens; returns how many were there."""
+        self._refill(now)
+        taken = min(tokens, max(0, int(self._left)))
+        self._left -= taken
+        return taken
+
     def drain(self, now: int, tokens: int) -> None:
         """Take tokens for what is already done; what was not there is owed, as much as a burst at most."""
         self._refill(now)
         self._left = max(self._left - tokens, -self._burst)
 
     def _refill(self, now: int) -> None:
+        if self._at == now:
+            return
         if self._at is not None:
             self._left = min(self._burst, self._left + (now - self._at) / NS_PER_S * self._per_s)
         self._at = now

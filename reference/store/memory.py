@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from reference.protocol.events import Event
 from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot, StoredClient, StoredRun
 from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed
+from reference.store.kept import kept_event, kept_state
 from reference.store.position import Position
 
 
@@ -60,8 +60,8 @@ class MemoryStore:
             run_id=run_id,
             epoch=position.epoch,
             head=position.head,
-            snapshot=Snapshot(position.snapshot_number, msgspec.json.decode(run.state, type=RunState)),
-            events=tuple(msgspec.json.decode(event, type=Event) for event in run.events),
+            snapshot=Snapshot(position.snapshot_number, kept_state(run.state)),
+            events=tuple(map(kept_event, run.events)),
             clients=tuple(
                 StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(run.answers[client_id]))
                 for client_id, client in sorted(position.clients.items())

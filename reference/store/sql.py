@@ -18,9 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-import msgspec
 import trio
-from sqlalchemy import URL, Connection, Engine, delete, insert, select
+from sqlalchemy import URL, Connection, Engine, String, cast, delete, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from reference.protocol.events import Event
@@ -28,6 +27,7 @@ from reference.protocol.records import ANSWERS_KEPT, Append, RunState, Snapshot,
 from reference.store.base import StoreConflict, StoreError, StoreUnavailable, check_run_id, closed, is_run_id
 from reference.store.changes import Changes, RunChange
 from reference.store.history import CommitsFile, ConfirmedHeads
+from reference.store.kept import kept_data, kept_state
 from reference.store.migrations import upgrade
 from reference.store.position import Position
 from reference.store.sqlite import WRITING, SqliteCommits, sqlite_engine
@@ -407,7 +407,8 @@ class SqlStore:
             run = connection.execute(select(runs).where(runs.c.run_id == run_id)).one_or_none()
             if run is None:
                 return None
-            snapshot = connection.execute(select(snapshots).where(snapshots.c.run_id == run_id)).one()
+            columns = snapshots.c.sequence_number, cast(snapshots.c.state, String)
+            snapshot_at, state = connection.execute(select(*columns).where(snapshots.c.run_id == run_id)).one()
             events, published = _events(connection, run_id, run.oldest)
             stored_clients = _clients(connection, run_id, published)
         self._committing().check_place()
@@ -416,8 +417,7 @@ class SqlStore:
                 f"run {run_id}: {len(events)} events are stored where {run.oldest} to {run.head} must be; "
                 "restore the database from a backup"
             )
-        state = msgspec.convert(snapshot.state, RunState)
-        return StoredRun(run_id, run.epoch, run.head, Snapshot(snapshot.sequence_number, state), events, stored_clients)
+        return StoredRun(run_id, run.epoch, run.head, Snapshot(snapshot_at, kept_state(state)), events, stored_clients)
 
 
 def _engine(url: URL, busy_timeout_s: float) -> Engine:
@@ -448,9 +448,8 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Eve
             columns.user_id,
             columns.timestamp,
             columns.sequence_number,
-            columns.message_data,
+            func.coalesce(cast(columns.exact_data, String), cast(columns.message_data, String)),
             columns.is_critical,
-            columns.exact_data,
             columns.client_id,
             columns.client_sequence,
         )
@@ -458,9 +457,7 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Eve
         .order_by(columns.sequence_number)
     )
     rows = connection.execute(query).all()
-    events = tuple(
-        Event(row[0], row[1], row[2], row[3], row[4] if row[6] is None else row[6], row[5]) for row in rows if row[3] >= oldest
-    )
+    events = tuple(Event(row[0], row[1], row[2], row[3], kept_data(row[4]), row[5]) for row in rows if row[3] >= oldest)
     return events, rows
 
 

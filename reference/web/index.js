@@ -5,4 +5,4 @@ export { RequestFailedError } from "./client/rest.js";
 export { ConnectionStore } from "./client/store.js";
 export { signal } from "./client/signal.js";
 export { ConfigError, InvalidEvent, LocalError, OutboxFull, SessionClosed, SteadywireError } from "./machine/errors.js";
-export { AfterSilence, EveryInterval, FallBackAfter, FullJitter, NoPings } from "./machine/policies.js";
+export { AfterSilence, EveryInterval, FallBackAfter, FreshnessPoints, FullJitter, MissesInARow, NoPings, PhiAccrual, PhiExponential } from "./machine/policies.js";

@@ -21,12 +21,16 @@ from simulation.network.delay import BandwidthQueue, PathDirections, bottleneck_
 from simulation.network.link_state import LinkState
 from simulation.random import RandomStreams
 from simulation.scenario.faults import (
+    BackgroundTab,
     BlockUpgrade,
     ClockStep,
+    DnsFailure,
+    Failover,
     Fault,
     HalfOpen,
     LineFault,
     LoadBalancerCut,
+    NetworkChange,
     Outage,
     Path,
     Pause,
@@ -36,6 +40,7 @@ from simulation.scenario.faults import (
     ServerRestart,
     SlowStore,
     Stall,
+    Suspend,
 )
 
 BUFFER_BYTES_MAX = 256 * 1024
@@ -142,6 +147,8 @@ class EmulatedAccessLink(FaultVerbs):
             case ServerRestart() | RollingDeploy() | Pause() | SlowStore() | ClockStep():
                 kind = fault.__struct_config__.tag
                 raise ConfigError(f"a {kind} is not the emulator's to do, but of whoever owns the server process")
+            case Suspend() | BackgroundTab() | NetworkChange() | DnsFailure() | Failover():
+                raise AssertionError("check_fault has refused it")
             case Outage() | Stall() | Reset() | HalfOpen() | Refuse() | BlockUpgrade() | LoadBalancerCut():
                 self._state.begin_fault(fault, tuple(self._connections.values()))
                 self._set_door()

@@ -5,7 +5,7 @@ import math
 import msgspec
 
 from reference.protocol.errors import ConfigError, LocalError
-from simulation.scenario.faults import Fault, Path
+from simulation.scenario.faults import DeviceFault, Fault, NameFault, Path
 from simulation.scenario.paths import Tcp
 
 
@@ -27,10 +27,15 @@ def check_path(path: Path) -> None:
         raise ConfigError(str(error)) from None
     if path.tcp.retries != Tcp().retries:
         raise ConfigError("tcp.retries is for the simulator: here the kernels at both ends give up; leave it at its default")
+    if path.dns is not None:
+        raise ConfigError("dns is for the simulator: the emulator is found by its port; remove path.dns")
 
 
 def check_fault(fault: Fault) -> None:
-    """ConfigError unless the times of `fault` are finite and not negative."""
+    """ConfigError unless it is one for sockets, and its times are finite and not negative."""
+    if isinstance(fault, DeviceFault | NameFault):
+        kind = fault.__struct_config__.tag
+        raise ConfigError(f"a {kind} happens in the simulator only; simulate it, or remove it")
     _check_seconds("at_s", fault.at_s)
     _check_seconds("duration_s", getattr(fault, "duration_s", 0.0))
 

@@ -21,7 +21,7 @@ from simulation.emulator.statistics import EmulatorStatistics, FaultJournal
 from simulation.emulator.streams import Connect, tcp_connector
 from simulation.emulator.verbs import FaultVerbs
 from simulation.random import RandomStreams
-from simulation.scenario.faults import Fault, LineFault, Path
+from simulation.scenario.faults import Fault, LineFault, Path, ServerFault
 
 
 class Emulator(FaultVerbs):
@@ -81,7 +81,7 @@ class Emulator(FaultVerbs):
         server are left out, since it is its owner who does them. ConfigError for times that make no sense and
         EmulatorError for clients without a line, both before anything has happened.
         """
-        await self._run([f for f in faults if isinstance(f, LineFault)], starts_at=trio.current_time())
+        await self._run([f for f in faults if not isinstance(f, ServerFault)], starts_at=trio.current_time())
 
     async def run_availability(self, processes: Iterable[Iterable[LineFault]]) -> None:
         """Let lines come and go by themselves from now on; returns when all processes have stopped.

@@ -17,6 +17,8 @@ much later. Only bytes that a job has already handed over leave all the same.
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from reference.protocol.timers import NS_PER_S, ns
@@ -43,6 +45,25 @@ class Cost:
         index = self._drawn.get(client, 0)
         self._drawn[client] = index + 1
         return ns(self._distribution.at(self._random_source.uniform(f"{self._kind}/{client}", index)))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorCosts:
+    """What the work of a server costs.
+
+    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
+    limits of connections and of what waits on one.
+    """
+
+    handshake: Cost
+    resumption: Cost
+    authentication: Cost
+    frame: Cost
+    delivery: Cost
+    replay_event: Cost
+    patience: int | None
+    shedding: tuple[int, int] | None
+    jobs_max: int
 
 
 class Job(NamedTuple):
@@ -209,11 +230,28 @@ class ProcessorQueue:
         self._take_up()
 
 
+SYN_ACKS_REPEATED_FOR = ns(63.0)
+"""How long a kernel notes a SYN whose answer does not get through: tcp_synack_retries = 5."""
+
+
 class Listener:
     """Takes connections in the order in which they come, one in each `1 / accepts_per_s` of the process's time."""
 
-    def __init__(self, work: ProcessorQueue, accepts_per_s: float | None, backlog_max: int) -> None:
-        """`accepts_per_s` None: at once."""
+    def __init__(
+        self,
+        work: ProcessorQueue,
+        accepts_per_s: float | None,
+        backlog_max: int,
+        syn_backlog_max: int | None = None,
+        *,
+        syn_cookies: bool = True,
+    ) -> None:
+        """`accepts_per_s` None: at once. `syn_backlog_max` None: any number."""
+        self._syn_backlog_max = syn_backlog_max
+        self._syn_cookies = syn_cookies
+        self._half_open_until: list[int] = []  # a heap
+        self.cookies = 0
+        """SYNs that were answered by a cookie, since the backlog of SYNs was full."""
         self._work = work
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
         self._next_at = 0
@@ -227,11 +265,26 @@ class Listener:
         ahead = self._next_at - self._interval - self._work.now
         return -(-ahead // self._interval) if ahead > 0 else 0
 
-    def take(self) -> int | None:
-        """A connection comes: when it is taken, in the process's time, or None: there is no room for it to wait."""
+    def take(self, round_trip: int = 0) -> int | None:
+        """A connection comes: when it is taken, in the process's time, or None: there is no room for it to wait. `round_trip`:
+        how long the client's part of the handshake takes, in ns."""
+        if self._syn_backlog_max is not None and not self._note_syn(self._syn_backlog_max, round_trip):
+            self.dropped += 1
+            return None
         if self.backlog >= self.backlog_max:
             self.dropped += 1
             return None
         taken_at = max(self._work.now, self._next_at)
         self._next_at = taken_at + self._interval
         return taken_at
+
+    def _note_syn(self, most: int, round_trip: int) -> bool:
+        """Whether a SYN is answered."""
+        waiting, now = self._half_open_until, self._work.now
+        while waiting and waiting[0] <= now:
+            heappop(waiting)
+        if len(waiting) < most:
+            heappush(waiting, now + round_trip)
+            return True
+        self.cookies += self._syn_cookies
+        return self._syn_cookies

@@ -4,36 +4,34 @@ Outcomes go to the trace, and time is SimPy's. Polling works as over a real HTTP
 if there is one, and opens another if not, so a publish does not wait behind a long poll. An application that takes a limited
 number of events per second (`takes_per_s`) makes its session slow the server down, as in the trio client: a connection that the
 session pauses is read no further, so what arrives waits in the network and, above its send buffer, at the server.
+
+A device that sleeps (`begin_sleep`) takes no input before it wakes, and its user does nothing. Where its clock stands still
+meanwhile, the time of its session is behind the world's by what it has slept.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 from reference.protocol import frames
 from reference.protocol.actions import ClientAction, Open
 from reference.protocol.client.driver import ClientDriver
 from reference.protocol.client.flow_control import is_sequenced
-from reference.protocol.client.outcomes import Outcome
+from reference.protocol.client.outcomes import Outcome, StateChanged
 from reference.protocol.client.session import ClientSession
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.errors import InvalidEvent, OutboxFull, SessionClosed
 from reference.protocol.events import Data
 from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
-from reference.protocol.timers import NS_PER_S
+from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
 from simulation.hosts.tokens import Issuer
-from simulation.network.connection import (
-    REQUEST_HEAD_BYTES,
-    ClientAccessLink,
-    Ending,
-    HttpConnection,
-    ServerListener,
-    WebSocketConnection,
-    request_kind,
-    websocket_bytes,
-)
+from simulation.network.connection import ClientAccessLink, Ending, ServerListener
+from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
+from simulation.network.websocket_connection import WebSocketConnection, websocket_bytes
+from simulation.scenario.faults import BackgroundTab, Suspend
 from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
 from simulation.trace.writer import RECORDED_FRAMES, record_actions, record_frame, record_loss, record_outcomes
 
@@ -65,16 +63,22 @@ class ClientHost:
 
     __slots__ = (
         "_alarm",
+        "_behind",
         "_clock",
+        "_deferred",
         "_driver",
         "_has_bottleneck",
         "_is_paused",
+        "_lateness",
         "_line",
         "_listen",
         "_machine",
         "_pool",
         "_send_buffer_bytes",
+        "_sleeps",
+        "_stopped_at",
         "_takes_every",
+        "_throttles",
         "_tokens",
         "_trace",
         "_unread",
@@ -82,7 +86,9 @@ class ClientHost:
         "_websocket",
         "_websocket_id",
         "frames",
+        "is_carried",
         "name",
+        "on_carried",
         "session",
     )
 
@@ -116,23 +122,37 @@ class ClientHost:
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
         self._pool: _Pool | None = None
+        self._lateness = lateness
+        self._throttles: tuple[BackgroundTab, ...] = ()
+        self._sleeps: tuple[Suspend, ...] = ()
+        self._stopped_at = 0  # since when its clock stands still
+        self._behind = 0  # its session's clock, in ns
+        self._deferred: list[Callable[[], None]] = []  # inputs that came while it slept
         self._alarm = Alarm(line.clock, self, lateness)
         self.frames = 0
         """That have reached the session."""
+        self.is_carried = False
+        self.on_carried: Callable[[], None] | None = None
+        """Called when something carries it that did not before; `is_carried` is kept only then."""
 
     # Inputs of the application.
 
     def start(self) -> None:
+        if self._sleeps:
+            self._deferred.append(self.start)
+            return
         now = self._clock.now
         self._trace.add(ClientStarted(at=now, client=self.name, client_id=self.session.client_id, user_id=self.name))
         if self._tokens is not None:
-            self.session.handle_token(self._tokens.issue(self.name, now), now)
-        self._driver.feed(self.session.start, now)
+            self.session.handle_token(self._tokens.issue(self.name, now), now - self._behind)
+        self._driver.feed(self.session.start, now - self._behind)
 
     def publish(self, event_type: str, data: Data) -> None:
+        if self._sleeps:
+            return
         now = self._clock.now
         try:
-            ticket = self.session.publish(event_type, data, now)
+            ticket = self.session.publish(event_type, data, now - self._behind)
         except (InvalidEvent, OutboxFull, SessionClosed) as error:
             refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
             self._trace.add(refused)
@@ -142,14 +162,19 @@ class ClientHost:
 
     def leave(self) -> None:
         """For good, with a bye if anyone can be notified; what is unanswered fails visibly."""
+        if self._sleeps:
+            self._deferred.append(self.leave)
+            return
         now = self._clock.now
         self._trace.add(LeaveAsked(at=now, client=self.name))
-        self._driver.feed(self.session.close, now)
+        self._driver.feed(self.session.close, now - self._behind)
 
     def move_cursor(self, data: Data) -> None:
+        if self._sleeps:
+            return
         now = self._clock.now
         try:
-            self.session.move_cursor(data, now)
+            self.session.move_cursor(data, now - self._behind)
         except SessionClosed:
             return
         self._trace.add(CursorMoved(at=now, client=self.name, data=data))
@@ -159,19 +184,25 @@ class ClientHost:
         assert self._takes_every is not None, "an application without a rate takes everything at once"
         Call(self._clock, self._clock.now + self._takes_every, ARRIVAL, self._take)
 
-    def _take(self, _: Call) -> None:
+    def _take(self, call: Call) -> None:
         """The application takes one of the outcomes that wait for it."""
+        if self._sleeps:
+            self._deferred.append(partial(self._take, call))
+            return
         self._untaken -= 1
         if self._untaken:
             self._take_later()
-        self._driver.feed(self.session.application_took, 1, self._clock.now)
+        self._driver.feed(self.session.application_took, 1, self._clock.now - self._behind)
 
     # Inputs of the network.
 
     def connection_opened(self, connection_id: int) -> None:
-        self._driver.feed(self.session.connection_opened, connection_id, self._clock.now)
+        self._driver.feed(self.session.connection_opened, connection_id, self._clock.now - self._behind)
 
     def connection_ended(self, connection_id: int, ending: Ending) -> None:
+        if self._sleeps:
+            self._deferred.append(partial(self.connection_ended, connection_id, ending))
+            return
         if self._is_paused:  # its end stands behind what has not been read
             self._keep_unread(ending)
             return
@@ -179,7 +210,7 @@ class ClientHost:
         now, code, message = self._clock.now, ending.code, ending.message
         retry_after_ms = ending.retry_after_ms
         record_loss(self._trace, self.name, connection_id, now, code=code, message=message, retry_after_ms=retry_after_ms)
-        self.session.connection_lost(connection_id, code, now, message=message, retry_after_ms=retry_after_ms)
+        self.session.connection_lost(connection_id, code, now - self._behind, message=message, retry_after_ms=retry_after_ms)
         self._driver.drain()
 
     def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None:
@@ -192,37 +223,87 @@ class ClientHost:
             self._listen(self.name, now, "received", connection_id, frame)
         if type(frame) in RECORDED_FRAMES:
             record_frame(self._trace, self.name, connection_id, frame, now)
-        self.session.receive_frame(connection_id, frame, now)
+        self.session.receive_frame(connection_id, frame, now - self._behind)
         self._driver.drain()
 
     def bytes_arrived(self, connection_id: int) -> None:
-        self._driver.feed(self.session.bytes_received, connection_id, self._clock.now)
+        self._driver.feed(self.session.bytes_received, connection_id, self._clock.now - self._behind)
 
     def bytes_of_answer_arrived(self, link: HttpConnection) -> None:
         if link.request is not None:
             request = request_kind(link.request)
             connection_id = self._pool_with(link).connection_id
-            self._driver.feed(self.session.bytes_received, connection_id, self._clock.now, request=request)
+            self._driver.feed(self.session.bytes_received, connection_id, self._clock.now - self._behind, request=request)
 
     def request_answered(self, link: HttpConnection, answer: frames.Frame) -> None:
         self.frame_arrived(self._pool_with(link).connection_id, answer)
 
     def http_ended(self, link: HttpConnection, failure: frames.RequestFailed | None) -> None:
+        if self._sleeps:
+            self._deferred.append(partial(self.http_ended, link, failure))
+            return
         pool = self._pool_with(link)
         pool.links.remove(link)
         if failure is not None:
             self.frame_arrived(pool.connection_id, failure)
 
-    def _give_token(self, _: Call) -> None:
+    def _give_token(self, call: Call) -> None:
         assert self._tokens is not None, "it has been asked for one"
+        if self._sleeps:
+            self._deferred.append(partial(self._give_token, call))
+            return
         now = self._clock.now
-        self._driver.feed(self.session.handle_token, self._tokens.issue(self.name, now), now)
+        self._driver.feed(self.session.handle_token, self._tokens.issue(self.name, now), now - self._behind)
 
     def next_deadline(self) -> int | None:
-        return self.session.next_deadline()
+        deadline = None if self._sleeps else self.session.next_deadline()
+        return None if deadline is None else deadline + self._behind
 
     def ring(self) -> None:
-        self._driver.ring(self._clock.now)
+        self._driver.ring(self._clock.now - self._behind)
+
+    # What happens to its device.
+
+    def begin_sleep(self, sleep: Suspend) -> None:
+        """It sleeps until every sleep that has begun is over."""
+        if sleep.clock == "stops" and not self._stops:
+            self._stopped_at = self._clock.now
+        self._sleeps = (*self._sleeps, sleep)
+
+    def end_sleep(self, sleep: Suspend) -> None:
+        """Undo one `begin_sleep`."""
+        place, did_stop = self._sleeps.index(sleep), self._stops
+        self._sleeps = (*self._sleeps[:place], *self._sleeps[place + 1 :])
+        if did_stop and not self._stops:
+            self._behind += self._clock.now - self._stopped_at
+        if self._sleeps:
+            return
+        deferred, self._deferred = self._deferred, []
+        for take in deferred:
+            take()
+        self._alarm.arm(self.next_deadline())
+
+    @property
+    def _stops(self) -> bool:
+        """Whether its clock stands still."""
+        return any(sleep.clock == "stops" for sleep in self._sleeps)
+
+    def begin_background(self, background: BackgroundTab) -> None:
+        """Its timers are throttled until every such fault that has begun is over; of several the slowest decides."""
+        self._throttles = (*self._throttles, background)
+        self._throttle()
+
+    def end_background(self, background: BackgroundTab) -> None:
+        """Undo one `begin_background`."""
+        place = self._throttles.index(background)
+        self._throttles = (*self._throttles[:place], *self._throttles[place + 1 :])
+        self._throttle()
+
+    def _throttle(self) -> None:
+        if self._lateness is None:
+            self._lateness = TimerLateness(0, 0, self._line.random_source.of(self.name))
+        self._lateness.throttle = max((ns(each.timers_every_s) for each in self._throttles), default=0)
+        self._alarm.set_lateness(self._lateness)
 
     # What can be looked at.
 
@@ -303,6 +384,8 @@ class ClientHost:
         Call(self._clock, self._clock.now + self._tokens.time, ARRIVAL, self._give_token)
 
     def deliver(self, outcomes: list[Outcome]) -> None:
+        if self.on_carried is not None:
+            self._heed_states(outcomes, self.on_carried)
         record_outcomes(self._trace, self.name, outcomes, self._clock.now, position=self.session.position)
         if self._takes_every is not None and (count := sum(map(is_sequenced, outcomes))):
             if not self._untaken:
@@ -310,9 +393,16 @@ class ClientHost:
             self._untaken += count
 
     def set_alarm(self, deadline: int | None) -> None:
-        self._alarm.arm(deadline)
+        self._alarm.arm(None if deadline is None else deadline + self._behind)
 
     # Inside.
+
+    def _heed_states(self, outcomes: list[Outcome], on_carried: Callable[[], None]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, StateChanged):
+                was_carried, self.is_carried = self.is_carried, outcome.is_carried
+                if self.is_carried and not was_carried:
+                    on_carried()
 
     def _keep_unread(self, what: frames.Frame | Ending) -> None:
         if self._unread is None:

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
-from simulation.network.connection import Ending, TcpConnection, WebSocketConnection
+from simulation.network.connection import Ending, TcpConnection
+from simulation.network.websocket_connection import WebSocketConnection
 
 Measured = tuple[frames.Frame, int]
 """A frame, and its size on the wire in bytes."""

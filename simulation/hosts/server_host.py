@@ -10,17 +10,17 @@ while the others go on. The balancer gives a new connection to the instance with
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from reference.protocol.config import ServerConfig
 from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import ALARM, Call, Clock, lateness_of
-from simulation.hosts.capacity import Cost, Listener, ProcessorQueue
+from simulation.hosts.capacity import SYN_ACKS_REPEATED_FOR, Cost, Listener, ProcessorCosts, ProcessorQueue
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
 from simulation.network.connection import RESET, AcceptedConnection, ClientAccessLink, Ending, ServerEndpoint, Syn, TcpConnection
+from simulation.network.ports import Ports
 from simulation.random import RandomStreams
 from simulation.scenario.scenario import Balancing, Capacity, ServerPart
 from simulation.trace.trace import ServerKilled, ServerStopped, Trace, WorkSampled
@@ -82,24 +82,6 @@ FRAMES_OF_ONE_MAX = 256
 """That wait to be read, of one connection: 64 publishes without an answer, and what else a client may say meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorCosts:
-    """What the work of a server costs.
-
-    shedding: the wait and the spread that it asks for, in ms; after a `patience`, in ns. jobs_max: how many jobs can wait, by the
-    limits of connections and of what waits on one.
-    """
-
-    handshake: Cost
-    authentication: Cost
-    frame: Cost
-    delivery: Cost
-    replay_event: Cost
-    patience: int | None
-    shedding: tuple[int, int] | None
-    jobs_max: int
-
-
 class ServerHost:
     """The machine that the server runs on."""
 
@@ -129,6 +111,10 @@ class ServerHost:
         self._capacity = part.capacity
         self._random_source = random_source.of("server")
         self.timer_lateness = lateness_of(part.timer_granularity_s, part.timer_slack_s, self._random_source)
+        self.balancer = None if part.balancer is None else Ports(clock, part.balancer)
+        self.ticket_keys = 0
+        """Which keys its process resumes TLS sessions by."""
+        self._keeps_ticket_keys = part.keeps_ticket_keys
         self._costs = None if part.capacity is None else self._costs_of(part.capacity)
         self._is_plain = part.capacity is None and part.instances == 1
         self.instances = Instances(part.instances, part.balancing, self._random_source)
@@ -142,6 +128,7 @@ class ServerHost:
     def start(self) -> None:
         """A process comes up and loads the run."""
         assert self.process is None, "one server process at a time"
+        self.ticket_keys += not self._keeps_ticket_keys
         self.process = Process(self)
 
     def kill(self) -> None:
@@ -190,14 +177,14 @@ class ServerHost:
     # Connections.
 
     def take(self, link: TcpConnection) -> ServerEndpoint | Syn:
-        """As ServerMachine.take."""
+        """As ServerListener.take."""
         process = self.process
         if process is None or process.is_leaving:
             return Syn.REFUSED
         instance = self.instances.choose(link.access_link.client)
         if instance is None:
             return Syn.REFUSED
-        taken_at = process.listener.take()
+        taken_at = process.listener.take(self._handshake_time(link))
         if taken_at is None:
             return Syn.DROPPED
         if self._is_plain:
@@ -205,6 +192,11 @@ class ServerHost:
         link.taken = AcceptedConnection(instance, taken_at)
         self.instances.took(instance)
         return process
+
+    def _handshake_time(self, link: TcpConnection) -> int:
+        """How long its SYN is noted: until the client's part of the handshake is there."""
+        directions = link.access_link.directions
+        return SYN_ACKS_REPEATED_FOR if link.access_link.is_cut_off else directions.up.latency + directions.down.latency
 
     def released(self, link: TcpConnection) -> None:
         """A process's end of a connection is gone."""
@@ -263,7 +255,14 @@ class ServerHost:
         work = ProcessorQueue(self.clock, None if capacity is None else capacity.processors)
         if capacity is None:
             return work, Listener(work, None, 1), None
-        return work, Listener(work, capacity.accepts_per_s, capacity.accept_backlog_max), self._costs
+        listener = Listener(
+            work,
+            capacity.accepts_per_s,
+            capacity.accept_backlog_max,
+            capacity.syn_backlog_max,
+            syn_cookies=capacity.syn_cookies,
+        )
+        return work, listener, self._costs
 
     def drawn_wait_ms(self, client: str) -> int:
         """How long a client that is turned away over HTTP is to wait: there is no field for a spread, so it is drawn here."""
@@ -278,6 +277,7 @@ class ServerHost:
         random_source, shedding = self._random_source, capacity.shedding
         return ProcessorCosts(
             Cost(capacity.handshake_cost, random_source, "handshake"),
+            Cost(capacity.resumption_cost or capacity.handshake_cost, random_source, "resumption"),
             Cost(capacity.authentication_cost, random_source, "authentication"),
             Cost(capacity.frame_cost, random_source, "frame"),
             Cost(capacity.delivery_cost, random_source, "delivery"),

@@ -8,46 +8,87 @@ to the job that sends, and there is one alarm. It reads the machine's wall clock
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from reference.protocol import frames
 from reference.protocol.actions import Close
 from reference.protocol.codec import encoded_bytes
+from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
+from reference.protocol.frames import Limits
 from reference.protocol.records import Append
 from reference.protocol.server.connection import Identity
 from reference.protocol.server.driver import RunDriver
 from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
-from simulation.clock import Alarm
+from simulation.clock import Alarm, Clock, TimerLateness
+from simulation.hosts.capacity import Listener, ProcessorCosts, ProcessorQueue
 from simulation.hosts.peer import Measured, Peer
+from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import identify
-from simulation.network.connection import (
-    ANSWER_HEAD_BYTES,
-    Ending,
-    HttpConnection,
-    TcpConnection,
-    WebSocketConnection,
-    failed,
-    websocket_bytes,
-)
-from simulation.trace.trace import ServerStarted
+from simulation.network.connection import Ending, TcpConnection
+from simulation.network.http_connection import ANSWER_HEAD_BYTES, HttpConnection, failed
+from simulation.network.websocket_connection import WebSocketConnection, websocket_bytes
+from simulation.trace.trace import ServerStarted, Trace
 from simulation.trace.writer import record_answers, record_observations
-
-if TYPE_CHECKING:  # a process is started by its host
-    from simulation.hosts.server_host import ProcessorCosts, ServerHost
-
-__all__ = ["CLOSED", "Process"]
 
 CLOSED = Ending(None, "the server has closed the connection")
 
 _Opened = tuple[TcpConnection, frames.RequestFrame | None]
 
 
+class ProcessHost(Protocol):
+    """What a process uses of the machine that it runs on. frames: how many have reached its run; wall_clock_ahead: in ns."""
+
+    frames: int
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def trace(self) -> Trace: ...
+
+    @property
+    def store(self) -> SimulatedStore: ...
+
+    @property
+    def config(self) -> ServerConfig: ...
+
+    @property
+    def limits(self) -> Limits:
+        """As clients are told of them."""
+
+    @property
+    def wall_clock_ahead(self) -> int: ...
+
+    @property
+    def timer_lateness(self) -> TimerLateness | None: ...
+
+    @property
+    def retry_after_ms(self) -> int: ...
+
+    @property
+    def spread_ms(self) -> int: ...
+
+    def new_machine(self) -> tuple[ProcessorQueue, Listener, ProcessorCosts | None]:
+        """What a process that starts now works with."""
+
+    def next_connection_id(self) -> int: ...
+
+    def is_replaced(self, instance: int) -> bool:
+        """Whether an instance is out, and closes what it has when it is done with it."""
+
+    def drawn_wait_ms(self, client: str) -> int:
+        """How long a client that is turned away over HTTP is to wait."""
+
+    def released(self, link: TcpConnection) -> None:
+        """A process's end of a connection is gone."""
+
+
 class Process:
     """One server process, from its start until it ends. Its run is loaded when somebody first asks for it."""
 
-    def __init__(self, host: "ServerHost") -> None:
+    def __init__(self, host: ProcessHost) -> None:
         self.work, self.listener, self._costs = host.new_machine()
         self.shed = 0
         """Clients that were turned away for want of time."""
@@ -78,11 +119,8 @@ class Process:
 
     # The network speaks.
 
-    def upgrade_arrived(self, link: WebSocketConnection) -> None:
-        self._when_taken(link, self._begin_upgrade, (link, None))
-
-    def request_arrived(self, link: HttpConnection, request: frames.RequestFrame) -> None:
-        self._when_taken(link, self._begin_request, (link, request))
+    def request_arrived(self, link: TcpConnection, request: frames.RequestFrame | None) -> None:
+        self._when_taken(link, self._begin_upgrade if request is None else self._begin_request, (link, request))
 
     def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
         costs, peer = self._costs, self._peers.get(connection_id)
@@ -102,7 +140,7 @@ class Process:
         self.work.submit(0, self._make_room, connection_id)
 
     def released(self, link: TcpConnection) -> None:
-        """As ServerEnd.released."""
+        """As ServerEndpoint.released."""
         self._host.released(link)
 
     # What it is asked to do.
@@ -166,7 +204,8 @@ class Process:
             too_late_cost=reading,
         )
 
-    def _upgrade(self, link: WebSocketConnection) -> None:
+    def _upgrade(self, link: TcpConnection) -> None:
+        assert isinstance(link, WebSocketConnection), "nothing else asks for an upgrade"
         if not link.is_served:
             return  # the client has given up: the work was for nothing
         if self.is_leaving or self._host.is_replaced(link.taken.instance):
@@ -218,7 +257,7 @@ class Process:
         if connection_id in self._peers:
             self._driver.go_away(retry_after_ms=wait_ms, spread_ms=spread_ms, of=(connection_id,), code=CloseCode.OVERLOADED)
 
-    def _charge_and_receive(self, peer: Peer, frame: frames.Frame, costs: "ProcessorCosts") -> None:
+    def _charge_and_receive(self, peer: Peer, frame: frames.Frame, costs: ProcessorCosts) -> None:
         connection_id = peer.connection_id
         client = peer.link.access_link.client
         cost = frame_cost = costs.frame.of(client)
@@ -265,7 +304,8 @@ class Process:
         if self._costs is None or link.taken.is_greeted:
             return 0
         link.taken.is_greeted = True
-        return self._costs.handshake.of(link.access_link.client)
+        cost = self._costs.resumption if link.is_resumed else self._costs.handshake
+        return cost.of(link.access_link.client)
 
     # The driver's output, as RunIO.
 
@@ -360,7 +400,7 @@ class Process:
         if self._host.is_replaced(link.taken.instance):
             link.server_leaves(CLOSED)
 
-    def _charge(self, link: TcpConnection, frame: frames.Frame, costs: "ProcessorCosts") -> int:
+    def _charge(self, link: TcpConnection, frame: frames.Frame, costs: ProcessorCosts) -> int:
         """What it costs to send this frame; returns when it leaves, in ns from now."""
         client = link.access_link.client
         if isinstance(frame, frames.PollAnswer) and frame.events:

@@ -12,6 +12,8 @@ from simulation.clock import Clock
 from simulation.network.cell import SimulatedCell
 from simulation.network.delay import bottleneck_of, directions_of
 from simulation.network.link_state import LinkConnection, LinkState
+from simulation.network.names import Resolver, Zone
+from simulation.network.ports import Ports
 from simulation.random import RandomStreams
 from simulation.scenario.faults import LineFault, Outage
 from simulation.scenario.paths import Path
@@ -26,6 +28,12 @@ class SimulatedConnection(LinkConnection, Protocol):
     @property
     def is_served(self) -> bool:
         """Whether a server process has its endpoint of this connection."""
+
+    def lose_client(self) -> None:
+        """The client's operating system ends its endpoint; nothing of that reaches the server."""
+
+    def lose_server(self, *, is_told: bool) -> None:
+        """The server's endpoint is gone. `is_told`: by a reset; else the connection is silent from now on."""
 
 
 C = TypeVar("C", bound=SimulatedConnection)
@@ -44,9 +52,13 @@ class AccessLink(LinkState, Generic[C]):
         "down",
         "enter_cell_down",
         "enter_cell_up",
+        "nat",
         "path",
+        "resolver",
+        "ticket",
         "up",
         "watch",
+        "zone",
     )
 
     def __init__(
@@ -57,16 +69,17 @@ class AccessLink(LinkState, Generic[C]):
         random_source: RandomStreams,
         report: Report | None = None,
         cells: tuple[SimulatedCell, SimulatedCell] | None = None,
+        zone: Zone | None = None,
+        nat: Ports | None = None,
     ) -> None:
-        """`cells`: what it shares with other clients, up and down."""
+        """`cells`: what it shares with other clients, up and down. `zone`: the server's name. `nat`: whose ports it takes."""
         super().__init__(client, path.middlebox.upgrades, random_source)
         self.clock = clock
-        self.path = path
-        self.directions = directions_of(path)
-        up, down = self.directions.up, self.directions.down
-        self.up = bottleneck_of(up, random_source.of(f"{client}/up")) if up.is_shared else None
-        self.down = bottleneck_of(down, random_source.of(f"{client}/down")) if down.is_shared else None
-        """What its connections share."""
+        self.nat = nat
+        self.zone = zone or Zone()
+        self.ticket: tuple[int, int] | None = None
+        """Of its last TLS handshake: by which keys of the server, and until when it is good, in ns."""
+        self._take_path(path)
         self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
         self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
         self.watch: Watch | None = None
@@ -75,6 +88,20 @@ class AccessLink(LinkState, Generic[C]):
         self._late_until = 0
         self._connections: list[C] = []  # in the order in which they were opened; few, and mostly one
         self._opened = 0
+
+    def _take_path(self, path: Path) -> None:
+        self.path = path
+        self.directions = directions_of(path)
+        up, down, client = self.directions.up, self.directions.down, self.client
+        self.up = bottleneck_of(up, self.random_source.of(f"{client}/up")) if up.is_shared else None
+        self.down = bottleneck_of(down, self.random_source.of(f"{client}/down")) if down.is_shared else None
+        """What its connections share."""
+        self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{client}/dns"))
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a question that leaves now gets no answer."""
+        return bool(self.outages)
 
     @property
     def connections(self) -> int:
@@ -86,10 +113,10 @@ class AccessLink(LinkState, Generic[C]):
         assert self.watch is not None, "whoever calls this for each frame has looked"
         self.watch(connection, self.client, way, moment, frame)
 
-    def note_trouble(self, what: PathTrouble) -> None:
-        """The path has done something to a connection by itself."""
+    def note_trouble(self, what: PathTrouble, until: int | None = None) -> None:
+        """The path has done something to a connection by itself. `until`: it may do it again until then; None: now."""
         if self._report is not None:
-            self._report(self.client, what, self.clock.now)
+            self._report(self.client, what, self.clock.now if until is None else until)
 
     def note_late(self, until: int) -> None:
         """Something on a connection takes longer than the path's stated bound."""
@@ -110,6 +137,24 @@ class AccessLink(LinkState, Generic[C]):
     def served(self) -> tuple[C, ...]:
         """The connections of which a server process has its endpoint."""
         return tuple(connection for connection in self._connections if connection.is_served)
+
+    def leave_network(self, path: Path | None, *, is_told: bool) -> None:
+        """The client is on another network from now on. `path`: that one's; None: it is like the one before."""
+        standing = tuple(self._connections)
+        if path is not None:  # before anyone is told, who may connect at once
+            self.enter_cell_up = self.enter_cell_down = self.nat = None
+            self.upgrades_normally = path.middlebox.upgrades
+            self._take_path(path)
+        for connection in standing:
+            if is_told:
+                connection.lose_client()
+            else:
+                connection.silence()
+
+    def lose_address(self, *, is_told: bool) -> None:
+        """What the connections lead to is gone, and what served them with it."""
+        for connection in tuple(self._connections):
+            connection.lose_server(is_told=is_told)
 
     def begin(self, fault: LineFault) -> None:
         """Let `fault` happen to this link now."""

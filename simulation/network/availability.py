@@ -10,9 +10,10 @@ come back. One event lies ahead for each process, however far the horizon is. Du
 ns and 1 ms at the least.
 """
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, assert_never
 
+from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import FAULT, Call, Clock
 from simulation.random import EntityRandom, RandomStreams
@@ -63,41 +64,84 @@ def faults_of(process: Availability, random_source: EntityRandom, clients: tuple
     for begins, ends in outages(process, random_source):
         if begins >= until:
             return
-        at_s, duration_s = begins / NS_PER_S, (min(ends, until) - begins) / NS_PER_S
-        match process.effect:
-            case "outage":
-                yield Outage(at_s=at_s, duration_s=duration_s, clients=clients)
-            case "cut":
-                yield LoadBalancerCut(at_s=at_s, duration_s=duration_s, clients=clients)
-            case _:
-                assert_never(process.effect)
+        yield fault_of(process, begins, min(ends, until), clients)
+
+
+def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, ...]) -> LineFault:
+    """One down of a process, from and until in ns."""
+    at_s, duration_s = begins / NS_PER_S, (ends - begins) / NS_PER_S
+    match process.effect:
+        case "outage":
+            return Outage(at_s=at_s, duration_s=duration_s, clients=clients)
+        case "cut":
+            return LoadBalancerCut(at_s=at_s, duration_s=duration_s, clients=clients)
+        case _:
+            assert_never(process.effect)
+
+
+Process = tuple[Availability, str, tuple[str, ...]]
+"""What comes and goes how, whose it is (a name for its draws), and whom it takes down together; nobody: everyone."""
+
+
+def processes_of(scenario: "Scenario") -> Iterator[Process]:
+    """Every process of a scenario: of clients, of groups, of regions and of everyone."""
+    members = {group.name: group.client_names for group in scenario.groups}
+    for group in scenario.groups:
+        if group.availability is not None:
+            yield from _of(group.availability, group.name, group.client_names, is_everyone=len(members) == 1)
+    for region in scenario.regions:
+        clients = tuple(client for name in region.groups for client in members[name])
+        yield from _of(
+            region.availability, f"region {region.name}", clients, is_everyone=len(clients) == len(scenario.client_names)
+        )
+    if scenario.availability is not None:
+        yield from _of(scenario.availability, "everyone", scenario.client_names, is_everyone=True)
+
+
+def _of(process: Availability, place: str, clients: tuple[str, ...], *, is_everyone: bool) -> Iterator[Process]:
+    if process.scope == "shared":
+        yield process, f"availability of {place}", () if is_everyone else clients
+        return
+    for client in clients:
+        yield process, f"{client}/availability of {place}", (client,)
+
+
+def counts_from_reconnect(process: Availability) -> bool:
+    """Whether a process waits for a connection before each time up."""
+    return isinstance(process, AlternatingRenewal) and process.up_from == "reconnect"
 
 
 def comings_and_goings(scenario: "Scenario", random_source: RandomStreams) -> Iterator[Iterator[LineFault]]:
-    """One iterator for each process: of groups, of everyone, or of each of their clients."""
-    until = ns(scenario.horizon_s)
-    for group in scenario.groups:
-        if group.availability is not None:
-            is_everyone = len(scenario.groups) == 1
-            yield from _of(group.availability, random_source, group.name, group.client_names, until, is_everyone=is_everyone)
-    if scenario.availability is not None:
-        yield from _of(scenario.availability, random_source, "everyone", scenario.client_names, until, is_everyone=True)
+    """One iterator for each process. Raises ConfigError for one that depends on what becomes of connections."""
+    for process, place, clients in processes_of(scenario):
+        if counts_from_reconnect(process):
+            raise ConfigError('up_from = "reconnect" happens in the simulator only; simulate it, or remove it')
+        yield faults_of(process, random_source.of(place), clients, ns(scenario.horizon_s))
 
 
-def _of(
-    process: Availability, random_source: RandomStreams, place: str, clients: tuple[str, ...], until: int, *, is_everyone: bool
-) -> Iterator[Iterator[LineFault]]:
-    if process.scope == "shared":
-        yield faults_of(process, random_source.of(f"availability of {place}"), () if is_everyone else clients, until)
-        return
-    for client in clients:
-        yield faults_of(process, random_source.of(f"{client}/availability of {place}"), (client,), until)
+class CarriedClient(Protocol):
+    """A client, for a process that counts from its connections."""
+
+    is_carried: bool
+    on_carried: Callable[[], None] | None
+    """Called when something carries it that did not before."""
 
 
-def start_availability(clock: Clock, scenario: "Scenario", random_source: RandomStreams, begin: Callable[[Call], None]) -> None:
+def start_availability(
+    clock: Clock,
+    scenario: "Scenario",
+    random_source: RandomStreams,
+    begin: Callable[[Call], None],
+    clients: Mapping[str, CarriedClient],
+) -> None:
     """Let every process run. `begin` is called when a line goes down, with the fault as its argument, and sees to its end."""
-    for faults in comings_and_goings(scenario, random_source):
-        _Coming(clock, faults, begin).go_on()
+    until = ns(scenario.horizon_s)
+    for process, place, hit in processes_of(scenario):
+        own = random_source.of(place)
+        if isinstance(process, AlternatingRenewal) and counts_from_reconnect(process):
+            _ComingAfterReconnect(clock, process, own, until, begin, hit[0], clients[hit[0]])
+        else:
+            _Coming(clock, faults_of(process, own, hit, until), begin).go_on()
 
 
 class _Coming:
@@ -116,3 +160,56 @@ class _Coming:
     def _happen(self, call: Call) -> None:
         self._begin(call)
         self.go_on()
+
+
+class _ComingAfterReconnect:
+    """A time up begins when something carries the client, or at the end of a down that its connection has outlived."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        process: AlternatingRenewal,
+        random_source: EntityRandom,
+        until: int,
+        begin: Callable[[Call], None],
+        name: str,
+        client: CarriedClient,
+    ) -> None:
+        self._clock = clock
+        self._process = process
+        self._random_source = random_source
+        self._until = until
+        self._begin = begin
+        self._name = name
+        self._client = client
+        self._index = 0
+        self._waits = True
+        before = client.on_carried
+
+        def carried() -> None:
+            if before is not None:
+                before()
+            self._carried()
+
+        client.on_carried = carried
+
+    def _carried(self) -> None:
+        if not self._waits:
+            return
+        self._waits = False
+        up = max(DURATION_MIN, ns(self._process.up.at(self._random_source.uniform("up", self._index))))
+        at = self._clock.now + up
+        if at < self._until:
+            down = max(DURATION_MIN, ns(self._process.down.at(self._random_source.uniform("down", self._index))))
+            self._index += 1
+            fault = fault_of(self._process, at, min(at + down, self._until), (self._name,))
+            Call(self._clock, at, FAULT, self._happen, fault)
+
+    def _happen(self, call: Call) -> None:
+        self._begin(call)
+        Call(self._clock, ns(call.argument.end_s), FAULT, self._over)
+
+    def _over(self, _: Call) -> None:
+        self._waits = True
+        if self._client.is_carried:
+            self._carried()

@@ -29,12 +29,14 @@ import abc
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol
 
 from reference.protocol import frames
 from reference.protocol.timers import ns
-from simulation.clock import ALARM, FAULT, Call
+from simulation.clock import ALARM, Call
 from simulation.network.access_link import AccessLink
+from simulation.network.middlebox import watch
+from simulation.network.ports import Ports
 from simulation.network.simulated_pipe import SimulatedPipe
 from simulation.random import EntityRandom, RandomStreams
 from simulation.scenario.faults import Direction
@@ -53,38 +55,18 @@ class Ending:
 RESET = Ending(None, "the connection was reset", is_reset=True)
 REFUSED = Ending(None, "the connection was refused", is_reset=True)
 TIMED_OUT = Ending(None, "the connection timed out")
+ABORTED = Ending(None, "the network has changed")
+UNRESOLVED = Ending(None, "the server's name was not resolved")
 FORBIDDEN = Ending(None, "the upgrade was answered with HTTP 403")
 STRIPPED = Ending(None, "the upgrade was answered with HTTP 426")
-
-
-class ClientEndpoint(Protocol):
-    """What a client's host is told about its connections. It named the WebSockets itself."""
-
-    def connection_opened(self, connection_id: int) -> None: ...
-
-    def connection_ended(self, connection_id: int, ending: Ending) -> None: ...
-
-    def bytes_arrived(self, connection_id: int) -> None:
-        """Another part of a large frame."""
-
-    def frame_arrived(self, connection_id: int, frame: frames.Frame) -> None: ...
-
-    def bytes_of_answer_arrived(self, connection: "HttpConnection") -> None: ...
-
-    def request_answered(self, connection: "HttpConnection", answer: frames.Frame) -> None: ...
-
-    def http_ended(self, connection: "HttpConnection", failure: frames.RequestFailed | None) -> None:
-        """An HTTP connection has ended; `failure` if a request was under way on it."""
 
 
 class ServerEndpoint(Protocol):
     """What a server process is told about a connection. It names it by writing `connection.server_id`, and is told of frames and
     losses for as long as that is there."""
 
-    def upgrade_arrived(self, connection: "WebSocketConnection") -> None:
-        """The request for an upgrade; answered by `connection.upgrade()`."""
-
-    def request_arrived(self, connection: "HttpConnection", request: frames.RequestFrame) -> None: ...
+    def request_arrived(self, connection: "TcpConnection", request: frames.RequestFrame | None) -> None:
+        """An HTTP request, answered by `connection.answer()`; None: for an upgrade, answered by `connection.upgrade()`."""
 
     def frames_arrived(self, connection_id: int, arrived: Sequence[frames.Frame]) -> None:
         """All frames that have arrived at this instant: one read of the server's socket."""
@@ -125,6 +107,14 @@ NOTHING_NOTED = AcceptedConnection()
 class ServerListener(Protocol):
     """Where the server's processes run."""
 
+    @property
+    def balancer(self) -> Ports | None:
+        """The ports that its load balancer has towards it."""
+
+    @property
+    def ticket_keys(self) -> int:
+        """Which keys it resumes TLS sessions by."""
+
     def take(self, connection: "TcpConnection") -> ServerEndpoint | Syn:
         """A SYN has arrived (again): the process that takes the connection, or what becomes of it."""
 
@@ -133,6 +123,8 @@ _NO_RANDOMNESS: EntityRandom = RandomStreams(0).of("nobody")
 """For paths on which nothing is left to chance."""
 _TLS_BYTES = {"none": (), "1.3": ((517, 3000),), "1.2": ((517, 3000), (126, 51))}
 """Of each round trip of a handshake: up and down, about (a chain of two certificates)."""
+_RESUMED_BYTES = {"none": (), "1.3": ((760, 250),), "1.2": ((720, 150),)}
+"""Of a handshake that is resumed: with a ticket, and without certificates."""
 
 
 ClientAccessLink = AccessLink["TcpConnection"]
@@ -142,22 +134,26 @@ class TcpConnection(abc.ABC):
     """One TCP connection, from its SYN until both endpoints are gone."""
 
     __slots__ = (
-        "_client",
         "_client_is_gone",
         "_client_resets",
         "_down",
         "_has_crossed",
+        "_is_astray",
         "_is_established",
         "_is_over",
+        "_is_resolving",
         "_is_silent",
         "_is_waited_for",
         "_listener",
         "_number",
+        "_ports",
         "_send_buffer_bytes",
         "_server",
         "_server_resets",
         "_up",
         "access_link",
+        "is_resumed",
+        "path",
         "server_id",
         "taken",
         "token",
@@ -166,20 +162,24 @@ class TcpConnection(abc.ABC):
     def __init__(
         self,
         access_link: ClientAccessLink,
-        client: ClientEndpoint,
         listener: ServerListener,
         send_buffer_bytes: int,
         token: str | None = None,
     ) -> None:
         """`token`: what the client's requests on it carry in their heads."""
         self.access_link = access_link
-        self._client = client
+        self.path = access_link.path
         self._listener = listener
         self._server: ServerEndpoint | None = None  # the process that took the connection, while its endpoint exists
         self.server_id: int | None = None
         """That process's name for it, while it knows of it."""
         self.token = token
         self.taken = NOTHING_NOTED
+        self.is_resumed = False
+        """Whether its TLS handshake resumes an earlier one."""
+        self._is_resolving = access_link.resolver is not None
+        self._is_astray = False  # it was dialled to an address where the server is no more
+        self._ports: tuple[Ports, ...] = ()
         self._send_buffer_bytes = send_buffer_bytes
         self._number = access_link.add(self)
         up, down = access_link.directions.up, access_link.directions.down
@@ -208,8 +208,31 @@ class TcpConnection(abc.ABC):
         self._is_silent = False
         self._is_waited_for = False
         access_link.apply_to(self)
+        if access_link.resolver is None:
+            self._up.dial(self._syn_at_server)
+        else:
+            access_link.resolver.look_up(self._resolved)
+        watch(self)
+        keepalive, clock = self.path.tcp.keepalive, access_link.clock
+        if keepalive is not None:
+            for is_client in (True, False):
+                Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
+
+    def _resolved(self, address: int | None) -> None:
+        """The server's name has been looked up."""
+        link, self._is_resolving = self.access_link, False
+        if self._client_is_gone or self._is_over:
+            return
+        if address is None:
+            link.note_trouble("unresolved")
+            self._end_at_client(UNRESOLVED)
+            return
+        if address != link.zone.address:
+            link.note_trouble("old_address", None if link.resolver is None else link.resolver.good_until)
+            self._is_astray = True
+            if not link.zone.old_refuses:
+                self.silence()
         self._up.dial(self._syn_at_server)
-        self._watch()
 
     def _random_of(self, direction: str) -> EntityRandom:
         return self.access_link.random_source.of(f"{self.access_link.client}/{self._number}/{direction}")
@@ -273,53 +296,39 @@ class TcpConnection(abc.ABC):
             self.hold(direction)
             self._clear_up()
 
-    # What a middlebox does to it.
+    def lose_client(self) -> None:
+        """As SimulatedConnection.lose_client."""
+        if not self._client_is_gone:
+            self.silence()
+            self._client_is_gone = True
+            self._notify_client_of_end(ABORTED)
+            if self._has_crossed:
+                self._clear_up()
+            else:
+                self._drop()
 
-    def _watch(self) -> None:
-        box, clock = self.access_link.path.middlebox, self.access_link.clock
-        keepalive = self.access_link.path.tcp.keepalive
-        if keepalive is not None:
-            for is_client in (True, False):
-                Call(clock, clock.now + ns(keepalive.idle_s), ALARM, self._keep_alive, (is_client, 0))
-        if box.connection_age_max_s is not None:
-            Call(clock, clock.now + ns(box.connection_age_max_s), FAULT, self._is_too_old, "connection_age")
-        if box.idle_timeout_s is not None:
-            Call(clock, clock.now + ns(box.idle_timeout_s), FAULT, self._is_idle)
-
-    def _is_too_old(self, call: Call) -> None:
-        if not (self._is_silent or self._is_over):
-            self.access_link.note_trouble(call.argument)
-            self.cut_at_box()
-
-    def _is_idle(self, _: Call) -> None:
-        box, clock = self.access_link.path.middlebox, self.access_link.clock
-        if self._is_silent or self._is_over or box.idle_timeout_s is None:
+    def lose_server(self, *, is_told: bool) -> None:
+        """As SimulatedConnection.lose_server."""
+        if self._is_resolving:
             return
-        kill_at = self._passed_at(box.place) + ns(box.idle_timeout_s)
-        if box.idle_sweep_s:  # it notices at its next look
-            sweep = ns(box.idle_sweep_s)
-            phase = int(sweep * self.access_link.random_source.of(self.access_link.client).uniform("idle sweep", 0))
-            kill_at = -(-(kill_at - phase) // sweep) * sweep + phase
-        if kill_at > clock.now:
-            Call(clock, kill_at, FAULT, self._is_idle)
-        elif box.idle_effect == "reset":
-            self.access_link.note_trouble("idle_reset")
-            self.cut_at_box()
+        self._is_astray = True
+        if is_told:
+            self.server_leaves(RESET)
         else:
-            self.access_link.note_trouble("idle_silence")
+            self._leave_server()
             self.silence()
 
-    def _passed_at(self, place: float) -> int:
-        """When something last passed a middlebox at that share of the latency from the client; it stays in the lists."""
-        now, last = self.access_link.clock.now, 0
-        for pipe, share in ((self._up, place), (self._down, 1 - place)):
-            sent, offset = pipe.half.sent, int(share * pipe.half.latency)
-            assert sent is not None, "a middlebox counts"
-            passed = [at for at in sent if at + offset <= now]
-            if passed:
-                last = max(last, passed[-1] + offset)
-                del sent[: len(passed) - 1]
-        return last
+    # What a middlebox sees of it.
+
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether nothing can be done to it any more: it is silent, or over."""
+        return self._is_silent or self._is_over
+
+    @property
+    def pipes(self) -> tuple[SimulatedPipe, SimulatedPipe]:
+        """To the server, and to the client."""
+        return self._up, self._down
 
     # What the endpoints do.
 
@@ -407,7 +416,7 @@ class TcpConnection(abc.ABC):
     def _keep_alive(self, call: Call) -> None:
         """An endpoint's keepalive timer: it probes a connection from which it has heard nothing, and gives up in the end."""
         is_client, missed = call.argument
-        keepalive, clock = self.access_link.path.tcp.keepalive, self.access_link.clock
+        keepalive, clock = self.path.tcp.keepalive, self.access_link.clock
         assert keepalive is not None, "its timer was set"
         if self._is_over or (self._client_is_gone if is_client else self._server is None):
             return
@@ -434,7 +443,7 @@ class TcpConnection(abc.ABC):
     # What arrives.
 
     def _syn_at_server(self, _: None) -> None:
-        answer = Syn.REFUSED if self.access_link.refusals else self._listener.take(self)
+        answer = Syn.REFUSED if self.access_link.refusals or self._is_astray else self._taken_through_ports()
         if answer is Syn.DROPPED:
             self._up.dial_again(self._syn_at_server)
             return
@@ -443,20 +452,55 @@ class TcpConnection(abc.ABC):
             self._down.push_reset(self._end_at_client, REFUSED)
         else:
             self._server = answer
+            link = self.access_link
+            if link.ticket is not None:
+                self.is_resumed = link.ticket[0] == self._listener.ticket_keys and link.clock.now < link.ticket[1]
             self._down.push(self._tls_at_client, 0)
+
+    def _taken_through_ports(self) -> "ServerEndpoint | Syn":
+        """What becomes of the SYN where addresses on its way have ports to give."""
+        pools = [pool for pool in (self.access_link.nat, self._listener.balancer) if pool is not None]
+        if not pools:
+            return self._listener.take(self)
+        for place, pool in enumerate(pools):
+            if not pool.take():
+                for other in pools[:place]:
+                    other.give_back(is_reset=True)
+                self.access_link.note_trouble("no_port")
+                return Syn.DROPPED if pool.drops else Syn.REFUSED
+        answer = self._listener.take(self)
+        if isinstance(answer, Syn):
+            for pool in pools:
+                pool.give_back(is_reset=True)
+        else:
+            self._ports = tuple(pools)
+        return answer
+
+    def _give_ports_back(self, *, is_reset: bool) -> None:
+        for pool in self._ports:
+            pool.give_back(is_reset=is_reset)
+        self._ports = ()
+
+    @property
+    def _tls_bytes(self) -> tuple[tuple[int, int], ...]:
+        """Of each round trip of its handshake, up and down."""
+        return (_RESUMED_BYTES if self.is_resumed else _TLS_BYTES)[self.path.tcp.tls]
 
     def _tls_at_client(self, rounds: int) -> None:
         """TCP stands, and so many round trips of TLS are over."""
         self._is_established = True
-        exchanges = _TLS_BYTES[self.access_link.path.tcp.tls]
+        exchanges = self._tls_bytes
         if rounds == len(exchanges):
+            link = self.access_link
+            if self.path.tcp.tls_ticket_s is not None:
+                link.ticket = (self._listener.ticket_keys, link.clock.now + ns(self.path.tcp.tls_ticket_s))
             self._connected_at_client()
         elif not self._client_is_gone:
             self._up.push(self._tls_at_server, rounds, exchanges[rounds][0])
 
     def _tls_at_server(self, rounds: int) -> None:
         if self._server_hears():
-            self._down.push(self._tls_at_client, rounds + 1, _TLS_BYTES[self.access_link.path.tcp.tls][rounds][1])
+            self._down.push(self._tls_at_client, rounds + 1, self._tls_bytes[rounds][1])
 
     @abc.abstractmethod
     def _connected_at_client(self) -> None:
@@ -491,11 +535,13 @@ class TcpConnection(abc.ABC):
     @abc.abstractmethod
     def _notify_client_of_end(self, ending: Ending) -> None: ...
 
-    def _end_at_server(self, _: Ending) -> None:
+    def _end_at_server(self, ending: Ending) -> None:
+        self._give_ports_back(is_reset=ending.is_reset)
         self._leave_server()
         self._drop()
 
     def _end_at_client(self, ending: Ending) -> None:
+        self._give_ports_back(is_reset=ending.is_reset)
         self._drop()
         if not self._client_is_gone:
             self._client_is_gone = True
@@ -524,196 +570,8 @@ class TcpConnection(abc.ABC):
         if server is not None:
             server.released(self)
         self._is_over = True
+        if self._ports:
+            self._give_ports_back(is_reset=False)
         self._up.close()
         self._down.close()
         self.access_link.remove(self)
-
-
-UPGRADE_BYTES = 400
-"""Of the head of an upgrade request, about; and below of other heads."""
-UPGRADED_BYTES = 200
-REQUEST_HEAD_BYTES = 300
-ANSWER_HEAD_BYTES = 150
-
-
-def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
-    """The size on the wire of a WebSocket message (RFC 6455, section 5.2). Clients mask theirs."""
-    length_bytes = 0 if payload_bytes < 126 else 2 if payload_bytes < 65536 else 8
-    return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
-
-
-class WebSocketConnection(TcpConnection):
-    """A connection that asks to be upgraded as soon as it stands."""
-
-    __slots__ = ("_connection_id", "_is_upgraded", "_read")
-
-    def __init__(
-        self,
-        access_link: ClientAccessLink,
-        client: ClientEndpoint,
-        connection_id: int,
-        listener: ServerListener,
-        send_buffer_bytes: int,
-        token: str | None = None,
-    ) -> None:
-        self._connection_id = connection_id
-        self._read: tuple[frames.Frame, ...] = ()  # has arrived at this instant, with more to come
-        self._is_upgraded = False  # as a middlebox sees it, which does not know whether the server is still there
-        super().__init__(access_link, client, listener, send_buffer_bytes, token)
-
-    def cut_if_websocket(self) -> None:
-        if self._is_upgraded:
-            self.cut_at_box()
-
-    def send_to_server(self, frame: frames.Frame, size_bytes: int) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "sent", frame)
-        self._up.push(self._frame_at_server, frame, size_bytes)
-
-    def _connected_at_client(self) -> None:
-        if self._client_hears():
-            self._up.push(self._upgrade_at_server, None, UPGRADE_BYTES)
-
-    def _upgrade_at_server(self, _: None) -> None:
-        match self.access_link.upgrades:
-            case "pass":
-                self._is_upgraded = True
-                self._age_as_websocket()
-                if self._server_hears() and self._server is not None:
-                    self._server.upgrade_arrived(self)
-            case "block":
-                self.server_leaves(FORBIDDEN)
-            case "strip":
-                self.server_leaves(STRIPPED)
-            case "hang":
-                self._leave_server()  # the middlebox lets the client wait, and the server go
-            case _:
-                assert_never(self.access_link.upgrades)
-
-    def _age_as_websocket(self) -> None:
-        age_max_s, clock = self.access_link.path.middlebox.websocket_age_max_s, self.access_link.clock
-        if age_max_s is not None:
-            Call(clock, clock.now + ns(age_max_s), FAULT, self._is_too_old, "websocket_age")
-
-    def upgrade(self, after: int = 0) -> None:
-        """The server answers the request for an upgrade: it is a WebSocket from here on. `after`: as in Pipe.push."""
-        self._down.push(self._upgraded_at_client, None, UPGRADED_BYTES, after)
-
-    def _upgraded_at_client(self, _: None) -> None:
-        if self._client_hears():
-            self._client.connection_opened(self._connection_id)
-
-    def _frame_at_server(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "arrived", frame)
-        if not (self._server_hears() and self._server is not None and self.server_id is not None):
-            return
-        read = (*self._read, frame) if self._read else (frame,)
-        following = self._up.half.next_arrived(self.access_link.clock.now)
-        if following is not None and following[0] == self._frame_at_server:
-            self._read = read
-        else:
-            self._read = ()
-            self._server.frames_arrived(self.server_id, read)
-
-    def _part_at_client(self) -> None:
-        self._notify_server_of_room()
-        if not self._client_is_gone:
-            self._client.bytes_arrived(self._connection_id)
-
-    def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "arrived", frame)
-        if self._is_waited_for:
-            self._notify_server_of_room()
-        if not (self._client_is_gone or self._client_resets) or self._client_hears():
-            self._client.frame_arrived(self._connection_id, frame)
-
-    def _notify_client_of_end(self, ending: Ending) -> None:
-        self._client.connection_ended(self._connection_id, ending)
-
-
-class HttpConnection(TcpConnection):
-    """A kept-alive connection: one request at a time, each with one answer."""
-
-    __slots__ = ("_waiting_bytes", "_waits_for_connection", "request")
-
-    def __init__(
-        self,
-        access_link: ClientAccessLink,
-        client: ClientEndpoint,
-        listener: ServerListener,
-        send_buffer_bytes: int,
-        token: str | None = None,
-    ) -> None:
-        self.request: frames.RequestFrame | None = None
-        """The one under way."""
-        self._waiting_bytes: int | None = None  # of a request that waits for the connection
-        self._waits_for_connection = True
-        super().__init__(access_link, client, listener, send_buffer_bytes, token)
-
-    @property
-    def is_resting(self) -> bool:
-        return self.request is None
-
-    def cut_if_websocket(self) -> None:
-        pass
-
-    def ask(self, request: frames.RequestFrame, size_bytes: int) -> None:
-        """Send a request, once the connection stands."""
-        assert self.request is None, "one request at a time"
-        self.request = request
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "sent", request)
-        if self._waits_for_connection:
-            self._waiting_bytes = size_bytes
-        else:
-            self._up.push(self._request_at_server, request, size_bytes)
-
-    def _connected_at_client(self) -> None:
-        self._waits_for_connection = False
-        if self._waiting_bytes is not None and self._client_hears():
-            self._up.push(self._request_at_server, self.request, self._waiting_bytes)
-
-    def _request_at_server(self, request: frames.RequestFrame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "up", "arrived", request)
-        if self._server_hears() and self._server is not None:
-            self._server.request_arrived(self, request)
-
-    def answer(self, frame: frames.Frame, size_bytes: int, after: int = 0) -> None:
-        """The server answers the request under way, and is told of nothing any more before the next. `after`: as in Pipe.push."""
-        self.server_id = None
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "sent", frame)
-        self._down.push(self._frame_at_client, frame, size_bytes, after)
-        self._clear_up()
-
-    def _part_at_client(self) -> None:
-        if not self._client_is_gone:
-            self._client.bytes_of_answer_arrived(self)
-
-    def _frame_at_client(self, frame: frames.Frame) -> None:
-        if self.access_link.watch is not None:
-            self.access_link.saw(self, "down", "arrived", frame)
-        self.request = None
-        if self._client_hears():
-            self._client.request_answered(self, frame)
-
-    def _notify_client_of_end(self, ending: Ending) -> None:
-        request, self.request = self.request, None
-        self._client.http_ended(self, None if request is None else failed(request, ending))
-
-
-def failed(request: frames.RequestFrame, ending: Ending) -> frames.RequestFailed:
-    """What the polling transport says of a request that got no answer, or an error."""
-    return frames.RequestFailed(
-        request=request_kind(request),
-        code=ending.code,
-        message=ending.message,
-        retry_after_ms=ending.retry_after_ms,
-    )
-
-
-def request_kind(request: frames.RequestFrame) -> frames.RequestKind:
-    return "poll" if isinstance(request, frames.PollRequest) else "publishMany"

@@ -445,6 +445,7 @@ class Pipe(Generic[T]):
 
     def _resume(self, now: int) -> None:
         self.resumes_at = None
+        was_silent = self.silent_since is not None
         self._end_silence()
         self.hopeless_at = None
         self._delay.restart(now)
@@ -456,7 +457,8 @@ class Pipe(Generic[T]):
                 _, size_bytes, _, item = things.pop()
                 self._pushed -= 1
                 self._put_back(size_bytes, item)
-            self._window.timed_out()
+            if was_silent:  # who had nothing to send has met no timeout
+                self._window.timed_out()
             self._transmit(now)
             return
         for place, thing in enumerate(things):

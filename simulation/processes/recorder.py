@@ -23,6 +23,7 @@ from reference.protocol.events import Data, Event
 from reference.protocol.records import StoredRun
 from reference.protocol.states import ClientState
 from reference.protocol.timers import NS_PER_MS, NS_PER_S
+from reference.store.kept import parsed
 from simulation.processes.run_plan import Parameters
 from simulation.processes.server_main import ListeningLine
 from simulation.trace.trace import (
@@ -119,7 +120,7 @@ class Recorder:
                 limit=self._parameters.server.events_kept_max,
             )
         )
-        record_stored(self.trace, run, self.now)
+        record_stored(self.trace, parsed(run), self.now)
 
     # One client.
 

@@ -22,6 +22,7 @@ from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.records import StoredRun
 from reference.protocol.server.observations import Observation
 from reference.protocol.timers import NS_PER_S
+from reference.store.kept import parsed
 from simulation.clock import ARRIVAL, Call
 from simulation.emulator import Emulator
 from simulation.replay.rebuild import faults_as_they_were
@@ -99,7 +100,7 @@ class LiveRecording:
         """The trace ends, with what the store holds; what clients do when they leave is no part of it."""
         if not self._is_over:
             self._is_over = True
-            record_stored(self.trace, stored, self._now())
+            record_stored(self.trace, parsed(stored), self._now())
 
     def _now(self) -> int:
         return self._since_origin(round(trio.current_time() * NS_PER_S))

@@ -2,6 +2,8 @@
 
     faults of lines        Outage, Stall, Reset, HalfOpen, Refuse, BlockUpgrade, LoadBalancerCut
     faults of the server   ServerRestart, RollingDeploy, Pause, SlowStore, ClockStep
+    faults of devices      Suspend, BackgroundTab, NetworkChange   (the simulator only)
+    faults of names        DnsFailure, Failover                    (the simulator only)
 
 A path is the standing property of one way between a client and the server (`simulation.scenario.paths`); a fault is something
 that happens to paths, or to the server, at a time. Everything here is what TCP can do: stall, reset, half-open, refuse, slow.
@@ -18,13 +20,19 @@ from reference.protocol.errors import ConfigError
 from simulation.scenario.paths import Path, PositiveSeconds, Probability, Seconds
 
 __all__ = [
+    "BackgroundTab",
     "BlockUpgrade",
     "ClockStep",
+    "DeviceFault",
     "Direction",
+    "DnsFailure",
+    "Failover",
     "Fault",
     "HalfOpen",
     "LineFault",
     "LoadBalancerCut",
+    "NameFault",
+    "NetworkChange",
     "Outage",
     "Path",
     "Pause",
@@ -35,6 +43,7 @@ __all__ = [
     "ServerRestart",
     "SlowStore",
     "Stall",
+    "Suspend",
     "UpgradeHandling",
     "describe",
     "enumerate_names",
@@ -192,7 +201,74 @@ class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):
 
 
 ServerFault = ServerRestart | RollingDeploy | Pause | SlowStore | ClockStep
-Fault = LineFault | ServerFault
+
+
+# Of devices.
+
+
+class Suspend(_Fault, frozen=True, kw_only=True, tag="suspend"):
+    """The machine of a client sleeps: its lid is closed. Nothing passes, no timer goes off, and its user does nothing.
+
+    clock: whether the clock that the client's timers go by counts the time of the sleep ("counts": Windows, CLOCK_BOOTTIME on
+    Linux, which our clients use) or stands still ("stops": CLOCK_MONOTONIC on Linux, most timers of macOS). Times in seconds.
+    """
+
+    duration_s: Seconds
+    clock: Literal["counts", "stops"] = "counts"
+
+
+class BackgroundTab(_Fault, frozen=True, kw_only=True, tag="background_tab"):
+    """A browser's tab is in the background: its timers go off at most every `timers_every_s`, at ticks of the browser's own.
+
+    Messages that arrive wake it as always. Browsers take 1 s, and Chromium 60 s after five minutes out of sight. Times in
+    seconds.
+    """
+
+    duration_s: Seconds
+    timers_every_s: PositiveSeconds = 1.0
+
+
+class NetworkChange(_Fault, frozen=True, kw_only=True, tag="network_change"):
+    """A client changes from one network to another, or its NAT gives it another address: the connections that stand are dead,
+    and new ones work after a gap of `duration_s` seconds (0: at once).
+
+    is_told: the client's operating system ends its sockets at once (Android, iOS); otherwise they go silent and nobody is told.
+    The server is never told. path: the path from then on; None: one like the one before.
+    """
+
+    duration_s: Seconds = 0.0
+    is_told: bool = False
+    path: Path | None = None
+
+
+DeviceFault = Suspend | BackgroundTab | NetworkChange
+
+
+# Of names.
+
+
+class DnsFailure(_Fault, frozen=True, kw_only=True, tag="dns_failure"):
+    """No name is resolved, but from a cache (`path.dns`). how: a query is answered with an error ("error"), or never ("timeout").
+    Times in seconds."""
+
+    duration_s: Seconds
+    how: Literal["timeout", "error"] = "timeout"
+
+
+class Failover(_ServerFault, frozen=True, kw_only=True, tag="failover"):
+    """The server's address dies, and another takes over, with the same log. After `duration_s` seconds the name (`path.dns`) says
+    so; until an answer with the old address has expired, clients go on to dial that.
+
+    old_address: it is silent, or "refuses" (connections that stand are reset). A client without `path.dns` has a floating
+    address: it loses its connection, and a new one works at once.
+    """
+
+    duration_s: Seconds
+    old_address: Literal["silent", "refuses"] = "silent"
+
+
+NameFault = DnsFailure | Failover
+Fault = LineFault | ServerFault | DeviceFault | NameFault
 
 
 def describe(fault: Fault) -> str:
@@ -228,6 +304,17 @@ def describe(fault: Fault) -> str:
             return f"the store takes {factor:g} times as long for {lasts_s:.1f} s"
         case ClockStep(step_s=step_s):
             return f"the server's wall clock jumps by {step_s:+g} s"
+        case Suspend(duration_s=lasts_s, clock=clock):
+            return f"{whom}: the machine sleeps for {lasts_s:.1f} s{', and its clock stands still' if clock == 'stops' else ''}"
+        case BackgroundTab(duration_s=lasts_s, timers_every_s=every_s):
+            return f"{whom}: in the background for {lasts_s:.1f} s, with timers every {every_s:g} s"
+        case NetworkChange(duration_s=lasts_s, is_told=is_told):
+            gap = f", {lasts_s:.1f} s without one" if lasts_s else ""
+            return f"{whom}: another network{gap}; the old connections {'end' if is_told else 'go silent'}"
+        case DnsFailure(duration_s=lasts_s):
+            return f"{whom}: no name is resolved for {lasts_s:.1f} s"
+        case Failover(duration_s=lasts_s):
+            return f"the server's address dies; its name changes after {lasts_s:.1f} s"
         case _:
             assert_never(fault)
 

@@ -4,9 +4,8 @@
     Availability   a process of ups and downs, of one client's path, of a whole group's, or of everyone's
 
 A path is a standing property (an impairment); what happens at one time is a fault (`simulation.scenario.faults`). Everything
-here is what
-TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a WebSocket cannot happen: a lost packet is sent again
-by TCP, and what came after it waits for it (head-of-line blocking).
+here is what TCP can do: stall, reset, half-open, refuse, slow. A single lost message on a WebSocket cannot happen: a lost packet
+is sent again by TCP, and what came after it waits for it (head-of-line blocking).
 """
 
 import itertools
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from reference.protocol.errors import ConfigError
-from simulation.scenario.distributions import Distribution
+from simulation.scenario.distributions import Constant, Distribution
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 PositiveSeconds = Annotated[float, msgspec.Meta(gt=0, le=1_000_000)]
@@ -85,6 +84,35 @@ class TcpKeepalive(_Part, frozen=True, kw_only=True):
     probes: Annotated[int, msgspec.Meta(ge=1, le=100)] = 9
 
 
+class Dns(_Part, frozen=True, kw_only=True):
+    """How a client finds the server's address, before it dials. Times in seconds.
+
+    lookup: what an answer takes, for a client whose own answer is older than `ttl_s`. Its resolver is one that many ask: it
+    fetches the record each time that its copy has expired, at a phase of its own, so a change is seen after U(0, ttl_s). stale_s:
+    when the record cannot be fetched, an answer that has expired is good for so much longer (RFC 8767). A query without an answer
+    is asked again after `repeat_s`, `tries` times in all (the resolver of glibc: 5 s and 2).
+    """
+
+    lookup: Distribution = Constant(value=0.03)
+    ttl_s: Seconds = 60.0
+    stale_s: Seconds = 0.0
+    repeat_s: PositiveSeconds = 5.0
+    tries: Annotated[int, msgspec.Meta(ge=1, le=10)] = 2
+
+
+class PortPool(_Part, frozen=True, kw_only=True):
+    """The ports of one address, of a NAT or a load balancer: each connection through it takes one.
+
+    time_wait_s: a port is not given again for so many seconds after its connection was closed; after a reset it is free at once
+    (RFC 9293 and 5382). when_exhausted: a SYN that finds none is dropped (a NAT) or answered by a reset (a balancer). Linux has
+    28232 ports (ip_local_port_range) and waits for 60 s.
+    """
+
+    ports: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 28_232
+    time_wait_s: Seconds = 60.0
+    when_exhausted: Literal["drop", "reset"] = "drop"
+
+
 class Tcp(_Part, frozen=True, kw_only=True):
     """What the transport does about loss, silence and congestion.
 
@@ -96,7 +124,8 @@ class Tcp(_Part, frozen=True, kw_only=True):
     "classic" (at 0 1 3 7 15 31 63 s, given up at 127 s) or "linux_6_5" (0 1 2 3 4 5 7 11 19 35 67, given up at 131 s).
     rto_min_s: the least that is added to the smoothed round trip, RTO = SRTT + max(rto_min, 4 mdev), as Linux has it. retries: of
     data, after which the kernel gives the connection up (15: 924.6 s, reckoned with rto_min, as Linux does). tls: round trips of
-    the handshake after TCP's: none 0, "1.3" 1, "1.2" 2.
+    the handshake after TCP's: none 0, "1.3" 1, "1.2" 2. tls_ticket_s: for so long after a handshake the client can resume it
+    (None: never), without certificates: 1.3 in one round trip still, 1.2 in one.
     """
 
     mss_bytes: Annotated[int, msgspec.Meta(ge=100, le=9000)] = 1460
@@ -111,10 +140,13 @@ class Tcp(_Part, frozen=True, kw_only=True):
     resumes: Literal["at_once", "rto"] = "at_once"
     syn: Literal["classic", "linux_6_5"] = "linux_6_5"
     tls: Literal["none", "1.3", "1.2"] = "none"
+    tls_ticket_s: PositiveSeconds | None = None
 
     def __post_init__(self) -> None:
         if self.rto_max_s < self.rto_min_s:
             raise ConfigError(f"rto_max_s = {self.rto_max_s:g} is below rto_min_s = {self.rto_min_s:g}; raise it")
+        if self.tls_ticket_s is not None and self.tls == "none":
+            raise ConfigError("tls_ticket_s needs a handshake to resume; set tls, or remove it")
 
 
 class Middlebox(_Part, frozen=True, kw_only=True):
@@ -146,7 +178,8 @@ class Path(_Part, frozen=True):
     bandwidth_bytes_per_s: the bottleneck, in each direction; None is unlimited; up_bandwidth_bytes_per_s: another one towards
     the server. deliveries_ms: in place of a bandwidth, the times at which one packet of 1500 bytes can leave the bottleneck, in
     ms, repeated from the beginning when they end (the Mahimahi format). up_recorded_latency, up_deliveries_ms: other ones towards
-    the server. queue_bytes: what may wait at the bottleneck; a packet that finds no room is lost.
+    the server. queue_bytes: what may wait at the bottleneck; a packet that finds no room is lost. dns: how the server's address
+    is found; None: it is known.
     """
 
     latency_s: Seconds = 0.02
@@ -165,6 +198,7 @@ class Path(_Part, frozen=True):
     """What the two kernels do."""
     middlebox: Middlebox = Middlebox()
     """A NAT, proxy or load balancer in between."""
+    dns: Dns | None = None
 
     def __post_init__(self) -> None:
         for name, recorded in (("recorded_latency", self.recorded_latency), ("up_recorded_latency", self.up_recorded_latency)):
@@ -211,10 +245,19 @@ class _Availability(_Part, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class AlternatingRenewal(_Availability, frozen=True, kw_only=True, tag="alternating"):
-    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least."""
+    """Up for a draw of `up`, down for a draw of `down`, in seconds, and so on; it begins up. Each lasts 1 ms at the least.
+
+    up_from: what the time up counts from: the end of the one down ("end"), or when something carries the client again
+    ("reconnect": what breaks is the connection, not the line: an access point that expels, a proxy that leaks).
+    """
 
     up: Distribution
     down: Distribution
+    up_from: Literal["end", "reconnect"] = "end"
+
+    def __post_init__(self) -> None:
+        if self.up_from == "reconnect" and self.scope != "client":
+            raise ConfigError('up_from = "reconnect" is of each client by itself; set scope = "client"')
 
 
 class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):

@@ -1,19 +1,27 @@
-"""How well-known systems connect again, by name: the formulas of `reference.protocol.policies.catalogue` with their numbers,
-read from the systems' sources and documents in 2026.
+"""How well-known systems connect again, fall back and find a dead connection, by name: the formulas of
+`reference.protocol.policies` with their numbers, read from the systems' sources and documents in 2026.
 
-    PRESETS["socket.io-js"].policy               # the formula; .source says where it was read
+    PRESETS["socket.io-js"].policy               # when to connect again; .source says where it was read
+    HEARTBEATS["akka"].policy                    # when to ping, and when silence is death
+    FALLBACKS["brief"].policy                    # when polling takes over
     client_part("brief-as-documented")           # a scenario's client part: with the fallback and heartbeat that belong to it
 
-In a scenario: `policy = { preset = "socket.io-js" }`. To add one, name a policy (any object with `wait_s`) and register it:
+In a scenario: `policy = { preset = "socket.io-js" }`, and likewise `heartbeat` and `fallback`. One of your own is an object with
+the methods of `ReconnectPolicy`, `HeartbeatPolicy` or `FallbackPolicy`, registered under a name:
 
     register("mine", MyPolicy(), source="our client, version 3", wait_max_s=20.0)
+    register_heartbeat("mine", MyHeartbeat(), source="the same")
+    register_fallback("mine", MyFallback(), source="the same")
 
-A preset is a formula for waits and nothing else. What else these systems do (what counts as a failure, when a count begins anew,
+A preset is a formula and nothing else. What else these systems do (what counts as a failure, when a count begins anew,
 what they resume) is not theirs here: every client speaks our protocol and forgets failures as ours does, so what differs between
 two presets in one scenario is the wait. `resets_on_open` is noted where it is known to matter, and `client_part` follows it.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,15 +34,28 @@ from reference.protocol.policies.catalogue import (
     Fixed,
     LateGrowth,
     OnceDrawn,
+    Policy,
     Polynomial,
     Ramp,
     ScaledJitter,
     Schedule,
     SignedJitter,
     SpreadJitter,
+    after_first_spread,
 )
-from reference.protocol.policies.fallback import AfterFailures, Fallback
-from reference.protocol.policies.keepalive import EveryInterval, Heartbeat, NoPings
+from reference.protocol.policies.fallback import AfterFailures, Disconnection, Fallback, FallbackPolicy, NeverFallBack
+from reference.protocol.policies.keepalive import (
+    Due,
+    EveryInterval,
+    FreshnessPoints,
+    Heartbeat,
+    HeartbeatPolicy,
+    MissesInARow,
+    NoPings,
+    PhiAccrual,
+    PhiExponential,
+    Signs,
+)
 from reference.protocol.policies.reconnect import Attempt, FullJitter, ReconnectPolicy
 from reference.tables import guess
 
@@ -51,8 +72,8 @@ class Preset:
     policy: ReconnectPolicy
     source: str
     wait_max_s: float | None = None
-    fallback: Fallback | None = None
-    heartbeat: Heartbeat | None = None
+    fallback: "Fallback | PresetFallback | None" = None
+    heartbeat: "Heartbeat | PresetHeartbeat | None" = None
     resets_on_open: bool = False
 
 
@@ -117,44 +138,148 @@ PRESETS: dict[str, Preset] = {
 SHIPPED = frozenset(PRESETS)
 """The names above, without what was registered since; only ever asked, never iterated."""
 
-HEARTBEATS: dict[str, Heartbeat] = {
-    "steadywire": EveryInterval(10.0, 10.0),
-    "python-websockets": EveryInterval(20.0, 20.0),
-    "phoenix": EveryInterval(30.0, 30.0),
-    "socket.io": NoPings(45.0),
+
+@dataclass(frozen=True)
+class HeartbeatPreset:
+    """How one system finds a dead connection."""
+
+    policy: HeartbeatPolicy
+    source: str
+
+
+@dataclass(frozen=True)
+class FallbackPreset:
+    """When one system goes over to polling."""
+
+    policy: FallbackPolicy
+    source: str
+
+
+HEARTBEATS: dict[str, HeartbeatPreset] = {
+    "steadywire": HeartbeatPreset(EveryInterval(10.0, 10.0), "ours: reference/protocol/policies/keepalive.py"),
+    "python-websockets": HeartbeatPreset(
+        FreshnessPoints(20.0, 20.0), "websockets for Python: ping_interval and ping_timeout of 20 s; its own pong must come"
+    ),
+    "phoenix": HeartbeatPreset(EveryInterval(30.0, 30.0), "phoenix.js: leaves when a heartbeat is unanswered at the next one"),
+    "socket.io": HeartbeatPreset(
+        NoPings(45.0), "Socket.IO: its client trusts the server's pings, which come every 25 s and may be late by 20 s"
+    ),
+    "openssh": HeartbeatPreset(
+        MissesInARow(15.0, 3, 15.0), "ssh_config(5): ServerAliveInterval 15 and ServerAliveCountMax 3, about 45 s"
+    ),
+    "akka": HeartbeatPreset(
+        PhiAccrual(1.0, 8.0, 1000, std_min_s=0.1, pause_s=3.0), "Akka, reference.conf: akka.cluster.failure-detector"
+    ),
+    "cassandra": HeartbeatPreset(
+        PhiExponential(1.0, 8.0, 1000), "Cassandra, FailureDetector: phi_convict_threshold 8, 1000 samples, gossip every second"
+    ),
 }
-"""How well-known clients find a dead connection, by their defaults: ping_interval and ping_timeout of websockets for Python;
-phoenix.js leaves when a heartbeat is unanswered at the next one; Socket.IO's client sends none and trusts the server's, which
-comes every 25 s and may be late by 20 s."""
+"""How well-known systems find a dead connection, by their defaults; "openssh" by its manual's example, since off by default."""
+
+FALLBACKS: dict[str, FallbackPreset] = {
+    "steadywire": FallbackPreset(AfterFailures(5), "ours: ClientConfig.fallback_after_failures"),
+    "brief": FallbackPreset(AfterFailures(5), "the brief: HTTP polling after 5 failed attempts"),
+    "never": FallbackPreset(NeverFallBack(), "clients that know WebSockets only"),
+}
+
+_SHIPPED_HEARTBEATS, _SHIPPED_FALLBACKS = frozenset(HEARTBEATS), frozenset(FALLBACKS)
 
 
 class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
-    """A policy by its name, as a scenario has it. Raises ConfigError for a name that nothing was registered under."""
+    """A policy by its name, as a scenario has it. first_spread: the first wait after a live session was lost is drawn from the
+    spread that the server asks for, whatever the policy's own jitter is. Raises ConfigError for a name that nothing was
+    registered under."""
 
     preset: str
     """The name of a preset, such as "socket.io-js"."""
+    first_spread: bool = False
 
     def __post_init__(self) -> None:
         find(self.preset)
 
+    @property
+    def formula(self) -> ReconnectPolicy:
+        """What the name stands for."""
+        policy = find(self.preset).policy
+        is_ours = isinstance(policy, Policy) and hasattr(policy, "first_spread")
+        return msgspec.structs.replace(policy, first_spread=True) if self.first_spread and is_ours else policy  # type: ignore[type-var]
+
     def wait_s(self, attempt: Attempt) -> float | None:
-        return find(self.preset).policy.wait_s(attempt)
+        policy = self.formula
+        shifts = self.first_spread and not isinstance(policy, Policy)
+        return after_first_spread(policy.wait_s, attempt) if shifts else policy.wait_s(attempt)
 
     def range_s(self, failures: int) -> tuple[float, float] | None:
         """Between which seconds the wait after so many failures lies; None: it has given up."""
-        found = find(self.preset)
-        if found.wait_max_s is not None:
-            return 0.0, found.wait_max_s
-        ranged: tuple[float, float] | None = found.policy.range_s(failures)  # type: ignore[attr-defined]  # or wait_max_s is set
+        policy, wait_max_s = self.formula, find(self.preset).wait_max_s
+        shifts = self.first_spread and not isinstance(policy, Policy)
+        if shifts and failures == 0:
+            return 0.0, 0.0  # the server's, and counted as none
+        if wait_max_s is not None:
+            return 0.0, wait_max_s
+        ranged: tuple[float, float] | None = policy.range_s(failures - shifts)  # type: ignore[attr-defined]  # or wait_max_s is set
         return ranged
 
 
+class PresetHeartbeat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
+    """A heartbeat policy by its name. Raises ConfigError for a name that nothing was registered under."""
+
+    preset: str
+
+    def __post_init__(self) -> None:
+        find_heartbeat(self.preset)
+
+    @property
+    def formula(self) -> HeartbeatPolicy:
+        """What the name stands for."""
+        return find_heartbeat(self.preset).policy
+
+    @property
+    def notice_max_s(self) -> float:
+        return self.formula.notice_max_s
+
+    @property
+    def quiet_max_s(self) -> float | None:
+        return self.formula.quiet_max_s
+
+    @property
+    def intervals_max(self) -> int:
+        return getattr(self.formula, "intervals_max", 0)
+
+    def due(self, signs: Signs) -> Due:
+        return self.formula.due(signs)
+
+
+class PresetFallback(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="preset", forbid_unknown_fields=True):
+    """A fallback policy by its name. Raises ConfigError for a name that nothing was registered under."""
+
+    preset: str
+
+    def __post_init__(self) -> None:
+        find_fallback(self.preset)
+
+    @property
+    def formula(self) -> FallbackPolicy:
+        """What the name stands for."""
+        return find_fallback(self.preset).policy
+
+    def wait_s(self, trouble: Disconnection) -> float | None:
+        return self.formula.wait_s(trouble)
+
+
 def find(name: str) -> Preset:
-    """A preset by its name. Raises ConfigError."""
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise ConfigError(f"no preset is called {name!r}; {guess(name, PRESETS)}") from None
+    """A reconnect policy by its name. Raises ConfigError."""
+    return _found(name, PRESETS, "preset")
+
+
+def find_heartbeat(name: str) -> HeartbeatPreset:
+    """A heartbeat policy by its name. Raises ConfigError."""
+    return _found(name, HEARTBEATS, "heartbeat")
+
+
+def find_fallback(name: str) -> FallbackPreset:
+    """A fallback policy by its name. Raises ConfigError."""
+    return _found(name, FALLBACKS, "fallback")
 
 
 def register(
@@ -163,13 +288,136 @@ def register(
     *,
     source: str,
     wait_max_s: float | None = None,
-    fallback: Fallback | None = None,
-    heartbeat: Heartbeat | None = None,
+    fallback: Fallback | PresetFallback | None = None,
+    heartbeat: Heartbeat | PresetHeartbeat | None = None,
 ) -> None:
     """Add a preset. `wait_max_s`: its longest wait in seconds, unless it has a `range_s`. Raises ConfigError for a name that is
-    taken, or a policy of which nobody knows how long it may wait."""
-    if name in PRESETS:
-        raise ConfigError(f"a preset is called {name!r} already; choose another name")
+    taken, for what is no policy, or for a policy of which nobody knows how long it may wait."""
+    _check_new(name, policy, PRESETS, "preset", ("wait_s",))
     if wait_max_s is None and not hasattr(policy, "range_s"):
         raise ConfigError(f"{name}: give wait_max_s, or the policy a range_s; the bound on recovery (G6) needs the longest wait")
+    for failures in range(3):
+        wait_s = _asked(name, policy.wait_s, Attempt(failures, 0.0, 1.0, failures, _Half()))
+        _check_seconds(f"{name}: wait_s after {failures} failures", wait_s, least=0.0)
     PRESETS[name] = Preset(policy, source, wait_max_s, fallback, heartbeat)
+
+
+def register_heartbeat(name: str, policy: HeartbeatPolicy, *, source: str) -> None:
+    """Add a heartbeat policy, for `heartbeat = { preset = NAME }`. All clients share it, so it must have no memory: what a client
+    has seen is in the `Signs`. Raises ConfigError for a name that is taken, or for what is no heartbeat policy."""
+    _check_new(name, policy, HEARTBEATS, "heartbeat", ("due", "notice_max_s", "quiet_max_s"))
+    notice_s, quiet_s = policy.notice_max_s, policy.quiet_max_s
+    if notice_s is None:
+        raise ConfigError(
+            f"{name}: notice_max_s is None; the bound on recovery (G6) needs how long a dead connection looks alive"
+        )
+    _check_seconds(f"{name}: notice_max_s", notice_s, least=1e-9)
+    _check_seconds(f"{name}: quiet_max_s", quiet_s, least=1e-9)
+    dead = Signs(notice_s, notice_s, notice_s, notice_s)
+    for signs in (Signs(0.0, 0.0, 0.0, 0.0), Signs(notice_s / 2, notice_s / 4, None, None), dead):
+        due = _asked(name, policy.due, signs)
+        if not isinstance(due, Due):
+            raise ConfigError(f"{name}: due({signs}) is {due!r}; return Due(ping_s, dead_s), from simulation")
+        _check_seconds(f"{name}: ping_s of due({signs})", due.ping_s)
+        _check_seconds(f"{name}: dead_s of due({signs})", due.dead_s)
+    if due.dead_s is None or due.dead_s > 0:
+        raise ConfigError(
+            f"{name}: after notice_max_s = {notice_s:g} without a byte it does not give up (dead_s is {due.dead_s}); raise "
+            "notice_max_s, or give up by then"
+        )
+    HEARTBEATS[name] = HeartbeatPreset(policy, source)
+
+
+def register_fallback(name: str, policy: FallbackPolicy, *, source: str) -> None:
+    """Add a fallback policy, for `fallback = { preset = NAME }`. Raises ConfigError for a name that is taken, or for what is no
+    fallback policy: one that more failures or more time make later."""
+    _check_new(name, policy, FALLBACKS, "fallback", ("wait_s",))
+    for lasts_s in (0.0, 1.0, 60.0, 3600.0):
+        before_s = math.inf
+        for failures in (0, 1, 2, 5, 20, 1000):
+            trouble = Disconnection(failures, lasts_s)
+            wait_s = _asked(name, policy.wait_s, trouble)
+            _check_seconds(f"{name}: wait_s({trouble})", wait_s)
+            until_s = math.inf if wait_s is None else max(0.0, wait_s)
+            if until_s > before_s:
+                raise ConfigError(f"{name}: wait_s({trouble}) is {wait_s}, later than after fewer failures; let it be no later")
+            before_s = until_s
+    FALLBACKS[name] = FallbackPreset(policy, source)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What a user has registered, for other processes to know it too."""
+
+    policies: Mapping[str, Preset]
+    heartbeats: Mapping[str, HeartbeatPreset]
+    fallbacks: Mapping[str, FallbackPreset]
+
+    def adopt(self) -> None:
+        """Know these here, beside what is known already."""
+        _add(self.policies, PRESETS)
+        _add(self.heartbeats, HEARTBEATS)
+        _add(self.fallbacks, FALLBACKS)
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Where the classes of what was registered are defined."""
+        policies: list[object] = [preset.policy for preset in self.policies.values()]
+        policies += [preset.policy for preset in self.heartbeats.values()]
+        policies += [preset.policy for preset in self.fallbacks.values()]
+        return frozenset(type(policy).__module__ for policy in policies)
+
+
+def registered() -> Registered:
+    """What has been added to those that are shipped."""
+    return Registered(
+        {name: preset for name, preset in PRESETS.items() if name not in SHIPPED},
+        {name: preset for name, preset in HEARTBEATS.items() if name not in _SHIPPED_HEARTBEATS},
+        {name: preset for name, preset in FALLBACKS.items() if name not in _SHIPPED_FALLBACKS},
+    )
+
+
+class _Half:
+    """A random source for looking at a policy."""
+
+    def uniform(self, purpose: str, index: int) -> float:
+        return 0.5
+
+
+P = TypeVar("P")
+
+
+def _add(own: Mapping[str, P], known: dict[str, P]) -> None:
+    for name, preset in own.items():
+        known.setdefault(name, preset)
+
+
+def _found(name: str, known: Mapping[str, P], what: str) -> P:
+    try:
+        return known[name]
+    except KeyError:
+        raise ConfigError(f"no {what} is called {name!r}; {guess(name, known)}") from None
+
+
+def _check_new(name: str, policy: object, known: Mapping[str, Any], what: str, parts: tuple[str, ...]) -> None:
+    if name in known:
+        raise ConfigError(f"a {what} is called {name!r} already; choose another name")
+    if isinstance(policy, type):
+        raise ConfigError(f"{name}: {policy.__name__} is a class; give an object of it, as in {policy.__name__}()")
+    missing = [part for part in parts if not hasattr(policy, part)]
+    if missing:
+        raise ConfigError(f"{name}: {policy!r} has no {' and no '.join(missing)}; a {what} needs {', '.join(parts)}")
+
+
+def _asked(name: str, ask: Any, facts: object) -> Any:
+    try:
+        return ask(facts)
+    except Exception as error:  # whatever somebody's own class does
+        raise ConfigError(f"{name}: {ask.__name__}({facts}) raised {type(error).__name__}: {error}") from error
+
+
+def _check_seconds(what: str, value: Any, least: float = -math.inf) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not value >= least:
+        raise ConfigError(f"{what} is {value!r}; it must be a finite number of seconds{' above 0' if least > 0 else ''}, or None")

@@ -11,7 +11,8 @@
     faults      what happens to their connections and to the server, from simulation.scenario.faults
     server      its parameters, and what its machine costs
     client      its parameters, and its policies for connecting again, for falling back to polling and for its heartbeat
-    availability  how all lines come and go by themselves
+    drawn_faults  the same, drawn anew in each replication
+    availability  how all lines come and go by themselves; regions: those of several groups together
     horizon_s   how long the clients work, in seconds; warm_up_s: how much of that is left out of the figures
     settle_s    how long the run goes on after the work and the faults have ended, so that everyone can come back
 
@@ -38,12 +39,13 @@ from reference.tables import guess
 from reference.toml_files import read_text
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
-from simulation.scenario.faults import Fault, HalfOpen, RollingDeploy
+from simulation.scenario.drawn_faults import DrawnFaults, drawn
+from simulation.scenario.faults import DnsFailure, Failover, Fault, HalfOpen, NetworkChange, RollingDeploy
 from simulation.scenario.network_traces import read_in
 from simulation.scenario.path_bounds import round_trip_max_s as path_round_trip_max_s
-from simulation.scenario.paths import Availability, Path, SharedBottleneck
+from simulation.scenario.paths import Availability, Path, PortPool, SharedBottleneck
 from simulation.scenario.population import CLIENTS_MAX, Arrivals, Stay, Uniformly, Visit, check_arrivals, visit_names, visits_of
-from simulation.scenario.presets import PresetPolicy, find
+from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy, find
 from simulation.scenario.text import changed, converted, json_of, plain, table_of, toml_of
 from simulation.scenario.workload import Workload
 
@@ -51,6 +53,7 @@ __all__ = [
     "Capacity",
     "ClientPart",
     "Group",
+    "Region",
     "Scenario",
     "ServerPart",
     "Shedding",
@@ -89,12 +92,24 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     """The settings of protocol 9.2."""
     policy: Policy | PresetPolicy = FullJitter()
     """When to reconnect. `{ preset = "NAME" }` is the policy of a well-known system."""
-    fallback: Fallback | None = None
-    heartbeat: Heartbeat | None = None
+    fallback: Fallback | PresetFallback | None = None
+    heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     outcomes_waiting_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
     timer_granularity_s: SecondsToSpend = 0.0
     timer_slack_s: SecondsToSpend = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, kinds, register, preset in (
+            ("policy", self.policy, Policy | PresetPolicy, "register_preset", "PresetPolicy"),
+            ("fallback", self.fallback, Fallback | PresetFallback | None, "register_fallback", "PresetFallback"),
+            ("heartbeat", self.heartbeat, Heartbeat | PresetHeartbeat | None, "register_heartbeat", "PresetHeartbeat"),
+        ):
+            if not isinstance(value, kinds):
+                raise ConfigError(
+                    f"{name} = {value!r}: a scenario is written down, and this has no name; register it with "
+                    f"simulation.{register}(NAME, ...) and give {preset}(preset=NAME)"
+                )
 
     @property
     def heartbeat_policy(self) -> HeartbeatPolicy:
@@ -126,6 +141,8 @@ class Group(_Part, frozen=True, kw_only=True):
     path: Path = Path()
     """The network between each of them and the server."""
     shared_bottleneck: SharedBottleneck | None = None
+    nat: PortPool | None = None
+    """The NAT whose ports they share."""
     arrive_within_s: SecondsToSpend = 1.0
     """They arrive uniformly within this time."""
     arrivals: Arrivals | None = None
@@ -166,15 +183,20 @@ class Capacity(_Part, frozen=True, kw_only=True):
     """What the server's machine can do. All work waits in one queue for `processors` equal processors, first come first served.
 
     accepts_per_s: connections that the listener takes; accept_backlog_max: how many may wait for that, the rest is dropped as by
-    a kernel (their SYN is sent again). Costs in seconds of a processor: of a TLS handshake, of the authentication of a client, of
-    one frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
+    a kernel (their SYN is sent again). syn_backlog_max: how many SYNs may wait for the client's part of the handshake, one round
+    trip (None: any number); beyond that the kernel answers without noting the connection (syn_cookies), or drops. Costs in
+    seconds of a processor: of a TLS handshake, of one that is resumed (None: as much), of the authentication of a client, of one
+    frame or request that comes in, of one frame handed to one reader, of one event of a replay (docs/simulation-model.md says
     when). shedding None: never.
     """
 
     processors: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     accepts_per_s: Annotated[float, msgspec.Meta(gt=0, le=10_000_000)] | None = None
     accept_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    syn_backlog_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    syn_cookies: bool = True
     handshake_cost: Distribution = Constant(value=0.0)
+    resumption_cost: Distribution | None = None
     authentication_cost: Distribution = Constant(value=0.0)
     frame_cost: Distribution = Constant(value=0.0)
     delivery_cost: Distribution = Constant(value=0.0)
@@ -186,6 +208,22 @@ class Capacity(_Part, frozen=True, kw_only=True):
         distributions = (self.handshake_cost, self.authentication_cost, self.frame_cost, self.frame_cost, self.delivery_cost)
         accept_s = 0.0 if self.accepts_per_s is None else 1 / self.accepts_per_s
         return clients * (math.fsum(distribution.mean for distribution in distributions) / self.processors + accept_s)
+
+
+class Region(_Part, frozen=True, kw_only=True):
+    """Groups that go down together: what is above their own lines (a cell, a provider, a part of the country). A client may be
+    down by its own line, by its group's and by each region that its group is in.
+
+    availability: how the region comes and goes; its scope is "shared".
+    """
+
+    name: Name
+    groups: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    availability: Availability
+
+    def __post_init__(self) -> None:
+        if self.availability.scope != "shared":
+            raise ConfigError(f'region {self.name} goes down as one; set availability.scope = "shared"')
 
 
 Balancing = Literal["least_connections", "draw"]
@@ -202,7 +240,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     token_refresh_time_s when they are asked to, if their config has `refreshes_token`; otherwise the session ends with the token.
     instances: processes behind one load balancer that share the run and the capacity; what a rolling deploy replaces one by one.
     balancing: which of them gets a new connection. timer_granularity_s, timer_slack_s: of its timers, as a client's.
-    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients.
+    go_away_retry_after_s, go_away_spread_s: what a graceful stop asks of clients. balancer: the ports that its load balancer has
+    towards it. keeps_ticket_keys: a process that is started again can resume the TLS sessions of the one before it.
     """
 
     config: ServerConfig = ServerConfig()
@@ -220,6 +259,8 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     timer_slack_s: SecondsToSpend = 0.0
     go_away_retry_after_s: SecondsOfADay = 1.0
     go_away_spread_s: SecondsOfADay = 5.0
+    balancer: PortPool | None = None
+    keeps_ticket_keys: bool = True
 
 
 class Scenario(_Part, frozen=True, kw_only=True):
@@ -251,8 +292,12 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """Of everyone's lines, beside that of their groups."""
     workload: Workload = Workload()
     """What each client does until the horizon."""
+    regions: tuple[Region, ...] = ()
+    """Of groups that go down together, beside all that."""
     faults: tuple[Fault, ...] = ()
     """What happens to connections and to the server, at a time."""
+    drawn_faults: tuple[DrawnFaults, ...] = ()
+    """Faults that are drawn anew in each replication."""
     server: ServerPart = ServerPart()
     """The server's settings, and its machine."""
     client: ClientPart = ClientPart()
@@ -265,14 +310,23 @@ class Scenario(_Part, frozen=True, kw_only=True):
             raise ConfigError(f"groups {', '.join(names)} give two clients the same name; rename one group")
         if len(clients) > CLIENTS_MAX:
             raise ConfigError(f"{len(clients)} clients; the limit is {CLIENTS_MAX}")
+        for kind, parts in (("regions", self.regions), ("drawn_faults", self.drawn_faults)):
+            if len({part.name for part in parts}) < len(parts):
+                raise ConfigError(f"two {kind} have the same name; rename one")
+        for region in self.regions:
+            for name in region.groups:
+                if name not in names:
+                    raise ConfigError(f"region {region.name} names {name!r}, which is no group; there are {', '.join(names)}")
         known = {*names, *clients}
-        for number, fault in enumerate(self.faults):
+        for place, fault in self._placed_faults:
             for client in fault.clients:
                 if client not in known:
                     advice = guess(client, names if len(clients) > GUESSED_MAX else known)
-                    raise ConfigError(f"faults[{number}].clients names {client!r}, which is no client and no group; {advice}")
+                    raise ConfigError(f"{place}.clients names {client!r}, which is no client and no group; {advice}")
+            if isinstance(fault, DnsFailure) and not any(path.dns for group in self.groups for path in self.paths_of(group)):
+                raise ConfigError(f"{place}: a dns_failure needs a group whose path has dns; add path.dns, or remove it")
             if isinstance(fault, RollingDeploy) and self.server.instances < 2:
-                raise ConfigError(f"faults[{number}]: a rolling_deploy needs server.instances above 1; or use a server_restart")
+                raise ConfigError(f"{place}: a rolling_deploy needs server.instances above 1; or use a server_restart")
         for group in self.groups:
             quiet_s, silence_s = self.client_of(group).heartbeat_policy.quiet_max_s, self.server.config.silence_max_s
             if quiet_s is not None and quiet_s >= silence_s:
@@ -286,14 +340,41 @@ class Scenario(_Part, frozen=True, kw_only=True):
         return tuple(client for group in self.groups for client in group.client_names)
 
     @property
+    def _placed_faults(self) -> tuple[tuple[str, Fault], ...]:
+        """All faults, drawn ones as they are described, and where each stands."""
+        own = [(f"faults[{number}]", fault) for number, fault in enumerate(self.faults)]
+        return (*own, *((f"drawn_faults.{each.name}.fault", each.fault) for each in self.drawn_faults))
+
+    @property
+    def fault_kinds(self) -> tuple[Fault, ...]:
+        """One of each that may happen: its faults, and the ones that its drawn faults are like."""
+        return tuple(fault for _, fault in self._placed_faults)
+
+    def _members(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Clients, in place of their groups."""
+        members = {group.name: group.client_names for group in self.groups}
+        return tuple(dict.fromkeys(client for name in names for client in members.get(name, (name,))))
+
+    @property
     def resolved_faults(self) -> tuple[Fault, ...]:
         """The faults in the order in which they begin, each with the names of its clients in place of their groups."""
-        members = {group.name: group.client_names for group in self.groups}
-        named = []
-        for fault in self.faults:
-            clients = [client for name in fault.clients for client in members.get(name, (name,))]
-            named.append(msgspec.structs.replace(fault, clients=tuple(dict.fromkeys(clients))))
+        named = [msgspec.structs.replace(fault, clients=self._members(fault.clients)) for fault in self.faults]
         return tuple(sorted(named, key=lambda fault: fault.at_s))
+
+    def faults_of(self, random_source: RandomStreams) -> tuple[Fault, ...]:
+        """All faults of one replication, in the order in which they begin: its own, and the drawn ones."""
+        found = list(self.resolved_faults)
+        for process in self.drawn_faults:
+            clients = self._members(process.fault.clients) or self.client_names
+            found += drawn(process, clients, self.horizon_s, random_source)
+        return tuple(sorted(found, key=lambda fault: fault.at_s))
+
+    def paths_of(self, group: Group) -> tuple[Path, ...]:
+        """Its own, and those that its clients may change to."""
+        names = {group.name, *group.client_names}
+        changes = [fault for fault in self.fault_kinds if isinstance(fault, NetworkChange) and fault.path is not None]
+        others = [fault.path for fault in changes if fault.path and (not fault.clients or names.intersection(fault.clients))]
+        return (group.path, *others)
 
     def client_of(self, group: Group) -> ClientPart:
         """How the clients of a group behave."""
@@ -308,7 +389,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
         """How long an answer may take when nothing is wrong, in seconds, not counting what waits in queues (`way`)."""
         server = self.server
         commit_s = server.commit_time_s if server.commit_time is None else server.commit_time.at(NEARLY_ALWAYS)
-        return max(path_round_trip_max_s(group.path) for group in self.groups) + 2 * commit_s
+        return max(path_round_trip_max_s(path) for group in self.groups for path in self.paths_of(group)) + 2 * commit_s
 
     @property
     def recovery_bound_s(self) -> float:
@@ -325,7 +406,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     def notice_bound_s(self) -> float:
         """How long a dead connection may look alive, in seconds."""
         notice_s = max(self.client_of(group).heartbeat_policy.notice_max_s for group in self.groups)
-        if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.faults):
+        if any(isinstance(fault, HalfOpen) and fault.direction == "up" for fault in self.fault_kinds):
             # The client still hears the server, which has to find out that it does not hear the client.
             notice_s = max(notice_s, self.server.config.silence_max_s)
         return notice_s + self.round_trip_max_s
@@ -359,21 +440,27 @@ class Scenario(_Part, frozen=True, kw_only=True):
     @property
     def _batch_max_s(self) -> float:
         """How long one batch of events may be on its way over the thinnest line: it is given out when all of it has come."""
-        rates = [group.path.bandwidth_bytes_per_s for group in self.groups]
+        rates = [path.bandwidth_bytes_per_s for group in self.groups for path in self.paths_of(group)]
         cells = [(group.shared_bottleneck, group.clients) for group in self.groups]
         rates += [cell.bandwidth_bytes_per_s / clients for cell, clients in cells if cell is not None]
         return max((self.server.config.batch_bytes_max / rate for rate in rates if rate is not None), default=0.0)
 
     @property
     def _trouble_end_s(self) -> float:
-        return max([self.horizon_s, *(fault.end_s for fault in self.faults)])
+        dns = [path.dns for group in self.groups for path in self.paths_of(group) if path.dns is not None]
+        old_s = max((each.ttl_s + each.stale_s for each in dns), default=0.0)  # for so long some may go to an old address
+        ends = [fault.end_s + (old_s if isinstance(fault, Failover) else 0.0) for fault in self.faults]
+        if any(isinstance(each.fault, Failover) for each in self.drawn_faults):
+            ends.append(self.horizon_s + old_s)
+        return max([self.horizon_s, *ends])
 
     def _recovery_bound_s(self, group: Group) -> float:
-        part, box = self.client_of(group), group.path.middlebox
+        part, boxes = self.client_of(group), [path.middlebox for path in self.paths_of(group)]
         wait_s = longest_wait_s(part.policy, self._trouble_end_s)
         bound_s = recovery_bound_s(part.config, wait_s, self.round_trip_max_s, heartbeat=part.heartbeat)
-        if box.upgrades != "pass" or box.websocket_age_max_s is not None:  # then nobody is back before polling has taken over
-            attempt_s = wait_s + part.config.connect_timeout_s + (box.websocket_age_max_s or 0.0)
+        if any(box.upgrades != "pass" or box.websocket_age_max_s is not None for box in boxes):
+            # Then nobody is back before polling has taken over.
+            attempt_s = wait_s + part.config.connect_timeout_s + max(box.websocket_age_max_s or 0.0 for box in boxes)
             bound_s += longest_until_fallback_s(part.fallback or part.config.fallback_policy, attempt_s)
         if self.server.capacity is not None:  # some are too late for their turn, and have to come once more
             bound_s += 2 * self.server.capacity.storm_s(len(self.client_names))

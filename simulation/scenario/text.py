@@ -152,11 +152,14 @@ def _listed(value: Any) -> Any:
 
 
 def _read(value: Any, key: str = "") -> Any:
-    """Words for nothing are taken back, and a policy that does not say its kind is a preset if it names one, else ours."""
+    """Words for nothing are taken back, and a policy that does not say its kind is a preset if it names one; of reconnect
+    policies, else ours."""
     if isinstance(value, dict):
         table = {name: _read(item, name) for name, item in value.items()}
         if key == "policy":
             table.setdefault("kind", "preset" if "preset" in table else "full_jitter")
+        elif key in ("fallback", "heartbeat") and "preset" in table:
+            table.setdefault("kind", "preset")
         return table
     if isinstance(value, list | tuple):
         return [_read(item) for item in value]

@@ -8,8 +8,10 @@ digest of its task; an interrupted experiment that is started again with the sam
 import contextlib
 import importlib.metadata
 import os
+import pickle
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +24,7 @@ import pandas as pd
 
 from reference.protocol.errors import ConfigError
 from simulation.results.frames import write_parquet
-from simulation.scenario.presets import PRESETS, SHIPPED, Preset
+from simulation.scenario.presets import registered
 
 VERSION = importlib.metadata.version("steadywire")
 CHECKPOINT_S = 5.0
@@ -91,10 +93,11 @@ class Backend:
             yield from self._on_dask(run, tasks)
         elif self.processes == 1:
             for task in tasks:
-                yield _chunk(run, [task], {})
+                yield _chunk(run, [task])
         else:
             pieces = _pieces(tasks, self.processes)
-            calls = (joblib.delayed(_chunk)(run, piece, _own_presets()) for piece in pieces)
+            own = _pickled_presets()
+            calls = (joblib.delayed(_chunk)(run, piece, own) for piece in pieces)
             pool = joblib.Parallel(n_jobs=self.processes, backend="loky", return_as="generator_unordered", batch_size=1)
             yield from pool(calls)
 
@@ -119,10 +122,9 @@ class Backend:
                 raise ConfigError(
                     f"no Dask scheduler answers at {self.dask!r} ({error}); start one with `dask scheduler`"
                 ) from None
+            own = _pickled_presets()
             workers = max(1, len(client.scheduler_info()["workers"]))
-            futures = [
-                client.submit(_chunk, run, piece, _own_presets(), pure=False, retries=3) for piece in _pieces(tasks, workers)
-            ]
+            futures = [client.submit(_chunk, run, piece, own, pure=False, retries=3) for piece in _pieces(tasks, workers)]
             for future in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
                 yield future.result()
 
@@ -206,14 +208,28 @@ def carry_out(
     return [rows.by_digest[digest] for digest in digests]
 
 
-def _chunk(run: Run, tasks: Sequence[Task], own_presets: Mapping[str, Preset]) -> list[tuple[str, Row]]:
+def _chunk(run: Run, tasks: Sequence[Task], own_presets: bytes | None = None) -> list[tuple[str, Row]]:
     """Some runs one after the other, in whatever process."""
-    PRESETS.update({name: preset for name, preset in own_presets.items() if name not in PRESETS})
+    if own_presets is not None:
+        pickle.loads(own_presets).adopt()
     return [(task.digest, run(task)) for task in tasks]
 
 
-def _own_presets() -> dict[str, Preset]:
-    return {name: preset for name, preset in PRESETS.items() if name not in SHIPPED}
+def _pickled_presets() -> bytes:
+    """What a user has registered, with its classes: another process may not be able to import the file where they are."""
+    own = registered()
+    modules = [
+        sys.modules[name]
+        for name in sorted(own.modules)
+        if name in sys.modules and name.partition(".")[0] not in ("reference", "simulation", "builtins", "__main__")
+    ]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return pickled(own)
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _pieces(tasks: Sequence[Task], workers: int) -> Iterator[list[Task]]:

@@ -5,6 +5,7 @@
     scenario = "load_balancer_cut"            # a name of the library, or a file beside this one
     replications = 20
     figures = ["interruption_p99_s", "attempts"]
+    imports = ["our_detector.py"]             # files that register policies of one's own (simulation.register_*)
 
     [set]                                     # changes to the scenario, by path
     "server.capacity.accepts_per_s" = 500
@@ -20,7 +21,10 @@
 Unknown keys are refused: a misspelt one would be a setting that does nothing.
 """
 
+import importlib.util
+import sys
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +80,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     figures: tuple[str, ...] = ()
+    imports: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
     parameters: dict[str, dict[str, Any]] = {}
     design: Design = Design()
     until: Until | None = None
@@ -134,11 +139,31 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's file. Raises ConfigError with one line that says where, what and what to do."""
+    """Read a study's file, and import the files beside it that it names: they register policies of one's own. Raises ConfigError
+    with one line that says where, what and what to do."""
     try:
-        return parse_study(read_text(path))
+        study = parse_study(read_text(path))
+        for name in study.imports:
+            import_file(path.parent / name)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return study
+
+
+def import_file(path: Path) -> None:
+    """Import a Python file by its place, once in a process. Raises ConfigError."""
+    name = f"steadywire_import_{blake2b(str(path.resolve()).encode(), digest_size=8).hexdigest()}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"imports: there is no Python file {path}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody's own file does
+        del sys.modules[name]
+        raise ConfigError(f"imports: {path} raised {type(error).__name__}: {error}") from error
 
 
 def parse_study(text: str) -> Study:

@@ -19,7 +19,7 @@ from reference.protocol.errors import ConfigError
 from simulation.results import html
 from simulation.results.frames import write_parquet
 from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
-from simulation.scenario.presets import PresetPolicy, find
+from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
 from simulation.studies.experiment import describe
 from simulation.studies.selection import Selection
@@ -52,12 +52,14 @@ def settings(tuned: Tuned) -> dict[str, str]:
     scenario = tuned.tuned_scenarios[0]
     client: dict[str, Any] = msgspec.to_builtins(scenario.client)
     table = {"config": client["config"], "policy": client["policy"]}
-    if isinstance(scenario.client.policy, PresetPolicy):
-        formula = find(scenario.client.policy.preset).policy
-        if not isinstance(formula, msgspec.Struct):
-            raise ConfigError(f"the policy {scenario.client.policy.preset!r} is code and has no settings that a file could hold")
-        table["policy"] = msgspec.to_builtins(formula)
     table |= {name: client[name] for name in ("fallback", "heartbeat") if client.get(name) is not None}
+    for name in ("policy", "fallback", "heartbeat"):
+        named = getattr(scenario.client, name)
+        if isinstance(named, PresetPolicy | PresetFallback | PresetHeartbeat):
+            formula = named.formula
+            if not isinstance(formula, msgspec.Struct):
+                raise ConfigError(f"the {name} {named.preset!r} is code and has no settings that a file could hold")
+            table[name] = msgspec.to_builtins(formula)
     about = f"# {tuned.study.name}: found by `steadywire tune`; {describe(tuned.best.point)}\n\n"
     files = {"client.toml": about + toml_of(table)}
     changed = {path.removeprefix("server.config."): None for path in tuned.best.point if path.startswith("server.config.")}

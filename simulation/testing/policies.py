@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from reference.protocol.policies.catalogue import WAIT_CEILING_S, Policy
 from reference.protocol.policies.fallback import AfterEither, AfterFailures, AfterSeconds, Fallback, NeverFallBack
-from reference.protocol.policies.keepalive import AfterSilence, EveryInterval, Heartbeat, NoPings
+from reference.protocol.policies.keepalive import (
+    AfterSilence,
+    EveryInterval,
+    FreshnessPoints,
+    Heartbeat,
+    MissesInARow,
+    NoPings,
+    PhiAccrual,
+    PhiExponential,
+)
 from simulation.scenario.presets import PRESETS, SHIPPED
 from simulation.scenario.scenario import longest_wait_s
 
@@ -69,5 +78,11 @@ def heartbeats(quiet_max_s: float = 3.0, beat_s: float = 3.0) -> st.SearchStrate
     return st.one_of(
         st.builds(EveryInterval, short, short),
         st.builds(lambda silence_s, timeout_s: AfterSilence(silence_s, timeout_s, quiet_max_s), short, short),
+        st.builds(lambda interval_s, misses: MissesInARow(interval_s, misses, 0.5), short, st.sampled_from([3, 5])),
+        short.map(lambda interval_s: FreshnessPoints(interval_s, 3 * interval_s)),
+        st.builds(
+            lambda interval_s, samples: PhiAccrual(interval_s, 8.0, samples, 10.0, 0.1, 1.0), short, st.sampled_from([3, 100])
+        ),
+        st.builds(lambda threshold: PhiExponential(1.0, threshold, 10, 10.0), st.sampled_from([1.0, 2.0])),
         st.just(NoPings(2 * beat_s + 1.0)),
     )

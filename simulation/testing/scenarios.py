@@ -12,12 +12,15 @@ from reference.protocol.policies.catalogue import Policy
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.scenario.distributions import Constant, Distribution
 from simulation.scenario.faults import (
+    BackgroundTab,
     BlockUpgrade,
     ClockStep,
     Direction,
+    Failover,
     Fault,
     HalfOpen,
     LoadBalancerCut,
+    NetworkChange,
     Outage,
     Path,
     Pause,
@@ -27,8 +30,9 @@ from simulation.scenario.faults import (
     ServerRestart,
     SlowStore,
     Stall,
+    Suspend,
 )
-from simulation.scenario.paths import BernoulliLoss, FadingLoss, GilbertElliottLoss, Loss
+from simulation.scenario.paths import BernoulliLoss, Dns, FadingLoss, GilbertElliottLoss, Loss, PortPool
 from simulation.scenario.presets import PRESETS, SHIPPED, PresetPolicy
 from simulation.scenario.scenario import Capacity, ClientPart, Group, Scenario, ServerPart, Shedding, longest_wait_s
 from simulation.testing.networks import rich_paths
@@ -136,9 +140,29 @@ def faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
             return BlockUpgrade(at_s=at_s, clients=clients, duration_s=draw(_durations), how=how)
 
 
+@st.composite
+def device_faults(draw: st.DrawFn, names: tuple[str, ...]) -> Fault:
+    """One fault of the devices of some of these clients, or of everyone's, or of the server's name and address."""
+    at_s, duration_s = draw(_times), draw(_durations)
+    clients = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)).map(tuple))
+    match draw(st.sampled_from(["sleep", "tab", "network", "failover"])):
+        case "sleep":
+            clock: Literal["counts", "stops"] = draw(st.sampled_from(("counts", "stops")))
+            return Suspend(at_s=at_s, clients=clients, duration_s=duration_s, clock=clock)
+        case "tab":
+            every_s = draw(st.sampled_from([1.0, 7.0]))
+            return BackgroundTab(at_s=at_s, clients=clients, duration_s=duration_s, timers_every_s=every_s)
+        case "network":
+            gap_s, path = draw(st.sampled_from([0.0, 2.0])), draw(st.none() | st.just(Path(latency_s=0.1)))
+            return NetworkChange(at_s=at_s, clients=clients, duration_s=gap_s, is_told=draw(st.booleans()), path=path)
+        case _:
+            old: Literal["silent", "refuses"] = draw(st.sampled_from(("silent", "refuses")))
+            return Failover(at_s=at_s, duration_s=duration_s, old_address=old)
+
+
 def fault_schedules(names: tuple[str, ...], faults_max: int = 5) -> st.SearchStrategy[tuple[Fault, ...]]:
-    """Several faults, of lines and of a server with instances, which may overlap."""
-    return st.lists(faults(names) | server_faults(), max_size=faults_max).map(tuple)
+    """Several faults, of lines, of devices and of a server with instances, which may overlap."""
+    return st.lists(faults(names) | server_faults() | device_faults(names), max_size=faults_max).map(tuple)
 
 
 @st.composite
@@ -216,10 +240,12 @@ def lasting_policies() -> st.SearchStrategy[Policy | PresetPolicy]:
 @st.composite
 def _groups(draw: st.DrawFn, name: str, paths: st.SearchStrategy[Path], clients_max: int = CLIENTS_MAX) -> Group:
     clients = draw(st.integers(1, clients_max))
+    dns = draw(st.none() | st.none() | st.builds(Dns, ttl_s=st.sampled_from([0.0, 5.0, 30.0])))
     return Group(
         name=name,
         clients=clients,
-        path=draw(paths),
+        path=msgspec.structs.replace(draw(paths), dns=dns),
+        nat=draw(st.none() | st.none() | st.just(PortPool(ports=8, time_wait_s=5.0))),
         arrivals=draw(st.none() | st.none() | arrivals(clients)),
         stay=draw(st.none() | st.none() | st.none() | stays()),
         availability=draw(st.none() | st.none() | st.none() | availabilities()),

@@ -32,7 +32,9 @@ from simulation.scenario.faults import Fault
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.measured import MessagesMeasured
 
-PathTrouble = Literal["idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late"]
+PathTrouble = Literal[
+    "idle_silence", "idle_reset", "connection_age", "websocket_age", "gave_up", "late", "no_port", "old_address", "unresolved"
+]
 
 
 # The world.

@@ -2,6 +2,14 @@
 
 from simulation.validation.experiment import TheoryExperiment
 from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.devices import (
+    AfterFailover,
+    AfterSleep,
+    AnotherNetwork,
+    InTheBackground,
+    Resumed,
+    Unresolved,
+)
 from simulation.validation.experiments.clients.herding import AcceptRate, AfterALongOutage, UniformSpread
 from simulation.validation.experiments.clients.late import LateEvents
 from simulation.validation.experiments.clients.outboxes import OverflowInAnOutage
@@ -13,6 +21,13 @@ from simulation.validation.experiments.network.linux import SEGMENTS, Flights, S
 from simulation.validation.experiments.network.losing import Bursts, Repeats
 from simulation.validation.experiments.network.queueing import Bottleneck, Processors, ServerQueue
 from simulation.validation.experiments.network.roaming import OnAndOff
+from simulation.validation.experiments.network.shared_fates import (
+    CorrelatedOutages,
+    DrawnSchedule,
+    OutOfPorts,
+    SynWaves,
+    UpFromReconnect,
+)
 from simulation.validation.experiments.network.sharing import AllAtOnce, SharedCell
 from simulation.validation.experiments.network.streams import InOrder
 from simulation.validation.experiments.network.transport import KERNELS, Dialling, IdleKiller, Silence
@@ -99,6 +114,30 @@ QUICK: tuple[TheoryExperiment, ...] = (
     SharedCell(law="exponential", load=0.7),
     SharedCell(law="uniform", load=0.6),
     *(AllAtOnce(clients=clients) for clients in (1, 8, 40)),
+    AfterSleep(clock="counts"),
+    AfterSleep(clock="stops"),
+    InTheBackground(every_s=1.0, wait_s=0.3),
+    InTheBackground(every_s=60.0, wait_s=5.0),
+    *(AnotherNetwork(is_told=is_told, gap_s=gap_s) for is_told, gap_s in ((True, 0.0), (True, 6.5), (False, 0.0))),
+    AfterFailover(ttl_s=30.0, publish_s=10.0),
+    AfterFailover(ttl_s=60.0, publish_s=0.0),
+    Unresolved(how="error", tries=2),
+    Unresolved(how="timeout", tries=2),
+    Unresolved(how="timeout", tries=4),
+    Resumed(tls="none", has_ticket=False),
+    Resumed(tls="1.2", has_ticket=False),
+    Resumed(tls="1.2", has_ticket=True),
+    Resumed(tls="1.3", has_ticket=True),
+    OutOfPorts(ports=20, offered=15.0, held_s=1.0, time_wait_s=0.0),
+    OutOfPorts(ports=20, offered=15.0, held_s=2.0, time_wait_s=60.0),
+    OutOfPorts(ports=10, offered=12.0, held_s=30.0, time_wait_s=60.0, law="uniform"),
+    SynWaves(clients=40, backlog=10, cookies=False),
+    SynWaves(clients=40, backlog=10, cookies=True),
+    CorrelatedOutages(),
+    DrawnSchedule(every_s=50.0),
+    DrawnSchedule(every_s=20.0, share_hit=0.1),
+    UpFromReconnect(up_mean_s=20.0, down_mean_s=5.0, wait_s=3.0),
+    UpFromReconnect(up_mean_s=5.0, down_mean_s=0.5, wait_s=2.0),
 )
 
 LONG: tuple[TheoryExperiment, ...] = (

@@ -18,6 +18,7 @@ import trio
 from reference.client import Client, connect
 from reference.protocol.events import Event
 from reference.store import open_store
+from reference.store.kept import parsed
 from simulation.processes.demo.parameters import PARAMETERS
 from simulation.processes.participant import Participant
 from simulation.processes.quiescence import come_to_rest, unrest
@@ -100,6 +101,7 @@ async def crash(store: str, directory: Path, *, ports: list[int], kills: int, se
     async with open_store(store) as opened:
         stored = await opened.load_run(run_id)
     assert stored is not None
+    stored = parsed(stored)
     recorder.stored(stored)
     played.stored = stored.events
     played.accepted = recorder.counts["accepted"]

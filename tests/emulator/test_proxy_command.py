@@ -188,7 +188,7 @@ def test_a_file_comes_whole_through_a_lossy_scenario(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     (tmp_path / "bad.toml").write_text(
         'version = 1\nname = "bad"\nhorizon_s = 30\n[[groups]]\nname = "a"\nclients = 3\npath.latency_s = 0.01\n'
-        'path.bandwidth_bytes_per_s = 200000\npath.loss = {loss = "bernoulli", probability = 0.02}\n'
+        'path.bandwidth_bytes_per_s = 200000\npath.loss = {kind = "bernoulli", probability = 0.02}\n'
         '[[faults]]\nkind = "outage"\nat_s = 0.5\nduration_s = 0.5\n'
         '[[faults]]\nkind = "server_restart"\nat_s = 1\nduration_s = 1\n'
     )

@@ -33,6 +33,7 @@ from reference.protocol.timers import NS_PER_S, ns
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.server.wire.memory_stream import MemoryPushStream, memory_pair
+from reference.store.kept import parsed
 from simulation.emulator import EmulatedAccessLink
 from simulation.hosts.server_host import ORIGIN
 from simulation.random import RandomStreams
@@ -113,7 +114,7 @@ class _World:
         self._logs.clear()  # nor has one that is cut off in the middle of a commit
         assert stored is not None
         self._trace.is_over = False
-        record_stored(self._trace, stored, ns(scenario.end_s), entries)
+        record_stored(self._trace, parsed(stored), ns(scenario.end_s), entries)
         return Transcript(WORLD, self._trace.entries)
 
     def _now(self) -> int:

@@ -20,6 +20,7 @@ from reference.protocol.records import Append, StoredRun
 from reference.server.app import Server, open_server
 from reference.server.settings import ServerSettings
 from reference.store import MemoryStore, StoreError, StoreUnavailable
+from reference.store.kept import parsed
 from tests.server.visitors import visitor_on
 
 FEW = settings(max_examples=settings.default.max_examples if settings.default.max_examples > 100 else 6)
@@ -227,7 +228,7 @@ def test_g3_once_on_a_bad_disk(plan: list[str], publishes: int, pause_s: float) 
             assert [event.data["n"] for event in reader.events] == list(range(publishes))
             stored = await store.load_run(RUN_ID)
             assert stored is not None
-            in_log = {event.sequence_number: event.data["n"] for event in stored.events}
+            in_log = {event.sequence_number: event.data["n"] for event in parsed(stored).events}
             assert in_log == dict(zip(numbers, range(publishes), strict=True))
             nursery.cancel_scope.cancel()
 

@@ -119,7 +119,7 @@ def test_every_kind_stands_in_some_scenario(name: str, kinds_in_scenarios: set[t
 @pytest.mark.slow
 def test_the_hostile_link_is_given_every_policy_that_a_system_uses() -> None:
     used = {type(preset.policy) for name, preset in PRESETS.items() if name in SHIPPED}
-    kinds = drawn_kinds(strategies.setups(), 400)
+    kinds = drawn_kinds(strategies.setups(), 800)
     assert used | set(typing.get_args(fallback.Fallback)) | set(typing.get_args(heartbeat.Heartbeat)) <= kinds
 
 

@@ -1,5 +1,6 @@
 """When to ping and when to give up: the formulas, and a session that obeys them."""
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +11,18 @@ from reference.protocol.actions import Close
 from reference.protocol.client.session import ClientSession
 from reference.protocol.config import ClientConfig, recovery_bound_s
 from reference.protocol.errors import CloseCode, ConfigError
-from reference.protocol.policies.keepalive import AfterSilence, Due, EveryInterval, HeartbeatPolicy, NoPings, Signs
+from reference.protocol.policies.keepalive import (
+    AfterSilence,
+    Due,
+    EveryInterval,
+    FreshnessPoints,
+    HeartbeatPolicy,
+    MissesInARow,
+    NoPings,
+    PhiAccrual,
+    PhiExponential,
+    Signs,
+)
 from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.states import ClientState
 
@@ -28,6 +40,12 @@ from .machines import EXAMPLES, Halves, seconds, sent
         (AfterSilence(10, 4, 30), Signs(28, 1, None), Due(2, None)),
         (AfterSilence(10, 4, 30), Signs(1, 11, 1), Due(9, 3)),
         (NoPings(35), Signs(100, 30, 100), Due(None, 5)),
+        (MissesInARow(10, 3, 4), Signs(1, 1, None), Due(9, None)),
+        (MissesInARow(10, 3, 4), Signs(1, 9, 5), Due(3, 7)),
+        (MissesInARow(10, 3, 4), Signs(1, 17, 9), Due(None, 3)),
+        (FreshnessPoints(10, 14), Signs(2, 0, None, 12), Due(8, 2)),
+        (FreshnessPoints(10, 14), Signs(2, 9, 12, None), Due(8, None)),
+        (PhiExponential(1.0, 1.0, 4), Signs(0.5, 0.25, 0.5, 0.5, (2.0, 4.0, 2.0, 4.0)), Due(0.5, 3 * math.log(10) - 0.25)),
     ],
 )
 def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
@@ -44,6 +62,17 @@ def test_the_formulas(policy: HeartbeatPolicy, signs: Signs, due: Due) -> None:
         (lambda: AfterSilence(0, 10), r"AfterSilence\(.*\): needs 0 < silence_s <= 86400"),
         (lambda: AfterSilence(10, -1), r"AfterSilence\(.*\): needs 0 < timeout_s <= 86400"),
         (lambda: AfterSilence(10, 10, 86_401), r"AfterSilence\(.*\): needs 0 < pause_max_s <= 86400"),
+        (lambda: MissesInARow(10, 0), r"MissesInARow\(.*\): needs 1 <= misses <= 1000"),
+        (lambda: MissesInARow(4, 3, 5), r"MissesInARow\(.*\): needs retry_s <= interval_s"),
+        (
+            lambda: FreshnessPoints(1, 8.1),
+            r"FreshnessPoints\(.*\): needs shift_s <= 8 \* interval_s; no .*",
+        ),
+        (lambda: PhiAccrual(threshold=0.4), r"PhiAccrual\(.*\): needs 0\.5 <= threshold <= 100"),
+        (lambda: PhiAccrual(samples_max=1), r"PhiAccrual\(.*\): needs 2 <= samples_max <= 1000"),
+        (lambda: PhiAccrual(std_min_s=0), r"PhiAccrual\(.*\): needs 0 < std_min_s <= 86400"),
+        (lambda: PhiAccrual(pause_s=-1), r"PhiAccrual\(.*\): needs 0 <= pause_s <= 86400"),
+        (lambda: PhiExponential(10, silence_max_s=10), r"PhiExponential\(.*\): needs silence_max_s > interval_s"),
         (lambda: NoPings(0), r"NoPings\(.*\): needs 0 < silence_max_s <= 86400"),
         (lambda: NoPings(float("inf")), r"NoPings\(.*\): needs 0 < silence_max_s <= 86400"),
     ],
@@ -73,16 +102,25 @@ def test_the_bound_of_recovery_knows_the_policy() -> None:
 class Life:
     """A live session at time 0. `hears` at those seconds; its pings are answered while `answers`.
 
-    `silence_ms`: what the server tells of how long it waits."""
+    `answers_after`: by the second of a ping, after how many its answer comes; the others have none. `silence_ms`: what the server
+    tells of how long it waits."""
 
     def __init__(
-        self, policy: HeartbeatPolicy, hears: tuple[float, ...] = (), *, answers: bool = True, silence_ms: int | None = None
+        self,
+        policy: HeartbeatPolicy,
+        hears: tuple[float, ...] = (),
+        *,
+        answers: bool = True,
+        answers_after: dict[float, float] | None = None,
+        silence_ms: int | None = None,
     ) -> None:
         self.session = ClientSession(
             "client-1", config=ClientConfig(), policy=FullJitter(), random_source=Halves(), heartbeat=policy
         )
         self.hears = list(hears)
         self.answers = answers
+        self.answers_after = answers_after
+        self.pongs: list[tuple[int, int]] = []
         self.pings: list[float] = []
         self.left: tuple[float, int | None, str] | None = None
         self.session.start(0)
@@ -99,7 +137,10 @@ class Life:
     def pass_until(self, end_s: float) -> "Life":
         while self.left is None:
             deadline = self.session.next_deadline()
-            at = min([seconds(end_s), *map(seconds, self.hears[:1]), *([] if deadline is None else [deadline])])
+            pongs = [due for due, _ in self.pongs[:1]]
+            at = min([seconds(end_s), *map(seconds, self.hears[:1]), *pongs, *([] if deadline is None else [deadline])])
+            if pongs == [at]:
+                self.session.receive_frame(1, frames.Pong(self.pongs.pop(0)[1], server_time=0), at)
             if self.hears and seconds(self.hears[0]) == at:
                 self.hears.pop(0)
                 self.session.bytes_received(1, at)
@@ -114,7 +155,10 @@ class Life:
         for frame in sent(actions, 1):
             if isinstance(frame, frames.Ping):
                 self.pings.append(at / 1e9)
-                if self.answers:
+                if self.answers_after is not None:
+                    if at / 1e9 in self.answers_after:
+                        self.pongs.append((at + seconds(self.answers_after[at / 1e9]), frame.nonce))
+                elif self.answers:
                     self.session.receive_frame(1, frames.Pong(frame.nonce, server_time=0), at)
         for action in actions:
             if isinstance(action, Close):
@@ -201,6 +245,74 @@ def test_pings_that_the_server_wants_find_a_dead_connection_too() -> None:
     assert life.left[0] == 14
 
 
+def test_misses_in_a_row_are_counted_and_a_byte_ends_the_count() -> None:
+    silent = Life(MissesInARow(10, 3, 4), answers=False).pass_until(60)
+    assert silent.pings == [10, 14, 18]
+    assert silent.left == (22, CloseCode.HEARTBEAT_LOST, "nothing came back after a ping")
+    heard = Life(MissesInARow(10, 3, 4), hears=(21.0,), answers=False).pass_until(60)
+    assert heard.pings == [10, 14, 18, 28, 32, 36]
+    assert heard.left is not None
+    assert heard.left[0] == 40
+
+
+def test_freshness_points_want_each_ping_answered_in_its_time() -> None:
+    """Answers to earlier pings, and other bytes, prove nothing of this one."""
+    late = Life(FreshnessPoints(2, 5), hears=(4.5, 6.5, 8.5, 10.5), answers_after={2.0: 4.9, 4.0: 4.9}).pass_until(60)
+    assert late.left == (11, CloseCode.HEARTBEAT_LOST, "a ping was not answered in time")
+    assert EveryInterval(2, 5).due(Signs(1, 0.5, None)).dead_s is None, "which a byte in between would have satisfied"
+    assert Life(FreshnessPoints(2, 5), answers_after={2.0 * k: 4.9 for k in range(1, 30)}).pass_until(50).left is None
+
+
+def test_the_answer_to_a_later_ping_proves_the_earlier_ones() -> None:
+    life = Life(FreshnessPoints(2, 5), answers_after={6.0: 0.5}).pass_until(60)
+    assert life.left is not None
+    assert life.left[0] == 13, "5 s after the ping of 8 s"
+
+
+def akkas_phi(silence_s: float, mean_s: float, std_s: float) -> float:
+    """PhiAccrualFailureDetector.phi of Akka, for a silence above the mean."""
+    y = (silence_s - mean_s) / std_s
+    e = math.exp(-y * (1.5976 + 0.070566 * y * y))
+    return -math.log10(e / (1.0 + e))
+
+
+def test_phi_accrual_gives_up_where_akkas_phi_passes_the_threshold() -> None:
+    """Before any interval is known, the guesses are 0.75 and 1.25 s: their mean is 1 s, their deviation 0.25 s."""
+    fresh = Life(PhiAccrual(1.0, 8.0, 100, 60.0, 0.1, 3.0), answers=False).pass_until(60)
+    assert fresh.left is not None
+    assert akkas_phi(fresh.left[0], 1.0 + 3.0, 0.25) == pytest.approx(8.0)
+
+
+def test_phi_accrual_learns_from_the_intervals_of_answers() -> None:
+    """Answers come 0.5 and 0.1 s after their pings by turns: the intervals are 0.6 and 1.4 s, and two are kept."""
+    delays = {float(k): 0.5 if k % 2 else 0.1 for k in range(1, 11)}
+    life = Life(PhiAccrual(1.0, 3.0, 2, 60.0, 0.1, 0.0), answers_after=delays).pass_until(60)
+    assert life.left is not None
+    assert akkas_phi(life.left[0] - 10.1, 1.0, 0.4) == pytest.approx(3.0)
+
+
+def test_phi_exponential_gives_up_after_so_many_mean_intervals() -> None:
+    delays = {float(k): 0.5 if k % 2 else 0.1 for k in range(1, 11)}
+    life = Life(PhiExponential(1.0, 1.0, 2), answers_after=delays).pass_until(60)
+    assert life.left is not None
+    assert life.left[0] - 10.1 == pytest.approx(math.log(10))
+    assert 10 ** -((life.left[0] - 10.1) / 1.0 / math.log(10)) == pytest.approx(0.1), "an exponential interval is as long"
+
+
+def test_no_phi_waits_for_longer_than_its_limit() -> None:
+    assert Life(PhiAccrual(1.0, 8.0, 10, 2.0), answers=False).pass_until(60).left is not None
+    for policy in (PhiAccrual(1.0, 8.0, 10, 2.0), PhiExponential(1.0, 8.0, 10, 2.0)):
+        assert policy.due(Signs(0, 0, 0, 0, (9.0, 1.0))).dead_s == policy.notice_max_s == 2.0
+
+
+def test_what_was_learnt_is_forgotten_with_the_connection() -> None:
+    life = Life(PhiAccrual(1.0, 3.0, 2, 60.0, 0.1, 0.0), answers_after={float(k): 0.5 for k in range(1, 11)}).pass_until(10.9)
+    keepalive = life.session._keepalive
+    assert keepalive._intervals_s == (1.0, 1.0)
+    life.session.connection_lost(1, None, seconds(10.95))
+    assert keepalive._intervals_s == ()
+
+
 def test_an_answered_first_ping_makes_the_connection_useful_under_every_policy() -> None:
-    for policy in (EveryInterval(), AfterSilence(), NoPings()):
+    for policy in (EveryInterval(), AfterSilence(), NoPings(), MissesInARow(), FreshnessPoints(), PhiAccrual(), PhiExponential()):
         assert Life(policy).session.state is ClientState.LIVE

@@ -147,7 +147,8 @@ def test_a_cursor_that_is_too_large_is_not_parsed() -> None:
 
 def shapes() -> list[bytes]:
     """64 KiB of JSON of the shapes that are dear to judge."""
-    pieces = [b"1", b"{}", b'""', b'"a\\"b"', b"[[[[[1]]]]]", b"[" * 30 + b"]" * 30, b"1e300", b"1234567890123456789", b"-0.5e-7"]
+    nested = (b"[[[[[1]]]]]", b"[" * 30 + b"]" * 30, b'{"":' * 15 + b"1" + b"}" * 15)
+    pieces = [b"1", b"{}", b'""', b'"a\\"b"', *nested, b"1e300", b"1234567890123456789", b"-0.5e-7"]
     lists = [b'{"x":[' + b",".join([piece] * (65_000 // (len(piece) + 1))) + b"]}" for piece in pieces]
     return [*lists, b'{"x":"' + b"x" * 65_000 + b'"}', b'{"x":"' + b"\\\\" * 32_000 + b'"}']
 
@@ -157,7 +158,7 @@ def test_the_cost_of_a_check_is_bounded_by_that_of_parsing() -> None:
     many = b'{"x":[' + b",".join([b"{}"] * 21_000) + b"]}"
     parse_s = min(_seconds(lambda: msgspec.json.decode(many)) for _ in range(5))
     for raw in shapes():
-        assert min(_seconds(lambda raw=raw: is_kept(raw)) for _ in range(5)) < 10 * parse_s, raw[:60]  # type: ignore[misc]
+        assert min(_seconds(lambda raw=raw: is_kept(raw)) for _ in range(5)) < 8 * parse_s, raw[:60]  # type: ignore[misc]
 
 
 def _seconds(work: Any) -> float:

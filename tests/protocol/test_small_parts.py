@@ -11,7 +11,7 @@ from reference.protocol.errors import CloseCode, ConfigError, InvalidEvent, Reac
 from reference.protocol.events import DEFAULT_REGISTRY, EventClass, EventRegistry
 from reference.protocol.limits import Limit
 from reference.protocol.rate_limit import TokenBucket
-from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity
+from reference.protocol.server.connection import USER_ID_CHARACTERS_MAX, Connection, Identity, too_many_frames
 from reference.protocol.server.context import RunContext
 from reference.protocol.server.observations import Answered, LimitReached
 from reference.protocol.server.session_table import SessionTable
@@ -49,17 +49,16 @@ def connection(state: ConnectionState = ConnectionState.LIVE, burst: int = 2) ->
 
 def test_more_frames_than_are_allowed_end_a_connection() -> None:
     one = connection()
-    for _ in range(2):
-        one.check(frames.Ping(1), 0)
-    with pytest.raises(RemoteError, match=r"^more frames than this server takes from one connection$") as error:
-        one.check(frames.Ping(1), 0)
-    assert (error.value.code, error.value.limit) == (CloseCode.RATE, Limit.FRAME_RATE)
-    one.check(frames.Ping(1), seconds(1))
+    assert [one.take_frames(1, 0), one.take_frames(5, 0), one.take_frames(1, 0)] == [1, 1, 0]
+    error = too_many_frames()
+    assert (error.code, error.limit) == (CloseCode.RATE, Limit.FRAME_RATE)
+    assert one.take_frames(3, seconds(1.5)) == 1
+    assert one.take_frames(3, seconds(2)) == 1, "what was there of a token is kept"
 
 
 def test_what_may_not_be_said_now_is_named() -> None:
     with pytest.raises(RemoteError, match=r"^publish is not allowed while awaiting hello$") as error:
-        connection(ConnectionState.AWAITING_HELLO).check(EXAMPLES[frames.Publish], 0)
+        connection(ConnectionState.AWAITING_HELLO).check(EXAMPLES[frames.Publish])
     assert (error.value.code, error.value.limit) == (CloseCode.BAD_FRAME, None)
 
 

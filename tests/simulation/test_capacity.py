@@ -12,7 +12,8 @@ from reference.protocol.policies.reconnect import FullJitter
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Call, Clock
 from simulation.hosts.capacity import Listener, ProcessorQueue
-from simulation.network.connection import AcceptedConnection, HttpConnection, TcpConnection
+from simulation.network.connection import AcceptedConnection, TcpConnection
+from simulation.network.http_connection import HttpConnection
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Exponential
 from simulation.scenario.faults import BlockUpgrade, Fault, Pause, Reset

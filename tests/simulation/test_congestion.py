@@ -98,3 +98,15 @@ def test_after_idle_it_is_halved_for_each_timeout() -> None:
     assert window.room(ns(1.0), ns(0.4)) == 25  # 0.4 s and 0.8 s have passed
     window.packets = 100.0
     assert window.room(ns(60.0), ns(0.4)) == 10
+
+
+def test_an_outage_without_anything_in_flight_is_no_timeout() -> None:
+    """A connection that had nothing to send keeps its initial window: seven flights for 1 MB, as without the outage."""
+    for outage in (False, True):
+        clock, lane, seen = lane_of(Path(latency_s=0.1, tcp=Tcp(congestion="linux")))
+        if outage:
+            at(clock, 0.0, lane.hold)
+            at(clock, 5.0, lane.release)
+        at(clock, 10.0, lambda lane=lane, seen=seen, clock=clock: lane.push(lambda _: seen.append(clock.now), None, 1_000_000))
+        clock.run(ns(30))
+        assert seen == [ns(10.0 + 6 * 0.2 + 0.1)]

@@ -11,7 +11,7 @@ from reference.protocol.timers import NS_PER_S
 from simulation.results.frames import Frames
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario
-from simulation.trace.trace import ConnectionLost, EntryStored, ResetTaken, SnapshotTaken, WaitAsked
+from simulation.trace.trace import ConnectionLost, EntryStored, PathTroubled, ResetTaken, SnapshotTaken, WaitAsked
 from simulation.world import Result, run
 
 LATENCY_LINE_S = 0.5
@@ -82,10 +82,64 @@ def hotel_wifi(run: Seen) -> None:
 
 
 def laptop_sleep(run: Seen) -> None:
-    taken = [record for record in run.result.trace if isinstance(record, SnapshotTaken) and record.client == "laptop-0"]
-    assert taken[-1].at > 520 * NS_PER_S
-    assert taken[-1].sequence_number > 200
+    taken = {
+        record.client: record for record in run.result.trace if isinstance(record, SnapshotTaken) and record.at > 520 * NS_PER_S
+    }
+    assert sorted(taken) == ["laptop-0", "laptop-1", "laptop-2", "older-0", "older-1", "older-2"]
+    assert min(record.sequence_number for record in taken.values()) > 200
+    counted, stopped = (run.of("interruptions", group)["start_s"] for group in ("laptop", "older"))
+    assert (counted == 530.0).all()  # a ping at 520 s, and its timeout
+    assert ((stopped > 530.0) & (stopped < 540.0)).all()
     assert run.reconnections("desk") == 0
+
+
+def background_tab(run: Seen) -> None:
+    for group, first_s, second_s in (("front", 10.0, 10.0), ("behind", 12.0, 130.0)):
+        rows = run.of("interruptions", group)
+        assert rows.query("start_s < 300")["duration_s"].max() < first_s
+        assert rows.query("start_s > 500")["duration_s"].max() < second_s
+    assert run.of("interruptions", "behind").query("start_s > 500")["duration_s"].mean() > 20.0
+
+
+def network_change(run: Seen) -> None:
+    first = {group: run.of("interruptions", group).query("start_s < 100") for group in ("phone", "laptop")}
+    assert (first["phone"]["start_s"] == 60.0).all()
+    assert first["phone"]["end_s"].max() < 63.0
+    assert first["laptop"]["start_s"].min() > 70.0  # ten seconds without an answer
+    last = pd.concat([run.of("interruptions", group).query("start_s > 200") for group in ("phone", "laptop")])
+    assert (last["start_s"] > 240.0).all()
+    assert len(last) == 6
+    assert run.reconnections("office") == 0
+
+
+def dns_failover(run: Seen) -> None:
+    back = {group: run.of("interruptions", group)["end_s"] for group in ("short", "long", "floating")}
+    assert 90.0 < back["short"].min() < back["short"].max() < 90.0 + 30.0 + 30.0
+    assert 200.0 < back["long"].max() < 90.0 + 300.0 + 60.0
+    assert back["floating"].max() < 90.0
+    assert run.result.counts.lost == 0
+
+
+def long_path_snapshot(run: Seen) -> None:
+    taken = {record.client: record.at for record in run.result.trace if isinstance(record, SnapshotTaken)}
+    joined: dict[str, int] = {
+        record.client_id: record.at for record in run.result.trace_index.sessions if hasattr(record, "client_id")
+    }
+    for group, round_trip_s in (("near", 0.01), ("far", 0.2)):
+        for client in (f"{group}-{number}" for number in range(3)):
+            # 10, 20, 40, ... packets: the seventh flight brings the megabyte, half a round trip after it has left.
+            assert (taken[client] - joined[client]) / NS_PER_S == pytest.approx(6.5 * round_trip_s)
+
+
+def port_storm(run: Seen) -> None:
+    denied = [
+        record.at / NS_PER_S for record in run.result.trace if isinstance(record, PathTroubled) and record.what == "no_port"
+    ]
+    assert len(denied) > 150
+    assert min(denied) > 65.0
+    back = run.frames["interruptions"].query("start_s > 60")["end_s"]
+    assert 100.0 < back.max() < 66.0 + 65.0
+    assert run.frames["interruptions"].query("start_s < 60")["duration_s"].max() < 15.0
 
 
 def flapping_proxy(run: Seen) -> None:
@@ -242,8 +296,10 @@ def load_balancer_cut(run: Seen) -> None:
 CHECKS: dict[str, Callable[[Seen], None]] = {
     check.__name__: check
     for check in (
+        background_tab,
         clock_step,
         commuter_train,
+        dns_failover,
         elevator,
         first_look,
         flapping_proxy,
@@ -252,12 +308,15 @@ CHECKS: dict[str, Callable[[Seen], None]] = {
         hotel_wifi,
         laptop_sleep,
         load_balancer_cut,
+        long_path_snapshot,
         metastable_restart,
         mobile_loss,
         nat_idle_kill,
+        network_change,
         one_way_black_hole,
         open_plan,
         poison_message,
+        port_storm,
         rolling_deploy,
         server_restart,
         slow_consumer,

@@ -2,16 +2,33 @@
 
 import statistics
 
+import msgspec
 import pytest
 
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError
-from reference.protocol.policies.catalogue import WAIT_CEILING_S
-from reference.protocol.policies.fallback import AfterFailures
+from reference.protocol.policies.catalogue import WAIT_CEILING_S, Fixed
+from reference.protocol.policies.fallback import AfterFailures, Disconnection
+from reference.protocol.policies.keepalive import Due, Heartbeat, Signs
 from reference.protocol.policies.reconnect import AskedWait, Attempt, Reconnector
+from reference.protocol.timers import NS_PER_S
+from simulation import Frames, HalfOpen, Middlebox, Path, Reset, run, still_world
 from simulation.random import RandomStreams
-from simulation.scenario.presets import HEARTBEATS, PRESETS, PresetPolicy, find, register
+from simulation.scenario import presets
+from simulation.scenario.presets import (
+    FALLBACKS,
+    HEARTBEATS,
+    PRESETS,
+    PresetFallback,
+    PresetHeartbeat,
+    PresetPolicy,
+    find,
+    register,
+    register_fallback,
+    register_heartbeat,
+)
 from simulation.scenario.scenario import ClientPart, client_part, longest_wait_s, parse_scenario
+from simulation.trace.trace import ConnectionLeft, StateTurned
 
 STOP = None
 Wait = tuple[float, float] | None
@@ -200,7 +217,7 @@ def test_a_scenario_names_a_preset_or_a_formula() -> None:
     assert formula.client.policy == PRESETS["nats"].policy
     for scenario in (named, formula):
         assert parse_scenario(scenario.to_toml()) == parse_scenario(scenario.to_json()) == scenario
-    with pytest.raises(ConfigError, match=r"no preset is called 'socket.io'.*socket.io-js.*at `\$.client.policy`"):
+    with pytest.raises(ConfigError, match=r"client.policy: no preset is called 'socket.io'; did you mean 'socket.io-js'"):
         parse_scenario(f"{head}policy = {{ preset = 'socket.io' }}")
 
 
@@ -214,10 +231,175 @@ def test_the_brief_comes_with_its_fallback_and_forgets_failures_when_a_socket_op
     assert client_part("nats").config == ClientConfig()
 
 
-def test_heartbeats_stand_in_a_scenario() -> None:
-    for heartbeat in HEARTBEATS.values():
-        part = ClientPart(heartbeat=heartbeat)
-        assert part.heartbeat_policy.notice_max_s > 0
+@pytest.mark.parametrize("name", HEARTBEATS)
+def test_heartbeats_stand_in_a_scenario(name: str) -> None:
+    head = "version = 1\nname = 'a'\ngroups = [{ name = 'q' }]\nserver.config.silence_max_s = 100\n[client]\n"
+    scenario = parse_scenario(f"{head}heartbeat = {{ preset = '{name}' }}")
+    named, policy = scenario.client.heartbeat_policy, HEARTBEATS[name].policy
+    assert scenario.client.heartbeat == PresetHeartbeat(preset=name)
+    assert (named.notice_max_s, named.quiet_max_s) == (policy.notice_max_s, policy.quiet_max_s)
+    for signs in (Signs(0, 0, 0, 0), Signs(1, 0.5, None, None, (1.0, 2.0, 1.5))):
+        assert named.due(signs) == policy.due(signs)
+    assert parse_scenario(scenario.to_toml()) == parse_scenario(scenario.to_json()) == scenario
+    assert isinstance(policy, Heartbeat)
+    assert msgspec.structs.replace(scenario, client=ClientPart(heartbeat=policy)).recovery_bound_s == scenario.recovery_bound_s
+
+
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_fallbacks_stand_in_a_scenario(name: str) -> None:
+    head = "version = 1\nname = 'a'\ngroups = [{ name = 'q' }]\n[client]\n"
+    scenario = parse_scenario(f"{head}fallback = {{ preset = '{name}' }}")
+    assert scenario.client.fallback == PresetFallback(preset=name)
+    for failures in range(8):
+        trouble = Disconnection(failures, 3.0)
+        assert PresetFallback(preset=name).wait_s(trouble) == FALLBACKS[name].policy.wait_s(trouble)
+    assert parse_scenario(scenario.to_toml()) == scenario
+
+
+def test_what_has_no_name_cannot_stand_in_a_scenario() -> None:
+    with pytest.raises(ConfigError, match=r"heartbeat = .*has no name; register it with simulation.register_heartbeat"):
+        ClientPart(heartbeat=Twice())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"fallback = .*simulation.register_fallback.*PresetFallback"):
+        ClientPart(fallback=Twice())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"no heartbeat is called 'none'; there are steadywire, "):
+        PresetHeartbeat(preset="none")
+    with pytest.raises(ConfigError, match=r"no fallback is called 'none'; there are steadywire, "):
+        PresetFallback(preset="none")
+
+
+class Twice:
+    """A heartbeat of somebody's own: as long as twice the mean interval between answers is a silence."""
+
+    notice_max_s = 60.0
+    quiet_max_s = 2.0
+    intervals_max = 10
+
+    def due(self, signs: Signs) -> Due:
+        known = signs.intervals_s or (2.0,)
+        return Due(2.0 - signs.pinged_s, min(60.0, 2 * sum(known) / len(known)) - signs.heard_s)
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    for name in ("PRESETS", "HEARTBEATS", "FALLBACKS"):
+        monkeypatch.setattr(f"simulation.scenario.presets.{name}", dict(getattr(presets, name)))
+
+
+def test_a_heartbeat_of_your_own_runs(own: None) -> None:
+    register_heartbeat("twice", Twice(), source="a test")
+    heartbeat = PresetHeartbeat(preset="twice")
+    silence = (HalfOpen(at_s=21.3, clients=("c-0",)),)
+    scenario = still_world("own", 1, Path(latency_s=0.05), faults=silence, horizon_s=60.0)
+    result = run(scenario.replace(client=msgspec.structs.replace(scenario.client, heartbeat=heartbeat)))
+    left = [record.at / NS_PER_S for record in result.trace if isinstance(record, ConnectionLeft)]
+    connected = [record.at / NS_PER_S for record in result.trace if isinstance(record, StateTurned) and record.is_carried]
+    pinged = connected[0]  # with the welcome, and every 2 s from then on
+    last_answer = pinged + 2.0 * int((21.3 - pinged) / 2.0) + 0.1
+    assert left[0] == pytest.approx(last_answer + 2 * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"due": lambda self, signs: (1.0, 2.0)}, r"mine: due\(Signs.*\) is \(1.0, 2.0\); return Due\(ping_s, dead_s\)"),
+        ({"due": lambda self, signs: Due(1.0, float("nan"))}, r"mine: dead_s of due\(.*\) is nan; it must be a finite number"),
+        ({"due": lambda self, signs: Due(1.0, 5.0)}, r"mine: after notice_max_s = 60 without a byte it does not give up"),
+        ({"due": lambda self, signs: Due(1.0, None)}, r"mine: after notice_max_s = 60 .* \(dead_s is None\)"),
+        ({"due": lambda self, signs: 1 / 0}, r"mine: <lambda>\(Signs.*\) raised ZeroDivisionError"),
+        ({"notice_max_s": None}, r"mine: notice_max_s is None; the bound on recovery \(G6\) needs"),
+        ({"notice_max_s": float("inf")}, r"mine: notice_max_s is inf"),
+        ({"quiet_max_s": 0.0}, r"mine: quiet_max_s is 0.0; it must be a finite number of seconds above 0, or None"),
+    ],
+)
+def test_a_bad_heartbeat_is_refused_when_it_is_registered(own: None, parts: dict[str, object], message: str) -> None:
+    policy = type("Broken", (Twice,), parts)()
+    with pytest.raises(ConfigError, match=message):
+        register_heartbeat("mine", policy, source="a test")
+    assert "mine" not in presets.HEARTBEATS
+
+
+def test_a_class_or_something_else_is_no_policy(own: None) -> None:
+    with pytest.raises(ConfigError, match=r"mine: Twice is a class; give an object of it, as in Twice\(\)"):
+        register_heartbeat("mine", Twice, source="a test")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"mine: 7 has no due and no notice_max_s and no quiet_max_s; a heartbeat needs due, "):
+        register_heartbeat("mine", 7, source="a test")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"a heartbeat is called 'akka' already"):
+        register_heartbeat("akka", Twice(), source="a test")
+    with pytest.raises(ConfigError, match=r"mine: 7 has no wait_s; a fallback needs wait_s"):
+        register_fallback("mine", 7, source="a test")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"mine: 7 has no wait_s; a preset needs wait_s"):
+        register("mine", 7, source="a test", wait_max_s=1.0)  # type: ignore[arg-type]
+
+
+def test_a_fallback_that_trouble_makes_later_is_refused(own: None) -> None:
+    class Later:
+        def wait_s(self, trouble: Disconnection) -> float:
+            return float(trouble.failures)
+
+    with pytest.raises(ConfigError, match=r"mine: wait_s\(.*failures=1, .*\) is 1.0, later than after fewer failures"):
+        register_fallback("mine", Later(), source="a test")
+
+
+def test_a_fallback_of_your_own_runs(own: None) -> None:
+    class AtSecond:
+        def wait_s(self, trouble: Disconnection) -> float | None:
+            return 0.0 if trouble.failures >= 2 else None
+
+    register_fallback("at the second", AtSecond(), source="a test")
+    blocked = Path(middlebox=Middlebox(upgrades="block"))
+    scenario = still_world("own", 1, blocked, horizon_s=30.0)
+    part = ClientPart(policy=Fixed(seconds=1.0), fallback=PresetFallback(preset="at the second"))
+    attempts = Frames(run(scenario.replace(client=part)).trace_index)["attempts"]
+    assert list(attempts["transport"][:3]) == ["websocket", "websocket", "polling"]
+
+
+# The server's first spread, with any jitter.
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "steadywire"])
+def test_any_policy_can_leave_its_first_wait_to_the_server(name: str) -> None:
+    plain, spread = PRESETS[name].policy, PresetPolicy(preset=name, first_spread=True)
+    first = Attempt(0, 0.0, 7.0, 0, Fixpoint(0.5))
+    assert spread.wait_s(first) == 3.5
+    assert spread.range_s(0) == (0.0, 0.0)
+    for failures in range(3):
+        after = Attempt(failures + 1, 2.0, 7.0, 4, Fixpoint(0.25))
+        assert spread.wait_s(after) == plain.wait_s(msgspec.structs.replace(after, failures=failures))
+        assert spread.range_s(failures + 1) == plain.range_s(failures)
+    limit = getattr(plain, "attempts_max", None)
+    if limit is not None:
+        assert spread.wait_s(Attempt(limit, 0.0, 7.0, 0, Fixpoint(0.5))) is None
+        assert spread.wait_s(Attempt(limit - 1, 0.0, 7.0, 0, Fixpoint(0.5))) is not None
+
+
+def test_a_policy_of_your_own_can_leave_its_first_wait_to_the_server(own: None) -> None:
+    class Counted:
+        def wait_s(self, attempt: Attempt) -> float:
+            return 10.0 + attempt.failures
+
+    register("counted", Counted(), source="a test", wait_max_s=20.0)
+    spread = PresetPolicy(preset="counted", first_spread=True)
+    waits = [spread.wait_s(Attempt(failures, 0.0, 4.0, 0, Fixpoint(0.5))) for failures in range(3)]
+    assert waits == [2.0, 10.0, 11.0]
+    assert spread.range_s(0) == (0.0, 0.0)
+    assert spread.range_s(1) == (0.0, 20.0)
+
+
+def test_the_first_spread_that_a_server_asks_for_reaches_clients_with_another_jitter() -> None:
+    """All connections are reset at once. With equal jitter alone, nobody is back within half a second; with the spread of 10 s,
+    a tenth of them are back per second."""
+    scenario = still_world("spread", 80, faults=(Reset(at_s=15.0),), horizon_s=40.0)
+    scenario = scenario.replace({"server.config.first_spread_s": 10.0})
+    back = {}
+    for first_spread in (False, True):
+        policy = PresetPolicy(preset="equal-jitter", first_spread=first_spread)
+        part = msgspec.structs.replace(scenario.client, policy=policy)
+        attempted = Frames(run(scenario.replace(client=part)).trace_index)["attempts"]["attempted_s"]
+        back[first_spread] = attempted[attempted > 15.0] - 15.0
+    assert 0.5 <= back[False].min() <= back[False].max() <= 1.0
+    assert 12 <= (back[True] < 2.5).sum() <= 28
+    assert 8.0 < back[True].max() <= 10.0
 
 
 def test_one_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,15 @@ file, and for PostgreSQL.
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from reference.protocol.errors import ConfigError, LocalError
-from reference.protocol.events import Event
+from reference.protocol.events import Event, KeptData
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredClient, StoredRun
 from reference.store import EventStore, StoreConflict, StoreUnavailable, open_store, parse_url
+from reference.store.kept import parsed
 
 from .samples import EPOCH, OTHER_RUN, RUN, append, entry
 
@@ -37,7 +39,7 @@ async def store(url: str) -> AsyncIterator[EventStore]:
 async def load(store: EventStore, run_id: str = RUN) -> StoredRun:
     stored = await store.load_run(run_id)
     assert stored is not None
-    return stored
+    return parsed(stored)
 
 
 async def test_a_new_run_is_empty(store: EventStore) -> None:
@@ -99,6 +101,17 @@ async def test_round_trip_of_every_field(store: EventStore) -> None:
         events=events,
         clients=(StoredClient("клиент", "Zoë 🎈", 10, ((2, 1), (4, 2), (6, 3), (8, 4), (10, 5))),),
     )
+
+
+async def test_what_is_loaded_stays_bytes(store: EventStore) -> None:
+    nested = {"position": "p", "list": [[{"x": n}] for n in range(1000)]}
+    await store.append([Append(RUN, EPOCH, (entry(1, **nested),), Snapshot(1, RunState({"p": nested}, (), (nested,))), 1)])
+    stored = await store.load_run(RUN)
+    assert stored is not None
+    text = msgspec.json.encode(nested)
+    for data in (stored.events[0].data, stored.snapshot.state.grafts["p"], stored.snapshot.state.flags[0]):
+        assert isinstance(data, KeptData)
+        assert len(bytes(data)) == len(text)
 
 
 async def test_what_is_stored_does_not_change_with_what_was_given(store: EventStore) -> None:

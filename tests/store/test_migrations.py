@@ -16,7 +16,9 @@ from postgres_server import execute, new_database
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
-from reference.store import StoreUnavailable, open_store, parse_url
+from reference.protocol.records import StoredRun
+from reference.store import EventStore, StoreUnavailable, open_store, parse_url
+from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 from reference.store.tables import SCHEMA_VERSION, VERSION_TABLE
 from simulation.cli import run
@@ -209,7 +211,7 @@ async def test_a_database_of_the_version_before_keeps_every_event_and_answer(emp
         for first in range(2, 400, 40):
             at = first + 39
             assert await store.append([append(first, 40, snapshot_at=at, oldest=at - 150, client_id=f"c{first % 3}")]) == [None]
-        before = await store.load_run(RUN)
+        before = parsed(await _loaded(store))
     assert before is not None
     await SqlStore.migrate(url, lambda connection: step(connection, "v13"))
     # what the program of that version would have found: each answer that is kept, with its client
@@ -218,7 +220,7 @@ async def test_a_database_of_the_version_before_keeps_every_event_and_answer(emp
     if url.database is not None and url.get_backend_name() == "sqlite":
         await trio.Path(f"{url.database}.commits").unlink()  # that version did not know it
     async with open_store(empty) as store:  # brings it up again
-        assert await store.load_run(RUN) == before
+        assert parsed(await _loaded(store)) == before
         assert await store.append([append(before.head + 1, client_id="rare")]) == [None]
         after = await store.load_run(RUN)
     assert after is not None
@@ -234,3 +236,9 @@ def step(connection: Connection, version: str) -> None:
     config.set_main_option("script_location", "reference.store:migrations")
     config.attributes["connection"] = connection
     command.downgrade(config, version)
+
+
+async def _loaded(store: EventStore) -> StoredRun:
+    stored = await store.load_run(RUN)
+    assert stored is not None
+    return stored

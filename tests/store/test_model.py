@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot, StoredRun
 from reference.store import StoreConflict
+from reference.store.kept import parsed
 from reference.store.sql import SqlStore
 
 ANSWERS = 64
@@ -161,7 +162,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _check(self, run: str, store: SqlStore) -> None:
         stored = self.portal.call(store.load_run, run)
         assert stored is not None
-        self.models[run].is_stored_as(stored)
+        self.models[run].is_stored_as(parsed(stored))
 
     def _batch(self, drawn: dict[str, Any]) -> Append:
         model, wrong = self.models[drawn["run"]], drawn["wrong"]

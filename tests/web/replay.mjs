@@ -10,7 +10,7 @@ import { clientConfig } from "../../reference/web/machine/config.js";
 import { LocalError, RemoteError } from "../../reference/web/machine/errors.js";
 import { EventRegistry } from "../../reference/web/machine/events.js";
 import { decodeAnswer, decodeServerFrame, withoutDefaults } from "../../reference/web/machine/frames.js";
-import { AfterSilence, EveryInterval, FallBackAfter, FullJitter, NoPings } from "../../reference/web/machine/policies.js";
+import { AfterSilence, EveryInterval, FallBackAfter, FreshnessPoints, FullJitter, MissesInARow, NoPings, PhiAccrual, PhiExponential } from "../../reference/web/machine/policies.js";
 import { ClientSession } from "../../reference/web/machine/session.js";
 
 const camel = (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
@@ -26,6 +26,10 @@ const KEEPALIVES = {
   every_interval: (fields) => new EveryInterval(fields),
   after_silence: (fields) => new AfterSilence(fields),
   no_pings: (fields) => new NoPings(fields),
+  misses_in_a_row: (fields) => new MissesInARow(fields),
+  freshness_points: (fields) => new FreshnessPoints(fields),
+  phi_accrual: (fields) => new PhiAccrual(fields),
+  phi_exponential: (fields) => new PhiExponential(fields),
 };
 
 /** As Python writes them. */

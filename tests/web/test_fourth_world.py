@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from reference.protocol.config import ClientConfig
+from reference.protocol.policies.keepalive import FreshnessPoints, Heartbeat, MissesInARow, PhiAccrual, PhiExponential
 from simulation.adversary.case import load_case
 from simulation.adversary.ground import Setup
 from simulation.adversary.settling import play
@@ -57,6 +58,23 @@ def outcomes_of(recording: Recording) -> list[dict[str, object]]:
 def test_a_rich_scenario() -> None:
     """Drops that are noticed at once and late, a fallback with its return, a window that is outlived, a server killed twice."""
     recording = play_bare(rich())
+    assert assert_same_in_node(recording) > 1500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "heartbeat",
+    [
+        MissesInARow(2.0, 3, 0.7),
+        FreshnessPoints(0.5, 1.3),
+        PhiAccrual(0.5, 3.7, 20, 20.0, 0.01, 0.3),
+        PhiExponential(0.5, 2.3, 20, 20.0),
+    ],
+    ids=lambda heartbeat: type(heartbeat).__name__,
+)
+def test_a_rich_scenario_with_each_detector(heartbeat: Heartbeat) -> None:
+    scenario = rich()
+    recording = play_bare(scenario.replace(client=msgspec.structs.replace(scenario.client, heartbeat=heartbeat)))
     assert assert_same_in_node(recording) > 1500
     wanted = {"live", "waiting", "polling", "probe_connecting", "probe_greeting", "probe_proving"}
     assert wanted <= states_of(recording)

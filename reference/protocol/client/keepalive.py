@@ -12,18 +12,21 @@ import math
 from reference.protocol import frames
 from reference.protocol.client.context import ClientContext, Timer
 from reference.protocol.client.health import HealthRecord
-from reference.protocol.policies.keepalive import Due, HeartbeatPolicy, Signs
+from reference.protocol.policies.keepalive import ANSWERS_AWAITED_MAX, Due, HeartbeatPolicy, Signs
 from reference.protocol.timers import NS_PER_S, ns
 
 _PING_WITHIN_S_MIN = 1.0  # whatever limit a server tells, it does not make a client ping without a pause
-PINGS_REMEMBERED_MAX = 8  # pings on their way; older ones would have ended the connection
+PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX  # pings on their way; older ones would have ended the connection
 
 
 class Keepalive:
     """The pings of one client session; `stopped` between its connections."""
 
     __slots__ = (
+        "_answered_at",
         "_context",
+        "_intervals_max",
+        "_intervals_s",
         "_next_nonce",
         "_ping_within_s",
         "_pinged_at",
@@ -31,6 +34,7 @@ class Keepalive:
         "_record",
         "_sent_at",
         "_unanswered_since",
+        "_unproven_since",
         "heard_at",
     )
 
@@ -44,6 +48,10 @@ class Keepalive:
         self._ping_within_s: float | None = None  # the server would not wait for as long as the policy does
         self.heard_at = 0
         self._unanswered_since: int | None = None  # the oldest ping after which no byte has come
+        self._unproven_since: int | None = None  # the oldest ping that no answer, to it or to a later one, has followed
+        self._intervals_max: int = getattr(policy, "intervals_max", 0)
+        self._intervals_s: tuple[float, ...] = ()  # between answers; of this connection
+        self._answered_at: int | None = None
 
     @property
     def remembered(self) -> int:
@@ -53,7 +61,7 @@ class Keepalive:
     @property
     def answer_limit_s(self) -> float:
         """How long after a ping a connection without any byte is dead, in seconds; infinite: never."""
-        dead_s = self._policy.due(Signs(0.0, 0.0, 0.0)).dead_s
+        dead_s = self._policy.due(Signs(0.0, 0.0, 0.0, 0.0)).dead_s
         return math.inf if dead_s is None else dead_s
 
     def keep_limit(self, silence_max_ms: int | None) -> None:
@@ -72,6 +80,8 @@ class Keepalive:
         self._pinged_at = now
         if self._unanswered_since is None:
             self._unanswered_since = now
+        if self._unproven_since is None:
+            self._unproven_since = now
         self._arm(self._due(now), now)
         report = self._context.client_report.report(nonce, queued_messages)
         return frames.Ping(nonce=nonce, round_trip_ms=self._record.last_round_trip_ms, report=report)
@@ -87,6 +97,12 @@ class Keepalive:
         if sent_at is None:
             return False
         self._record.round_trip(now - sent_at)
+        self._unproven_since = next((at for later, at in self._sent_at.items() if later > nonce), None)
+        if self._intervals_max:
+            if self._answered_at is not None:
+                interval_s = (now - self._answered_at) / NS_PER_S
+                self._intervals_s = (*self._intervals_s, interval_s)[-self._intervals_max :]
+            self._answered_at = now
         self._context.client_report.acknowledged(nonce)
         return True
 
@@ -103,20 +119,23 @@ class Keepalive:
     @property
     def verdict(self) -> str:
         """Why a connection is dead, in words."""
-        return "nothing came for too long" if self._unanswered_since is None else "nothing came back after a ping"
+        if self._unanswered_since is not None:
+            return "nothing came back after a ping"
+        return "nothing came for too long" if self._unproven_since is None else "a ping was not answered in time"
 
     def stopped(self) -> None:
         """The connection is gone."""
         self._sent_at.clear()
-        self._unanswered_since = None
+        self._unanswered_since = self._unproven_since = self._answered_at = None
+        self._intervals_s = ()
         self._context.client_report.unreported()
         for timer in (Timer.PING, Timer.PONG):
             self._context.timers.cancel(timer)
 
     def _due(self, now: int) -> Due:
-        unanswered, pinged_s = self._unanswered_since, (now - self._pinged_at) / NS_PER_S
-        unanswered_s = None if unanswered is None else (now - unanswered) / NS_PER_S
-        due = self._policy.due(Signs(pinged_s, (now - self.heard_at) / NS_PER_S, unanswered_s))
+        pinged_s, heard_s = (now - self._pinged_at) / NS_PER_S, (now - self.heard_at) / NS_PER_S
+        unanswered_s, unproven_s = _since(self._unanswered_since, now), _since(self._unproven_since, now)
+        due = self._policy.due(Signs(pinged_s, heard_s, unanswered_s, unproven_s, self._intervals_s))
         if self._ping_within_s is None:
             return due
         wait_s = self._ping_within_s - pinged_s
@@ -135,3 +154,7 @@ class Keepalive:
             if timers.deadline_of(timer) != deadline:
                 timers.set(timer, deadline)
         return False
+
+
+def _since(at: int | None, now: int) -> float | None:
+    return None if at is None else (now - at) / NS_PER_S

@@ -2,7 +2,9 @@
 
 Each is one small frozen value with one method of behaviour, `wait_s`, and one that says what to expect of it, `range_s`. k
 counts failed attempts from 0, so k = 0 is the first wait after a connection was lost; d = base * factor**k. `attempts_max`: after
-so many failed attempts it gives up for good; None: never. Which system uses which is for `simulation.scenario.presets`.
+so many failed attempts it gives up for good; None: never. `first_spread`: the first wait after a live session was lost is
+U(0, the spread that the server asks for), as with ours, and k counts from the failure after it. Which system uses which is for
+`simulation.scenario.presets`.
 
     Fixed           seconds + U(0, spread)
     Exponential     min(cap, d)
@@ -22,7 +24,8 @@ To add one: a frozen class with `wait_s(attempt) -> float | None`, which draws w
 """
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -43,17 +46,28 @@ Range = tuple[float, float]
 
 class _Policy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     attempts_max: Attempts | None = None
+    first_spread: bool = False
 
     def wait_s(self, attempt: Attempt) -> float | None:
         """Seconds to wait, or None to give up for good."""
-        return None if self._gives_up(attempt.failures) else self._drawn(attempt)
+        if self._has_given_up(attempt.failures):
+            return None
+        return after_first_spread(self._drawn, attempt) if self.first_spread else self._drawn(attempt)
 
     def range_s(self, failures: int) -> Range | None:
-        """Between which seconds the wait after so many failures lies; None: it has given up."""
-        return None if self._gives_up(failures) else self._range(failures)
+        """Between which seconds the wait after so many failures lies; None: it has given up. The first spread is the server's,
+        and counted as none."""
+        if self._has_given_up(failures):
+            return None
+        return (0.0, 0.0) if self.first_spread and failures == 0 else self._range(failures - self.first_spread)
 
-    def _gives_up(self, failures: int) -> bool:
-        return self.attempts_max is not None and failures >= self.attempts_max
+    def _has_given_up(self, failures: int) -> bool:
+        is_over = self.attempts_max is not None and failures >= self.attempts_max
+        return is_over or self._is_spent(failures - self.first_spread)
+
+    def _is_spent(self, failures: int) -> bool:
+        """It has no wait for so many failures."""
+        return False
 
     def _drawn(self, attempt: Attempt) -> float:
         raise NotImplementedError
@@ -102,9 +116,8 @@ class Schedule(_Policy, frozen=True, kw_only=True, tag="schedule"):
     waits_s: Annotated[tuple[Seconds, ...], msgspec.Meta(min_length=1, max_length=10_000)]
     then_s: Seconds | None = None
 
-    def _gives_up(self, failures: int) -> bool:
-        is_spent = self.then_s is None and failures >= len(self.waits_s)
-        return is_spent or super()._gives_up(failures)
+    def _is_spent(self, failures: int) -> bool:
+        return self.then_s is None and failures >= len(self.waits_s)
 
     def _drawn(self, attempt: Attempt) -> float:
         return self._at(attempt.failures)
@@ -322,6 +335,16 @@ Policy = (
     | OnceDrawn
     | Ramp
 )
+
+
+T = TypeVar("T")
+
+
+def after_first_spread(wait_s: Callable[[Attempt], T], attempt: Attempt) -> T | float:
+    """The wait of a policy that leaves the first one to the server: U(0, its spread), then `wait_s` from its beginning."""
+    if attempt.failures == 0:
+        return attempt.uniform(0.0, attempt.first_spread_s)
+    return wait_s(msgspec.structs.replace(attempt, failures=attempt.failures - 1))
 
 
 def _in_order(policy: _Policy, low: float, high: float) -> None:

@@ -50,18 +50,21 @@ class Connection:
     expected: tuple[int, ...] = ()
     """The client sequence numbers of a publish request, in its order."""
 
-    def count(self, frames: int, now: int) -> None:
-        """That many frames came. Raise RemoteError if they are too many (8.41)."""
-        if self.rate_limit.spend(now, frames):
-            raise RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
+    def take_frames(self, frames: int, now: int) -> int:
+        """That many frames came. Returns how many of them are not too many (8.41)."""
+        return self.rate_limit.take(now, frames)
 
-    def check(self, frame: frames.Frame, now: int) -> None:
+    def check(self, frame: frames.Frame) -> None:
         """Raise RemoteError unless the peer may say this now."""
-        self.count(1, now)
         if type(frame) in SERVER_MAY_RECEIVE[self.state]:
             return
         name = type(frame).__name__.lower()
         raise RemoteError(CloseCode.BAD_FRAME, f"{name} is not allowed while {self.state.value.replace('_', ' ')}")
+
+
+def too_many_frames() -> RemoteError:
+    """Why a connection is closed that says more than it may (8.41)."""
+    return RemoteError(CloseCode.RATE, "more frames than this server takes from one connection", Limit.FRAME_RATE)
 
 
 def session_of(connection: Connection) -> Session:

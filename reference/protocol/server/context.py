@@ -112,6 +112,11 @@ class RunContext:
         elif code is not None:
             self.observations.append(Refused(connection_id, code))
 
+    def accepted(self, counts: dict[str, int]) -> None:
+        """That many publishes of each client were accepted."""
+        for client_id, count in counts.items():
+            self.observations.append(Answered(client_id, True, count=count))
+
     def answered(self, client_id: str, answer: Accepted | Rejected) -> None:
         """A publish has its answer."""
         code = RejectCode(answer.code) if isinstance(answer, Rejected) else None

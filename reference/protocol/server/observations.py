@@ -72,12 +72,13 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A publish was accepted or rejected. `code` is why it was rejected; `is_duplicate`: the answer to a copy."""
+    """Publishes were accepted or rejected. `code` is why; `is_duplicate`: the answer to a copy; `count`: how many, of a turn."""
 
     client_id: str
     accepted: bool
     code: RejectCode | None = None
     is_duplicate: bool = False
+    count: int = 1
 
 
 class LimitReached(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, EventRegistry
 from reference.protocol.limits import Limit
 from reference.protocol.records import Append, Snapshot, StoredRun
-from reference.protocol.server.connection import Connection, Identity, session_of
+from reference.protocol.server.connection import Connection, Identity, session_of, too_many_frames
 from reference.protocol.server.connection_table import ConnectionTable
 from reference.protocol.server.context import OF_CONNECTION, OF_RUN, THE_RUN, Idling, RunContext, RunTimer, TimerKey
 from reference.protocol.server.event_log import TRIM_AT, EventLog
@@ -121,15 +121,17 @@ class Run:
         if connection is None:
             return
         try:
-            if others:
-                connection.count(others, now)
-            for message in messages:
+            frames_taken = connection.take_frames(others + len(messages), now)
+            for message in messages[: max(0, frames_taken - others)]:
                 if isinstance(message, RemoteError):
                     raise message
-                connection.check(message, now)
+                connection.check(message)
                 self._receive(connection, message, now)
                 if connection.state is ConnectionState.CLOSED:
                     break
+            else:
+                if frames_taken < others + len(messages):
+                    raise too_many_frames()
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         if connection.state is ConnectionState.LIVE:
@@ -396,16 +398,21 @@ class Run:
     # Small things.
 
     def _send_replies(self, now: int) -> None:
+        accepted: dict[str, int] = {}
         for reply in self._sequencer.take_replies():
             connection = self._connections.get(reply.connection_id)
             if connection is None:
                 continue
             answer = reply.answer
-            self._context.answered(connection.client_id, answer)
+            if type(answer) is frames.Accepted and not answer.duplicate:  # as most are
+                accepted[connection.client_id] = accepted.get(connection.client_id, 0) + 1
+            else:
+                self._context.answered(connection.client_id, answer)
             if connection.transport is Transport.WEBSOCKET:
                 self._context.send((reply.connection_id,), answer)
                 continue
             self._answer(connection, self._requests.settled(connection, answer), now)
+        self._context.accepted(accepted)
 
 
 def _statistics_of(

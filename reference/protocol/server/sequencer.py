@@ -46,8 +46,7 @@ class _Publisher:
     pending: dict[int, "_Pending"] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(msgspec.Struct):
     """A publish that has its answer, which waits for the store. `reply_to` are the connections that want it."""
 
     publisher: _Publisher
@@ -231,16 +230,19 @@ class Sequencer:
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         number = publish.client_sequence
         entry: LogEntry | None = None
-        answer: Answer | None = self._refusal(publish)
-        if answer is None:
+        answer: Answer
+        judged = self._judge(publish)
+        if type(judged) is Rejected:
+            answer = judged
+        else:
             self._head += 1  # 8.1
             event = Event(
-                event_type=publish.event_type,
-                user_id=publisher.user_id,  # 10.2
-                timestamp=now // NS_PER_MS,
-                sequence_number=self._head,
-                data=publish.data,
-                is_critical=self._registry.class_of(publish.event_type) is EventClass.CRITICAL,
+                publish.event_type,
+                publisher.user_id,  # 10.2
+                now // NS_PER_MS,
+                self._head,
+                publish.data,
+                judged is EventClass.CRITICAL,
             )
             entry = LogEntry(event, client_id, number)
             self._record(entry)
@@ -253,27 +255,30 @@ class Sequencer:
         else:
             self._pending.append(pending)
 
-    def _refusal(self, publish: Publish | Message) -> Rejected | None:
-        """A final rejection, if there is a reason for one."""
+    def _judge(self, publish: Publish | Message) -> EventClass | Rejected:
+        """The class of the event, or a final rejection if there is a reason for one."""
         number = publish.client_sequence
         if self._registry.class_of(publish.event_type) is None:
             return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
         try:
-            self._registry.check_publish(publish.event_type, publish.data)
+            event_class = self._registry.check_publish(publish.event_type, publish.data)
         except InvalidEvent as error:
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
         size_bytes = encoded_bytes(publish.data)
         if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
             reason = f"data of {size_bytes} bytes; the limit is {self._config.frame_bytes_max}"
             return _rejected(number, RejectCode.INVALID_EVENT, reason)
+        if event_class is not EventClass.CRITICAL:
+            return event_class
         entries_max, bytes_max = self._config.state_entries_max, self._config.state_bytes_max
         if not self._fold.has_room(publish.event_type, publish.data, entries_max, bytes_max):
             reason = f"the run's state is full: {self._fold.entries} entries, {self._fold.size_bytes} bytes"
             return _rejected(number, RejectCode.STATE_FULL, reason)
-        return None
+        return event_class
 
     def _record(self, entry: LogEntry) -> None:
-        self._fold.apply(entry.event.event_type, entry.event.data)
+        if entry.event.is_critical:
+            self._fold.apply(entry.event.event_type, entry.event.data)
         self._to_append.append(entry)
         self._events_pending += 1
         if self._head - self._snapshot_at >= self._config.snapshot_interval_events:
@@ -286,9 +291,10 @@ class Sequencer:
         publisher.answers[answer.client_sequence] = answer
         while len(publisher.answers) > ANSWERS_KEPT:
             del publisher.answers[next(iter(publisher.answers))]
-        for index, connection_id in enumerate(pending.reply_to):
-            is_copy = index > 0 and isinstance(answer, Accepted)
-            self._reply(connection_id, _duplicate(answer) if is_copy and isinstance(answer, Accepted) else answer)
+        for connection_id in pending.reply_to:
+            self._replies.append(Reply(connection_id, answer))
+            if type(answer) is Accepted and not answer.duplicate:
+                answer = _duplicate(answer)  # for whoever sent a copy
 
     def _reply(self, connection_id: int, answer: Answer) -> None:
         self._replies.append(Reply(connection_id, answer))

@@ -232,9 +232,9 @@ class Monitor:
         if answered.is_duplicate:
             self._duplicates.inc()
         elif answered.accepted:
-            self._accepted.inc()
+            self._accepted.inc(answered.count)
             if record is not None:
-                record.accepted += 1
+                record.accepted += answered.count
                 self.sessions.changed(record)
         elif answered.code is not None and answered.code.is_retryable:
             self._deferred.labels(answered.code.value).inc()

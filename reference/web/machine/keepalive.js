@@ -6,6 +6,7 @@
  * come. A policy that would be silent for as long as the server allows, or longer, is not obeyed in that: pings are put in between.
  */
 
+import { ANSWERS_AWAITED_MAX } from "./policies.js";
 import { NS_PER_S, ns } from "./timers.js";
 
 /**
@@ -15,7 +16,7 @@ import { NS_PER_S, ns } from "./timers.js";
  */
 
 const PING_WITHIN_S_MIN = 1; // whatever limit a server tells, it does not make a client ping without a pause (7.31)
-export const PINGS_REMEMBERED_MAX = 8; // pings on their way; older ones would have ended the connection
+export const PINGS_REMEMBERED_MAX = ANSWERS_AWAITED_MAX; // pings on their way; older ones would have ended the connection
 
 /** The pings of one client session; `stopped` between its connections. */
 export class Keepalive {
@@ -30,6 +31,13 @@ export class Keepalive {
   #pingWithinS = null;
   /** @type {number | null} the oldest ping after which no byte has come */
   #unansweredSince = null;
+  /** @type {number | null} the oldest ping that no answer, to it or to a later one, has followed */
+  #unprovenSince = null;
+  #intervalsMax;
+  /** @type {number[]} between answers; of this connection */
+  #intervalsS = [];
+  /** @type {number | null} */
+  #answeredAt = null;
   heardAt = 0;
 
   /**
@@ -41,6 +49,7 @@ export class Keepalive {
     this.#context = context;
     this.#record = record;
     this.#policy = policy;
+    this.#intervalsMax = policy.intervalsMax ?? 0;
   }
 
   /** Pings whose answers would still be measured. */
@@ -78,6 +87,7 @@ export class Keepalive {
     }
     this.#pingedAt = now;
     this.#unansweredSince ??= now;
+    this.#unprovenSince ??= now;
     this.#arm(this.#due(now), now);
     const report = this.#context.report.take(nonce, queuedMessages); // 7.41
     return { type: "ping", nonce, roundTripMs: this.#record.lastRoundTripMs, report };
@@ -104,6 +114,20 @@ export class Keepalive {
     if (sentAt === undefined) return false;
     this.#sentAt.delete(nonce);
     this.#record.roundTrip(now - sentAt);
+    this.#unprovenSince = null;
+    for (const [later, at] of this.#sentAt) {
+      if (later > nonce) {
+        this.#unprovenSince = at;
+        break;
+      }
+    }
+    if (this.#intervalsMax > 0) {
+      if (this.#answeredAt !== null) {
+        this.#intervalsS.push((now - this.#answeredAt) / NS_PER_S);
+        if (this.#intervalsS.length > this.#intervalsMax) this.#intervalsS.shift();
+      }
+      this.#answeredAt = now;
+    }
     this.#context.report.arrived(nonce);
     return true;
   }
@@ -130,13 +154,15 @@ export class Keepalive {
 
   /** Why a connection is dead, in words. */
   get verdict() {
-    return this.#unansweredSince === null ? "nothing came for too long" : "nothing came back after a ping";
+    if (this.#unansweredSince !== null) return "nothing came back after a ping";
+    return this.#unprovenSince === null ? "nothing came for too long" : "a ping was not answered in time";
   }
 
   /** The connection is gone. */
   stopped() {
     this.#sentAt.clear();
-    this.#unansweredSince = null;
+    this.#unansweredSince = this.#unprovenSince = this.#answeredAt = null;
+    this.#intervalsS = [];
     this.#context.report.websocketLost();
     this.#context.timers.cancel("PING");
     this.#context.timers.cancel("PONG");
@@ -148,8 +174,10 @@ export class Keepalive {
    */
   #due(now) {
     const pingedS = (now - this.#pingedAt) / NS_PER_S;
-    const unansweredS = this.#unansweredSince === null ? null : (now - this.#unansweredSince) / NS_PER_S;
-    const due = this.#policy.due({ pingedS, heardS: (now - this.heardAt) / NS_PER_S, unansweredS });
+    const heardS = (now - this.heardAt) / NS_PER_S;
+    const unansweredS = since(this.#unansweredSince, now);
+    const unprovenS = since(this.#unprovenSince, now);
+    const due = this.#policy.due({ pingedS, heardS, unansweredS, unprovenS, intervalsS: this.#intervalsS });
     if (this.#pingWithinS === null) return due;
     const waitS = this.#pingWithinS - pingedS;
     return { pingS: due.pingS === null ? waitS : Math.min(waitS, due.pingS), deadS: due.deadS };
@@ -180,4 +208,12 @@ export class Keepalive {
 /** @param {number | null} waitS */
 function hasCome(waitS) {
   return waitS !== null && ns(waitS) <= 0;
+}
+
+/**
+ * @param {number | null} at
+ * @param {number} now
+ */
+function since(at, now) {
+  return at === null ? null : (now - at) / NS_PER_S;
 }

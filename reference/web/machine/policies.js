@@ -26,11 +26,13 @@ import { ConfigError } from "./errors.js";
  * @typedef {{ failures: number, lastsS: number }} Trouble
  * @typedef {{ waitS(trouble: Trouble): number | null }} FallbackPolicy 0 or less: now; null: not before another failure
  *
- * The facts for a keepalive policy about a welcomed connection, in seconds: since the last ping, since the last byte from the server, and
- * since the oldest ping after which no byte has come (null: something has come after each).
- * @typedef {{ pingedS: number, heardS: number, unansweredS: number | null }} Signs
+ * The facts for a keepalive policy about a welcomed connection, in seconds: since the last ping, since the last byte from the server,
+ * since the oldest ping after which no byte has come (null: something has come after each), and since the oldest ping of which neither the
+ * answer nor that of a later one has come. intervalsS: the last intervals between two answers, the oldest first, at most `intervalsMax`.
+ * @typedef {{ pingedS: number, heardS: number, unansweredS: number | null, unprovenS: number | null, intervalsS: number[] }} Signs
  * @typedef {{ pingS: number | null, deadS: number | null }} Due in how many seconds; 0 or less: now; null: never
- * @typedef {{ quietMaxS: number | null, due(signs: Signs): Due }} KeepalivePolicy quietMaxS: the longest silence; null: for ever
+ * @typedef {{ quietMaxS: number | null, intervalsMax?: number, due(signs: Signs): Due }} KeepalivePolicy quietMaxS: the longest silence;
+ *   null: for ever
  */
 
 /**
@@ -163,6 +165,168 @@ export class NoPings {
   due(signs) {
     return { pingS: null, deadS: this.silenceMaxS - signs.heardS };
   }
+}
+
+/**
+ * k misses in a row: a ping at every interval; while nothing comes, another each `retryS`; dead when `misses` of them have passed.
+ *
+ * @implements {KeepalivePolicy}
+ */
+export class MissesInARow {
+  /** @param {{ intervalS?: number, misses?: number, retryS?: number }} [settings] */
+  constructor({ intervalS = 10, misses = 3, retryS = 5 } = {}) {
+    checkSeconds("MissesInARow", { intervalS, retryS });
+    if (!(misses >= 1 && misses <= 1000)) throw new ConfigError(`MissesInARow: needs 1 <= misses <= 1000; got ${misses}`);
+    if (retryS > intervalS) throw new ConfigError(`MissesInARow: needs retryS <= intervalS; got ${retryS} and ${intervalS}`);
+    this.quietMaxS = intervalS;
+    this.misses = misses;
+    this.retryS = retryS;
+  }
+
+  /**
+   * @param {Signs} signs
+   * @returns {Due}
+   */
+  due(signs) {
+    if (signs.unansweredS === null) return { pingS: this.quietMaxS - signs.pingedS, deadS: null };
+    const pingS = this.retryS - signs.pingedS;
+    const deadS = this.misses * this.retryS - signs.unansweredS;
+    return { pingS: pingS < deadS ? pingS : null, deadS }; // no ping that could not be answered in time
+  }
+}
+
+/** Pings on their way that a client remembers; an answer to an older one counts for nothing. */
+export const ANSWERS_AWAITED_MAX = 8;
+
+/**
+ * NFD-S of Chen, Toueg and Aguilera (2002): dead `shiftS` after a ping unless its answer, or that of a later one, has come.
+ *
+ * @implements {KeepalivePolicy}
+ */
+export class FreshnessPoints {
+  /** @param {{ intervalS?: number, shiftS?: number }} [settings] */
+  constructor({ intervalS = 10, shiftS = 10 } = {}) {
+    checkSeconds("FreshnessPoints", { intervalS, shiftS });
+    if (shiftS > ANSWERS_AWAITED_MAX * intervalS) {
+      throw new ConfigError(`FreshnessPoints: needs shiftS <= ${ANSWERS_AWAITED_MAX} * intervalS; got ${shiftS} and ${intervalS}`);
+    }
+    this.quietMaxS = intervalS;
+    this.shiftS = shiftS;
+  }
+
+  /**
+   * @param {Signs} signs
+   * @returns {Due}
+   */
+  due(signs) {
+    const deadS = signs.unprovenS === null ? null : this.shiftS - signs.unprovenS;
+    return { pingS: this.quietMaxS - signs.pingedS, deadS };
+  }
+}
+
+/** Phi accrual (Hayashibara and others, 2004): a ping every `intervalS`; dead when phi of the silence reaches the threshold. */
+class Phi {
+  /**
+   * @param {string} name
+   * @param {{ intervalS: number, threshold: number, samplesMax: number, silenceMaxS: number }} settings
+   */
+  constructor(name, { intervalS, threshold, samplesMax, silenceMaxS }) {
+    checkSeconds(name, { intervalS, silenceMaxS });
+    if (!(threshold >= 0.5 && threshold <= 100)) throw new ConfigError(`${name}: needs 0.5 <= threshold <= 100; got ${threshold}`);
+    if (!(samplesMax >= 2 && samplesMax <= 1000)) throw new ConfigError(`${name}: needs 2 <= samplesMax <= 1000; got ${samplesMax}`);
+    if (silenceMaxS <= intervalS) throw new ConfigError(`${name}: needs silenceMaxS > intervalS; got ${silenceMaxS} and ${intervalS}`);
+    this.quietMaxS = intervalS;
+    this.threshold = threshold;
+    this.intervalsMax = samplesMax;
+    this.silenceMaxS = silenceMaxS;
+  }
+
+  /**
+   * @param {Signs} signs
+   * @returns {Due}
+   */
+  due(signs) {
+    const samplesS = [0.75 * this.quietMaxS, 1.25 * this.quietMaxS, ...signs.intervalsS].slice(-this.intervalsMax);
+    const deadS = Math.min(this.limitS(samplesS), this.silenceMaxS) - signs.heardS;
+    return { pingS: this.quietMaxS - signs.pingedS, deadS };
+  }
+
+  /**
+   * @abstract
+   * @param {number[]} _samplesS
+   * @returns {number}
+   */
+  limitS(_samplesS) {
+    throw new Error("each law has its own");
+  }
+}
+
+/**
+ * Phi for normal intervals, with Akka's parameters and defaults.
+ *
+ * @implements {KeepalivePolicy}
+ */
+export class PhiAccrual extends Phi {
+  #deviations;
+
+  /**
+   * @param {{ intervalS?: number, threshold?: number, samplesMax?: number, silenceMaxS?: number, stdMinS?: number, pauseS?: number }}
+   *   [settings]
+   */
+  constructor({ intervalS = 1, threshold = 8, samplesMax = 1000, silenceMaxS = 60, stdMinS = 0.1, pauseS = 3 } = {}) {
+    super("PhiAccrual", { intervalS, threshold, samplesMax, silenceMaxS });
+    checkSeconds("PhiAccrual", { stdMinS });
+    if (!(pauseS >= 0 && pauseS <= 86_400)) throw new ConfigError(`PhiAccrual: needs 0 <= pauseS <= 86400; got ${pauseS}`);
+    this.stdMinS = stdMinS;
+    this.pauseS = pauseS;
+    this.#deviations = deviationsAt(threshold);
+  }
+
+  /** @param {number[]} samplesS */
+  limitS(samplesS) {
+    const meanS = mean(samplesS);
+    const stdS = Math.sqrt(mean(samplesS.map((each) => (each - meanS) * (each - meanS))));
+    return meanS + this.pauseS + this.#deviations * Math.max(stdS, this.stdMinS);
+  }
+}
+
+/**
+ * Phi for exponential intervals, as Cassandra computes it.
+ *
+ * @implements {KeepalivePolicy}
+ */
+export class PhiExponential extends Phi {
+  /** @param {{ intervalS?: number, threshold?: number, samplesMax?: number, silenceMaxS?: number }} [settings] */
+  constructor({ intervalS = 1, threshold = 8, samplesMax = 1000, silenceMaxS = 60 } = {}) {
+    super("PhiExponential", { intervalS, threshold, samplesMax, silenceMaxS });
+  }
+
+  /** @param {number[]} samplesS */
+  limitS(samplesS) {
+    return this.threshold * Math.LN10 * mean(samplesS);
+  }
+}
+
+/**
+ * How many standard deviations above the mean phi reaches the threshold, in Akka's approximation of the normal law.
+ *
+ * @param {number} threshold
+ */
+function deviationsAt(threshold) {
+  const p = 10 ** -threshold;
+  const wanted = Math.log((1 - p) / p);
+  let y = 1;
+  for (let step = 0; step < 40; step += 1) {
+    y -= (y * (1.5976 + 0.070566 * y * y) - wanted) / (1.5976 + 0.211698 * y * y);
+  }
+  return y;
+}
+
+/** @param {number[]} values */
+function mean(values) {
+  let total = 0;
+  for (const value of values) total += value;
+  return total / values.length;
 }
 
 /**

@@ -73,6 +73,8 @@ def check_playable(scenario: Scenario) -> None:
         )
     if any(group.shared_bottleneck is not None for group in scenario.groups):
         raise ConfigError("a shared_bottleneck is the simulator's alone: the proxy gives each client its path; remove it")
+    if any(group.nat is not None for group in scenario.groups) or scenario.server.balancer is not None:
+        raise ConfigError("the ports of a nat or a balancer are the simulator's alone; remove nat and server.balancer")
     if any(group.client is not None for group in scenario.groups):
         raise ConfigError("groups with client parameters of their own cannot be played by real processes; set them for everyone")
     if scenario.server.token_lifetime_s is not None:
@@ -81,7 +83,7 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError("takes_per_s cannot be played by real processes, whose applications take everything at once; remove it")
     if scenario.server.instances > 1:
         raise ConfigError("real processes play one instance of the server; set server.instances = 1")
-    for fault in scenario.faults:
+    for fault in scenario.fault_kinds:
         if not isinstance(fault, LineFault | ServerRestart):
             kind = type(fault).__struct_config__.tag
             raise ConfigError(f"a {kind} cannot be played by real processes; remove it")

@@ -8,7 +8,7 @@ import { EventRegistry, RunFold, byCodePoint, checkCursor, encodedBytes, isSameJ
 import { reactionTo } from "../../../reference/web/machine/errors.js";
 import { decodeAnswer, decodeProblem, decodeServerFrame, encode } from "../../../reference/web/machine/frames.js";
 import { exactSum, qualityOf, qualityScore, summaryOf } from "../../../reference/web/machine/health.js";
-import { AfterSilence, EveryInterval, FallBackAfter, FullJitter, NoPings } from "../../../reference/web/machine/policies.js";
+import { AfterSilence, EveryInterval, FallBackAfter, FreshnessPoints, FullJitter, MissesInARow, NoPings, PhiAccrual, PhiExponential } from "../../../reference/web/machine/policies.js";
 import { ClientSession } from "../../../reference/web/machine/session.js";
 import { Timers, ns } from "../../../reference/web/machine/timers.js";
 
@@ -117,6 +117,9 @@ test("a setting out of its bounds is refused, with what it must be", () => {
   for (const make of [
     () => new FullJitter({ capS: 0.5 }), () => new FallBackAfter({ failures: 0 }), () => new FallBackAfter({ seconds: 0 }), () => new EveryInterval({ intervalS: 0 }),
     () => new AfterSilence({ silenceS: 20, pauseMaxS: 10 }), () => new NoPings({ silenceMaxS: NaN }),
+    () => new MissesInARow({ misses: 0 }), () => new MissesInARow({ intervalS: 1, retryS: 2 }), () => new FreshnessPoints({ intervalS: 1, shiftS: 9 }),
+    () => new PhiAccrual({ threshold: 0 }), () => new PhiAccrual({ pauseS: -1 }), () => new PhiExponential({ silenceMaxS: 1 }),
+    () => new PhiExponential({ samplesMax: 1 }),
   ]) assert.throws(make, { name: "ConfigError" });
 });
 

@@ -1,0 +1,83 @@
+"""The faults of devices and of names, carried out on clients and on what leads from them to the server.
+
+Suspend         the device takes no input; its link is down meanwhile
+BackgroundTab   its timers go off at ticks that are far apart
+NetworkChange   its connections are dead, and its link is down for the gap; then it has another path
+DnsFailure      its resolver gets no answers
+Failover        all connections are dead, and the server has another address, which the name says later
+"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from simulation.clock import Clock
+from simulation.hosts.client import ClientHost
+from simulation.network.connection import ClientAccessLink
+from simulation.network.names import Zone
+from simulation.scenario.faults import BackgroundTab, DeviceFault, DnsFailure, Failover, NameFault, NetworkChange, Outage, Suspend
+
+
+class ClientFaults:
+    """Lets faults happen to clients. `access_links`: of all of them; `zone`: the server's name."""
+
+    def __init__(
+        self, clock: Clock, clients: Mapping[str, ClientHost], access_links: Mapping[str, ClientAccessLink], zone: Zone
+    ) -> None:
+        self._clock = clock
+        self._clients = clients
+        self._access_links = access_links
+        self._zone = zone
+
+    def begin(self, fault: DeviceFault | NameFault) -> None:
+        """It happens now."""
+        if isinstance(fault, Failover):
+            self._zone.begin(fault)
+        for name in self._hit_by(fault):
+            client, link = self._clients[name], self._access_links[name]
+            match fault:
+                case Suspend():
+                    link.begin(_outage(fault))
+                    client.begin_sleep(fault)
+                case BackgroundTab():
+                    client.begin_background(fault)
+                case NetworkChange(path=path, is_told=is_told, duration_s=gap_s):
+                    if gap_s:
+                        link.begin(_outage(fault))
+                    link.leave_network(path, is_told=is_told)
+                case DnsFailure():
+                    if link.resolver is not None:
+                        link.resolver.begin(fault, self._clock.now)
+                case Failover(old_address=old_address):
+                    link.lose_address(is_told=old_address == "refuses")
+                case _:
+                    assert_never(fault)
+
+    def end(self, fault: DeviceFault | NameFault) -> None:
+        """Its time is over."""
+        if isinstance(fault, Failover):
+            self._zone.publish(self._clock.now)
+            return
+        for name in self._hit_by(fault):
+            client, link = self._clients[name], self._access_links[name]
+            match fault:
+                case Suspend():
+                    link.end(_outage(fault))
+                    client.end_sleep(fault)
+                case BackgroundTab():
+                    client.end_background(fault)
+                case NetworkChange(duration_s=gap_s):
+                    if gap_s:
+                        link.end(_outage(fault))
+                case DnsFailure():
+                    if link.resolver is not None:
+                        link.resolver.end(fault)
+                case _:
+                    assert_never(fault)
+
+    def _hit_by(self, fault: DeviceFault | NameFault) -> tuple[str, ...]:
+        return fault.clients or tuple(self._clients)
+
+
+def _outage(fault: Suspend | NetworkChange) -> Outage:
+    """What it does to a link while it lasts."""
+    return Outage(at_s=fault.at_s, duration_s=fault.duration_s)

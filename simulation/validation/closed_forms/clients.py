@@ -1,0 +1,38 @@
+"""Devices, names and ports: what a uniform phase, a fixed wait and a pool without a queue come to.
+
+A phase that is uniform on [0, T) has mean T / 2 and variance T**2 / 12. A pool of c ports that is offered a of them on average
+turns away the share B(c, a) of those who come as a Poisson process, whatever the distribution of how long each port is held
+(A. K. Erlang, 1917; insensitivity: B. A. Sevastyanov, 1957).
+"""
+
+import math
+
+
+def uniform_mean(width: float) -> float:
+    return width / 2
+
+
+def uniform_variance(width: float) -> float:
+    return width**2 / 12
+
+
+def turned_away(ports: int, offered: float) -> float:
+    """B(c, a), as the quotient of its definition."""
+    terms = [offered**count / math.factorial(count) for count in range(ports + 1)]
+    return terms[-1] / math.fsum(terms)
+
+
+def in_use(ports: int, offered: float) -> float:
+    """The mean number of ports that are taken."""
+    return offered * (1 - turned_away(ports, offered))
+
+
+def away_mean_s(wait_s: float, outage_mean_s: float) -> float:
+    """How long one is away who tries every `wait_s` while an outage that is exponential lasts, attempts taking no time: a
+    geometric number of waits."""
+    return wait_s / (1 - math.exp(-wait_s / outage_mean_s))
+
+
+def up(up_mean_s: float, down_mean_s: float) -> float:
+    """The share of time that an on/off process is up."""
+    return up_mean_s / (up_mean_s + down_mean_s)
