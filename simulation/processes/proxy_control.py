@@ -32,6 +32,7 @@ from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept
+from reference.tables import value_of
 from simulation.emulator import EmulatedAccessLink, Emulator
 from simulation.scenario.faults import HalfOpen, LineFault, Path, Reset
 
@@ -43,7 +44,7 @@ DURATION_S_MAX = 1_000_000.0
 LIMITS = DoorLimits(connections_max=50, refusals_max=10, body_bytes_max=256 * 1024)
 
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LineFault)}
-_TAGS = ("loss", "distribution")  # a part that names its kind replaces the part of another kind
+_TAG = "kind"  # a part that names its kind replaces the part of another kind
 
 
 @dataclass
@@ -152,7 +153,7 @@ class ProxyControl:
     def _change_path(self, changes: dict[str, Any], *, is_whole: bool) -> Path:
         table = {} if is_whole else msgspec.to_builtins(self._line.path)
         if isinstance(changes.get("loss"), int | float) and not isinstance(changes["loss"], bool):
-            changes["loss"] = {"loss": "bernoulli", "probability": changes["loss"]}
+            changes["loss"] = {"kind": "bernoulli", "probability": changes["loss"]}
         _check_names(changes, Path.__struct_fields__, "a path")
         path: Path = _converted(_merged(table, changes), Path)
         self._line.change_path(path)
@@ -218,9 +219,8 @@ def _merged(table: Any, changes: Any) -> Any:
     if not isinstance(changes, dict):
         return changes
     kept = dict(table) if isinstance(table, dict) else {}
-    for tag in _TAGS:
-        if isinstance(changes.get(tag), str) and changes[tag] != kept.get(tag):
-            kept = {}
+    if isinstance(changes.get(_TAG), str) and changes[_TAG] != kept.get(_TAG):
+        kept = {}
     for name, value in changes.items():
         if value is None:
             kept.pop(name, None)
@@ -231,8 +231,8 @@ def _merged(table: Any, changes: Any) -> Any:
 
 def _converted(table: dict[str, Any], kind: Any) -> Any:
     try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
+        return value_of(table, kind)
+    except ConfigError as error:
         raise _Refused(400, str(error)) from None
 
 

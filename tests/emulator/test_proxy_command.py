@@ -142,7 +142,7 @@ def test_a_refusal_is_one_of_the_kernel(proxy: Proxy) -> None:
         ("PATCH", "/path", {"latncy_s": 1}, 400, "did you mean 'latency_s'"),
         ("PATCH", "/path", {"latency_s": -1}, 400, "latency_s"),
         ("PATCH", "/path", {"latency_s": 1e9}, 400, "latency_s"),
-        ("PATCH", "/path", {"loss": {"loss": "bernoulli", "probability": 2}}, 400, "probability"),
+        ("PATCH", "/path", {"loss": {"kind": "bernoulli", "probability": 2}}, 400, "probability"),
         ("PATCH", "/path", {"tcp": {"retries": 3}}, 400, "tcp.retries"),
         ("PATCH", "/path", "latency_s=1", 400, "must be JSON"),
         ("PATCH", "/path", "[" * 20_000, 400, "must be JSON"),
@@ -202,7 +202,7 @@ def test_a_file_comes_whole_through_a_lossy_scenario(tmp_path: Path) -> None:
             connection.request("GET", "/file")
             assert connection.getresponse().read() == content
         assert time.perf_counter() - began_at >= 1.0, "200 kB at 200 kB/s"
-        assert proxy.ask("GET", "/path")[1]["loss"] == {"loss": "bernoulli", "probability": 0.02}
+        assert proxy.ask("GET", "/path")[1]["loss"] == {"kind": "bernoulli", "probability": 0.02}
         assert proxy.ask("GET", "/statistics")[1]["bytes_to_client"] >= len(content)
         server.shutdown()
         proxy.process.send_signal(signal.SIGINT)
