@@ -16,7 +16,7 @@ from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
 from simulation.cli.conformance import conformance
-from simulation.cli.laboratory import diagram, replay, scenario_schema, scenarios, simulate, sweep, tune, verify, what_if
+from simulation.cli.laboratory import diagram, fluid, replay, scenario_schema, scenarios, simulate, sweep, tune, verify, what_if
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity, proxy
 
 app = App(
@@ -37,6 +37,7 @@ COMMANDS = (
     scenario_schema,
     sweep,
     tune,
+    fluid,
     diagram,
     replay,
     what_if,

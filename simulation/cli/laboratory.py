@@ -209,3 +209,32 @@ def tune(
     from simulation.cli.tune import tune_command
 
     return tune_command(study, workers=workers, dask=dask, out=out, trials=trials, sensitivity=sensitivity)
+
+
+def fluid(
+    scenario: str,
+    /,
+    *,
+    changes: Changes = (),
+    compare: Annotated[tuple[int, ...], Parameter(validator=validators.Number(gte=1)), MANY] = (),
+    replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2))] = 3,
+    workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
+) -> int:
+    """Follow a reconnect storm as a fluid: up to a million clients in seconds, with the shipped policies.
+
+    Parameters
+    ----------
+    scenario
+        A scenario with one group and one fault that cuts everyone off, such as load_balancer_cut.
+    changes
+        Override a parameter by its path, such as --set groups.client.clients=1000000. Repeatable.
+    compare
+        Also run the machines with so many clients (and as much less of the server); shows how far off the fluid is. Repeatable.
+    replications
+        Replications of each comparison.
+    workers
+        Number of worker processes for the comparisons (default -1: one per core).
+    """
+    from simulation.cli.fluid import fluid_command
+
+    return fluid_command(scenario, changes, compare=compare, replications=replications, workers=workers)

@@ -97,13 +97,15 @@ def fidelity(
     markdown: Path | None = None,
     keep: Path | None = None,
     repeat: int = 1,
+    busy_too: Annotated[bool, FLAG] = False,
 ) -> int:
     """Run scenarios in the simulator and with real processes, and compare the distributions. Takes minutes of real time.
 
     Parameters
     ----------
     scenarios
-        Provided scenarios (steady, outages, server_restart, fallback) or TOML files (default: all provided ones).
+        Provided scenarios (steady, outages, server_restart, fallback, killed_in_outage, snapshot) or TOML files (default: all
+        provided ones).
     seed
         Seed of all randomness (default: each scenario's own).
     costs
@@ -116,10 +118,14 @@ def fidelity(
         Directory for both traces, the scenario and a drawing of both distributions.
     repeat
         How often each scenario is played (default: once).
+    busy_too
+        Play on a busy machine too, to see that it works; nothing is judged there.
     """
     from simulation.cli.fidelity import fidelity_command
 
-    return fidelity_command(scenarios, seed=seed, costs=costs, json=json, markdown=markdown, keep=keep, repeat=repeat)
+    return fidelity_command(
+        scenarios, seed=seed, costs=costs, json=json, markdown=markdown, keep=keep, repeat=repeat, busy_too=busy_too
+    )
 
 
 def calibrate(*, seed: Seed = 1, out: Path = Path("costs.toml")) -> int:
@@ -143,6 +149,8 @@ def bench(
     server: Annotated[bool, FLAG] = False,
     quick: Annotated[bool, FLAG] = False,
     seed: Seed = 1,
+    markdown: Path | None = None,
+    postgresql: str | None = None,
 ) -> int:
     """Measure the speed on this machine, as ratios; exit code 1 if a target is missed. Needs a source checkout.
 
@@ -151,12 +159,16 @@ def bench(
     simulation
         Measure the simulator: messages against SimPy's bare events, a storm of 100,000 reconnects, memory of an idle client.
     server
-        Measure the server: deliveries to 1000 readers against a bare push of the same bytes.
+        Measure the server beside `websockets`, python-socketio and, with Node, Socket.IO and ws; takes about an hour.
     quick
-        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged.
+        Smaller runs, under a minute; the storm has 5,000 clients and its targets are not judged. For --server one short round.
     seed
         Seed of the simulated worlds.
+    markdown
+        With --server: write the table into this page too, between its marks, as docs/performance.md has them.
+    postgresql
+        With --server: URL of a database for the rows that store in PostgreSQL; left out without.
     """
     from simulation.cli.bench import bench_command
 
-    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed)
+    return bench_command(simulation=simulation, server=server, quick=quick, seed=seed, markdown=markdown, postgresql=postgresql)

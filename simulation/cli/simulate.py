@@ -10,6 +10,7 @@ Equal scenarios and seeds give byte-equal files.
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from rich.table import Table
@@ -34,7 +35,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
     """
     try:
-        scenario = library.find(named).replace(dict(map(change_of, changes)))
+        scenario = changed_scenario(named, changes)
         scenario = scenario if seed is None else scenario.replace(seed=seed)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
@@ -47,6 +48,11 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
         return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
+
+
+def changed_scenario(named: str | FilePath, changes: Sequence[str]) -> Scenario:
+    """A scenario by its file or name, with changes "path=value". Raises ConfigError."""
+    return library.find(named).replace(dict(map(change_of, changes)))
 
 
 def scenarios(name: str | None) -> int:

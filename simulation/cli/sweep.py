@@ -4,6 +4,7 @@ runs.parquet, points.parquet, metadata.json     the outcome (`simulation.studies
 rows-*.parquet                                  finished runs; a sweep that was interrupted goes on from them
 """
 
+import dataclasses
 import math
 import sys
 from collections.abc import Iterator
@@ -31,9 +32,7 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
     question = load_study(study)
     experiment = question.experiment(study.parent)
     if replications is not None:
-        experiment = type(experiment)(
-            experiment.scenario, experiment.points, experiment.figures, replications, experiment.seed, experiment.until
-        )
+        experiment = dataclasses.replace(experiment, design=experiment.points, replications=replications)
     folder = out or Path(f"{question.name}.sweep")
     console = Output()
     size = f"{len(experiment.points)} points x {experiment.replications} replications"

@@ -27,6 +27,8 @@ def check_path(path: Path) -> None:
         raise ConfigError(str(error)) from None
     if path.tcp.retries != Tcp().retries:
         raise ConfigError("tcp.retries is for the simulator: here the kernels at both ends give up; leave it at its default")
+    if path.tcp.tls_ticket_s is not None:
+        raise ConfigError("tcp.tls_ticket_s is for the simulator: the emulator charges every handshake in full; remove it")
     if path.dns is not None:
         raise ConfigError("dns is for the simulator: the emulator is found by its port; remove path.dns")
 

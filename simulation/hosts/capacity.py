@@ -258,6 +258,8 @@ class Listener:
         self.backlog_max = backlog_max
         self.dropped = 0
         """SYNs that found the backlog full."""
+        self.backlog_most = 0
+        """The longest that the backlog was since this was last set to 0."""
 
     @property
     def backlog(self) -> int:
@@ -276,6 +278,8 @@ class Listener:
             return None
         taken_at = max(self._work.now, self._next_at)
         self._next_at = taken_at + self._interval
+        if self._interval:
+            self.backlog_most = max(self.backlog_most, self.backlog)
         return taken_at
 
     def _note_syn(self, most: int, round_trip: int) -> bool:

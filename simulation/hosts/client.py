@@ -41,6 +41,8 @@ CONNECTIONS_MAX = 64
 """Of one client that either end still has, half-open ones that nobody has given up yet included."""
 _REQUESTS = (frames.PollRequest, frames.PublishRequest)
 _LEFT = Ending(None, "the client has left")
+_NOTHING: list[Callable[[], None]] = []
+"""What is deferred by a client that is awake; nobody adds to it."""
 
 
 class _Pool:
@@ -67,7 +69,6 @@ class ClientHost:
         "_clock",
         "_deferred",
         "_driver",
-        "_has_bottleneck",
         "_is_paused",
         "_lateness",
         "_line",
@@ -115,7 +116,6 @@ class ClientHost:
         self._listen = listen
         self._tokens = tokens
         self._takes_every = None if takes_per_s is None else max(1, round(NS_PER_S / takes_per_s))
-        self._has_bottleneck = line.directions.up.counts_bytes or line.enter_cell_up is not None
         self._websocket: WebSocketConnection | None = None
         self._websocket_id = 0
         self._is_paused = False
@@ -127,7 +127,7 @@ class ClientHost:
         self._sleeps: tuple[Suspend, ...] = ()
         self._stopped_at = 0  # since when its clock stands still
         self._behind = 0  # its session's clock, in ns
-        self._deferred: list[Callable[[], None]] = []  # inputs that came while it slept
+        self._deferred: list[Callable[[], None]] = _NOTHING  # inputs that came while it slept
         self._alarm = Alarm(line.clock, self, lateness)
         self.frames = 0
         """That have reached the session."""
@@ -266,6 +266,8 @@ class ClientHost:
 
     def begin_sleep(self, sleep: Suspend) -> None:
         """It sleeps until every sleep that has begun is over."""
+        if not self._sleeps:
+            self._deferred = []
         if sleep.clock == "stops" and not self._stops:
             self._stopped_at = self._clock.now
         self._sleeps = (*self._sleeps, sleep)
@@ -278,7 +280,7 @@ class ClientHost:
             self._behind += self._clock.now - self._stopped_at
         if self._sleeps:
             return
-        deferred, self._deferred = self._deferred, []
+        deferred, self._deferred = self._deferred, _NOTHING
         for take in deferred:
             take()
         self._alarm.arm(self.next_deadline())
@@ -334,7 +336,7 @@ class ClientHost:
         if self._listen is not None:
             self._listen(self.name, self._clock.now, "sent", connection_id, frame)
         # Without a bottleneck nobody asks for the size of what a client sends.
-        size_bytes = encoded_bytes(frame) if self._has_bottleneck else 0
+        size_bytes = encoded_bytes(frame) if self._line.counts_up else 0
         if isinstance(frame, _REQUESTS):
             self._idle_link(connection_id).ask(frame, REQUEST_HEAD_BYTES + size_bytes)
             return

@@ -243,8 +243,9 @@ class ServerHost:
             busy_s=(work.busy - before[3]) / NS_PER_S,
             shed=process.shed - before[4],
             syns_dropped=listener.dropped - before[5],
+            backlog_most=listener.backlog_most,
         )
-        work.waited_max = 0
+        work.waited_max = listener.backlog_most = 0
         return sample
 
     # A machine for each process.

@@ -48,6 +48,7 @@ class AccessLink(LinkState, Generic[C]):
         "_opened",
         "_report",
         "clock",
+        "counts_up",
         "directions",
         "down",
         "enter_cell_down",
@@ -79,9 +80,9 @@ class AccessLink(LinkState, Generic[C]):
         self.zone = zone or Zone()
         self.ticket: tuple[int, int] | None = None
         """Of its last TLS handshake: by which keys of the server, and until when it is good, in ns."""
-        self._take_path(path)
         self.enter_cell_up = None if cells is None else partial(cells[0].enter, client)
         self.enter_cell_down = None if cells is None else partial(cells[1].enter, client)
+        self._take_path(path)
         self.watch: Watch | None = None
         """Notified of every frame, if there is one."""
         self._report = report
@@ -96,6 +97,8 @@ class AccessLink(LinkState, Generic[C]):
         self.up = bottleneck_of(up, self.random_source.of(f"{client}/up")) if up.is_shared else None
         self.down = bottleneck_of(down, self.random_source.of(f"{client}/down")) if down.is_shared else None
         """What its connections share."""
+        self.counts_up = up.counts_bytes or self.enter_cell_up is not None
+        """Whether it matters how large something is that the client sends."""
         self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{client}/dns"))
 
     @property

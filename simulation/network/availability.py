@@ -79,11 +79,11 @@ def fault_of(process: Availability, begins: int, ends: int, clients: tuple[str, 
             assert_never(process.effect)
 
 
-Process = tuple[Availability, str, tuple[str, ...]]
+PlacedProcess = tuple[Availability, str, tuple[str, ...]]
 """What comes and goes how, whose it is (a name for its draws), and whom it takes down together; nobody: everyone."""
 
 
-def processes_of(scenario: "Scenario") -> Iterator[Process]:
+def processes_of(scenario: "Scenario") -> Iterator[PlacedProcess]:
     """Every process of a scenario: of clients, of groups, of regions and of everyone."""
     members = {group.name: group.client_names for group in scenario.groups}
     for group in scenario.groups:
@@ -98,7 +98,7 @@ def processes_of(scenario: "Scenario") -> Iterator[Process]:
         yield from _of(scenario.availability, "everyone", scenario.client_names, is_everyone=True)
 
 
-def _of(process: Availability, place: str, clients: tuple[str, ...], *, is_everyone: bool) -> Iterator[Process]:
+def _of(process: Availability, place: str, clients: tuple[str, ...], *, is_everyone: bool) -> Iterator[PlacedProcess]:
     if process.scope == "shared":
         yield process, f"availability of {place}", () if is_everyone else clients
         return

@@ -183,11 +183,12 @@ def work(trace_index: TraceIndex) -> pd.DataFrame:
             "waited_max_s": sample.waited_max_s,
             "shed": sample.shed,
             "syns_dropped": sample.syns_dropped,
+            "backlog_most": sample.backlog_most,
         }
         for sample in trace_index.work
     ]
     times = dict.fromkeys(("time_s", "busy_s", "waited_mean_s", "waited_max_s"), "float64")
-    return framed(rows, times | dict.fromkeys(("jobs", "shed", "syns_dropped"), "int64"))
+    return framed(rows, times | dict.fromkeys(("jobs", "shed", "syns_dropped", "backlog_most"), "int64"))
 
 
 def round_trips(trace_index: TraceIndex) -> pd.DataFrame:

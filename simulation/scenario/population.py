@@ -22,7 +22,7 @@ from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant, Distribution
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
-CLIENTS_MAX = 100_000
+CLIENTS_MAX = 1_000_000
 VISITS_MAX = 1000
 
 

@@ -305,11 +305,14 @@ class Scenario(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]
-        clients = [client for group in self.groups for client in group.client_names]
-        if len(set(names)) < len(names) or len(set(clients)) < len(clients):
-            raise ConfigError(f"groups {', '.join(names)} give two clients the same name; rename one group")
-        if len(clients) > CLIENTS_MAX:
-            raise ConfigError(f"{len(clients)} clients; the limit is {CLIENTS_MAX}")
+        visits = sum(group.clients * (1 if group.stay is None else group.stay.visits) for group in self.groups)
+        if visits > CLIENTS_MAX:
+            raise ConfigError(f"{visits} clients; the limit is {CLIENTS_MAX}")
+        clients: set[str] = set()  # a million names take a second, and mostly nobody asks for them
+        if len(names) > 1 or any(fault.clients for _, fault in self._placed_faults):
+            clients.update(client for group in self.groups for client in group.client_names)
+            if len(set(names)) < len(names) or len(clients) < visits:
+                raise ConfigError(f"groups {', '.join(names)} give two clients the same name; rename one group")
         for kind, parts in (("regions", self.regions), ("drawn_faults", self.drawn_faults)):
             if len({part.name for part in parts}) < len(parts):
                 raise ConfigError(f"two {kind} have the same name; rename one")

@@ -32,16 +32,18 @@ import pandas as pd
 
 from reference.protocol.errors import ConfigError
 from simulation.results.frames import Frames
+from simulation.scenario.scaling import EXTENSIVE, scaled
 from simulation.scenario.scenario import Group, Scenario, parse_scenario
 from simulation.studies import execution, statistics
 from simulation.studies.design import Point, points_of
 from simulation.studies.execution import VERSION, Backend, Report, Row, Task
+from simulation.studies.figures import DERIVED
 from simulation.studies.statistics import CONFIDENCE, Interval
 from simulation.world import Result, World
 
 Figure = str | Callable[[Result], "float | int | bool | Mapping[str, float] | Sequence[float] | np.ndarray[Any, Any]"]
-"""A column of the summary, or a function on a Result. A number is a column with the function's name; a mapping gives a column for
-each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`)."""
+"""A column of the summary, a name of `figures`, or a function on a Result. A number is a column with the function's name; a
+mapping gives a column for each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`)."""
 
 RUNS_MAX = 1_000_000
 ABOUT = ("point", "replication", "seed", "scenario", "trace", "violated", "error")
@@ -66,7 +68,8 @@ class Precision:
 @dataclass(frozen=True)
 class Experiment:
     """`design`: points (see `design`), a DataFrame with a column for each parameter, or nothing for the scenario as it is.
-    `figures`: none means every column of the summary. `seed` None: the scenario's own. `until`: see Precision."""
+    `figures`: none means every column of the summary. `seed` None: the scenario's own. `until`: see Precision. `scale`: the runs
+    are of worlds smaller by this factor (`simulation.scenario.scaling`); points and figures are those of the full one."""
 
     scenario: Scenario
     design: "Iterable[Mapping[str, Any]] | pd.DataFrame" = ({},)
@@ -74,6 +77,7 @@ class Experiment:
     replications: int = 10
     seed: int | None = None
     until: Precision | None = None
+    scale: float = 1.0
     points: list[Point] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,9 +93,10 @@ class Experiment:
         if len(set(names)) < len(names):
             raise ConfigError(f"two figures have the same name: {', '.join(names)}; name the functions apart")
         for name in names:
-            if name in self.figures and name not in summary_columns():
-                near = difflib.get_close_matches(name, summary_columns(), 1)
-                advice = f"did you mean {near[0]!r}?" if near else f"the summary has {', '.join(summary_columns())}"
+            known = (*summary_columns(), *DERIVED)
+            if name in self.figures and name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
                 raise ConfigError(f"there is no figure {name!r}; {advice}")
         _ = self.scenarios  # a point that makes no scenario is refused before anything runs
 
@@ -107,7 +112,7 @@ class Experiment:
         variants = []
         for number, point in enumerate(self.points):
             try:
-                variants.append(base.replace(point))
+                variants.append(scaled(base.replace(point), self.scale))
             except ConfigError as error:
                 raise ConfigError(f"point {number} ({describe(point)}): {error}") from None
         return tuple(variants)
@@ -154,6 +159,8 @@ class Experiment:
                 yield Task(number, replication, text, payload, names)
 
     def _row(self, task: Task, row: Row) -> Row:
+        if self.scale != 1:
+            row = {name: value * self.scale if name in EXTENSIVE else value for name, value in row.items()}
         return {"point": task.point, **named(self.points[task.point]), **row}
 
 
@@ -205,6 +212,7 @@ class Outcome:
             "digest": self.experiment.scenario.digest(),
             "seed": scenario.seed,
             "replications": self.experiment.replications,
+            "scale": self.experiment.scale,
             "points": len(self.experiment.points),
             "figures": {figure: unit_of(figure) for figure in self.figures},
             "version": VERSION,
@@ -302,13 +310,14 @@ def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
     """The figures of one run by name. Raises ConfigError for an unknown column."""
     row: Row = {}
     summary: Row = {}
-    if not figures or any(isinstance(figure, str) for figure in figures):
-        summary = {str(name): value for name, value in Frames(result.trace_index)["summary"].iloc[0].items()}
+    frames = Frames(result.trace_index)
+    if not figures or any(isinstance(figure, str) and figure not in DERIVED for figure in figures):
+        summary = {str(name): value for name, value in frames["summary"].iloc[0].items()}
     if not figures:
         return summary
     for figure in figures:
         if isinstance(figure, str):
-            row[figure] = summary[figure]
+            row[figure] = DERIVED[figure](result, frames) if figure in DERIVED else summary[figure]
             continue
         value = figure(result)
         if isinstance(value, Mapping):
@@ -336,7 +345,8 @@ def unit_of(figure: str) -> str:
     """The unit that a column's name ends in."""
     for ending, unit in (
         ("_per_s", "1/s"),
-        ("_per_hour", "1/h"),
+        ("_s_per_client_hour", "s/h"),
+        ("_hour", "1/h"),
         ("_s", "s"),
         ("_ms", "ms"),
         ("_bytes", "bytes"),

@@ -7,6 +7,8 @@
     figures = ["interruption_p99_s", "attempts"]
     imports = ["our_detector.py"]             # files that register policies of one's own (simulation.register_*)
 
+    scale = 10                                # a tenth of the clients and of the server (`simulation.scenario.scaling`)
+
     [set]                                     # changes to the scenario, by path
     "server.capacity.accepts_per_s" = 500
 
@@ -35,6 +37,7 @@ from reference.tables import guess, value_of
 from reference.toml_files import parse_toml, read_text
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario, load_scenario
+from simulation.studies import library as shipped
 from simulation.studies.design import Choice, Point, Range, grid, latin_hypercube, sobol
 from simulation.studies.experiment import Experiment, Precision
 from simulation.studies.tuning import Tune
@@ -61,11 +64,16 @@ class Until(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     replications_max: Annotated[int, msgspec.Meta(ge=10, le=100_000)] = 200
 
 
+Scale = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
+
+
 class Weighted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A scenario with its weight among several."""
+    """A scenario with its weight among several, changes of its own beside the study's, and its scale (None: the study's)."""
 
     scenario: str
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    set: dict[str, Any] = {}
+    scale: Scale | None = None
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +85,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     scenario: str | None = None
     scenarios: tuple[str | Weighted, ...] = ()
     set: dict[str, Any] = {}
+    scale: Scale = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     replications: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10
     figures: tuple[str, ...] = ()
@@ -92,13 +101,21 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def scenarios_of(self, folder: Path) -> tuple[Scenario, ...]:
         """The scenarios with the study's changes; `folder`: where files are that it names. Raises ConfigError."""
-        named = [each if isinstance(each, str) else each.scenario for each in self.scenarios or (self.scenario or "",)]
-        return tuple(named_scenario(name, folder).replace(self.set) for name in named)
+        return tuple(named_scenario(each.scenario, folder).replace(self.set | each.set) for each in self._each)
 
     @property
     def weights(self) -> list[float]:
         """Of the scenarios, in their order."""
-        return [1.0 if isinstance(each, str) else each.weight for each in self.scenarios or ("",)]
+        return [each.weight for each in self._each]
+
+    @property
+    def scales(self) -> list[float]:
+        """Of the scenarios, in their order."""
+        return [self.scale if each.scale is None else each.scale for each in self._each]
+
+    @property
+    def _each(self) -> list[Weighted]:
+        return [Weighted(each) if isinstance(each, str) else each for each in self.scenarios or (self.scenario or "",)]
 
     @property
     def tuning(self) -> Tune:
@@ -135,12 +152,15 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             self.replications,
             self.seed,
             None if self.until is None else Precision(**msgspec.structs.asdict(self.until)),
+            self.scales[0],
         )
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's file, and import the files beside it that it names: they register policies of one's own. Raises ConfigError
-    with one line that says where, what and what to do."""
+    """Read a study's file, or one of the library by its name, and import the files beside it that it names: they register
+    policies of one's own. Raises ConfigError with one line that says where, what and what to do."""
+    if not path.exists() and not path.suffix and path.name == str(path):
+        return parse_study(shipped.text_of(path.name))
     try:
         study = parse_study(read_text(path))
         for name in study.imports:

@@ -23,14 +23,17 @@ import pandas as pd
 
 from reference.protocol.errors import ConfigError
 from simulation.scenario.presets import PRESETS, SHIPPED
+from simulation.scenario.scaling import scaled
 from simulation.scenario.scenario import Scenario
 from simulation.studies.design import Choice, Point, Range
 from simulation.studies.execution import Report
 from simulation.studies.experiment import Experiment, describe
+from simulation.studies.scale_check import scale_check
 from simulation.studies.selection import Selection, pareto_front, select
 from simulation.studies.space import point_of
+from simulation.studies.statistics import CONFIDENCE, paired_interval
 from simulation.studies.study import Study, parameters_of
-from simulation.studies.tuning import Figures, Scorer, Tune, mean_figures
+from simulation.studies.tuning import Figures, Objective, Scorer, Tune, mean_figures
 
 FRESH_SEEDS = 1_000_003
 """Added to the seed for the finals."""
@@ -68,6 +71,11 @@ class Tuned:
     finalists: tuple[Candidate, ...]
     presets: tuple[Candidate, ...]
     selection: Selection | None
+    against: pd.DataFrame | None = None
+    """The chosen setting compared with each preset on the same replications: preset, objective, mean (of the difference of the
+    ratios, the chosen one's less the preset's), low, high, n. The intervals hold all at once (Bonferroni)."""
+    scales: pd.DataFrame | None = None
+    """The chosen setting and the baseline at several scales (`scale_check`)."""
 
     @property
     def best(self) -> Candidate | None:
@@ -113,28 +121,41 @@ class Evaluator:
     def __init__(self, study: Study, folder_of_study: Path, *, workers: int, dask: str | None, folder: Path | None) -> None:
         self.tune: Tune = study.tuning
         self.scenarios = study.scenarios_of(folder_of_study)
+        self.names = tuple(scenario.name for scenario in self.scenarios)
+        for objective in self.tune.objectives:
+            for name in objective.scenarios:
+                if name not in self.names:
+                    raise ConfigError(f"the objective {objective.figure} names {name!r}, which is no scenario of this study")
         self._seed = study.seed
         self._run = functools.partial(_run, workers=workers, dask=dask, folder=folder)
         self._scorers: dict[int, Scorer] = {}
         self._weights = study.weights
+        self._scales = study.scales
 
     def check(self, point: Point) -> str | None:
         """Why a setting makes no scenario; None if it does."""
         try:
-            for scenario in self.scenarios:
-                scenario.replace(point)
+            for scenario, scale in zip(self.scenarios, self._scales, strict=True):
+                scaled(scenario.replace(point), scale)
         except ConfigError as error:
             return str(error)
         return None
 
     def runs(
-        self, points: Sequence[Point], replications: int, *, fresh: bool, report: Report | None = None
+        self,
+        points: Sequence[Point],
+        replications: int,
+        *,
+        fresh: bool,
+        report: Report | None = None,
+        scale: float | None = None,
     ) -> list[list[list[Figures]]]:
-        """The figures of each setting in each scenario by replication: [setting][scenario][replication]."""
+        """The figures of each setting in each scenario by replication: [setting][scenario][replication]. `scale`: in place of
+        the study's own."""
         found: list[list[list[Figures]]] = [[] for _ in points]
-        for scenario in self.scenarios:
+        for scenario, own_scale in zip(self.scenarios, self._scales, strict=True):
             seed = (scenario.seed if self._seed is None else self._seed) + (FRESH_SEEDS if fresh else 0)
-            experiment = Experiment(scenario, points, self.tune.figures, replications, seed)
+            experiment = Experiment(scenario, points, self.tune.figures, replications, seed, scale=scale or own_scale)
             outcome = self._run(experiment, report)
             if len(outcome.failures) == len(outcome.runs):
                 raise ConfigError(f"{scenario.name}: every run failed: {outcome.failures['error'].iloc[0]}")
@@ -148,7 +169,7 @@ class Evaluator:
         if key not in self._scorers:
             per_scenario = self.runs([{}], replications, fresh=fresh)[0]
             means = [mean_figures(runs, self.tune.figures) for runs in per_scenario]
-            self._scorers[key] = Scorer(self.tune, means, self._weights)
+            self._scorers[key] = Scorer(self.tune, means, self._weights, self.names)
         return self._scorers[key]
 
     def candidate(self, name: str, point: Point, per_scenario: Sequence[Sequence[Figures]], scorer: Scorer) -> Candidate:
@@ -182,10 +203,16 @@ def tune(
         say("no trial keeps the constraints")
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
-    finalists, selection = _finals(evaluator, chosen, say, report)
+    finalists, selection, of_best = _finals(evaluator, chosen, say, report)
     baseline = next(each for each in finalists if each.name == BASELINE)
-    presets = _presets(evaluator, selection.replications, say, report) if asked.compare_presets else ()
-    return Tuned(study, evaluator.scenarios, baseline, trials, finalists, presets, selection)
+    presets, against = _presets(evaluator, of_best, say, report) if asked.compare_presets else ((), None)
+    scales = None
+    if asked.full is not None:
+        say(f"scales {', '.join(f'{scale:g}' for scale in asked.full.scales)}: x {asked.full.replications} replications")
+        chosen_one = next(each for each in finalists if each.name == selection.best)
+        settings = list({each.name: (each.name, each.point) for each in (baseline, chosen_one)}.values())
+        scales = scale_check(evaluator, asked.full, settings, report)
+    return Tuned(study, evaluator.scenarios, baseline, trials, finalists, presets, selection, against, scales)
 
 
 def _search(
@@ -200,7 +227,8 @@ def _search(
         seed=seed % 2**32,
         n_startup_trials=max(asked.batch, min(asked.trials // 3, 10 * len(space))),
     )
-    search = optuna.create_study(directions=["minimize"] * len(asked.objectives), sampler=sampler)
+    aims = 1 if asked.search == "score" else len(asked.objectives)
+    search = optuna.create_study(directions=["minimize"] * aims, sampler=sampler)
     trials: list[Candidate] = []
     asked_for = 0
     while asked_for < asked.trials:
@@ -222,14 +250,19 @@ def _search(
         found = evaluator.runs([point for _, point in batch], asked.replications, fresh=False, report=report)
         for (trial, point), per_scenario in zip(batch, found, strict=True):
             candidate = evaluator.candidate(f"trial {len(trials)}", point, per_scenario, scorer)
-            for constraint, excess in zip(asked.constraints, candidate.excesses, strict=True):
-                trial.set_constraint(str(constraint), min(excess, 1e9))
-            search.tell(trial, [min(ratio, 1e9) for ratio in candidate.objectives])
+            for constraint, excess in zip(asked.constraint_names, candidate.excesses, strict=True):
+                trial.set_constraint(constraint, min(excess, 1e9))
+            search.tell(trial, [min(value, 1e9) for value in _aims(candidate, asked)])
             trials.append(candidate)
         feasible = [each.score for each in trials if each.is_feasible]
         best = f"best score {min(feasible):.3f}" if feasible else "none keeps the constraints yet"
         say(f"trials: {asked_for} of {asked.trials}, {best}")
     return tuple(trials)
+
+
+def _aims(candidate: Candidate, asked: Tune) -> tuple[float, ...]:
+    """What the search makes small."""
+    return (candidate.score,) if asked.search == "score" else candidate.objectives
 
 
 def _suggest(trial: Any, name: str, parameter: Range | Choice) -> Any:
@@ -254,17 +287,20 @@ def _finalists(trials: Sequence[Candidate], asked: Tune) -> list[Candidate]:
 
 def _finals(
     evaluator: Evaluator, chosen: Sequence[Candidate], say: Say, report: Report | None
-) -> tuple[tuple[Candidate, ...], Selection]:
-    """Run the finalists and the baseline on fresh seeds until the best is known well enough."""
+) -> tuple[tuple[Candidate, ...], Selection, list[list[Figures]]]:
+    """Run the finalists, the study's own candidates and the baseline on fresh seeds until the best is known well enough. Returns
+    the best one's figures too, by scenario and replication."""
     asked = evaluator.tune
-    points: list[Point] = [{}, *(each.point for each in chosen)]
+    named: list[tuple[str, Point]] = [(BASELINE, {})]
+    named += [(f"candidate {number}", dict(point)) for number, point in enumerate(asked.candidates, 1)]
+    named += [(each.name, each.point) for each in chosen]
+    names, points = [name for name, _ in named], [point for _, point in named]
     replications = asked.final_replications
     while True:
         say(f"finals: {len(points)} settings x {replications} fresh replications")
         found = evaluator.runs(points, replications, fresh=True, report=report)
         means = [mean_figures(runs, asked.figures) for runs in found[0]]
-        scorer = Scorer(asked, means, evaluator._weights)
-        names = [BASELINE, *(each.name for each in chosen)]
+        scorer = Scorer(asked, means, evaluator._weights, evaluator.names)
         finalists = tuple(
             evaluator.candidate(name, point, per_scenario, scorer)
             for name, point, per_scenario in zip(names, points, found, strict=True)
@@ -278,20 +314,36 @@ def _finals(
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")
         selection = select(scores, delta=asked.delta, confidence=asked.confidence)
         if selection.is_good >= asked.confidence or replications >= asked.final_replications_max:
-            return finalists, selection
+            return finalists, selection, found[names.index(selection.best)]
         replications = min(2 * replications, asked.final_replications_max)
 
 
-def _presets(evaluator: Evaluator, replications: int, say: Say, report: Report | None) -> tuple[Candidate, ...]:
+def _presets(
+    evaluator: Evaluator, of_best: Sequence[Sequence[Figures]], say: Say, report: Report | None
+) -> tuple[tuple[Candidate, ...], pd.DataFrame]:
+    """Run every preset on the first of the finals' replications, and compare the chosen setting with each."""
+    replications = min(evaluator.tune.preset_replications, len(of_best[0]))
     names = [name for name in PRESETS if name in SHIPPED]
     points: list[Point] = [{"client.policy": {"kind": "preset", "preset": name}} for name in names]
     usable = [(name, point) for name, point in zip(names, points, strict=True) if evaluator.check(point) is None]
     say(f"presets: {len(usable)} x {replications} replications")
     found = evaluator.runs([point for _, point in usable], replications, fresh=True, report=report)
     scorer = evaluator.scorer(replications, fresh=True)
-    return tuple(
+    rows = []
+    objectives = evaluator.tune.objectives
+    each = 1 - (1 - CONFIDENCE) / (len(usable) * len(objectives))
+
+    def ratios(objective: Objective, per_scenario: Sequence[Sequence[Figures]]) -> list[float]:
+        return [scorer.objective(objective, [runs[k] for runs in per_scenario]) for k in range(replications)]
+
+    for (name, _), per_scenario in zip(usable, found, strict=True):
+        for objective in objectives:
+            difference = paired_interval(ratios(objective, of_best), ratios(objective, per_scenario), each)
+            rows.append({"preset": name, "objective": objective.figure, **difference._asdict()})
+    candidates = tuple(
         evaluator.candidate(name, point, per_scenario, scorer) for (name, point), per_scenario in zip(usable, found, strict=True)
     )
+    return candidates, pd.DataFrame(rows)
 
 
 def found_by_point(runs: pd.DataFrame, figures: Sequence[str], points: int) -> dict[int, list[Figures]]:

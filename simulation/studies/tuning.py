@@ -9,13 +9,15 @@
 
 An objective is compared with its value for the untuned setting (the baseline: the scenario as it is) in the same scenario. A
 ratio of 0.5 means half of that. The score of a setting in a scenario is the weighted mean of its ratios; its score is the worst,
-or the weighted mean, over the scenarios. A setting that is good in one scenario and bad in another does not win.
+or the weighted mean, over the scenarios. A setting that is good in one scenario and bad in another does not win; with the mean,
+`score_most` = 1.05 says so: in no scenario may the score be above that. An objective that the baseline does not have in a
+scenario (nothing was published there, say) does not count in that scenario.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,11 +31,13 @@ Figures = Mapping[str, float]
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure to make small (`goal` "min") or large ("max"). `weight`: in the score, relative to the other objectives."""
+    """A figure to make small (`goal` "min") or large ("max"). `weight`: in the score, relative to the other objectives.
+    `scenarios`: the names of those in which it counts (none: in all)."""
 
     figure: str
     goal: Literal["min", "max"] = "min"
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0
+    scenarios: tuple[str, ...] = ()
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +65,13 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.figure} {' and '.join(filter(None, (least, most)))}"
 
 
+class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chosen setting and the one as it is run at these scales, the smallest of which says what is true: 1 is full size."""
+
+    scales: Annotated[tuple[Annotated[float, msgspec.Meta(ge=1, le=100_000)], ...], msgspec.Meta(min_length=2, max_length=8)]
+    replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 5
+
+
 class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module. `replications`: of each trial. `final_replications`: of each finalist, on seeds that the search has not
     seen; up to `final_replications_max` until the best is known with `confidence`. `delta`: two settings whose scores differ by
@@ -69,6 +80,9 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     objectives: Annotated[tuple[Objective, ...], msgspec.Meta(min_length=1, max_length=8)]
     constraints: tuple[Constraint, ...] = ()
     combine: Literal["worst", "weighted"] = "worst"
+    score_most: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    search: Literal["front", "score"] = "front"
+    """What the search makes small: each objective, for a Pareto front, or the score alone, which needs fewer trials."""
     trials: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 60
     replications: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 3
     finalists: Annotated[int, msgspec.Meta(ge=2, le=50)] = 6
@@ -79,6 +93,12 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
     compare_presets: bool = True
     """Whether the table shows every preset of `client.policy` in the same scenarios."""
+    preset_replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 10
+    """Of these; no more than the finalists have."""
+    candidates: tuple[dict[str, Any], ...] = ()
+    """Settings that take part in the finals whatever the search finds, such as rounded values of an earlier answer."""
+    full: FullSize | None = None
+    """How the answer of a scaled study is confirmed (`scale_check`)."""
 
     def __post_init__(self) -> None:
         names = [objective.figure for objective in self.objectives]
@@ -86,6 +106,12 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ConfigError(f"two objectives name the same figure: {', '.join(names)}")
         if self.final_replications > self.final_replications_max:
             raise ConfigError("final_replications must not exceed final_replications_max")
+
+    @property
+    def constraint_names(self) -> list[str]:
+        """Of every constraint, in words, in the order of `Scorer.excesses`."""
+        most = [] if self.score_most is None else [f"score in every scenario at most {self.score_most:g}"]
+        return [*map(str, self.constraints), *most]
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -102,13 +128,24 @@ class Scorer:
     tune: Tune
     baseline: Sequence[Figures]
     weights: Sequence[float]
+    scenarios: Sequence[str] = ()
+    """Their names, in the order of `baseline`."""
+
+    def __post_init__(self) -> None:
+        if not self.scenarios:
+            object.__setattr__(self, "scenarios", ("",) * len(self.baseline))
+        for place in range(len(self.baseline)):
+            if not any(place in self._having(objective) for objective in self.tune.objectives):
+                raise ConfigError(f"scenario {place + 1} has none of the objectives: nothing that they measure happens there")
 
     def ratio(self, objective: Objective, value: float, scenario: int) -> float:
         """How a value compares with the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
         if math.isnan(value):
             return math.inf
         base = self.baseline[scenario][objective.figure]
-        if math.isnan(base) or abs(base) < LEAST_RATIO_BASE:
+        if math.isinf(base):
+            return 1.0 if value == base else 0.0
+        if abs(base) < LEAST_RATIO_BASE:
             return 1.0 + (value if objective.goal == "min" else -value)
         ratio = value / base
         if objective.goal == "min":
@@ -116,27 +153,45 @@ class Scorer:
         return math.inf if ratio <= 0 else 1 / ratio
 
     def objective(self, objective: Objective, per_scenario: Sequence[Figures]) -> float:
-        """One objective's ratio, combined over the scenarios."""
-        return self._combined([self.ratio(objective, figures[objective.figure], s) for s, figures in enumerate(per_scenario)])
+        """One objective's ratio, combined over the scenarios that have it; NaN if none has."""
+        ratios = {s: self.ratio(objective, per_scenario[s][objective.figure], s) for s in self._having(objective)}
+        return self._combined(ratios) if ratios else math.nan
 
     def score(self, per_scenario: Sequence[Figures]) -> float:
         """The score of a setting: `per_scenario` has its figures in each scenario (of one replication, or means)."""
-        total = math.fsum(objective.weight for objective in self.tune.objectives)
+        return self._combined(dict(enumerate(self.scores(per_scenario))))
+
+    def scores(self, per_scenario: Sequence[Figures]) -> list[float]:
+        """The score in each scenario."""
         scores = []
         for scenario, figures in enumerate(per_scenario):
-            ratios = (each.weight * self.ratio(each, figures[each.figure], scenario) for each in self.tune.objectives)
-            scores.append(math.fsum(ratios) / total)
-        return self._combined(scores)
+            having = [each for each in self.tune.objectives if scenario in self._having(each)]
+            ratios = (each.weight * self.ratio(each, figures[each.figure], scenario) for each in having)
+            scores.append(math.fsum(ratios) / math.fsum(each.weight for each in having))
+        return scores
 
     def excesses(self, per_scenario: Sequence[Figures]) -> list[float]:
-        """For each constraint by how much it is broken in the worst scenario; 0 or less where it holds."""
-        return [max(each.excess(figures[each.figure]) for figures in per_scenario) for each in self.tune.constraints]
+        """For each constraint, `score_most` the last of them, by how much it is broken in the worst scenario; 0 or less where it
+        holds."""
+        excesses = [max(each.excess(figures[each.figure]) for figures in per_scenario) for each in self.tune.constraints]
+        if self.tune.score_most is not None:
+            excesses.append(max(self.scores(per_scenario)) / self.tune.score_most - 1)
+        return excesses
 
-    def _combined(self, values: Sequence[float]) -> float:
+    def _having(self, objective: Objective) -> list[int]:
+        """The scenarios in which the objective counts and the baseline has it."""
+        return [
+            place
+            for place, (name, figures) in enumerate(zip(self.scenarios, self.baseline, strict=True))
+            if (not objective.scenarios or name in objective.scenarios) and not math.isnan(figures[objective.figure])
+        ]
+
+    def _combined(self, values: Mapping[int, float]) -> float:
+        """`values`: by scenario."""
         if self.tune.combine == "worst":
-            return max(values)
-        total = math.fsum(self.weights)
-        return math.fsum(weight * value for weight, value in zip(self.weights, values, strict=True)) / total
+            return max(values.values())
+        total = math.fsum(self.weights[place] for place in values)
+        return math.fsum(self.weights[place] * value for place, value in values.items()) / total
 
 
 def mean_figures(runs: Sequence[Figures], names: Sequence[str]) -> dict[str, float]:

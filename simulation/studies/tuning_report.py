@@ -21,6 +21,7 @@ from simulation.results.frames import write_parquet
 from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
+from simulation.studies import scale_check
 from simulation.studies.experiment import describe
 from simulation.studies.selection import Selection
 from simulation.studies.tune import BASELINE, Candidate, Tuned
@@ -78,7 +79,7 @@ def report(tuned: Tuned, sensitivity: pd.DataFrame | None = None) -> str:
     ]
     sections = [html.paragraph(study.about)] if study.about else []
     sections += [html.heading("Question"), html.paragraph(f"Scenarios: {scenarios}.")]
-    sections += [html.bullets([*goals, *(f"keep {constraint}" for constraint in asked.constraints)])]
+    sections += [html.bullets([*goals, *(f"keep {constraint}" for constraint in asked.constraint_names)])]
     sections += [html.heading("Answer"), html.bullets(conclusions(tuned))]
     for name, text in settings(tuned).items():
         sections += [html.paragraph(f"{name}:", note=True), html.code(text)]
@@ -93,6 +94,10 @@ def report(tuned: Tuned, sensitivity: pd.DataFrame | None = None) -> str:
         sections.append(
             html.figure(pareto(tuned), "Trials in two objectives; the front cannot be improved in one without loss in the other.")
         )
+    if tuned.against is not None:
+        sections += [html.heading("Against each preset"), html.table(tuned.against)]
+    if tuned.scales is not None:
+        sections += [html.heading("How far the scaled answer is from the full one"), html.table(tuned.scales)]
     if sensitivity is not None:
         sections += [html.heading("What matters"), html.table(sensitivity)]
     sections += [html.heading("Study"), html.code(toml_of(msgspec.to_builtins(study)))]
@@ -117,12 +122,32 @@ def conclusions(tuned: Tuned) -> list[str]:
     if selection.tied:
         others = "; ".join(_name(tuned, tied) for tied in selection.tied)
         lines.append(f"Cannot be told apart from it: {others}.")
-    for constraint, excess in zip(asked.constraints, best.excesses, strict=True):
+    for constraint, excess in zip(asked.constraint_names, best.excesses, strict=True):
         lines.append(f"{constraint}: holds, with {-excess:.0%} to spare in the worst scenario.")
+    if tuned.against is not None:
+        lines += preset_sentences(tuned.against)
+    if tuned.scales is not None:
+        lines += scale_check.sentences(tuned.scales, asked, BASELINE)
     better = [preset for preset in tuned.presets if preset.is_feasible and preset.score < best.score]
     if better:
         names = ", ".join(f"{preset.name} ({preset.score:.3f})" for preset in sorted(better, key=lambda preset: preset.score))
         lines.append(f"Presets with a lower score: {names}. Widen the space to reach them.")
+    return lines
+
+
+def preset_sentences(against: pd.DataFrame) -> list[str]:
+    """Which presets the chosen setting beats: better in an objective and worse in none, by intervals that hold all at once."""
+    beaten, mixed = [], []
+    for name, rows in against.groupby("preset", sort=False):
+        is_worse = rows["low"] > 0
+        if is_worse.any():
+            mixed.append(f"{name} ({', '.join(rows['objective'][is_worse])})")
+        elif (rows["high"] < 0).any():
+            beaten.append(str(name))
+    number = against["preset"].nunique()
+    lines = [f"Better than {len(beaten)} of {number} presets in an objective and worse in none: {', '.join(beaten) or 'none'}."]
+    if mixed:
+        lines.append(f"Worse than a preset in an objective: {'; '.join(mixed)}.")
     return lines
 
 

@@ -93,7 +93,7 @@ class WorkSampled(TraceRecord, frozen=True, tag="work_sampled", kw_only=True, gc
 
     jobs: taken up, of those that cost time; waited_s: how long these had waited, all together, and waited_max_s at the most.
     busy_s: time of processors spent on what was finished. shed: clients that were turned away for want of time. syns_dropped:
-    SYNs that found the backlog full.
+    SYNs that found the backlog full. backlog_most: connections that waited to be accepted, at the most.
     """
 
     jobs: int
@@ -102,6 +102,7 @@ class WorkSampled(TraceRecord, frozen=True, tag="work_sampled", kw_only=True, gc
     busy_s: float
     shed: int = 0
     syns_dropped: int = 0
+    backlog_most: int = 0
 
 
 class QueueSampled(TraceRecord, frozen=True, tag="queue_sampled", kw_only=True, gc=False):

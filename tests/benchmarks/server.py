@@ -1,7 +1,8 @@
 """What the server costs beside its peers: fan-out, publishing, coming back after an outage, idle connections.
 
     .venv/bin/steadywire bench --server [--quick]
-    .venv/bin/python -m tests.benchmarks.server [--rounds 5] [--out DIR] [--postgresql URL]
+    .venv/bin/steadywire bench --server --markdown docs/performance.md
+    .venv/bin/python -m tests.benchmarks.server [--rounds 5] [--out DIR] [--only WORD] [--markdown PAGE] [--postgresql URL]
 
 The peers are the same room on `websockets`, python-socketio and, where Node is there with the packages `socket.io` and `ws`, on
 these. They have no numbers to resume from but the least that the work needs, and no guarantees. Ours has all of its own on:
@@ -36,6 +37,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+BEGIN, END = "<!-- the table begins -->", "<!-- the table ends -->"
+"""What stands between them in a page is written anew."""
 START_S_MAX = 20.0
 LOAD_S_MAX = 180.0
 LIMITS = """
@@ -240,7 +243,7 @@ def rows_of(results: Results) -> list[Row]:
 def markdown(rows: list[Row], rounds: int) -> str:
     """The table, with what was measured and where."""
     lines = [
-        f"Medians of {rounds} rounds on {os.cpu_count()} processors, Python {sys.version.split()[0]}.",
+        f"Medians of {rounds} rounds, {time.strftime('%Y-%m-%d')}: {os.cpu_count()} processors, Python {sys.version.split()[0]}.",
         "The ratio is ours to its base, with its range over the rounds.",
         "",
         "| work | ratio | range | goal | met | medians |",
@@ -254,6 +257,15 @@ def markdown(rows: list[Row], rounds: int) -> str:
         shown = "-" if ratio is None else f"{ratio:.2f}"
         lines.append(f"| {work.name} | {shown} | {spread} | {work.goal} | {met} | {medians} |")
     return "\n".join(lines) + "\n"
+
+
+def write_into(page: Path, table: str) -> None:
+    """Put the table between the marks of the page."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{page} needs the lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{table}\n{END}{after}", encoding="utf-8")
 
 
 def write(rows: list[Row], results: Results, rounds: int, out: Path) -> None:
@@ -284,6 +296,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one round of one second: to see that it runs")
     parser.add_argument("--postgresql", help="URL of a database for the rows that store; left out without")
     parser.add_argument("--only", help="works whose name contains this")
+    parser.add_argument("--markdown", type=Path, help="a page into which the table is written, between its marks")
     parser.add_argument("--out", type=Path, default=Path("bench-server"))
     options = parser.parse_args()
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
@@ -301,6 +314,8 @@ def main() -> int:
     rows = [row for row in rows_of(results) if row.work in works]
     write(rows, results, rounds, options.out)
     print(markdown(rows, rounds))
+    if options.markdown is not None:
+        write_into(options.markdown, markdown(rows, rounds))
     print(f"written to {options.out}", file=sys.stderr)
     wrong = [key for key, runs in results.items() if any(run.get("faults") or run.get("missing") for run in runs)]
     for arguments, name in wrong:

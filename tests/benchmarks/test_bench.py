@@ -1,10 +1,12 @@
 """The benchmark's verdicts and its command; how fast anything is, is not a matter for tests."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from simulation.cli.bench import bench_command
+from tests.benchmarks.server import BEGIN, END, WORKS, markdown, rows_of, write_into
 from tests.benchmarks.simulation import FULL, QUICK, Figure, Size, figures_of, idle, measure_storm, steady, storm, table
 
 GOOD = (
@@ -73,6 +75,30 @@ def test_the_worlds_can_be_written_down() -> None:
 def test_the_table_shows_what_was_missed() -> None:
     text = table([Figure("slow", "1 s", 0.5, "<= 0.1 s", False), Figure("seen", "2", None)])
     assert text.splitlines()[1].endswith("NO")
+
+
+def test_the_table_of_the_server_goes_into_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    (work,) = [work for work in WORKS if work.name == "2000 connections, KiB each"]
+    ours, theirs = ("steadywire, memory", [10.0, 12.0, 14.0]), ("websockets", [40.0, 40.0, 20.0])
+    results = {(work.arguments, name): [{work.measure: value} for value in values] for name, values in (ours, theirs)}
+    (row,) = [row for row in rows_of(defaultdict(list, results)) if row.work is work]
+    assert (row.ratio, row.is_met) == (0.3, True)
+    write_into(page, markdown([row], 3))
+    text = page.read_text()
+    assert "old" not in text
+    assert "| 2000 connections, KiB each | 0.30 | 0.25 to 0.70 | <= 1 | yes |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    page.write_text("no marks")
+    with pytest.raises(SystemExit, match="needs the lines"):
+        write_into(page, "")
+
+
+def test_what_is_for_the_server_is_not_taken_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_command(simulation=True, server=False, quick=True, seed=1, markdown=Path("page.md")) == 2
+    assert "are for --server" in capsys.readouterr().err
 
 
 def test_without_a_checkout_one_line_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

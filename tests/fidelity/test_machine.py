@@ -1,14 +1,17 @@
 """What a comparison needs of the machine, how a verdict is weighed, and what is drawn."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from reference.protocol.errors import ConfigError
 from simulation.processes.fidelity.comparison import Difference, compare
+from simulation.processes.fidelity.costs import MeasuredCosts
 from simulation.processes.fidelity.drawing import draw_distributions
 from simulation.processes.fidelity.machine import BUSY_SHARE_MAX, require_quiet, share_between
 from simulation.processes.fidelity.measures import ComparedMeasure
-from simulation.processes.fidelity.report import Compared
+from simulation.processes.fidelity.report import Compared, FidelityReport
+from simulation.scenario.distributions import Constant
 
 
 def measure(values: list[float]) -> ComparedMeasure:
@@ -44,6 +47,15 @@ def compared(late_ms: float, differences: tuple[Difference, ...]) -> Compared:
     return Compared(scenario="s", seed=1, clients=1, late_p95_ms=late_ms, differences=differences)
 
 
+def recovery(real_s: float) -> Difference:
+    """Of two seconds in the simulator."""
+    return compare(
+        ComparedMeasure("recovery", "s", (np.full(50, 2.0),), 50),
+        ComparedMeasure("recovery", "s", (np.full(50, real_s),), 50),
+        seed=1,
+    )[0]
+
+
 def test_what_was_late_is_not_judged() -> None:
     near = list(np.linspace(0.100, 0.104, 200))
     differences = tuple(compare(measure(near), measure(near), seed=1))
@@ -56,3 +68,21 @@ def test_both_distributions_are_drawn() -> None:
     figure = draw_distributions({"a": measure([0.1, 0.2])}, {"a": measure([0.1, 0.3, 0.4])}, title="t")
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["simulated (2)", "real (3)"]
+
+
+def test_a_machine_that_was_busy_before_is_not_judged() -> None:
+    quiet = compared(1.0, (recovery(2.0),))
+    assert quiet.is_judged
+    assert not msgspec.structs.replace(quiet, busy_before=0.9).is_judged
+
+
+def test_repeats_are_summed_up_by_figure() -> None:
+    repeats = [
+        msgspec.structs.replace(compared(1.0, (recovery(real_s),)), repetition=n) for n, real_s in enumerate((1.9, 2.1, 2.5), 1)
+    ]
+    late = msgspec.structs.replace(compared(80.0, (recovery(9.0),)), repetition=4)
+    costs = MeasuredCosts(
+        hop=Constant(value=0.0), commit_time=Constant(value=0.0), frame_cost_s=0.0, delivery_cost_s=0.0, handshake_cost_s=0.0
+    )
+    summary = list(FidelityReport(costs=costs, scenarios=(*repeats, late)).summary())
+    assert summary == [("s", "recovery", "p50", "2 s", "2.1 s", "-500.0 ms", "2 of 3", "1")]

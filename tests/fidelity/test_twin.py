@@ -7,8 +7,8 @@ from reference.protocol.events import CURSOR_MOVE
 from simulation.cli.fidelity import PROVIDED, _scenario
 from simulation.processes.fidelity.measures import measure
 from simulation.processes.fidelity.twin import check_playable, plan_of
-from simulation.scenario.faults import Pause, Reset, ServerRestart
-from simulation.scenario.paths import OnOffMarkov
+from simulation.scenario.faults import Pause, Reset, ServerRestart, Suspend
+from simulation.scenario.paths import Dns, OnOffMarkov, Path, PortPool
 from simulation.scenario.scenario import Group, Scenario, ServerPart, Workload
 from simulation.trace.trace import ClientStarted, CursorMoved, Published
 from simulation.world import run
@@ -44,6 +44,9 @@ def test_the_plan_has_the_publishes_arrivals_and_faults_of_the_simulated_trace()
         ({"groups": (Group(name="a", clients=501),)}, "the limit is 500"),
         ({"server": ServerPart(instances=2)}, "server.instances = 1"),
         ({"server": ServerPart(token_lifetime_s=5)}, "token_lifetime_s"),
+        ({"groups": (Group(name="a", path=Path(dns=Dns())),)}, "remove path.dns"),
+        ({"groups": (Group(name="a", nat=PortPool()),)}, "remove nat and server.balancer"),
+        ({"faults": (Suspend(at_s=1, duration_s=1),)}, "a suspend cannot be played"),
         ({"faults": (Pause(at_s=1, duration_s=1),)}, "a pause cannot be played"),
     ],
 )

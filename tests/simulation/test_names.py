@@ -146,5 +146,5 @@ def test_bad_input() -> None:
         dialling(None, DnsFailure(at_s=1.0, duration_s=1.0))
     with pytest.raises(ConfigError, match="a failover hits everyone; remove its clients"):
         Failover(at_s=1.0, duration_s=1.0, clients=("c-0",))
-    with pytest.raises(ConfigError, match=r"tries.*groups\[0\]\.path\.dns|Expected `int` >= 1"):
+    with pytest.raises(ConfigError, match="tries"):
         Scenario(name="x", groups=(Group(name="c"),)).replace({"groups.c.path.dns": {"tries": 0}})

@@ -50,8 +50,8 @@ def test_odd_text_survives() -> None:
         ("version = 1\nname = 'a b'\ngroups = [{ name = 'q' }]", "^name: "),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q' }, { name = 'q' }]", "two clients the same name"),
         (
-            "version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 99999 }, { name = 'r', clients = 9999 }]",
-            "limit is 100000",
+            "version = 1\nname = 'a'\ngroups = [{ name = 'q', clients = 999999 }, { name = 'r', clients = 9999 }]",
+            "limit is 1000000",
         ),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = -1 } }]", r"groups\[0\].path.latency_s"),
         ("version = 1\nname = 'a'\ngroups = [{ name = 'q', path = { latency_s = nan } }]", "nan is not a finite number"),

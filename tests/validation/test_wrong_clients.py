@@ -89,7 +89,7 @@ def test_cells_that_go_down_client_by_client(verify: Verify, monkeypatch: pytest
 
     def alone(
         process: Availability, place: str, clients: tuple[str, ...], *, is_everyone: bool
-    ) -> Iterator[availability.Process]:
+    ) -> Iterator[availability.PlacedProcess]:
         return of(msgspec.structs.replace(process, scope="client"), place, clients, is_everyone=is_everyone)
 
     monkeypatch.setattr(availability, "_of", alone)

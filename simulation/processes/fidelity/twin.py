@@ -75,6 +75,8 @@ def check_playable(scenario: Scenario) -> None:
         raise ConfigError("a shared_bottleneck is the simulator's alone: the proxy gives each client its path; remove it")
     if any(group.nat is not None for group in scenario.groups) or scenario.server.balancer is not None:
         raise ConfigError("the ports of a nat or a balancer are the simulator's alone; remove nat and server.balancer")
+    if any(path.dns is not None for group in scenario.groups for path in scenario.paths_of(group)):
+        raise ConfigError("names are the simulator's alone: real clients find the proxy by its port; remove path.dns")
     if any(group.client is not None for group in scenario.groups):
         raise ConfigError("groups with client parameters of their own cannot be played by real processes; set them for everyone")
     if scenario.server.token_lifetime_s is not None:

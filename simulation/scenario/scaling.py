@@ -1,0 +1,109 @@
+"""Smaller worlds: population and capacity divided by one factor, so that a thousand clients stand for a hundred thousand.
+
+    small = scaled(load_scenario("load_balancer_cut"), 10)          # 1,000 clients, 500 accepts/s in place of 10,000 and 5,000
+
+What is divided: the clients of each group, accepts per second and the accept backlog, processors, shared bottlenecks. Where
+processors cannot be divided (there is one), work costs so much more. Deliveries and replays grow with the square of the
+clients, so their costs grow with the square of the factor. All times stay: waits, timeouts, latencies, faults, the work of
+one client.
+
+A queue of a hundred behaves like a tenth of a queue of a thousand as long as both are long, so waits and shares keep their
+values, and counts (`EXTENSIVE`) are the factor times as large in the full world. What is not kept: the granularity of one client,
+random fluctuations (larger by the root of the factor) and the largest of many. Therefore a scaled answer is checked at several
+factors and at full size (`simulation.studies.scale_check`).
+"""
+
+import math
+from typing import Any
+
+import msgspec
+
+from reference.protocol.errors import ConfigError
+from simulation.scenario.distributions import Distribution
+from simulation.scenario.scenario import Capacity, Group, Scenario
+
+FACTOR_MAX = 100_000.0
+
+EXTENSIVE = frozenset(
+    {
+        "accept_queue_max",
+        "accepted",
+        "accepts_per_s_max",
+        "attempts_per_s_max",
+        "clients",
+        "failed",
+        "fallbacks",
+        "gave_up",
+        "not_returned",
+        "published",
+        "reconnections",
+        "refused",
+        "returns_to_websocket",
+        "storm_peak_per_s",
+        "unsettled",
+    }
+)
+"""Figures that count clients or what they do: in the full world they are the factor times as large."""
+
+
+def scaled(scenario: Scenario, factor: float) -> Scenario:
+    """The scenario with population and capacity divided by `factor` (at least 1). Raises ConfigError if a group is too small for
+    it, or a fault names a client that is no longer there."""
+    if not 1 <= factor <= FACTOR_MAX:
+        raise ConfigError(f"scale = {factor:g}: from 1 (the full world) to {FACTOR_MAX:g}")
+    if factor == 1:
+        return scenario
+    groups = tuple(_group(group, factor) for group in scenario.groups)
+    capacity = None if scenario.server.capacity is None else _capacity(scenario.server.capacity, factor)
+    try:
+        return scenario.replace(groups=groups, server=msgspec.structs.replace(scenario.server, capacity=capacity))
+    except ConfigError as error:
+        raise ConfigError(f"scale = {factor:g}: {error}") from None
+
+
+def _group(group: Group, factor: float) -> Group:
+    if group.clients < 2:
+        return group  # one client is one client: a tablet among its colleagues
+    clients = round(group.clients / factor)
+    if clients < 1:
+        raise ConfigError(f"scale = {factor:g} leaves nobody of the {group.clients} clients of group {group.name}; lower it")
+    changes: dict[str, Any] = {"clients": clients}
+    if group.shared_bottleneck is not None:
+        cell = group.shared_bottleneck
+        up = cell.up_bandwidth_bytes_per_s
+        changes["shared_bottleneck"] = msgspec.structs.replace(
+            cell,
+            bandwidth_bytes_per_s=cell.bandwidth_bytes_per_s / factor,
+            up_bandwidth_bytes_per_s=None if up is None else up / factor,
+        )
+    return msgspec.structs.replace(group, **changes)
+
+
+def _capacity(capacity: Capacity, factor: float) -> Capacity:
+    processors = max(1, math.floor(capacity.processors / factor))
+    dearer = factor * processors / capacity.processors
+    accepts = capacity.accepts_per_s
+    return msgspec.structs.replace(
+        capacity,
+        processors=processors,
+        accepts_per_s=None if accepts is None else accepts / factor,
+        accept_backlog_max=max(1, round(capacity.accept_backlog_max / factor)),
+        handshake_cost=times(capacity.handshake_cost, dearer),
+        authentication_cost=times(capacity.authentication_cost, dearer),
+        frame_cost=times(capacity.frame_cost, dearer),
+        delivery_cost=times(capacity.delivery_cost, dearer * factor),
+        replay_event_cost=times(capacity.replay_event_cost, dearer * factor),
+    )
+
+
+_SCALES = ("value", "low", "high", "scale", "least", "median", "most")
+"""Fields of a distribution that are in the unit of its values."""
+
+
+def times(distribution: Distribution, factor: float) -> Distribution:
+    """The distribution of `factor` times a value."""
+    fields = msgspec.structs.asdict(distribution)
+    changes: dict[str, Any] = {name: fields[name] * factor for name in _SCALES if name in fields}
+    if "values" in fields:
+        changes["values"] = tuple(value * factor for value in fields["values"])
+    return msgspec.structs.replace(distribution, **changes)

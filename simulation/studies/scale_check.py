@@ -1,0 +1,76 @@
+"""How far the answer of a scaled study is from the full one: the chosen setting and the one as it is, run at several scales.
+
+    [tune]
+    full = { scales = [20, 10, 1], replications = 5 }
+
+The smallest scale of the list is taken for the truth; 1 is full size. Counts are multiplied by the scale (`scenario.scaling`), so
+that all scales speak of the same world. `off` is the distance of a mean from the true one, relative to it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from simulation.studies.design import Point
+from simulation.studies.execution import Report
+from simulation.studies.statistics import t_interval
+from simulation.studies.tuning import FullSize, Tune
+
+if TYPE_CHECKING:
+    from simulation.studies.tune import Evaluator
+
+COLUMNS = ["scenario", "setting", "scale", "figure", "mean", "low", "high", "n", "off"]
+
+
+def scale_check(
+    evaluator: "Evaluator", asked: FullSize, settings: Sequence[tuple[str, Point]], report: Report | None
+) -> pd.DataFrame:
+    """One row per scenario, setting, scale and figure. The settings run on fresh seeds. Raises ConfigError."""
+    rows = []
+    for scale in sorted(asked.scales):
+        found = evaluator.runs([point for _, point in settings], asked.replications, fresh=True, report=report, scale=scale)
+        for (name, _), per_scenario in zip(settings, found, strict=True):
+            for scenario, runs in zip(evaluator.scenarios, per_scenario, strict=True):
+                for figure in evaluator.tune.figures:
+                    interval = t_interval([run[figure] for run in runs])
+                    about = {"scenario": scenario.name, "setting": name, "scale": scale, "figure": figure}
+                    rows.append({**about, **interval._asdict()})
+    table = pd.DataFrame(rows)
+    truth = table[table["scale"] == min(asked.scales)].set_index(["scenario", "setting", "figure"])["mean"]
+    keys = list(zip(table["scenario"], table["setting"], table["figure"], strict=True))
+    table["off"] = [
+        (mean - truth[key]) / abs(truth[key]) if truth[key] else math.nan for mean, key in zip(table["mean"], keys, strict=True)
+    ]
+    return table[COLUMNS]
+
+
+def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:
+    """What may be said of the chosen setting at the smallest scale, and how far the others are from it."""
+    least = table["scale"].min()
+    where = "At full size" if least == 1 else f"At scale {least:g}"
+    chosen = table[table["setting"] != baseline] if (table["setting"] != baseline).any() else table
+    lines = []
+    for objective in tune.objectives:
+        for _, row in chosen[(chosen["figure"] == objective.figure) & (chosen["scale"] == least)].iterrows():
+            before = table[
+                (table["setting"] == baseline)
+                & (table["figure"] == objective.figure)
+                & (table["scale"] == least)
+                & (table["scenario"] == row["scenario"])
+            ]["mean"]
+            of_before = f", {float(before.iloc[0]):.4g} as it is" if len(before) and row["setting"] != baseline else ""
+            interval = f"{row['mean']:.4g} [{row['low']:.4g}, {row['high']:.4g}]"
+            lines.append(f"{where}, {row['scenario']}: {objective.figure} {interval}{of_before}.")
+    for constraint in tune.constraints:
+        for _, row in chosen[(chosen["figure"] == constraint.figure) & (chosen["scale"] == least)].iterrows():
+            verdict = "holds" if constraint.excess(float(row["mean"])) <= 0 else "is BROKEN"
+            lines.append(f"{where}, {row['scenario']}: {constraint} {verdict} ({row['mean']:.4g}).")
+    for scale in sorted(set(table["scale"]) - {least}):
+        far = chosen[(chosen["scale"] == scale) & chosen["off"].notna()]
+        if len(far):
+            worst = far.loc[far["off"].abs().idxmax()]
+            each = ", ".join(f"{row['figure']} {row['off']:+.0%}" for _, row in far.head(4).iterrows())
+            lines.append(f"Scale {scale:g} is off by at most {abs(worst['off']):.0%} ({each}).")
+    return lines

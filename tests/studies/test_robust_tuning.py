@@ -1,0 +1,142 @@
+"""A tuning over several scenarios: where an objective counts, settings that take part anyway, presets, and other scales."""
+
+import math
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+
+from reference.protocol.errors import ConfigError
+from simulation.studies import library, load_study
+from simulation.studies.scale_check import sentences
+from simulation.studies.study import parse_study
+from simulation.studies.tune import BASELINE, Tuned, tune
+from simulation.studies.tuning import Objective, Scorer, Tune
+from simulation.studies.tuning_report import conclusions, preset_sentences, write
+
+STUDY = """
+version = 1
+name = "robust"
+scenarios = [
+    { scenario = "load_balancer_cut", scale = 1000, set = { "horizon_s" = 35, "settle_s" = 10 } },
+    { scenario = "elevator", set = { "horizon_s" = 20, "settle_s" = 20, "faults" = [OUTAGE] } },
+]
+
+[set]
+"server.config.first_spread_s" = 4.0
+
+[parameters]
+"client.policy.base_s" = { low = 0.5, high = 2.0 }
+
+[tune]
+objectives = [{ figure = "recovery_p99_s" }, { figure = "storm_peak_per_s", scenarios = ["load_balancer_cut"] }]
+combine = "weighted"
+score_most = 2.0
+search = "score"
+trials = 2
+batch = 2
+replications = 1
+finalists = 2
+final_replications = 5
+final_replications_max = 5
+preset_replications = 2
+compare_presets = false
+candidates = [{ "client.policy.base_s" = 0.25 }]
+full = { scales = [1000, 500], replications = 2 }
+""".replace("OUTAGE", '{ kind = "outage", at_s = 5, duration_s = 12, clients = ["tablet"] }')
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    return tune(parse_study(STUDY), tmp_path_factory.mktemp("robust"))
+
+
+@pytest.mark.slow
+def test_a_candidate_takes_part_and_scales_are_compared(tuned: Tuned, tmp_path: Path) -> None:
+    assert {each.name for each in tuned.finalists} >= {BASELINE, "candidate 1"}
+    assert tuned.scales is not None
+    assert set(tuned.scales["scale"]) == {1000.0, 500.0}
+    true = tuned.scales[tuned.scales["scale"] == 500.0]
+    assert (true["off"].dropna() == 0).all()
+    assert any(line.startswith("At scale 500, load_balancer_cut: recovery_p99_s ") for line in conclusions(tuned))
+    assert any(line.startswith("Scale 1000 is off by at most ") for line in conclusions(tuned))
+    page = write(tuned, tmp_path)[0].read_text()
+    assert "How far the scaled answer is from the full one" in page
+
+
+def asked(**changes: object) -> Tune:
+    return msgspec.structs.replace(Tune(objectives=(Objective("a"), Objective("b", scenarios=("storm",)))), **changes)
+
+
+def test_an_objective_counts_where_it_is_asked_for_and_measured() -> None:
+    baseline = [{"a": 2.0, "b": 10.0}, {"a": 1.0, "b": 1.0}]
+    scorer = Scorer(asked(), baseline, [1.0, 1.0], ("storm", "lift"))
+    assert scorer.scores([{"a": 1.0, "b": 5.0}, {"a": 1.0, "b": 99.0}]) == [0.5, 1.0]
+    nobody = Scorer(asked(), [{"a": math.nan, "b": 10.0}, {"a": 1.0, "b": 1.0}], [1.0, 1.0], ("storm", "lift"))
+    assert nobody.scores([{"a": math.nan, "b": 5.0}, {"a": 2.0, "b": 99.0}]) == [0.5, 2.0]
+    assert nobody.objective(Objective("a"), [{"a": math.nan}, {"a": 2.0}]) == 2.0
+    with pytest.raises(ConfigError, match="scenario 2 has none of the objectives"):
+        Scorer(asked(), [{"a": 1.0, "b": 1.0}, {"a": math.nan, "b": 1.0}], [1.0, 1.0], ("storm", "lift"))
+
+
+def test_a_setting_may_be_worse_by_so_much_in_no_scenario() -> None:
+    scorer = Scorer(asked(combine="weighted", score_most=1.05), [{"a": 1.0, "b": 1.0}] * 2, [1.0, 1.0], ("storm", "lift"))
+    assert scorer.score([{"a": 0.5, "b": 0.5}, {"a": 1.26, "b": 1.0}]) == pytest.approx(0.88)
+    assert scorer.excesses([{"a": 0.5, "b": 0.5}, {"a": 1.26, "b": 1.0}]) == [pytest.approx(0.2)]
+    assert scorer.tune.constraint_names == ["score in every scenario at most 1.05"]
+
+
+def test_a_baseline_that_never_recovers_is_beaten_by_any_that_does() -> None:
+    scorer = Scorer(asked(), [{"a": math.inf, "b": 1.0}], [1.0], ("storm",))
+    assert scorer.ratio(Objective("a"), 5.0, 0) == 0.0
+    assert scorer.ratio(Objective("a"), math.inf, 0) == 1.0
+
+
+def test_a_preset_is_beaten_only_by_intervals() -> None:
+    row = {"objective": "a", "mean": 0.0, "n": 5}
+    against = pd.DataFrame(
+        [
+            {"preset": "slow", **row, "low": -0.5, "high": -0.1},
+            {"preset": "slow", **row, "objective": "b", "low": -0.1, "high": 0.1},
+            {"preset": "wild", **row, "low": -0.5, "high": -0.1},
+            {"preset": "wild", **row, "objective": "b", "low": 0.2, "high": 0.3},
+            {"preset": "same", **row, "low": -0.1, "high": 0.1},
+        ]
+    )
+    assert preset_sentences(against) == [
+        "Better than 1 of 3 presets in an objective and worse in none: slow.",
+        "Worse than a preset in an objective: wild (b).",
+    ]
+
+
+def test_sentences_of_scales_say_whether_a_constraint_holds() -> None:
+    study = load_study(Path("balancer_cut"))
+    about = {"scenario": "cut", "setting": "trial 1", "low": 1.0, "high": 2.0, "n": 5}
+    table = pd.DataFrame(
+        [
+            {**about, "scale": 1.0, "figure": "recovery_p99_s", "mean": 10.0, "off": 0.0},
+            {**about, "scale": 10.0, "figure": "recovery_p99_s", "mean": 11.0, "off": 0.1},
+            {**about, "scale": 1.0, "figure": "accept_queue_max", "mean": 2000.0, "off": 0.0},
+            {**about, "scale": 10.0, "figure": "accept_queue_max", "mean": 900.0, "off": -0.55},
+        ]
+    )
+    said = sentences(table, study.tuning, BASELINE)
+    assert said[0] == "At full size, cut: recovery_p99_s 10 [1, 2]."
+    assert "is BROKEN (2000)" in said[1]
+    assert said[2].startswith("Scale 10 is off by at most 55%")
+
+
+@pytest.mark.parametrize("name", library.names())
+def test_every_shipped_study_can_be_asked(name: str) -> None:
+    study = load_study(Path(name))
+    assert study.scenarios_of(Path())
+    assert study.points() if study.tune is None else study.tuning.objectives
+
+
+def test_an_unknown_study_or_scenario_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no study is called 'balanced'; there are balancer_cut, defaults, thousand"):
+        load_study(Path("balanced"))
+    wrong = parse_study(STUDY.replace('scenarios = ["load_balancer_cut"]', 'scenarios = ["cut"]'))
+    with pytest.raises(ConfigError, match="names 'cut', which is no scenario of this study"):
+        tune(wrong, tmp_path)
