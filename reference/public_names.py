@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from reference.extras import advice
+
 
 def imported_on_use(package: dict[str, Any], homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and `__dir__` of a package. `package`: its globals(). `homes`: where each name lives, as module:name,
@@ -13,7 +15,13 @@ def imported_on_use(package: dict[str, Any], homes: Mapping[str, str]) -> tuple[
         if name not in homes:
             raise AttributeError(f"module {package['__name__']!r} has no attribute {name!r}")
         module, _, attribute = homes[name].partition(":")
-        value: Any = importlib.import_module(module)
+        try:
+            value: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            said = advice(error)
+            if said is None:
+                raise
+            raise ModuleNotFoundError(f"{package['__name__']}.{name}: {said}", name=error.name) from error
         package[name] = value = getattr(value, attribute) if attribute else value
         return value
 

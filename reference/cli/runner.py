@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, Token, validators
 
+from reference.extras import advice
 from reference.protocol.errors import SteadywireError
 
 DONE, FOUND, CANNOT, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -64,6 +65,11 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
             _flush()
     except CycloptsError as error:
         return _complain(f"{' '.join(str(error).split()).rstrip('.')}. Try --help.")
+    except ModuleNotFoundError as error:
+        said = advice(error)
+        if said is None:
+            raise
+        return _complain(said)
     except SteadywireError as error:
         return _complain(" ".join(str(error).split()))
     except KeyboardInterrupt:

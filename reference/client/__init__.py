@@ -8,6 +8,7 @@
 What an application needs is imported from here:
 
     connect, create_run, Client             under trio
+    connect_asyncio                         under asyncio
     connect_blocking, TrioPortal            without `async`: notebooks, scripts
     ClientConfig, ClientSettings, policies  how a client behaves
     events and outcomes                     what it receives
@@ -26,6 +27,7 @@ from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
     from reference.client.addresses import OpenStream, open_tcp_stream
+    from reference.client.asyncio_client import AsyncioClient, connect_asyncio, create_run_asyncio
     from reference.client.blocking import BlockingClient, connect_blocking
     from reference.client.client import Client, HealthChanges
     from reference.client.connecting import CreateRunFailed, connect, create_run
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "reference.client.addresses": ("OpenStream", "open_tcp_stream"),
+    "reference.client.asyncio_client": ("AsyncioClient", "connect_asyncio", "create_run_asyncio"),
     "reference.client.blocking": ("BlockingClient", "connect_blocking"),
     "reference.client.client": ("Client", "HealthChanges"),
     "reference.client.connecting": ("CreateRunFailed", "connect", "create_run"),
@@ -163,6 +166,7 @@ __all__ = [
     "AfterFailures",
     "AfterSeconds",
     "AfterSilence",
+    "AsyncioClient",
     "Attempt",
     "BlockingClient",
     "Client",
@@ -239,8 +243,10 @@ __all__ = [
     "TrioPortal",
     "UndeliveredError",
     "connect",
+    "connect_asyncio",
     "connect_blocking",
     "create_run",
+    "create_run_asyncio",
     "open_tcp_stream",
 ]
 

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING
 from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
+    from reference.server.access.auth import make_token
     from reference.server.app import open_server, serve
     from reference.server.settings import ServerSettings
     from reference.server.settings_file import load_settings
     from reference.store import open_store
 
-__all__ = ["ServerSettings", "load_settings", "open_server", "open_store", "serve"]
+__all__ = ["ServerSettings", "load_settings", "make_token", "open_server", "open_store", "serve"]
 
 __getattr__, __dir__ = imported_on_use(
     globals(),
     {
         "ServerSettings": "reference.server.settings:ServerSettings",
         "load_settings": "reference.server.settings_file:load_settings",
+        "make_token": "reference.server.access.auth:make_token",
         "open_server": "reference.server.app:open_server",
         "open_store": "reference.store:open_store",
         "serve": "reference.server.app:serve",

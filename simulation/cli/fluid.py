@@ -8,14 +8,19 @@ from rich.table import Table
 from reference.cli.output import Output
 from simulation.cli.simulate import changed_scenario
 from simulation.results.html import shown
+from simulation.scenario.scaling import scaled
 from simulation.studies.fluid import distance, fluid, without_fallback
 
 FINISHED = 0
 
 
-def fluid_command(named: str, changes: Sequence[str], *, compare: Sequence[int], replications: int, workers: int) -> int:
+def fluid_command(
+    named: str, changes: Sequence[str], *, clients: int | None, compare: Sequence[int], replications: int, workers: int
+) -> int:
     """Returns 0. Raises ConfigError."""
     scenario = without_fallback(changed_scenario(named, changes))
+    if clients is not None:
+        scenario = scaled(scenario, sum(group.clients for group in scenario.groups) / clients)
     console = Output()
     began = time.perf_counter()
     storm = fluid(scenario)

@@ -1,18 +1,31 @@
 """Commands of the laboratory: everything in virtual time."""
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
 from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
+from reference.protocol.errors import ConfigError
 
 Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
 Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
 
 
+def change_of(text: str) -> tuple[str, Any]:
+    """ "client.policy.cap_s=10" in parts, the value read as TOML; a word needs no quotes. Raises ConfigError."""
+    path, is_change, value = text.partition("=")
+    if not is_change or not path.strip():
+        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()  # a word without its quotes
+
+
 def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
-    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables and a figure.
+    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables, figures and a report.
 
     Parameters
     ----------
@@ -150,6 +163,28 @@ def verify(
     return verify_command(families=family, is_quick=quick, jobs=jobs, seed=seed, markdown=markdown, json=json)
 
 
+def lab(
+    *,
+    folder: Path = Path("steadywire-notebooks"),
+    port: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=65535))] | None = None,
+    no_browser: Annotated[bool, FLAG] = False,
+) -> int:
+    """Open JupyterLab on a copy of the notebooks; what you have changed in it is never overwritten.
+
+    Parameters
+    ----------
+    folder
+        Where the copy is; created if missing.
+    port
+        Port to listen on (default: JupyterLab's own choice, from 8888 on).
+    no_browser
+        Print the address only.
+    """
+    from simulation.cli.notebook_server import lab_command
+
+    return lab_command(folder=folder, port=port, browser=not no_browser)
+
+
 def sweep(
     study: Path,
     /,
@@ -216,6 +251,7 @@ def fluid(
     /,
     *,
     changes: Changes = (),
+    clients: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] | None = None,
     compare: Annotated[tuple[int, ...], Parameter(validator=validators.Number(gte=1)), MANY] = (),
     replications: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=2))] = 3,
     workers: Annotated[int, WHOLE, Parameter(validator=validators.Number(gte=-1, lte=1024))] = -1,
@@ -227,9 +263,11 @@ def fluid(
     scenario
         A scenario with one group and one fault that cuts everyone off, such as load_balancer_cut.
     changes
-        Override a parameter by its path, such as --set groups.client.clients=1000000. Repeatable.
+        Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
+    clients
+        How many clients; the server's capacity grows or shrinks with them (default: the scenario's).
     compare
-        Also run the machines with so many clients (and as much less of the server); shows how far off the fluid is. Repeatable.
+        Also run the machines with so many clients (and as much of the server); shows how far off the fluid is. Repeatable.
     replications
         Replications of each comparison.
     workers
@@ -237,4 +275,4 @@ def fluid(
     """
     from simulation.cli.fluid import fluid_command
 
-    return fluid_command(scenario, changes, compare=compare, replications=replications, workers=workers)
+    return fluid_command(scenario, changes, clients=clients, compare=compare, replications=replications, workers=workers)

@@ -84,9 +84,12 @@ def proxy(
     seed
         Seed of jitter and loss.
     """
-    from simulation.cli.proxy import proxy_command
+    from simulation.cli.laboratory import change_of
+    from simulation.processes.proxy import proxy_command
 
-    return proxy_command(to=to, listen_at=listen, control=control, scenario=scenario, group=group, changes=changes, seed=seed)
+    return proxy_command(
+        to=to, listen_at=listen, control=control, scenario=scenario, group=group, changes=dict(map(change_of, changes)), seed=seed
+    )
 
 
 def fidelity(

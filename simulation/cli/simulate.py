@@ -3,30 +3,41 @@
     scenario.toml               the scenario as it was run, every default written out, the seed too
     trace.jsonl                 everything that happened
     messages.parquet, ...       the frames of `results`
-    latency_and_delivery.png    one figure
+    report.html                 the report: guarantees, figures, faults, tables, the worst client; one file to send to somebody
+    storm.png, ...              its figures, those that have something to show (`results.scenario_figures`)
 
 Equal scenarios and seeds give byte-equal files.
 """
 
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
+from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
-from simulation.cli.changes import change_of
+from simulation.cli.laboratory import change_of
 from simulation.results.frames import Frames
-from simulation.results.plots import latency_and_delivery, save
+from simulation.results.plots import save
+from simulation.results.report import report_of
+from simulation.results.scenario_figures import figures_of
 from simulation.scenario import library
 from simulation.scenario.scenario import Scenario
-from simulation.world import Result, run
+from simulation.world import Result, World
 
 HELD, VIOLATED, BAD_INPUT = 0, 1, 2
 """Exit codes: no guarantee was violated; one was; it could not be run, or its results not be written."""
+
+
+LOOK_INTERVAL_S = 0.2
+"""How often the bar looks at the simulated clock, in real seconds."""
 
 
 def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = ()) -> int:
@@ -39,7 +50,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
         scenario = scenario if seed is None else scenario.replace(seed=seed)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
-        result = run(scenario)
+        result = _run(scenario)
         frames = Frames(result.trace_index)
         _write(result, frames, out_dir)
     except ConfigError as error:
@@ -70,13 +81,46 @@ def scenarios(name: str | None) -> int:
     return HELD
 
 
+def _run(scenario: Scenario) -> Result:
+    """The run, with a bar of the simulated time where somebody looks. The bar only reads the clock, in a thread of its own."""
+    if not sys.stderr.isatty():
+        return World(scenario.replace()).run()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"simulating {scenario.name}", total=scenario.end_s)
+        world, is_over = World(scenario.replace()), threading.Event()
+
+        def follow() -> None:
+            while not is_over.wait(LOOK_INTERVAL_S):
+                progress.update(bar, completed=min(world.clock.now / NS_PER_S, scenario.end_s))
+
+        watcher = threading.Thread(target=follow, daemon=True)
+        watcher.start()
+        try:
+            return world.run()
+        finally:
+            is_over.set()
+            watcher.join()
+
+
 def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:
     scenario = result.scenario
     (out_dir / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
     result.trace.write(out_dir / "trace.jsonl")
     frames.write(out_dir, scenario=scenario.to_toml())
-    figure = latency_and_delivery(frames, f"{scenario.name}, seed {scenario.seed}")
-    save(figure, out_dir / "latency_and_delivery.png")
+    title = f"{scenario.name}, seed {scenario.seed}"
+    drawn = []
+    for figure in figures_of(frames, title, tuple(group.name for group in scenario.groups)):
+        path = out_dir / f"{figure.name}.png"
+        save(figure.figure, path)
+        drawn.append((figure, path.read_bytes()))
+    report = report_of(scenario, result.verdicts, frames, drawn, scenario.seed)
+    (out_dir / "report.html").write_text(report, encoding="utf-8")
 
 
 def _complain(message: str) -> int:
@@ -93,7 +137,7 @@ def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:
             print(verdict)
             for violation in verdict.violations:
                 print(f"  {violation}")
-        print(f"results: {out_dir}")
+        print(f"results: {out_dir}, begin with {out_dir / 'report.html'}")
         return
     console = Output()
     console.print(_table("run", lines))
@@ -104,7 +148,7 @@ def _print(result: Result, frames: Frames, out_dir: FilePath) -> None:
     for verdict in result.verdicts.values():
         for violation in verdict.violations:
             console.print(f"[red]{verdict.guarantee}[/red] {violation}", highlight=False)
-    console.print(f"results: {out_dir}", highlight=False)
+    console.print(f"results: {out_dir}, begin with {out_dir / 'report.html'}", highlight=False)
 
 
 def _summary(scenario: Scenario, frames: Frames) -> list[tuple[str, str]]:

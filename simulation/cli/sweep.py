@@ -19,7 +19,7 @@ from rich.table import Table
 
 from reference.cli.output import Output
 from simulation.studies.execution import Progress as Done
-from simulation.studies.execution import Report
+from simulation.studies.execution import Report, duration
 from simulation.studies.experiment import Outcome
 from simulation.studies.study import load_study
 
@@ -38,7 +38,7 @@ def sweep_command(study: Path, *, workers: int, dask: str | None, out: Path | No
     size = f"{len(experiment.points)} points x {experiment.replications} replications"
     console.print(f"{question.name}: {size}, results in {folder}", highlight=False)
     if dask is None and not any(folder.glob("rows-*.parquet")):
-        console.print(f"estimated: {_duration(experiment.estimate_s(workers=workers))}", highlight=False)
+        console.print(f"estimated: {duration(experiment.estimate_s(workers=workers))}", highlight=False)
     with progress_shown(console) as report:
         outcome = experiment.run(workers=workers, dask=dask, folder=folder, report=report)
     outcome.write(folder)
@@ -58,7 +58,7 @@ def progress_shown(console: Console, *, lines: bool = True) -> Iterator[Report]:
         task = bar.add_task("", total=None, left="")
 
         def report(done: Done) -> None:
-            left = "" if done.remaining_s is None else f"{_duration(done.remaining_s)} left"
+            left = "" if done.remaining_s is None else f"{duration(done.remaining_s)} left"
             left += f", {done.failed} failed" if done.failed else ""
             bar.update(task, completed=done.done, total=done.total, left=left)
 
@@ -105,13 +105,7 @@ def _lines() -> Report:
         if tenth > said[0]:
             said[0] = tenth
             resumed = f" ({done.resumed} from an earlier run)" if done.resumed else ""
-            left = "" if done.remaining_s is None or done.done == done.total else f", {_duration(done.remaining_s)} left"
+            left = "" if done.remaining_s is None or done.done == done.total else f", {duration(done.remaining_s)} left"
             print(f"{done.done} of {done.total} runs{resumed}{left}", flush=True)
 
     return report
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -192,7 +192,7 @@ def path_of(path: Path, fields: dict[str, Any]) -> Path:
         raise ConfigError(f"a path has no {unknown[0]!r}; it has {', '.join(Path.__struct_fields__)}")
     loss = fields.get("loss")
     if isinstance(loss, int | float) and not isinstance(loss, bool):
-        fields = {**fields, "loss": {"loss": "bernoulli", "probability": loss}}
+        fields = {**fields, "loss": {"kind": "bernoulli", "probability": loss}}
     try:
         return msgspec.convert({**msgspec.to_builtins(path), **msgspec.to_builtins(fields)}, Path)
     except msgspec.ValidationError as error:

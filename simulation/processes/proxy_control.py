@@ -44,7 +44,6 @@ DURATION_S_MAX = 1_000_000.0
 LIMITS = DoorLimits(connections_max=50, refusals_max=10, body_bytes_max=256 * 1024)
 
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in get_args(LineFault)}
-_TAG = "kind"  # a part that names its kind replaces the part of another kind
 
 
 @dataclass
@@ -219,7 +218,7 @@ def _merged(table: Any, changes: Any) -> Any:
     if not isinstance(changes, dict):
         return changes
     kept = dict(table) if isinstance(table, dict) else {}
-    if isinstance(changes.get(_TAG), str) and changes[_TAG] != kept.get(_TAG):
+    if isinstance(changes.get("kind"), str) and changes["kind"] != kept.get("kind"):
         kept = {}
     for name, value in changes.items():
         if value is None:

@@ -8,6 +8,11 @@ import pandas as pd
 _TEXT = {"str": "object"}
 
 
+def rows_of(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Its rows, each by the names of the columns."""
+    return frame.to_dict("records")
+
+
 def framed(rows: Iterable[dict[str, Any]], types: dict[str, str]) -> pd.DataFrame:
     """A frame with these columns and types; a type is one of pandas, or "str"."""
     frame = pd.DataFrame(list(rows), columns=list(types))

@@ -19,11 +19,12 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
-figure { margin: 1rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 figcaption, .note { opacity: .75; font-size: .9rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } tr.marked { background: var(--soft); font-weight: 600; }
+th:first-child, td:first-child, td.text, th.text { text-align: left; } td.text { white-space: normal; }
+tr.marked { background: var(--soft); font-weight: 600; }
 pre { background: var(--soft); padding: 1rem; overflow-x: auto; }
 """
 
@@ -62,7 +63,12 @@ def figure(drawn: Figure, caption: str) -> str:
     FigureCanvasAgg(drawn)
     content = io.BytesIO()
     drawn.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    data = base64.b64encode(content.getvalue()).decode("ascii")
+    return image(content.getvalue(), caption)
+
+
+def image(png: bytes, caption: str) -> str:
+    """The same of a PNG that was made before."""
+    data = base64.b64encode(png).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
 
@@ -70,10 +76,13 @@ def figure(drawn: Figure, caption: str) -> str:
 def table(frame: pd.DataFrame, *, marked: Iterable[int] = ()) -> str:
     """A frame as a table, numbers with four significant digits. `marked`: places of rows that stand out."""
     stand_out = set(marked)
-    head = "".join(f"<th scope=col>{html.escape(str(column))}</th>" for column in frame.columns)
+    shapes = [' class="text"' if any(isinstance(value, str) for value in frame.iloc[:, n]) else "" for n in range(frame.shape[1])]
+    head = "".join(
+        f"<th scope=col{shape}>{html.escape(str(column))}</th>" for shape, column in zip(shapes, frame.columns, strict=True)
+    )
     rows = []
     for place, row in enumerate(frame.head(ROWS_MAX).itertuples(index=False, name=None)):
-        cells = "".join(f"<td>{html.escape(shown(value))}</td>" for value in row)
+        cells = "".join(f"<td{shape}>{html.escape(shown(value))}</td>" for shape, value in zip(shapes, row, strict=True))
         rows.append(f'<tr class="marked">{cells}</tr>' if place in stand_out else f"<tr>{cells}</tr>")
     more = paragraph(f"... and {len(frame) - ROWS_MAX} more rows", note=True) if len(frame) > ROWS_MAX else ""
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{more}'

@@ -89,7 +89,7 @@ def _draw_latency(axes: "Axes", messages: pd.DataFrame) -> None:
         axes.legend(loc="upper right", frameon=False, fontsize=9, ncols=2)
         axes.set_ylim(delivered["latency_s"].min() / 1.5, delivered["latency_s"].max() * 4)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(FuncFormatter(_seconds))
+    axes.yaxis.set_major_formatter(FuncFormatter(seconds_shown))
     axes.grid(axis="y", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     axes.set_ylabel("latency from publish\nto delivery (log scale)")
@@ -144,8 +144,8 @@ def _subtitle(frames: Frames) -> str:
         return f"{row['published']:.0f} published, nothing delivered"
     return (
         f"{row['clients']:.0f} clients, {row['published']:.0f} published; {100 * share:.2f} % of {row['messages']:.0f} messages "
-        f"delivered; latency p50 {_seconds(row['latency_p50_s'])}, p95 {_seconds(row['latency_p95_s'])}, "
-        f"p99 {_seconds(row['latency_p99_s'])}"
+        f"delivered; latency p50 {seconds_shown(row['latency_p50_s'])}, p95 {seconds_shown(row['latency_p95_s'])}, "
+        f"p99 {seconds_shown(row['latency_p99_s'])}"
     )
 
 
@@ -153,7 +153,8 @@ def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     return frame.to_dict("records")
 
 
-def _seconds(value: float, _: object = None) -> str:
+def seconds_shown(value: float, _: object = None) -> str:
+    """A time for a reader, or for an axis: 250 ms, 3 s."""
     if value < 1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3g} s"

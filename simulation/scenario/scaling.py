@@ -46,17 +46,23 @@ EXTENSIVE = frozenset(
 """Figures that count clients or what they do: in the full world they are the factor times as large."""
 
 
+_LIMITS = ("clients_per_run_max", "connections_per_run_max", "sessions_per_run_max")
+
+
 def scaled(scenario: Scenario, factor: float) -> Scenario:
-    """The scenario with population and capacity divided by `factor` (at least 1). Raises ConfigError if a group is too small for
-    it, or a fault names a client that is no longer there."""
-    if not 1 <= factor <= FACTOR_MAX:
-        raise ConfigError(f"scale = {factor:g}: from 1 (the full world) to {FACTOR_MAX:g}")
+    """The scenario with population and capacity divided by `factor`; below 1 the world grows, and the server's limits on clients
+    with it. Raises ConfigError if a group is too small for it, or a fault names a client that is no longer there."""
+    if not 1 / FACTOR_MAX <= factor <= FACTOR_MAX:
+        raise ConfigError(f"scale = {factor:g}: from {1 / FACTOR_MAX:g} to {FACTOR_MAX:g}; 1 is the full world")
     if factor == 1:
         return scenario
     groups = tuple(_group(group, factor) for group in scenario.groups)
     capacity = None if scenario.server.capacity is None else _capacity(scenario.server.capacity, factor)
+    config = scenario.server.config
+    if factor < 1:
+        config = msgspec.structs.replace(config, **{name: math.ceil(getattr(config, name) / factor) for name in _LIMITS})
     try:
-        return scenario.replace(groups=groups, server=msgspec.structs.replace(scenario.server, capacity=capacity))
+        return scenario.replace(groups=groups, server=msgspec.structs.replace(scenario.server, capacity=capacity, config=config))
     except ConfigError as error:
         raise ConfigError(f"scale = {factor:g}: {error}") from None
 

@@ -247,3 +247,10 @@ def pickled(value: Any) -> bytes:
     """Functions with everything that they need, for other processes."""
     pickled: bytes = cloudpickle.dumps(value)
     return pickled
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a reader."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

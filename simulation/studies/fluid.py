@@ -151,8 +151,6 @@ def distance(scenario: Scenario, clients: Sequence[int], *, replications: int = 
     full = without_fallback(scenario)
     everyone = sum(group.clients for group in full.groups)
     for number in clients:
-        if not 1 <= number <= everyone:
-            raise ConfigError(f"{number} clients to compare with: from 1 to the scenario's {everyone}")
         small = scaled(full, everyone / number)
         storm = fluid(small)
         figures: tuple[Any, ...] = (recovery_p50_s, *COMPARED[1:])

@@ -14,6 +14,7 @@ Equal studies give equal answers, for any number of workers and any backend.
 
 import functools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from simulation.scenario.presets import PRESETS, SHIPPED
 from simulation.scenario.scaling import scaled
 from simulation.scenario.scenario import Scenario
 from simulation.studies.design import Choice, Point, Range
-from simulation.studies.execution import Report
+from simulation.studies.execution import Report, duration
 from simulation.studies.experiment import Experiment, describe
 from simulation.studies.scale_check import scale_check
 from simulation.studies.selection import Selection, pareto_front, select
@@ -38,6 +39,8 @@ from simulation.studies.tuning import Figures, Objective, Scorer, Tune, mean_fig
 FRESH_SEEDS = 1_000_003
 """Added to the seed for the finals."""
 BASELINE = "as it is"
+MEASURABLE_S = 0.05
+"""A baseline that took less says nothing about the rest."""
 
 Say = Callable[[str], None]
 
@@ -196,7 +199,10 @@ def tune(
     if not space:
         raise ConfigError("there is nothing to tune: the study needs [parameters]")
     say(f"baseline: {len(evaluator.scenarios)} scenarios x {asked.replications} replications")
+    began = time.perf_counter()
     scorer = evaluator.scorer(asked.replications, fresh=False)
+    if (took_s := time.perf_counter() - began) > MEASURABLE_S:  # else the runs were in the folder
+        say(f"estimated: {duration(took_s / asked.replications * _rounds(asked))}")
     trials = _search(evaluator, space, study.seed or 1, scorer, say, report)
     chosen = _finalists(trials, asked)
     if not chosen:
@@ -213,6 +219,13 @@ def tune(
         settings = list({each.name: (each.name, each.point) for each in (baseline, chosen_one)}.values())
         scales = scale_check(evaluator, asked.full, settings, report)
     return Tuned(study, evaluator.scenarios, baseline, trials, finalists, presets, selection, against, scales)
+
+
+def _rounds(asked: Tune) -> int:
+    """How many replications of one setting in every scenario are ahead, if the finals need no more than their first ones."""
+    finals = (1 + len(asked.candidates) + asked.finalists) * asked.final_replications
+    presets = len(SHIPPED) * asked.preset_replications if asked.compare_presets else 0
+    return asked.trials * asked.replications + finals + presets
 
 
 def _search(

@@ -110,7 +110,7 @@ def test_it_refuses_what_it_does_not_know(changes: dict[str, object], says: str)
 
 
 def test_the_command_prints_a_million(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["fluid", "load_balancer_cut", "--set", "groups.client.clients=1000000"]) == 0
+    assert run(["fluid", "load_balancer_cut", "--clients", "1000000"]) == 0
     said = capsys.readouterr().out
     assert "1000000 clients as a fluid" in said
     assert "recovery_p99_s" in said

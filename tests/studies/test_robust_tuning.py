@@ -47,14 +47,18 @@ full = { scales = [1000, 500], replications = 2 }
 """.replace("OUTAGE", '{ kind = "outage", at_s = 5, duration_s = 12, clients = ["tablet"] }')
 
 
+SAID: list[str] = []
+
+
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
-    return tune(parse_study(STUDY), tmp_path_factory.mktemp("robust"))
+    return tune(parse_study(STUDY), tmp_path_factory.mktemp("robust"), say=SAID.append)
 
 
 @pytest.mark.slow
 def test_a_candidate_takes_part_and_scales_are_compared(tuned: Tuned, tmp_path: Path) -> None:
     assert {each.name for each in tuned.finalists} >= {BASELINE, "candidate 1"}
+    assert any(line.startswith("estimated: ") for line in SAID[:3])
     assert tuned.scales is not None
     assert set(tuned.scales["scale"]) == {1000.0, 500.0}
     true = tuned.scales[tuned.scales["scale"] == 500.0]

@@ -36,6 +36,15 @@ def test_population_and_capacity_are_divided_and_time_is_not() -> None:
     assert scaled(full, 1) is full
 
 
+def test_a_world_grows_with_its_limits() -> None:
+    large = scaled(cut(), 0.1)
+    capacity, config = large.server.capacity, large.server.config
+    assert capacity is not None
+    assert (large.groups[0].clients, capacity.processors, capacity.accepts_per_s) == (100_000, 40, 50_000)
+    assert capacity.handshake_cost == Constant(value=0.001)
+    assert config.connections_per_run_max == 200_000
+
+
 def test_processors_are_taken_away_before_work_gets_dearer() -> None:
     scenario = calm(clients=80).replace({"server.capacity": {"processors": 8, "handshake_cost": Constant(value=0.001)}})
     capacity = scaled(scenario, 4).server.capacity
@@ -70,8 +79,8 @@ def test_a_distribution_times_a_number(distribution: Constant) -> None:
 
 
 def test_what_cannot_be_scaled_is_refused() -> None:
-    with pytest.raises(ConfigError, match="from 1 "):
-        scaled(cut(), 0.5)
+    with pytest.raises(ConfigError, match="1 is the full world"):
+        scaled(cut(), 0)
     with pytest.raises(ConfigError, match="leaves nobody of the 10000 clients of group client"):
         scaled(cut(), 50_000)
     with pytest.raises(ConfigError, match=r"scale = 4: faults\[1\].clients names 'office-1'|scale = 4: .*no client"):

@@ -9,7 +9,20 @@
 Both change while a cell runs: the client, and what is sent to the page, live in the portal's thread.
 """
 
-from reference.web.jupyter.health_widget import HealthWidget
-from reference.web.jupyter.live_run import LiveRun
+from typing import TYPE_CHECKING
+
+from reference.public_names import imported_on_use
+
+if TYPE_CHECKING:
+    from reference.web.jupyter.health_widget import HealthWidget
+    from reference.web.jupyter.live_run import LiveRun
 
 __all__ = ["HealthWidget", "LiveRun"]
+
+__getattr__, __dir__ = imported_on_use(
+    globals(),
+    {
+        "HealthWidget": "reference.web.jupyter.health_widget:HealthWidget",
+        "LiveRun": "reference.web.jupyter.live_run:LiveRun",
+    },
+)

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from simulation.processes.ports import free_ports
 
-from .browser import until
+from .browser import run_all_cells, until
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +83,7 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
     page.evaluate(WATCH)
-    _run_all_cells(page)
+    run_all_cells(page)
 
     # The component changed while a cell was running, and the queue counted up and down.
     page.wait_for_function("seen.some(([status]) => status === 'Reconnected')", timeout=CELL_MS)
@@ -130,19 +129,3 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
 def _scroll_to(page: Page) -> None:
     page.locator(".sw-player").last.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
-
-
-def _run_all_cells(page: Page) -> None:
-    """By the menu, which may close again under the pointer while JupyterLab is still busy with itself."""
-    for _ in range(5):
-        page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-        item = page.locator(".lm-Menu-itemLabel:text-is('Run All Cells')")
-        item.hover()
-        page.wait_for_timeout(500)
-        item.click()
-        try:
-            expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).to_have_text(re.compile(r"\[(\*|\d+)\]:"), timeout=4000)
-            return
-        except AssertionError:
-            page.keyboard.press("Escape")
-    raise AssertionError("the menu runs no cell")

@@ -9,7 +9,8 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import trio
 from msgspec.structs import replace
@@ -19,9 +20,7 @@ from reference.server.access.origins import is_loopback
 from reference.server.wire.front_door import Problem
 from reference.server.wire.limits import ListenLimits
 from reference.server.wire.listener import Listening, Serve, listen
-from simulation.cli.changes import change_of
 from simulation.emulator import EmulatedAccessLink, Emulator, open_emulator
-from simulation.network.availability import comings_and_goings
 from simulation.processes.proxy_control import ProxyControl
 from simulation.random import RandomStreams
 from simulation.scenario import library
@@ -39,17 +38,17 @@ def proxy_command(
     control: str | None,
     scenario: str | None,
     group: str | None,
-    changes: Sequence[str],
+    changes: Mapping[str, Any],
     seed: int,
 ) -> int:
     """Run until SIGINT or SIGTERM; returns the exit code. Raises ConfigError, EmulatorError and ListenError before it listens."""
     upstream, near = address_of(to, "--to", port_min=1), resolved(address_of(listen_at, "--listen"), "--listen")
     control_at = None if control is None else resolved(address_of(control, "--control"), "--control")
-    chosen = None if scenario is None else one_client_of(library.find(scenario), group)
+    chosen = None if scenario is None else one_client_of(library.find(scenario), group, seed)
     if chosen is None and group is not None:
         raise ConfigError("--group names a group of a scenario; give --scenario too")
     path = Path() if chosen is None else chosen.groups[0].path
-    path = converted(changed(plain(path), dict(map(change_of, changes))), Path)
+    path = converted(changed(plain(path), changes), Path)
     trio.run(_run, upstream, near, control_at, chosen, path, seed)
     return 0
 
@@ -77,23 +76,29 @@ def resolved(address: Address, option: str) -> Address:
     return str(preferred[4][0]), port
 
 
-def one_client_of(scenario: Scenario, group: str | None) -> Scenario:
+def one_client_of(scenario: Scenario, group: str | None, seed: int) -> Scenario:
     """The scenario of one client of a group (None: the first), with the faults that hit it. Raises ConfigError."""
     names = [each.name for each in scenario.groups]
     if group is not None and group not in names:
         raise ConfigError(f"--group {group}: scenario {scenario.name} has no such group; it has {', '.join(names)}")
     chosen: Group = scenario.groups[0 if group is None else names.index(group)]
-    name = chosen.client_names[0]
-    faults = [fault for fault in scenario.resolved_faults if isinstance(fault, LineFault) and fault.hits(name)]
-    left_out = len(scenario.faults) - len(faults)
-    if left_out:
+    happening = scenario.faults_of(RandomStreams(seed))
+    faults = [each for each in happening if isinstance(each, LineFault) and each.hits(chosen.client_names[0])]
+    if len(faults) < len(happening):
+        left_out = len(happening) - len(faults)
         print(f"steadywire proxy: {left_out} faults of {scenario.name} are not of this line and are left out", file=sys.stderr)
-    return scenario.replace(groups=(replace(chosen, clients=1),), faults=tuple(replace(fault, clients=()) for fault in faults))
+    return scenario.replace(
+        groups=(replace(chosen, clients=1),),
+        regions=tuple(replace(each, groups=(chosen.name,)) for each in scenario.regions if chosen.name in each.groups),
+        faults=tuple(replace(each, clients=()) for each in faults),
+        drawn_faults=(),
+    )
 
 
 async def _run(
     upstream: Address, near: Address, control_at: Address | None, scenario: Scenario | None, path: Path, seed: int
 ) -> None:
+    downs = () if scenario is None else _downs_of(scenario, seed)
     name = "proxy" if scenario is None else scenario.groups[0].client_names[0]
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_emulator(*upstream, seed=seed) as emulator, trio.open_nursery() as nursery:
@@ -106,9 +111,15 @@ async def _run(
             if scenario is not None:
                 nursery.start_soon(_announce, scenario.faults)
                 nursery.start_soon(emulator.run_schedule, scenario.faults)
-                nursery.start_soon(emulator.run_availability, comings_and_goings(scenario, RandomStreams(seed)))
+                nursery.start_soon(emulator.run_availability, downs)
             await anext(signals)
             nursery.cancel_scope.cancel()
+
+
+def _downs_of(scenario: Scenario, seed: int) -> Iterable[Iterable[LineFault]]:
+    from simulation.network.availability import comings_and_goings  # it needs the simulator's clock, and a proxy does not
+
+    return tuple(comings_and_goings(scenario, RandomStreams(seed)))  # now, while an error can still be said
 
 
 async def _listen_for_control(

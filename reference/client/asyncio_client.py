@@ -1,0 +1,136 @@
+"""The client for asyncio programs: the same session, on trio in a thread of its own, with calls that asyncio awaits.
+
+    async with connect_asyncio("http://127.0.0.1:8765", run_id, token=token) as client:
+        await client.publish("CHAT", {"text": "hello"})
+        async for delivery in client:
+            ...
+
+The session lives in a `TrioPortal`, so a busy event loop delays no ping and loses no connection. Several clients can share one
+portal, and so one thread. What is received waits in the session until it is asked for; a reader that is too slow makes the
+session hold back, as under trio.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+from reference.client.client import Client
+from reference.client.connecting import connect, create_run
+from reference.client.mailbox import Delivery
+from reference.client.portal import Running, TrioPortal
+from reference.protocol.client.health import Health
+from reference.protocol.events import Data, Event
+from reference.protocol.states import ClientState
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+@contextlib.asynccontextmanager
+async def connect_asyncio(
+    url: str, run_id: str, *, portal: TrioPortal | None = None, **options: Any
+) -> "AsyncIterator[AsyncioClient]":
+    """A client in the run `run_id` of the server at `url`, for the length of the block. Under asyncio.
+
+    `portal`: where it lives; without one it has its own. `options`: those of `connect`. The block begins at once, whether the
+    server can be reached or not; its end waits for what is not settled, as `connect` does. Raises what `connect` raises.
+    """
+    home = await asyncio.to_thread(TrioPortal) if portal is None else portal
+    try:
+        client = await asyncio.to_thread(home.enter, connect(url, run_id, **options))
+        try:
+            yield AsyncioClient(client, home)
+        finally:
+            await asyncio.to_thread(home.leave, client)
+    finally:
+        if portal is None:
+            await asyncio.to_thread(home.close)
+
+
+async def create_run_asyncio(url: str, run_id: str | None = None, token: str | None = None) -> str:
+    """`create_run` under asyncio: makes a run and returns its id. Raises CreateRunFailed and ConfigError."""
+    portal = await asyncio.to_thread(TrioPortal)
+    try:
+        return await result_of(portal.start(create_run, url, run_id, token))
+    finally:
+        await asyncio.to_thread(portal.close)
+
+
+class AsyncioClient:
+    """A `Client` for asyncio, made by `connect_asyncio`. Iterating gives everything that is received, in order, once.
+
+    trio_client: the client itself, for `call`; it belongs to the portal's thread.
+    """
+
+    def __init__(self, client: Client, portal: TrioPortal) -> None:
+        self.trio_client = self._client = client
+        self._portal = portal
+        self._next: Running[Delivery | None] | None = None
+
+    async def publish(self, event_type: str, data: Data) -> int:
+        """Publish one event and wait until it is durable; returns its sequence number. Cancelled, it withdraws nothing: what is
+        queued is sent. Raises PublishFailedError, OutboxFull, InvalidEvent, SessionClosed."""
+        return await self.call(self._client.publish, event_type, data)
+
+    async def move_cursor(self, data: Data) -> None:
+        """Say where this user is; only the latest counts."""
+        await self.call(self._client.move_cursor, data)
+
+    async def health(self) -> Health:
+        """A frozen snapshot."""
+        return await self.call(lambda: self._client.health)
+
+    async def state(self) -> ClientState:
+        return await self.call(lambda: self._client.state)
+
+    async def call(self, function: Callable[[*Arguments], Awaitable[T]] | Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        """Call a function in the client's thread, such as a method of the trio `Client`, and await its result."""
+        return await result_of(self._portal.start(function, *arguments))
+
+    @property
+    def client_id(self) -> str:
+        return self._client.client_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        """Cancelled, it loses nothing: what has come meanwhile is given to the next call."""
+        if self._next is None:
+            self._next = self._portal.start(self._take)
+        delivery = await result_of(self._next, cancels=False)
+        self._next = None
+        if delivery is None:
+            raise StopAsyncIteration
+        return delivery
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Events only; snapshots and resets are left out."""
+        async for delivery in self:
+            if isinstance(delivery, Event):
+                yield delivery
+
+    async def _take(self) -> Delivery | None:
+        async for delivery in self._client:
+            return delivery
+        return None
+
+
+async def result_of(running: Running[T], *, cancels: bool = True) -> T:
+    """Await under asyncio what runs in a portal. Raises what it raises. `cancels`: when the wait is cancelled, so is it."""
+    loop = asyncio.get_running_loop()
+    is_done = asyncio.Event()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(is_done.set)
+
+    running.future.add_done_callback(tell)
+    try:
+        await is_done.wait()
+    except asyncio.CancelledError:
+        if cancels:
+            running.cancel()
+        raise
+    return running.future.result()

@@ -1,0 +1,97 @@
+"""`steadywire lab` in Chromium: the launcher notebook runs, and its figure follows a slider."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpcore
+import pytest
+from playwright.sync_api import Browser, expect
+
+from simulation.processes.ports import free_ports
+
+from .browser import run_all_cells, until
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+TOKEN = "a-token-for-this-test"
+CELL_MS = 60_000
+FIGURE = ".jp-OutputArea img.widget-image"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """The address of the JupyterLab that the command has opened."""
+    news = tmp_path / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (port,) = free_ports(1)
+    folders = {
+        name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    environment = os.environ | folders | {"PYTHONPATH": str(ROOT), "JUPYTER_TOKEN": TOKEN}
+    environment["JUPYTERLAB_SETTINGS_DIR"] = str(tmp_path / "settings")
+    command = [
+        sys.executable,
+        "-m",
+        "simulation.cli",
+        "lab",
+        "--folder",
+        str(tmp_path / "mine"),
+        f"--port={port}",
+        "--no-browser",
+    ]
+    with (tmp_path / "lab.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=60)
+        yield url
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpcore.request("GET", url).status == 200
+    except httpcore.ConnectError:
+        return False
+
+
+def test_the_figure_follows_a_slider(browser: Browser, lab: str, screenshots: Path, tmp_path: Path) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    dialog = page.locator(".jp-Dialog")
+    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
+    page.goto(f"{lab}/lab/tree/00_launcher.ipynb?token={TOKEN}")
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
+    run_all_cells(page)
+    figure = page.locator(FIGURE)
+    figure.wait_for(timeout=CELL_MS)
+    expect(page.locator(".jp-OutputArea-output", has_text="attempts in the busiest second")).to_be_visible(timeout=CELL_MS)
+    until(lambda: page.evaluate(f"document.querySelector('{FIGURE}').naturalWidth") > 400, "the figure is drawn", within_s=60)
+    for label, key in (("outage (s)", "ArrowRight"), ("jitter", "ArrowLeft"), ("clients", "ArrowRight")):
+        before, said = figure.get_attribute("src"), page.locator(".jp-OutputArea .widget-html").first.inner_text()
+        slider = page.locator(".widget-slider", has_text=label).locator(".noUi-handle")
+        slider.focus()
+        began_at = time.perf_counter()
+        page.keyboard.press(key)
+        until(lambda before=before: figure.get_attribute("src") != before, f"the figure follows {label}", within_s=30)
+        print(f"{label}: the figure followed after {time.perf_counter() - began_at:.2f} s")
+        until(
+            lambda said=said: page.locator(".jp-OutputArea .widget-html").first.inner_text() != said, "and the words", within_s=5
+        )
+    figure.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    page.screenshot(path=str(screenshots / "launcher.png"))
+    assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert errors == []
+    assert (tmp_path / "mine" / "01_first_look.ipynb").exists()
+    context.close()
