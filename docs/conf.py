@@ -11,6 +11,7 @@ These are made before Sphinx reads anything, from sources that stand elsewhere, 
 """
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
-# Notebooks are stored without outputs; they are executed here, and one that fails, fails the build.
+# Notebooks are stored without outputs; they are executed here, at their small size, and one that fails, fails the build.
+os.environ.setdefault("STEADYWIRE_NOTEBOOKS", "ci")
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300

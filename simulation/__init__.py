@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Suspend,
     )
     from simulation.scenario.library import find as load_scenario
+    from simulation.scenario.network_traces import read_latencies, read_outages
     from simulation.scenario.paths import (
         AlternatingRenewal,
         BernoulliLoss,
@@ -209,6 +210,8 @@ __all__ = [
     "paired",
     "parse_scenario",
     "publish_data",
+    "read_latencies",
+    "read_outages",
     "register_fallback",
     "register_heartbeat",
     "register_preset",
@@ -302,6 +305,8 @@ __getattr__, __dir__ = imported_on_use(
         "paired": "simulation.studies.sweeping:paired",
         "parse_scenario": "simulation.scenario.scenario:parse_scenario",
         "publish_data": "simulation.trace.publishes:publish_data",
+        "read_latencies": "simulation.scenario.network_traces:read_latencies",
+        "read_outages": "simulation.scenario.network_traces:read_outages",
         "register_preset": "simulation.scenario.presets:register",
         "replay_recording": "simulation.replay.live:replay",
         "run": "simulation.world:run",

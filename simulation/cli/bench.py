@@ -38,7 +38,7 @@ def _run(simulation: bool, for_server: list[str] | None, quick: bool, seed: int,
     if not (root / "tests" / "benchmarks" / "simulation.py").is_file():
         raise ConfigError(
             f"the benchmarks are not beside this installation ({root}): they belong to a checkout of the source; "
-            "in one, install it with `pip install -e .` and run this again"
+            "in one, install it with `pip install -e '.[bench]'` and run this again"
         )
     commands = []
     if simulation:

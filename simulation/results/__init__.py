@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from simulation.results.diagrams import message_log_of, sequence_diagram
     from simulation.results.frames import Frames, summary, write_parquet
     from simulation.results.measures import alerts
+    from simulation.results.notebooks.charts import lines, trade_off
+    from simulation.results.notebooks.figure import ShownFigure
+    from simulation.results.notebooks.findings import Parameters, finding, parameters
+    from simulation.results.notebooks.shapes import as_points, missed_without_replay, quiet_clients
     from simulation.results.plots import latency_and_delivery, save
     from simulation.results.recovery import recoveries
     from simulation.results.world_colours import REAL, SIMULATED, health_table, latencies, one_clients_cut, side_by_side
@@ -25,18 +29,27 @@ __all__ = [
     "SIMULATED",
     "Counts",
     "Frames",
+    "Parameters",
+    "ShownFigure",
     "alerts",
+    "as_points",
     "count",
+    "finding",
     "health_table",
     "latencies",
     "latency_and_delivery",
+    "lines",
     "message_log_of",
+    "missed_without_replay",
     "one_clients_cut",
+    "parameters",
+    "quiet_clients",
     "recoveries",
     "save",
     "sequence_diagram",
     "side_by_side",
     "summary",
+    "trade_off",
     "write_parquet",
 ]
 
@@ -47,18 +60,27 @@ __getattr__, __dir__ = imported_on_use(
         "Frames": "simulation.results.frames:Frames",
         "REAL": "simulation.results.world_colours:REAL",
         "SIMULATED": "simulation.results.world_colours:SIMULATED",
+        "Parameters": "simulation.results.notebooks.findings:Parameters",
+        "ShownFigure": "simulation.results.notebooks.figure:ShownFigure",
         "alerts": "simulation.results.measures:alerts",
+        "as_points": "simulation.results.notebooks.shapes:as_points",
         "count": "simulation.results.counts:count",
+        "finding": "simulation.results.notebooks.findings:finding",
         "health_table": "simulation.results.world_colours:health_table",
         "latencies": "simulation.results.world_colours:latencies",
         "latency_and_delivery": "simulation.results.plots:latency_and_delivery",
+        "lines": "simulation.results.notebooks.charts:lines",
         "message_log_of": "simulation.results.diagrams:message_log_of",
+        "missed_without_replay": "simulation.results.notebooks.shapes:missed_without_replay",
         "one_clients_cut": "simulation.results.world_colours:one_clients_cut",
+        "parameters": "simulation.results.notebooks.findings:parameters",
+        "quiet_clients": "simulation.results.notebooks.shapes:quiet_clients",
         "recoveries": "simulation.results.recovery:recoveries",
         "save": "simulation.results.plots:save",
         "sequence_diagram": "simulation.results.diagrams:sequence_diagram",
         "side_by_side": "simulation.results.world_colours:side_by_side",
         "summary": "simulation.results.frames:summary",
+        "trade_off": "simulation.results.notebooks.charts:trade_off",
         "write_parquet": "simulation.results.frames:write_parquet",
     },
 )

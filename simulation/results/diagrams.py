@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S, ns
+from simulation.results.notebooks.figure import ShownFigure
 from simulation.scenario.faults import describe
 from simulation.trace.frames_seen import FrameSeen
 from simulation.trace.messages import LoggedMessage, LoggedNote, MessageLog
@@ -59,7 +60,7 @@ def sequence_diagram(message_log: MessageLog, *, title: str = "", rows_max: int 
     cut = len(rows) > rows_max
     rows = rows[:rows_max]
     row_of = {key: number for number, (_, key, _) in enumerate(rows)}
-    figure = Figure(figsize=(max(6.0, _COLUMN_IN * len(places)), 1.2 + _ROW_IN * max(4, len(rows))), layout="constrained")
+    figure = ShownFigure(figsize=(max(6.0, _COLUMN_IN * len(places)), 1.2 + _ROW_IN * max(4, len(rows))), layout="constrained")
     axes = figure.subplots()
     for place, x in x_of.items():
         axes.axvline(x, color=_LINE, linewidth=1, zorder=0)

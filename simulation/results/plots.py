@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from simulation.results.frames import Frames
+from simulation.results.notebooks.figure import ShownFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ BLUE, ORANGE, GREEN, GREY, RED = "#0072b2", "#e69f00", "#009e73", "#666666", "#c
 """Told apart by people who see colours differently, too (after Okabe and Ito)."""
 POINTS_MAX = 20_000
 """More single messages than this are thinned out, evenly."""
+FAULT_ROWS_MAX = 8
+"""More faults than this share a row for each kind."""
 _FAULT_NAMES = {"half_open": "half-open", "block_upgrade": "WebSocket blocked", "server_restart": "server restart"}
 
 
@@ -38,15 +41,15 @@ def latency_and_delivery(frames: Frames, title: str) -> Figure:
     """
     messages, faults, states = frames["messages"], frames["faults"], frames["states"]
     end_s = _end_of_events(messages, faults, states)
-    figure = Figure(figsize=(11, 8.2), layout="constrained")
-    grid = figure.add_gridspec(4, 1, height_ratios=[0.12 + 0.16 * len(faults), 3.2, 1.7, 1.4], hspace=0.04)
+    figure = ShownFigure(figsize=(11, 8.2), layout="constrained")
+    grid = figure.add_gridspec(4, 1, height_ratios=[0.12 + 0.16 * _rows_of(faults), 3.2, 1.7, 1.4], hspace=0.04)
     strip, latency, delivery, carriers = (figure.add_subplot(grid[row]) for row in range(4))
     _draw_faults(strip, faults, end_s)
     _draw_latency(latency, messages)
     _draw_delivery(delivery, messages, end_s)
     _draw_carriers(carriers, states, end_s)
     for axes in (latency, delivery):
-        for fault in _rows(faults):
+        for fault in _rows(faults.drop_duplicates(["start_s", "end_s"])):
             shown_until_s = max(fault["end_s"], fault["start_s"] + end_s / 600)
             axes.axvspan(fault["start_s"], shown_until_s, color=RED, alpha=0.09, lw=0, zorder=0)
     for axes in (strip, latency, delivery, carriers):
@@ -60,8 +63,12 @@ def latency_and_delivery(frames: Frames, title: str) -> Figure:
 
 
 def _draw_faults(axes: "Axes", faults: pd.DataFrame, end_s: float) -> None:
-    """One bar for each fault, named."""
-    for row, fault in enumerate(_rows(faults)):
+    """One bar for each fault, named; where there are many, one row for each kind."""
+    shown = _rows(faults)
+    if len(shown) > FAULT_ROWS_MAX:
+        _draw_kinds(axes, faults)
+        shown = []
+    for row, fault in enumerate(shown):
         start_s, clients = fault["start_s"], fault["clients"]
         width = max(fault["end_s"] - start_s, end_s / 300)
         axes.barh(-row, width, left=start_s, height=0.62, color=RED, alpha=0.75, lw=0)
@@ -69,11 +76,24 @@ def _draw_faults(axes: "Axes", faults: pd.DataFrame, end_s: float) -> None:
         is_late = start_s + width > 0.75 * end_s
         x, side = (start_s - end_s / 150, "right") if is_late else (start_s + width + end_s / 150, "left")
         axes.text(x, -row, label, va="center", ha=side, fontsize=8, color=GREY)
-    axes.set_ylim(-len(faults) + 0.4, 0.6)
+    axes.set_ylim(-_rows_of(faults) + 0.4, 0.6)
     axes.set_yticks([])
     axes.set_ylabel("faults", rotation=0, ha="right", va="center", fontsize=9)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(bottom=False)
+
+
+def _draw_kinds(axes: "Axes", faults: pd.DataFrame) -> None:
+    for row, (kind, those) in enumerate(faults.groupby("kind", sort=False)):
+        apart = those.drop_duplicates(["start_s", "end_s"])
+        axes.barh(-row, apart["end_s"] - apart["start_s"], left=apart["start_s"], height=0.62, color=RED, alpha=0.75, lw=0)
+        label = f"{_FAULT_NAMES.get(str(kind), str(kind))}, {len(apart)} times"
+        x = float(apart["end_s"].max())
+        axes.annotate(label, (x, -row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=GREY)
+
+
+def _rows_of(faults: pd.DataFrame) -> int:
+    return len(faults) if len(faults) <= FAULT_ROWS_MAX else int(faults["kind"].nunique())
 
 
 def _draw_latency(axes: "Axes", messages: pd.DataFrame) -> None:

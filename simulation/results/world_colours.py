@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError
 from simulation.results.frames import Frames
+from simulation.results.notebooks.figure import ShownFigure
 from simulation.results.plots import BLUE, ORANGE, RED
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def one_clients_cut(worlds: Mapping[str, Frames], client: str) -> Figure:
     messages = first["messages"]
     others = sorted(set(messages["reader"]) - {client})
     everyone = ", ".join(others)
-    figure = Figure(figsize=(10.5, 9.4), layout="constrained")
+    figure = ShownFigure(figsize=(10.5, 9.4), layout="constrained")
     knows, outbox, sent, received = figure.subplots(4, 1, sharex=True, height_ratios=[0.55, 1.5, 2, 2])
     _draw_interruptions(knows, worlds, client)
     _draw_waiting(outbox, worlds, client)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from simulation.studies.study import Study, load_study
     from simulation.studies.sweeping import interval, paired, sweep
+    from simulation.studies.tune import tune as tune_study
+    from simulation.studies.tuning_report import comparison, settings
 
 __all__ = [
     "Choice",
@@ -38,6 +40,7 @@ __all__ = [
     "Range",
     "Study",
     "all_pairs",
+    "comparison",
     "distributions",
     "dots",
     "grid",
@@ -49,9 +52,11 @@ __all__ = [
     "paired_interval",
     "quantile_interval",
     "returns",
+    "settings",
     "sobol",
     "sweep",
     "t_interval",
+    "tune_study",
     "wilson_interval",
 ]
 
@@ -67,6 +72,7 @@ __getattr__, __dir__ = imported_on_use(
         "Range": "simulation.studies.design:Range",
         "Study": "simulation.studies.study:Study",
         "all_pairs": "simulation.studies.statistics:all_pairs",
+        "comparison": "simulation.studies.tuning_report:comparison",
         "distributions": "simulation.studies.plots:distributions",
         "dots": "simulation.studies.plots:dots",
         "grid": "simulation.studies.design:grid",
@@ -78,9 +84,11 @@ __getattr__, __dir__ = imported_on_use(
         "paired_interval": "simulation.studies.statistics:paired_interval",
         "quantile_interval": "simulation.studies.statistics:quantile_interval",
         "returns": "simulation.studies.plots:returns",
+        "settings": "simulation.studies.tuning_report:settings",
         "sobol": "simulation.studies.design:sobol",
         "sweep": "simulation.studies.sweeping:sweep",
         "t_interval": "simulation.studies.statistics:t_interval",
+        "tune_study": "simulation.studies.tune:tune",
         "wilson_interval": "simulation.studies.statistics:wilson_interval",
     },
 )

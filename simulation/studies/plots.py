@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from simulation.results.notebooks.figure import OKABE_ITO, ShownFigure, style
 from simulation.studies.sweeping import interval
 
-COLOURS = ("#2f6db3", "#c8553d", "#3d8b5f", "#8a6fb0", "#7f7f7f")
+COLOURS = OKABE_ITO
 ROW_INCHES = 0.34
 
 
@@ -23,7 +24,7 @@ def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str,
     `figures`: columns of `runs`, with their names in the legend; `label`: of the axis, with its unit.
     """
     names = list(dict.fromkeys(runs[by]))
-    figure = Figure(figsize=(8, 1.3 + ROW_INCHES * len(names) * max(1.0, 0.5 * len(figures))), layout="constrained")
+    figure = ShownFigure(figsize=(8, 1.3 + ROW_INCHES * len(names) * max(1.0, 0.5 * len(figures))), layout="constrained")
     axes = figure.subplots()
     for place, (column, name) in enumerate(figures.items()):
         table = interval(runs, column, by=by).set_index(by).loc[names]
@@ -31,8 +32,8 @@ def dots(runs: pd.DataFrame, figures: Mapping[str, str], *, by: str, label: str,
         errors = np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]]))
         if log:
             errors[0] = np.minimum(errors[0], 0.999 * table["mean"].to_numpy())
-        style: dict[str, Any] = {"fmt": "o", "ms": 5, "capsize": 2.5, "lw": 1.2, "color": COLOURS[place % len(COLOURS)]}
-        axes.errorbar(table["mean"], rows, xerr=errors, label=name, **style)
+        look: dict[str, Any] = {"ls": "", "ms": 5, "capsize": 2.5, "elinewidth": 1.2}
+        axes.errorbar(table["mean"], rows, xerr=errors, label=name, **look, **style(place))
     axes.set_yticks(-np.arange(len(names)), names)
     axes.set_xlabel(label)
     axes.set_title(title, loc="left")
@@ -52,7 +53,7 @@ def distributions(
 
     `label`: of the values, with their unit. `line`: a value to mark, and its name.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = ShownFigure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for place, (name, values) in enumerate(samples.items()):
         ascending = np.sort(np.asarray(values, dtype=float))
@@ -76,7 +77,7 @@ def returns(back_s: Mapping[str, Sequence[float]], clients: int, *, title: str) 
     """
     columns = 3
     lines = -(-len(back_s) // columns)
-    figure = Figure(figsize=(9, 1.15 * lines + 1), layout="constrained")
+    figure = ShownFigure(figsize=(9, 1.15 * lines + 1), layout="constrained")
     grid: Any = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     most = max((max(values, default=1.0) for values in back_s.values()), default=1.0)
     for axes, (name, values) in zip(grid.flat, back_s.items(), strict=False):

@@ -14,10 +14,12 @@ import msgspec
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from reference.protocol.errors import ConfigError
 from simulation.results import html
 from simulation.results.frames import write_parquet
+from simulation.results.notebooks.figure import ShownFigure
 from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
@@ -156,7 +158,7 @@ def comparison(tuned: Tuned) -> Figure:
     selection: Selection | None = tuned.selection
     candidates = sorted((*tuned.finalists, *tuned.presets), key=lambda each: each.score)
     shown = [each for each in candidates if math.isfinite(each.score)]
-    figure = Figure(figsize=(8.5, 1.2 + ROW_INCHES * len(shown)), layout="constrained")
+    figure = ShownFigure(figsize=(8.5, 1.2 + ROW_INCHES * len(shown)), layout="constrained")
     axes = figure.subplots()
     presets = {preset.name for preset in tuned.presets}
     for row, each in enumerate(shown):
@@ -179,12 +181,15 @@ def comparison(tuned: Tuned) -> Figure:
     axes.set_xlabel("score (1 is the setting as it is; less is better); open marks break a constraint")
     axes.set_title("Tuned setting against everything else, on fresh seeds", loc="left")
     axes.grid(axis="x", which="both", alpha=0.25)
+    kinds = (("o", BLUE, "the choice"), ("o", GREEN, "finalist"), ("o", ORANGE, "as it is"), ("s", GREY, "preset"))
+    marks = [Line2D([], [], marker=marker, color=colour, ls="", label=name) for marker, colour, name in kinds]
+    figure.legend(handles=marks, frameon=False, ncols=4, loc="outside lower center")
     return figure
 
 
 def search(tuned: Tuned) -> Figure:
     """The score of each trial in order, and the best feasible one so far."""
-    figure = Figure(figsize=(8.5, 3.2), layout="constrained")
+    figure = ShownFigure(figsize=(8.5, 3.2), layout="constrained")
     axes = figure.subplots()
     best = math.inf
     so_far = []
@@ -217,7 +222,7 @@ def search(tuned: Tuned) -> Figure:
 def pareto(tuned: Tuned) -> Figure:
     """The first two objectives of every trial, relative to the setting as it is, and their front."""
     one, other = tuned.study.tuning.objectives[:2]
-    figure = Figure(figsize=(6.5, 5), layout="constrained")
+    figure = ShownFigure(figsize=(6.5, 5), layout="constrained")
     axes = figure.subplots()
     front = {trial.name for trial in tuned.front}
     for trial in tuned.trials:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulation.validation.experiments.network.losing import Bursts, Repeats
     from simulation.validation.experiments.network.queueing import Bottleneck
     from simulation.validation.experiments.network.transport import Dialling, Silence
-    from simulation.validation.figures import against_theory, agreement
+    from simulation.validation.figures import against_theory, agreement, as_table
     from simulation.validation.run import verify
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Silence",
     "against_theory",
     "agreement",
+    "as_table",
     "backoff",
     "queues",
     "verify",
@@ -57,6 +58,7 @@ __getattr__, __dir__ = imported_on_use(
         "Silence": "simulation.validation.experiments.network.transport:Silence",
         "against_theory": "simulation.validation.figures:against_theory",
         "agreement": "simulation.validation.figures:agreement",
+        "as_table": "simulation.validation.figures:as_table",
         "backoff": "simulation.validation.closed_forms.backoff",
         "queues": "simulation.validation.closed_forms.queues",
         "verify": "simulation.validation.run:verify",

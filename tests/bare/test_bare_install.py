@@ -59,7 +59,7 @@ def test_the_extras_name_what_pyproject_has() -> None:
     for extra, modules in EXTRAS.items():
         named = {re.split(r"[\[>=]", each)[0] for each in project["optional-dependencies"][extra]} - {"steadywire"}
         assert set(modules) == named if extra == "lab" else set(modules) <= named
-    for extra in ("test", "docs", "cluster"):
+    for extra in ("test", "docs", "cluster", "bench"):
         assert "steadywire[lab]" in project["optional-dependencies"][extra]
 
 

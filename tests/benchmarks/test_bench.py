@@ -104,7 +104,7 @@ def test_what_is_for_the_server_is_not_taken_without_it(capsys: pytest.CaptureFi
 def test_without_a_checkout_one_line_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_command(simulation=True, server=False, quick=True, seed=1, root=tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "pip install -e ." in line
+    assert "pip install -e '.[bench]'" in line
 
 
 def test_nothing_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,7 +216,13 @@ def test_the_plugin_imports_nothing_of_ours_until_it_is_asked() -> None:
     heavy = ("simulation", "reference", "trio", "numpy", "hypothesis")
     script = f"import simulation.pytest_plugin, sys; print(*sorted(each for each in sys.modules if each.startswith({heavy})))"
     done = subprocess.run([sys.executable, "-c", script], cwd=document.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["reference", "reference.public_names", "simulation", "simulation.pytest_plugin"]
+    assert done.stdout.split() == [
+        "reference",
+        "reference.extras",
+        "reference.public_names",
+        "simulation",
+        "simulation.pytest_plugin",
+    ]
 
 
 @pytest.mark.slow

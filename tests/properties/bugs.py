@@ -132,4 +132,9 @@ BUGS: tuple[Bug, ...] = (
     Bug('a roster remembers no cursor', 'protocol.client.delivery:Roster.cursors', 'self._cursors[user] = at', 'pass'),
     Bug('rejected publishes are not reported', 'protocol.client.publishing:Publishing.receive', 'self._fail(message, result.code, result.message)', 'pass'),
     Bug('a snapshot is told at the number before', 'protocol.client.delivery:EventDelivery._take_snapshot', 'Snapshot(frame.sequence_number, frame.state)', 'Snapshot(frame.sequence_number - 1, frame.state)'),
+    # Times: nothing happens before or after its own.
+    Bug('the first probe goes at once', 'protocol.client.connectivity:Connectivity._fall_back', 'self._probes.schedule(now, earliest)', 'self._timers.set(Timer.PROBE, earliest)'),
+    Bug('a publish expires at half of its age', 'protocol.client.publishing:Publishing.expire', 'ns(self._context.config.outbox_age_max_s)', 'ns(self._context.config.outbox_age_max_s) // 2'),
+    Bug('a token has no grace', 'protocol.server.handshake:Handshake._watch_token', 'identity.expires_at + ns(self._context.config.token_grace_s)', 'identity.expires_at'),
+    Bug('a token has twice its grace', 'protocol.server.handshake:Handshake._watch_token', 'identity.expires_at + ns(self._context.config.token_grace_s)', 'identity.expires_at + 2 * ns(self._context.config.token_grace_s)'),
 )

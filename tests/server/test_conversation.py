@@ -1,5 +1,8 @@
 """Conversations over WebSocket, in virtual time: two clients, a resume, a late joiner, a takeover, and the clock."""
 
+import gc
+
+import h11
 import trio
 from trio.testing import MockClock
 
@@ -182,3 +185,11 @@ async def test_a_run_id_in_capitals_is_the_same_run(autojump_clock: MockClock) -
         await alice.publish(1)
         assert await bob.events(1)
         assert house.server.statistics().runs_loaded == 1
+
+
+async def test_a_websocket_holds_nothing_of_http(autojump_clock: MockClock) -> None:
+    async with open_house() as house, house.guest("alice") as alice:
+        await alice.publish(1)
+        gc.collect()
+        parsers = [each for each in gc.get_objects() if isinstance(each, h11.Connection) and each.our_role is h11.SERVER]
+        assert parsers == []

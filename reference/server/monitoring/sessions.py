@@ -65,7 +65,8 @@ class SessionRecord:
     gaps: int = 0
     duplicates: int = 0
     queued: int = 0
-    round_trips: "deque[float]" = field(default_factory=lambda: deque(maxlen=ROUND_TRIPS_KEPT))
+    round_trips: list[float] = field(default_factory=list)
+    """The last ROUND_TRIPS_KEPT; not a deque, which takes 0.7 KiB when it is empty."""
     round_trip_max: float | None = None
     counted: "Contribution | None" = None
     """What `Totals` hold of it now."""
@@ -98,6 +99,7 @@ class SessionRecord:
 
     def measured(self, round_trip_ms: float) -> None:
         self.round_trips.append(round_trip_ms)
+        del self.round_trips[:-ROUND_TRIPS_KEPT]
         self.round_trip_max = max(self.round_trip_max or 0.0, round_trip_ms)
 
     def reported(self, report: Report) -> None:
@@ -230,7 +232,7 @@ def metrics_of(record: SessionRecord) -> SessionMetrics:
         gaps=record.gaps,
         duplicate_events=record.duplicates,
         queued_messages=record.queued,
-        round_trip=summary_of(list(record.round_trips)),
+        round_trip=summary_of(record.round_trips),
         round_trip_max_ms=record.round_trip_max,
         quality=quality_of(record.score),
         quality_score=record.score,

@@ -18,6 +18,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
@@ -65,6 +66,14 @@ OnProblem = Callable[[Problem], None]
 
 def ignore_problem(problem: Problem) -> None:
     """An `on_problem` for those who do not want to know."""
+
+
+class _Upgraded(NamedTuple):
+    """An upgrade that was accepted, and the key that it asks to be answered with."""
+
+    head: RequestHead
+    key: bytes
+    accept: Accept
 
 
 class FrontDoor:
@@ -130,7 +139,9 @@ class FrontDoor:
                 why = f"this address has {per_address_max} connections to this server, its limit"
                 await HttpWire(stream, self._limits).refuse(self._come_back(why))
             else:
-                await self._converse(stream)
+                upgraded = await self._converse(stream)
+                if upgraded is not None:
+                    await self._serve_websocket(stream, upgraded)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is gone, which is its right at any moment
         except* Exception as group:
@@ -160,7 +171,8 @@ class FrontDoor:
             self._refusals_total += 1
             await wire.refuse(refusal)
 
-    async def _converse(self, stream: PushStream) -> None:
+    async def _converse(self, stream: PushStream) -> _Upgraded | None:
+        """Answer requests. Returns the upgrade that is to be served, without what HTTP needed: a WebSocket may stay for days."""
         wire = HttpWire(stream, self._limits)
         idle_s = self._limits.head_timeout_s
         try:
@@ -170,8 +182,7 @@ class FrontDoor:
                     break
                 self._requests_total += 1
                 if head.wants_websocket:
-                    await self._upgrade(wire, head)
-                    return
+                    return await self._upgrade(wire, head)
                 report = self._reporter("the application failed", stream, head)
                 if not await Exchange(wire, head, self._limits).run(self._app, report):
                     break
@@ -187,6 +198,7 @@ class FrontDoor:
         except trio.Cancelled:
             wire.farewell(self._come_back("the server is going down", CloseCode.GOING_AWAY))
             raise
+        return None
 
     async def _is_request_coming(self, wire: HttpWire, idle_s: float) -> bool:
         with trio.move_on_after(idle_s):
@@ -199,24 +211,27 @@ class FrontDoor:
         reason = f"no complete head within {self._limits.head_timeout_s} s"
         raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 
-    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> None:
+    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> _Upgraded | None:
         key = head.websocket_key()
         if self._elsewhere is not None and await self._is_served_elsewhere(self._elsewhere, wire, head):
-            return
-        report = self._reporter("the WebSocket handler failed", wire.stream, head)
+            return None
         try:
             accept = self._on_upgrade(head)
         except HttpRefusal:
             raise
         except Exception as error:
-            report(error)
+            self._reporter("the WebSocket handler failed", wire.stream, head)(error)
             raise HttpRefusal(500, INTERNAL_ERROR, "internal error") from None
         wire.stream.put_back(wire.unread)
+        return _Upgraded(head, key, accept)
+
+    async def _serve_websocket(self, stream: PushStream, upgraded: _Upgraded) -> None:
+        head, key, accept = upgraded
         self._websockets += 1
         try:
-            await serve_websocket(wire.stream, head, key, accept, self._websocket_limits)
+            await serve_websocket(stream, head, key, accept, self._websocket_limits)
         except Exception as error:
-            report(error)
+            self._reporter("the WebSocket handler failed", stream, head)(error)
         finally:
             self._websockets -= 1
 

@@ -54,7 +54,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         self.local = local
         self._tail: memoryview = memoryview(b"")
         self._put_back = b""
-        self._turn = trio.StrictFIFOLock()  # who waits to write; push never waits, so it needs no turn
+        self._turn: trio.StrictFIFOLock | None = None  # who waits to write; push never waits, so most streams need none
         self._publishing = False
         self._is_broken = False
         self._is_closed = False
@@ -121,7 +121,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         Raises trio.BrokenResourceError when the peer is gone and trio.ClosedResourceError when this side
         closed the stream.
         """
-        async with self._turn:
+        async with self._own_turn():
             await self._write_tail()
 
     # ---- trio's stream interface ----
@@ -129,7 +129,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: Buffer) -> None:
         """Send `data` after whatever is waiting; cancelled when it has begun, it leaves the rest as the tail."""
         with self._only_sender():
-            async with self._turn:
+            async with self._own_turn():
                 await self._write_tail()
                 # A copy, because the caller may reuse its buffer once a cancelled call has left it here.
                 self._tail = memoryview(bytes(data))
@@ -137,7 +137,7 @@ class PushStream(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         with self._only_sender():
-            async with self._turn:
+            async with self._own_turn():
                 await self._write_tail()
                 await self._wait_writable()
                 self._check_open()
@@ -147,7 +147,7 @@ class PushStream(trio.abc.HalfCloseableStream):
         nothing.
         """
         with self._only_sender():
-            async with self._turn:
+            async with self._own_turn():
                 if self._is_eof_sent and not self._is_closed:
                     return
                 await self._write_tail()
@@ -201,6 +201,11 @@ class PushStream(trio.abc.HalfCloseableStream):
         return StreamStatistics(self._bytes_in, self._bytes_out, len(self._tail))
 
     # ---- inside ----
+
+    def _own_turn(self) -> trio.StrictFIFOLock:
+        if self._turn is None:
+            self._turn = trio.StrictFIFOLock()
+        return self._turn
 
     async def _write_tail(self) -> None:
         """The only loop that writes; between any two of its checkpoints the tail is exactly what is unsent."""
