@@ -30,6 +30,7 @@ from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import ClientAccessLink, Ending, ServerListener
 from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
+from simulation.network.link_state import without
 from simulation.network.websocket_connection import WebSocketConnection, websocket_bytes
 from simulation.scenario.faults import BackgroundTab, Suspend
 from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
@@ -274,8 +275,7 @@ class ClientHost:
 
     def end_sleep(self, sleep: Suspend) -> None:
         """Undo one `begin_sleep`."""
-        place, did_stop = self._sleeps.index(sleep), self._stops
-        self._sleeps = (*self._sleeps[:place], *self._sleeps[place + 1 :])
+        did_stop, self._sleeps = self._stops, without(self._sleeps, sleep)
         if did_stop and not self._stops:
             self._behind += self._clock.now - self._stopped_at
         if self._sleeps:
@@ -297,8 +297,7 @@ class ClientHost:
 
     def end_background(self, background: BackgroundTab) -> None:
         """Undo one `begin_background`."""
-        place = self._throttles.index(background)
-        self._throttles = (*self._throttles[:place], *self._throttles[place + 1 :])
+        self._throttles = without(self._throttles, background)
         self._throttle()
 
     def _throttle(self) -> None:
