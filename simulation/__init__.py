@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from simulation.results.frames import Frames
     from simulation.scenario import library
     from simulation.scenario.distributions import Constant, Empirical, Exponential, LogNormal, Pareto, Uniform
+    from simulation.scenario.drawn_faults import DrawnFaults
     from simulation.scenario.faults import (
         BackgroundTab,
         BlockUpgrade,
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
         Capacity,
         ClientPart,
         Group,
+        Region,
         Scenario,
         ServerPart,
         Shedding,
@@ -136,6 +138,7 @@ __all__ = [
     "Constant",
     "Dns",
     "DnsFailure",
+    "DrawnFaults",
     "Due",
     "Empirical",
     "EveryInterval",
@@ -178,6 +181,7 @@ __all__ = [
     "RecordedAvailability",
     "RecordedTimes",
     "Refuse",
+    "Region",
     "Reset",
     "Result",
     "RollingDeploy",
@@ -236,6 +240,7 @@ __getattr__, __dir__ = imported_on_use(
         "ClockStep": "simulation.scenario.faults:ClockStep",
         "Constant": "simulation.scenario.distributions:Constant",
         "Dns": "simulation.scenario.paths:Dns",
+        "DrawnFaults": "simulation.scenario.drawn_faults:DrawnFaults",
         "DnsFailure": "simulation.scenario.faults:DnsFailure",
         "Empirical": "simulation.scenario.distributions:Empirical",
         "EveryInterval": "reference.protocol.policies.keepalive:EveryInterval",
@@ -273,6 +278,7 @@ __getattr__, __dir__ = imported_on_use(
         "RecordedArrivals": "simulation.scenario.population:RecordedArrivals",
         "RecordedAvailability": "simulation.scenario.paths:RecordedAvailability",
         "RecordedTimes": "simulation.scenario.workload:RecordedTimes",
+        "Region": "simulation.scenario.scenario:Region",
         "Refuse": "simulation.scenario.faults:Refuse",
         "Reset": "simulation.scenario.faults:Reset",
         "Result": "simulation.world:Result",

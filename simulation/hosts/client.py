@@ -27,9 +27,11 @@ from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
+from simulation.hosts.high_water import HighWater
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import ClientAccessLink, Ending, ServerListener
 from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
+from simulation.network.link_state import without
 from simulation.network.websocket_connection import WebSocketConnection, websocket_bytes
 from simulation.scenario.faults import BackgroundTab, Suspend
 from simulation.trace.trace import ClientStarted, CursorMoved, LeaveAsked, Published, PublishRefused, Trace
@@ -90,7 +92,9 @@ class ClientHost:
         "is_carried",
         "name",
         "on_carried",
+        "outbox_longest",
         "session",
+        "untaken_longest",
     )
 
     def __init__(
@@ -121,6 +125,7 @@ class ClientHost:
         self._is_paused = False
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
+        self.outbox_longest = self.untaken_longest = 0
         self._pool: _Pool | None = None
         self._lateness = lateness
         self._throttles: tuple[BackgroundTab, ...] = ()
@@ -157,6 +162,7 @@ class ClientHost:
             refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
             self._trace.add(refused)
             return
+        self.outbox_longest = max(self.outbox_longest, self.session.queued_messages)
         self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
         self._driver.drain()
 
@@ -274,8 +280,7 @@ class ClientHost:
 
     def end_sleep(self, sleep: Suspend) -> None:
         """Undo one `begin_sleep`."""
-        place, did_stop = self._sleeps.index(sleep), self._stops
-        self._sleeps = (*self._sleeps[:place], *self._sleeps[place + 1 :])
+        did_stop, self._sleeps = self._stops, without(self._sleeps, sleep)
         if did_stop and not self._stops:
             self._behind += self._clock.now - self._stopped_at
         if self._sleeps:
@@ -297,8 +302,7 @@ class ClientHost:
 
     def end_background(self, background: BackgroundTab) -> None:
         """Undo one `begin_background`."""
-        place = self._throttles.index(background)
-        self._throttles = (*self._throttles[:place], *self._throttles[place + 1 :])
+        self._throttles = without(self._throttles, background)
         self._throttle()
 
     def _throttle(self) -> None:
@@ -314,6 +318,13 @@ class ClientHost:
         config = self.session.config
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
         yield "connections", self._line.connections, CONNECTIONS_MAX
+
+    def note_longest(self, high_water: HighWater) -> None:
+        """The most that it has ever held."""
+        high_water.note(self.name, "outbox", self.outbox_longest, self.session.config.outbox_messages_max)
+        if self._takes_every is not None:
+            held = next(held for held in self.session.statistics().held if held.what.startswith("outcomes"))
+            high_water.note(self.name, "application", self.untaken_longest, held.limit)
 
     # ClientIO.
 
@@ -393,6 +404,7 @@ class ClientHost:
             if not self._untaken:
                 self._take_later()
             self._untaken += count
+            self.untaken_longest = max(self.untaken_longest, self._untaken)
 
     def set_alarm(self, deadline: int | None) -> None:
         self._alarm.arm(None if deadline is None else deadline + self._behind)

@@ -45,8 +45,7 @@ class ClientFaults:
                         link.begin(_outage(fault))
                     link.leave_network(path, is_told=is_told)
                 case DnsFailure():
-                    if link.resolver is not None:
-                        link.resolver.begin(fault, self._clock.now)
+                    link.begin_dns_failure(fault)
                 case Failover(old_address=old_address):
                     link.lose_address(is_told=old_address == "refuses")
                 case _:
@@ -69,8 +68,7 @@ class ClientFaults:
                     if gap_s:
                         link.end(_outage(fault))
                 case DnsFailure():
-                    if link.resolver is not None:
-                        link.resolver.end(fault)
+                    link.end_dns_failure(fault)
                 case _:
                     assert_never(fault)
 

@@ -11,11 +11,11 @@ from reference.protocol import frames
 from simulation.clock import Clock
 from simulation.network.cell import SimulatedCell
 from simulation.network.delay import bottleneck_of, directions_of
-from simulation.network.link_state import LinkConnection, LinkState
+from simulation.network.link_state import LinkConnection, LinkState, without
 from simulation.network.names import Resolver, Zone
 from simulation.network.ports import Ports
 from simulation.random import RandomStreams
-from simulation.scenario.faults import LineFault, Outage
+from simulation.scenario.faults import DnsFailure, LineFault, Outage
 from simulation.scenario.paths import Path
 from simulation.trace.frames_seen import Moment, Watch, Way
 from simulation.trace.trace import PathTrouble
@@ -44,6 +44,7 @@ class AccessLink(LinkState, Generic[C]):
 
     __slots__ = (
         "_connections",
+        "_dns_failures",
         "_late_until",
         "_opened",
         "_report",
@@ -76,6 +77,7 @@ class AccessLink(LinkState, Generic[C]):
         """`cells`: what it shares with other clients, up and down. `zone`: the server's name. `nat`: whose ports it takes."""
         super().__init__(client, path.middlebox.upgrades, random_source)
         self.clock = clock
+        self._dns_failures: tuple[DnsFailure, ...] = ()
         self.nat = nat
         self.zone = zone or Zone()
         self.ticket: tuple[int, int] | None = None
@@ -100,6 +102,9 @@ class AccessLink(LinkState, Generic[C]):
         self.counts_up = up.counts_bytes or self.enter_cell_up is not None
         """Whether it matters how large something is that the client sends."""
         self.resolver = None if path.dns is None else Resolver(path.dns, self.zone, self, self.random_source.of(f"{client}/dns"))
+        if self.resolver is not None:
+            for fault in self._dns_failures:
+                self.resolver.begin(fault, self.clock.now)
 
     @property
     def is_cut_off(self) -> bool:
@@ -140,6 +145,18 @@ class AccessLink(LinkState, Generic[C]):
     def served(self) -> tuple[C, ...]:
         """The connections of which a server process has its endpoint."""
         return tuple(connection for connection in self._connections if connection.is_served)
+
+    def begin_dns_failure(self, fault: DnsFailure) -> None:
+        """No name is resolved, on whatever network the client is, until the failure is over."""
+        self._dns_failures = (*self._dns_failures, fault)
+        if self.resolver is not None:
+            self.resolver.begin(fault, self.clock.now)
+
+    def end_dns_failure(self, fault: DnsFailure) -> None:
+        """Undo one `begin_dns_failure`."""
+        self._dns_failures = without(self._dns_failures, fault)
+        if self.resolver is not None:
+            self.resolver.end(fault)
 
     def leave_network(self, path: Path | None, *, is_told: bool) -> None:
         """The client is on another network from now on. `path`: that one's; None: it is like the one before."""

@@ -10,7 +10,7 @@ REQUEST_HEAD_BYTES = 300
 ANSWER_HEAD_BYTES = 150
 
 
-class HttpClient(Protocol):
+class HttpEndpoint(Protocol):
     """What a client's host is told about its HTTP connections."""
 
     def bytes_of_answer_arrived(self, connection: "HttpConnection") -> None: ...
@@ -29,7 +29,7 @@ class HttpConnection(TcpConnection):
     def __init__(
         self,
         access_link: ClientAccessLink,
-        client: HttpClient,
+        client: HttpEndpoint,
         listener: ServerListener,
         send_buffer_bytes: int,
         token: str | None = None,

@@ -110,7 +110,7 @@ class LinkState:
         """`fault`, which has begun, is over."""
         match fault:
             case Outage(direction=direction):
-                self.outages = _without(self.outages, direction)
+                self.outages = without(self.outages, direction)
                 for connection in connections:
                     connection.release(direction)
             case Stall():
@@ -120,13 +120,14 @@ class LinkState:
             case Refuse() | LoadBalancerCut():
                 self.refusals -= 1
             case BlockUpgrade():
-                self.blocks = _without(self.blocks, fault)
+                self.blocks = without(self.blocks, fault)
             case Reset() | HalfOpen():
                 pass
             case _:
                 assert_never(fault)
 
 
-def _without(values: tuple[T, ...], value: T) -> tuple[T, ...]:
+def without(values: tuple[T, ...], value: T) -> tuple[T, ...]:
+    """The values but one of those that equal this one."""
     place = values.index(value)
     return (*values[:place], *values[place + 1 :])

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from reference.protocol.timers import ns
 from simulation.clock import ARRIVAL, Call, Clock
+from simulation.network.link_state import without
 from simulation.random import EntityRandom
 from simulation.scenario.faults import DnsFailure, Failover
 from simulation.scenario.paths import Dns
@@ -103,8 +104,7 @@ class Resolver:
 
     def end(self, fault: DnsFailure) -> None:
         """`fault`, which has begun, is over."""
-        place = self._failures.index(fault)
-        self._failures = (*self._failures[:place], *self._failures[place + 1 :])
+        self._failures = without(self._failures, fault)
 
     def look_up(self, resolved: Resolved) -> None:
         """`resolved` is called once: at once if the client's own answer is fresh."""

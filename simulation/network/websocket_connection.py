@@ -17,7 +17,7 @@ def websocket_bytes(payload_bytes: int, *, is_masked: bool) -> int:
     return 2 + length_bytes + (4 if is_masked else 0) + payload_bytes
 
 
-class WebSocketClient(Protocol):
+class WebSocketEndpoint(Protocol):
     """What a client's host is told about its WebSockets, which it has named itself."""
 
     def connection_opened(self, connection_id: int) -> None: ...
@@ -38,7 +38,7 @@ class WebSocketConnection(TcpConnection):
     def __init__(
         self,
         access_link: ClientAccessLink,
-        client: WebSocketClient,
+        client: WebSocketEndpoint,
         connection_id: int,
         listener: ServerListener,
         send_buffer_bytes: int,

@@ -30,6 +30,10 @@
 
 const LANE_PX = 34;
 const TOP_PX = 22;
+const LABELS_PX = 200;
+const NARROW_LABELS_PX = 112;
+const NARROW_BELOW_PX = 560;
+const TICK_PX_MIN = 56;
 const SYNC_MS = 250;
 const LANE_WORDS = /** @type {Readonly<Record<string, string>>} */ ({
   away: "not here yet",
@@ -54,12 +58,16 @@ const STYLE = `
 .sw-player input[type="range"] { flex: 1; min-width: 80px; accent-color: var(--event); }
 .sw-player output { font-variant-numeric: tabular-nums; min-width: 120px; text-align: right; }
 .sw-player label { display: inline-flex; gap: 6px; align-items: center; color: var(--soft); }
-.sw-player .lanes { display: grid; grid-template-columns: 200px minmax(0, 1fr); margin-top: 10px; max-height: 520px; overflow: auto; }
+.sw-player .lanes { display: grid; grid-template-columns: ${LABELS_PX}px minmax(0, 1fr); margin-top: 10px; max-height: 520px; overflow: auto; }
 .sw-player ul { list-style: none; padding: ${TOP_PX}px 0 0; }
 .sw-player li { height: ${LANE_PX}px; display: grid; grid-template-columns: 1fr auto; column-gap: 8px; align-content: center; padding-right: 12px; font-size: 12px; line-height: 1.25; }
 .sw-player li b { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-weight: 600; }
 .sw-player li span { color: var(--soft); white-space: nowrap; }
 .sw-player li .queue { font-variant-numeric: tabular-nums; grid-row: 1 / 3; grid-column: 2; align-self: center; min-width: 64px; text-align: right; }
+.sw-player .lanes.narrow { grid-template-columns: ${NARROW_LABELS_PX}px minmax(0, 1fr); }
+.sw-player .narrow li { padding-right: 8px; }
+.sw-player .narrow li .queue { min-width: 0; }
+.sw-player .narrow li .state { overflow: hidden; text-overflow: ellipsis; }
 .sw-player canvas { display: block; width: 100%; }
 .sw-player .said { min-height: 2.8em; margin-top: 8px; }
 .sw-player .soft { color: var(--soft); font-size: 12px; }
@@ -192,6 +200,9 @@ class Player {
     el.append(this.box);
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(this.canvas.parentElement);
+    // A notebook takes cells that are far away out of the document; what changed meanwhile is drawn when they are back.
+    this.seen = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.draw());
+    this.seen.observe(this.box);
     this.scheme = matchMedia("(prefers-color-scheme: dark)");
     this.redraw = () => this.draw();
     this.scheme.addEventListener("change", this.redraw);
@@ -204,6 +215,7 @@ class Player {
     cancelAnimationFrame(this.frame);
     this.isPlaying = false;
     this.observer.disconnect();
+    this.seen.disconnect();
     this.themes.disconnect();
     this.scheme.removeEventListener("change", this.redraw);
   }
@@ -305,7 +317,11 @@ class Player {
   /** @param {typeof COLOURS["light"]} colours */
   #drawCanvas(colours) {
     const { picture, time, canvas } = this;
-    const width = Math.max(50, canvas.parentElement.clientWidth - 200);
+    const lanes = canvas.parentElement;
+    if (lanes.clientWidth === 0) return; // not to be seen now
+    const isNarrow = lanes.clientWidth < NARROW_BELOW_PX;
+    lanes.classList.toggle("narrow", isNarrow);
+    const width = Math.max(50, lanes.clientWidth - (isNarrow ? NARROW_LABELS_PX : LABELS_PX));
     const height = TOP_PX + LANE_PX * (picture.lanes.length + 1);
     const ratio = devicePixelRatio || 1;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -342,7 +358,8 @@ class Player {
     // Time.
     context.fillStyle = colours.soft;
     context.font = "11px system-ui, sans-serif";
-    const step = tickStep(shown.width);
+    const ticks = Math.min(8, Math.max(1, width / TICK_PX_MIN));
+    const step = tickStep(shown.width, ticks);
     for (let at = Math.ceil(shown.start / step) * step; at <= end; at += step) {
       context.fillRect(x(at), TOP_PX - 4, 1, 4);
       context.fillText(`${Number(at.toFixed(3))} s`, Math.min(x(at) + 2, width - 34), TOP_PX - 8);
@@ -453,12 +470,13 @@ class Player {
 }
 
 /**
- * A round step for about eight ticks.
+ * A round step for at most so many ticks.
  * @param {number} width
+ * @param {number} ticks
  * @returns {number}
  */
-export function tickStep(width) {
-  const rough = width / 8;
+export function tickStep(width, ticks) {
+  const rough = width / ticks;
   const power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough) ?? 10 * power;
 }

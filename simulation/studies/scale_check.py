@@ -32,7 +32,9 @@ def scale_check(
     for scale in sorted(asked.scales):
         found = evaluator.runs([point for _, point in settings], asked.replications, fresh=True, report=report, scale=scale)
         for (name, _), per_scenario in zip(settings, found, strict=True):
-            for scenario, runs in zip(evaluator.scenarios, per_scenario, strict=True):
+            for scenario, runs, is_scaled in zip(evaluator.scenarios, per_scenario, evaluator.scaled, strict=True):
+                if not is_scaled:
+                    continue
                 for figure in evaluator.tune.figures:
                     interval = t_interval([run[figure] for run in runs])
                     about = {"scenario": scenario.name, "setting": name, "scale": scale, "figure": figure}

@@ -134,6 +134,9 @@ class Evaluator:
         self._scorers: dict[int, Scorer] = {}
         self._weights = study.weights
         self._scales = study.scales
+        self.scaled = tuple(scale != 1 for scale in study.scales)
+        if self.tune.full is not None and not any(self.scaled):
+            raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
 
     def check(self, point: Point) -> str | None:
         """Why a setting makes no scenario; None if it does."""
@@ -154,11 +157,13 @@ class Evaluator:
         scale: float | None = None,
     ) -> list[list[list[Figures]]]:
         """The figures of each setting in each scenario by replication: [setting][scenario][replication]. `scale`: in place of
-        the study's own."""
+        the scales of scenarios that the study scales."""
         found: list[list[list[Figures]]] = [[] for _ in points]
         for scenario, own_scale in zip(self.scenarios, self._scales, strict=True):
             seed = (scenario.seed if self._seed is None else self._seed) + (FRESH_SEEDS if fresh else 0)
-            experiment = Experiment(scenario, points, self.tune.figures, replications, seed, scale=scale or own_scale)
+            experiment = Experiment(
+                scenario, points, self.tune.figures, replications, seed, scale=own_scale if own_scale == 1 else scale or own_scale
+            )
             outcome = self._run(experiment, report)
             if len(outcome.failures) == len(outcome.runs):
                 raise ConfigError(f"{scenario.name}: every run failed: {outcome.failures['error'].iloc[0]}")

@@ -8,6 +8,7 @@ import trio
 from reference.client import Client
 from reference.client.transport import CLOSING_S_MAX
 from reference.protocol.client.health import Status
+from reference.protocol.config import ClientConfig
 from reference.protocol.events import Event
 from reference.protocol.states import ClientState
 from tests.client.conftest import Connect
@@ -65,6 +66,19 @@ async def test_cut_in_each_state(join: Connect, server: Server, step: ClientStat
         assert client.health.status is Status.DISCONNECTED
         await client.wait_until(ClientState.LIVE)
         assert await client.publish("CHAT", {}) == 1
+
+
+@pytest.mark.parametrize("knows", [False, True])
+async def test_a_client_that_knows_that_its_network_is_back_does_not_wait(join: Connect, server: Server, knows: bool) -> None:
+    server.is_down = True
+    async with join(config=ClientConfig(fallback_after_failures=None)) as client:
+        await client.wait_until(lambda client: (client.next_attempt_s or 0) > 5)
+        server.is_down = False
+        back_s = trio.current_time()
+        if knows:
+            client.network_returned()
+        await client.wait_until(ClientState.LIVE)
+        assert (trio.current_time() - back_s < 2) == knows
 
 
 async def test_a_server_that_cannot_be_reached_for_a_while(join: Connect, server: Server) -> None:

@@ -11,7 +11,7 @@ from simulation.network.access_link import AccessLink
 from simulation.network.names import Resolver, Zone
 from simulation.random import RandomStreams
 from simulation.scenario.distributions import Constant
-from simulation.scenario.faults import DnsFailure, Failover, Outage, Reset
+from simulation.scenario.faults import DnsFailure, Failover, NetworkChange, Outage, Reset
 from simulation.scenario.paths import Dns, Path
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.scenario.still_world import PATIENT_CLIENT, still_world
@@ -139,6 +139,15 @@ def test_a_silent_address_costs_a_connect_timeout_and_is_said_to_be_old() -> Non
 def test_a_floating_address_works_at_once() -> None:
     back = carried_s(dialling(None, Failover(at_s=40.0, duration_s=10.0, old_address="refuses")))
     assert back[1] == pytest.approx(40.0 + LATENCY_S + 0.1 + CONNECTED_S)
+
+
+def test_a_failure_outlasts_a_change_of_the_network() -> None:
+    """And ends on a network that it did not begin on, whether that has names or not."""
+    for path in (Path(latency_s=LATENCY_S, dns=UNCACHED), Path(latency_s=LATENCY_S)):
+        change = NetworkChange(at_s=20.0, is_told=True, path=path)
+        scenario = dialling(UNCACHED, DnsFailure(at_s=10.0, duration_s=30.0, how="error"), change)
+        back_s = carried_s(scenario)[1]
+        assert (40.0 < back_s < 41.0) if path.dns else back_s == pytest.approx(20.1 + CONNECTED_S)
 
 
 def test_bad_input() -> None:

@@ -148,6 +148,22 @@ async def test_a_batch_that_does_not_fit_leaves_nothing(store: EventStore, batch
     assert await load(store) == before
 
 
+async def test_one_client_id_in_two_runs_of_one_group_is_two_clients(store: EventStore) -> None:
+    await store.create_run(OTHER_RUN, EPOCH)
+    assert await store.append([append(1, 3), append(1, 2, run_id=OTHER_RUN), append(3, run_id=OTHER_RUN)]) == [None, None, None]
+    first, second = await load(store), await load(store, OTHER_RUN)
+    assert (first.head, second.head) == (3, 3)
+    assert first.clients == second.clients
+    # The number that one run has had may still come in the other, and each run refuses its own again.
+    assert await store.append([append(4, 2), append(4, run_id=OTHER_RUN)]) == [None, None]
+    again = Append(RUN, EPOCH, (entry(6, client_sequence=5),), None, 1)
+    fits = Append(OTHER_RUN, EPOCH, (entry(5, client_sequence=5),), None, 1)
+    outcomes = await store.append([again, fits])
+    assert [type(outcome) for outcome in outcomes] == [StoreConflict, type(None)]
+    first, second = await load(store), await load(store, OTHER_RUN)
+    assert [client.last_client_sequence for run in (first, second) for client in run.clients] == [5, 5]
+
+
 async def test_one_batch_of_a_group_that_does_not_fit_harms_no_other(store: EventStore) -> None:
     await store.create_run(OTHER_RUN, EPOCH)
     outcomes = await store.append(

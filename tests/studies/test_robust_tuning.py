@@ -61,6 +61,7 @@ def test_a_candidate_takes_part_and_scales_are_compared(tuned: Tuned, tmp_path: 
     assert any(line.startswith("estimated: ") for line in SAID[:3])
     assert tuned.scales is not None
     assert set(tuned.scales["scale"]) == {1000.0, 500.0}
+    assert set(tuned.scales["scenario"]) == {"load_balancer_cut"}, "the elevator is not scaled"
     true = tuned.scales[tuned.scales["scale"] == 500.0]
     assert (true["off"].dropna() == 0).all()
     assert any(line.startswith("At scale 500, load_balancer_cut: recovery_p99_s ") for line in conclusions(tuned))
@@ -136,6 +137,11 @@ def test_every_shipped_study_can_be_asked(name: str) -> None:
     study = load_study(Path(name))
     assert study.scenarios_of(Path())
     assert study.points() if study.tune is None else study.tuning.objectives
+
+
+def test_a_confirmation_needs_something_scaled(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no scenario of this study has a scale"):
+        tune(parse_study(STUDY.replace("scale = 1000, ", "")), tmp_path)
 
 
 def test_an_unknown_study_or_scenario_is_named(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from reference.server.wire.request_head import Headers, HttpRefusal, RequestHead
 
 _PIECE_BYTES = 16 * 1024  # read at once; also what a pipelining client may have sent ahead of an answer
 
+_FOR_ANY_PAGE: Headers = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
+"""A refusal at the door says nothing about anybody; without these a page sees neither its status nor when to come back."""
 Sent = h11.InformationalResponse | h11.Response | h11.Data | h11.EndOfMessage
 
 
@@ -196,6 +198,7 @@ class HttpWire:
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             *standard_headers(),
+            *_FOR_ANY_PAGE,
             *refusal.headers,
         ]
         if refusal.retry_after_ms is not None:

@@ -9,6 +9,7 @@
 import { RunFold } from "../machine/events.js";
 import { ClientSession } from "../machine/session.js";
 import { Alarm, SessionTime } from "./clock.js";
+import { Failures } from "./failures.js";
 import { PollingConnection, WebSocketConnection } from "./transports.js";
 import { Writer } from "./writer.js";
 
@@ -120,6 +121,9 @@ export class SessionDriver {
   /** A page that stood still reads until then, by the monotonic clock. @type {number | null} */
   #readsUntilMs = null;
   #isSuspended = false;
+  #failures = new Failures();
+  /** The application leaves for good: it knows that what is unsettled fails. */
+  #isLeaving = false;
   /** The storage has failed while the page was left, and its lease was another's. @type {{ error: unknown } | null} */
   #failure = null;
   /** @type {Told[]} */
@@ -134,9 +138,10 @@ export class SessionDriver {
    * @param {ConstructorParameters<typeof ClientSession>[1]} session.parts without draws
    * @param {Lease} session.lease
    * @param {import("./storage.js").StoredState | null} session.stored
+   * @param {readonly import("./failures.js").Failure[]} session.failures that earlier pages have stored
    * @param {Surroundings} around
    */
-  constructor({ clientId, parts, lease, stored }, around) {
+  constructor({ clientId, parts, lease, stored, failures }, around) {
     this.#around = around;
     this.#lease = lease;
     this.#time = new SessionTime(around.clock);
@@ -155,6 +160,8 @@ export class SessionDriver {
       this.#isStateKnown = true;
       this.#toTell.push({ kind: "stored", epoch, sequenceNumber: last, state });
     }
+    const dismissed = failures.flatMap((failure) => this.#failures.add(failure));
+    if (dismissed.length > 0) this.#writer.write({ dismissed });
   }
 
   /**
@@ -190,6 +197,18 @@ export class SessionDriver {
     const result = verb(this.session, this.#time.now());
     this.#turn();
     return result;
+  }
+
+  /** Leave for good. */
+  leave() {
+    this.#isLeaving = true;
+    this.feed((session, now) => session.close(now));
+  }
+
+  /** @param {readonly string[]} ids */
+  dismissFailures(ids) {
+    const dismissed = this.#failures.dismiss(ids);
+    if (dismissed.length > 0) this.#writer.write({ dismissed });
   }
 
   /**
@@ -241,6 +260,10 @@ export class SessionDriver {
 
   get runState() {
     return this.#fold.state;
+  }
+
+  get failures() {
+    return this.#failures.all;
   }
 
   // ---- leaving and coming back ----
@@ -339,9 +362,11 @@ export class SessionDriver {
 
   #turn() {
     if (this.#isSuspended) return; // its output waits for `resume`
+    const outcomes = this.session.takeOutcomes();
+    this.#keepFailures(outcomes);
     this.#store();
     for (const action of this.session.takeActions()) this.#carryOut(action);
-    this.#toTell.push(...this.session.takeOutcomes());
+    this.#toTell.push(...outcomes);
     this.#arm();
     this.#tellAll();
     this.#around.turned();
@@ -426,6 +451,25 @@ export class SessionDriver {
   }
 
   // ---- storing ----
+
+  /**
+   * In the transaction in which the publish leaves the outbox.
+   *
+   * @param {readonly Outcome[]} outcomes
+   */
+  #keepFailures(outcomes) {
+    if (this.#isLeaving) return;
+    const failures = [];
+    const dismissed = [];
+    for (const outcome of outcomes) {
+      if (outcome.kind !== "failed") continue;
+      const { kind: _, ticket, ...failed } = outcome;
+      const failure = { id: `${this.session.clientId}:${ticket}`, ...failed, failedAtMs: this.#around.clock.wallMs() };
+      failures.push(failure);
+      dismissed.push(...this.#failures.add(failure));
+    }
+    if (failures.length > 0) this.#writer.write({ failures, dismissed });
+  }
 
   #store() {
     const { session } = this;

@@ -4,6 +4,7 @@
  *     identities   slot -> client id, generation, session id, numbering
  *     positions    slot -> epoch, number, state of the run
  *     messages     [slot, ticket] -> one publish
+ *     failures     [key, id] -> one publish that was given up; of all slots of the key, since any tab may show it
  *
  * A slot is `key#n`: a key has up to SLOTS_MAX of them, for so many tabs of one run. A tab takes again the slot that it had before a
  * reload (it waits a moment for it, since the old page's lock may outlive the page a little), else one that has messages and no owner,
@@ -12,6 +13,7 @@
 
 /**
  * @typedef {import("./storage.js").Changes} Changes
+ * @typedef {import("./storage.js").Failure} Failure
  * @typedef {import("./storage.js").Lease} Lease
  * @typedef {import("./storage.js").StateStorage} StateStorage
  * @typedef {import("./storage.js").StoredState} StoredState
@@ -19,8 +21,10 @@
  */
 
 const DATABASE = "steadywire";
-const VERSION = 1;
-const STORES = ["identities", "positions", "messages"];
+const VERSION = 2;
+/** Each store with its key. */
+const KEYS = { identities: "slot", positions: "slot", messages: ["slot", "ticket"], failures: ["key", "id"] };
+const STORES = Object.keys(KEYS);
 const SLOTS_MAX = 16;
 const OWN_SLOT_MS_MAX = 2000;
 const UNUSED_MS_MAX = 7 * 86_400_000;
@@ -98,8 +102,15 @@ class SlotLease {
     };
   }
 
+  /** @returns {Promise<Failure[]>} */
+  async loadFailures() {
+    const store = this.#database.transaction("failures", "readonly").objectStore("failures");
+    const kept = await answered(store.getAll(IDBKeyRange.bound([this.#key, ""], [this.#key, []]))); // an array is above every text
+    return kept.map(({ failure }) => failure).sort((a, b) => a.failedAtMs - b.failedAtMs);
+  }
+
   /** @param {Changes} changes */
-  async save({ identity, position, put, removed }) {
+  async save({ identity, position, put, removed, failures, dismissed }) {
     // Numbers must survive a crash of the machine, since frames wait for them; a position need not.
     const durability = identity === null ? "relaxed" : "strict";
     const transaction = this.#database.transaction(STORES, "readwrite", { durability });
@@ -109,6 +120,9 @@ class SlotLease {
     const messages = transaction.objectStore("messages");
     for (const ticket of removed) messages.delete([slot, ticket]);
     for (const message of put) messages.put({ slot, ticket: message.ticket, message });
+    const kept = transaction.objectStore("failures");
+    for (const failure of failures) kept.put({ key: this.#key, id: failure.id, failure });
+    for (const id of dismissed) kept.delete([this.#key, id]);
     transaction.commit?.();
     await completed(transaction);
   }
@@ -141,8 +155,9 @@ function opened() {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(DATABASE, VERSION);
     request.onupgradeneeded = () => {
-      for (const name of ["identities", "positions"]) request.result.createObjectStore(name, { keyPath: "slot" });
-      request.result.createObjectStore("messages", { keyPath: ["slot", "ticket"] });
+      for (const [name, keyPath] of Object.entries(KEYS)) {
+        if (!request.result.objectStoreNames.contains(name)) request.result.createObjectStore(name, { keyPath });
+      }
     };
     request.onsuccess = () => {
       request.result.onversionchange = () => request.result.close();
@@ -216,6 +231,10 @@ async function deleteUnused(database) {
   const kept = await answered(transaction.objectStore("identities").getAll());
   for (const { slot, savedAtMs } of kept) {
     if (Date.now() - savedAtMs > UNUSED_MS_MAX && !owned.has(`${DATABASE}:${slot}`)) deleteSlot(transaction, slot);
+  }
+  const failures = transaction.objectStore("failures");
+  for (const { key, id, failure } of await answered(failures.getAll())) {
+    if (Date.now() - failure.failedAtMs > UNUSED_MS_MAX) failures.delete([key, id]);
   }
   await completed(transaction);
 }

@@ -28,6 +28,7 @@ import { NetworkSwitch, headersOf, textOf } from "./transports.js";
  * @typedef {import("../machine/events.js").RunEvent} RunEvent
  * @typedef {import("../machine/states.js").ClientState} ClientState
  * @typedef {import("./connection_health.js").Health} Health
+ * @typedef {import("./failures.js").Failure} Failure
  * @typedef {import("./mailbox.js").Delivery} Delivery
  * @typedef {import("./options.js").Options} Options
  *
@@ -147,7 +148,7 @@ export class RunClient extends EventTarget {
 
   /** A driver on a lease of its own: at the start, and when another tab has taken the identity of this page while it was left. */
   async #open() {
-    const { lease, stored } = await this.#acquire();
+    const { lease, stored, failures } = await this.#acquire();
     if (this.#end !== null) {
       await lease.release();
       return;
@@ -156,7 +157,7 @@ export class RunClient extends EventTarget {
     const parts = { config: this.#config, registry: this.#registry, token: this.#token, reconnect, fallback, keepalive };
     const clientId = stored?.identity.clientId ?? randomText(); // 2.2
     this.#driver = new SessionDriver(
-      { clientId, parts: /** @type {any} */ (parts), lease, stored },
+      { clientId, parts: /** @type {any} */ (parts), lease, stored, failures },
       {
         clock: this.#clock,
         random: this.#options.random ?? Math.random,
@@ -168,6 +169,7 @@ export class RunClient extends EventTarget {
         storageFailed: (error) => this.#storageFailed(error),
       },
     );
+    if (failures.length > 0) this.#failuresChanged();
     this.#driver.start();
     this.#publishEarly();
   }
@@ -177,11 +179,11 @@ export class RunClient extends EventTarget {
     const key = [this.#urls.http, this.#options.account ?? ""].join(" ");
     try {
       const chosen = storage === "memory" ? new MemoryStorage() : storage === "indexeddb" ? storageOfPage() : storage;
-      const leased = chosen.acquire(key).then(async (lease) => ({ lease, stored: await lease.load() }));
+      const leased = chosen.acquire(key).then(async (lease) => ({ lease, stored: await lease.load(), failures: await lease.loadFailures() }));
       return await this.#inTime(leased, ({ lease }) => lease.release());
     } catch (error) {
       this.#storageFailed(error);
-      return { lease: await new MemoryStorage().acquire(), stored: null };
+      return { lease: await new MemoryStorage().acquire(), stored: null, failures: [] };
     }
   }
 
@@ -208,7 +210,7 @@ export class RunClient extends EventTarget {
   close() {
     if (this.#end !== null) return;
     if (this.#driver === null) this.#ended({ code: null, message: "closed by the application" });
-    else this.#driver.feed((session, now) => session.close(now));
+    else this.#driver.leave();
   }
 
   /**
@@ -411,6 +413,26 @@ export class RunClient extends EventTarget {
     return this.#driver?.session.pending ?? [];
   }
 
+  /** Publishes that were given up, of earlier pages too, until they are dismissed; oldest first. @returns {Failure[]} */
+  get failures() {
+    return this.#driver?.failures ?? [];
+  }
+
+  /**
+   * The user has seen these failures, or all: keep them no longer.
+   *
+   * @param {readonly string[]} [ids]
+   */
+  dismissFailures(ids = this.failures.map(({ id }) => id)) {
+    if (ids.length === 0) return;
+    this.#driver?.dismissFailures(ids);
+    this.#failuresChanged();
+  }
+
+  #failuresChanged() {
+    this.#dispatch("failureschange", { failures: this.failures });
+  }
+
   /** The server's limits, from its last welcome; null before the first. */
   get limits() {
     return this.#driver?.session.limits ?? null;
@@ -583,6 +605,7 @@ export class RunClient extends EventTarget {
         const { kind: _, ...failed } = told;
         this.#settled(told.ticket)?.reject(new PublishFailedError(failed));
         this.#dispatch("failed", failed);
+        this.#failuresChanged();
         break;
       }
       case "state":

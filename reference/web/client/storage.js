@@ -11,6 +11,7 @@ import { IndexedDbStorage } from "./indexeddb.js";
 /**
  * @typedef {import("../machine/events.js").RunState} RunState
  * @typedef {import("../machine/outbox.js").Numbering} Numbering
+ * @typedef {import("./failures.js").Failure} Failure
  * @typedef {import("../machine/outbox.js").StoredMessage} StoredMessage
  *
  * @typedef {{ clientId: string, generation: number, sessionId: string | null, numbering: Numbering }} StoredIdentity
@@ -22,12 +23,15 @@ import { IndexedDbStorage } from "./indexeddb.js";
  * @property {StoredPosition | null} position
  * @property {KeptMessage[]} put
  * @property {number[]} removed tickets
+ * @property {Failure[]} failures publishes that were given up
+ * @property {string[]} dismissed ids of failures that need not be kept any longer
  *
  * @typedef {object} Lease
  * @property {boolean} isKept false: nothing of it survives this page
  * @property {() => Promise<StoredState | null>} load null: it is new
+ * @property {() => Promise<Failure[]>} loadFailures of all tabs of this run, oldest first
  * @property {(changes: Changes) => Promise<void>} save
- * @property {() => Promise<void>} clear forget all of it
+ * @property {() => Promise<void>} clear forget all of it but the failures
  * @property {() => Promise<void>} release let others have it, at once; they load after everything that was given to `save` before
  * @property {() => Promise<boolean>} retake have it again after `release`; false: somebody else has had it since
  *
@@ -41,6 +45,7 @@ export class MemoryStorage {
     return {
       isKept: false,
       load: async () => null,
+      loadFailures: async () => [],
       save: async () => {},
       clear: async () => {},
       release: async () => {},

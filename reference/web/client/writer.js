@@ -10,6 +10,7 @@
 
 /**
  * @typedef {import("./storage.js").Changes} Changes
+ * @typedef {import("./storage.js").Failure} Failure
  * @typedef {import("./storage.js").KeptMessage} KeptMessage
  * @typedef {import("./storage.js").Lease} Lease
  * @typedef {import("./storage.js").StoredIdentity} StoredIdentity
@@ -33,6 +34,10 @@ export class Writer {
   #put = new Map();
   /** @type {Set<number>} */
   #removed = new Set();
+  /** @type {Map<string, Failure>} */
+  #failures = new Map();
+  /** @type {Set<string>} */
+  #dismissed = new Set();
   /** @type {(() => void)[]} */
   #waiting = [];
 
@@ -60,9 +65,9 @@ export class Writer {
   /**
    * Store this soon, together with waiting changes.
    *
-   * @param {{ identity?: StoredIdentity, position?: StoredPosition, put?: KeptMessage[], removed?: number[] }} changes
+   * @param {Partial<Changes>} changes
    */
-  write({ identity, position, put = [], removed = [] }) {
+  write({ identity, position, put = [], removed = [], failures = [], dismissed = [] }) {
     this.#last += 1;
     if (this.#isBroken || !this.#lease.isKept) return;
     this.#identity = identity ?? this.#identity;
@@ -72,6 +77,11 @@ export class Writer {
       this.#removed.add(ticket);
     }
     for (const message of put) this.#put.set(message.ticket, message);
+    for (const failure of failures) this.#failures.set(failure.id, failure);
+    for (const id of dismissed) {
+      this.#failures.delete(id);
+      this.#dismissed.add(id);
+    }
     if (!this.#isWriting) void this.#writeAll();
   }
 
@@ -116,10 +126,11 @@ export class Writer {
       position: this.#position,
       put: [...this.#put.values()],
       removed: [...this.#removed],
+      failures: [...this.#failures.values()],
+      dismissed: [...this.#dismissed],
     };
     this.#identity = this.#position = null;
-    this.#put.clear();
-    this.#removed.clear();
+    for (const taken of [this.#put, this.#removed, this.#failures, this.#dismissed]) taken.clear();
     return changes;
   }
 }

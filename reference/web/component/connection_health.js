@@ -145,6 +145,7 @@ button:focus-visible { outline: 2px solid var(--sw-focus); outline-offset: 2px; 
   .figures > div { border-left: 0; padding: 0 0.5rem 0 0; }
 }
 @container (max-width: 26rem) {
+  .message { min-height: 4.2em; max-height: 4.2em; -webkit-line-clamp: 3; }
   .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); }
 }
 @media (prefers-reduced-motion: no-preference) {

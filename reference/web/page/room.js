@@ -4,6 +4,7 @@
 import { ConnectionStore, RunClient } from "../index.js";
 import { Board } from "./board.js";
 import { byId, paced, write } from "./dom.js";
+import { FailureList } from "./failures.js";
 import { Log } from "./log.js";
 import { Notices } from "./notices.js";
 import { drawPeople } from "./people.js";
@@ -33,6 +34,7 @@ export class Room {
   #health = /** @type {ConnectionHealth} */ (byId("health"));
   #log = new Log();
   #notices = new Notices();
+  #failures = new FailureList(() => this.#client?.dismissFailures());
   #board;
   /** @type {RunClient | null} */
   #client = null;
@@ -67,6 +69,7 @@ export class Room {
     this.#me = account.user;
     this.#log.clear();
     byId("ended").hidden = true;
+    this.#failures.draw([]);
     const client = (this.#client = new RunClient(runId, { token, account: account.user, config: tabConfig() }));
     const store = (this.#store = new ConnectionStore(client));
     this.#leaving = [
@@ -79,7 +82,7 @@ export class Room {
     client.addEventListener("event", (event) => this.#received(/** @type {CustomEvent<LogEvent>} */ (event).detail));
     client.addEventListener("snapshot", (event) => this.#snapshot(/** @type {CustomEvent} */ (event).detail));
     client.addEventListener("reset", (event) => this.#reset(/** @type {CustomEvent} */ (event).detail));
-    client.addEventListener("failed", (event) => this.#failed(/** @type {CustomEvent} */ (event).detail));
+    client.addEventListener("failureschange", () => client === this.#client && this.#failures.draw(client.failures));
     client.addEventListener("end", (event) => this.#ended(client, /** @type {CustomEvent} */ (event).detail));
     client.start().catch((error) => this.#complain(`This page could not start: ${error.message}`));
     this.#draw();
@@ -143,14 +146,6 @@ export class Room {
     }
   }
 
-  /** @param {{eventType: string, code: string, message: string, mayHaveArrived: boolean}} failure */
-  #failed({ eventType, code, message, mayHaveArrived }) {
-    if (code === "closed" && this.#client === null) return;
-    const doubt = mayHaveArrived ? " It may have arrived all the same." : "";
-    this.#complain(`A ${eventType.toLowerCase()} was not accepted: ${message}.${doubt}`);
-    this.#draw();
-  }
-
   /**
    * @param {RunClient} client
    * @param {{code: number | null, message: string}} end
@@ -191,7 +186,7 @@ export class Room {
     const data = kind === "PRUNE" ? { step } : { position: step, ...words };
     this.#complain("");
     client.publish(kind, data).catch((error) => {
-      // What was queued and is given up comes as `failed`, too; what was never queued is told here alone.
+      // What was queued and is given up stands in the list of failures; what was never queued is told here alone.
       if (error.name !== "PublishFailedError") this.#complain(error.message);
     });
     if (kind !== "PRUNE") text.value = "";

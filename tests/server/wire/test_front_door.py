@@ -474,6 +474,8 @@ async def test_beyond_connections_max_the_answer_is_503_and_beyond_refusals_max_
             await wait_all_tasks_blocked()  # or they would come in any order
         answer = await read_answer(clients[2])
         assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+        assert answer.headers["access-control-allow-origin"] == "*", "a page of any origin learns when to come back"
+        assert answer.headers["access-control-expose-headers"] == "retry-after"
         assert answer.problem == {"code": 4030, "message": "too many connections", "retryAfterMs": 1500}
         with pytest.raises(trio.BrokenResourceError):
             await clients[3].receive_some()

@@ -18,8 +18,13 @@ def browser() -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # A page that is left and shown again is one of the things to be seen; playwright would switch its cache off.
-        kept = ["--disable-back-forward-cache"]
+        # Pages that are left and shown again, hidden, or slowed are things to be seen; playwright would switch these off.
+        kept = [
+            "--disable-back-forward-cache",
+            "--disable-background-timer-throttling",
+            "--disable-backgrounding-occluded-windows",
+            "--disable-renderer-backgrounding",
+        ]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS, ignore_default_args=kept)
         yield browser
         browser.close()

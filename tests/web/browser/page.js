@@ -3,12 +3,13 @@
 import { ConnectionStore, RunClient } from "/web/index.js";
 
 const { run, server, user, config } = Object.fromEntries(new URLSearchParams(location.search));
-const client = new RunClient(run, { url: server, token: `dev:${user}`, account: user, config: JSON.parse(config) });
-const told = { marks: [], accepted: [], snapshots: [], storageErrors: [], shownAgain: 0 };
+const client = new RunClient(run, { url: server, token: `dev:${user}`, account: user, types: ["CHAT", "NOTE"], config: JSON.parse(config) }); // the server knows no NOTE
+const told = { marks: [], accepted: [], snapshots: [], failures: [], storageErrors: [], shownAgain: 0 };
 client.addEventListener("event", ({ detail }) => detail.sequenceNumber !== null && told.marks.push(detail.data.mark));
 client.addEventListener("accepted", ({ detail }) => told.accepted.push(detail.sequenceNumber));
 client.addEventListener("snapshot", ({ detail }) => told.snapshots.push(detail.reason));
 client.addEventListener("storageerror", ({ detail }) => told.storageErrors.push(detail.message));
+client.addEventListener("failureschange", ({ detail }) => told.failures.push(detail.failures.length));
 addEventListener("pageshow", ({ persisted }) => (told.shownAgain += Number(persisted)));
 Object.assign(globalThis, { client, told, store: new ConnectionStore(client) });
 globalThis.publishMarks = (from, to) => {

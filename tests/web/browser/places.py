@@ -178,9 +178,9 @@ class Room:
         self.line = Line(int(server.rpartition(":")[2]))
         self._call("PUT", "", b"{}")
 
-    def address(self, user: str = "ada") -> str:
+    def address(self, user: str = "ada", **config: float) -> str:
         """Of the page for that user."""
-        fields = {"run": self.run_id, "server": self.line.url, "user": user, "config": json.dumps(QUICK)}
+        fields = {"run": self.run_id, "server": self.line.url, "user": user, "config": json.dumps(QUICK | config)}
         return f"{self.origin}/page.html?{urlencode(fields)}"
 
     def log(self) -> list[int]:

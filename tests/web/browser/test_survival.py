@@ -42,17 +42,17 @@ def queue_offline(page: "Page", room: Room) -> None:
     stored(page, 50)
 
 
+COUNTS_STORED = """([store, count]) => new Promise((resolve) => {
+    const request = indexedDB.open("steadywire");
+    request.onsuccess = () => {
+        const counting = request.result.transaction(store).objectStore(store).count();
+        counting.onsuccess = () => { request.result.close(); resolve(counting.result === count); };
+    };
+})"""
+
+
 def stored(page: "Page", count: int) -> None:
-    page.wait_for_function(
-        """count => new Promise((resolve) => {
-            const request = indexedDB.open("steadywire");
-            request.onsuccess = () => {
-                const counting = request.result.transaction("messages").objectStore("messages").count();
-                counting.onsuccess = () => { request.result.close(); resolve(counting.result === count); };
-            };
-        })""",
-        arg=count,
-    )
+    page.wait_for_function(COUNTS_STORED, arg=["messages", count])
 
 
 def all_arrive(page: "Page", room: Room) -> None:
@@ -102,6 +102,25 @@ def test_grafts_that_were_queued_offline_arrive_once_and_in_order(
     assert page.evaluate("client.pending.map(({ data }) => data.mark)") == MARKS
     all_arrive(page, room)
     page.wait_for_function("() => client.health.value.status !== 'Disconnected'")
+
+
+@pytest.mark.parametrize("ends", [reload, kill], ids=lambda ends: ends.__name__)
+def test_a_publish_that_was_refused_is_told_of_until_it_is_dismissed(
+    context: "BrowserContext", room: Room, ends: "Callable[[BrowserContext, Page, Room], Page]"
+) -> None:
+    page = open_page(context, room)
+    page.evaluate("void client.publish('NOTE', { mark: 7 })")
+    page.wait_for_function("() => client.failures.length === 1 && client.getQueuedMessageCount() === 0")
+    stored(page, 0)
+    page = ends(context, page, room)
+    shown = page.evaluate("client.failures.map(({ eventType, data, code }) => [eventType, data.mark, code])")
+    assert shown == [["NOTE", 7, "unknown_event_type"]]
+    assert page.evaluate("told.failures") == [1]
+    page.evaluate("client.dismissFailures()")
+    assert page.evaluate("told.failures") == [1, 0]
+    page.wait_for_function(COUNTS_STORED, arg=["failures", 0])
+    page = reload(context, page, room)
+    assert page.evaluate("client.failures") == []
 
 
 def test_reloads_in_the_middle_of_publishing_store_nothing_twice(context: "BrowserContext", room: Room) -> None:

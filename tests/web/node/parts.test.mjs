@@ -366,7 +366,7 @@ test("a storage that never answers is not waited for, and a late lease is given 
   assert.equal(client.state, "connecting");
   assert.match(told[0], /did not answer within 10 s/);
   assert.equal(client.getQueuedMessageCount(), 1);
-  answer({ isKept: true, load: async () => null, release: async () => (released += 1) });
+  answer({ isKept: true, load: async () => null, loadFailures: async () => [], release: async () => (released += 1) });
   await turn();
   assert.equal(released, 1);
   client.close();

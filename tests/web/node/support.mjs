@@ -118,6 +118,7 @@ export class Way {
 /** A disk for identities: each save takes a moment, a copy is the disk of a page that was killed at this instant. */
 export class Disk {
   slots;
+  failures = new Map(); // of all slots of one key: these tests have one
   #owned = new Set();
   #held = null;
   #saved = new Map(); // until everything is that was to be saved to a slot
@@ -141,7 +142,9 @@ export class Disk {
   }
 
   copy() {
-    return new Disk(structuredClone(this.slots));
+    const copy = new Disk(structuredClone(this.slots));
+    copy.failures = structuredClone(this.failures);
+    return copy;
   }
 
   async acquire(key) {
@@ -156,13 +159,17 @@ export class Disk {
         const kept = disk.slots.get(slot);
         return kept === undefined ? null : structuredClone({ ...kept, messages: [...kept.messages.values()] });
       },
+      async loadFailures() {
+        await disk.#saved.get(slot);
+        return [...disk.failures.values()];
+      },
       save(changes) {
         const saved = saving.then(() => this.store(changes));
         saving = saved.catch(() => {});
         disk.#saved.set(slot, saving);
         return saved;
       },
-      async store({ identity, position, put, removed }) {
+      async store({ identity, position, put, removed, failures, dismissed }) {
         await new Promise((resolve) => setTimeout(resolve, disk.delayMs));
         await disk.#held;
         disk.saves += 1;
@@ -173,6 +180,8 @@ export class Disk {
         if (position !== null) kept.position = structuredClone(position);
         for (const ticket of removed) kept.messages.delete(ticket);
         for (const message of put) kept.messages.set(message.ticket, structuredClone(message));
+        for (const failure of failures) disk.failures.set(failure.id, structuredClone(failure));
+        for (const id of dismissed) disk.failures.delete(id);
       },
       async clear() {
         if (disk.clearFails) throw new Error("the disk is gone");
@@ -225,6 +234,15 @@ export function until(client, condition, what = String(condition)) {
     for (const type of types) client.addEventListener(type, look);
     look();
   });
+}
+
+/** Resolves when `condition()` is true, of something that no client tells of. */
+export async function soon(condition) {
+  const giveUpAt = performance.now() + 30_000;
+  while (!condition()) {
+    if (performance.now() > giveUpAt) throw new Error(`not within 30 s: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 /** Everything that the application is given, as it comes. */

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
 
 import { createRun } from "../../../reference/web/index.js";
-import { Disk, Way, clientOf, closeAll, graft, heard, marksOf, range, startServer, until } from "./support.mjs";
+import { Disk, Way, clientOf, closeAll, graft, heard, marksOf, range, soon, startServer, until } from "./support.mjs";
 
 let server;
 before(async () => {
@@ -282,4 +282,62 @@ test("an identity that the server refuses is forgotten", async () => {
   await again.start();
   await again.publish("GRAFT", graft(2));
   again.close();
+});
+
+test("what the server refuses is told again after a reload or a kill, until it is dismissed", async () => {
+  const runId = await newRun();
+  const disk = new Disk();
+  const options = { storage: disk, types: ["CHAT", "NOTE"] }; // the server knows no NOTE
+  const page = clientOf("ada", runId, server.url, options);
+  const changes = [];
+  page.addEventListener("failureschange", ({ detail }) => changes.push(detail.failures.length));
+  await page.start();
+  await page.publish("CHAT", { mark: 1 });
+  const refused = await Promise.allSettled(range(22).map((mark) => page.publish("NOTE", { mark })));
+  assert.deepEqual([...new Set(refused.map(({ reason }) => reason.code))], ["unknown_event_type"]);
+  assert.deepEqual(page.failures.map(({ data }) => data.mark), range(20, 3), "the newest are kept");
+  assert.equal(changes.length, 22);
+  await soon(() => disk.messages === 0 && disk.failures.size === 20);
+
+  const killed = clientOf("ada", runId, server.url, { ...options, storage: disk.copy() });
+  await page.stop();
+  const reloaded = clientOf("ada", runId, server.url, options);
+  for (const next of [killed, reloaded]) {
+    const told = [];
+    next.addEventListener("failureschange", ({ detail }) => told.push(detail.failures));
+    await next.start();
+    assert.deepEqual(told.map((failures) => failures.length), [20]);
+    const { id, failedAtMs, ...last } = next.failures.at(-1);
+    const message = told[0].at(-1).message;
+    assert.deepEqual(last, { eventType: "NOTE", data: { mark: 22 }, code: "unknown_event_type", message, mayHaveArrived: false });
+    assert.ok(Math.abs(failedAtMs - Date.now()) < 60_000 && id !== next.failures[0].id && message !== "");
+  }
+  reloaded.dismissFailures([reloaded.failures[0].id]);
+  assert.deepEqual(reloaded.failures.map(({ data }) => data.mark), range(19, 4));
+  reloaded.dismissFailures();
+  assert.deepEqual(reloaded.failures, []);
+  await reloaded.stop();
+  const last = clientOf("ada", runId, server.url, options);
+  await last.start();
+  assert.deepEqual(last.failures, []);
+});
+
+test("what fails because the application leaves is no news to it; what fails because the session was ended is", async () => {
+  const [runId, disk] = [await newRun(), new Disk()];
+  const way = await Way.to(server.port);
+  way.cut();
+  const page = clientOf("ada", runId, way.url, { storage: disk });
+  await page.start();
+  const left = page.publish("GRAFT", graft(1));
+  page.close();
+  await assert.rejects(left, { code: "closed" });
+  assert.deepEqual(page.failures, []);
+
+  const nowhere = clientOf("ada", randomUUID(), server.url, { storage: disk }); // there is no such run
+  await nowhere.start();
+  const lost = nowhere.publish("GRAFT", graft(2));
+  await assert.rejects(lost, { code: "closed" });
+  assert.equal((await nowhere.ended).code, 4404);
+  assert.deepEqual(nowhere.failures.map(({ data }) => data.mark), [2]);
+  await soon(() => disk.failures.size === 1);
 });

@@ -4,6 +4,7 @@ The tests are plain functions: server, emulator and their faults live in a porta
 test's own. Everything is real, and so is time; the settings are short.
 """
 
+import itertools
 import json
 import re
 import shutil
@@ -26,11 +27,12 @@ from simulation.emulator import Emulator, open_emulator
 from simulation.emulator.access_link import EmulatedAccessLink
 from simulation.processes.ports import free_ports
 from simulation.processes.server_process import ServerPlace, ServerProcess, open_server_process
+from simulation.scenario.faults import BlockUpgrade, Outage
 from simulation.scenario.paths import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-WAIT_MS = 15_000
+WAIT_MS = 40_000
 """For anything that a page is about to show, on the slowest machine that runs this."""
 
 CLIENT = {
@@ -54,6 +56,26 @@ SERVER = ServerConfig(
     hello_timeout_s=2.0,
 )
 FAST = Path(latency_s=0.002)
+
+LOOKS = """
+(() => {
+    globalThis.looks = [];
+    const look = () => {
+        const part = (selector) => document.getElementById('health').shadowRoot.querySelector(selector);
+        const kinds = ['connected', 'reconnected', 'disconnected', 'polling'];
+        const kind = kinds.filter((one) => part('.card').classList.contains(one)).join();
+        const shape = part('.dot path').getAttribute('d');
+        const now = [part('[role=status]').textContent, kind, shape, Number(part('.queued').textContent)];
+        if (JSON.stringify(looks.at(-1)) !== JSON.stringify(now)) looks.push(now);
+    };
+    new MutationObserver(look).observe(document.getElementById('health').shadowRoot,
+        { subtree: true, childList: true, attributes: true, characterData: true });
+    look();
+})()
+"""
+"""Notes all that the component shows from now on: word, colour, shape, and the queue."""
+KINDS = {"Connected": "connected", "Reconnected": "reconnected", "Disconnected": "disconnected", "HTTP Polling": "polling"}
+INITIALS = {"Connected": "C", "Reconnected": "R", "Disconnected": "D", "HTTP Polling": "P"}
 
 _OF_THE_NETWORK = re.compile(r"^(WebSocket connection to '[^']*' failed|Failed to load resource: net::ERR_)")
 """What Chromium itself writes when a connection fails; no page can keep it from that."""
@@ -88,7 +110,7 @@ class Site:
             context.close()
         self.contexts.clear()
         said, self.said, self.said_of_network = self.said, [], []
-        assert said == [], "a page complained on the console"
+        assert said == [], f"a page complained on the console: {said}"
 
     @property
     def url(self) -> str:
@@ -119,6 +141,7 @@ class Site:
             f"sessionStorage.setItem('steadywire.config', {json.dumps(json.dumps(CLIENT | (config or {})))});"
         )
         page = self.page(f"/#run={self.run_id}", port=line.port, init=init, **context)
+        page.evaluate(LOOKS)
         return Member(self, user, page, line)
 
     def ask(self, method: str, path: str, token: str = "dev-admin:tests") -> Any:
@@ -156,14 +179,25 @@ class Member:
 
     def shows(self, status: str, *, within_ms: int = WAIT_MS) -> None:
         """Wait until the component shows that status, in word and shape alike."""
-        kind = {"Connected": "connected", "Reconnected": "reconnected", "Disconnected": "disconnected", "HTTP Polling": "polling"}
-        self.page.locator(f"#health .card.{kind[status]}").wait_for(timeout=within_ms)
+        self.page.locator(f"#health .card.{KINDS[status]}").wait_for(timeout=within_ms)
         assert self.page.locator("#health [role=status]").inner_text() == status
 
     def carried(self) -> str:
         """Wait until a WebSocket carries the page; the status that it shows."""
         self.page.locator("#health .card.connected, #health .card.reconnected").wait_for()
         return self.status
+
+    def went(self, pattern: str) -> list[int]:
+        """What the component showed since this was asked last: the statuses went by that pattern of INITIALS, and in each moment
+        word, colour and dot agreed. Returns how many publishes were shown as queued, one after the other.
+        """
+        looks = self.page.evaluate("(() => { const all = [...looks]; looks.splice(0, all.length - 1); return all; })()")
+        shapes = {(kind, shape) for _, kind, shape, _ in looks}
+        assert all(KINDS[word] == kind for word, kind, _, _ in looks), "word and colour say the same"
+        assert len(shapes) == len({kind for kind, _ in shapes}) == len({shape for _, shape in shapes}), "and so does the dot"
+        statuses = "".join(initial for initial, _ in itertools.groupby(INITIALS[word] for word, _, _, _ in looks))
+        assert re.fullmatch(pattern, statuses), f"{self.user}'s page went {statuses}, not {pattern}"
+        return [queued for queued, _ in itertools.groupby(queued for _, _, _, queued in looks)]
 
     @property
     def status(self) -> str:
@@ -200,6 +234,13 @@ class Member:
     def apply(self, fault: Callable[..., Any], *arguments: Any) -> None:
         """Begin a fault of the line, one of its verbs; it ends by itself."""
         self.site.portal.start(fault, *arguments)
+
+    @contextmanager
+    def under(self, fault: Outage | BlockUpgrade) -> Iterator[None]:
+        """The line has that fault, for as long as the block lasts."""
+        self.site.portal.call(self.line.begin, fault)
+        yield
+        self.site.portal.call(self.line.end, fault)
 
 
 def until(condition: Callable[[], bool], what: str, *, within_s: float = WAIT_MS / 1000) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpcore
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from simulation.processes.ports import free_ports
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 NOTEBOOK = "12_live_widget.ipynb"
-CELL_MS = 60_000
+CELL_MS = 180_000
 WATCH = """
 window.seen = [];
 setInterval(() => {
@@ -32,6 +32,12 @@ setInterval(() => {
     const now = [status, health ? health.queuedMessages : 0, isBusy];
     if (status && JSON.stringify(last) !== JSON.stringify(now)) window.seen.push(now);
 }, 20);
+"""
+CANVAS_FITS = """
+(() => {
+    const canvas = document.querySelector('.sw-player canvas');
+    return canvas !== null && Math.abs(canvas.width - canvas.clientWidth * devicePixelRatio) < 40;
+})()
 """
 
 
@@ -58,7 +64,7 @@ def lab(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=60)
+        until(lambda: _answers(f"{url}/api"), "JupyterLab answers", within_s=CELL_MS / 1000)
         yield url
     finally:
         process.terminate()
@@ -74,12 +80,13 @@ def _answers(url: str) -> bool:
 
 def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    context.set_default_timeout(CELL_MS)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     # A machine that is busy elsewhere may be asked which kernel it wants, or whether to wait: the answer is yes.
     dialog = page.locator(".jp-Dialog")
-    page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
+    page.add_locator_handler(dialog, lambda: _agree(page), no_wait_after=True)
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
     page.evaluate(WATCH)
@@ -99,7 +106,7 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
     player = page.locator(".sw-player").last
     player.wait_for(timeout=CELL_MS)
     slider = player.locator("input[type=range]")
-    until(lambda: 30 < float(slider.input_value()) < 34, "Python has set the time", within_s=60)
+    until(lambda: 30 < float(slider.input_value()) < 34, "Python has set the time", within_s=CELL_MS / 1000)
     expect(player.locator(".said")).to_contain_text("clients:")
     _scroll_to(page)
     page.screenshot(path=str(screenshots / "notebook-player.png"))
@@ -122,8 +129,52 @@ def test_the_widget_notebook(browser: Browser, lab: str, screenshots: Path, axe:
         "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", widgets
     )
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
+    _look(page, screenshots, axe_of=widgets)
     assert errors == []
     context.close()
+
+
+def _agree(page: Page) -> None:
+    """A dialog that is still there afterwards is agreed to again."""
+    accept = page.locator(".jp-Dialog .jp-mod-accept").first
+    if accept.is_visible():
+        accept.click(timeout=5000)
+
+
+def _look(page: Page, screenshots: Path, axe_of: list[str]) -> None:
+    """The widgets in the dark, wide and narrow."""
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    page.click(".lm-MenuBar-itemLabel:text-is('Settings')")
+    page.hover(".lm-Menu-itemLabel:text-is('Theme')")
+    page.click(".lm-Menu-itemLabel:text-is('JupyterLab Dark')")
+    expect(page.locator("body[data-jp-theme-light='false']")).to_be_attached(timeout=CELL_MS)
+    page.keyboard.press("Escape")
+    for width in (1440, 700):
+        page.set_viewport_size({"width": width, "height": 1000})
+        for name, widget in (("player", ".sw-player"), ("health", "connection-health")):
+            shown = _scrolled_to(page, widget)
+            if name == "player":
+                until(lambda: page.evaluate(CANVAS_FITS), "it is drawn for the width that it has")
+            shown.screenshot(path=str(screenshots / f"notebook-{name}-dark-{width}.png"))
+            assert shown.evaluate("node => node.scrollWidth <= node.clientWidth + 1"), f"{name} sticks out at {width}"
+    judged = page.evaluate(
+        "async widgets => (await axe.run({ include: widgets }, { resultTypes: ['violations'] })).violations", axe_of
+    )
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in judged] == []
+
+
+def _scrolled_to(page: Page, selector: str) -> Locator:
+    """The first of them. What is far from the screen is not in the document, so it is looked for from the top down."""
+    panel, shown = page.locator(".jp-WindowedPanel-outer"), page.locator(selector).first
+    panel.evaluate("node => node.scrollTo(0, 0)")
+
+    def is_there() -> bool:
+        panel.evaluate("node => node.scrollBy(0, 250)")
+        return shown.count() > 0
+
+    until(is_there, f"there is a {selector}")
+    shown.scroll_into_view_if_needed()
+    return shown
 
 
 def _scroll_to(page: Page) -> None:

@@ -26,6 +26,9 @@ def test_a_token_is_asked_for_and_asked_for_again(browser: Browser) -> None:
     run_id = str(uuid.uuid4())
     context = browser.new_context()
     context.set_default_timeout(WAIT_MS)
+    said: list[str] = []
+    context.on("weberror", lambda error: said.append(str(error.error)))
+    context.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     with TrioPortal() as portal:
         server = portal.enter(open_server(ServerSettings(port=0, store="memory:", secret=SECRET)))
         portal.call(server.create_run, run_id)
@@ -56,3 +59,4 @@ def test_a_token_is_asked_for_and_asked_for_again(browser: Browser) -> None:
         expect(admin.locator("#sessions tbody")).to_contain_text("ada")
         assert admin.locator("#who").inner_text() == "root"
         context.close()
+    assert [text for text in said if "status of 403" not in text] == [], "Chromium itself says what was refused, and nothing else"
