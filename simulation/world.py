@@ -160,6 +160,7 @@ class World:
         self._sample_later()
         with few_collections():
             self.clock.run(until=max(1, ns(self.scenario.end_s)))
+        self._note_longest()
         self.trace.finish(self.clock.now)
         record_stored(self.trace, self.store.load(), self.clock.now, self.store.entries)
         return Result(self.scenario, self._random_source.replication, self.trace, self.frames)
@@ -267,6 +268,15 @@ class World:
             for queue, length, limit in client.queues():
                 self._note(name, queue, length, limit)
         self._sample_later()
+
+    def _note_longest(self) -> None:
+        """The high-water marks, exactly."""
+        if self.server.process is not None:
+            self.server.process.note_longest()
+        for client in self.clients.values():
+            client.note_longest(self.server.high_water)
+        for record in self.server.high_water.records(self.clock.now):
+            self.trace.add(record)
 
     def _note(self, place: str, queue: str, length: int, limit: int) -> None:
         if self._last_sampled.get((place, queue), 0) != length:

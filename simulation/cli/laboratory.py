@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
@@ -24,8 +24,16 @@ def change_of(text: str) -> tuple[str, Any]:
         return path.strip(), value.strip()  # a word without its quotes
 
 
-def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (), out: Path = Path("simulated")) -> int:
-    """Run a scenario in virtual time; print a summary and write the trace, Parquet tables, figures and a report.
+def simulate(
+    scenario: str,
+    /,
+    *,
+    seed: Seed | None = None,
+    changes: Changes = (),
+    out: Path = Path("simulated"),
+    tables: Literal["parquet", "csv", "json"] = "parquet",
+) -> int:
+    """Run a scenario in virtual time; print a summary and write the trace, tables, figures and a report.
 
     Parameters
     ----------
@@ -37,10 +45,12 @@ def simulate(scenario: str, /, *, seed: Seed | None = None, changes: Changes = (
         Override a parameter by its path, such as --set client.policy.cap_s=10. Repeatable.
     out
         Folder to write to; created if missing.
+    tables
+        Kind of the files that the tables are written to. Each says which scenario, seed, version and units it has.
     """
     from simulation.cli.simulate import simulate as simulate_scenario
 
-    return simulate_scenario(scenario, seed, out, changes)
+    return simulate_scenario(scenario, seed, out, changes, tables)
 
 
 def scenarios(name: str | None = None, /) -> int:

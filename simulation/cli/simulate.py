@@ -24,7 +24,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
 from simulation.cli.laboratory import change_of
-from simulation.results.frames import Frames
+from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of
 from simulation.results.scenario_figures import figures_of
@@ -40,7 +40,9 @@ LOOK_INTERVAL_S = 0.2
 """How often the bar looks at the simulated clock, in real seconds."""
 
 
-def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = ()) -> int:
+def simulate(
+    named: str | FilePath, seed: int | None, out_dir: FilePath, changes: tuple[str, ...] = (), tables: FileKind = "parquet"
+) -> int:
     """Run a scenario, print a summary, write the results; returns the exit code.
 
     `named`: a file, or a scenario of the library. `seed` None: the scenario's own. `changes`: "path=value", the value as in TOML.
@@ -52,7 +54,7 @@ def simulate(named: str | FilePath, seed: int | None, out_dir: FilePath, changes
         (out_dir / "trace.jsonl").open("wb").close()  # learn now, not after the run, whether it can be written
         result = _run(scenario)
         frames = Frames(result.trace_index)
-        _write(result, frames, out_dir)
+        _write(result, frames, out_dir, tables)
     except ConfigError as error:
         return _complain(str(error))
     except OSError as error:
@@ -108,11 +110,11 @@ def _run(scenario: Scenario) -> Result:
             watcher.join()
 
 
-def _write(result: Result, frames: Frames, out_dir: FilePath) -> None:
+def _write(result: Result, frames: Frames, out_dir: FilePath, tables: FileKind) -> None:
     scenario = result.scenario
     (out_dir / "scenario.toml").write_text(scenario.to_toml(), encoding="utf-8")
     result.trace.write(out_dir / "trace.jsonl")
-    frames.write(out_dir, scenario=scenario.to_toml())
+    frames.write(out_dir, scenario=scenario.to_toml(), kind=tables)
     title = f"{scenario.name}, seed {scenario.seed}"
     drawn = []
     for figure in figures_of(frames, title, tuple(group.name for group in scenario.groups)):

@@ -88,6 +88,8 @@ class ProcessorQueue:
         self._is_instant = processors is None
         self._processors = self._idle = processors or 1
         self._queue: deque[Job] = deque()
+        self.longest = 0
+        """The most jobs that ever waited."""
         self._spent = 0
         self._pauses = 0
         self._paused_at = 0
@@ -139,6 +141,7 @@ class ProcessorQueue:
             return
         self._queue.append(Job(self._clock.now, cost, function, argument, link, patience, too_late, too_late_cost))
         self._take_up()
+        self.longest = max(self.longest, len(self._queue))
 
     def spend(self, cost: int) -> int:
         """The job that takes effect now costs so much more, for something that it sends. Returns when that leaves, from now."""
@@ -256,6 +259,8 @@ class Listener:
         self._interval = round(NS_PER_S / accepts_per_s) if accepts_per_s else 0
         self._next_at = 0
         self.backlog_max = backlog_max
+        self.longest = 0
+        """The most connections that ever waited to be taken."""
         self.dropped = 0
         """SYNs that found the backlog full."""
         self.backlog_most = 0
@@ -279,7 +284,8 @@ class Listener:
         taken_at = max(self._work.now, self._next_at)
         self._next_at = taken_at + self._interval
         if self._interval:
-            self.backlog_most = max(self.backlog_most, self.backlog)
+            backlog = self.backlog
+            self.longest, self.backlog_most = max(self.longest, backlog), max(self.backlog_most, backlog)
         return taken_at
 
     def _note_syn(self, most: int, round_trip: int) -> bool:

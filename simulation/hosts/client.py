@@ -27,6 +27,7 @@ from reference.protocol.saved_session import Change
 from reference.protocol.states import Transport
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.clock import ARRIVAL, Alarm, Call, TimerLateness
+from simulation.hosts.high_water import HighWater
 from simulation.hosts.tokens import Issuer
 from simulation.network.connection import ClientAccessLink, Ending, ServerListener
 from simulation.network.http_connection import REQUEST_HEAD_BYTES, HttpConnection, request_kind
@@ -91,7 +92,9 @@ class ClientHost:
         "is_carried",
         "name",
         "on_carried",
+        "outbox_longest",
         "session",
+        "untaken_longest",
     )
 
     def __init__(
@@ -122,6 +125,7 @@ class ClientHost:
         self._is_paused = False
         self._unread: deque[frames.Frame | Ending] | None = None  # arrived on a paused WebSocket at the instant of the pause
         self._untaken = 0
+        self.outbox_longest = self.untaken_longest = 0
         self._pool: _Pool | None = None
         self._lateness = lateness
         self._throttles: tuple[BackgroundTab, ...] = ()
@@ -158,6 +162,7 @@ class ClientHost:
             refused = PublishRefused(at=now, client=self.name, event_type=event_type, error=type(error).__name__)
             self._trace.add(refused)
             return
+        self.outbox_longest = max(self.outbox_longest, self.session.queued_messages)
         self._trace.add(Published(at=now, client=self.name, ticket=ticket, event_type=event_type, data=data))
         self._driver.drain()
 
@@ -314,6 +319,13 @@ class ClientHost:
         yield "outbox", self.session.queued_messages, config.outbox_messages_max
         yield "connections", self._line.connections, CONNECTIONS_MAX
 
+    def note_longest(self, high_water: HighWater) -> None:
+        """The most that it has ever held."""
+        high_water.note(self.name, "outbox", self.outbox_longest, self.session.config.outbox_messages_max)
+        if self._takes_every is not None:
+            held = next(held for held in self.session.statistics().held if held.what.startswith("outcomes"))
+            high_water.note(self.name, "application", self.untaken_longest, held.limit)
+
     # ClientIO.
 
     def observe(self, actions: list[ClientAction]) -> None:
@@ -392,6 +404,7 @@ class ClientHost:
             if not self._untaken:
                 self._take_later()
             self._untaken += count
+            self.untaken_longest = max(self.untaken_longest, self._untaken)
 
     def set_alarm(self, deadline: int | None) -> None:
         self._alarm.arm(None if deadline is None else deadline + self._behind)

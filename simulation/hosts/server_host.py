@@ -16,6 +16,7 @@ from reference.protocol.policies.reconnect import RandomSource
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.clock import ALARM, Call, Clock, lateness_of
 from simulation.hosts.capacity import SYN_ACKS_REPEATED_FOR, Cost, Listener, ProcessorCosts, ProcessorQueue
+from simulation.hosts.high_water import HighWater
 from simulation.hosts.server_process import CLOSED, Process
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import ORIGIN
@@ -103,6 +104,7 @@ class ServerHost:
         """As clients are told of them: one value for all, since a storm of clients is welcomed with it."""
         self.trace = trace
         self.process: Process | None = None
+        self.high_water = HighWater()
         self.wall_clock_ahead = ORIGIN
         """What its wall clock shows, minus the time of the run, in ns."""
         self.frames = 0

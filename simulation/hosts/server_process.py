@@ -23,6 +23,7 @@ from reference.protocol.server.observations import Observation
 from reference.protocol.server.run import Run
 from simulation.clock import Alarm, Clock, TimerLateness
 from simulation.hosts.capacity import Listener, ProcessorCosts, ProcessorQueue
+from simulation.hosts.high_water import HighWater
 from simulation.hosts.peer import Measured, Peer
 from simulation.hosts.store import SimulatedStore
 from simulation.hosts.tokens import identify
@@ -50,6 +51,9 @@ class ProcessHost(Protocol):
 
     @property
     def store(self) -> SimulatedStore: ...
+
+    @property
+    def high_water(self) -> HighWater: ...
 
     @property
     def config(self) -> ServerConfig: ...
@@ -156,6 +160,7 @@ class Process:
 
     def end(self) -> None:
         """It is gone."""
+        self.note_longest()
         self.work.stop()
 
     # What can be looked at.
@@ -174,6 +179,24 @@ class Process:
         yield "commit under way", run.events_in_flight, config.appends_pending_max
         waiting = self._loaded.control_frames_held
         yield waiting.what, waiting.length, waiting.limit
+
+    def _note(self, queue: str, length: int, limit: int) -> None:
+        self._host.high_water.note("server", queue, length, limit)
+
+    def _note_run(self) -> None:
+        """Something was received: what it may have made longer."""
+        if self._loaded is not None:
+            run = self._loaded.run
+            self._note("not durable", run.events_pending, run.config.appends_pending_max)
+
+    def note_longest(self) -> None:
+        """What its parts have counted by themselves, as far as they will be asked no more."""
+        if self._costs is not None:
+            self._note("accept backlog", self.listener.longest, self.listener.backlog_max)
+            self._note("work queue", self.work.longest, self._costs.jobs_max)
+        if self._loaded is not None:
+            held = self._loaded.control_frames_held
+            self._note(held.what, self._loaded.control_frames_longest, held.limit)
 
     # Jobs.
 
@@ -236,7 +259,9 @@ class Process:
             connection_id = link.server_id = self._host.next_connection_id()
             self._requests[connection_id] = link
             self._host.frames += 1
+            self._note("open requests", len(self._requests), self._host.config.connections_per_run_max)
             self._driver.request(connection_id, request, identity, f"session-{connection_id}")
+            self._note_run()
 
     def _refuse(self, opened: _Opened) -> None:
         """There is no time for this request."""
@@ -278,6 +303,7 @@ class Process:
         connection_id, arrived = received
         self._host.frames += len(arrived)
         self._driver.receive(connection_id, arrived)
+        self._note_run()
 
     def _lose(self, connection_id: int) -> None:
         self._peers.pop(connection_id, None)
@@ -319,6 +345,7 @@ class Process:
         return True
 
     def store(self, append: Append) -> bool:
+        self._note("commit under way", len(append.entries), self._host.config.appends_pending_max)
         self._host.store.commit(append, self._durable)
         return False
 
@@ -347,6 +374,7 @@ class Process:
         record_observations(self._trace, observations, self._clock.now)
 
     def retire(self) -> None:
+        self.note_longest()
         self._loaded = None  # whoever comes next has it loaded anew
 
     def turn_over(self) -> None:
@@ -385,6 +413,9 @@ class Process:
 
     def _committed(self, append: Append) -> None:
         self._driver.stored(append)
+        if self._loaded is not None:
+            run = self._loaded.run
+            self._note("log window", run.head - run.oldest + 1, run.config.events_kept_max)
         self._check_drained()
 
     def _check_drained(self) -> None:

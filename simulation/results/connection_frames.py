@@ -14,7 +14,8 @@ def attempts(trace_index: TraceIndex) -> pd.DataFrame:
     """Every WebSocket that was tried, and every lane of polling that was opened.
 
     waited_s: since the client's connection before had ended (NaN for the first). welcomed_s: when the server had taken it; a lane
-    of polling counts as welcomed when it opens. outcome: welcomed, failed (ended before a welcome), or open (at the end).
+    of polling counts as welcomed when it opens. is_measured: tried after the warm-up. outcome: welcomed, failed (ended before a
+    welcome), or open (at the end).
     """
     rows = []
     for client in trace_index.clients.values():
@@ -30,6 +31,7 @@ def attempts(trace_index: TraceIndex) -> pd.DataFrame:
                     "connection_id": record.connection_id,
                     "transport": record.transport.value,
                     "attempted_s": record.at / NS_PER_S,
+                    "is_measured": record.at / NS_PER_S >= trace_index.started.warm_up_s,
                     "waited_s": None if ended_before is None else max(0.0, record.at / NS_PER_S - ended_before),
                     "welcomed_s": None if welcomed is None else welcomed / NS_PER_S,
                     "ended_s": end.at / NS_PER_S if end else None,
@@ -44,6 +46,7 @@ def attempts(trace_index: TraceIndex) -> pd.DataFrame:
         "connection_id": "int64",
         "transport": "str",
         "attempted_s": "float64",
+        "is_measured": "bool",
         "waited_s": "float64",
         "welcomed_s": "float64",
         "ended_s": "float64",
@@ -126,7 +129,7 @@ def states(trace_index: TraceIndex) -> pd.DataFrame:
 
 
 def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
-    """has_returned: the stretch ended with a connection, not with the trace."""
+    """has_returned: the stretch ended with a connection, not with the trace. is_measured: it began after the warm-up."""
     rows = [
         {
             "client": client.name,
@@ -134,12 +137,13 @@ def interruptions(trace_index: TraceIndex) -> pd.DataFrame:
             "end_s": end / NS_PER_S,
             "duration_s": (end - start) / NS_PER_S,
             "has_returned": has_returned,
+            "is_measured": start / NS_PER_S >= trace_index.started.warm_up_s,
         }
         for client in trace_index.clients.values()
         for start, end, has_returned in interruptions_of(client, trace_index.ended_at)
     ]
-    types = {"client": "str", "start_s": "float64", "end_s": "float64", "duration_s": "float64", "has_returned": "bool"}
-    return framed(rows, types)
+    times = dict.fromkeys(("start_s", "end_s", "duration_s"), "float64")
+    return framed(rows, {"client": "str", **times, "has_returned": "bool", "is_measured": "bool"})
 
 
 def faults(trace_index: TraceIndex) -> pd.DataFrame:
@@ -169,6 +173,15 @@ def samples(trace_index: TraceIndex) -> pd.DataFrame:
         for sample in trace_index.samples
     ]
     return framed(rows, {"time_s": "float64", "place": "str", "queue": "str", "length": "int64", "limit": "int64"})
+
+
+def queues(trace_index: TraceIndex) -> pd.DataFrame:
+    """The most that each queue held at any moment of the run (not only when it was looked at), and the most that it may hold.
+    Empty for traces of real processes, which note samples only."""
+    rows = [
+        {"place": peak.place, "queue": peak.queue, "length_max": peak.length, "limit": peak.limit} for peak in trace_index.peaks
+    ]
+    return framed(rows, {"place": "str", "queue": "str", "length_max": "int64", "limit": "int64"})
 
 
 def work(trace_index: TraceIndex) -> pd.DataFrame:

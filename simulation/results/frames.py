@@ -7,6 +7,7 @@
     attempts       one row per attempt to connect: how long it had waited, and what came of it
     connections    one row per connection that was welcomed: how long it lasted, and how it ended
     faults         one row per fault: from when until when
+    queues         one row per queue: the most that it ever held
     samples        one row per look at the length of a queue that had changed
     work           one row per look at a server with a capacity: what it did since the last, how long work waited, who was shed
     round_trips    one row per answered ping
@@ -24,10 +25,12 @@ Of a run with `record = "histograms"` there is no row for a message; the summary
 relative error that stands beside them.
 """
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pandas as pd
@@ -35,7 +38,17 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from reference.protocol.timers import NS_PER_S
-from simulation.results.connection_frames import attempts, connections, faults, interruptions, round_trips, samples, states, work
+from simulation.results.connection_frames import (
+    attempts,
+    connections,
+    faults,
+    interruptions,
+    queues,
+    round_trips,
+    samples,
+    states,
+    work,
+)
 from simulation.results.counts import count
 from simulation.results.measures import alerts, clients, minutes
 from simulation.results.message_frames import messages, publishes
@@ -46,6 +59,19 @@ from simulation.trace.index import TraceIndex
 from simulation.trace.measured import MessagesMeasured
 
 UNITS = "*_s: seconds of the run; *_ms: milliseconds; *_per_s, *_per_min: a second, a minute; *_share, *_rate: 0 to 1"
+CSV_HEAD_LINES = 8
+"""Lines with metadata on top of a CSV file, before the one with the names of the columns."""
+HIGH_WATER = {
+    "outbox": "outbox_max",
+    "application": "application_queue_max",
+    "accept backlog": "accept_queue_max",
+    "work queue": "work_queue_max",
+    "control frames of one connection": "control_frames_max",
+    "not durable": "not_durable_max",
+    "commit under way": "commit_events_max",
+    "open requests": "open_requests_max",
+}
+"""The queues whose marks stand in the summary, and the names of their columns."""
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
@@ -62,13 +88,19 @@ class Frames:
             self._built[name] = self._summary() if name == "summary" else BUILDERS[name](self._trace_index)
         return self._built[name]
 
-    def write(self, directory: FilePath, *, scenario: str = "") -> list[FilePath]:
-        """Write each frame to `directory`/<name>.parquet; equal runs give equal bytes. `scenario`: its text, for the files'
-        metadata, which have the seed, the versions and the units as well. Raises OSError."""
-        paths = [directory / f"{name}.parquet" for name in BUILDERS]
-        metadata = self.metadata(scenario)
+    def measured(self, name: str) -> pd.DataFrame:
+        """The rows of a frame that figures are made of: without what happened in the warm-up. Raises KeyError for a frame of
+        which nothing is left out."""
+        frame = self[name]
+        return frame[frame["is_measured"]]
+
+    def write(self, directory: FilePath, *, scenario: str = "", kind: "FileKind" = "parquet") -> list[FilePath]:
+        """Write each frame to `directory`/<name>.<kind>; equal runs give equal bytes. `scenario`: its text, for the metadata of
+        each file, which have the seed, the versions and the units as well: in Parquet's own; in the first `CSV_HEAD_LINES` lines
+        of a CSV file (`pandas.read_csv(path, skiprows=8)`); under "metadata" beside the "rows" of a JSON file. Raises OSError."""
+        paths = [directory / f"{name}.{kind}" for name in BUILDERS]
         for name, path in zip(BUILDERS, paths, strict=True):
-            write_parquet(self[name], path, metadata)
+            WRITERS[kind](self[name], path, self.metadata(scenario))
         return paths
 
     def metadata(self, scenario: str = "") -> dict[str, str]:
@@ -102,6 +134,18 @@ def write_parquet(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, st
     pyarrow.parquet.write_table(table, path, compression="zstd")
 
 
+def write_csv(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str]) -> None:
+    """The metadata stand on top, each in a line `# name: value` with the value as JSON. Raises OSError."""
+    about = "".join(f"# {name}: {json.dumps(value)}\n" for name, value in metadata.items())
+    path.write_text(about + frame.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+
+
+def write_json(frame: pd.DataFrame, path: FilePath, metadata: Mapping[str, str]) -> None:
+    """{"metadata": {...}, "rows": [{...}, ...]}; what a frame has no value for is null. Raises OSError."""
+    rows = frame.to_json(orient="records", double_precision=15)
+    path.write_text(f'{{"metadata": {json.dumps(dict(metadata), indent=1)},\n"rows": {rows}}}\n', encoding="utf-8")
+
+
 def package_version() -> str:
     """Of the installed package; "unknown" where the sources are used without being installed."""
     try:
@@ -120,6 +164,7 @@ def summary(trace_index: TraceIndex) -> pd.DataFrame:
     interruption_*: of those that ended; mean and max: of all. attempts_per_s_max, accepts_per_s_max: of WebSockets, in the
     busiest second. back_50_s to back_100_s: after the last fault, until so many percent of the clients were back.
     fallback_share: of the clients' time, that in which polling carried them. refused: publishes that an outbox did not take.
+    outbox_max to open_requests_max: the most that any such queue ever held (`queues`), NaN where none was noted.
     """
     return Frames(trace_index)["summary"]
 
@@ -134,14 +179,15 @@ def _summary_of(trace_index: TraceIndex, frames: Frames) -> pd.DataFrame:
         "error_share": 0.0,
     }
     row |= _of_messages(frames) if trace_index.measured is None else _of_sums(trace_index.measured, trace_index)
-    gone = frames["interruptions"]
-    gone = gone[gone["start_s"] >= trace_index.started.warm_up_s]
+    gone = frames.measured("interruptions")
     row |= _quantiles("interruption", gone["duration_s"][gone["has_returned"]])
     row |= of_interruptions(gone)
     row["not_returned"] = int((~gone["has_returned"]).sum())
-    row |= of_attempts(frames["attempts"])
+    row |= of_attempts(frames.measured("attempts"))
     row |= until_back(trace_index)
-    row["fallback_share"] = fallback_share(frames["states"])
+    row["fallback_share"] = fallback_share(frames["states"], trace_index.started.warm_up_s)
+    longest = frames["queues"].groupby("queue")["length_max"].max()
+    row |= {column: float(longest.get(queue, math.nan)) for queue, column in HIGH_WATER.items()}
     floats = [name for name in row if name.endswith(("_s", "_rate", "_share"))]
     return pd.DataFrame([row]).astype(dict.fromkeys(floats, "float64"))
 
@@ -156,8 +202,7 @@ def groups(trace_index: TraceIndex) -> pd.DataFrame:
     rows = []
     for group in names:
         of = {name: frame[frame[columns[name]].map(group_of) == group] for name, frame in parts.items()}
-        gone = of["interruptions"][of["interruptions"]["start_s"] >= trace_index.started.warm_up_s]
-        read = of["messages"][of["messages"]["is_measured"]] if len(of["messages"]) else of["messages"]
+        gone, read = of["interruptions"][of["interruptions"]["is_measured"]], of["messages"][of["messages"]["is_measured"]]
         sent = of["publishes"]
         row: dict[str, Any] = {
             "group": group,
@@ -168,7 +213,7 @@ def groups(trace_index: TraceIndex) -> pd.DataFrame:
             **_quantiles("latency", read["latency_s"]),
             "interruptions": len(gone),
             **of_interruptions(gone),
-            "fallback_share": fallback_share(of["states"]),
+            "fallback_share": fallback_share(of["states"], trace_index.started.warm_up_s),
         }
         rows.append(row)
     floats = [name for name in (rows[0] if rows else {}) if name.endswith(("_s", "_share"))]
@@ -216,6 +261,12 @@ def _read(name: str, histogram: LogHistogram) -> dict[str, float | None]:
     return {f"{name}_{label}_s": histogram.quantile(fraction) for fraction, label in QUANTILES}
 
 
+FileKind = Literal["parquet", "csv", "json"]
+WRITERS: dict[str, Callable[[pd.DataFrame, FilePath, Mapping[str, str]], None]] = {
+    "parquet": write_parquet,
+    "csv": write_csv,
+    "json": write_json,
+}
 BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "messages": messages,
     "publishes": publishes,
@@ -224,6 +275,7 @@ BUILDERS: dict[str, Callable[[TraceIndex], pd.DataFrame]] = {
     "attempts": attempts,
     "connections": connections,
     "faults": faults,
+    "queues": queues,
     "samples": samples,
     "work": work,
     "round_trips": round_trips,

@@ -58,9 +58,9 @@ def until_back(trace_index: TraceIndex) -> dict[str, float | None]:
     return {f"back_{share}_s": back[count - 1] if count <= len(back) else None for share, count in needed.items()}
 
 
-def fallback_share(states: pd.DataFrame) -> float | None:
-    """The share of the clients' time in which polling carried them."""
-    lasted = states["end_s"] - states["start_s"]
+def fallback_share(states: pd.DataFrame, from_s: float = 0.0) -> float | None:
+    """The share of the clients' time from `from_s` on in which polling carried them."""
+    lasted = (states["end_s"] - states["start_s"].clip(lower=from_s)).clip(lower=0.0)
     total = float(lasted.sum())
     return float(lasted[states["transport"] == "polling"].sum()) / total if total else None
 

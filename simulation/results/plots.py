@@ -36,8 +36,9 @@ def save(figure: Figure, path: FilePath) -> None:
 def latency_and_delivery(frames: Frames, title: str) -> Figure:
     """How long messages took, how many arrived, and what carried the clients, over time; faults are shaded.
 
-    The upper panel shows every message at the time of its publish, the median and the 95th percentile per second; the middle one
-    how many messages were published and delivered in each second; the lower one the clients by what carried them.
+    The upper panel shows every message after the warm-up at the time of its publish, the median and the 95th percentile per
+    second; the middle one how many messages were published and delivered in each second; the lower one the clients by what
+    carried them.
     """
     messages, faults, states = frames["messages"], frames["faults"], frames["states"]
     end_s = _end_of_events(messages, faults, states)
@@ -45,7 +46,7 @@ def latency_and_delivery(frames: Frames, title: str) -> Figure:
     grid = figure.add_gridspec(4, 1, height_ratios=[0.12 + 0.16 * _rows_of(faults), 3.2, 1.7, 1.4], hspace=0.04)
     strip, latency, delivery, carriers = (figure.add_subplot(grid[row]) for row in range(4))
     _draw_faults(strip, faults, end_s)
-    _draw_latency(latency, messages)
+    _draw_latency(latency, frames.measured("messages"))
     _draw_delivery(delivery, messages, end_s)
     _draw_carriers(carriers, states, end_s)
     for axes in (latency, delivery):

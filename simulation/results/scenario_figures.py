@@ -187,7 +187,7 @@ def outbox(frames: Frames, title: str) -> Figure:
 
 def by_group(frames: Frames, title: str) -> Figure:
     """Two panels: the distribution of latency for each group's readers, and the share of its clients that is connected."""
-    messages, states = frames["messages"], frames["states"]
+    messages, states = frames.measured("messages"), frames["states"]
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     latency, connected = figure.subplots(2, 1)
     names = list(dict.fromkeys(states["client"].map(group_of)))

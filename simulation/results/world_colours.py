@@ -41,7 +41,7 @@ def latencies(worlds: Mapping[str, Frames]) -> pd.DataFrame:
     """One row per message to another client, one column per world: the latency in s, NaN where it was not delivered."""
     columns = {}
     for world, frames in worlds.items():
-        messages = frames["messages"]
+        messages = frames.measured("messages")
         others = messages[messages["sender"] != messages["reader"]]
         columns[world] = others.set_index(["publish_id", "sender", "reader"])["latency_s"]
     return pd.DataFrame(columns)
@@ -129,7 +129,7 @@ def _draw_waiting(axes: "Axes", worlds: Mapping[str, Frames], client: str) -> No
 
 def _draw_latencies(axes: "Axes", worlds: Mapping[str, Frames], senders: list[str], readers: list[str]) -> None:
     for world, frames in worlds.items():
-        messages, style = frames["messages"], {**_STYLES[world], "ls": ""}
+        messages, style = frames.measured("messages"), {**_STYLES[world], "ls": ""}
         shown = messages[messages["sender"].isin(senders) & messages["reader"].isin(readers)]
         axes.plot(shown["published_s"], shown["latency_s"], **style)
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])

@@ -264,8 +264,9 @@ class Outcome:
         paths = [place / "runs.parquet", place / "points.parquet", place / "metadata.json"]
         try:
             place.mkdir(parents=True, exist_ok=True)
-            write_parquet(self.runs, paths[0])
-            write_parquet(self.points, paths[1])
+            about = {f"steadywire.{name}": json.dumps(value) for name, value in self.metadata.items()}
+            write_parquet(self.runs, paths[0], about)
+            write_parquet(self.points, paths[1], about)
             paths[2].write_text(json.dumps(self.metadata, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write to {place}: {error.strerror or error}") from None

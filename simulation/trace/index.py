@@ -40,6 +40,7 @@ from simulation.trace.trace import (
     Published,
     PublishRefused,
     PublishTaken,
+    QueuePeaked,
     QueueSampled,
     ReaderBlocked,
     Record,
@@ -141,6 +142,7 @@ class TraceIndex:
     """When the server was killed and its store was lost."""
     starts: list[ServerStarted] = field(default_factory=list)
     samples: list[QueueSampled] = field(default_factory=list)
+    peaks: list[QueuePeaked] = field(default_factory=list)
     served: list[ServerRecord | ServerStarted | ServerKilled] = field(default_factory=list)
     """What server processes did, in order."""
     rosters: list[RosterSampled] = field(default_factory=list)
@@ -247,6 +249,8 @@ def _take(trace_index: TraceIndex, record: Record, under_way: dict[Fault, list[i
             trace_index.served.append(record)
         case QueueSampled():
             trace_index.samples.append(record)
+        case QueuePeaked():
+            trace_index.peaks.append(record)
         case SessionJoined():
             trace_index.sessions.append(record)
             trace_index.served.append(record)

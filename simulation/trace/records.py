@@ -114,6 +114,16 @@ class QueueSampled(TraceRecord, frozen=True, tag="queue_sampled", kw_only=True, 
     limit: int
 
 
+class QueuePeaked(TraceRecord, frozen=True, tag="queue_peaked", kw_only=True, gc=False):
+    """The most that a queue has held in the whole run, noted where it grows, so that nothing between two looks is missed.
+    `place`: a client's name, or "server" (of all its processes, and of all connections the one with the most)."""
+
+    place: str
+    queue: str
+    length: int
+    limit: int
+
+
 class RosterSampled(TraceRecord, frozen=True, tag="roster_sampled", kw_only=True, gc=False):
     """Who is here and where their cursors are, as one side has it. `place`: a client's name, or "server"."""
 
@@ -399,6 +409,7 @@ WorldRecord = (
     | FaultsStopped
     | CameToRest
     | QueueSampled
+    | QueuePeaked
     | WorkSampled
     | RosterSampled
 )

@@ -5,7 +5,7 @@ told in the same words. `recording` has the functions that write it, the same in
 
     who        records
     the world  TraceStarted, FaultHappened, FaultOver, PathTroubled, FaultsStopped, CameToRest,
-               ServerStarted, ServerKilled, ServerStopped, QueueSampled, WorkSampled, RosterSampled
+               ServerStarted, ServerKilled, ServerStopped, QueueSampled, QueuePeaked, WorkSampled, RosterSampled
     a client   ClientStarted, Published, PublishRefused, CursorMoved, LeaveAsked (what it asked for)
                Accepted, Failed, Delivered, SnapshotTaken, ResetTaken, StateTurned, SessionOver (what it was told)
                PresenceSeen, CursorSeen (latest values, beside the log)
@@ -82,6 +82,7 @@ from simulation.trace.records import (
     PublishRefused,
     PublishSent,
     PublishTaken,
+    QueuePeaked,
     QueueSampled,
     ReaderBlocked,
     ReadingTurned,
@@ -148,6 +149,7 @@ __all__ = [
     "PublishSent",
     "PublishTaken",
     "Published",
+    "QueuePeaked",
     "QueueSampled",
     "ReaderBlocked",
     "ReadingTurned",

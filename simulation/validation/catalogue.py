@@ -1,7 +1,7 @@
 """All experiments of `steadywire verify`, over ranges of their parameters. `QUICK`: those that a quick run has, too."""
 
 from simulation.validation.experiment import TheoryExperiment
-from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.detecting import Accrual, AccrualMistakes, Freshness, HalfOpenConnection, Mistakes
 from simulation.validation.experiments.clients.devices import (
     AfterFailover,
     AfterSleep,
@@ -75,6 +75,17 @@ QUICK: tuple[TheoryExperiment, ...] = (
     Repeats(loss=0.1),
     HalfOpenConnection(interval_s=10.0, timeout_s=10.0, round_trip_s=0.1),
     HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0),
+    HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0, misses=3),
+    Freshness(interval_s=10.0, shift_s=10.0, round_trip_s=0.1),
+    Freshness(interval_s=0.5, shift_s=2.5, round_trip_s=1.3),
+    Mistakes(interval_s=1.0, shift_s=0.5, floor_s=0.1, mean_s=0.1),
+    Mistakes(interval_s=1.0, shift_s=0.4, floor_s=0.04, mean_s=0.12),
+    Accrual(law="normal", threshold=8.0, interval_s=1.0, pause_s=3.0),
+    Accrual(law="normal", threshold=5.0, interval_s=2.0, std_min_s=0.01, swing_s=0.2),
+    Accrual(law="exponential", threshold=8.0, interval_s=1.0),
+    AccrualMistakes(law="normal", threshold=1.0, samples=20),
+    AccrualMistakes(law="normal", threshold=2.0, samples=50),
+    AccrualMistakes(law="exponential", threshold=1.0, samples=20),
     PlainPolling(interval_s=2.0, round_trip_s=0.1),
     PlainPolling(interval_s=1.0, round_trip_s=0.6),
     OverflowInAnOutage(limit=30, messages_per_s=1.0, outage_mean_s=20.0),
@@ -148,6 +159,10 @@ LONG: tuple[TheoryExperiment, ...] = (
     AfterAnOutage(policy="python-websockets", outage_mean_s=5.0, attempts=2),
     AfterAnOutage(policy="grpc", outage_mean_s=5.0),
     AfterAnOutage(policy="sip-outbound", outage_mean_s=60.0, attempts=2),
+    Freshness(interval_s=2.0, shift_s=5.0, round_trip_s=0.5),
+    Accrual(law="normal", threshold=3.0, interval_s=5.0, std_min_s=0.5),
+    Accrual(law="exponential", threshold=1.5, interval_s=5.0),
+    AccrualMistakes(law="exponential", threshold=2.0, samples=10),
 )
 
 EXPERIMENTS: tuple[TheoryExperiment, ...] = (*QUICK, *LONG)

@@ -86,3 +86,17 @@ def test_staleness_by_renewal() -> None:
     ups, aways = random.exponential(30, 100_000), random.uniform(0, 20, 100_000)
     total = ups.sum() + aways.sum()
     assert (aways**2 / 2).sum() / total == pytest.approx(staleness.delay_mean_s(30, 10, 400 / 3), rel=0.02)
+
+
+def test_phi_and_what_it_costs_to_learn_it() -> None:
+    assert detection.akkas_silence_s(8.0, 0.0, 1.0) == pytest.approx(5.23, abs=0.005)
+    assert detection.akkas_phi(2.0, 0.0, 1.0) == pytest.approx(-math.log10(0.02275), abs=2e-3), "near the normal law"
+    assert detection.cassandras_phi(18.42, 1.0) == pytest.approx(8.0, abs=1e-3)
+    assert detection.exponential_mistake(2.0, 10**7) == pytest.approx(0.01, rel=1e-4), "what is well known is what phi says"
+    assert detection.normal_mistake(1.0, 10**7) == pytest.approx(0.1, rel=5e-3)
+    random = np.random.default_rng(8)
+    drawn = random.exponential(1.0, (200_000, 6))
+    late = (drawn[:, 5] > math.log(10) * drawn[:, :5].mean(axis=1)).mean()
+    assert late == pytest.approx(detection.exponential_mistake(1.0, 5), abs=3.3 * math.sqrt(0.15 / 200_000))
+    trips = random.exponential(0.1, (200_000, 2)).sum(axis=1)
+    assert (trips > 0.4).mean() == pytest.approx(detection.erlang_2_tail(0.4, 0.1), abs=3.3 * math.sqrt(0.09 / 200_000))

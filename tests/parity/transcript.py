@@ -8,7 +8,7 @@ the way. Records stand in the order in which they were made, frames between them
 compared, exactly. What is left out of it, and why, is here and nowhere else:
 
     trace_started                it names the world
-    queue_sampled                a look that the simulator takes from outside
+    queue_sampled, queue_peaked  a look that the simulator takes from outside
     answer_given                 the simulated server's own record; on the real one the same answers are seen as frames
     a driver's words             "the connection was reset" and "Connection lost": each driver has its own, and no machine listens
                                  to them. Words with a code come from the protocol, and are compared
@@ -30,6 +30,7 @@ from simulation.trace.trace import (
     ClientStarted,
     ConnectionLost,
     DriverRecord,
+    QueuePeaked,
     QueueSampled,
     Record,
     ServerKilled,
@@ -43,7 +44,7 @@ from simulation.trace.trace import (
 )
 
 Direction = Literal["sent", "received"]
-_LEFT_OUT = (TraceStarted, QueueSampled, AnswerGiven)
+_LEFT_OUT = (TraceStarted, QueueSampled, QueuePeaked, AnswerGiven)
 
 
 class FrameSeen(NamedTuple):

@@ -23,6 +23,7 @@ from simulation.trace.trace import (
     ConnectionLost,
     Delivered,
     Published,
+    QueuePeaked,
     QueueSampled,
     Record,
     SessionJoined,
@@ -193,7 +194,8 @@ def test_a_capacity_that_costs_nothing_changes_nothing() -> None:
         return [
             record
             for record in result.trace
-            if not isinstance(record, WorkSampled) and not (isinstance(record, QueueSampled) and record.queue in added)
+            if not isinstance(record, WorkSampled)
+            and not (isinstance(record, QueueSampled | QueuePeaked) and record.queue in added)
         ]
 
     scenario = calm(3, workload=Workload(cursor_per_s=1), faults=(Reset(at_s=3), Pause(at_s=5, duration_s=1)))

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scipy import stats
 
 import simulation.network.pipe
 import simulation.network.tcp
+from reference.protocol.client.keepalive import Keepalive
 from reference.protocol.client.outbox import Outbox
+from reference.protocol.policies import keepalive as keepalive_policies
 from reference.protocol.policies.catalogue import SpreadJitter
-from reference.protocol.policies.keepalive import Due, EveryInterval, Signs
+from reference.protocol.policies.keepalive import Due, EveryInterval, FreshnessPoints, Signs
 from reference.protocol.policies.reconnect import Attempt
 from reference.protocol.timers import NS_PER_S, ns
 from simulation.cli import run
@@ -30,7 +33,7 @@ from simulation.random import EntityRandom
 from simulation.scenario.paths import Tcp
 from simulation.validation import catalogue
 from simulation.validation.experiment import TheoryExperiment
-from simulation.validation.experiments.clients.detecting import HalfOpenConnection
+from simulation.validation.experiments.clients.detecting import Accrual, AccrualMistakes, Freshness, HalfOpenConnection, Mistakes
 from simulation.validation.experiments.clients.herding import AcceptRate
 from simulation.validation.experiments.clients.outboxes import OverflowInAnOutage
 from simulation.validation.experiments.clients.racing import Phases, PingRace
@@ -107,6 +110,49 @@ def test_a_ping_counted_from_the_last_answer(verify: Verify, monkeypatch: pytest
     exit_code, complaints = verify(HalfOpenConnection(interval_s=5.0, timeout_s=2.0, round_trip_s=1.0, clients=20))
     assert exit_code == 1
     assert all_start_with(complaints, "differs: detection: HalfOpenConnection(interval_s=5, ")
+
+
+@pytest.mark.parametrize("fault", ["any byte is an answer", "counted from the next ping"])
+def test_freshness_points_that_are_others(fault: str, verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_any_byte(self: FreshnessPoints, signs: Signs) -> Due:
+        dead_s = None if signs.unanswered_s is None else self.shift_s - signs.unanswered_s
+        return Due(self.interval_s - signs.pinged_s, dead_s)
+
+    def a_tenth_later(self: FreshnessPoints, signs: Signs) -> Due:
+        dead_s = None if signs.unproven_s is None else 1.1 * self.shift_s - signs.unproven_s
+        return Due(self.interval_s - signs.pinged_s, dead_s)
+
+    monkeypatch.setattr(FreshnessPoints, "due", by_any_byte if fault == "any byte is an answer" else a_tenth_later)
+    long_trip = Freshness(interval_s=0.5, shift_s=2.5, round_trip_s=1.3, clients=20)
+    mistakes = Mistakes(interval_s=1.0, shift_s=0.5, floor_s=0.1, mean_s=0.1, clients=10)
+    exit_code, complaints = verify(long_trip if fault == "any byte is an answer" else mistakes)
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: nfd-s: ")
+
+
+@pytest.mark.parametrize("fault", ["the exact law", "round trips for intervals", "a logarithm to the base of 2"])
+def test_a_phi_of_another_kind(fault: str, verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt = Accrual(law="normal", threshold=5.0, interval_s=2.0, std_min_s=0.01, swing_s=0.2, clients=5)
+    if fault == "the exact law":
+        monkeypatch.setattr(keepalive_policies, "deviations_at", lambda threshold: float(stats.norm.isf(10**-threshold)))
+        checked: tuple[TheoryExperiment, ...] = (learnt,)
+    elif fault == "round trips for intervals":
+        pong = Keepalive.pong
+
+        def keep_the_round_trip(self: Keepalive, nonce: int, now: int) -> bool:
+            is_known = pong(self, nonce, now)
+            self._intervals_s = (*self._intervals_s[:-1], self._record.round_trips_ms[-1] / 1000)
+            return is_known
+
+        monkeypatch.setattr(Keepalive, "pong", keep_the_round_trip)
+        checked = (learnt,)
+    else:
+        monkeypatch.setattr(keepalive_policies, "_LN_10", math.log(2))
+        checked = (AccrualMistakes(law="exponential", threshold=1.0, samples=20),)
+    exit_code, complaints = verify(*checked)
+    assert exit_code == 1
+    assert all_start_with(complaints, "differs: phi: ")
+    assert {complaint.split("(")[0] for complaint in complaints} == {f"differs: phi: {type(each).__name__}" for each in checked}
 
 
 def test_exponential_service_in_place_of_constant(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,8 @@ class RunDriver(Generic[T]):
         self._io = io
         self._control_frames_max = control_frames_max
         self._outgoing: dict[int, Outgoing[T]] = {}
+        self.control_frames_longest = 0
+        """The most control frames that ever waited for any one socket."""
 
     # Connections.
 
@@ -270,6 +272,8 @@ class RunDriver(Generic[T]):
                 item = self._io.encode(frame)
             if not outgoing.send(item):
                 self.run.too_slow(connection_id, self._io.now())
+            if outgoing.is_draining:
+                self.control_frames_longest = max(self.control_frames_longest, outgoing.waiting)
 
     def _deliver(self, batch: Deliver) -> None:
         run, now, everyone = self.run, self._io.now(), self._outgoing

@@ -313,6 +313,11 @@ class Run:
         """Of the batch that is with the store."""
         return self._appending.events_in_flight
 
+    @property
+    def events_pending(self) -> int:
+        """Sequenced, and not yet durable."""
+        return self._sequencer.events_pending
+
     def lag_of(self, connection_id: int) -> int:
         """How many durable events a reader has not been given."""
         return self._fan_out.lag_of(connection_id)
