@@ -33,9 +33,9 @@ def test_the_demo_in_the_browser(browser: Browser, tmp_path: Path, screenshots: 
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/admin", url)
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
     page.goto(url)
     for user in ("ada", "bela", "cleo"):
         expect(page.locator("#sessions tbody")).to_contain_text(user, timeout=10_000)
@@ -46,7 +46,7 @@ def test_the_demo_in_the_browser(browser: Browser, tmp_path: Path, screenshots: 
     assert demo.returncode == 0, said
     expect(page.locator("#trouble")).to_contain_text("cannot be reached")
     context.close()
-    assert [text for text in said if "net::ERR_" not in text] == [], "nothing but that the server is gone"
+    assert [text for text in complaints if "net::ERR_" not in text] == [], "nothing but that the server is gone"
 
 
 @pytest.mark.parametrize("opens_browser", [True, False])
