@@ -128,7 +128,6 @@ class ServerConfig(_Config, frozen=True):  # 9.3
     batch_events_max: Positive = 256
     batch_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     """Of events in one frame; a single event may exceed it."""
-    """After a fan-out, events are gathered for as long as it took before the next batch is stored, but no longer than this."""
     run_idle_s: SecondsOrZero = 60.0
     """A run without anybody leaves memory after this time; its events are stored."""
     appends_pending_max: Positive = 1000

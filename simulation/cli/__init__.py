@@ -16,7 +16,19 @@ from cyclopts import App
 
 from reference.cli import migrate, runner, serve, token
 from simulation.cli.conformance import conformance
-from simulation.cli.laboratory import diagram, fluid, lab, replay, scenarios, simulate, sweep, tune, verify, what_if
+from simulation.cli.laboratory import (
+    diagram,
+    fluid,
+    lab,
+    replay,
+    scenario_schema,
+    scenarios,
+    simulate,
+    sweep,
+    tune,
+    verify,
+    what_if,
+)
 from simulation.cli.real_processes import bench, calibrate, demo, fidelity, proxy
 
 app = App(
@@ -35,6 +47,7 @@ COMMANDS = (
     lab,
     simulate,
     scenarios,
+    scenario_schema,
     sweep,
     tune,
     fluid,

@@ -66,6 +66,16 @@ def scenarios(name: str | None = None, /) -> int:
     return list_scenarios(name)
 
 
+def scenario_schema() -> int:
+    """Print the JSON Schema of scenario files, for editors and `taplo check`."""
+    import json
+
+    from simulation.scenario.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
 def diagram(
     trace: Path,
     /,

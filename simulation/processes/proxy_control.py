@@ -32,6 +32,7 @@ from reference.server.wire.front_door import FrontDoor, Problem
 from reference.server.wire.limits import DoorLimits
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.websocket import Accept
+from reference.tables import value_of
 from simulation.emulator import EmulatedAccessLink, Emulator
 from simulation.scenario.faults import HalfOpen, LineFault, Path, Reset
 
@@ -229,8 +230,8 @@ def _merged(table: Any, changes: Any) -> Any:
 
 def _converted(table: dict[str, Any], kind: Any) -> Any:
     try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
+        return value_of(table, kind)
+    except ConfigError as error:
         raise _Refused(400, str(error)) from None
 
 

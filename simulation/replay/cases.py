@@ -102,7 +102,7 @@ def _notebook(played: Case | Scenario, text: str) -> str:
     """A notebook, as JSON, that plays the same and draws it."""
     imports = "from simulation.replay.cases import read, log_of_case\nfrom simulation.results.diagrams import sequence_diagram"
     code = (
-        f"{imports}\n\nTEXT = {text!r}",
+        f"%matplotlib inline\n{imports}\n\nTEXT = {text!r}",
         "tape, broken = log_of_case(read(TEXT))\nbroken",
         f"sequence_diagram(tape.without_keepalive(), title={played.name!r})",
         'print("\\n".join(tape.without_keepalive().lines()))',

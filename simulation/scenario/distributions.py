@@ -26,6 +26,8 @@ class _Distribution(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
 
 
 class Constant(_Distribution, frozen=True, kw_only=True, tag="constant"):
+    """The same value each time."""
+
     value: Value
 
     def at(self, u: float) -> float:
@@ -37,6 +39,8 @@ class Constant(_Distribution, frozen=True, kw_only=True, tag="constant"):
 
 
 class Uniform(_Distribution, frozen=True, kw_only=True, tag="uniform"):
+    """Each value from `low` to `high` with the same density."""
+
     low: Value = 0.0
     high: Value
 
@@ -53,7 +57,7 @@ class Uniform(_Distribution, frozen=True, kw_only=True, tag="uniform"):
 
 
 class Exponential(_Distribution, frozen=True, kw_only=True, tag="exponential"):
-    """`scale` is the mean of what comes on top of `least`."""
+    """Exponential with the mean `scale`, on top of `least`."""
 
     scale: PositiveValue
     least: Value = 0.0

@@ -59,7 +59,9 @@ UpgradeHandling = Literal["pass", "block", "strip", "hang"]
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", forbid_unknown_fields=True):
     at_s: Seconds
+    """When it begins, in seconds from the start of the run."""
     clients: tuple[str, ...] = ()
+    """Names of clients or groups that it hits; empty: everyone. A fault of the server hits everyone."""
 
     @property
     def end_s(self) -> float:
@@ -78,13 +80,16 @@ class Outage(_Fault, frozen=True, kw_only=True, tag="outage"):
     again when it is back up."""
 
     duration_s: Seconds
+    """How long it lasts."""
     direction: Direction = "both"
+    """Which direction is silent; up is towards the server."""
 
 
 class Stall(_Fault, frozen=True, kw_only=True, tag="stall"):
     """Bytes from the server are held back and then all delivered; the other direction flows."""
 
     duration_s: Seconds
+    """How long it lasts."""
 
 
 class Reset(_Fault, frozen=True, kw_only=True, tag="reset"):
@@ -95,12 +100,14 @@ class HalfOpen(_Fault, frozen=True, kw_only=True, tag="half_open"):
     """Every connection that stands at `at_s` goes silent for ever, in both directions or in one, and neither end is told."""
 
     direction: Direction = "both"
+    """Which direction is silent; up is towards the server."""
 
 
 class Refuse(_Fault, frozen=True, kw_only=True, tag="refuse"):
     """New connections are refused; the ones that stand are left alone."""
 
     duration_s: Seconds
+    """How long it lasts."""
 
 
 class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
@@ -110,6 +117,7 @@ class BlockUpgrade(_Fault, frozen=True, kw_only=True, tag="block_upgrade"):
     """
 
     duration_s: Seconds
+    """How long it lasts."""
     how: Literal["block", "strip", "hang"] = "block"
 
 
@@ -118,7 +126,9 @@ class LoadBalancerCut(_Fault, frozen=True, kw_only=True, tag="load_balancer_cut"
     `duration_s` new ones are refused to everyone."""
 
     share: Probability = 1.0
+    """The probability with which a connection is reset."""
     duration_s: Seconds = 0.0
+    """For how long new connections are refused."""
 
 
 LineFault = Outage | Stall | Reset | HalfOpen | Refuse | BlockUpgrade | LoadBalancerCut
@@ -142,8 +152,11 @@ class ServerRestart(_ServerFault, frozen=True, kw_only=True, tag="server_restart
     """
 
     duration_s: Seconds
+    """How long it lasts."""
     is_graceful: bool = False
+    """Whether it sends its clients away and stores what it has accepted before it ends."""
     loses_state: bool = False
+    """Whether its store is lost too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,20 +172,25 @@ class RollingDeploy(_ServerFault, frozen=True, kw_only=True, tag="rolling_deploy
     """
 
     duration_s: PositiveSeconds
+    """How long it takes in all."""
     is_graceful: bool = True
+    """Whether clients are sent away, and not reset."""
 
 
 class Pause(_ServerFault, frozen=True, kw_only=True, tag="pause"):
     """The server process stands still (a garbage collection, a suspended machine); what comes meanwhile waits in its buffers."""
 
     duration_s: Seconds
+    """How long it lasts."""
 
 
 class SlowStore(_ServerFault, frozen=True, kw_only=True, tag="slow_store"):
     """Every commit takes `factor` times as long."""
 
     duration_s: Seconds
+    """How long it lasts."""
     factor: Annotated[float, msgspec.Meta(ge=1, le=1_000_000)]
+    """How many times as long."""
 
 
 class ClockStep(_ServerFault, frozen=True, kw_only=True, tag="clock_step"):

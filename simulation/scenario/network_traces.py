@@ -74,27 +74,29 @@ _READERS: dict[str, Callable[[FilePath], Any]] = {
     "up_deliveries_ms": read_mahimahi,
     "outages": read_outages,
 }
+FILE_KEYS = frozenset(_READERS)
+"""The fields in whose place `{ file = "..." }` may stand."""
 
 
-def read_in(table: Any, folder: FilePath | None, place: str = "$") -> Any:
+def read_in(table: Any, folder: FilePath | None, place: str = "") -> Any:
     """A scenario's table with the recordings that it names as files in their place. `folder` None: it has no file of its own."""
     if isinstance(table, dict):
         return {
-            key: _recording(key, value["file"], folder, f"{place}.{key}")
+            key: _recording(key, value["file"], folder, f"{place}{key}")
             if key in _READERS and isinstance(value, dict) and value.keys() == {"file"}
-            else read_in(value, folder, f"{place}.{key}")
+            else read_in(value, folder, f"{place}{key}.")
             for key, value in table.items()
         }
     if isinstance(table, list) and table and isinstance(table[0], dict):
-        return [read_in(item, folder, f"{place}[{number}]") for number, item in enumerate(table)]
+        return [read_in(item, folder, f"{place.rstrip('.')}[{number}].") for number, item in enumerate(table)]
     return table
 
 
 def _recording(key: str, name: Any, folder: FilePath | None, place: str) -> Any:
     if not isinstance(name, str):
-        raise ConfigError(f"file must be a text, not {name!r} - at `{place}`")
+        raise ConfigError(f"{place}: file must be a text, not {name!r}")
     if folder is None:
-        raise ConfigError(f"only a scenario that is a file itself can name the file {name}; load it from one - at `{place}`")
+        raise ConfigError(f"{place}: only a scenario that is a file itself can name the file {name}; load it from one")
     return [list(row) if isinstance(row, tuple) else row for row in _READERS[key](folder / name)]
 
 

@@ -56,7 +56,6 @@ class GilbertElliottLoss(_Part, frozen=True, kw_only=True, tag_field="kind", tag
     It describes losses of a busy link, packet by packet. On a sparse stream a burst of n packets lasts for n retransmissions,
     whose timeouts double: minutes. Take FadingLoss for fades, which pass by themselves.
 
-
     good_to_bad, bad_to_good: the probabilities of a step (p and r). A packet is lost with `loss_in_good` (1 - k) or
     `loss_in_bad` (1 - h). Source: Gilbert 1960, Elliott 1963.
     """
@@ -194,8 +193,11 @@ class Path(_Part, frozen=True):
     up_deliveries_ms: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=RECORDED_MAX)] = ()
     queue_bytes: Annotated[int, msgspec.Meta(ge=1500)] | None = None
     loss: Loss | None = None
+    """How packets are lost."""
     tcp: Tcp = Tcp()
+    """What the two kernels do."""
     middlebox: Middlebox = Middlebox()
+    """A NAT, proxy or load balancer in between."""
     dns: Dns | None = None
 
     def __post_init__(self) -> None:
@@ -267,8 +269,7 @@ class OnOffMarkov(_Availability, frozen=True, kw_only=True, tag="on_off"):
 
 class PeriodicAvailability(_Availability, frozen=True, kw_only=True, tag="periodic"):
     """Down for `down_s` in every `period_s`, first at `first_down_s`; with a `random_phase` later by a uniform part of the
-    period,
-    each client by its own or all by the same (`scope`)."""
+    period, each client by its own or all by the same (`scope`)."""
 
     period_s: PositiveSeconds
     down_s: PositiveSeconds

@@ -191,6 +191,7 @@ class PresetPolicy(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     registered under."""
 
     preset: str
+    """The name of a preset, such as "socket.io-js"."""
     first_spread: bool = False
 
     def __post_init__(self) -> None:

@@ -89,7 +89,9 @@ class ClientPart(_Part, frozen=True, kw_only=True):
     """
 
     config: ClientConfig = ClientConfig()
+    """The settings of protocol 9.2."""
     policy: Policy | PresetPolicy = FullJitter()
+    """When to reconnect. `{ preset = "NAME" }` is the policy of a well-known system."""
     fallback: Fallback | PresetFallback | None = None
     heartbeat: Heartbeat | PresetHeartbeat | None = None
     takes_per_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
@@ -125,20 +127,26 @@ def client_part(preset: str, config: ClientConfig | None = None) -> ClientPart:
 
 
 class Group(_Part, frozen=True, kw_only=True):
-    """Clients on equal paths. shared_bottleneck: that they share, beside that of each path; nat: whose ports they share. They
-    arrive uniformly within the first `arrive_within_s`, or as `arrivals` says.
+    """Clients on equal paths.
 
-    stay: how long they stay; None: to the end. availability: how their lines come and go by themselves, beside the scenario's
-    faults. workload, client: in place of the scenario's own.
+    shared_bottleneck: a cell or uplink that they share, beside the bottleneck of each path. stay: how long they stay; None: to
+    the end. availability: how their lines come and go by themselves, beside the scenario's faults. workload, client: in place of
+    the scenario's own.
     """
 
     name: Name
+    """The name of the group. Its clients are called NAME-0, NAME-1, ..."""
     clients: Annotated[int, msgspec.Meta(ge=1, le=CLIENTS_MAX)] = 1
+    """How many clients."""
     path: Path = Path()
+    """The network between each of them and the server."""
     shared_bottleneck: SharedBottleneck | None = None
     nat: PortPool | None = None
+    """The NAT whose ports they share."""
     arrive_within_s: SecondsToSpend = 1.0
+    """They arrive uniformly within this time."""
     arrivals: Arrivals | None = None
+    """When they arrive, in place of `arrive_within_s`."""
     stay: Stay | None = None
     availability: Availability | None = None
     workload: Workload | None = None
@@ -237,6 +245,7 @@ class ServerPart(_Part, frozen=True, kw_only=True):
     """
 
     config: ServerConfig = ServerConfig()
+    """The settings of protocol 9.3."""
     commit_time_s: SecondsToSpend = 0.002
     commit_time: Distribution | None = None
     commit_event_time_s: SecondsToSpend = 0.0
@@ -258,10 +267,15 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """See the module."""
 
     version: Literal[1] = FORMAT_VERSION
+    """The version of this format. A file must say it."""
     name: Name
+    """The name of the scenario: letters, digits, `_`, `.` and `-`."""
     about: str = ""
+    """What happens, and what to look for."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 1
+    """The seed of all randomness. Equal scenarios with equal seeds give equal traces."""
     horizon_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 60.0
+    """For how long the clients work."""
     settle_s: SecondsToSpend | None = None
     """None: as long as recovery may take at the most (guarantee G6)."""
     sample_interval_s: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 1.0
@@ -273,16 +287,21 @@ class Scenario(_Part, frozen=True, kw_only=True):
     record_frames: bool = False
     """Whether a trace keeps every frame too, for sequence diagrams (`diagram`)."""
     groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
+    """The clients that take part."""
     availability: Availability | None = None
     """Of everyone's lines, beside that of their groups."""
     workload: Workload = Workload()
+    """What each client does until the horizon."""
     regions: tuple[Region, ...] = ()
     """Of groups that go down together, beside all that."""
     faults: tuple[Fault, ...] = ()
+    """What happens to connections and to the server, at a time."""
     drawn_faults: tuple[DrawnFaults, ...] = ()
     """Faults that are drawn anew in each replication."""
     server: ServerPart = ServerPart()
+    """The server's settings, and its machine."""
     client: ClientPart = ClientPart()
+    """The clients' settings and policies."""
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]

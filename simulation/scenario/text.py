@@ -66,7 +66,7 @@ def _value(value: object) -> str:
 
 NEVER = "never"
 """What a scenario says for `fallback_after_failures = None`: TOML has no word for nothing."""
-_MAY_BE_NOTHING = "fallback_after_failures"
+MAY_BE_NOTHING = "fallback_after_failures"
 T = TypeVar("T")
 
 
@@ -163,7 +163,7 @@ def _read(value: Any, key: str = "") -> Any:
         return table
     if isinstance(value, list | tuple):
         return [_read(item) for item in value]
-    return None if key == _MAY_BE_NOTHING and value == NEVER else value
+    return None if key == MAY_BE_NOTHING and value == NEVER else value
 
 
 def _written(value: Any) -> Any:
@@ -171,7 +171,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, dict):
         words = {}
         for key, item in value.items():
-            if item is None and key == _MAY_BE_NOTHING:
+            if item is None and key == MAY_BE_NOTHING:
                 words[key] = NEVER
             elif item is not None:
                 words[key] = _written(item)

@@ -32,6 +32,7 @@ class Poisson(_Timing, frozen=True, kw_only=True, tag="poisson"):
     """Exponential times between events."""
 
     per_s: PositiveRate
+    """Events per second, on average."""
 
 
 class OnOff(_Timing, frozen=True, kw_only=True, tag="on_off"):
@@ -83,11 +84,13 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     graft_per_s: Rate = 0.1
+    """Events of this type per second; likewise for the other types."""
     prune_per_s: Rate = 0.05
     flag_per_s: Rate = 0.02
     chat_per_s: Rate = 0.1
     cursor_per_s: Rate = 0.5
     graft: Stream | None = None
+    """A stream in place of the rate; likewise for the other types."""
     prune: Stream | None = None
     flag: Stream | None = None
     chat: Stream | None = None

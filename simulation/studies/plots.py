@@ -58,7 +58,9 @@ def distributions(
     for place, (name, values) in enumerate(samples.items()):
         ascending = np.sort(np.asarray(values, dtype=float))
         above = 1 - np.arange(len(ascending)) / len(ascending)
-        axes.step(ascending, above, where="post", color=COLOURS[place % len(COLOURS)], lw=1.6, label=f"{name} ({len(ascending)})")
+        dashes = ("-", "--", "-.", ":")[place % 4]  # so that colour is not all that tells them apart
+        colour, label = COLOURS[place % len(COLOURS)], f"{name} ({len(ascending)})"
+        axes.step(ascending, above, where="post", color=colour, ls=dashes, lw=1.7, label=label)
     if line is not None:
         axes.axvline(line[0], color="black", lw=0.8, ls=":")
         axes.annotate(f" {line[1]}", (line[0], 0.97), xycoords=("data", "axes fraction"), va="top")

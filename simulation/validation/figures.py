@@ -34,6 +34,7 @@ def agreement(numbers: Sequence[Number]) -> Figure:
     axes.set_yticks(range(len(families)), families)
     axes.set_ylim(len(families) - 0.5, -0.5)
     axes.set_xlabel("estimate - reference (standard errors)")
+    axes.set_title("Distance of each number from theory: between the dashed lines it agrees", loc="left", fontsize=11)
     figure.legend(frameon=False, ncols=3, loc="outside lower center")
     return figure
 

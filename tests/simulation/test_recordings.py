@@ -87,5 +87,5 @@ def test_a_file_that_is_missing_is_named_with_the_scenario(tmp_path: Path) -> No
 
 
 def test_a_scenario_that_is_no_file_names_none() -> None:
-    with pytest.raises(ConfigError, match=r"only a scenario that is a file itself.*`\$.groups\[0\].path.recorded_latency`"):
+    with pytest.raises(ConfigError, match=r"^groups\[0\]\.path\.recorded_latency: only a scenario that is a file"):
         parse_scenario(SCENARIO)

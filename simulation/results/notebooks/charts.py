@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 GREY = "#666666"
 TICKS_MAX = 8
 """So many values of x are named at the axis themselves."""
-_PLACES = [(side * distance, up) for distance in (6, 14) for up in (8, -8, 17, -17, 26, -26, 36, -36, 46) for side in (1, -1)]
+_UPS = sorted((up * side for up in range(8, 180, 9) for side in (1, -1)), key=abs)
+_PLACES = [(side * distance, up) for up in _UPS for distance in (6, 24) for side in (1, -1)]
 """Where a name may stand beside its point, in points; the first free one is taken."""
 
 
@@ -159,7 +160,8 @@ def _name_points(figure: ShownFigure, axes: "Axes", rows: pd.DataFrame, name: st
 def _first_free(spot: Any, width: float, height: float, scale: float, taken: list[Bbox], page: Any) -> tuple[int, int]:
     for place in _PLACES:
         box = _box(spot, place, width, height, scale)
-        if page.x0 <= box.x0 and box.x1 <= page.x1 + 8 * scale and not any(box.overlaps(other) for other in taken):
+        is_inside = page.x0 <= box.x0 and box.x1 <= page.x1 + 8 * scale and page.y0 <= box.y0 and box.y1 <= page.y1
+        if is_inside and not any(box.overlaps(other) for other in taken):
             return place
     return _PLACES[0]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .browser import until
-from .test_notebook import CELL_MS, ROOT, _run_all_cells, lab
+from .browser import run_all_cells, until
+from .test_notebook import CELL_MS, ROOT, lab
 
 __all__ = ["lab"]  # a fixture
 
@@ -30,7 +30,7 @@ def test_it_runs_in_jupyterlab(browser: Browser, small: None, lab: str, tmp_path
     page.add_locator_handler(dialog, lambda: dialog.locator(".jp-mod-accept").click())
     page.goto(f"{lab}/lab/tree/{name}.ipynb")
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']")).to_be_visible(timeout=CELL_MS)
-    _run_all_cells(page)
+    run_all_cells(page)
     last = page.locator(".jp-CodeCell .jp-InputPrompt").last
     until(lambda: last.inner_text().strip("[]: ").isdigit(), "the last cell has run", within_s=240)
     assert page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']").count() == 0

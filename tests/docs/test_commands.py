@@ -1,0 +1,50 @@
+"""Every command of README and docs exists, and runs as it stands unless its page says why not."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from simulation.cli import app
+from tests.docs.commands import NOT_RUN, PAGES, Command, Reader, steps_of
+
+COMMANDS = {page: [step for step in steps_of(page) if isinstance(step, Command)] for page in PAGES}
+
+
+def test_pages_that_are_not_run_exist() -> None:
+    assert not NOT_RUN.keys() - {page.name for page in PAGES}
+
+
+def test_every_command_of_steadywire_exists_with_its_options() -> None:
+    for commands in COMMANDS.values():
+        for command in commands:
+            for part in re.split(r"&&|\||;", command.line):
+                words = shlex.split(part, comments=True)
+                if words and words[0].removeprefix(".venv/bin/") == "steadywire" and "--version" not in words:
+                    app.parse_args([word for word in words[1:] if word not in (">", "&")][: _end(words[1:])], exit_on_error=False)
+
+
+def test_a_command_that_is_not_run_has_a_reason() -> None:
+    for page, commands in COMMANDS.items():
+        for command in commands:
+            assert command.reason is None or len(command.reason.split()) >= 4, f"{page.name}: {command}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(each.reason is None for each in COMMANDS[page])], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    with Reader(tmp_path) as reader:
+        for step in steps_of(page):
+            if not isinstance(step, Command):
+                reader.save(*step)
+            elif step.reason is None:
+                done = reader.type(step.line)
+                assert done is None or done.returncode == 0, f"{step.line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def _end(words: list[str]) -> int:
+    """Where the output is redirected, or the end."""
+    return words.index(">") if ">" in words else len(words)
