@@ -3,11 +3,16 @@
 from typing import Protocol
 
 from reference.protocol import frames
+from reference.protocol.timers import ns
+from simulation.clock import ALARM, Call
 from simulation.network.connection import ClientAccessLink, Ending, ServerListener, TcpConnection
+from simulation.network.simulated_pipe import SimulatedPipe
 
 REQUEST_HEAD_BYTES = 300
 """Of the head of a request, about; and below of an answer's."""
 ANSWER_HEAD_BYTES = 150
+KEEP_ALIVE_S = 60.0
+"""Without a request for so long, the server closes; as `DoorLimits.keep_alive_timeout_s` of the real one."""
 
 
 class HttpEndpoint(Protocol):
@@ -88,6 +93,17 @@ class HttpConnection(TcpConnection):
         self.request = None
         if self._client_hears():
             self._client.request_answered(self, frame)
+
+    def gave_up(self, pipe: SimulatedPipe) -> None:
+        """As TcpConnection.gave_up. What has died on its way to the server leaves it a connection on which nothing comes."""
+        super().gave_up(pipe)
+        if not self._is_over:
+            Call(self.access_link.clock, self.access_link.clock.now + ns(KEEP_ALIVE_S), ALARM, self._idled)
+
+    def _idled(self, _: Call) -> None:
+        if not self._is_over and self._client_is_gone:
+            self._leave_server()
+            self._drop()
 
     def _notify_client_of_end(self, ending: Ending) -> None:
         request, self.request = self.request, None

@@ -1,10 +1,20 @@
 """The launcher's sliders: each changes what is simulated, and the figure with it."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from simulation.studies.launcher import SLIDERS, SpreadThenJitter, StormLauncher, scenario_of
+from simulation.scenario.presets import PRESETS
+from simulation.studies.launcher import PRESET, SLIDERS, SpreadThenJitter, StormLauncher, scenario_of
 
 MOVED = {"outage": 6.0, "clients": 40, "base": 2.0, "cap": 2.0, "jitter": 0.5, "spread": 4.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def its_preset_goes_again() -> Iterator[None]:
+    """The launcher's process is its own; this one has other tests, which list the presets."""
+    yield
+    PRESETS.pop(PRESET, None)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ PUBLIC_FACES = {
     *("reference.client", "reference.server", "simulation"),
     *(f"simulation.{name}" for name in ("results", "studies", "testing", "validation")),
 }
-QUESTIONS = [path for path in NOTEBOOKS if path.stem != "12_live_widget"]  # that one shows widgets, and asks nothing
+QUESTIONS = [path for path in NOTEBOOKS if path.stem not in ("00_launcher", "12_live_widget")]  # those two show widgets
 CHANGES = {
     "01_first_look": ("ping_interval_s=1.0", "ping_interval_s=5.0"),
     "02_latency": ("one_way_s=0.04", "one_way_s=0.15"),
