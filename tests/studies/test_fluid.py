@@ -7,6 +7,7 @@ from reference.protocol.errors import ConfigError
 from reference.protocol.policies.catalogue import Decorrelated, DoubleJitter, ExponentialBackoff, Fixed, Schedule
 from reference.protocol.policies.reconnect import FullJitter
 from simulation.cli import run
+from simulation.scenario import library
 from simulation.scenario.faults import LoadBalancerCut
 from simulation.scenario.scenario import Capacity, Group, Scenario, ServerPart
 from simulation.studies.fluid import distance, fluid, wait_density
@@ -83,15 +84,12 @@ def test_a_million_clients_are_a_thousand_a_thousand_times() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", [FullJitter(), Fixed(seconds=5.0)])
-def test_it_is_near_to_the_machines(policy: FullJitter) -> None:
-    table = distance(storm(clients=600, accepts_per_s=100.0, spread_s=3.0, duration_s=2.0, policy=policy), [600]).set_index(
-        "figure"
-    )
+def test_it_is_as_near_to_the_machines_as_the_page_says() -> None:
+    """docs/studies.md, at a thousand clients; the accept queue is not near, and the page says so."""
+    table = distance(library.find("load_balancer_cut"), [1_000], replications=1).set_index("figure")
     assert table.loc["recovery_p50_s", "off"] == pytest.approx(0.0, abs=0.1)
-    assert table.loc["recovery_p99_s", "off"] == pytest.approx(0.0, abs=0.15)
-    assert table.loc["storm_peak_per_s", "off"] == pytest.approx(0.0, abs=0.1)
-    assert table.loc["accept_queue_max", "off"] == pytest.approx(0.0, abs=0.15)
+    assert table.loc["recovery_p99_s", "off"] == pytest.approx(0.0, abs=0.1)
+    assert table.loc["storm_peak_per_s", "off"] == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize(
