@@ -169,8 +169,8 @@ def test_exponential_service_in_place_of_constant(verify: Verify, monkeypatch: p
 def test_accepting_a_tenth_faster(verify: Verify, monkeypatch: pytest.MonkeyPatch) -> None:
     take = Listener.take
 
-    def hasty(self: Listener) -> int | None:
-        taken_at = take(self)
+    def hasty(self: Listener, *given: int) -> int | None:
+        taken_at = take(self, *given)
         self._next_at -= self._interval // 10
         return taken_at
 
