@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -73,6 +74,8 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
     except SteadywireError as error:
         return _complain(" ".join(str(error).split()))
     except KeyboardInterrupt:
+        # It may have come while trio was about to start a task, whose coroutine Python would complain of as the process ends.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()

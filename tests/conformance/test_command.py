@@ -111,7 +111,7 @@ def test_a_closed_pipe_and_an_interrupt_end_the_run() -> None:
             assert running.stdout is not None
             running.stdout.readline()  # it has begun, and some of its cases wait for half a minute
             running.send_signal(signal.SIGINT)
-            _, errors = running.communicate(timeout=30)
+            _, errors = running.communicate(timeout=60)
         assert (running.returncode, errors) == (130, b"")
 
 
