@@ -17,8 +17,8 @@ What an application needs is imported from here:
     errors                                  what calls raise
 
 Read `client` for what an application can do and `connecting` for how to begin; then `trio_io`, the IO of a session, and its two
-transports (`websocket`, `polling`). Every decision is the session's (`reference.protocol.client.session`); what is here waits,
-sends and hands over.
+transports (`websocket`, `polling`); `without_trio` is for other programs. Every decision is the session's
+(`reference.protocol.client.session`); what is here waits, sends and hands over.
 """
 
 from typing import TYPE_CHECKING
@@ -27,17 +27,17 @@ from reference.public_names import imported_on_use
 
 if TYPE_CHECKING:
     from reference.client.addresses import OpenStream, open_tcp_stream
-    from reference.client.asyncio_client import AsyncioClient, connect_asyncio, create_run_asyncio
-    from reference.client.blocking import BlockingClient, connect_blocking
     from reference.client.client import Client, HealthChanges
     from reference.client.connecting import CreateRunFailed, connect, create_run
     from reference.client.mailbox import Delivery
     from reference.client.outbox_store import FileOutboxStore, OutboxStore, OutboxStoreFailed
-    from reference.client.portal import PortalTimeout, Running, TrioPortal
     from reference.client.recorder import SessionRecording
     from reference.client.settings import ClientSettings
     from reference.client.tap import LostConnection, QueuedPublish, ReceivedFrame, Tap
     from reference.client.tickets import PublishFailedError, Ticket, UndeliveredError
+    from reference.client.without_trio.asyncio_client import AsyncioClient, connect_asyncio, create_run_asyncio
+    from reference.client.without_trio.blocking import BlockingClient, connect_blocking
+    from reference.client.without_trio.portal import PortalTimeout, Running, TrioPortal
     from reference.protocol.client.health import Health, Quality, RoundTrips, Status
     from reference.protocol.client.outcomes import (
         FailureCode,
@@ -94,13 +94,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "reference.client.addresses": ("OpenStream", "open_tcp_stream"),
-    "reference.client.asyncio_client": ("AsyncioClient", "connect_asyncio", "create_run_asyncio"),
-    "reference.client.blocking": ("BlockingClient", "connect_blocking"),
+    "reference.client.without_trio.asyncio_client": ("AsyncioClient", "connect_asyncio", "create_run_asyncio"),
+    "reference.client.without_trio.blocking": ("BlockingClient", "connect_blocking"),
     "reference.client.client": ("Client", "HealthChanges"),
     "reference.client.connecting": ("CreateRunFailed", "connect", "create_run"),
     "reference.client.mailbox": ("Delivery",),
     "reference.client.outbox_store": ("FileOutboxStore", "OutboxStore", "OutboxStoreFailed"),
-    "reference.client.portal": ("PortalTimeout", "Running", "TrioPortal"),
+    "reference.client.without_trio.portal": ("PortalTimeout", "Running", "TrioPortal"),
     "reference.client.recorder": ("SessionRecording",),
     "reference.client.settings": ("ClientSettings",),
     "reference.client.tap": ("LostConnection", "QueuedPublish", "ReceivedFrame", "Tap"),

@@ -1,7 +1,7 @@
 """What the pytest plugin's fixtures give: a server, bad networks, virtual time.
 
-Server and networks live in a thread of their own (`reference.client.portal`), so they serve plain tests, tests under pytest-trio
-and tests of asyncio programs alike. Their methods wait, a few milliseconds at the most.
+Server and networks live in a thread of their own (`reference.client.without_trio.portal`), so they serve plain tests, tests
+under pytest-trio and tests of asyncio programs alike. Their methods wait, a few milliseconds at the most.
 """
 
 import contextlib

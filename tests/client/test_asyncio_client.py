@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from reference.client import ConfigError, Event, InvalidEvent, connect_asyncio, create_run_asyncio
-from reference.client.portal import TrioPortal
+from reference.client.without_trio.portal import TrioPortal
 from simulation.processes.fixtures import TestServer, open_test_server
 
 PATIENCE_S = 30

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from reference.client.blocking import BlockingClient, PortalTimeout, TrioPortal, connect_blocking
 from reference.client.connecting import create_run
+from reference.client.without_trio.blocking import BlockingClient, PortalTimeout, TrioPortal, connect_blocking
 from reference.protocol.client.outcomes import SessionEnded, SnapshotReceived
 from reference.protocol.errors import ConfigError, InvalidEvent, SessionClosed
 from reference.protocol.states import ClientState, Transport

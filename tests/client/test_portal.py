@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from reference.client import portal as portal_module
-from reference.client.portal import PortalTimeout, TrioPortal
+from reference.client.without_trio import portal as portal_module
+from reference.client.without_trio.portal import PortalTimeout, TrioPortal
 from reference.protocol.errors import LocalError
 
 WAIT_S_MAX = 10.0
@@ -229,7 +229,7 @@ def test_mistakes(portal: TrioPortal, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_program_that_forgets_to_close() -> None:
     program = """
 import contextlib, trio
-from reference.client.portal import TrioPortal
+from reference.client.without_trio.portal import TrioPortal
 
 @contextlib.asynccontextmanager
 async def server():

@@ -15,7 +15,7 @@ import traitlets
 import trio
 
 from reference.client import Client
-from reference.client.blocking import BlockingClient
+from reference.client.without_trio.blocking import BlockingClient
 from reference.protocol.errors import SessionClosed
 from reference.protocol.states import ClientState
 

@@ -15,7 +15,7 @@ import traitlets
 import trio
 
 from reference.client import Client, create_run
-from reference.client.blocking import BlockingClient, Running, TrioPortal, connect_blocking
+from reference.client.without_trio.blocking import BlockingClient, Running, TrioPortal, connect_blocking
 from reference.protocol.errors import ConfigError, SteadywireError
 from reference.protocol.events import Event
 from reference.protocol.states import ClientState

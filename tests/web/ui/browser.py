@@ -21,7 +21,7 @@ import httpcore
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from reference.client.blocking import TrioPortal
+from reference.client.without_trio.blocking import TrioPortal
 from reference.protocol.config import ServerConfig
 from simulation.emulator import Emulator, open_emulator
 from simulation.emulator.access_link import EmulatedAccessLink

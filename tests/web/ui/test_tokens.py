@@ -6,7 +6,7 @@ import uuid
 import pytest
 from playwright.sync_api import Browser, expect
 
-from reference.client.blocking import TrioPortal
+from reference.client.without_trio.blocking import TrioPortal
 from reference.server.access.auth import make_token
 from reference.server.app import open_server
 from reference.server.settings import ServerSettings

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reference.client import connect, create_run
-from reference.client.blocking import TrioPortal, connect_blocking
+from reference.client.without_trio.blocking import TrioPortal, connect_blocking
 from reference.protocol.config import ClientConfig
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.states import ClientState

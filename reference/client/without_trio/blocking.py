@@ -19,8 +19,8 @@ import trio
 from reference.client.client import Client
 from reference.client.connecting import connect
 from reference.client.mailbox import Delivery
-from reference.client.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.client.tickets import Ticket
+from reference.client.without_trio.portal import CALL_S_MAX, PortalTimeout, Running, TrioPortal
 from reference.protocol.client.health import Health
 from reference.protocol.errors import ConfigError, LocalError
 from reference.protocol.events import Data, Event

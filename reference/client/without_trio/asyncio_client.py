@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from reference.client.client import Client
 from reference.client.connecting import connect, create_run
 from reference.client.mailbox import Delivery
-from reference.client.portal import Running, TrioPortal
+from reference.client.without_trio.portal import Running, TrioPortal
 from reference.protocol.client.health import Health
 from reference.protocol.events import Data, Event
 from reference.protocol.states import ClientState
