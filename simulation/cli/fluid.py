@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from reference.cli.output import Output
-from simulation.cli.simulate import changed_scenario
+from simulation.cli.changes import changed_scenario
 from simulation.results.html import shown
 from simulation.scenario.scaling import scaled
 from simulation.studies.fluid import distance, fluid, without_fallback

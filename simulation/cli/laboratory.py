@@ -1,27 +1,14 @@
 """Commands of the laboratory: everything in virtual time."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, validators
 
 from reference.cli.runner import FINITE, FLAG, MANY, WHOLE, Seed
-from reference.protocol.errors import ConfigError
 
 Changes = Annotated[tuple[str, ...], Parameter(name="--set"), MANY]
 Seconds = Annotated[float, FINITE, Parameter(validator=validators.Number(gte=0))]
-
-
-def change_of(text: str) -> tuple[str, Any]:
-    """ "client.policy.cap_s=10" in parts, the value read as TOML; a word needs no quotes. Raises ConfigError."""
-    path, is_change, value = text.partition("=")
-    if not is_change or not path.strip():
-        raise ConfigError(f"--set {text}: write PATH=VALUE, such as client.policy.cap_s=10")
-    try:
-        return path.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path.strip(), value.strip()  # a word without its quotes
 
 
 def simulate(

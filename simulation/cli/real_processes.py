@@ -84,7 +84,7 @@ def proxy(
     seed
         Seed of jitter and loss.
     """
-    from simulation.cli.laboratory import change_of
+    from simulation.cli.changes import change_of
     from simulation.processes.proxy import proxy_command
 
     return proxy_command(

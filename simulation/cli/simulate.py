@@ -12,7 +12,6 @@ Equal scenarios and seeds give byte-equal files.
 import sys
 import textwrap
 import threading
-from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from rich.console import Console
@@ -23,7 +22,7 @@ from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
 from reference.protocol.timers import NS_PER_S
 from simulation.checks.checkers import Verdict
-from simulation.cli.laboratory import change_of
+from simulation.cli.changes import changed_scenario
 from simulation.results.frames import FileKind, Frames
 from simulation.results.plots import save
 from simulation.results.report import report_of
@@ -61,11 +60,6 @@ def simulate(
         return _complain(f"cannot write the results to {out_dir}: {error.strerror or error}; choose another --out")
     _print(result, frames, out_dir)
     return HELD if result.is_ok else VIOLATED
-
-
-def changed_scenario(named: str | FilePath, changes: Sequence[str]) -> Scenario:
-    """A scenario by its file or name, with changes "path=value". Raises ConfigError."""
-    return library.find(named).replace(dict(map(change_of, changes)))
 
 
 def scenarios(name: str | None) -> int:

@@ -9,10 +9,10 @@ from rich.table import Table
 from reference.cli.output import Output
 from simulation.cli.sweep import progress_shown
 from simulation.results.html import shown
-from simulation.studies import tuning_report
-from simulation.studies.sensitivity import sensitivity as analyse
 from simulation.studies.study import load_study
-from simulation.studies.tune import BASELINE, Tuned, tune
+from simulation.studies.tuning import report as tuning_report
+from simulation.studies.tuning.search import BASELINE, Tuned, tune
+from simulation.studies.tuning.sensitivity import sensitivity as analyse
 
 FOUND, NOTHING_FOUND = 0, 1
 ROWS_SHOWN = 30

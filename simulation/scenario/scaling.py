@@ -10,7 +10,7 @@ one client.
 A queue of a hundred behaves like a tenth of a queue of a thousand as long as both are long, so waits and shares keep their
 values, and counts (`EXTENSIVE`) are the factor times as large in the full world. What is not kept: the granularity of one client,
 random fluctuations (larger by the root of the factor) and the largest of many. Therefore a scaled answer is checked at several
-factors and at full size (`simulation.studies.scale_check`).
+factors and at full size (`simulation.studies.tuning.scale_check`).
 """
 
 import math

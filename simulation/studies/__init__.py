@@ -4,7 +4,7 @@
     outcome.points, outcome.pairs("interruption_p99_s")
 
 Read `experiment` first; `design` says which points are run, `execution` where, `statistics` what may be concluded; `study` is the
-file that `steadywire sweep` reads.
+file that `steadywire sweep` reads, `fluid` a storm without machines. `tuning` stands on them.
 """
 
 from typing import TYPE_CHECKING
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     )
     from simulation.studies.study import Study, load_study
     from simulation.studies.sweeping import interval, paired, sweep
-    from simulation.studies.tune import tune as tune_study
-    from simulation.studies.tuning_report import comparison, settings
+    from simulation.studies.tuning.report import comparison, settings
+    from simulation.studies.tuning.search import tune as tune_study
 
 __all__ = [
     "Choice",
@@ -72,7 +72,7 @@ __getattr__, __dir__ = imported_on_use(
         "Range": "simulation.studies.design:Range",
         "Study": "simulation.studies.study:Study",
         "all_pairs": "simulation.studies.statistics:all_pairs",
-        "comparison": "simulation.studies.tuning_report:comparison",
+        "comparison": "simulation.studies.tuning.report:comparison",
         "distributions": "simulation.studies.plots:distributions",
         "dots": "simulation.studies.plots:dots",
         "grid": "simulation.studies.design:grid",
@@ -84,11 +84,11 @@ __getattr__, __dir__ = imported_on_use(
         "paired_interval": "simulation.studies.statistics:paired_interval",
         "quantile_interval": "simulation.studies.statistics:quantile_interval",
         "returns": "simulation.studies.plots:returns",
-        "settings": "simulation.studies.tuning_report:settings",
+        "settings": "simulation.studies.tuning.report:settings",
         "sobol": "simulation.studies.design:sobol",
         "sweep": "simulation.studies.sweeping:sweep",
         "t_interval": "simulation.studies.statistics:t_interval",
-        "tune_study": "simulation.studies.tune:tune",
+        "tune_study": "simulation.studies.tuning.search:tune",
         "wilson_interval": "simulation.studies.statistics:wilson_interval",
     },
 )

@@ -40,7 +40,7 @@ from simulation.scenario.scenario import Scenario, load_scenario
 from simulation.studies import library as shipped
 from simulation.studies.design import Choice, Point, Range, grid, latin_hypercube, sobol
 from simulation.studies.experiment import Experiment, Precision
-from simulation.studies.tuning import Tune
+from simulation.studies.tuning.question import Tune
 
 FORMAT_VERSION = 1
 

@@ -10,8 +10,8 @@ from reference.protocol.policies.reconnect import FullJitter
 from simulation.studies import load_study
 from simulation.studies.statistics import paired_interval
 from simulation.studies.study import Study, Weighted
-from simulation.studies.tune import Evaluator
-from simulation.studies.tuning import Scorer, mean_figures
+from simulation.studies.tuning.evaluation import Evaluator
+from simulation.studies.tuning.question import Scorer, mean_figures
 
 REPLICATIONS = 3
 STORMS = ("load_balancer_cut", "server_restart")

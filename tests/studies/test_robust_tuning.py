@@ -9,11 +9,11 @@ import pytest
 
 from reference.protocol.errors import ConfigError
 from simulation.studies import library, load_study
-from simulation.studies.scale_check import sentences
 from simulation.studies.study import parse_study
-from simulation.studies.tune import BASELINE, Tuned, tune
-from simulation.studies.tuning import Objective, Scorer, Tune
-from simulation.studies.tuning_report import conclusions, preset_sentences, write
+from simulation.studies.tuning.question import Objective, Scorer, Tune
+from simulation.studies.tuning.report import conclusions, preset_sentences, write
+from simulation.studies.tuning.scale_check import sentences
+from simulation.studies.tuning.search import BASELINE, Tuned, tune
 
 STUDY = """
 version = 1

@@ -15,14 +15,14 @@ from reference.protocol.errors import ConfigError
 from simulation.cli import run
 from simulation.scenario.faults import LoadBalancerCut
 from simulation.studies import Choice, Range
-from simulation.studies import tune as tuning_search
-from simulation.studies.selection import pareto_front, select
-from simulation.studies.sensitivity import sensitivity
-from simulation.studies.space import names, point_of
 from simulation.studies.study import load_study
-from simulation.studies.tune import BASELINE, Tuned, tune
-from simulation.studies.tuning import Constraint, Objective, Scorer, Tune, mean_figures
-from simulation.studies.tuning_report import conclusions, settings, write
+from simulation.studies.tuning import search as tuning_search
+from simulation.studies.tuning.question import Constraint, Objective, Scorer, Tune, mean_figures
+from simulation.studies.tuning.report import conclusions, settings, write
+from simulation.studies.tuning.search import BASELINE, Tuned, tune
+from simulation.studies.tuning.selection import pareto_front, select
+from simulation.studies.tuning.sensitivity import sensitivity
+from simulation.studies.tuning.space import names, point_of
 from tests.simulation.worlds import QUIET, calm
 
 STUDY = """

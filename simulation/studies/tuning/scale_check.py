@@ -9,23 +9,20 @@ that all scales speak of the same world. `off` is the distance of a mean from th
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from simulation.studies.design import Point
 from simulation.studies.execution import Report
 from simulation.studies.statistics import t_interval
-from simulation.studies.tuning import FullSize, Tune
-
-if TYPE_CHECKING:
-    from simulation.studies.tune import Evaluator
+from simulation.studies.tuning.evaluation import Evaluator
+from simulation.studies.tuning.question import FullSize, Tune
 
 COLUMNS = ["scenario", "setting", "scale", "figure", "mean", "low", "high", "n", "off"]
 
 
 def scale_check(
-    evaluator: "Evaluator", asked: FullSize, settings: Sequence[tuple[str, Point]], report: Report | None
+    evaluator: Evaluator, asked: FullSize, settings: Sequence[tuple[str, Point]], report: Report | None
 ) -> pd.DataFrame:
     """One row per scenario, setting, scale and figure. The settings run on fresh seeds. Raises ConfigError."""
     rows = []

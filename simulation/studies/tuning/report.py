@@ -23,10 +23,11 @@ from simulation.results.notebooks.figure import ShownFigure
 from simulation.results.plots import BLUE, GREEN, GREY, ORANGE
 from simulation.scenario.presets import PresetFallback, PresetHeartbeat, PresetPolicy
 from simulation.scenario.text import toml_of
-from simulation.studies import scale_check
 from simulation.studies.experiment import describe
-from simulation.studies.selection import Selection
-from simulation.studies.tune import BASELINE, Candidate, Tuned
+from simulation.studies.tuning import scale_check
+from simulation.studies.tuning.evaluation import Candidate
+from simulation.studies.tuning.search import BASELINE, Tuned
+from simulation.studies.tuning.selection import Selection
 
 ROW_INCHES = 0.27
 

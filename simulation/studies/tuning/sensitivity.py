@@ -16,10 +16,11 @@ import pandas as pd
 from reference.protocol.errors import ConfigError
 from simulation.studies.design import Point
 from simulation.studies.execution import Report
-from simulation.studies.space import numeric
 from simulation.studies.study import Study, parameters_of
-from simulation.studies.tune import Evaluator, Say
-from simulation.studies.tuning import Scorer
+from simulation.studies.tuning.evaluation import Evaluator
+from simulation.studies.tuning.question import Scorer
+from simulation.studies.tuning.search import Say
+from simulation.studies.tuning.space import numeric
 
 TRAJECTORIES = 8
 SOBOL_SAMPLES = 32
