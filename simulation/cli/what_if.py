@@ -6,14 +6,13 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path as FilePath
-from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from reference.cli.output import Output
 from reference.protocol.errors import ConfigError
+from simulation.cli.changes import change_of
 from simulation.replay.what_if import MEASURES, Column, WhatIfResult, read_recording, what_if
 
 PLAYED, BAD_INPUT = 0, 2
@@ -29,7 +28,7 @@ def what_if_command(
         recorded = read_recording(recording)
         if save is not None:
             _save(save, recorded.scenarios()[-1].to_toml())
-        answer = what_if(recorded, dict(_change(text) for text in changes))
+        answer = what_if(recorded, dict(map(change_of, changes)))
     except ConfigError as error:
         print(f"steadywire what-if: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -37,17 +36,6 @@ def what_if_command(
     if len(recorded.traces) > 1:
         console.print("Ranges: the network came back at the earliest, or at the latest, time that the record allows.")
     return PLAYED
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """`path=value`; the value is read as JSON, and as a word if it is none."""
-    path, equals, value = text.partition("=")
-    if not path or not equals:
-        raise ConfigError(f"{text!r} is no change; write PATH=VALUE, such as client.policy.cap_s=10")
-    try:
-        return path, msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return path, value
 
 
 def _table(answer: WhatIfResult) -> Table:
