@@ -17,10 +17,13 @@ from simulation.adversary.steps import Block, Crash, Http, PublishEvent, StallHt
 from simulation.adversary.world import AdversarialWorld, Setup
 from simulation.scenario.distributions import Constant
 from simulation.scenario.faults import Reset
+from simulation.scenario.paths import Middlebox, Tcp
+from simulation.scenario.paths import Path as NetworkPath
 from simulation.scenario.population import FlashCrowd
 from simulation.scenario.scenario import ClientPart, Group, Scenario
 from simulation.scenario.workload import IDLE, RecordedTimes, Stream, Workload
 from simulation.trace.index import index_of
+from simulation.trace.trace import QueueSampled
 from simulation.world import run
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=4.0, poll_interval_s=0.25)
@@ -90,3 +93,20 @@ def test_who_begins_at_the_head_when_all_is_said_has_lost_nothing() -> None:
     result = run(scenario)
     assert result.counts.accepted == 3
     assert result.counts.lost == 0
+
+
+def test_an_idle_http_connection_whose_client_has_gone_in_silence_is_closed() -> None:
+    """A middlebox forgot each connection between two polls: the simulated server kept its half, 26 of them after a quarter of an
+    hour. The real one closes a connection on which no request comes."""
+    forgetful = Middlebox(idle_timeout_s=5.0, idle_effect="silent", upgrades="strip")
+    polls = msgspec.structs.replace(POLLS, poll_interval_s=20.0, poll_wait_s=0.0, probe_interval_s=5.0, probe_interval_max_s=5.0)
+    scenario = Scenario(
+        name="forgotten",
+        horizon_s=900.0,
+        workload=IDLE,
+        groups=(Group(name="c", path=NetworkPath(latency_s=0.02, tcp=Tcp(retries=3), middlebox=forgetful)),),
+        client=ClientPart(config=polls),
+    )
+    samples = [record for record in run(scenario).trace if isinstance(record, QueueSampled)]
+    held = [each.length for each in samples if (each.place, each.queue) == ("c-0", "connections")]
+    assert 1 <= max(held) <= 5
