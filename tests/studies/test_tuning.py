@@ -129,6 +129,17 @@ def test_constraints_that_nothing_keeps_are_said(
     assert not (folder / "never.tune" / "client.toml").exists()
 
 
+def test_candidates_are_judged_even_if_no_trial_keeps_the_constraints(folder: Path) -> None:
+    text = STUDY.replace("low = 0.1, high = 20.0", "low = 19.0, high = 20.0").replace("trials = 10", "trials = 2")
+    text += "score_most = 1.0\ncandidates = [{ 'client.policy.base_s' = 0.1 }]\n"
+    (folder / "late.toml").write_text(text)
+    found = tune(load_study(folder / "late.toml"), folder, folder=folder / "runs")
+    assert not any(trial.is_feasible for trial in found.trials)
+    assert {each.name for each in found.finalists} == {BASELINE, "candidate 1"}
+    assert found.best is not None
+    assert found.best.name == "candidate 1"
+
+
 def test_a_constraint_moves_the_answer(folder: Path) -> None:
     study = load_study(folder / "study.toml")
     free = tune(study, folder, folder=folder / "runs")

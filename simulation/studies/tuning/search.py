@@ -127,6 +127,7 @@ def tune(
     chosen = _finalists(trials, asked)
     if not chosen:
         say("no trial keeps the constraints")
+    if not chosen and not asked.candidates:
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
     finalists, selection, of_best = _finals(evaluator, chosen, say, report)
