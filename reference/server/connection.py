@@ -10,13 +10,13 @@ once is limited.
 """
 
 import re
-from collections.abc import Sequence
 from functools import partial
 
 from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
+from reference.protocol.server.connection import Identity
 from reference.protocol.server.handshake import check_version
 from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS
 from reference.server.access.admission import AccessControl
@@ -25,7 +25,7 @@ from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import Accept, Handler, ServerWebSocket, WebSocketClosed
 
 _PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
@@ -48,31 +48,41 @@ class Upgrades:
             raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
         self._admission.check(head.header(b"origin"), head.header(b"host"))
         subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
-        return Accept(partial(self._serve, match[1]), subprotocol)
+        return Accept(self._handler(match[1], head, subprotocol), subprotocol)
 
-    async def _serve(self, run_id_text: str, websocket: ServerWebSocket) -> None:
+    def _handler(self, run_id_text: str, head: RequestHead, subprotocol: str | None) -> Handler:
+        """Who serves the connection: it may last for days, so all that the head has to say is asked now."""
         try:
-            if websocket.subprotocol is None:
+            if subprotocol is None:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
-            identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello = () if identity is not None else await self._authenticated_hello(run_id, websocket)
+            return partial(self._serve, run_id, self._admission.identify_upgrade(head, run_id))
+        except RemoteError as error:
+            return partial(self._refuse, run_id_text, error)
+
+    async def _refuse(self, run_id_text: str, error: RemoteError, websocket: ServerWebSocket) -> None:
+        self._monitor.refused(error, run_id_text)
+        websocket.push_text(frame_text(codec.encode(self._refusal(error))))
+        websocket.close(error.code, error.message)
+
+    async def _serve(self, run_id: str, identity: Identity | None, websocket: ServerWebSocket) -> None:
+        try:
+            hello = [] if identity is not None else await self._authenticated_hello(run_id, websocket)
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
         except WebSocketClosed:
             return
         except RemoteError as error:
-            self._monitor.refused(error, run_id_text)
-            websocket.push_text(frame_text(codec.encode(self._refusal(error))))
-            websocket.close(error.code, error.message)
+            await self._refuse(run_id, error, websocket)
             return
         peer_code = None
         try:
             live.connect(number, websocket, identity)
-            for read in hello:
-                self._pass_on(live, number, read)
-            await self._converse(live, number, websocket)
+            while hello:
+                self._pass_on(live, number, hello.pop(0))  # not kept: there is a token in it
+            while True:
+                self._pass_on(live, number, await websocket.receive())
         except WebSocketClosed as closed:
             peer_code = closed.code if closed.by_peer else None
         finally:
@@ -84,7 +94,7 @@ class Upgrades:
             return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
         return frames.Error(code=error.code, message=error.message)
 
-    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
+    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> list[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
         with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
@@ -107,10 +117,6 @@ class Upgrades:
         self._admission.check_still_open()
         reason = f"no hello within {self._config.hello_timeout_s:g} s"
         raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
-
-    async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
-        while True:
-            self._pass_on(live, connection_id, await websocket.receive())
 
     def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
         bytes_max = self._config.frame_bytes_max

@@ -62,23 +62,34 @@ class Accept:
     """More headers for the 101 answer."""
 
 
-async def serve_websocket(stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
-    """Answer the upgrade `head` on `stream`, run the handler, close. Raises what the handler raises.
-
-    `key` is `head.websocket_key()`. Bytes that came after the head are to be put back into `stream` before.
-    """
-    await ServerWebSocket(stream, head, accept, limits).run(_switching(key, accept))
-
-
 class ServerWebSocket:
-    """One WebSocket connection, from the server's side. All methods are for tasks of one trio run."""
+    """One WebSocket connection, from the server's side. All methods are for tasks of one trio run. It may stay for days, so of
+    the request that began it, only the path is kept.
+    """
 
-    def __init__(self, stream: PushStream, head: RequestHead, accept: Accept, limits: WebSocketLimits) -> None:
-        self.head = head
-        self.subprotocol = accept.subprotocol
+    __slots__ = (
+        "_answer",
+        "_conversation",
+        "_ended",
+        "_handler",
+        "_limits",
+        "_owed",
+        "_pong",
+        "_reader",
+        "_stream",
+        "path",
+    )
+
+    def __init__(self, stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
+        """The upgrade `head` came on `stream`; `key` is `head.websocket_key()`. Bytes that came after the head are to be put back
+        into `stream` before.
+        """
+        self.path = head.path
         self._stream = stream
         self._handler = accept.handler
         self._limits = limits
+        self._answer = _switching(key, accept)
+        """To the upgrade, until it is sent."""
         self._reader = MessageReader(message_bytes_max=limits.message_bytes_max, fragments_max=limits.message_fragments_max)
         self._conversation = trio.CancelScope()
         self._ended: WebSocketClosed | None = None
@@ -183,13 +194,11 @@ class ServerWebSocket:
 
     # ---- the connection's task ----
 
-    async def run(self, answer: bytes) -> None:
-        """Send the `answer` to the upgrade, run the handler, close; raises what the handler raises. Called once, by
-        `serve_websocket`.
-        """
+    async def run(self) -> None:
+        """Answer the upgrade, run the handler, close; raises what the handler raises. Called once."""
         code = SERVER_GOES  # what remains if we are cancelled
         try:
-            await self._shake_hands(answer)
+            await self._shake_hands()
             with self._conversation:
                 await self._handler(self)
             code = NORMAL
@@ -203,7 +212,8 @@ class ServerWebSocket:
             with trio.CancelScope(shield=True):
                 await self._finish()
 
-    async def _shake_hands(self, answer: bytes) -> None:
+    async def _shake_hands(self) -> None:
+        answer, self._answer = self._answer, b""
         self._stream.push(answer)
         if self._stream.blocked:
             with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
