@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference.protocol.timers import FewTimers, Timers, ns
+from reference.protocol.timers import DEAD_MAX, FewTimers, Timers, ns
 
 KEYS = "abc"
 STEPS = st.lists(
@@ -63,6 +63,19 @@ def test_a_timer_that_is_moved_to_a_later_time_all_day_keeps_one_place_in_the_he
         timers.set("silence", at)
     assert len(timers._heap) == 1  # what makes it cheap cannot be seen from outside
     assert timers.next_deadline() == 9_999
+
+
+def test_timers_that_are_cancelled_do_not_pile_up() -> None:
+    timers: Timers[int] = Timers()
+    for at in range(1000):
+        timers.set(at, at)
+        if at % 100:
+            timers.cancel(at)
+        assert len(timers._heap) <= 2 * len(timers) + DEAD_MAX + 1  # as above
+    fired = []
+    while (key := timers.pop_expired(10_000)) is not None:
+        fired.append(key)
+    assert fired == list(range(0, 1000, 100))
 
 
 def test_seconds_become_whole_nanoseconds() -> None:
