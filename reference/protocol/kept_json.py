@@ -11,9 +11,10 @@ import re
 from reference.protocol.errors import InvalidEvent
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
-_KINDS = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG = (b"0" * 19, b"e000", b"e+000")
-"""In JSON without such a text, all digits taken for 0, no number can be out of range."""
+_KINDS = bytes.maketrans(b"123456789Eu", b"000000000ee")
+_LONG, _EXPONENT = b"0" * 19, b"e000"
+"""With all digits taken for 0, E and u for e, and plus signs left out: without one of these texts, no number can be out of range
+and no NUL is escaped."""
 _SUSPECT = re.compile(rb"(?<![0-9.eE+-])-?(?:[0-9]{19,}+[0-9.eE+-]*+|[0-9.]++[eE]\+?[0-9]{3,}+)")
 _INTEGER_DIGITS_MAX = 20  # with a sign
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -25,17 +26,15 @@ _CLOSES = bytes.maketrans(b"[]", b"\0\1")
 
 def check_json(raw: bytes, depth_max: int) -> None:
     """Raise InvalidEvent unless every store and every reader keeps this JSON unchanged."""
-    if rb"\u0000" in raw and _NUL.search(raw):
-        raise InvalidEvent("text contains the character NUL, which no database keeps; remove it")
+    kinds = raw.translate(_KINDS, b"+")
+    is_suspicious = _LONG in kinds or _EXPONENT in kinds
     is_deep = raw.count(b"[") + raw.count(b"{") > depth_max
-    kinds = raw.translate(_KINDS)
-    has_long_number = _LONG[0] in kinds or _LONG[1] in kinds or _LONG[2] in kinds
-    if is_deep or has_long_number:
-        bare = _without_strings(raw)
-        if has_long_number:
-            _check_numbers(set(_SUSPECT.findall(bare)))
-        if is_deep:
-            _check_depth(bare, depth_max)
+    if is_suspicious:
+        if rb"\u0000" in raw and _NUL.search(raw):
+            raise InvalidEvent("text contains the character NUL, which no database keeps; remove it")
+        _check_numbers(set(_SUSPECT.findall(_without_strings(raw))))
+    if is_deep:
+        _check_depth(_without_strings(raw), depth_max)
 
 
 def _without_strings(raw: bytes) -> bytes:
