@@ -35,7 +35,7 @@ def _suspects() -> re.Pattern[bytes]:
     leads = f"(?={_at_least(_FLOAT_DIGITS)})"
     leads_lower = r"(?=1(?:\.?[0-7]|[eE]))"
     whole = f"{leads}[0-9]{_whole(309)}|{leads_lower}1{_whole(310)}"
-    part = rf"0*+[1-9][0-9]*+[eE]\+?[0-9]{{3,}}+"
+    part = r"0*+[1-9][0-9]*+[eE]\+?[0-9]{3,}+"
     for zeros in reversed(range(13)):
         part = rf"(?:{leads}[0-9]++{_exponent(309 + zeros)}|{leads_lower}[0-9]++{_exponent(310 + zeros)}|0{part})"
     return re.compile(rf"[,:](-?(?:0\.{part}|{whole}|{_LONG_NUMBER}))".encode())

@@ -144,7 +144,18 @@ def test_a_publish_is_kept_as_it_came_and_read_as_it_was() -> None:
     assert again == frames.Publish(client_sequence=1, event_type="GRAFT", data={"position": "p1", "n": 1.0, "text": "é"})
 
 
-@pytest.mark.parametrize("data", ['{"position":7}', '{"position":null}', '{"position":[{}]}', '{"position":""}', "{}", '{"step":"s"}', f'{{"position":"{"x" * 257}"}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"position":7}',
+        '{"position":null}',
+        '{"position":[{}]}',
+        '{"position":""}',
+        "{}",
+        '{"step":"s"}',
+        f'{{"position":"{"x" * 257}"}}',
+    ],
+)
 def test_a_graft_without_its_key_is_refused(data: str) -> None:
     with pytest.raises(InvalidEvent, match=r"needs data\.position"):
         DEFAULT_REGISTRY.check_publish("GRAFT", KeptData(data.encode()))
