@@ -14,7 +14,7 @@ def rows() -> list[document.Row]:
     return [row for part in PAGE.split("\n## ")[1:] for row in document.table(part)]
 
 
-def tests_of(cell: str) -> Iterator[tuple[str, str]]:
+def named_in(cell: str) -> Iterator[tuple[str, str]]:
     """File and function; a name that begins with :: is in the file before it."""
     name = ""
     for file, function in re.findall(r"([\w/.]*)::(\w+)", cell):
@@ -28,7 +28,7 @@ def test_each_case_has_a_test_that_exists(row: document.Row) -> None:
     assert case
     assert wrong
     assert others
-    found = list(tests_of(cell))
+    found = list(named_in(cell))
     assert found
     for name, function in found:
         text = (document.ROOT / "tests" / name).read_text()
