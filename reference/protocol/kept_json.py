@@ -64,7 +64,7 @@ def _exponents(least: int) -> str:
 
 def _exponent(least: int) -> str:
     """Matches an exponent of at least `least`, which has three digits."""
-    hundreds, tens, units = str(least)
+    hundreds, tens, units = tuple(str(least))
     higher = [f"{hundreds}{tens}[{units}-9]"]
     if tens < "9":
         higher.append(f"{hundreds}[{int(tens) + 1}-9][0-9]")
