@@ -10,13 +10,13 @@ once is limited.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from reference.protocol import codec, frames
 from reference.protocol.config import ServerConfig
 from reference.protocol.errors import CloseCode, RemoteError
 from reference.protocol.limits import Limit
-from reference.protocol.server.connection import Identity
 from reference.protocol.server.handshake import check_version
 from reference.protocol.server.run import COME_BACK_MS, COME_BACK_SPREAD_MS
 from reference.server.access.admission import AccessControl
@@ -25,7 +25,7 @@ from reference.server.monitoring.monitor import Monitor
 from reference.server.registry import RunRegistry, canonical_run_id
 from reference.server.wire.framing import Read, frame_text
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, Handler, ServerWebSocket, WebSocketClosed
+from reference.server.wire.websocket import Accept, ServerWebSocket, WebSocketClosed
 
 _PASSING = (Limit.LOADED_RUNS, Limit.USER_CONNECTIONS, Limit.UNAUTHENTICATED)
 """Limits that may be free again a little later."""
@@ -35,7 +35,18 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 class Upgrades:
     """Decides about upgrades, and serves what it has accepted."""
 
-    def __init__(self, runs: RunRegistry, admission: AccessControl, monitor: Monitor, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        runs: RunRegistry,
+        admission: AccessControl,
+        monitor: Monitor,
+        config: ServerConfig,
+        elsewhere: Callable[[str, ServerWebSocket], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`elsewhere`: serves the whole connection of a client that may enter the run, if another process serves that; False if
+        this one does. Raises RemoteError. What the client has sent is kept for it.
+        """
+        self._elsewhere = elsewhere
         self._runs = runs
         self._monitor = monitor
         self._admission = admission
@@ -48,33 +59,29 @@ class Upgrades:
             raise HttpRefusal(404, CloseCode.NO_SUCH_RUN, "WebSockets are at /ws/runs/{runId}/collaboration")
         self._admission.check(head.header(b"origin"), head.header(b"host"))
         subprotocol = head.choose_subprotocol((frames.SUBPROTOCOL,))
-        return Accept(self._handler(match[1], head, subprotocol), subprotocol)
+        return Accept(partial(self._serve, match[1]), subprotocol)
 
-    def _handler(self, run_id_text: str, head: RequestHead, subprotocol: str | None) -> Handler:
-        """Who serves the connection: it may last for days, so all that the head has to say is asked now."""
+    async def _serve(self, run_id_text: str, websocket: ServerWebSocket) -> None:
         try:
-            if subprotocol is None:
+            if websocket.subprotocol is None:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
-            return partial(self._serve, run_id, self._admission.identify_upgrade(head, run_id))
-        except RemoteError as error:
-            return partial(self._refuse, run_id_text, error)
-
-    async def _refuse(self, run_id_text: str, error: RemoteError, websocket: ServerWebSocket) -> None:
-        self._monitor.refused(error, run_id_text)
-        websocket.push_text(frame_text(codec.encode(self._refusal(error))))
-        websocket.close(error.code, error.message)
-
-    async def _serve(self, run_id: str, identity: Identity | None, websocket: ServerWebSocket) -> None:
-        try:
-            hello = [] if identity is not None else await self._authenticated_hello(run_id, websocket)
+            identity = self._admission.identify_upgrade(websocket.head, run_id)
+            hello: list[Read] = []
+            if identity is None:
+                hello = await self._authenticated_hello(run_id, websocket)
+                if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
+                    return
+            websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
         except WebSocketClosed:
             return
         except RemoteError as error:
-            await self._refuse(run_id, error, websocket)
+            self._monitor.refused(error, run_id_text)
+            websocket.push_text(frame_text(codec.encode(self._refusal(error))))
+            websocket.close(error.code, error.message)
             return
         peer_code = None
         try:
@@ -97,6 +104,8 @@ class Upgrades:
     async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> list[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
+        if self._elsewhere is not None:
+            websocket.keep_bytes()
         with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
             while not reads or not reads[-1].messages:
                 if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41

@@ -63,21 +63,22 @@ class Accept:
 
 
 class ServerWebSocket:
-    """One WebSocket connection, from the server's side. All methods are for tasks of one trio run. It may stay for days, so of
-    the request that began it, only the path is kept.
-    """
+    """One WebSocket connection, from the server's side. All methods are for tasks of one trio run."""
 
     __slots__ = (
         "_answer",
         "_conversation",
         "_ended",
         "_handler",
+        "_head",
+        "_kept",
         "_limits",
         "_owed",
         "_pong",
         "_reader",
         "_stream",
         "path",
+        "subprotocol",
     )
 
     def __init__(self, stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
@@ -85,6 +86,8 @@ class ServerWebSocket:
         into `stream` before.
         """
         self.path = head.path
+        self.subprotocol = accept.subprotocol
+        self._head: RequestHead | None = head
         self._stream = stream
         self._handler = accept.handler
         self._limits = limits
@@ -95,8 +98,15 @@ class ServerWebSocket:
         self._ended: WebSocketClosed | None = None
         self._owed = b""
         """Our last bytes, the close frame with them, if the socket was full when they were to go."""
+        self._kept: list[bytes] | None = None
         self._pong: bytes | None = None
         """The payload of the last ping that is not answered, because the socket was full."""
+
+    @property
+    def head(self) -> RequestHead:
+        """The request that it began with, until `forget_beginning`."""
+        assert self._head is not None, "whoever needs the head asks before it is forgotten"
+        return self._head
 
     # ---- sending ----
 
@@ -137,6 +147,8 @@ class ServerWebSocket:
             if not data:
                 self._ended = self._ended or WebSocketClosed(None, "", by_peer=True)
                 break
+            if self._kept is not None:
+                self._kept.append(data)
             read = self._reader.feed(data)
             for payload in read.pings:
                 self._pong = payload
@@ -160,6 +172,26 @@ class ServerWebSocket:
         if self._ended is None:
             self._owe(frame_close_echo(close))
             self._ended = WebSocketClosed(None if close.code == NO_CODE else close.code, close.reason, by_peer=True)
+
+    # ---- handing over ----
+
+    def keep_bytes(self) -> None:
+        """Keep what is received, as it came, until `hand_over` or `forget_beginning`; how much that is, the caller bounds."""
+        self._kept = []
+
+    def forget_beginning(self) -> None:
+        """Keep neither the head nor the bytes: the connection is served here, perhaps for days, and both may have tokens in them."""
+        self._head = self._kept = None
+
+    def hand_over(self) -> PushStream:
+        """The stream, for whoever serves the connection from here on and closes it: what was kept is read from it again.
+
+        Nothing more can be received or sent here.
+        """
+        assert self._kept is not None, "what was not kept cannot be handed over"
+        self._stream.put_back(b"".join(self._kept))
+        self._ended = self._ended or WebSocketClosed(None, "", by_peer=False)
+        return self._stream
 
     # ---- closing ----
 
