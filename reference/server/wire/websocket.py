@@ -180,7 +180,7 @@ class ServerWebSocket:
         self._kept = []
 
     def forget_beginning(self) -> None:
-        """Keep neither the head nor the bytes: the connection is served here, perhaps for days, and both may have tokens in them."""
+        """Keep neither the head nor the bytes, which may have tokens in them: the connection is served here, perhaps for days."""
         self._head = self._kept = None
 
     def hand_over(self) -> PushStream:
