@@ -7,8 +7,9 @@ keeps up never has such a task. A request over HTTP is a peer that gets one fram
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 import trio
 
 from reference.protocol.actions import Close
@@ -22,7 +23,7 @@ PIECE_BYTES_MAX = 256 * 1024
 """What one turn gives to one socket, one item more at most: a reader far behind must not keep everybody else waiting."""
 
 
-class Framed(NamedTuple):
+class Framed(msgspec.Struct, frozen=True):
     """What is pushed: the bytes of one frame, how many messages that counts as, and whether it is a batch of the log."""
 
     data: bytes
@@ -43,6 +44,21 @@ class Turns(Protocol):
 class WebSocketPeer:
     """A WebSocket as the reader of one run: its driver's `Socket`. The task that waits for it, when there is one, lives in
     `nursery`."""
+
+    __slots__ = (
+        "_has_batch",
+        "_is_waited_for",
+        "_nursery",
+        "_pushed",
+        "_pushed_bytes",
+        "_pushed_to",
+        "_turns",
+        "_websocket",
+        "connection_id",
+        "is_blocked",
+        "messages_pushed",
+        "traffic",
+    )
 
     def __init__(
         self,

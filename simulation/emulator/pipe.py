@@ -8,7 +8,8 @@ that very instant does not stop it, in whatever order the scheduler runs the tas
 The bytes in a pipe, from the read until the far socket has taken them, are at most `bytes_max`; the reader waits for room. Like a
 TCP window this also bounds the throughput, at bytes_max per latency. With a bandwidth limit one read is at most what the
 bottleneck carries in a millisecond, or one Ethernet segment if that is more: a slow link delivers a steady trickle and not one
-lump a minute, and a fast one costs no more reads than it must.
+lump a minute, and a fast one costs no more reads than it must. With a congestion window one read is at most the first flight,
+so that a short message in front of a long one arrives with it and not behind the last of its flights.
 """
 
 import enum
@@ -196,7 +197,9 @@ class EmulatedPipe:
 def _read_bytes_max(direction: PathDirection) -> int:
     if direction.deliveries is not None:
         return ETHERNET_SEGMENT_BYTES
+    tcp = direction.tcp
+    bytes_max = min(READ_BYTES_MAX, tcp.initial_window_packets * tcp.mss_bytes) if direction.has_window else READ_BYTES_MAX
     if not direction.ns_per_byte:
-        return READ_BYTES_MAX
-    bytes_per_millisecond = min(NS_PER_S / direction.ns_per_byte / 1000, READ_BYTES_MAX)
-    return max(ETHERNET_SEGMENT_BYTES, int(bytes_per_millisecond))
+        return bytes_max
+    bytes_per_millisecond = int(min(NS_PER_S / direction.ns_per_byte / 1000, READ_BYTES_MAX))
+    return min(bytes_max, max(ETHERNET_SEGMENT_BYTES, bytes_per_millisecond))

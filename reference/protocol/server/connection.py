@@ -42,6 +42,7 @@ class Connection:
     new_session_id: str
     """Drawn by the driver, for the session if it is a new one."""
     hello: frames.Hello | None = None
+    """Until it is answered; it is not kept, for there may be a token in it."""
     client_id: str = ""
     """Who speaks, once it has said so."""
     session: Session | None = None

@@ -36,7 +36,7 @@ from reference.protocol.server.sequencer import Appending, Sequencer
 from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
-from reference.protocol.timers import NS_PER_MS, ns
+from reference.protocol.timers import ENTRIES_LEFT_MAX, NS_PER_MS, ns
 
 GOING_AWAY = CloseCode.GOING_AWAY
 
@@ -73,7 +73,8 @@ class Run:
         self._requests = HttpRequests(self.run_id, *self._parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
         self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
 
     # Connections speak.
@@ -135,7 +136,7 @@ class Run:
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         if connection.state is ConnectionState.LIVE:
-            self._context.timers.set((RunTimer.SILENCE, connection_id), now + ns(self.config.silence_max_s))  # 8.21
+            self._context.timers.set((RunTimer.SILENCE, connection_id), now + self._silence_ns)  # 8.21
         self._connections.close_superseded(now)
         self._send_replies(now)
         self.handle_timeout(now)
@@ -210,7 +211,7 @@ class Run:
         self._appending.landed(append)
         self._send_replies(now)  # 8.10: acceptances, then events, then polls
         self._context.actions += self._fan_out.grow()
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         for connection_id in self._fan_out.fallen_out():
             reason = "what comes next for this reader is no longer kept; resume to get a snapshot"
             self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
@@ -229,7 +230,7 @@ class Run:
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
         """Ask every client, or those on these connections, to come back later (8.40, 8.44)."""
-        leaving = [self._connections[number] for number in (self._connections if of is None else of)]
+        leaving = [c for c in map(self._connections.get, self._connections if of is None else of) if c is not None]
         informed = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(informed, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
@@ -338,18 +339,18 @@ class Run:
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
         match frame:
-            case frames.Hello():
-                self._admission.hello(connection, frame, now)
-            case frames.Publish():
+            case frames.Publish():  # the most frequent ones first
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
-            case frames.Cursor(data=data):
-                self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 self._readers.acknowledged(number, self._log.head)
             case frames.Ping(nonce=nonce):
                 self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._context.pinged(session_of(connection), frame)
+            case frames.Cursor(data=data):
+                self._sessions.move_cursor(session_of(connection).user_id, data, now)
+            case frames.Hello():
+                self._admission.hello(connection, frame, now)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
@@ -380,7 +381,7 @@ class Run:
         match timer:
             case RunTimer.HEARTBEAT:
                 self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))  # 8.19, 8.20
-                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
             case RunTimer.PRESENCE:
                 self._sessions.send_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
@@ -403,8 +404,11 @@ class Run:
     # Small things.
 
     def _send_replies(self, now: int) -> None:
+        replies = self._sequencer.take_replies()
+        if not replies:
+            return
         accepted: dict[str, int] = {}
-        for reply in self._sequencer.take_replies():
+        for reply in replies:
             connection = self._connections.get(reply.connection_id)
             if connection is None:
                 continue
@@ -453,6 +457,7 @@ def _statistics_of(
             Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
             Held("events in memory", log.in_memory, in_memory_max),
             Held("timers", len(context.timers), timers_max),
+            Held("entries of timers", context.timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
             *sequencer.held(),
         ),
     )

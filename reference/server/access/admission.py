@@ -22,8 +22,8 @@ from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
-ANSWER_BYTES_FREE = 8 * 1024
-"""An answer counts as one more request for each of these."""
+BYTES_FREE = 8 * 1024
+"""A request counts as one more for each of these in its body and its answer."""
 
 
 class AccessControl:
@@ -115,9 +115,9 @@ class AccessControl:
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
-    def charge(self, identity: Identity, answer_bytes: int) -> None:
-        """A large answer about a run counts as several requests, since it takes as long to make."""
-        self._requests.charge(identity.user_id, answer_bytes // ANSWER_BYTES_FREE, self._clock.now())
+    def charge(self, identity: Identity, size_bytes: int) -> None:
+        """A request about a run with a large body or answer counts as several, since it takes as long."""
+        self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who asks. Raises HttpRefusal or RemoteError."""

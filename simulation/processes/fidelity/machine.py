@@ -6,6 +6,7 @@ begins on a machine that is busy, and a comparison whose real clients were late 
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from reference.protocol.errors import ConfigError
@@ -13,6 +14,8 @@ from reference.protocol.errors import ConfigError
 BUSY_SHARE_MAX = 0.25
 """Of all processors, over the time that is looked at."""
 LOOKED_AT_S = 2.0
+LOOKS_MAX = 150
+"""How often the processors are looked at between two runs, until the machine is quiet again: five minutes."""
 _STAT = Path("/proc/stat")
 
 
@@ -44,3 +47,17 @@ def require_quiet(share: float) -> None:
             f"this machine is busy ({share:.0%} of its processors' time, at most {BUSY_SHARE_MAX:.0%} may be); "
             "stop what else it does and run this again"
         )
+
+
+def wait_until_quiet(look: Callable[[], float] = busy_share, *, waiting: Callable[[str], None]) -> float:
+    """Look until the machine is quiet, `LOOKS_MAX` times at most; returns the last share, which is above `BUSY_SHARE_MAX` if it
+    never was. `waiting` is called once, with a line that says so, when there is something to wait for. A comparison of half an
+    hour must not end because something else ran for a second between two of its runs."""
+    share = look()
+    if share > BUSY_SHARE_MAX:
+        waiting(f"this machine is busy ({share:.0%} of its processors' time): waiting until it is quiet")
+    for _ in range(LOOKS_MAX - 1):
+        if share <= BUSY_SHARE_MAX:
+            break
+        share = look()
+    return share
