@@ -123,10 +123,10 @@ def conclusions(tuned: Tuned) -> list[str]:
         f"Within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
     ]
     if selection.lowest != selection.best:
-        better = selection.differences[selection.lowest]
+        gain = selection.differences[selection.lowest]
         lines.append(
-            f"The lowest score is that of {_name(tuned, selection.lowest)}: better by {-better.mean:.3f} "
-            f"[{-better.high:.3f}, {-better.low:.3f}], and a change must be better by more than {selection.delta:g}."
+            f"The lowest score is that of {_name(tuned, selection.lowest)}: better by {-gain.mean:.3f} "
+            f"[{-gain.high:.3f}, {-gain.low:.3f}], and a change must be better by more than {selection.delta:g}."
         )
     if selection.tied:
         others = "; ".join(_name(tuned, tied) for tied in selection.tied)
