@@ -1,10 +1,10 @@
-"""Ranking and selection: which of several settings is the best, and how sure that is.
+"""Ranking and selection: which of several settings is the best, and how certain that is.
 
-All settings run the same replications on common random numbers, so their scores are compared replication by replication. The
-probability that the chosen setting is right is estimated by drawing whole replications with replacement (bootstrap): in which
-share of the draws is its mean score the lowest, and in which share within `delta` of the lowest. Settings that cannot be told
-apart from the chosen one are named: their paired difference, corrected for the number of comparisons, is not significant, or is
-below delta.
+All settings run the same replications with common random numbers, so their scores are compared replication by replication. The
+probability that the chosen setting is right is estimated by resampling whole replications with replacement (bootstrap): the share
+of resamples in which its mean score is the lowest, and the share in which it is within `delta` of the lowest. Settings that do
+not differ significantly from the chosen one are named: their paired difference, corrected for the number of comparisons, is not
+significant, or is below delta.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ RESAMPLES = 4000
 @dataclass(frozen=True)
 class Selection:
     """`best`: the name with the lowest mean score. `is_best`: the probability that it is the best; `is_good`: that it is within
-    `delta` of the best. `tied`: those that cannot be told apart from it. `scores`: each mean with its t interval."""
+    `delta` of the best. `tied`: those that do not differ from it significantly. `scores`: each mean with its t interval."""
 
     best: str
     is_best: float
@@ -79,7 +79,7 @@ def select(
 
 
 def pareto_front(rows: Sequence[Sequence[float]]) -> list[int]:
-    """The places of the rows that no other row beats: not worse in anything and better in something. Lower is better."""
+    """The places of the rows that no other row dominates: not worse in any value and better in one. Lower is better."""
     front = []
     for place, row in enumerate(rows):
         beaten = any(
