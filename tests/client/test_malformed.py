@@ -63,7 +63,7 @@ async def test_a_message_that_is_no_frame(join: Connect, server: Server, nursery
     assert codes == [CloseCode.BAD_FRAME]
 
 
-async def test_nonsense_after_the_welcome(join: Connect, server: Server, nursery: trio.Nursery) -> None:
+async def test_malformed_frames_after_the_welcome(join: Connect, server: Server, nursery: trio.Nursery) -> None:
     async def talk(connection: trio_websocket.WebSocketConnection) -> None:
         await connection.get_message()
         await connection.send_message(welcome())

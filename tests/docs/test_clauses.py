@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 CODE = ("protocol", "server", "client", "store")
 CITED_SECTIONS = range(4, 11)
 NOT_YET_CITED: frozenset[str] = frozenset()
-"""Sections that still have clauses without a citation; each is to be taken out when it has none."""
+"""Sections that still have clauses without a citation; remove a section when it has none."""
 
 _NUMBER = r"\d{1,2}\.\d{1,2}"
 _NUMBERS = rf"{_NUMBER}(?:(?:, | and | to |; ){_NUMBER})*"

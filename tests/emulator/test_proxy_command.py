@@ -58,7 +58,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def echo_port() -> Iterator[int]:
-    """A TCP server that gives back what it gets, without anything of ours."""
+    """A TCP server that echoes its input; it uses none of our code."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve(stream: socket.socket) -> None:

@@ -50,7 +50,7 @@ class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Many changes that are one matter: `goes` and `comes` are patterns for whole lines; {name} in `comes` is what the group of
-    that name has matched in `goes`. Upper and lower case are not told apart in `comes`."""
+    that name has matched in `goes`. `comes` is not case-sensitive."""
 
     goes: str
     comes: str

@@ -142,7 +142,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
     assert (settings.protocol.frame_bytes_max, settings.protocol.unanswered_max) == (32768, 16)
     assert (settings.door.head_timeout_s, settings.door.connections_max) == (3, 50)
     assert (settings.websocket.close_timeout_s, settings.listening.backlog_connections) == (2, 10)
-    assert load(tmp_path, "port = 9000", port=1).port == 1, "the command line goes before"
+    assert load(tmp_path, "port = 9000", port=1).port == 1, "the command line takes precedence"
     assert load_settings(None) == ServerSettings()
 
 

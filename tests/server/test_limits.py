@@ -1,6 +1,6 @@
 """At each limit: the protocol's code, a time to come back where there is HTTP, a count, and nobody else notices.
 
-Those that a welcome tells stand in `test_told_limits`, one by one; a flood and an endless head in `test_must_fail`.
+Those that a welcome tells stand in `test_reported_limits`, one by one; a flood and an endless head in `test_must_fail`.
 """
 
 import contextlib

@@ -76,7 +76,7 @@ class Visitor:
         return [event["sequenceNumber"] for event in self.events_heard()]
 
     async def until_present(self, *users: str) -> None:
-        """Until exactly these users are here, as far as this one has been told."""
+        """Wait until this visitor sees exactly these users."""
         while self.present() != sorted(users):
             await self.next()
 

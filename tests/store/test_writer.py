@@ -31,7 +31,7 @@ class SlowStore(MemoryStore):
 
 
 class Log:
-    """Collects what `done` was told: the first number of each batch, and the kind of its error."""
+    """Collects the calls of `done`: the first number of each batch, and the kind of its error."""
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[int, type[StoreError] | None]] = []
