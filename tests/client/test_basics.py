@@ -1,4 +1,4 @@
-"""One server and a client or two, while nothing goes wrong."""
+"""One server and one or two clients, without faults."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""When no WebSocket gets through: HTTP polling carries the same session, and WebSocket comes back behind it."""
+"""When WebSocket is blocked: HTTP polling carries the same session, and probes find when WebSocket works again."""
 
 import pytest
 import trio

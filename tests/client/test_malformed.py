@@ -1,4 +1,4 @@
-"""A server, or something on the way to it, that says what the protocol does not allow: it costs that connection, nothing else."""
+"""A server or an intermediary that breaks the protocol: the client loses that connection and nothing else."""
 
 import pytest
 import trio

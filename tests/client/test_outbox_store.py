@@ -1,4 +1,4 @@
-"""An outbox that survives the program: nothing is lost, nothing is doubled, wherever the program ends."""
+"""An outbox on disk: nothing is lost or published twice, wherever the program ends."""
 
 import errno
 import os

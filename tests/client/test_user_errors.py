@@ -1,4 +1,4 @@
-"""What a user can get wrong, and the one line that says so."""
+"""Mistakes of a user, and the one line that reports each of them."""
 
 import asyncio
 import ssl

@@ -1,5 +1,5 @@
-"""The kit catches clients that break the protocol: our client behind a relay that makes one mistake, or with other settings than
-it tells."""
+"""The kit catches clients that break the protocol: our client behind a relay that makes one mistake, or with settings other than
+those it reports."""
 
 import json
 from collections.abc import Iterable

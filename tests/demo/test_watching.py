@@ -1,4 +1,4 @@
-"""What one sees: lines, and pictures for screens of several sizes."""
+"""The output of a running demo: lines, and pictures for terminals of several sizes."""
 
 import io
 

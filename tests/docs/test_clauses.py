@@ -1,4 +1,4 @@
-"""Each rule of the protocol is found in the code by its number, and no number in the code is without its rule.
+"""Each clause of the protocol is cited in the code by its number, and each cited number is a clause.
 
 A citation stands in a comment or a docstring of `reference`: `# 7.13`, `# 7.13: why`, `(7.13)`, `(7.13, 7.14)` or `protocol
 7.13`.

@@ -1,4 +1,4 @@
-"""The pages made from the code say everything that the code has, and the schema takes what the loader takes."""
+"""The pages generated from the code are complete, and the schema accepts what the loader accepts."""
 
 import re
 from typing import Any

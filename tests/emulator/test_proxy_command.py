@@ -1,4 +1,4 @@
-"""`steadywire proxy` between programs that know nothing of us: a TCP echo and Python's own HTTP server."""
+"""`steadywire proxy` between programs of others: a TCP echo and Python's own HTTP server."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""A whole server in memory and virtual time, with a bystander who must notice nothing of what the intruder does."""
+"""A whole server in memory and virtual time, with a bystander, a client that no intruder may affect."""
 
 from collections.abc import Awaitable, Callable
 

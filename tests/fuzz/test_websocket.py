@@ -1,4 +1,4 @@
-"""The WebSocket endpoint of a whole server: an intruder says anything at all; it is closed with a code of ours, and alone."""
+"""The WebSocket endpoint of a whole server: an intruder sends anything; only its connection is closed, with a documented code."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What notebooks show: the numbers behind it, and that it can be read."""
+"""The figures of notebooks: their numbers, and that they are readable."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""What goes into every world: the scenario's own draws, looked at without running anything.
+"""The inputs of every world: the scenario's own draws, found without running anything.
 
 The simulated users of `simulation.hosts.workload_driver` are drawn once more, on a clock on which nothing else happens: what
 they do does not depend on what happens to them. Ids are those of the simulator.

@@ -1,4 +1,4 @@
-"""The same seed and the same schedule are the same transcript, byte for byte: at each depth, in one process and in another.
+"""The same seed and schedule give the same transcript, byte for byte: at each depth, and in different processes.
 
     (a)  the bare machines: over the hostile link, and in the world of drawn schedules
     (b)  the simulator

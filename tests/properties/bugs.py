@@ -1,4 +1,4 @@
-"""A catalogue of bugs, each a piece of one function of the product changed, and the net in which it must be caught (`planting`, `bite`)."""
+"""A list of bugs, each one changed piece of one function of the product, and the tests that must find it (`planting`, `bite`)."""
 
 from .planting import Bug, applied, fits
 

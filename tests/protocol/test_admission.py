@@ -1,4 +1,4 @@
-"""How connections come into a run and leave it: versions, tokens, sessions, welcomes, and how an operator sends them away."""
+"""How connections join a run and leave it: versions, tokens, sessions, welcomes, and disconnects by an operator."""
 
 from reference.protocol import frames
 from reference.protocol.actions import Authenticate, Close, Deliver

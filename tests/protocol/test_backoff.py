@@ -1,4 +1,4 @@
-"""Waits: bounded after any number of failures, spread over their whole range, never before the time that a server asked for."""
+"""Waits before a reconnect: bounded after any number of failures, spread over the whole range, never below a server's."""
 
 import pytest
 from hypothesis import given

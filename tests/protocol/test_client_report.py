@@ -1,4 +1,4 @@
-"""What a client reports of its connections, and that the server takes it for what it is."""
+"""A client's report on its connections, and how the server treats it."""
 
 import msgspec
 import pytest

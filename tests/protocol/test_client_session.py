@@ -1,4 +1,4 @@
-"""A client session as its application and its driver see it: words for its health, tokens, what it holds, and how it ends."""
+"""A client session as its application and its driver see it: health, tokens, held events, and the end."""
 
 import pytest
 

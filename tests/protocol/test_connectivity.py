@@ -1,4 +1,4 @@
-"""A session that has no connection: attempts, waits, and probes of WebSocket behind polling."""
+"""A session without a connection: attempts, waits, and probes of WebSocket during polling."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a session takes from its server, and what it leaves: snapshots, resets, presence, and what comes while it holds."""
+"""What a session accepts from its server and what it ignores: snapshots, resets, presence, and frames while it holds."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""The outbox against a model that keeps one plain list, the declared holes against what a server needs, and each policy."""
+"""The outbox compared with a model that is one plain list, the declared gaps compared with a server's needs, and each policy."""
 
 from dataclasses import dataclass
 

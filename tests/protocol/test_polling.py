@@ -1,4 +1,4 @@
-"""The polling polling of a session: what it asks, when it asks again, how long it waits for an answer, and when it gives up."""
+"""A session that polls: its requests, their times, the time limit of an answer, and the end of polling."""
 
 import pytest
 

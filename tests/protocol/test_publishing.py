@@ -1,4 +1,4 @@
-"""What becomes of a publish that is not simply accepted: put off, refused, too old, too large, given up; and cursors."""
+"""Publishes that are not simply accepted: postponed, rejected, too old, too large, given up; and cursors."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a run does as time passes: heartbeats, silence, presence and cursors that are gathered, and idling."""
+"""A run's timers: heartbeats, silence, collected presence and cursors, and idling."""
 
 import pytest
 

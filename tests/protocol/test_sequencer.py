@@ -1,4 +1,4 @@
-"""The sequencer: every publish once, one answer for all its copies, and none before what it rests on is durable."""
+"""The sequencer: every publish once, one answer for all its copies, and none before the events that it depends on are durable."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The small parts that the machines are made of: an allowance, an identity, memberships, codes, presence's first to come."""
+"""The small parts of the machines: rate limits, identity, memberships, codes, presence."""
 
 import msgspec
 import pytest

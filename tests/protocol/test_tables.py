@@ -1,4 +1,4 @@
-"""The tables of `states` are complete, and the machines keep to them: every state times every frame, on real machines."""
+"""The tables of `states` are complete, and the machines follow them: every state with every frame, on real machines."""
 
 import typing
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""An operator's actions on sessions, users and runs: what the clients get, what remains, and who is allowed."""
+"""An operator's actions on sessions, users and runs: what clients receive, what remains, and who is allowed."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The admin API of several processes: whichever is asked tells of all, and of those that do not answer."""
+"""The admin API of several processes: each process reports on all, and names those that do not answer."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose token is it, and which pages may ask."""
+"""Authentication: the user of a token, and the allowed origins."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""What a client may do wrong over WebSocket: it gets the protocol's code, and the next one in the room notices nothing."""
+"""A client's mistakes over WebSocket: it gets the protocol's code, and other clients in the room are not affected."""
 
 import json
 from typing import Any

@@ -1,5 +1,5 @@
-"""Processes that share a database: a lease is looked at before each answer, places are remembered until a process refuses,
-polls that wait keep nothing else from its way, and a process that leaves stays away.
+"""Processes that share a database: a lease is checked before each answer, owners are cached until a process refuses,
+waiting polls block nothing else, and a process that left stays away.
 """
 
 import json

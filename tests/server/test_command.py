@@ -1,4 +1,4 @@
-"""What `steadywire serve` says and returns when it cannot start, and what can be set."""
+"""`steadywire serve`: its messages and exit codes when it cannot start, and its settings."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""A fan-out to many readers is written in pieces, and what belongs together leaves in one send."""
+"""A fan-out to many readers is written in parts, and frames that belong together leave in one send."""
 
 from contextlib import AsyncExitStack
 

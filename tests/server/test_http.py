@@ -1,4 +1,4 @@
-"""A run over HTTP, in virtual time: polls, publishes, replay, making one, and what is asked wrongly."""
+"""A run over HTTP, in virtual time: polls, publishes, replay, creation, and bad requests."""
 
 import json
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""The log: one line for each event of a session, and neither a token nor anything that was said, whatever goes wrong."""
+"""The log: one line for each event of a session, and never a token or a message's content."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""What the monitor makes of what happens: metrics that alerts can be computed from, and a record for each session."""
+"""The monitor: metrics from which alerts can be computed, and a record for each session."""
 
 import cProfile
 import math

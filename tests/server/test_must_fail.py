@@ -1,5 +1,5 @@
-"""Attempts that must fail: each over WebSocket and over HTTP where there are both, and the next one in the room notices
-nothing."""
+"""Attempts that must fail: each over WebSocket and over HTTP where both exist, and other clients in the room are not
+affected."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What a client sees of a run that another process serves: the same as of one that is served where it came in."""
+"""A run that another process serves looks to a client the same as a run of the process that it connected to."""
 
 import json
 

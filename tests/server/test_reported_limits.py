@@ -1,7 +1,7 @@
 """Every limit that a welcome reports: the configured value, and what happens to a peer that reaches it.
 
-A case makes a peer reach one limit, and says what the peer must get. The frame around it looks at the rest: the welcome of bob,
-who must not notice anything, the count, and the row of docs/operations.md.
+A case makes a peer reach one limit, and says what the peer must get. The rest is the same for all: the welcome, the other
+client (bob), who must not be affected, the count, and the row of docs/operations.md.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Unauthenticated clients: they cost no work on a run, learn nothing of it, and leave room for others."""
+"""Unauthenticated clients: they cause no work on a run, learn nothing about it, and cannot fill the server."""
 
 from typing import Any
 

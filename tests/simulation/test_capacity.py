@@ -1,4 +1,4 @@
-"""A server with a capacity: its queues against closed forms, and what overload does to a fleet and what cures it."""
+"""A server with a capacity: its queues compared with closed forms, and overload of a fleet with its remedies."""
 
 import math
 from collections import Counter

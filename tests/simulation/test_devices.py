@@ -1,4 +1,4 @@
-"""Clients as they are: machines that sleep, tabs in the background, networks that change. Each against a figure by hand."""
+"""Client devices: machines that sleep, tabs in the background, networks that change. Each compared with a value by hand."""
 
 from itertools import pairwise
 from typing import Literal

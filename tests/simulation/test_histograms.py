@@ -1,4 +1,4 @@
-"""A histogram of a fixed size: its quantiles are as near as it says, and it does not matter how the values were split."""
+"""A histogram of a fixed size: its quantiles have the stated accuracy, and the order of merging does not matter."""
 
 import math
 

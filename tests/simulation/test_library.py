@@ -1,4 +1,4 @@
-"""Every scenario of the library shows what its two sentences say, and no guarantee is violated."""
+"""Every scenario of the library shows what its description says, and no guarantee is violated."""
 
 from collections.abc import Callable
 from functools import cache

@@ -1,4 +1,4 @@
-"""Storms on what stands before a server: ports that run out, SYNs that overflow, TLS sessions that resume. By hand."""
+"""Reconnect storms in front of a server: ports that run out, full SYN queues, resumed TLS sessions. By hand."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""The simulated store: nothing visible before it is durable, nothing durable lost, and what comes back is what was there."""
+"""The simulated store: nothing is visible before it is durable, nothing durable is lost, and loaded data equals stored data."""
 
 from reference.protocol.events import Event
 from reference.protocol.records import Append, LogEntry, RunState, Snapshot

@@ -1,5 +1,5 @@
-"""What every store promises, asked of each of them: the same suite for the one in memory, for SQLite on a real
-file, and for PostgreSQL.
+"""The contract of stores, tested on each of them: one suite for memory, for SQLite on a real file, and for
+PostgreSQL.
 """
 
 from collections.abc import AsyncIterator

@@ -1,5 +1,5 @@
-"""What only a database server can do: end a connection at any moment, go away and come back, serve two of us at
-once, and stop taking writes.
+"""Faults of a database server: it ends a connection at any moment, stops and restarts, serves two processes at
+once, and refuses writes.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The single writer: together, in order, each exactly once, whatever the store does."""
+"""The single writer: batches, in order, each event exactly once, whatever the store does."""
 
 from collections.abc import Sequence
 from pathlib import Path

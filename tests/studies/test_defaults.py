@@ -1,4 +1,4 @@
-"""The study behind docs/defaults.md: it speaks of what is shipped, and its finding holds at small scale."""
+"""The study behind docs/defaults.md: it uses the shipped defaults, and its finding holds at small scale."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Intervals against numbers from tables and textbooks, and against how often they cover the truth."""
+"""Intervals compared with numbers from tables and textbooks, and with how often they cover the true value."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Recorded sessions: every input of a Python ClientSession with the outputs that it led to, as JSON lines.
+"""Recorded sessions: every input of a Python ClientSession with its outputs, as JSON lines.
 
     with recorded() as recording:
         bare_world.play(scenario, ...)          # whatever makes sessions and drives them

@@ -1,4 +1,4 @@
-"""The connection-health component by itself: what it shows of a health, and the rules that hold whatever it is given."""
+"""The connection-health component alone: what it shows for a health, and rules that hold for every input."""
 
 import json
 from typing import Any
