@@ -3,6 +3,7 @@
 The size is checked before parsing, so a large message costs nothing but its bytes (10.6).
 """
 
+import json
 from typing import Annotated, TypeVar, cast
 
 import msgspec
@@ -45,7 +46,6 @@ _encoder = msgspec.json.Encoder()
 _client_decoder: "msgspec.json.Decoder[frames.ClientFrame]" = msgspec.json.Decoder(frames.ClientFrame)
 _kept_decoder: "msgspec.json.Decoder[_Received]" = msgspec.json.Decoder(_Received)
 _kept_request_decoder = msgspec.json.Decoder(_KeptRequest)
-_cursor_decoder: "msgspec.json.Decoder[Data]" = msgspec.json.Decoder(Data)
 _server_decoder: "msgspec.json.Decoder[frames.ServerFrame]" = msgspec.json.Decoder(frames.ServerFrame)
 _publish_request_decoder = msgspec.json.Decoder(frames.PublishRequest)
 _publish_answer_decoder = msgspec.json.Decoder(frames.PublishAnswer)
@@ -82,7 +82,7 @@ def decode_received(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> f
                 after=frame.after,
             )
         if isinstance(frame, _KeptCursor):
-            return frames.Cursor(_cursor(frame.data))
+            return frames.Cursor(_cursor(frame.data, "$.data"))
     except RemoteError as error:
         return error
     return frame
@@ -113,7 +113,7 @@ def decode_received_request(body: bytes, bytes_max: int) -> frames.PublishReques
             )
             for index, message in enumerate(request.messages)
         ),
-        cursor=None if bytes(request.cursor) == b"null" else _cursor(request.cursor),
+        cursor=None if bytes(request.cursor) == b"null" else _cursor(request.cursor, "$.cursor"),
     )
 
 
@@ -124,13 +124,20 @@ def _kept(data: KeptData, where: str) -> Data:
     return cast("Data", data.copy())
 
 
-def _cursor(data: KeptData) -> Data:
+def _cursor(data: KeptData, where: str) -> Data:
     size = len(memoryview(data))
     if size > _CURSOR_BYTES_READ_MAX:
         raise RemoteError(
             CloseCode.BAD_FRAME, f"a cursor that cannot be kept: a cursor of {size} bytes; the limit is {CURSOR_BYTES_MAX}"
         )
-    return _decode(_cursor_decoder, bytes(data), _CURSOR_BYTES_READ_MAX)
+    try:
+        # Not msgspec: it takes 9 us for one number near the largest float, forty times as long.
+        cursor = json.loads(bytes(data))
+    except (ValueError, RecursionError) as error:
+        raise RemoteError(CloseCode.BAD_FRAME, f"a cursor that cannot be kept: {error}") from None
+    if not isinstance(cursor, dict):
+        raise RemoteError(CloseCode.BAD_FRAME, f"not a frame of this protocol: Expected `object` - at `{where}`")
+    return cursor
 
 
 def decode_answer(request: frames.RequestFrame, body: bytes, bytes_max: int = SERVER_FRAME_BYTES_MAX) -> frames.AnswerFrame:

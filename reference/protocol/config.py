@@ -14,8 +14,9 @@ from reference.protocol.frames import Limits, Start
 from reference.protocol.policies.fallback import AfterFailures, FallbackPolicy, NeverFallBack
 from reference.protocol.policies.keepalive import EveryInterval, HeartbeatPolicy
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
-SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+DAY_S = 86_400
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=DAY_S)]
+SecondsOrZero = Annotated[float, msgspec.Meta(ge=0, le=DAY_S)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 PerSecond = Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000_000)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -142,9 +143,12 @@ class ServerConfig(_Config, frozen=True):  # 9.3
     frame_burst: Positive = 2000
     """Frames of any kind on one connection; a connection that exceeds it is closed with RATE."""
     clients_per_run_max: Positive = 10_000
-    """Client ids that a run remembers for deduplication; none is forgotten within an epoch."""
+    """Client ids that a run remembers for deduplication."""
     clients_per_user_max: Positive = 1000
     """How many of those one user may have."""
+    clients_kept_s: Annotated[float, msgspec.Meta(ge=2 * DAY_S, le=366 * DAY_S)] = 7.0 * DAY_S
+    """A client id that has published nothing for this long is forgotten when a new one needs its place. No client sends a publish
+    again that is older than a day (`outbox_age_max_s`), so no copy reaches a server that has forgotten it."""
     connections_per_run_max: Positive = 10_000
     sessions_per_run_max: Positive = 10_000
     """Sessions that are connected, poll, or were lost less than a grace period ago."""

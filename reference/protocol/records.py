@@ -57,7 +57,8 @@ class Append(msgspec.Struct, frozen=True):
     """One batch to make durable in one transaction, completely or not at all.
 
     `entries` are contiguous and directly follow the previous batch. `snapshot` is set when one falls due within the batch. Events
-    below `oldest` may be deleted once this batch is durable.
+    below `oldest` may be deleted once this batch is durable. `forgotten` are client ids whose records from before this batch are
+    deleted (8.3).
     """
 
     run_id: str
@@ -65,18 +66,21 @@ class Append(msgspec.Struct, frozen=True):
     entries: tuple[LogEntry, ...]
     snapshot: Snapshot | None
     oldest: int
+    forgotten: tuple[str, ...] = ()
 
 
 class StoredClient(msgspec.Struct, frozen=True):
     """The deduplication memory of one client in one run: its user, its newest accepted number, and its last answers.
 
-    `answers` are pairs (client_sequence, sequence_number), ascending, at least the newest 64 accepted ones.
+    `answers` are pairs (client_sequence, sequence_number), ascending, at least the newest 64 accepted ones. `used_at` is the
+    highest timestamp of its events, in ms since 1970.
     """
 
     client_id: str
     user_id: str
     last_client_sequence: int
     answers: tuple[tuple[int, int], ...]
+    used_at: int = 0
 
 
 class StoredRun(msgspec.Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 A machine sets and cancels timers by name; its driver asks for `next_deadline()` and sets one alarm. Moving a timer to a later
 time, which happens with every frame, costs one dictionary write: the heap entry stays where it is and is corrected when it
-reaches the top. Timers that expire together fire in the order of their deadlines, then in the order in which they were set.
+reaches the top. Cancelling costs the same; when more entries remain than there are timers, the heap is rebuilt, because the entry
+of a token that ends tomorrow would stay until then. Timers that expire together fire in the order of their deadlines, then in
+the order in which they were set.
 """
 
 import heapq
@@ -10,6 +12,9 @@ from typing import Generic, TypeVar
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+
+ENTRIES_LEFT_MAX = 64
+"""Entries that may be left in a heap beside as many as there are timers."""
 
 K = TypeVar("K")
 
@@ -41,7 +46,13 @@ class Timers(Generic[K]):
             self._push(key, deadline, self._count)
 
     def cancel(self, key: K) -> None:
-        self._deadlines.pop(key, None)
+        if self._deadlines.pop(key, None) is not None:
+            self._tidy()
+
+    @property
+    def entries(self) -> int:
+        """In the heap: at most twice as many as there are timers, and `ENTRIES_LEFT_MAX`."""
+        return len(self._heap)
 
     def deadline_of(self, key: K) -> int | None:
         """When `key` expires, or None if it is not set."""
@@ -79,6 +90,7 @@ class Timers(Generic[K]):
         if self._queued.get(key) == deadline:
             del self._queued[key]
         del self._deadlines[key]
+        self._tidy()
         self.expired_at = deadline
         return key
 
@@ -86,6 +98,13 @@ class Timers(Generic[K]):
         self._queued[key] = deadline
         # The count is unique, so the heap never compares two keys.
         heapq.heappush(self._heap, (deadline, count, key))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if len(self._heap) > 2 * len(self._deadlines) + ENTRIES_LEFT_MAX:
+            self._queued = {key: deadline for key, (deadline, _) in self._deadlines.items()}
+            self._heap = [(deadline, count, key) for key, (deadline, count) in self._deadlines.items()]
+            heapq.heapify(self._heap)
 
 
 class FewTimers(Generic[K]):

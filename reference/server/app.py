@@ -212,9 +212,10 @@ def _assemble(
     )
     cluster = None if membership is None else Cluster(membership, runs, admission, app, pool, monitor.metrics)
     exchanges = Exchanges(app if cluster is None else cluster.app, app.address_of, monitor.http_answered)
+    accepted_elsewhere = None if cluster is None else cluster.upgrades.serve_accepted
     door = FrontDoor(
         exchanges,
-        Upgrades(runs, admission, monitor, settings.protocol).on_upgrade,
+        Upgrades(runs, admission, monitor, settings.protocol, accepted_elsewhere).on_upgrade,
         elsewhere=None if cluster is None else cluster.upgrades.serve,
         limits=settings.door,
         websocket_limits=settings.websocket_limits,

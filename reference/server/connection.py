@@ -10,7 +10,7 @@ connections that wait for a token is limited.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from reference.protocol import codec, frames
@@ -35,7 +35,18 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 class Upgrades:
     """Decides about upgrades, and serves the accepted ones."""
 
-    def __init__(self, runs: RunRegistry, admission: AccessControl, monitor: Monitor, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        runs: RunRegistry,
+        admission: AccessControl,
+        monitor: Monitor,
+        config: ServerConfig,
+        elsewhere: Callable[[str, ServerWebSocket], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`elsewhere`: serves the whole connection of a client that may enter the run, if another process serves that; False if
+        this one does. Raises RemoteError. What the client has sent is kept for it.
+        """
+        self._elsewhere = elsewhere
         self._runs = runs
         self._monitor = monitor
         self._admission = admission
@@ -56,7 +67,12 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello = () if identity is not None else await self._authenticated_hello(run_id, websocket)
+            hello: Sequence[Read] = ()
+            if identity is None:
+                hello = await self._authenticated_hello(run_id, websocket)
+                if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
+                    return
+                websocket.drop_bytes()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
@@ -87,6 +103,8 @@ class Upgrades:
     async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
+        if self._elsewhere is not None:
+            websocket.keep_bytes()
         with self._admission.awaiting_token(self._config.hello_timeout_s):  # 3.6
             while not reads or not reads[-1].messages:
                 if sum(read.frames for read in reads) > self._config.frame_burst:  # 8.41

@@ -143,7 +143,7 @@ class RunRegistry:
         """
         live = await self.open(run_id)
         reason = "this run has been deleted"
-        closed = live.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+        closed = await live.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
         live.end()
         await live.settled.wait()
         try:
@@ -152,7 +152,7 @@ class RunRegistry:
             raise self._unavailable(f"run {run_id} could not be deleted", error) from error
         loaded_meanwhile = self._live.get(run_id)
         if loaded_meanwhile is not None:
-            closed += loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
+            closed += await loaded_meanwhile.dismiss(None, CloseCode.NO_SUCH_RUN, reason)
             loaded_meanwhile.end()
         return closed
 

@@ -127,7 +127,7 @@ class Server:
         retry_after_ms, spread_ms = round(settings.go_away_retry_after_s * 1000), round(spread_s * 1000)
         with trio.move_on_after(settings.stop_timeout_s):
             for live in self._parts.runs.runs:
-                live.go_away(retry_after_ms, spread_ms)
+                await live.send_away(retry_after_ms, spread_ms)
             if self._parts.cluster is not None:
                 self._parts.cluster.upgrades.go_away(retry_after_ms, spread_ms)
             await self._parts.runs.stored()

@@ -10,7 +10,7 @@ driver stores them only if the stored head is still that one (compare and set).
     trims       runs of which a piece of events below the window is due to be deleted
 
 Events are deleted late and in batches (1.10): when `oldest` passes a multiple of 100. Their answers and clients must
-be remembered for as long as the epoch lasts (8.3), so a trim moves them to tables of their own first.
+be remembered for longer (8.3), so a trim moves them to tables of their own first.
 """
 
 import functools
@@ -39,8 +39,9 @@ class MessageRow(NamedTuple):
     timestamp: int
     sequence_number: int
     is_critical: bool
-    client_id: str
-    client_sequence: int
+    client_id: str | None
+    """None, as its number, if it is forgotten."""
+    client_sequence: int | None
 
 
 @dataclass(slots=True)
@@ -54,6 +55,8 @@ class RunChange:
     head: int
     oldest: int
     messages: list[MessageRow] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+    """Clients of which nothing is remembered from before `messages`."""
     snapshot: Snapshot | None = None
     snapshot_state: bytes = b""
 
@@ -104,6 +107,12 @@ class Changes:
             )
         position.advance(batch)
         change.head, change.oldest = position.head, position.oldest
+        if batch.forgotten:
+            change.forgotten.update(batch.forgotten)
+            change.messages = [
+                row._replace(client_id=None, client_sequence=None) if row.client_id in batch.forgotten else row
+                for row in change.messages
+            ]
         change.messages += rows
         if is_newer:
             change.snapshot, change.snapshot_state = batch.snapshot, state

@@ -62,7 +62,9 @@ class MemoryStore:
             snapshot=Snapshot(position.snapshot_number, kept_state(run.state)),
             events=tuple(map(kept_event, run.events)),
             clients=tuple(
-                StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(run.answers[client_id]))
+                StoredClient(
+                    client_id, client.user_id, client.last_client_sequence, tuple(run.answers[client_id]), client.used_at
+                )
                 for client_id, client in sorted(position.clients.items())
             ),
         )
@@ -107,6 +109,8 @@ class MemoryStore:
         run.events.extend(events)
         for _ in range(position.oldest - oldest):
             run.events.popleft()
+        for client_id in batch.forgotten:
+            run.answers.pop(client_id, None)
         for entry in batch.entries:
             answers = run.answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))
             answers.append((entry.client_sequence, entry.sequence_number))

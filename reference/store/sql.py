@@ -462,9 +462,11 @@ def _events(connection: Connection, run_id: str, oldest: int) -> tuple[tuple[Eve
 def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> tuple[StoredClient, ...]:
     users: dict[str, str] = {}
     last: dict[str, int] = {}
+    used_at: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for row in connection.execute(select(clients).where(clients.c.run_id == run_id)):
         users[row.client_id], last[row.client_id] = row.user_id, row.last_client_sequence
+        used_at[row.client_id] = row.used_at or 0
     query = select(answers).where(answers.c.run_id == run_id).order_by(answers.c.client_sequence)
     for row in connection.execute(query):
         pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
@@ -472,8 +474,11 @@ def _clients(connection: Connection, run_id: str, published: Sequence[Any]) -> t
         if row.client_id is not None:
             users.setdefault(row.client_id, row.user_id)
             last[row.client_id] = row.client_sequence
+            used_at[row.client_id] = max(used_at.get(row.client_id, 0), row.timestamp)
             pairs.setdefault(row.client_id, []).append((row.client_sequence, row.sequence_number))
     return tuple(
-        StoredClient(client_id, users[client_id], last[client_id], tuple(pairs.get(client_id, [])[-ANSWERS_KEPT:]))
+        StoredClient(
+            client_id, users[client_id], last[client_id], tuple(pairs.get(client_id, [])[-ANSWERS_KEPT:]), used_at[client_id]
+        )
         for client_id in sorted(users)  # by code point, whatever the database's collation
     )

@@ -15,6 +15,7 @@ counts only if, after it, the file and its write-ahead log are still in their pl
 """
 
 import datetime
+import json
 import os
 import secrets
 import sqlite3
@@ -29,7 +30,7 @@ from reference.store.base import StoreUnavailable
 from reference.store.changes import RunChange
 from reference.store.history import CommitsFile
 from reference.store.position import ClientPosition, Position
-from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM
+from reference.store.statements import CLIENTS_OF_DELETED, CLIENTS_OF_MESSAGES, POSITION, TRIM, forget
 from reference.store.tables import encode_json
 
 WRITING = "steadywire_writing"
@@ -48,6 +49,7 @@ _INSERT_MESSAGES = """
     INSERT INTO persisted_collaboration_messages
     (id, run_id, user_id, event_type, message_data, timestamp, sequence_number, is_critical, client_id, client_sequence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_FORGET = forget("IN (SELECT value FROM json_each(:client_ids))")
 _MOVE_SNAPSHOT = """
     UPDATE collaboration_snapshots SET sequence_number = ?, state = ? WHERE run_id = ?"""
 _ADVICE: dict[int, str] = {
@@ -159,6 +161,10 @@ class SqliteCommits:
                     execute(_MOVE_SNAPSHOT, (change.snapshot.sequence_number, change.snapshot_state.decode(), key))
             self._connection.executemany(_INSERT_MESSAGES, rows)
             for change in changes:
+                if change.forgotten and change.run_id not in moved:
+                    ids = json.dumps(sorted(change.forgotten))
+                    for statement in _FORGET:
+                        execute(statement, {"run_id": _key(change.run_id), "head": change.head_before, "client_ids": ids})
                 if change.is_trim_due and change.run_id not in moved:
                     for statement in TRIM:
                         execute(statement, {"run_id": _key(change.run_id), "oldest": change.oldest})

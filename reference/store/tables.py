@@ -6,7 +6,8 @@ what a log needs to survive a restart without repeating a number or storing a pu
 
     collaboration_runs       one row per run: its epoch, and where its retained window begins and ends
     collaboration_snapshots  the newest snapshot of each run; created with the run, at number 0
-    collaboration_clients    one row per client in a run with events that were deleted: its user, its newest number in them
+    collaboration_clients    one row per client in a run with events that were deleted: its user, its newest number in them, and
+                             the highest timestamp of them, which decides when it is forgotten (8.3)
     collaboration_answers    the last answers to each client in events that were deleted: which number its publish was given
     collaboration_history    one row: shows whether this database is older than it was (`history`)
     collaboration_probe      what a readiness check writes
@@ -52,7 +53,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA_VERSION = "v14"
+SCHEMA_VERSION = "v15"
 """The newest migration, whose result these tables are."""
 VERSION_TABLE = "collaboration_schema_version"
 """Alembic's own table, under a name that does not collide with another application's."""
@@ -133,6 +134,7 @@ clients = Table(
     Column("client_id", String, primary_key=True),
     Column("user_id", String, nullable=False),
     Column("last_client_sequence", BigInteger, nullable=False),
+    Column("used_at", Milliseconds),
     sqlite_with_rowid=False,
 )
 

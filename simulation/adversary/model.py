@@ -71,6 +71,7 @@ class StoreModel:
     def append(self, append: Append) -> None:
         """Take one batch, with the guarantees of `reference.store`; a batch that does not follow is a fault of the run."""
         assert append.epoch == self.now.epoch, "a batch for another history"
+        assert not append.forgotten, "no world lasts for days"
         newest = {entry.client_id: entry.client_sequence for entry in self.now.entries}
         for entry in append.entries:
             assert entry.sequence_number == self.now.head + 1, f"event {entry.sequence_number} after {self.now.head}"
@@ -85,9 +86,11 @@ class StoreModel:
 
     def load(self) -> StoredRun:
         clients: dict[str, tuple[str, list[tuple[int, int]]]] = {}
+        used_at: dict[str, int] = {}
         for entry in self.now.entries:
             _, answers = clients.setdefault(entry.client_id, (entry.event.user_id, []))
             answers.append((entry.client_sequence, entry.sequence_number))
+            used_at[entry.client_id] = max(used_at.get(entry.client_id, 0), entry.event.timestamp)
         return StoredRun(
             run_id=self._run_id,
             epoch=self.now.epoch,
@@ -95,7 +98,7 @@ class StoreModel:
             snapshot=self.snapshot,
             events=tuple(entry.event for entry in self.now.entries[self.oldest - 1 :]),
             clients=tuple(
-                StoredClient(client_id, user_id, answers[-1][0], tuple(answers[-ANSWERS_KEPT:]))
+                StoredClient(client_id, user_id, answers[-1][0], tuple(answers[-ANSWERS_KEPT:]), used_at[client_id])
                 for client_id, (user_id, answers) in sorted(clients.items())
             ),
         )

@@ -91,7 +91,7 @@ class SimulatedStore:
         position = self._position
         events: tuple[Event, ...] = tuple(entry.event for entry in self._entries[position.oldest - 1 :])
         clients = tuple(
-            StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(self._answers[client_id]))
+            StoredClient(client_id, client.user_id, client.last_client_sequence, tuple(self._answers[client_id]), client.used_at)
             for client_id, client in position.clients.items()
         )
         return StoredRun(position.run_id, position.epoch, position.head, self._snapshot, events, clients)
@@ -118,6 +118,8 @@ class SimulatedStore:
         conflict = position.conflict_with(append)
         assert conflict is None, f"a run that is alone writes what follows on what is stored: {conflict}"
         position.advance(append)
+        for client_id in append.forgotten:
+            self._answers.pop(client_id, None)
         for entry in append.entries:
             self._entries.append(entry)
             answers = self._answers.setdefault(entry.client_id, deque(maxlen=ANSWERS_KEPT))

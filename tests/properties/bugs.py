@@ -34,7 +34,7 @@ BUGS: tuple[Bug, ...] = (
     Bug('shown before it is stored', 'protocol.server.run:Run.events_to_append', 'return self._appending.take()', 'append = self._appending.take(); append and self._log.append(append.entries, append.snapshot); self._context.actions += self._fan_out.grow(); return append', design=True),
     Bug('only critical events are stored', 'protocol.server.sequencer:Sequencer._record', 'self._to_append.append(entry)', 'entry.event.is_critical and self._to_append.append(entry)', design=True),
     Bug('numbers begin again after a restart', 'protocol.server.sequencer:Sequencer.__init__', 'self._head = stored.head', 'self._head = stored.snapshot.sequence_number', design=True),
-    Bug('a restart forgets the answers', 'protocol.server.sequencer:_restored', '_Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)', '_Publisher(client.user_id, rate_limit, client.last_client_sequence, {})'),
+    Bug('a restart forgets the answers', 'protocol.server.sequencer:_restored', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)', '_Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers={})'),
     Bug('a hole is taken for nothing', 'protocol.server.sequencer:Sequencer._put_off', 'publisher.last < follows', 'False', net='sequencer'),
     Bug('a restart folds events into a snapshot that has them', 'protocol.server.sequencer:Sequencer.__init__', 'number is not None and number > stored.snapshot.sequence_number', 'number is not None'),
     Bug('what waits for the store has no limit', 'protocol.server.sequencer:Sequencer._put_off', 'self._events_pending >= self._config.appends_pending_max', 'False'),

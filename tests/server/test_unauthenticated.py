@@ -1,5 +1,6 @@
 """Unauthenticated clients: they cause no work on a run, learn nothing about it, and cannot fill the server."""
 
+import json
 from typing import Any
 
 import pytest
@@ -130,3 +131,15 @@ async def test_large_answers_count_as_several_requests(autojump_clock: MockClock
         assert (await house.ask("GET", path, token="dev:carol")).status == 200
         await trio.sleep(10)
         assert (await house.ask("GET", path)).status == 200
+
+
+async def test_large_publishes_count_as_several_requests(autojump_clock: MockClock) -> None:
+    """To judge 1 MiB of events takes as long as fifteen large events over WebSocket; 500 in a second were allowed."""
+    async with open_house(requests_per_user_per_s_max=50) as house:
+        messages = [{"clientSequence": n, "eventType": "NO_SUCH", "data": {"text": "x" * 60_000}} for n in range(1, 16)]
+        body = json.dumps({"clientId": "alice", "messages": messages}).encode()
+        path = f"/api/runs/{RUN}/collaboration/publish"
+        assert [(await house.ask("POST", path, body)).status for _ in range(3)] == [200, 429, 429]
+        assert (await house.ask("POST", path, body, token="dev:bob")).status == 403
+        await trio.sleep(10)
+        assert (await house.ask("POST", path, body)).status == 200

@@ -80,7 +80,7 @@ class ConnectionTable(dict[int, Connection]):
             return
         self._fan_out.remove(connection_id)
         self._requests.forget(connection_id)
-        self._sequencer.forget_connection(connection_id)
+        self._sequencer.forget_connection(connection_id, connection.client_id)
         for timer in OF_CONNECTION:
             self._context.timers.cancel((timer, connection_id))
         session = connection.session

@@ -35,7 +35,7 @@ from reference.protocol.server.sequencer import Appending, Sequencer
 from reference.protocol.server.sessions import Sessions
 from reference.protocol.states import ConnectionState, Transport
 from reference.protocol.statistics import Held, RunStatistics
-from reference.protocol.timers import NS_PER_MS, ns
+from reference.protocol.timers import ENTRIES_LEFT_MAX, NS_PER_MS, ns
 
 GOING_AWAY = CloseCode.GOING_AWAY
 
@@ -228,7 +228,7 @@ class Run:
         self, now: int, *, retry_after_ms: int, spread_ms: int, of: Sequence[int] | None = None, code: CloseCode = GOING_AWAY
     ) -> None:
         """Ask every client, or those on these connections, to reconnect later (8.40, 8.44)."""
-        leaving = [self._connections[number] for number in (self._connections if of is None else of)]
+        leaving = [c for c in map(self._connections.get, self._connections if of is None else of) if c is not None]
         informed = tuple(c.connection_id for c in leaving if c.transport is Transport.WEBSOCKET)
         self._context.send(informed, frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms))
         for each in leaving:
@@ -452,6 +452,7 @@ def _statistics_of(
             Held("events under way to the store", appending.events_in_flight, config.appends_pending_max),
             Held("events in memory", log.in_memory, in_memory_max),
             Held("timers", len(context.timers), timers_max),
+            Held("entries of timers", context.timers.entries, 2 * timers_max + ENTRIES_LEFT_MAX),
             *sequencer.held(),
         ),
     )

@@ -10,6 +10,9 @@ could make the server forget an earlier publish, although the client believes th
     the next number                    accepted or finally rejected; either way the number is used up
     a number after a hole              deferred, unless the client declares (`after`) that it gave the hole up
 
+Each program that starts uses a new client id, so a run would run out of places for them. When a new one needs a place, the ids
+that have published nothing for `clients_kept_s` are forgotten (8.3); the store forgets them with the next batch.
+
 `Appending` gives events to the store, one batch at a time. Everything published while a batch is being stored becomes the next
 batch, so a busy run stores, encodes and pushes larger batches without a setting for it. A quiet run never waits.
 """
@@ -28,9 +31,11 @@ from reference.protocol.rate_limit import TokenBucket
 from reference.protocol.records import ANSWERS_KEPT, Append, LogEntry, Snapshot, StoredClient, StoredRun, retention
 from reference.protocol.server.fold import Fold
 from reference.protocol.statistics import Held
-from reference.protocol.timers import NS_PER_MS
+from reference.protocol.timers import NS_PER_MS, ns
 
 _OVERLOAD_RETRY_MS = 1000
+_FORGOTTEN_AT_ONCE_MAX = 100
+"""Client ids; the next one that needs a place has more of them forgotten."""
 
 Answer = Accepted | Rejected
 
@@ -41,7 +46,11 @@ class _Publisher:
 
     user_id: str
     rate_limit: TokenBucket
+    used_at: int
+    """When it published last, in ns."""
     last: int = 0
+    is_stored: bool = False
+    """Whether the store knows it, or is about to: whether an event of it was numbered."""
     answers: dict[int, Answer] = field(default_factory=dict)
     pending: dict[int, "_Pending"] = field(default_factory=dict)
 
@@ -74,6 +83,10 @@ class Sequencer:
         """Clients that published before the run was loaded and not since: restoring all of them would take too long."""
         self._publishers: dict[str, _Publisher] = {}
         self._clients_of = Counter(client.user_id for client in stored.clients)
+        self._kept_ns = ns(config.clients_kept_s)
+        self._none_unused_before = 0
+        """Until then no client id can have been unused for too long, in ns."""
+        self._forgotten: list[str] = []  # since the last append
         self._fold = Fold(stored.snapshot.state)
         for event in stored.events:
             number = event.sequence_number
@@ -106,6 +119,7 @@ class Sequencer:
         return (
             Held("events that are not durable", self._events_pending, config.appends_pending_max),
             Held("clients that published", self.publishers, config.clients_per_run_max),
+            Held("clients that the store is to forget", len(self._forgotten), config.clients_per_run_max),
             Held("answers kept for one client", max(answers, default=0), ANSWERS_KEPT),
             Held("pending publishes of one client", unsettled, config.unanswered_max),
             Held(
@@ -129,18 +143,12 @@ class Sequencer:
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         """Take one publish. `take_replies` returns its answer, now or once it is stored."""
         number = publish.client_sequence
-        publisher = self._publisher(client_id)
-        if publisher is None:
-            if self.publishers >= self._config.clients_per_run_max:  # 8.3
-                reason = f"client limit reached: {self.publishers} clients have published in this run"
-                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
-                return
-            if self._clients_of[user_id] >= self._config.clients_per_user_max:
-                reason = f"{self._clients_of[user_id]} clients of this user have published in this run, the limit"
-                self._reply(connection_id, _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason))
-                return
-            publisher = self._publishers[client_id] = _Publisher(user_id, self._full_bucket())  # bound from now on (10.3)
-            self._clients_of[user_id] += 1
+        known = self._publisher(client_id)
+        if known is None and (refusal := self._refuse_newcomer(number, user_id, now)) is not None:
+            self._reply(connection_id, refusal)
+            return
+        publisher = known or _Publisher(user_id, self._full_bucket(), now)
+        publisher.used_at = now
         if number <= publisher.last:  # 8.2
             self._answer_again(publisher, number, connection_id)
             return
@@ -148,6 +156,9 @@ class Sequencer:
         if put_off is not None:
             self._reply(connection_id, put_off)
             return
+        if known is None:  # and not before: of what was never taken there is nothing to remember
+            self._publishers[client_id] = publisher  # bound from now on (10.3)
+            self._clients_of[user_id] += 1
         self._take(publisher, client_id, publish, connection_id, now)
 
     @property
@@ -162,7 +173,8 @@ class Sequencer:
         entries, self._to_append = tuple(self._to_append), []
         snapshot, self._snapshot_due = self._snapshot_due, None
         oldest = retention(1, entries[-1].sequence_number - self._config.events_kept_max + 1, self._snapshot_at)
-        return Append(self._run_id, self._epoch, entries, snapshot, oldest)
+        forgotten, self._forgotten = tuple(self._forgotten), []
+        return Append(self._run_id, self._epoch, entries, snapshot, oldest, forgotten)
 
     def appended(self, through: int) -> None:
         """Everything up to that sequence number is durable: the answers may be sent."""
@@ -180,11 +192,44 @@ class Sequencer:
         replies, self._replies = self._replies, []
         return replies
 
-    def forget_connection(self, connection_id: int) -> None:
-        """Send no more answers to this connection."""
-        for pending in self._pending:
+    def forget_connection(self, connection_id: int, client_id: str) -> None:
+        """Send no more answers to this connection, which was that client's. Costs nothing for other clients' publishes."""
+        publisher = self._publishers.get(client_id)
+        for pending in () if publisher is None else publisher.pending.values():
             if connection_id in pending.reply_to:
                 pending.reply_to.remove(connection_id)
+
+    def _refuse_newcomer(self, number: int, user_id: str, now: int) -> Rejected | None:
+        """The rejection if there is no room for another client id of that user (8.3), else None."""
+        reason = self._full_for(user_id)
+        if reason is not None and now >= self._none_unused_before:
+            self._forget_unused(user_id, now)
+            reason = self._full_for(user_id)
+        return None if reason is None else _rejected(number, RejectCode.TOO_MANY_CLIENTS, reason)
+
+    def _full_for(self, user_id: str) -> str | None:
+        if self.publishers >= self._config.clients_per_run_max:
+            return f"client limit reached: {self.publishers} clients have published in this run"
+        if self._clients_of[user_id] >= self._config.clients_per_user_max:
+            return f"{self._clients_of[user_id]} clients of this user have published in this run, the limit"
+        return None
+
+    def _forget_unused(self, user_id: str, now: int) -> None:
+        """Forget client ids that were not used for too long, first those of that user."""
+        used_at = {each: stored.used_at * NS_PER_MS for each, stored in self._stored_clients.items()}
+        used_at |= {each: publisher.used_at for each, publisher in self._publishers.items()}
+        waits = {each for each, publisher in self._publishers.items() if publisher.pending}
+        unused = [client_id for client_id, at in used_at.items() if at + self._kept_ns <= now and client_id not in waits]
+        unused.sort(key=lambda client_id: self.user_of(client_id) != user_id)
+        for client_id in unused[:_FORGOTTEN_AT_ONCE_MAX]:
+            owner = self.user_of(client_id)
+            assert owner is not None, "it is remembered"
+            self._clients_of[owner] -= 1
+            publisher = self._publishers.pop(client_id, None)
+            if self._stored_clients.pop(client_id, None) is not None or (publisher is not None and publisher.is_stored):
+                self._forgotten.append(client_id)
+            del used_at[client_id]
+        self._none_unused_before = min(used_at.values(), default=now) + self._kept_ns
 
     def _publisher(self, client_id: str) -> _Publisher | None:
         publisher = self._publishers.get(client_id)
@@ -246,6 +291,7 @@ class Sequencer:
             )
             entry = LogEntry(event, client_id, number)
             self._record(entry)
+            publisher.is_stored = True
             answer = Accepted(client_sequence=number, sequence_number=self._head)
         publisher.last = number
         pending = _Pending(publisher, answer, entry, [connection_id])
@@ -314,7 +360,8 @@ def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
     answers: dict[int, Answer] = {
         number: Accepted(client_sequence=number, sequence_number=sequence_number) for number, sequence_number in client.answers
     }
-    return _Publisher(client.user_id, rate_limit, client.last_client_sequence, answers)
+    used_at = client.used_at * NS_PER_MS
+    return _Publisher(client.user_id, rate_limit, used_at, client.last_client_sequence, is_stored=True, answers=answers)
 
 
 class Appending:

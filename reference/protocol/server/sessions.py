@@ -9,6 +9,7 @@ are sent as one frame to every current reader; a lagging reader is sent everythi
 frames.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -47,9 +48,10 @@ class Attendance:
         "_moved",
         "_name_bytes",
         "_named",
+        "_names",
         "_sessions",
-        "_sorted",
         "_unnamed",
+        "_users",
         "_users_max",
         "version",
     )
@@ -59,7 +61,8 @@ class Attendance:
         self._sessions: dict[str, int] = {}  # user -> how many of their sessions are present
         self._named: dict[str, None] = {}
         self._unnamed: dict[str, None] = {}  # the others, in order of arrival
-        self._sorted: tuple[str, ...] | None = ()  # the named users, cached because many welcomes may ask for them at once
+        self._names: list[str] = []  # the named users, sorted: each of many welcomes changes them, and asks for them
+        self._users: tuple[str, ...] | None = ()  # the same, until they change
         self._cursors: dict[str, Data] = {}
         self._name_bytes = 0
         self._cursor_bytes_total = 0
@@ -71,9 +74,9 @@ class Attendance:
     @property
     def users(self) -> tuple[str, ...]:
         """The named users, sorted."""
-        if self._sorted is None:
-            self._sorted = tuple(sorted(self._named))
-        return self._sorted
+        if self._users is None:
+            self._users = tuple(self._names)
+        return self._users
 
     @property
     def cursors(self) -> dict[str, Data]:
@@ -100,6 +103,7 @@ class Attendance:
             self._unnamed.pop(user_id, None)
             if user_id in self._named:
                 del self._named[user_id]
+                del self._names[bisect_left(self._names, user_id)]
                 self._name_bytes -= _bytes(user_id)
                 self._forget_cursor(user_id)
                 self._moved.pop(user_id, None)
@@ -153,6 +157,7 @@ class Attendance:
                 break
             del self._unnamed[user_id]
             self._named[user_id] = None
+            insort(self._names, user_id)
             self._name_bytes += _bytes(user_id)
             self._has_changed(user_id)
 
@@ -162,7 +167,7 @@ class Attendance:
 
     def _has_changed(self, user_id: str) -> None:
         self._changed[user_id] = None
-        self._sorted = None
+        self._users = None
 
 
 class Sessions:

@@ -22,8 +22,8 @@ from reference.server.clock import ServerClock
 from reference.server.registry import canonical_run_id
 from reference.server.wire.request_head import HttpRefusal, RequestHead
 
-ANSWER_BYTES_FREE = 8 * 1024
-"""An answer counts as one more request for each of these."""
+BYTES_FREE = 8 * 1024
+"""A request counts as one more for each of these in its body and its answer."""
 
 
 class AccessControl:
@@ -116,9 +116,9 @@ class AccessControl:
         self._requests.spend(identity.user_id, self._clock.now())
         return run_id, identity
 
-    def charge(self, identity: Identity, answer_bytes: int) -> None:
-        """Count a large answer about a run as several requests, because it takes as long to make."""
-        self._requests.charge(identity.user_id, answer_bytes // ANSWER_BYTES_FREE, self._clock.now())
+    def charge(self, identity: Identity, size_bytes: int) -> None:
+        """Count a request about a run with a large body or answer as several requests, because it takes as long."""
+        self._requests.charge(identity.user_id, size_bytes // BYTES_FREE, self._clock.now())
 
     def admit_admin(self, head: RequestHead) -> Identity:
         """The admin who sent the request. Raises HttpRefusal or RemoteError."""

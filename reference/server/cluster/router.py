@@ -1,7 +1,7 @@
 """Router: finds the process that a request is for.
 
 It is used for everything that concerns one run and needs its owner. Everything else is answered where it arrives, including
-refusals: a request that this process refuses is not relayed.
+refusals: a request that this process refuses is not relayed. Without a token the database is not queried.
 """
 
 import re
@@ -34,7 +34,10 @@ class Routes(Protocol):
     """Where runs are served, for the relays."""
 
     async def place_of(self, head: RequestHead) -> ProcessAddress | None:
-        """The process that `head` is for; None for this one. Raises HttpRefusal."""
+        """The process that `head` is for; None for this one, and for what has no token yet. Raises HttpRefusal."""
+
+    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
+        """The process that serves this run, for whoever may enter it; None for this one."""
 
     def forget(self, head: RequestHead) -> None:
         """The process named for `head` refused it, or cannot be reached: look it up again."""
@@ -60,13 +63,17 @@ class Router:
                 await self._check_owned(run_id)
                 return None
             self._admission.check(head.header(b"origin"), head.header(b"host"))
-            if not head.wants_websocket and bearer_token(head.headers) is None:
-                return None
+            if bearer_token(head.headers) is None:
+                return None  # a WebSocket whose token comes in hello is relayed when it has come
             self._admission.identify_upgrade(head, run_id)
         except MisdirectedError:
             raise
         except (HttpRefusal, RemoteError):
             return None
+        return await self.place_of_run(run_id)
+
+    async def place_of_run(self, run_id: str) -> ProcessAddress | None:
+        """As Routes.place_of_run."""
         try:
             return await self._runs.place_of(run_id)
         except StoreUnavailable:
@@ -76,7 +83,7 @@ class Router:
         """As Routes.forget."""
         match = _OF_A_RUN.fullmatch(head.path)
         if match is not None:
-            self._runs.forget_place((match[1] or match[2]).lower())
+            self._runs.forget_place((match[1] or match[2] or match[3] or "").lower())
 
     async def _check_owned(self, run_id: str) -> None:
         """For a request that another process relays to this one, as the owner. Raises MisdirectedError if it is not."""

@@ -4,6 +4,9 @@ The client's upgrade is sent to the owner unchanged, and from then on every byte
 as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
 owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
 
+A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
+the upgrade and all bytes from the client, and the owner's own acceptance is left out.
+
 The owner may have crashed a moment ago, before the database has noticed. So for a short time the owner is looked up repeatedly,
 until a process is found that serves the run, or the run becomes ours.
 
@@ -11,19 +14,21 @@ When this process stops, it notifies relayed clients like all others, between tw
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
 from reference.protocol import codec, frames
-from reference.protocol.errors import CloseCode
+from reference.protocol.errors import CloseCode, RemoteError
 from reference.server.cluster.frame_boundaries import FrameBoundaries
-from reference.server.cluster.router import MISDIRECTED, Routes, come_back, forwarded
+from reference.server.cluster.router import MISDIRECTED, RELAYED, Routes, come_back, forwarded
 from reference.server.wire.framing import frame_close, frame_text
 from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.push_stream import PushStream
-from reference.server.wire.request_head import RequestHead
+from reference.server.wire.request_head import HttpRefusal, RequestHead
 from reference.server.wire.socket_stream import SocketPushStream
+from reference.server.wire.websocket import ServerWebSocket
 from reference.store.place import ProcessAddress
 
 CONNECT_S_MAX = 2.0
@@ -37,6 +42,10 @@ PART_S_MAX = 5.0
 _SILENCE_S_MAX = 15
 """How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
+_ACCEPTED = b"HTTP/1.1 101 "
+_END_OF_HEAD = b"\r\n\r\n"
+_HEAD_BYTES_MAX = 16 * 1024
+"""Of another process's answer; ours are much shorter."""
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -53,17 +62,34 @@ class UpgradeRelay:
 
     async def serve(self, head: RequestHead, wire: HttpWire) -> bool:
         """Serve the whole connection if it is for another process; False if it is for this one. Raises HttpRefusal."""
-        reached = await self._reach(head)
+        reached = await self._reach(head, partial(self._routes.place_of, head))
         if reached is None:
             return False
         onward, answer = reached
         wire.stream.put_back(wire.unread)
-        relayed = _Relayed(wire.stream, onward)
-        self._relayed[relayed] = None
+        await self._relay(_Relayed(wire.stream, onward, FrameBoundaries(has_head=True)), answer)
+        return True
+
+    async def serve_accepted(self, run_id: str, websocket: ServerWebSocket) -> bool:
+        """The same for a WebSocket that was accepted here, whose hello may enter the run. What it has sent is kept
+        (`ServerWebSocket.keep_bytes`). Raises RemoteError.
+        """
+        head = websocket.head
+        if head.header(RELAYED) is not None:  # another process sent it to us, and was believed
+            return False
         try:
-            await relayed.run(answer)
-        finally:
-            del self._relayed[relayed]
+            reached = await self._reach(head, partial(self._routes.place_of_run, run_id))
+        except HttpRefusal as refusal:
+            raise RemoteError(CloseCode.OVERLOADED, refusal.message) from None
+        if reached is None:
+            return False
+        onward, answer = reached
+        frames_behind = await _read_acceptance(onward, answer)
+        if frames_behind is None:
+            self._count_failure()
+            onward.abort()
+            raise RemoteError(CloseCode.OVERLOADED, "the process that serves this run did not take the connection")
+        await self._relay(_Relayed(websocket.hand_over(), onward, FrameBoundaries(has_head=False)), frames_behind)
         return True
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
@@ -74,11 +100,20 @@ class UpgradeRelay:
         for relayed in self._relayed:
             relayed.go_away(goodbye)
 
-    async def _reach(self, head: RequestHead) -> tuple[SocketPushStream, bytes] | None:
-        """A connection to the owner, with the first bytes of its answer; None if this process is the owner."""
+    async def _relay(self, relayed: "_Relayed", answer: bytes) -> None:
+        self._relayed[relayed] = None
+        try:
+            await relayed.run(answer)
+        finally:
+            del self._relayed[relayed]
+
+    async def _reach(
+        self, head: RequestHead, find: Callable[[], Awaitable[ProcessAddress | None]]
+    ) -> tuple[SocketPushStream, bytes] | None:
+        """A connection to the owner, with the first bytes of its answer; None if this process owns it. Raises HttpRefusal."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while True:
-            place = await self._routes.place_of(head)
+            place = await find()
             if place is None:
                 return None
             onward = await connect(place)
@@ -97,10 +132,10 @@ class UpgradeRelay:
 class _Relayed:
     """One client and its owner."""
 
-    def __init__(self, client: PushStream, onward: PushStream) -> None:
+    def __init__(self, client: PushStream, onward: PushStream, from_owner: FrameBoundaries) -> None:
         self._client = client
         self._onward = onward
-        self._from_owner = FrameBoundaries(has_head=True)
+        self._from_owner = from_owner
         self._from_client = FrameBoundaries(has_head=False)
         self._goodbye = b""
         self._delivery = trio.CancelScope()
@@ -140,12 +175,13 @@ class _Relayed:
 
     async def _carry_back(self, data: bytes) -> None:
         """Relay from the owner to the client."""
-        is_reset = False
-        while data:
-            self._from_owner.feed(data)
-            if not await _send(self._client, data):
-                self._life.cancel()
-                return
+        is_reset, is_over = False, False
+        while not is_over:
+            if data:
+                self._from_owner.feed(data)
+                if not await _send(self._client, data):
+                    self._life.cancel()
+                    return
             data = b""
             if not self._may_say_goodbye:
                 self._delivery = trio.CancelScope()
@@ -154,6 +190,7 @@ class _Relayed:
                         data = await self._onward.receive_some()
                     except _GONE:
                         is_reset = True
+            is_over = not data
         if is_reset:
             self._client.abort()
         elif self._may_say_goodbye:
@@ -209,6 +246,23 @@ async def _ask(onward: SocketPushStream, head: RequestHead, place: ProcessAddres
         onward.abort()
         raise
     return b""
+
+
+async def _read_acceptance(onward: SocketPushStream, data: bytes) -> bytes | None:
+    """Read the owner's answer, which begins with `data`, to the end of its head. Returns the bytes behind it; None if it is no
+    acceptance.
+    """
+    with trio.move_on_after(ANSWER_S_MAX):
+        while _END_OF_HEAD not in data and len(data) < _HEAD_BYTES_MAX:
+            try:
+                more = await onward.receive_some()
+            except _GONE:
+                return None
+            if not more:
+                return None
+            data += more
+    head, end, behind = data.partition(_END_OF_HEAD)
+    return behind if end and head.startswith(_ACCEPTED) else None
 
 
 async def _send(stream: PushStream, data: bytes | None) -> bool:

@@ -113,7 +113,7 @@ class AdminActions:
         if live is None or record.connection_id is None:
             reason = "this session has no WebSocket now, so there is nothing to close; to keep its user out, refuse the user"
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
-        closed = self._close(live, (record.connection_id,), is_final=query.is_final)
+        closed = await self._close(live, (record.connection_id,), is_final=query.is_final)
         admin = request.user_id
         log_event("admin closed session", admin=admin, run=record.run_id, session=session_id, is_final=query.is_final)
         return ClosedConnections(closed=closed)
@@ -129,7 +129,7 @@ class AdminActions:
     async def send_away(self, request: Request, query: SendAwayRequest) -> ClosedConnections:
         run_id = canonical_run_id(request.run_id)
         live = self._live().get(run_id)
-        closed = 0 if live is None else live.send_away(query.retry_after_ms, query.spread_ms)
+        closed = 0 if live is None else await live.send_away(query.retry_after_ms, query.spread_ms)
         wait_ms = query.retry_after_ms
         log_event("admin sent run away", admin=request.user_id, run=run_id, retry_after_ms=wait_ms, connections=closed)
         return ClosedConnections(closed=closed)
@@ -153,7 +153,7 @@ class AdminActions:
         closed = 0
         for run_id, live in self._live().items():
             of_user = (one.connection_id for one in self._sessions.of_run(run_id) if one.user_id == user_id)
-            closed += self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
+            closed += await self._close(live, tuple(number for number in of_user if number is not None), is_final=True)
         log_event("admin refused user", admin=request.user_id, user=user_id, for_ms=query.for_ms, connections=closed)
         return ClosedConnections(closed=closed)
 
@@ -193,7 +193,7 @@ class AdminActions:
             raise RequestRefused(CloseCode.SUPERSEDED, reason)
         return found[0]
 
-    def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
+    async def _close(self, live: LiveRun, connection_ids: tuple[int, ...], *, is_final: bool) -> int:
         if is_final:
-            return live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
-        return live.send_away(0, 0, connection_ids)
+            return await live.dismiss(connection_ids, CloseCode.FORBIDDEN, "an operator has ended this session")
+        return await live.send_away(0, 0, connection_ids)

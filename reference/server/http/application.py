@@ -132,14 +132,16 @@ class HttpApi:
         operation, method = route
         request = self._admit(operation, Request(head, receive, path_parameters))
         given: dict[str, msgspec.Struct] = {}
+        body = b""
         if operation.query is not None:
             given["query"] = parameters(head.query, operation.query)
         if operation.body is not None:
-            given["body"] = self._decoders[operation.body](await request.body())
+            body = await request.body()
+            given["body"] = self._decoders[operation.body](body)
         result = await method(request, **given)
         answer = result if isinstance(result, Answer) else json_answer(result)
         if operation.tag == "runs" and request.identity is not None:
-            self._access.charge(request.identity, len(answer.body))
+            self._access.charge(request.identity, len(body) + len(answer.body))
         return answer
 
     def _admit(self, operation: Operation, request: Request) -> Request:

@@ -84,6 +84,7 @@ class ServerWebSocket:
         self._ended: WebSocketClosed | None = None
         self._owed = b""
         """Our last bytes, including the close frame, if the socket was full."""
+        self._kept: list[bytes] | None = None
         self._pong: bytes | None = None
         """The payload of the last ping that is unanswered because the socket was full."""
 
@@ -126,6 +127,8 @@ class ServerWebSocket:
             if not data:
                 self._ended = self._ended or WebSocketClosed(None, "", by_peer=True)
                 break
+            if self._kept is not None:
+                self._kept.append(data)
             read = self._reader.feed(data)
             for payload in read.pings:
                 self._pong = payload
@@ -149,6 +152,26 @@ class ServerWebSocket:
         if self._ended is None:
             self._owe(frame_close_echo(close))
             self._ended = WebSocketClosed(None if close.code == NO_CODE else close.code, close.reason, by_peer=True)
+
+    # ---- handing over ----
+
+    def keep_bytes(self) -> None:
+        """Keep what is received, as it came, until `hand_over` or `drop_bytes`; how much that is, the caller bounds."""
+        self._kept = []
+
+    def drop_bytes(self) -> None:
+        """Keep nothing: the connection is served here."""
+        self._kept = None
+
+    def hand_over(self) -> PushStream:
+        """The stream, for whoever serves the connection from here on and closes it: what was kept is read from it again.
+
+        Nothing more can be received or sent here.
+        """
+        assert self._kept is not None, "what was not kept cannot be handed over"
+        self._stream.put_back(b"".join(self._kept))
+        self._ended = self._ended or WebSocketClosed(None, "", by_peer=False)
+        return self._stream
 
     # ---- closing ----
 
