@@ -34,7 +34,7 @@ Entry = tuple[int, EventPriority, int, Any]
 class Clock(simpy.Environment):
     """The time of one simulated world, in ns."""
 
-    now: int = property(attrgetter("_now"))  # SimPy's property, without a call of a Python function
+    now: int = property(attrgetter("_now"))  # type: ignore[assignment]  # SimPy's property, without a call of a Python function
     """An int, because all delays are ints."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ _NOTHING = KeptData(b"null")
 
 
 class _KeptPublish(frames.Publish, frozen=True, tag="publish", kw_only=True):
-    data: KeptData  # decoded as raw bytes; returned as a Publish
+    data: KeptData  # type: ignore[assignment]  # decoded as raw bytes; returned as a Publish
 
 
 class _KeptCursor(frames.Cursor, frozen=True, tag="cursor"):

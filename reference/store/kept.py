@@ -13,7 +13,7 @@ from reference.protocol.records import RunState, StoredRun
 
 
 class _KeptEvent(Event, frozen=True, rename="camel"):
-    data: KeptData  # used where a type says Data
+    data: KeptData  # type: ignore[assignment]  # used where a type says Data
 
 
 class _KeptState(msgspec.Struct, frozen=True):

@@ -404,7 +404,7 @@ class Pipe(Generic[T]):
             else:
                 self.bytes_held -= thing[1]
             if thing[3] is not PART:
-                return thing  # only a Part is not a T
+                return thing  # type: ignore[return-value]  # only a Part is not a T
         return None
 
     def next_arrived(self, now: int) -> T | None:
