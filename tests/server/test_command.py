@@ -48,7 +48,7 @@ def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_store_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "does not exist" in refused(capsys, port=0, store=str(tmp_path / "no" / "where.sqlite3"))
-    assert "known are" in refused(capsys, port=0, store="mysql://host/db")
+    assert "unknown kind of store" in refused(capsys, port=0, store="mysql://host/db")
     (tmp_path / "text.sqlite3").write_text("this is no database, but it is long enough to be looked at" * 20)
     assert "text.sqlite3" in refused(capsys, port=0, store=str(tmp_path / "text.sqlite3"))
 

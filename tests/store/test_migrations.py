@@ -101,7 +101,7 @@ def test_down_leaves_what_is_not_ours() -> None:
     ("store", "why"),
     [
         ("memory:", "has no tables"),
-        ("mysql://host/x", "no known kind"),
+        ("mysql://host/x", "unknown kind of store"),
         ("sqlite:///nowhere/x.db", "there is no such file"),
         ("postgresql://ada:secret@127.0.0.1:1/x", "can be reached"),
     ],
