@@ -74,14 +74,14 @@ def decode_received(message: str | bytes, bytes_max: int = FRAME_BYTES_MAX) -> f
     returned as the error, so that the other messages of the same read can be processed."""
     try:
         frame = _decode(_kept_decoder, message, bytes_max)
-        if isinstance(frame, _KeptPublish):
+        if type(frame) is _KeptPublish:
             return frames.Publish(
                 client_sequence=frame.client_sequence,
                 event_type=frame.event_type,
                 data=_kept(frame.data, "$.data"),
                 after=frame.after,
             )
-        if isinstance(frame, _KeptCursor):
+        if type(frame) is _KeptCursor:
             return frames.Cursor(_cursor(frame.data, "$.data"))
     except RemoteError as error:
         return error

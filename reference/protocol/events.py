@@ -85,6 +85,7 @@ class EventRegistry:
             if not (name and len(name) <= 64 and name.isascii() and name.replace("_", "").isalnum()):
                 raise ConfigError(f"event type {name!r}: use 1 to 64 ASCII letters, digits and underscores")
         self._classes: Mapping[str, EventClass] = _BUILT_IN | dict.fromkeys(sequenced, EventClass.SEQUENCED)
+        self._published = {name: kind for name, kind in self._classes.items() if kind.is_sequenced}
 
     def class_of(self, event_type: str) -> EventClass | None:
         """The class of `event_type`, or None if this application has no such type."""
@@ -92,12 +93,12 @@ class EventRegistry:
 
     def check_publish(self, event_type: str, data: Data | KeptData) -> EventClass:
         """The class of an event to be published; raises InvalidEvent with what to change."""
-        event_class = self.class_of(event_type)
+        event_class = self._published.get(event_type)
         if event_class is None:
-            known = ", ".join(sorted(name for name, kind in self._classes.items() if kind.is_sequenced))
+            if event_type in self._classes:
+                raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
+            known = ", ".join(sorted(self._published))
             raise InvalidEvent(f"unknown event type {event_type!r}; this server knows {known}")
-        if not event_class.is_sequenced:
-            raise InvalidEvent(f"{event_type} is not published: the server makes presence, cursors have their own frame")
         if isinstance(data, KeptData):
             check_json(bytes(data), DATA_DEPTH_MAX)
         else:

@@ -14,10 +14,10 @@ import re
 from reference.protocol.errors import InvalidEvent
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
-_KINDS = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG = b"0" * 19
-_EXPONENTS = (b"e000", b"e+000")
-"""In JSON without such texts, all digits taken for 0, no number can be out of range."""
+_KINDS = bytes.maketrans(b"123456789Eu", b"000000000ee")
+_LONG, _EXPONENT = b"0" * 19, b"e000"
+"""With all digits taken for 0, E and u for e, and plus signs left out: without one of these texts, no number can be out of range
+and no NUL is escaped."""
 _NOT_NUMBERS = b'[]{}" \t\r\n'
 """Without these and without what stands in strings, before each number stands a comma or a colon."""
 _FLOAT_DIGITS = "179769313486231"
@@ -89,12 +89,11 @@ _CLOSES = bytes.maketrans(b"[]", b"\0\1")
 
 def check_json(raw: bytes, depth_max: int) -> None:
     """Raise InvalidEvent unless every store and every reader preserves this JSON unchanged."""
-    if rb"\u0000" in raw and _NUL.search(raw):
+    kinds = raw.translate(_KINDS, b"+")
+    has_exponent, has_long_number = _EXPONENT in kinds, _LONG in kinds
+    if has_exponent and rb"\u0000" in raw and _NUL.search(raw):
         raise InvalidEvent("text contains the character NUL, which no database keeps; remove it")
     is_deep = raw.count(b"[") + raw.count(b"{") > depth_max
-    kinds = raw.translate(_KINDS)
-    has_exponent = _EXPONENTS[0] in kinds or _EXPONENTS[1] in kinds
-    has_long_number = _LONG in kinds
     if is_deep or has_exponent or has_long_number:
         bare = _without_strings(raw)
         if has_exponent or has_long_number:

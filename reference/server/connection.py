@@ -10,7 +10,7 @@ connections that wait for a token is limited.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from reference.protocol import codec, frames
@@ -67,12 +67,12 @@ class Upgrades:
                 raise RemoteError(CloseCode.VERSION, f"this server speaks the subprotocol {frames.SUBPROTOCOL} only")
             run_id = canonical_run_id(run_id_text)
             identity = self._admission.identify_upgrade(websocket.head, run_id)
-            hello: Sequence[Read] = ()
+            hello: list[Read] = []
             if identity is None:
                 hello = await self._authenticated_hello(run_id, websocket)
                 if self._elsewhere is not None and await self._elsewhere(run_id, websocket):
                     return
-                websocket.drop_bytes()
+            websocket.forget_beginning()
             live = await self._runs.open(run_id)
             self._admission.check_still_open()
             number = live.reserve(identity)
@@ -86,9 +86,10 @@ class Upgrades:
         peer_code = None
         try:
             live.connect(number, websocket, identity)
-            for read in hello:
-                self._pass_on(live, number, read)
-            await self._converse(live, number, websocket)
+            while hello:
+                self._pass_on(live, number, hello.pop(0))  # not kept: there is a token in it
+            while True:
+                self._pass_on(live, number, await websocket.receive())
         except WebSocketClosed as closed:
             peer_code = closed.code if closed.by_peer else None
         finally:
@@ -100,7 +101,7 @@ class Upgrades:
             return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
         return frames.Error(code=error.code, message=error.message)
 
-    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> Sequence[Read]:
+    async def _authenticated_hello(self, run_id: str, websocket: ServerWebSocket) -> list[Read]:
         """Everything up to a hello with a token that allows the run. Raises RemoteError."""
         reads: list[Read] = []
         if self._elsewhere is not None:
@@ -125,10 +126,6 @@ class Upgrades:
         self._admission.check_still_open()
         reason = f"no hello within {self._config.hello_timeout_s:g} s"
         raise RemoteError(CloseCode.HEARTBEAT_LOST, reason, Limit.HELLO_TIME)
-
-    async def _converse(self, live: LiveRun, connection_id: int, websocket: ServerWebSocket) -> None:
-        while True:
-            self._pass_on(live, connection_id, await websocket.receive())
 
     def _pass_on(self, live: LiveRun, connection_id: int, read: Read) -> None:
         bytes_max = self._config.frame_bytes_max

@@ -25,9 +25,9 @@ class Encoder:
 
     def encode(self, frame: Frame) -> Framed:
         """The bytes of a frame."""
-        if isinstance(frame, Events):
+        if type(frame) is Events:
             return self._batch(frame)
-        if isinstance(frame, SnapshotFrame):
+        if type(frame) is SnapshotFrame:
             if self._snapshot is None or self._snapshot[0] != frame.sequence_number:
                 self._snapshot = (frame.sequence_number, _framed(frame))
             return self._snapshot[1]

@@ -7,8 +7,9 @@ such a task. An HTTP request is a peer that gets one frame or one error.
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 import trio
 
 from reference.protocol.actions import Close
@@ -22,7 +23,7 @@ PIECE_BYTES_MAX = 256 * 1024
 """The most that one turn gives to one socket, plus one item: a reader far behind must not make the others wait."""
 
 
-class Framed(NamedTuple):
+class Framed(msgspec.Struct, frozen=True):
     """An item to push: the bytes of one frame, how many messages it counts as, and whether it is a batch of the log."""
 
     data: bytes
@@ -43,6 +44,21 @@ class Turns(Protocol):
 class WebSocketPeer:
     """A WebSocket as a reader of one run: the `Socket` of its driver. The task that waits for it, if there is one, runs in
     `nursery`."""
+
+    __slots__ = (
+        "_has_batch",
+        "_is_waited_for",
+        "_nursery",
+        "_pushed",
+        "_pushed_bytes",
+        "_pushed_to",
+        "_turns",
+        "_websocket",
+        "connection_id",
+        "is_blocked",
+        "messages_pushed",
+        "traffic",
+    )
 
     def __init__(
         self,

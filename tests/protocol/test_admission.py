@@ -48,6 +48,8 @@ def test_a_token_of_the_upgrade_is_checked_already_and_one_of_hello_is_not() -> 
     actions = run.take_actions()
     assert isinstance(sent(actions, 2)[0], frames.Welcome)
     assert [action for action in actions if isinstance(action, Authenticate)] == [Authenticate(3, "token-3")]
+    run.handle_authenticated(3, Identity("bob"), 0)
+    assert [each.hello for each in run._connections.values()] == [None] * 3  # that a token is kept cannot be seen from outside
 
 
 def test_a_welcome_says_where_the_reader_stands() -> None:

@@ -4,8 +4,10 @@ Live delivery, reconnect, late join and polling are all the same read after a cu
 everything that can be read is stored.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from reference.protocol.codec import encoded_bytes
 from reference.protocol.events import Event
@@ -48,13 +50,14 @@ class EventLog:
         """Events in memory, including those that will be trimmed."""
         return len(self._events)
 
-    def append(self, entries: Iterable[LogEntry], snapshot: Snapshot | None) -> None:
+    def append(self, entries: Sequence[LogEntry], snapshot: Snapshot | None) -> None:
         """Add events that have become durable."""
-        for entry in entries:
-            assert entry.sequence_number == self.head + 1, "the log has no gaps"
-            self.head += 1
-            self._events.append(entry.event)
-            self._sizes.append(encoded_bytes(entry.event))
+        events = [entry.event for entry in entries]
+        numbers = range(self.head + 1, self.head + 1 + len(events))
+        assert [event.sequence_number for event in events] == list(numbers), "the log has no gaps"
+        self.head += len(events)
+        self._events += events
+        self._sizes += map(encoded_bytes, events)
         if snapshot is not None:
             self.snapshot = snapshot
         surplus = self.oldest - 1 - self._base
@@ -67,14 +70,11 @@ class EventLog:
         """The events after `after`, within both limits, but at least one if there is any."""
         assert self.oldest - 1 <= after <= self.head, "a reader that fell out of the window is notified before it reads"
         start = after - self._base
-        end, end_max, sizes = start, min(len(self._events), start + events_max), self._sizes
-        size = 0
-        while end < end_max:
-            size += sizes[end]
-            if size > bytes_max and end > start:
-                break
-            end += 1
-        return tuple(self._events[start:end])
+        events, sizes = self._events[start : start + events_max], self._sizes[start : start + events_max]
+        if sum(sizes) > bytes_max:
+            fit = bisect_right(list(accumulate(sizes)), bytes_max)
+            del events[max(1, fit) :]
+        return tuple(events)
 
     def nearest(self, after: int) -> int:
         """The number nearest to `after` from which the log can be read."""

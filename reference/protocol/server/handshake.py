@@ -92,7 +92,7 @@ class Handshake:
         self._context.send((connection.connection_id,), frames.Expiring(in_ms))
 
     def _greet(self, connection: Connection, identity: Identity, now: int) -> None:
-        hello = connection.hello
+        hello, connection.hello = connection.hello, None
         assert hello is not None, "a connection is authenticated by its hello"
         session = connection.session = self._sessions.claim(
             hello.client_id,

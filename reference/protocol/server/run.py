@@ -72,7 +72,8 @@ class Run:
         self._requests = HttpRequests(self.run_id, *self._parts)
         self._connections = ConnectionTable(self._context, self._fan_out, self._requests, self._sequencer, self._sessions)
         self._admission = Handshake(*self._parts, self._fan_out, self._connections.close_superseded)
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(config.heartbeat_interval_s))
+        self._heartbeat_ns, self._silence_ns = ns(config.heartbeat_interval_s), ns(config.silence_max_s)
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         self._idling.watch(self.is_idle, now)
 
     # Inputs from connections.
@@ -134,7 +135,7 @@ class Run:
         except RemoteError as error:
             self._connections.close(connection, error.code, error.message, now, limit=error.limit)
         if connection.state is ConnectionState.LIVE:
-            self._context.timers.set((RunTimer.SILENCE, connection_id), now + ns(self.config.silence_max_s))  # 8.21
+            self._context.timers.set((RunTimer.SILENCE, connection_id), now + self._silence_ns)  # 8.21
         self._connections.close_superseded(now)
         self._send_replies(now)
         self.handle_timeout(now)
@@ -209,7 +210,7 @@ class Run:
         self._appending.landed(append)
         self._send_replies(now)  # 8.10: acceptances, then events, then polls
         self._context.actions += self._fan_out.grow()
-        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+        self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
         for connection_id in self._fan_out.fallen_out():
             reason = "the next event for this reader is no longer kept; resume to get a snapshot"
             self._connections.close(self._connections[connection_id], CloseCode.TOO_SLOW, reason, now, limit=Limit.OFFLINE_WINDOW)
@@ -337,18 +338,18 @@ class Run:
 
     def _receive(self, connection: Connection, frame: frames.Frame, now: int) -> None:
         match frame:
-            case frames.Hello():
-                self._admission.hello(connection, frame, now)
-            case frames.Publish():
+            case frames.Publish():  # the most frequent ones first
                 session = session_of(connection)
                 self._sequencer.publish(session.client_id, session.user_id, frame, connection.connection_id, now)
-            case frames.Cursor(data=data):
-                self._sessions.move_cursor(session_of(connection).user_id, data, now)
             case frames.Ack(sequence_number=number):
                 self._readers.acknowledged(number, self._log.head)
             case frames.Ping(nonce=nonce):
                 self._context.send((connection.connection_id,), frames.Pong(nonce=nonce, server_time=now // NS_PER_MS))
                 self._context.pinged(session_of(connection), frame)
+            case frames.Cursor(data=data):
+                self._sessions.move_cursor(session_of(connection).user_id, data, now)
+            case frames.Hello():
+                self._admission.hello(connection, frame, now)
             case frames.Auth(token=token):
                 self._admission.ask_whose(connection, token)
             case frames.Bye():
@@ -379,7 +380,7 @@ class Run:
         match timer:
             case RunTimer.HEARTBEAT:
                 self._context.send(self._fan_out.current, frames.Heartbeat(self._log.head))  # 8.19, 8.20
-                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + ns(self.config.heartbeat_interval_s))
+                self._context.timers.set((RunTimer.HEARTBEAT, THE_RUN), now + self._heartbeat_ns)
             case RunTimer.PRESENCE:
                 self._sessions.send_presence(self._fan_out.current, now)
             case RunTimer.CURSORS:
@@ -402,8 +403,11 @@ class Run:
     # Helpers.
 
     def _send_replies(self, now: int) -> None:
+        replies = self._sequencer.take_replies()
+        if not replies:
+            return
         accepted: dict[str, int] = {}
-        for reply in self._sequencer.take_replies():
+        for reply in replies:
             connection = self._connections.get(reply.connection_id)
             if connection is None:
                 continue

@@ -60,7 +60,6 @@ class _Pending(msgspec.Struct):
 
     publisher: _Publisher
     answer: Answer
-    entry: LogEntry | None
     reply_to: list[int]
 
 
@@ -179,9 +178,9 @@ class Sequencer:
     def appended(self, through: int) -> None:
         """Everything up to that sequence number is durable: the answers may be sent."""
         while self._pending:
-            entry = self._pending[0].entry
-            if entry is not None:
-                if entry.sequence_number > through:
+            answer = self._pending[0].answer
+            if type(answer) is Accepted:
+                if answer.sequence_number > through:
                     return
                 self._events_pending -= 1
             self._settle(self._pending.popleft())
@@ -243,10 +242,8 @@ class Sequencer:
         if pending is not None:
             if connection_id not in pending.reply_to:
                 pending.reply_to.append(connection_id)
-        elif isinstance(answer, Accepted):
-            self._reply(connection_id, _duplicate(answer))
         elif answer is not None:
-            self._reply(connection_id, answer)
+            self._reply(connection_id, _of_a_copy(answer))
         else:
             reason = f"publish {number} is settled, or was given up, and its answer is no longer kept"
             self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
@@ -274,7 +271,6 @@ class Sequencer:
 
     def _take(self, publisher: _Publisher, client_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
         number = publish.client_sequence
-        entry: LogEntry | None = None
         answer: Answer
         judged = self._judge(publish)
         if type(judged) is Rejected:
@@ -289,14 +285,13 @@ class Sequencer:
                 publish.data,
                 judged is EventClass.CRITICAL,
             )
-            entry = LogEntry(event, client_id, number)
-            self._record(entry)
+            self._record(LogEntry(event, client_id, number))
             publisher.is_stored = True
             answer = Accepted(client_sequence=number, sequence_number=self._head)
         publisher.last = number
-        pending = _Pending(publisher, answer, entry, [connection_id])
+        pending = _Pending(publisher, answer, [connection_id])
         publisher.pending[number] = pending
-        if entry is None and not self._pending:  # else it waits in order (8.9)
+        if type(answer) is Rejected and not self._pending:  # else it waits in order (8.9)
             self._settle(pending)
         else:
             self._pending.append(pending)
@@ -304,11 +299,11 @@ class Sequencer:
     def _judge(self, publish: Publish | Message) -> EventClass | Rejected:
         """The class of the event, or a final rejection if there is a reason for one."""
         number = publish.client_sequence
-        if self._registry.class_of(publish.event_type) is None:
-            return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
         try:
             event_class = self._registry.check_publish(publish.event_type, publish.data)
         except InvalidEvent as error:
+            if self._registry.class_of(publish.event_type) is None:
+                return _rejected(number, RejectCode.UNKNOWN_EVENT_TYPE, f"unknown event type {publish.event_type!r}")
             return _rejected(number, RejectCode.INVALID_EVENT, str(error))
         size_bytes = encoded_bytes(publish.data)
         if size_bytes > self._config.frame_bytes_max:  # a POST may carry more than a frame, an event may not
@@ -337,10 +332,11 @@ class Sequencer:
         publisher.answers[answer.client_sequence] = answer
         while len(publisher.answers) > ANSWERS_KEPT:
             del publisher.answers[next(iter(publisher.answers))]
-        for connection_id in pending.reply_to:
-            self._replies.append(Reply(connection_id, answer))
-            if type(answer) is Accepted and not answer.duplicate:
-                answer = _duplicate(answer)  # the sender of a copy
+        reply_to = pending.reply_to
+        if reply_to:
+            self._replies.append(Reply(reply_to[0], answer))
+        for connection_id in reply_to[1:]:
+            self._reply(connection_id, _of_a_copy(answer))
 
     def _reply(self, connection_id: int, answer: Answer) -> None:
         self._replies.append(Reply(connection_id, answer))
@@ -352,7 +348,10 @@ def _rejected(number: int, code: RejectCode, message: str, retry_after_ms: int |
     )
 
 
-def _duplicate(answer: Accepted) -> Accepted:
+def _of_a_copy(answer: Answer) -> Answer:
+    """What is answered to whoever sends a publish again."""
+    if isinstance(answer, Rejected):
+        return answer
     return Accepted(client_sequence=answer.client_sequence, sequence_number=answer.sequence_number, duplicate=True)
 
 

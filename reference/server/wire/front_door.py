@@ -18,7 +18,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 
@@ -30,7 +29,7 @@ from reference.server.wire.http_wire import HttpWire
 from reference.server.wire.limits import DoorLimits, WebSocketLimits
 from reference.server.wire.push_stream import Address, PushStream
 from reference.server.wire.request_head import HttpRefusal, RequestHead
-from reference.server.wire.websocket import Accept, serve_websocket
+from reference.server.wire.websocket import Accept, ServerWebSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,6 @@ OnProblem = Callable[[Problem], None]
 
 def ignore_problem(problem: Problem) -> None:
     """An `on_problem` that does nothing."""
-
-
-class _Upgraded(NamedTuple):
-    """An accepted upgrade, and the key to answer it with."""
-
-    head: RequestHead
-    key: bytes
-    accept: Accept
 
 
 class FrontDoor:
@@ -138,9 +129,9 @@ class FrontDoor:
                 why = f"this address has {per_address_max} connections to this server, its limit"
                 await HttpWire(stream, self._limits).refuse(self._come_back(why))
             else:
-                upgraded = await self._converse(stream)
-                if upgraded is not None:
-                    await self._serve_websocket(stream, upgraded)
+                websocket = await self._converse(stream)
+                if websocket is not None:
+                    await self._serve_websocket(stream, websocket)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client is gone, which may happen at any time
         except* Exception as group:
@@ -170,8 +161,8 @@ class FrontDoor:
             self._refusals_total += 1
             await wire.refuse(refusal)
 
-    async def _converse(self, stream: PushStream) -> _Upgraded | None:
-        """Answer requests. Returns the upgrade to serve. The HTTP state is freed first, because a WebSocket may stay for days."""
+    async def _converse(self, stream: PushStream) -> ServerWebSocket | None:
+        """Answer requests. Returns the WebSocket to serve. The HTTP state is freed first, because a WebSocket may stay for days."""
         wire = HttpWire(stream, self._limits)
         idle_s = self._limits.head_timeout_s
         try:
@@ -210,7 +201,7 @@ class FrontDoor:
         reason = f"no complete head within {self._limits.head_timeout_s} s"
         raise HttpRefusal(408, CloseCode.TOO_SLOW, reason, limit=Limit.HEAD_TIME)
 
-    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> _Upgraded | None:
+    async def _upgrade(self, wire: HttpWire, head: RequestHead) -> ServerWebSocket | None:
         key = head.websocket_key()
         if self._elsewhere is not None and await self._is_served_elsewhere(self._elsewhere, wire, head):
             return None
@@ -222,15 +213,14 @@ class FrontDoor:
             self._reporter("the WebSocket handler failed", wire.stream, head)(error)
             raise HttpRefusal(500, INTERNAL_ERROR, "internal error") from None
         wire.stream.put_back(wire.unread)
-        return _Upgraded(head, key, accept)
+        return ServerWebSocket(wire.stream, head, key, accept, self._websocket_limits)
 
-    async def _serve_websocket(self, stream: PushStream, upgraded: _Upgraded) -> None:
-        head, key, accept = upgraded
+    async def _serve_websocket(self, stream: PushStream, websocket: ServerWebSocket) -> None:
         self._websockets += 1
         try:
-            await serve_websocket(stream, head, key, accept, self._websocket_limits)
+            await websocket.run()
         except Exception as error:
-            self._reporter("the WebSocket handler failed", stream, head)(error)
+            self._report(Problem("the WebSocket handler failed", error, stream.peer, f"GET {websocket.path}"))
         finally:
             self._websockets -= 1
 

@@ -36,6 +36,8 @@ class _Pipe:
 class MemoryPushStream(PushStream):
     """One end of a `memory_pair`."""
 
+    __slots__ = ("_incoming", "_outgoing", "_reading")
+
     def __init__(self, *, outgoing: _Pipe, incoming: _Pipe) -> None:
         super().__init__()
         self._outgoing = outgoing

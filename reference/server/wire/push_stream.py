@@ -34,6 +34,9 @@ Address = tuple[str, int]
 
 Buffer = bytes | bytearray | memoryview
 
+_NOTHING = memoryview(b"")
+"""The tail of every stream of which nothing waits: an empty view of what was sent would keep all of it in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamStatistics:
@@ -47,11 +50,23 @@ class StreamStatistics:
 class PushStream(trio.abc.HalfCloseableStream):
     """A two-way byte stream with a non-blocking `push` beside trio's own methods."""
 
-    def __init__(self, peer: Address | None = None, local: Address | None = None) -> None:
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_is_broken",
+        "_is_closed",
+        "_is_eof_sent",
+        "_publishing",
+        "_put_back",
+        "_tail",
+        "_turn",
+        "peer",
+    )
+
+    def __init__(self, peer: Address | None = None) -> None:
         self.peer = peer
         """The other end's host and port; None where there is none, as in memory."""
-        self.local = local
-        self._tail: memoryview = memoryview(b"")
+        self._tail = _NOTHING
         self._put_back = b""
         self._turn: trio.StrictFIFOLock | None = None  # who waits to write; push never waits, so most streams need none
         self._publishing = False
@@ -60,6 +75,11 @@ class PushStream(trio.abc.HalfCloseableStream):
         self._is_eof_sent = False
         self._bytes_in = 0
         self._bytes_out = 0
+
+    @property
+    def local(self) -> Address | None:
+        """This end's host and port; None where there is none. Not kept: only requests over HTTP ask for it."""
+        return None
 
     # ---- provided by an implementation ----
 
@@ -214,7 +234,7 @@ class PushStream(trio.abc.HalfCloseableStream):
                 self._is_broken = True
                 raise
             self._bytes_out += written
-            self._tail = self._tail[written:]
+            self._tail = self._tail[written:] or _NOTHING
             if self._tail:
                 await self._wait_writable()
                 self._check_open()
@@ -235,7 +255,7 @@ class PushStream(trio.abc.HalfCloseableStream):
     def _end(self, *, by_force: bool) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._tail = memoryview(b"")
+            self._tail = _NOTHING
             self._put_back = b""
             self._close_now(by_force=by_force)
 

@@ -20,14 +20,20 @@ _NOT_SENT_LOW_WATER_BYTES = 16 * 1024  # trio's own value for its socket streams
 class SocketPushStream(PushStream):
     """A PushStream over a connected TCP socket (or any other stream socket), which it takes over."""
 
+    __slots__ = ("_socket",)
+
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(peer=_address(sock.getpeername), local=_address(sock.getsockname))
+        super().__init__(peer=_address(sock.getpeername))
         sock.setblocking(False)
         self._socket = sock
         for option, value in (("TCP_NODELAY", 1), ("TCP_NOTSENT_LOWAT", _NOT_SENT_LOW_WATER_BYTES)):
             if hasattr(socket, option):
                 with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read reports
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    @property
+    def local(self) -> Address | None:
+        return _address(self._socket.getsockname)
 
     def _write_now(self, data: Buffer) -> int:
         try:

@@ -62,23 +62,37 @@ class Accept:
     """More headers for the 101 answer."""
 
 
-async def serve_websocket(stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
-    """Answer the upgrade `head` on `stream`, run the handler, close. Raises what the handler raises.
-
-    `key` is `head.websocket_key()`. The caller must put back bytes that came after the head into `stream` first.
-    """
-    await ServerWebSocket(stream, head, accept, limits).run(_switching(key, accept))
-
-
 class ServerWebSocket:
     """One WebSocket connection, from the server's side. All methods are for tasks of one trio run."""
 
-    def __init__(self, stream: PushStream, head: RequestHead, accept: Accept, limits: WebSocketLimits) -> None:
-        self.head = head
+    __slots__ = (
+        "_answer",
+        "_conversation",
+        "_ended",
+        "_handler",
+        "_head",
+        "_kept",
+        "_limits",
+        "_owed",
+        "_pong",
+        "_reader",
+        "_stream",
+        "path",
+        "subprotocol",
+    )
+
+    def __init__(self, stream: PushStream, head: RequestHead, key: bytes, accept: Accept, limits: WebSocketLimits) -> None:
+        """The upgrade `head` came on `stream`; `key` is `head.websocket_key()`. Bytes that came after the head are to be put back
+        into `stream` before.
+        """
+        self.path = head.path
         self.subprotocol = accept.subprotocol
+        self._head: RequestHead | None = head
         self._stream = stream
         self._handler = accept.handler
         self._limits = limits
+        self._answer = _switching(key, accept)
+        """To the upgrade, until it is sent."""
         self._reader = MessageReader(message_bytes_max=limits.message_bytes_max, fragments_max=limits.message_fragments_max)
         self._conversation = trio.CancelScope()
         self._ended: WebSocketClosed | None = None
@@ -87,6 +101,12 @@ class ServerWebSocket:
         self._kept: list[bytes] | None = None
         self._pong: bytes | None = None
         """The payload of the last ping that is unanswered because the socket was full."""
+
+    @property
+    def head(self) -> RequestHead:
+        """The request that it began with, until `forget_beginning`."""
+        assert self._head is not None, "whoever needs the head asks before it is forgotten"
+        return self._head
 
     # ---- sending ----
 
@@ -156,12 +176,12 @@ class ServerWebSocket:
     # ---- handing over ----
 
     def keep_bytes(self) -> None:
-        """Keep what is received, as it came, until `hand_over` or `drop_bytes`; how much that is, the caller bounds."""
+        """Keep what is received, as it came, until `hand_over` or `forget_beginning`; how much that is, the caller bounds."""
         self._kept = []
 
-    def drop_bytes(self) -> None:
-        """Keep nothing: the connection is served here."""
-        self._kept = None
+    def forget_beginning(self) -> None:
+        """Keep neither the head nor the bytes, which may have tokens in them: the connection is served here, perhaps for days."""
+        self._head = self._kept = None
 
     def hand_over(self) -> PushStream:
         """The stream, for whoever serves the connection from here on and closes it: what was kept is read from it again.
@@ -206,13 +226,11 @@ class ServerWebSocket:
 
     # ---- the connection's task ----
 
-    async def run(self, answer: bytes) -> None:
-        """Send the `answer` to the upgrade, run the handler, close; raises what the handler raises. Called once, by
-        `serve_websocket`.
-        """
+    async def run(self) -> None:
+        """Answer the upgrade, run the handler, close; raises what the handler raises. Called once."""
         code = SERVER_GOES  # used if we are cancelled
         try:
-            await self._shake_hands(answer)
+            await self._shake_hands()
             with self._conversation:
                 await self._handler(self)
             code = NORMAL
@@ -226,7 +244,8 @@ class ServerWebSocket:
             with trio.CancelScope(shield=True):
                 await self._finish()
 
-    async def _shake_hands(self, answer: bytes) -> None:
+    async def _shake_hands(self) -> None:
+        answer, self._answer = self._answer, b""
         self._stream.push(answer)
         if self._stream.blocked:
             with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
