@@ -162,7 +162,7 @@ class FrontDoor:
             await wire.refuse(refusal)
 
     async def _converse(self, stream: PushStream) -> ServerWebSocket | None:
-        """Answer requests. Returns the WebSocket to serve. The HTTP state is freed first, because a WebSocket may stay for days."""
+        """Answer requests. Returns the WebSocket to serve. The HTTP state is freed first, as it may stay for days."""
         wire = HttpWire(stream, self._limits)
         idle_s = self._limits.head_timeout_s
         try:
