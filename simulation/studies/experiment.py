@@ -1,4 +1,4 @@
-"""An experiment: one scenario, a design of settings, figures of each run, and what may be said of them.
+"""An experiment: one scenario, a design of settings, figures of each run, and their statistics.
 
     experiment = Experiment(
         scenario=load_scenario("load_balancer_cut"),
@@ -10,7 +10,7 @@
     outcome.points, outcome.pairs("interruption_p99_s")
 
 Every point runs with the same replications, and random numbers are keyed by (seed, replication, entity, purpose, index). So two
-points see the same arrivals, losses and draws (common random numbers) and are compared pair by pair. A run that fails is a row
+points have the same arrivals, losses and samples (common random numbers) and are compared pair by pair. A run that fails is a row
 with an error, not the end of the experiment.
 """
 
@@ -48,7 +48,7 @@ for a mean without the warm-up (`Experiment.warm_up`)."""
 
 RUNS_MAX = 1_000_000
 ABOUT = ("point", "replication", "seed", "scenario", "trace", "violated", "error")
-"""Columns of `runs` that are no figures."""
+"""Columns of `runs` that are not figures."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Precision:
     """When enough replications have run: the half width of the interval of `figure` is at most `half_width` at every point
     (`relative`: at most that share of its mean). Replications are added until then, at most `replications_max` at each point.
 
-    With fewer than 10 replications to begin with, such a rule stops too early too often, so they are refused.
+    With fewer than 10 replications at the start, such a rule stops too early too often, so they are refused.
     """
 
     figure: str
@@ -108,7 +108,7 @@ class Experiment:
                 near = difflib.get_close_matches(name, known, 1)
                 advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
                 raise ConfigError(f"there is no figure {name!r}; {advice}")
-        _ = self.scenarios  # a point that makes no scenario is refused before anything runs
+        _ = self.scenarios  # a point without a valid scenario is refused before anything runs
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ class Experiment:
         return tuple(variants)
 
     def estimate_s(self, *, workers: int = 1) -> float:
-        """About how long it will take, in seconds, from one run of the first point and one of the last."""
+        """The approximate duration, in seconds, from one run of the first point and one of the last."""
         import time
 
         began = time.perf_counter()
@@ -147,7 +147,7 @@ class Experiment:
     ) -> "Outcome":
         """Run everything that is not in `folder` yet; see `execution` for workers, dask and folder. Raises ConfigError.
 
-        `report`: is told of the progress. The rows do not depend on workers, order or backend.
+        `report`: called with the progress. The rows do not depend on workers, order or backend.
         """
         backend = Backend(workers, dask)
         place = None if folder is None else Path(folder)
@@ -176,7 +176,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment gave. Frames are built when they are first asked for."""
+    """The result of an experiment. Frames are built when they are first used."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -341,7 +341,7 @@ class Outcome:
 
 
 def run_task(task: Task) -> Row:
-    """One run, in whatever process: its digests, violated guarantees and figures; an error in place of an exception."""
+    """One run, in any process: its digests, violated guarantees and figures; an error in place of an exception."""
     scenario = parse_scenario(task.scenario)
     row: Row = {"seed": scenario.seed, "replication": task.replication, "scenario": scenario.digest()}
     try:
@@ -353,7 +353,7 @@ def run_task(task: Task) -> Row:
             "error": "",
             **figures_of(result, figures),
         }
-    except Exception as error:  # any fault of one run is that run's row
+    except Exception as error:  # any exception of one run is recorded in its row
         return row | {"trace": "", "violated": "", "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
 
 
@@ -382,7 +382,7 @@ def figures_of(result: Result, figures: Sequence[Figure]) -> Row:
 
 @cache
 def summary_columns() -> tuple[str, ...]:
-    """The columns of every summary, learnt from a world in which next to nothing happens."""
+    """The columns of every summary, from a run of a nearly empty world."""
     still = Scenario(name="columns", groups=(Group(name="client", clients=1),), horizon_s=0.1, settle_s=0.0)
     return tuple(map(str, Frames(World(still).run().trace_index)["summary"].columns))
 
@@ -430,7 +430,7 @@ def is_number(column: "pd.Series[Any]") -> bool:
 
 
 def _identity(figure: Figure) -> str:
-    """What a figure is, so that rows of another figure are not taken for its own."""
+    """The identity of a figure, so that rows of another figure are not reused for it."""
     if isinstance(figure, str):
         return figure
     code = getattr(figure, "__code__", None)

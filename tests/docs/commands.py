@@ -1,8 +1,8 @@
 """The commands of README and docs, as a reader would type them.
 
 A page's commands run in order in one folder of their own. They stand in fenced blocks marked `sh`, and in indented lines that
-begin with `steadywire` or `python`. A fenced `toml` block whose first line is `# NAME.toml` is a file that the reader was told to
-save. A block is left out if the line before it is `<!-- not run: REASON -->`, a page if it stands in `NOT_RUN`.
+begin with `steadywire` or `python`. A fenced `toml` block whose first line is `# NAME.toml` is a file that the reader saves. A
+block is left out if the line before it is `<!-- not run: REASON -->`, a page if it is in `NOT_RUN`.
 
 `steadywire serve` is started and kept until the page ends; ports are replaced by free ones.
 """

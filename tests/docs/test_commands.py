@@ -1,4 +1,4 @@
-"""Every command of README and docs exists, and runs as it stands unless its page says why not."""
+"""Every command of README and docs exists, and runs unchanged unless its page says why not."""
 
 import re
 import shlex

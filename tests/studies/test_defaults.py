@@ -1,4 +1,4 @@
-"""The study behind docs/defaults.md: it speaks of what is shipped, and it runs whole at small scale."""
+"""The study behind docs/defaults.md: it uses the shipped defaults, and it runs whole at small scale."""
 
 from pathlib import Path
 

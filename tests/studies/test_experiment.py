@@ -1,4 +1,4 @@
-"""Experiments: equal rows wherever they run, interrupted or not; failures are rows; figures of one's own."""
+"""Experiments: equal rows wherever they run, interrupted or not; failures are rows; user-defined figures."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A tuning over several scenarios: where an objective counts, settings that take part anyway, presets, and other scales."""
+"""Tuning over several scenarios: where an objective counts, settings that always take part, presets, and other scales."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Intervals against numbers from tables and textbooks, and against how often they cover the truth."""
+"""Intervals compared with numbers from tables and textbooks, and with how often they cover the true value."""
 
 import math
 import random
@@ -44,8 +44,8 @@ def test_all_pairs_are_corrected() -> None:
     values["far"] = [value + 5 for value in values["a"]]
     table = all_pairs(values)
     assert len(table) == 10
-    told_apart = {(row.first, row.second) for row in table[table["differs"]].itertuples()}
-    assert told_apart == {(name, "far") for name in "abcd"}
+    distinguished = {(row.first, row.second) for row in table[table["differs"]].itertuples()}
+    assert distinguished == {(name, "far") for name in "abcd"}
     single = paired_interval(values["a"], values["b"])
     of_ten = table.iloc[0]
     assert of_ten["high"] - of_ten["low"] > 2 * single.half_width  # ten intervals that hold at once are wider

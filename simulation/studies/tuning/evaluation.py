@@ -1,4 +1,5 @@
-"""A setting in all scenarios of a study: it is run, scaled where the study says so, and scored against the study as it is."""
+"""Evaluation of a setting in all scenarios of a study: it is run, scaled if the study says so, and scored against the
+baseline."""
 
 import functools
 import math
@@ -23,8 +24,8 @@ FRESH_SEEDS = 1_000_003
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting and what it gave: the means of the figures in each scenario, score, ratio of each objective to the baseline's,
-    and the excess of each constraint (0 or less: it holds)."""
+    """A setting and its results: the means of the figures in each scenario, score, ratio of each objective to the baseline's, and
+    the excess of each constraint (0 or less: it is satisfied)."""
 
     name: str
     point: Point
@@ -63,7 +64,7 @@ class Evaluator:
             raise ConfigError("tune.full confirms a scaled answer, and no scenario of this study has a scale; leave it out")
 
     def check(self, point: Point) -> str | None:
-        """Why a setting makes no scenario; None if it does."""
+        """Why a setting has no valid scenario; None if it has one."""
         try:
             for scenario, scale in zip(self.scenarios, self._scales, strict=True):
                 scaled(scenario.replace(point), scale)

@@ -1,4 +1,4 @@
-"""What a tuning asks: objectives, constraints, scenarios; and how one setting is scored.
+"""The question of a tuning: objectives, constraints, scenarios; and the score of one setting.
 
     [tune]
     objectives = [{ figure = "back_99_s" }, { figure = "attempts_peak_per_s", weight = 0.2 }]
@@ -24,14 +24,14 @@ import msgspec
 from reference.protocol.errors import ConfigError
 
 LEAST_RATIO_BASE = 1e-9
-"""A baseline value below this cannot be divided by; such an objective is compared by its difference instead."""
+"""A baseline value below this is too small for a ratio; such an objective is compared by its difference instead."""
 
 Figures = Mapping[str, float]
 """Of one run: figure -> value; NaN where nothing was measured."""
 
 
 class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure to make small (`goal` "min") or large ("max"). `weight`: in the score, relative to the other objectives.
+    """A figure to minimise (`goal` "min") or maximise ("max"). `weight`: in the score, relative to the other objectives.
     `scenarios`: the names of those in which it counts (none: in all)."""
 
     figure: str
@@ -54,7 +54,7 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"the constraint on {self.figure} needs least, most, or both")
 
     def excess(self, value: float) -> float:
-        """By how much a value breaks the bound, relative to it; 0 or less if it keeps it. NaN breaks it."""
+        """By how much a value violates the bound, relative to it; 0 or less if it satisfies it. NaN violates it."""
         if math.isnan(value):
             return math.inf
         over = -math.inf if self.most is None else (value - self.most) / max(abs(self.most), LEAST_RATIO_BASE)
@@ -69,7 +69,7 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The chosen setting and the one as it is run at these scales, the smallest of which says what is true: 1 is full size."""
+    """The chosen setting and the unchanged one are run at these scales; the smallest is the reference: 1 is full size."""
 
     scales: Annotated[tuple[Annotated[float, msgspec.Meta(ge=1, le=100_000)], ...], msgspec.Meta(min_length=2, max_length=8)]
     replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 5
@@ -87,7 +87,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     combine: Literal["worst", "weighted"] = "worst"
     score_most: Annotated[float, msgspec.Meta(gt=0)] | None = None
     search: Literal["front", "score"] = "front"
-    """What the search makes small: each objective, for a Pareto front, or the score alone, which needs fewer trials."""
+    """What the search minimises: each objective, for a Pareto front, or the score alone, which needs fewer trials."""
     trials: Annotated[int, msgspec.Meta(ge=2, le=100_000)] = 60
     replications: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 3
     finalists: Annotated[int, msgspec.Meta(ge=2, le=50)] = 6
@@ -102,7 +102,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     preset_replications: Annotated[int, msgspec.Meta(ge=2, le=10_000)] = 10
     """Of these; no more than the finalists have."""
     candidates: tuple[dict[str, Any], ...] = ()
-    """Settings that take part in the finals whatever the search finds, such as rounded values of an earlier answer."""
+    """Settings that take part in the finals in any case, such as rounded values of an earlier answer."""
     full: FullSize | None = None
     """How the answer of a scaled study is confirmed (`scale_check`)."""
 
@@ -121,7 +121,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Every figure that is needed, each once."""
+        """Every needed figure, once."""
         named = [*(each.figure for each in self.objectives), *(each.figure for each in self.constraints)]
         return tuple(dict.fromkeys(named))
 
@@ -145,7 +145,7 @@ class Scorer:
                 raise ConfigError(f"scenario {place + 1} has none of the objectives: nothing that they measure happens there")
 
     def ratio(self, objective: Objective, value: float, scenario: int) -> float:
-        """How a value compares with the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
+        """A value relative to the baseline's: 1 is equal, less is better. Infinite if it is NaN."""
         if math.isnan(value):
             return math.inf
         base = self.baseline[scenario][objective.figure]
@@ -177,8 +177,8 @@ class Scorer:
         return scores
 
     def excesses(self, per_scenario: Sequence[Figures]) -> list[float]:
-        """For each constraint, `score_most` the last of them, by how much it is broken in the worst scenario; 0 or less where it
-        holds."""
+        """For each constraint, `score_most` last, by how much it is violated in the worst scenario; 0 or less if it is
+        satisfied."""
         excesses = [
             max(each.excess(per_scenario[place][each.figure]) for place in self._bound(each)) for each in self.tune.constraints
         ]
@@ -207,8 +207,8 @@ class Scorer:
 
 
 def mean_figures(runs: Sequence[Figures], names: Sequence[str]) -> dict[str, float]:
-    """The mean of each figure over replications. A figure that one replication lacks (nobody came back, say) is NaN: a setting
-    must not look better because its worst runs have no value."""
+    """The mean of each figure over replications. A figure that one replication lacks (no client came back, for example) is NaN: a
+    setting must not look better because its worst runs have no value."""
     means = {}
     for name in names:
         values = [float(run.get(name, math.nan)) for run in runs]

@@ -1,12 +1,12 @@
-"""Ranking and selection: which of several settings is the best, and how sure that is.
+"""Ranking and selection: which of several settings is the best, and how certain that is.
 
-All settings run the same replications on common random numbers, so their scores are compared replication by replication. The
-probability that the chosen setting is right is estimated by drawing whole replications with replacement (bootstrap): in which
-share of the draws is its mean score the lowest, and in which share within `delta` of the lowest. Settings that cannot be told
-apart from the chosen one are named: their paired difference, corrected for the number of comparisons, is not significant, or is
-below delta.
+All settings run the same replications with common random numbers, so their scores are compared replication by replication. The
+probability that the chosen setting is right is estimated by resampling whole replications with replacement (bootstrap): the share
+of resamples in which its mean score is the lowest, and the share in which it is within `delta` of the lowest. Settings that do
+not differ significantly from the chosen one are named: their paired difference, corrected for the number of comparisons, is not
+significant, or is below delta.
 
-A setting that is in use already can be kept: changing it costs something, too. Then another is chosen only if it is better by
+A setting that is in use can be kept, because a change has a cost of its own. Then another one is chosen only if it is better by
 more than `delta`, by the whole interval of the difference.
 """
 
@@ -22,9 +22,9 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True)
 class Selection:
-    """`best`: the name of the chosen setting: that with the lowest mean score (`lowest`), or one that is kept because no other is
-    better by more than `delta`. `is_best`: the probability that it is the best; `is_good`: that it is within `delta` of the best.
-    `tied`: those that cannot be told apart from it. `scores`: each mean with its t interval."""
+    """`best`: the name of the chosen setting: the one with the lowest mean score (`lowest`), or one that is kept because no other
+    is better by more than `delta`. `is_best`: the probability that it is the best; `is_good`: that it is within `delta` of the
+    best. `tied`: those that do not differ from it significantly. `scores`: each mean with its t interval."""
 
     best: str
     lowest: str
@@ -96,7 +96,7 @@ def _is_tied(difference: Interval, delta: float) -> bool:
 
 
 def pareto_front(rows: Sequence[Sequence[float]]) -> list[int]:
-    """The places of the rows that no other row beats: not worse in anything and better in something. Lower is better."""
+    """The places of the rows that no other row dominates: not worse in any value and better in one. Lower is better."""
     front = []
     for place, row in enumerate(rows):
         beaten = any(
