@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -43,7 +43,8 @@ from simulation.world import Result, World
 
 Figure = str | Callable[[Result], "float | int | bool | Mapping[str, float] | Sequence[float] | np.ndarray[Any, Any]"]
 """A column of the summary, a name of `figures`, or a function on a Result. A number is a column with the function's name; a
-mapping gives a column for each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`)."""
+mapping gives a column for each key; an array is a sample: it is kept whole, for quantiles over all runs (`Outcome.quantile`), and
+for a mean without the warm-up (`Experiment.warm_up`)."""
 
 RUNS_MAX = 1_000_000
 ABOUT = ("point", "replication", "seed", "scenario", "trace", "violated", "error")
@@ -69,7 +70,11 @@ class Precision:
 class Experiment:
     """`design`: points (see `design`), a DataFrame with a column for each parameter, or nothing for the scenario as it is.
     `figures`: none means every column of the summary. `seed` None: the scenario's own. `until`: see Precision. `scale`: the runs
-    are of worlds smaller by this factor (`simulation.scenario.scaling`); points and figures are those of the full one."""
+    are of worlds smaller by this factor (`simulation.scenario.scaling`); points and figures are those of the full one.
+
+    `warm_up` "mser": the warm-up at the start of each sample is found and left out (`statistics.mser`), and the mean of the rest
+    is a figure under the sample's name. A sample is then a series: its values in the order of time. All replications of a point
+    lose equally many values; `Outcome.warm_ups` says how many. (A warm-up that is known is the scenario's `warm_up_s`.)"""
 
     scenario: Scenario
     design: "Iterable[Mapping[str, Any]] | pd.DataFrame" = ({},)
@@ -78,6 +83,7 @@ class Experiment:
     seed: int | None = None
     until: Precision | None = None
     scale: float = 1.0
+    warm_up: Literal["mser"] | None = None
     points: list[Point] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +91,10 @@ class Experiment:
             raise ConfigError(f"replications = {self.replications}: at least one")
         if self.until is not None and self.replications < 10:
             raise ConfigError("stopping at a precision needs at least 10 replications to begin with")
+        if self.warm_up not in (None, "mser"):
+            raise ConfigError(f'warm_up = {self.warm_up!r}: "mser", or None to leave nothing out')
+        if self.warm_up is not None and all(isinstance(figure, str) for figure in self.figures):
+            raise ConfigError("a warm-up is cut off a series: give a figure that is a function and gives an array")
         points = points_of(self.design)
         object.__setattr__(self, "points", points)
         if len(points) * self.replications > RUNS_MAX:
@@ -174,8 +184,28 @@ class Outcome:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row per run: point, the values of the design, seed, replication, digests of scenario and trace, the guarantees that
-        were violated, the error of a run that failed (else empty), and the figures."""
-        return pd.DataFrame([{name: value for name, value in row.items() if not _is_sample(value)} for row in self.rows])
+        were violated, the error of a run that failed (else empty), and the figures; with `warm_up` the mean of what is left of
+        each sample, too."""
+        rows = [{name: value for name, value in row.items() if not _is_sample(value)} for row in self.rows]
+        if self.experiment.warm_up is not None:
+            for row, given in zip(rows, self.rows, strict=True):
+                for name in (name for name, value in given.items() if _is_sample(value)):
+                    rest = self._without_warm_up(given, name)
+                    row[name] = math.fsum(rest) / len(rest) if rest else math.nan
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def warm_ups(self) -> pd.DataFrame:
+        """Where the warm-up of each sample ends: one row per point and sample with point, the values of the design, sample,
+        values (how many at the start are left out of every replication), length (of the shortest replication), is_short (the
+        series ends too early to tell: run for longer). No row without `warm_up`."""
+        rows = []
+        for (number, name), found in self._warm_ups.items():
+            shortest = min((len(series) for series in self._samples(number, name) if series), default=0)
+            about = {"sample": name, **found._asdict(), "length": shortest}
+            rows.append({"point": number, **named(self.experiment.points[number]), **about})
+        columns = ["point", *self.experiment.paths, "sample", "values", "length", "is_short"]
+        return pd.DataFrame(rows, columns=columns)
 
     @property
     def figures(self) -> list[str]:
@@ -213,6 +243,7 @@ class Outcome:
             "seed": scenario.seed,
             "replications": self.experiment.replications,
             "scale": self.experiment.scale,
+            "warm_up": self.experiment.warm_up,
             "points": len(self.experiment.points),
             "figures": {figure: unit_of(figure) for figure in self.figures},
             "version": VERSION,
@@ -239,10 +270,12 @@ class Outcome:
 
     def quantile(self, sample: str, fraction: float, confidence: float = CONFIDENCE) -> pd.DataFrame:
         """A quantile of a sample (a figure that gives an array), pooled over all replications, with a bootstrap interval over
-        replications: one row per point with mean (the pooled quantile), low, high, n. Raises ConfigError."""
+        replications: one row per point with mean (the pooled quantile), low, high, n. Without the warm-up, if the experiment
+        leaves it out. Raises ConfigError."""
         rows = []
         for number, point in enumerate(self.experiment.points):
-            samples = [_sample(row[sample]) for row in self.rows if row["point"] == number and _is_sample(row.get(sample))]
+            mine = (row for row in self.rows if row["point"] == number and _is_sample(row.get(sample)))
+            samples = [self._without_warm_up(row, sample) for row in mine]
             if not samples:
                 raise ConfigError(
                     f"no sample {sample!r} at point {number}; a sample is a function of a Result that gives an array"
@@ -271,6 +304,23 @@ class Outcome:
         except OSError as error:
             raise ConfigError(f"cannot write to {place}: {error.strerror or error}") from None
         return paths
+
+    def _samples(self, number: int, name: str) -> list[list[float]]:
+        """A sample of each replication of a point."""
+        return [_sample(row[name]) for row in self.rows if row["point"] == number and _is_sample(row.get(name))]
+
+    @cached_property
+    def _warm_ups(self) -> dict[tuple[int, str], statistics.WarmUp]:
+        """By point and sample; empty if nothing is to be left out."""
+        if self.experiment.warm_up is None:
+            return {}
+        known = {(row["point"], name) for row in self.rows for name, value in row.items() if _is_sample(value)}
+        return {key: statistics.common_warm_up(self._samples(*key)) for key in sorted(known)}
+
+    def _without_warm_up(self, row: Row, name: str) -> list[float]:
+        """The values of a run's sample without those of the warm-up, if that is left out."""
+        found = self._warm_ups.get((row["point"], name))
+        return _sample(row[name])[0 if found is None else found.values :]
 
     def _more_needed(self, counts: Sequence[int]) -> list[int]:
         """How many replications each point needs by the rule; the same numbers if it is satisfied."""

@@ -128,6 +128,28 @@ def mser(values: Sequence[float], batch: int = MSER_BATCH) -> int:
     return min(tails)[1] * batch
 
 
+class WarmUp(NamedTuple):
+    """`values`: how many at the start of a series belong to it. `is_short`: the series ends too early to tell."""
+
+    values: int
+    is_short: bool
+
+
+def common_warm_up(per_run: Sequence[Sequence[float]], batch: int = MSER_BATCH) -> WarmUp:
+    """Where the warm-up ends in several replications of one series: MSER of their mean, value by value.
+
+    Replications warm up alike and fluctuate apart, so their mean shows the end more clearly than one of them. It is as long as
+    the shortest that is not empty.
+    """
+    runs = [run for run in per_run if len(run)]
+    if not runs:
+        return WarmUp(0, True)
+    shortest = min(len(run) for run in runs)
+    cut = mser(np.mean([np.asarray(run[:shortest], dtype=float) for run in runs], axis=0).tolist(), batch)
+    batches = shortest // batch
+    return WarmUp(cut, batches < 2 or cut >= batches // 2 * batch)
+
+
 def runs_needed(values: Sequence[float], half_width: float, confidence: float = CONFIDENCE) -> int:
     """The approximate number of replications for an interval of that half width, by the variance of those that ran (at least
     2)."""

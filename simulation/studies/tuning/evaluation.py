@@ -13,7 +13,7 @@ import pandas as pd
 from reference.protocol.errors import ConfigError
 from simulation.scenario.scaling import scaled
 from simulation.studies.design import Point
-from simulation.studies.execution import Report
+from simulation.studies.execution import Backend, Report
 from simulation.studies.experiment import Experiment
 from simulation.studies.study import Study
 from simulation.studies.tuning.question import Figures, Scorer, Tune, mean_figures
@@ -46,11 +46,15 @@ class Evaluator:
         self.tune: Tune = study.tuning
         self.scenarios = study.scenarios_of(folder_of_study)
         self.names = tuple(scenario.name for scenario in self.scenarios)
-        for objective in self.tune.objectives:
-            for name in objective.scenarios:
+        named = [(f"objective {each.figure}", each.scenarios) for each in self.tune.objectives]
+        named += [(f"constraint {each.figure}", each.scenarios) for each in self.tune.constraints]
+        for asked, names in named:
+            for name in names:
                 if name not in self.names:
-                    raise ConfigError(f"the objective {objective.figure} names {name!r}, which is no scenario of this study")
+                    raise ConfigError(f"the {asked} names {name!r}, which is no scenario of this study")
         self._seed = study.seed
+        self.processes = Backend(workers, dask).processes
+        """How many runs are carried out at a time; on a cluster, at least."""
         self._run = functools.partial(_run, workers=workers, dask=dask, folder=folder)
         self._scorers: dict[int, Scorer] = {}
         self._weights = study.weights

@@ -41,11 +41,13 @@ class Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The mean of a figure must be at least `least` and at most `most`, in every scenario."""
+    """The mean of a figure must be at least `least` and at most `most`. `scenarios`: the names of those in which it must
+    (none: in all)."""
 
     figure: str
     least: float | None = None
     most: float | None = None
+    scenarios: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.least is None and self.most is None:
@@ -62,7 +64,8 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __str__(self) -> str:
         least = "" if self.least is None else f"at least {self.least:g}"
         most = "" if self.most is None else f"at most {self.most:g}"
-        return f"{self.figure} {' and '.join(filter(None, (least, most)))}"
+        where = f" in {', '.join(self.scenarios)}" if self.scenarios else ""
+        return f"{self.figure} {' and '.join(filter(None, (least, most)))}{where}"
 
 
 class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +78,9 @@ class FullSize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """See the module. `replications`: of each trial. `final_replications`: of each finalist, on seeds that the search has not
     seen; up to `final_replications_max` until the best is known with `confidence`. `delta`: two settings whose scores differ by
-    less count as equally good. `batch`: trials that are proposed at a time; the search is the same for any number of workers."""
+    less count as equally good. `keep_baseline`: the setting as it is stays the choice unless another is better by more than
+    `delta`, by the interval of the difference. `batch`: trials that are proposed at a time; the search is the same for any number
+    of workers."""
 
     objectives: Annotated[tuple[Objective, ...], msgspec.Meta(min_length=1, max_length=8)]
     constraints: tuple[Constraint, ...] = ()
@@ -90,6 +95,7 @@ class Tune(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     final_replications_max: Annotated[int, msgspec.Meta(ge=5, le=10_000)] = 60
     confidence: Annotated[float, msgspec.Meta(gt=0.5, lt=1)] = 0.95
     delta: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
+    keep_baseline: bool = False
     batch: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
     compare_presets: bool = True
     """Whether the table shows every preset of `client.policy` in the same scenarios."""
@@ -173,10 +179,16 @@ class Scorer:
     def excesses(self, per_scenario: Sequence[Figures]) -> list[float]:
         """For each constraint, `score_most` last, by how much it is violated in the worst scenario; 0 or less if it is
         satisfied."""
-        excesses = [max(each.excess(figures[each.figure]) for figures in per_scenario) for each in self.tune.constraints]
+        excesses = [
+            max(each.excess(per_scenario[place][each.figure]) for place in self._bound(each)) for each in self.tune.constraints
+        ]
         if self.tune.score_most is not None:
             excesses.append(max(self.scores(per_scenario)) / self.tune.score_most - 1)
         return excesses
+
+    def _bound(self, constraint: Constraint) -> list[int]:
+        """The scenarios in which the constraint must hold."""
+        return [place for place, name in enumerate(self.scenarios) if not constraint.scenarios or name in constraint.scenarios]
 
     def _having(self, objective: Objective) -> list[int]:
         """The scenarios in which the objective counts and the baseline has it."""

@@ -117,11 +117,17 @@ def conclusions(tuned: Tuned) -> list[str]:
     score = selection.scores[selection.best]
     name = "the setting as it is" if best.name == BASELINE else describe(best.point)
     lines = [
-        f"Best: {name}.",
+        f"{'Best' if selection.lowest == selection.best else 'Kept'}: {name}.",
         f"Score {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}], where 1 is the setting as it is.",
         f"Best of the finalists with probability {selection.is_best:.0%} ({selection.replications} fresh replications).",
         f"Within {selection.delta:.0%} of the best with probability {selection.is_good:.0%}.",
     ]
+    if selection.lowest != selection.best:
+        gain = selection.differences[selection.lowest]
+        lines.append(
+            f"The lowest score is that of {_name(tuned, selection.lowest)}: better by {-gain.mean:.3f} "
+            f"[{-gain.high:.3f}, {-gain.low:.3f}], and a change must be better by more than {selection.delta:g}."
+        )
     if selection.tied:
         others = "; ".join(_name(tuned, tied) for tied in selection.tied)
         lines.append(f"Not significantly different: {others}.")

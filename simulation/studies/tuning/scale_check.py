@@ -64,6 +64,8 @@ def sentences(table: pd.DataFrame, tune: Tune, baseline: str) -> list[str]:
             lines.append(f"{where}, {row['scenario']}: {objective.figure} {interval}{of_before}.")
     for constraint in tune.constraints:
         for _, row in chosen[(chosen["figure"] == constraint.figure) & (chosen["scale"] == least)].iterrows():
+            if constraint.scenarios and row["scenario"] not in constraint.scenarios:
+                continue
             verdict = "holds" if constraint.excess(float(row["mean"])) <= 0 else "is BROKEN"
             lines.append(f"{where}, {row['scenario']}: {constraint} {verdict} ({row['mean']:.4g}).")
     for scale in sorted(set(table["scale"]) - {least}):

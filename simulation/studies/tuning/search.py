@@ -6,7 +6,8 @@
 1. The baseline, the unchanged setting, runs in every scenario: every score is relative to it (`evaluation`, `question`).
 2. Optuna proposes settings in batches (TPE with constraints; several objectives are searched together), and they run.
 3. The finalists (feasible, the best scores, and the Pareto front) run with seeds that the search has not seen, because the winner
-of a    search was also lucky. Replications are added until the best one is known with enough confidence (`selection`).
+   of a search was also lucky. Replications are added until the best one is known with enough confidence (`selection`). With
+   `keep_baseline` the unchanged setting is chosen unless another one is better by more than `delta`.
 4. Presets of well-known systems run in the same scenarios on the same seeds, for comparison.
 
 Equal studies give equal answers, for any number of workers and any backend.
@@ -120,11 +121,13 @@ def tune(
     began = time.perf_counter()
     scorer = evaluator.scorer(asked.replications, fresh=False)
     if (took_s := time.perf_counter() - began) > MEASURABLE_S:  # else the runs were in the folder
-        say(f"estimated: {duration(took_s / asked.replications * _rounds(asked))}")
+        at_a_time = min(asked.replications, evaluator.processes)  # of the baseline; what follows keeps all processes busy
+        say(f"estimated: {duration(took_s * at_a_time / asked.replications * _rounds(asked) / evaluator.processes)}")
     trials = _search(evaluator, space, study.seed or 1, scorer, say, report)
     chosen = _finalists(trials, asked)
     if not chosen:
         say("no trial keeps the constraints")
+    if not chosen and not asked.candidates:
         baseline = evaluator.candidate(BASELINE, {}, evaluator.runs([{}], asked.replications, fresh=False)[0], scorer)
         return Tuned(study, evaluator.scenarios, baseline, trials, (), (), None)
     finalists, selection, of_best = _finals(evaluator, chosen, say, report)
@@ -243,7 +246,7 @@ def _finals(
         }
         if not scores:
             raise ConfigError("no finalist keeps the constraints on fresh seeds; run more trials, or loosen a constraint")
-        selection = select(scores, delta=asked.delta, confidence=asked.confidence)
+        selection = select(scores, delta=asked.delta, confidence=asked.confidence, keep=BASELINE if asked.keep_baseline else None)
         if selection.is_good >= asked.confidence or replications >= asked.final_replications_max:
             return finalists, selection, found[names.index(selection.best)]
         replications = min(2 * replications, asked.final_replications_max)
