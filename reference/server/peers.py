@@ -1,8 +1,8 @@
 """Peers: the two kinds of other end that a run can have. Both are used by the run's driver, which never waits.
 
 A WebSocket takes what its driver pushes, and its close, joined into one send at the end of the turn. When the operating system
-has had enough, a task waits until it takes more, and lets the driver go on; it ends when the driver has nothing left for this peer. A
-reader that keeps up never has such a task. A request over HTTP is a peer that gets one frame, or one error, and is done.
+has had enough, a task waits until it takes more, and lets the driver go on; it ends when the driver has nothing left for this
+peer. A reader that keeps up never has such a task. A request over HTTP is a peer that gets one frame, or one error, and is done.
 """
 
 import contextlib
