@@ -1,4 +1,4 @@
-"""A fan-out to many readers is written in pieces, and what belongs together leaves in one send."""
+"""A fan-out to many readers is written in parts, and frames that belong together leave in one send."""
 
 from contextlib import AsyncExitStack
 
@@ -113,5 +113,5 @@ async def test_the_welcome_and_what_was_missed_are_one_send(autojump_clock: Mock
 
 
 def house_epoch(heard: list[dict[str, object]]) -> str:
-    """As the welcome told it."""
+    """As reported in the welcome."""
     return next(str(frame["epoch"]) for frame in heard if frame["type"] == "welcome")
