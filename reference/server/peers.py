@@ -1,8 +1,8 @@
 """Peers: the two kinds of clients of a run. The run's driver uses both and never waits.
 
 A WebSocket sends what its driver pushes, and its close frame, joined into one send at the end of the turn. When the socket is
-full, a task waits until it has room and lets the driver continue; it ends when the driver has nothing left for this peer. A reader
-that keeps up never has such a task. An HTTP request is a peer that gets one frame or one error.
+full, a task waits until it has room and lets the driver continue; it ends when the driver has nothing left for this peer. A
+reader that keeps up never has such a task. An HTTP request is a peer that gets one frame or one error.
 """
 
 import contextlib
