@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, assert_never
 
 import msgspec
 
-from reference.protocol.errors import InvalidEvent
+from reference.protocol.errors import CloseCode, InvalidEvent
 from reference.protocol.timers import NS_PER_MS
 from simulation.adversary.network import End, PendingRequest
 from simulation.adversary.server_end import Trespass
@@ -178,6 +178,26 @@ class AnswerUpgrade(StepBase, frozen=True, tag="answer"):
             world.hosts[wire.client].sever(wire)
         else:
             world.server.accept(wire)
+
+
+class TurnAway(StepBase, frozen=True):
+    """A door that has too much to do refuses a wish for a WebSocket, or a request that has not arrived: 503 with Retry-After."""
+
+    what: Literal["opening", "request"]
+    which: int
+    retry_after_ms: int
+
+    def do(self, world: AdversarialWorld) -> None:
+        end = End(CloseCode.OVERLOADED, "too much to do", self.retry_after_ms)
+        if self.what == "opening":
+            wire = pick([wire for wire in world.wires if wire.is_opening and wire.client_stands], self.which)
+            if wire is not None:
+                world.hosts[wire.client].sever(wire, end)
+            return
+        request = pick([r for r in world.requests if r.is_in_flight and r.client_waits], self.which)
+        if request is not None:
+            request.fail(end.code, end.message, end.retry_after_ms)
+            world.answer(request)
 
 
 class Http(StepBase, frozen=True):
@@ -496,6 +516,7 @@ Step = (
     | Down
     | Cut
     | AnswerUpgrade
+    | TurnAway
     | Http
     | StallConnection
     | StallHttp
@@ -552,6 +573,7 @@ __all__ = [
     "TooSlow",
     "TrespassOn",
     "Trickle",
+    "TurnAway",
     "UntilOpening",
     "Up",
     "WaitFor",

@@ -12,7 +12,7 @@ what it cannot see that it was not checked.
 from collections.abc import Callable
 from itertools import chain
 
-from simulation.checks import aggregated, connections, delivery, rest, timing, watched
+from simulation.checks import aggregated, connections, delivery, presence, rest, timing, watched
 from simulation.checks.verdicts import Findings, Status, Verdict, judge
 from simulation.trace.index import TraceIndex, index_of
 from simulation.trace.trace import Trace
@@ -86,6 +86,8 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         "no retry before the time the server asked for, and none at all after a terminal code",
         connections.manners,
         timing.policy_waits,
+        timing.failed_polls,
+        timing.rejections,
         timing.polls_and_probes,
         watched.repeats,
     ),
@@ -100,6 +102,8 @@ CHECKERS: dict[str, tuple[str, *tuple[Checker, ...]]] = {
         "presence and cursors never delay, drop or renumber a sequenced event",
         delivery.lanes,
         rest.rosters,
+        presence.rosters_given,
+        presence.rosters_told,
         timing.grace_periods,
     ),
     "G13": ("a lost last event is noticed within one heartbeat (heartbeats carry the head)", connections.tail, timing.heartbeats),

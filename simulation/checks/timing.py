@@ -26,11 +26,13 @@ from simulation.trace.trace import (
     Failed,
     FrameGiven,
     Published,
+    PublishSent,
     PublishTaken,
     ReaderBlocked,
     ReadingTurned,
     RequestAnswered,
     RequestMade,
+    RetryAsked,
     ServerAlarmServed,
     ServerKilled,
     ServerStarted,
@@ -89,6 +91,81 @@ def _least_wait(policy: Policy, failures: int) -> int:
     """In ns; of so many failures or a few more, for not every failure shows from outside."""
     ranges = [policy.range_s(failures + more) for more in range(FAILURES_LOOKED_AT)]
     return ns(min((span[0] for span in ranges if span is not None), default=0.0))
+
+
+def failed_polls(trace_index: TraceIndex) -> Findings:
+    """G10, 7.23 and 7.27: after a poll that failed the next comes no earlier than the policy's least wait, counted from the
+    failure or from the time that the server had asked for by then, and on the same connection not before `poll_interval_s`.
+    Requests that failed since the last answered poll are counted together. Who reads again may poll at once (7.19)."""
+    policy, config = trace_index.started.policy, trace_index.started.client
+    if policy is None or config is None or not _is_watched(trace_index):
+        return
+    for client in trace_index.clients.values():
+        failures, not_before = 0, 0
+        failed: ConnectionLost | None = None
+        waits_from = 0
+        before: object = None
+        for record in client.records:
+            match record:
+                case ConnectionLost(at=at, request=str(request)):
+                    failures += 1
+                    if request == "poll":
+                        failed, waits_from = record, max(at, not_before)
+                case WaitAsked(at=at, retry_after_ms=retry_after_ms):
+                    not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
+                    if failed is not None and failed is before:
+                        waits_from = max(waits_from, not_before)
+                case RequestAnswered(request="poll"):
+                    failures = 0
+                case ReadingTurned(is_holding=False):
+                    failed = None
+                case RequestMade(at=at, connection_id=lane, request="poll") if failed is not None:
+                    due = waits_from + _least_wait(policy, failures)
+                    if lane == failed.connection_id:
+                        due = max(due, failed.at + ns(config.poll_interval_s))
+                    what = f"{client.name} polls again {(due - at) / NS_PER_S:.3f} s before the wait after a failure is over"
+                    yield None if at >= due - SLACK else f"{when(at)} {what}"
+                    failed = None
+                case _:
+                    pass
+            before = record
+
+
+def rejections(trace_index: TraceIndex) -> Findings:
+    """G10, 7.10: after a retryable rejection nothing is published for `retry_base_s` on the same connection, and nothing on any
+    before the time that the rejection named. A rejection of what had been put off before asks for nothing."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    for client in trace_index.clients.values():
+        in_flight: dict[int, set[int]] = {}
+        put_off: dict[int, int] = {}  # connection -> until when it is silent
+        asked_until = 0
+        requested: int | None = None  # the polling connection whose publish request counts: no WebSocket was welcomed since
+        for record in client.records:
+            match record:
+                case StateTurned() if record.state.has_websocket:
+                    requested = None
+                case PublishSent(at=at, connection_id=connection, client_sequence=number):
+                    yield _too_soon(client, at, max(put_off.get(connection, 0), asked_until))
+                    in_flight.setdefault(connection, set()).add(number)
+                case RequestMade(at=at, connection_id=lane, request="publishMany"):
+                    yield _too_soon(client, at, max(put_off.get(lane, 0), asked_until))
+                    requested = lane
+                case RetryAsked(at=at, connection_id=connection, client_sequence=number):
+                    sent = in_flight.get(connection, set())
+                    if number in sent or connection == requested:
+                        in_flight[connection] = {each for each in sent if each < number}
+                        requested = None
+                        put_off[connection] = at + ns(config.retry_base_s)
+                        asked_until = max(asked_until, at + (record.retry_after_ms or 0) * NS_PER_MS)
+                case _:
+                    pass
+
+
+def _too_soon(client: ClientIndex, at: int, due: int) -> str | None:
+    what = f"{client.name} publishes {(due - at) / NS_PER_S:.3f} s before the wait after a rejection is over"
+    return None if at >= due - SLACK else f"{when(at)} {what}"
 
 
 def polls_and_probes(trace_index: TraceIndex) -> Findings:

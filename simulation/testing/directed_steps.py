@@ -24,6 +24,7 @@ publishes = st.builds(
     key=st.integers(0, 2),
 )
 _kept = st.sampled_from([0, 1, 5])
+_waits_ms = st.sampled_from([0, 500, 3000])
 
 
 def _a_log_of(client: int) -> list[steps.Step]:
@@ -96,6 +97,25 @@ lost_batch = st.builds(
     wire=few,
     lost=st.lists(publishes, min_size=1, max_size=2),
     seen=st.lists(publishes, min_size=1, max_size=6),
+)
+turned_away = st.builds(
+    lambda wire, waits_ms: [
+        steps.Cut(wire, "now", "now"),
+        *[step for ms in waits_ms for step in (steps.UntilOpening(8), steps.TurnAway("opening", NEWEST, ms))],
+        steps.WaitFor(3500, "exact"),
+    ],
+    wire=few,
+    waits_ms=st.lists(_waits_ms, min_size=1, max_size=3),
+)
+"""A client comes back to a door that has too much to do."""
+turned_away_over_http = st.builds(
+    lambda client, waits_ms: [
+        steps.Block(client, True),
+        *[step for ms in waits_ms for step in (steps.CalmUntil("request", _PROBE_MS), steps.TurnAway("request", NEWEST, ms))],
+        steps.WaitFor(3500, "exact"),
+    ],
+    client=few,
+    waits_ms=st.lists(_waits_ms, min_size=1, max_size=3),
 )
 fall_back = st.builds(lambda client: [steps.Block(client, True), steps.Calm(3000)], client=few)
 full_socket = st.builds(
@@ -208,6 +228,12 @@ late_joiner = st.builds(
     user=few,
 )
 """Someone comes to a server that was just started, perhaps with another limit."""
+full_window = st.builds(
+    lambda client, ms: [steps.Calm(600), *[steps.PublishEvent(client, "CHAT", 0)] * ANSWERS, steps.Calm(ms)],
+    client=few,
+    ms=st.sampled_from([5, 600]),
+)
+"""One client publishes at once more than any server lets it leave unanswered."""
 chatterbox = st.builds(lambda client: [steps.PublishEvent(client, "CHAT", 0), steps.Calm(5)] * ANSWERS, client=few)
 """One client publishes more than the server keeps answers for."""
 deaf_reader = st.builds(
@@ -255,6 +281,9 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "open by hand": (4, open_by_hand),
     "late answer": (3, late_answer),
     "fall back": (3, fall_back),
+    "turned away": (2, turned_away),
+    "turned away over http": (2, turned_away_over_http),
+    "full window": (1, full_window),
     "late hello": (3, late_hello),
     "flap": (2, st.just(flap)),
     "lost batch": (4, lost_batch),

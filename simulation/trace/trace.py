@@ -11,10 +11,10 @@ told in the same words. `recording` has the functions that write it, the same in
                PresenceSeen, CursorSeen (latest values, beside the log)
                AttemptMade, RequestMade, ConnectionLost, ConnectionLeft, WaitAsked, RoundTripTaken (its driver)
                PositionHeld, BeginningGiven, EventShown, PublishSent, RetryAsked, AckSent, AlarmServed, RequestAnswered,
-               ReadingTurned (where every frame is watched)
+               ReadingTurned, RosterHeard (where every frame is watched)
     a server   SessionJoined, SessionLeft, SessionDeparted, RoundTripReported, AnswerGiven
                EventsCommitted, FrameGiven, PublishTaken, ReaderBlocked, ServerAlarmServed, ClockStepped, TokenTaken, ByeTaken,
-               TrespassAnswered, ConnectionRefused (where every frame is watched)
+               RosterGiven, CursorTaken, PollingBegun, TrespassAnswered, ConnectionRefused (where every frame is watched)
     the store  LogStored, EntryStored (at the end, and when a fault takes it)
 
 `at` is in whole ns since the run began, by one clock for the whole trace; records stand in the order in which things happened,
@@ -64,6 +64,7 @@ from simulation.trace.records import (
     ConnectionRefused,
     CursorMoved,
     CursorSeen,
+    CursorTaken,
     DriverRecord,
     EntryStored,
     EventsCommitted,
@@ -77,6 +78,7 @@ from simulation.trace.records import (
     LogStored,
     PathTrouble,
     PathTroubled,
+    PollingBegun,
     PositionHeld,
     PresenceSeen,
     PublishRefused,
@@ -89,6 +91,8 @@ from simulation.trace.records import (
     Record,
     RequestAnswered,
     RetryAsked,
+    RosterGiven,
+    RosterHeard,
     RosterSampled,
     RoundTripReported,
     ServerAlarmServed,
@@ -128,6 +132,7 @@ __all__ = [
     "ConnectionRefused",
     "CursorMoved",
     "CursorSeen",
+    "CursorTaken",
     "Delivered",
     "DriverRecord",
     "EntryStored",
@@ -143,6 +148,7 @@ __all__ = [
     "LogStored",
     "PathTrouble",
     "PathTroubled",
+    "PollingBegun",
     "PositionHeld",
     "PresenceSeen",
     "PublishRefused",
@@ -158,6 +164,8 @@ __all__ = [
     "RequestMade",
     "ResetTaken",
     "RetryAsked",
+    "RosterGiven",
+    "RosterHeard",
     "RosterSampled",
     "RoundTripReported",
     "RoundTripTaken",

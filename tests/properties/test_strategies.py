@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from reference.protocol.events import DEFAULT_REGISTRY, Data, Event, check_data
@@ -16,18 +17,21 @@ from reference.protocol.policies import fallback
 from reference.protocol.policies import keepalive as heartbeat
 from simulation import testing as strategies
 from simulation.adversary import steps
+from simulation.adversary.world import AdversarialWorld, Setup
 from simulation.scenario import distributions as laws_module
 from simulation.scenario import faults, population
 from simulation.scenario import paths as paths_module
 from simulation.scenario import workload as work
+from simulation.scenario.drawn_faults import DrawnFaults
 from simulation.scenario.paths import BernoulliLoss, Path
 from simulation.scenario.presets import PRESETS, SHIPPED
-from simulation.scenario.scenario import Scenario, longest_wait_s, parse_scenario
+from simulation.scenario.scenario import Region, Scenario, longest_wait_s, parse_scenario
 from simulation.testing import frames
-from simulation.trace.trace import AttemptMade, FaultHappened
+from simulation.trace.trace import AttemptMade, FaultHappened, QueuePeaked, QueueSampled, Trace
 from simulation.world import run
 
 T = TypeVar("T")
+WINDOW_MAX = 64
 HALF, ONE = laws_module.Constant(value=0.5), laws_module.Constant(value=1.0)
 
 _AS_DRAWN = settings(database=None, phases=[Phase.generate], derandomize=True)
@@ -79,11 +83,8 @@ IN_SCENARIOS = {
     "fault": faults.Fault,
     "fallback": fallback.Fallback,
     "heartbeat": heartbeat.Heartbeat,
+    "what the run draws": DrawnFaults | Region,
 }
-
-
-NEEDS_A_PATH_WITH_DNS = {faults.DnsFailure}
-"""Tested by hand with all other faults at once; not drawn."""
 
 
 def parts_of(value: object) -> Iterator[object]:
@@ -117,7 +118,38 @@ def kinds_in_scenarios() -> set[type]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IN_SCENARIOS)
 def test_every_kind_stands_in_some_scenario(name: str, kinds_in_scenarios: set[type]) -> None:
-    assert set(typing.get_args(IN_SCENARIOS[name])) - NEEDS_A_PATH_WITH_DNS <= kinds_in_scenarios
+    assert set(typing.get_args(IN_SCENARIOS[name])) <= kinds_in_scenarios
+
+
+def holds_as_much_as_it_may(trace: Trace, queue: str, limit: int) -> bool:
+    """Whether a queue of that name and limit was full at some moment."""
+    samples = [record for record in trace if isinstance(record, QueueSampled | QueuePeaked)]
+    return any(each.queue == queue and each.length == each.limit == limit for each in samples)
+
+
+def test_schedules_fill_the_widest_window_of_a_client() -> None:
+    """64 unanswered publishes, as many as any client or server allows; found among the first that are drawn."""
+
+    def fills(drawn: tuple[Setup, list[steps.Step]]) -> bool:
+        setup, schedule = drawn
+        publishes = sum(isinstance(step, steps.PublishEvent) for step in schedule)
+        if publishes < WINDOW_MAX or not WINDOW_MAX == setup.client.unanswered_max == setup.server.unanswered_max:
+            return False
+        world = AdversarialWorld(setup)
+        for step in schedule:
+            step.do(world)
+        return holds_as_much_as_it_may(world.trace, "unanswered publishes", WINDOW_MAX)
+
+    find(st.tuples(strategies.setups(), strategies.schedules()), fills, settings=_AS_DRAWN)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_scenarios_fill_the_small_windows_of_their_clients(limit: int) -> None:
+    def fills(scenario: Scenario) -> bool:
+        is_small = scenario.client.config.unanswered_max == limit
+        return is_small and holds_as_much_as_it_may(run(scenario).trace, "unanswered publishes", limit)
+
+    find(strategies.scenarios(), fills, settings=_AS_DRAWN)
 
 
 @pytest.mark.slow
