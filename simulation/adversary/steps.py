@@ -188,16 +188,17 @@ class TurnAway(StepBase, frozen=True):
     retry_after_ms: int
 
     def do(self, world: AdversarialWorld) -> None:
-        end = End(CloseCode.OVERLOADED, "too much to do", self.retry_after_ms)
-        if self.what == "opening":
-            wire = pick([wire for wire in world.wires if wire.is_opening and wire.client_stands], self.which)
-            if wire is not None:
-                world.hosts[wire.client].sever(wire, end)
-            return
-        request = pick([r for r in world.requests if r.is_in_flight and r.client_waits], self.which)
-        if request is not None:
-            request.fail(end.code, end.message, end.retry_after_ms)
-            world.answer(request)
+        _refuse(world, self.what, self.which, End(CloseCode.OVERLOADED, "too much to do", self.retry_after_ms))
+
+
+class RefuseToken(StepBase, frozen=True):
+    """The token that comes with a wish for a WebSocket, or with a request that has not arrived, has ended: 401."""
+
+    what: Literal["opening", "request"]
+    which: int
+
+    def do(self, world: AdversarialWorld) -> None:
+        _refuse(world, self.what, self.which, End(CloseCode.TOKEN, "the token has ended"))
 
 
 class Http(StepBase, frozen=True):
@@ -352,6 +353,19 @@ class TrespassOn(StepBase, frozen=True, tag="trespass"):
         host = pick(known, self.client)
         if host is not None and world.server.run is not None:
             world.server.trespass(host.index, self.how)
+
+
+def _refuse(world: AdversarialWorld, what: Literal["opening", "request"], which: int, end: End) -> None:
+    """Refuse something that has not come in yet."""
+    if what == "opening":
+        wire = pick([wire for wire in world.wires if wire.is_opening and wire.client_stands], which)
+        if wire is not None:
+            world.hosts[wire.client].sever(wire, end)
+        return
+    request = pick([r for r in world.requests if r.is_in_flight and r.client_waits], which)
+    if request is not None:
+        request.fail(end.code, end.message, end.retry_after_ms)
+        world.answer(request)
 
 
 class Store(StepBase, frozen=True):
@@ -517,6 +531,7 @@ Step = (
     | Cut
     | AnswerUpgrade
     | TurnAway
+    | RefuseToken
     | Http
     | StallConnection
     | StallHttp
@@ -562,6 +577,7 @@ __all__ = [
     "MoveCursor",
     "NextAlarm",
     "PublishEvent",
+    "RefuseToken",
     "Restart",
     "StallConnection",
     "StallHttp",

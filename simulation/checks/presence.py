@@ -137,7 +137,7 @@ def rosters_given(trace_index: TraceIndex) -> Findings:
             case RosterGiven(client_id=client, connection_id=connection):
                 readers.setdefault(connection, (client, _Roster()))[1].take(record)
             case ReaderBlocked(connection_id=connection, is_blocked=is_blocked):
-                (blocked.add if is_blocked else blocked.discard)(connection)
+                blocked = blocked | {connection} if is_blocked else blocked - {connection}
             case ConnectionRefused(connection_id=connection) | SessionLeft(connection_id=connection):
                 readers.pop(connection, None)
             case ServerAlarmServed(at=at):
@@ -168,7 +168,8 @@ def rosters_told(trace_index: TraceIndex) -> Findings:
 def _told_by(client: ClientIndex) -> Findings:
     heard: _Roster | None = _Roster()  # None: not known
     told = _Roster()
-    state, epoch = ClientState.NEW, None
+    state = ClientState.NEW
+    epoch: str | None = None
     connections: set[int] = set()  # that brought something in this instant
     answers_for: set[str | None] = set()  # histories that polls spoke of in it
     has_changed = False

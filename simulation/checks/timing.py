@@ -14,6 +14,7 @@ from reference.protocol.states import ClientState, Transport
 from reference.protocol.timers import NS_PER_MS, NS_PER_S, ns
 from simulation.checks.verdicts import Findings, when
 from simulation.trace.index import ClientIndex, TraceIndex
+from simulation.trace.records import ClientRecord
 from simulation.trace.trace import (
     AcceptedRecord,
     AlarmServed,
@@ -176,9 +177,7 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
         return
     least_probe = ns(config.probe_interval_s * (1 - config.probe_jitter))
     for client in trace_index.clients.values():
-        state = ClientState.NEW
         answered: dict[int, RequestAnswered] = {}
-        probing_since = 0
         for record in client.records:
             match record:
                 case RequestAnswered(connection_id=lane, request="poll"):
@@ -191,15 +190,53 @@ def polls_and_probes(trace_index: TraceIndex) -> Findings:
                         is_due = last.has_more or at >= last.at + ns(config.poll_interval_s) - SLACK
                         what = f"{client.name} polls again after {(at - last.at) / NS_PER_S:.3f} s"
                         yield None if is_due else f"{when(at)} {what}"
-                case StateTurned(at=at):
-                    if record.state is ClientState.POLLING and state is not ClientState.POLLING:
-                        probing_since = at
-                    state = record.state
-                case AttemptMade(at=at, transport=Transport.WEBSOCKET) if state is ClientState.POLLING:
-                    what = f"{client.name} probes after {(at - probing_since) / NS_PER_S:.3f} s of polling"
-                    yield None if at >= probing_since + least_probe - SLACK else f"{when(at)} {what}"
                 case _:
                     pass
+        for record, since, is_excused in _waits_for_probes(client):
+            match record:
+                case AttemptMade(at=at, transport=Transport.WEBSOCKET):
+                    what = f"{client.name} probes after {(at - since) / NS_PER_S:.3f} s of polling"
+                    yield None if is_excused or at >= since + least_probe - SLACK else f"{when(at)} {what}"
+                case _:
+                    pass
+
+
+def _waits_for_probes(client: ClientIndex) -> Iterator[tuple[ClientRecord, int, bool]]:
+    """Each record of the time in which polling waits for its next probe, since when it does, and whether the probe may come at
+    once, because one was dropped for want of a token. A new token for polling begins no new wait (7.40)."""
+    state, since, is_excused, goes_on = ClientState.NEW, 0, False, False
+    for record in client.records:
+        if isinstance(record, StateTurned):
+            if record.state is ClientState.REFRESHING:
+                goes_on = state.is_polling
+                is_excused = is_excused or (goes_on and state is not ClientState.POLLING)
+                since = since if state is ClientState.POLLING else record.at
+            elif record.state is ClientState.POLLING and state is not ClientState.POLLING and not goes_on:
+                since, is_excused = record.at, False
+            goes_on = goes_on and record.state is ClientState.REFRESHING
+            state = record.state
+        elif state is ClientState.POLLING:
+            yield record, since, is_excused
+
+
+def probes_go_on(trace_index: TraceIndex) -> Findings:
+    """G6, 7.28 and 7.40: no probe is overdue once the alarm was served. The longest wait for it counts from when polling began,
+    the last probe failed, or the server's wish to be left alone ended; a new token for polling begins no new wait."""
+    config = trace_index.started.client
+    if config is None or not _is_watched(trace_index):
+        return
+    longest = ns(config.probe_interval_max_s * (1 + config.probe_jitter))
+    for client in trace_index.clients.values():
+        asked = [
+            record.at + (record.retry_after_ms + (record.spread_ms or 0)) * NS_PER_MS
+            for record in client.records
+            if isinstance(record, WaitAsked)
+        ]
+        not_before = max(asked, default=0)
+        for record, since, _ in _waits_for_probes(client):
+            if isinstance(record, AlarmServed):
+                what = f"{client.name} has not probed for {(record.at - since) / NS_PER_S:.3f} s of polling"
+                yield None if record.at <= max(since, not_before) + longest + SLACK else f"{when(record.at)} {what}"
 
 
 def polling_goes_on(trace_index: TraceIndex) -> Findings:

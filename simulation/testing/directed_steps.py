@@ -263,6 +263,20 @@ aged = st.builds(
     waiting=st.lists(publishes, min_size=2, max_size=5),
 )
 """What was published waits while nothing carries it; what comes after it may have to go on without it."""
+ended_token = st.builds(
+    lambda client, times, ms: [
+        steps.Block(client, True),
+        *[steps.CalmUntil("request", _PROBE_MS), steps.RefuseToken("request", NEWEST), steps.Calm(ms)] * times,
+        steps.Block(client, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.RefuseToken("opening", NEWEST),
+        steps.Calm(600),
+    ],
+    client=few,
+    times=st.integers(1, 4),
+    ms=st.sampled_from([600, 1900]),
+)
+"""A client polls, and its tokens end again and again."""
 old_token = st.builds(
     lambda wire, ms: [
         steps.StallConnection(wire, "up", True),
@@ -300,4 +314,5 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "deaf reader": (2, deaf_reader),
     "aged": (3, aged),
     "old token": (1, old_token),
+    "ended token": (2, ended_token),
 }

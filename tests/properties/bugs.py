@@ -150,4 +150,5 @@ BUGS: tuple[Bug, ...] = (
     Bug('the roster of a poll counts beside a WebSocket', 'protocol.client.session:ClientSession._receive_poll', 'not self.state.has_websocket', 'True'),
     Bug('presence goes to one reader', 'protocol.server.run:Run._fire', 'self._sessions.send_presence(self._fan_out.current, now)', 'self._sessions.send_presence(self._fan_out.current[:1], now)'),
     Bug('who comes by polling is named to nobody', 'protocol.server.sessions:Sessions.claim', 'is_new and self.attendance.arrive(user_id)', 'is_new and self.attendance.arrive(user_id) and transport is Transport.WEBSOCKET'),
+    Bug('a new token puts the next probe off', 'protocol.client.connectivity:Connectivity._fall_back', 'probe_at is None', 'True'),
 )

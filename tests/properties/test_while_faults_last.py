@@ -4,6 +4,7 @@ Each case is a short schedule that holds in the product, and does not with the b
 to these moments by themselves is shown by `test_they_bite`.
 """
 
+import msgspec
 import pytest
 
 from reference.protocol.config import ClientConfig, ServerConfig
@@ -38,6 +39,16 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
             steps.UntilOpening(4),
             steps.TurnAway("opening", 0, 3000),
             steps.WaitFor(4000, "exact"),
+        ),
+    ),
+    "a new token puts the next probe off": (
+        "G6",
+        "client0 has not probed for 1.",
+        Setup(users=("ann",), client=msgspec.structs.replace(POLLS, refreshes_token=True)),
+        (
+            steps.Calm(100),
+            steps.Block(0, True),
+            *[steps.CalmUntil("request", 3000), steps.RefuseToken("request", 0)] * 6,
         ),
     ),
     "a failed poll is asked again before the interval": (

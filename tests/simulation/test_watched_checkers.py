@@ -359,6 +359,11 @@ def probed_too_soon() -> Records:
     return after(turned, attempt)
 
 
+def no_probe() -> Records:
+    turned = next(one for one in all_of(StateTurned) if one.state is ClientState.POLLING)
+    return after(turned, AlarmServed(at=turned.at + 20 * NS_PER_S, client=turned.client))
+
+
 def out_of_order() -> Records:
     accepted = all_of(AcceptedRecord)[0]
     failed = Failed(at=accepted.at, client=accepted.client, ticket=accepted.ticket, code="out_of_order", may_have_arrived=True)
@@ -398,6 +403,7 @@ BROKEN: list[tuple[str, str, Callable[[], Records]]] = [
     ("G6", "fallback", no_fallback),
     ("G6", "everyone_is_back", not_back),
     ("G6", "polling_goes_on", no_polls),
+    ("G6", "probes_go_on", no_probe),
     ("G7", "patience_with_readers", deaf_for_ever),
     ("G7", "one_transport", two_websockets),
     ("G7", "expiries", expired_too_soon),
