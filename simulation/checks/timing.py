@@ -227,14 +227,11 @@ def probes_go_on(trace_index: TraceIndex) -> Findings:
         return
     longest = ns(config.probe_interval_max_s * (1 + config.probe_jitter))
     for client in trace_index.clients.values():
-        asked = [
-            record.at + (record.retry_after_ms + (record.spread_ms or 0)) * NS_PER_MS
-            for record in client.records
-            if isinstance(record, WaitAsked)
-        ]
-        not_before = max(asked, default=0)
+        waits = [record for record in client.records if isinstance(record, WaitAsked)]
+        asked = [(wait.at, wait.at + (wait.retry_after_ms + (wait.spread_ms or 0)) * NS_PER_MS) for wait in waits]
         for record, since, _ in _waits_for_probes(client):
             if isinstance(record, AlarmServed):
+                not_before = max((until for asked_at, until in asked if asked_at <= record.at), default=0)
                 what = f"{client.name} has not probed for {(record.at - since) / NS_PER_S:.3f} s of polling"
                 yield None if record.at <= max(since, not_before) + longest + SLACK else f"{when(record.at)} {what}"
 

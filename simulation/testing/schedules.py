@@ -19,7 +19,7 @@ def setups(draw: st.DrawFn) -> Setup:
     """A world to begin with: one to three clients, two of which may be tabs of one user; half of them with policies of others."""
     client, server, heartbeat = draw(client_configs()), draw(server_configs()), draw(st.none() | heartbeats())
     if client.unanswered_max == ANSWERS_KEPT and draw(st.booleans()):  # else the server's smaller window stands
-        server = msgspec.structs.replace(server, unanswered_max=ANSWERS_KEPT)
+        server = msgspec.structs.replace(server, unanswered_max=ANSWERS_KEPT, frames_per_s=1000.0, frame_burst=2000)
     if isinstance(heartbeat, NoPings):
         server = msgspec.structs.replace(server, silence_max_s=600.0, heartbeat_interval_s=3.0)
     return Setup(
