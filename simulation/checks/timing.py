@@ -104,14 +104,14 @@ def failed_polls(trace_index: TraceIndex) -> Findings:
     for client in trace_index.clients.values():
         failures, not_before = 0, 0
         failed: ConnectionLost | None = None
-        waits_from = 0
+        waits_from = least = 0
         before: object = None
         for record in client.records:
             match record:
                 case ConnectionLost(at=at, request=str(request)):
                     failures += 1
                     if request == "poll":
-                        failed, waits_from = record, max(at, not_before)
+                        failed, waits_from, least = record, max(at, not_before), _least_wait(policy, failures)
                 case WaitAsked(at=at, retry_after_ms=retry_after_ms):
                     not_before = max(not_before, at + retry_after_ms * NS_PER_MS)
                     if failed is not None and failed is before:
@@ -121,7 +121,7 @@ def failed_polls(trace_index: TraceIndex) -> Findings:
                 case ReadingTurned(is_holding=False):
                     failed = None
                 case RequestMade(at=at, connection_id=lane, request="poll") if failed is not None:
-                    due = waits_from + _least_wait(policy, failures)
+                    due = waits_from + least
                     if lane == failed.connection_id:
                         due = max(due, failed.at + ns(config.poll_interval_s))
                     what = f"{client.name} polls again {(due - at) / NS_PER_S:.3f} s before the wait after a failure is over"
@@ -139,14 +139,19 @@ def rejections(trace_index: TraceIndex) -> Findings:
     if config is None or not _is_watched(trace_index):
         return
     for client in trace_index.clients.values():
+        state = ClientState.NEW
         in_flight: dict[int, set[int]] = {}
         put_off: dict[int, int] = {}  # connection -> until when it is silent
         asked_until = 0
         requested: int | None = None  # the polling connection whose publish request counts: no WebSocket was welcomed since
         for record in client.records:
             match record:
-                case StateTurned() if record.state.has_websocket:
-                    requested = None
+                case StateTurned():
+                    if (
+                        record.state.has_websocket and not state.has_websocket
+                    ):  # a new connection, which waits for `asked_until` only
+                        put_off, requested = {}, None
+                    state = record.state
                 case PublishSent(at=at, connection_id=connection, client_sequence=number):
                     yield _too_soon(client, at, max(put_off.get(connection, 0), asked_until))
                     in_flight.setdefault(connection, set()).add(number)

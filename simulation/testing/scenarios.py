@@ -187,7 +187,7 @@ def fault_schedules(
 @st.composite
 def drawn_fault_schedules(draw: st.DrawFn, names: tuple[str, ...], *, resolves: bool = False) -> tuple[DrawnFaults, ...]:
     """Faults that the run draws itself, again and again: one or two kinds of them, some seconds apart."""
-    found = []
+    found: list[DrawnFaults] = []
     for fault in draw(st.lists(_any_fault(names, resolves=resolves), min_size=1, max_size=2)):
         hits_everyone = isinstance(fault, ServerFault | Failover)
         process = DrawnFaults(
