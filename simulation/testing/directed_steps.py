@@ -200,6 +200,29 @@ lost_before_a_poll_is_answered = st.builds(
     kept=_kept,
 )
 """The answer to the first poll of a client, of a lost history, arrives when a probe has been told of the new one."""
+left_before_a_poll_is_answered = st.builds(
+    lambda user, who: [
+        steps.Join(user),
+        steps.Block(NEWEST, True),
+        steps.CalmUntil("request", _PROBE_MS),
+        steps.Http(NEWEST, "arrive"),
+        steps.StallHttp(NEWEST, True),
+        steps.Leave(who),
+        steps.Calm(5),
+        steps.Block(NEWEST, False),
+        steps.CalmUntil("opening", _PROBE_MS),
+        steps.AnswerUpgrade(NEWEST, "open"),
+        steps.Down(NEWEST, 1),
+        steps.Up(NEWEST, 1),
+        steps.CheckToken(),
+        steps.Down(NEWEST, 2),
+        steps.Http(NEWEST, "answer"),
+        steps.WaitFor(1, "exact"),
+    ],
+    user=few,
+    who=few,
+)
+"""The answer to a poll names someone of whom a probe has been told that they have gone."""
 overtaken_snapshot = st.builds(
     lambda client, ms: [
         steps.Block(client, True),
@@ -307,6 +330,7 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost while polling": (3, lost_while_polling),
     "lost behind a probe": (2, lost_behind_a_probe),
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
+    "left before a poll is answered": (2, left_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
     "late joiner": (2, late_joiner),
     "stopped while storing": (2, stopped_while_storing),

@@ -308,7 +308,7 @@ class Connectivity:
 
     def _wait_or_fall_back(self, event: ClientInput, now: int, *, at_once: bool = False, probe_at: int | None = None) -> None:
         if self._falls_back(now):
-            self._fall_back(now, now if at_once else probe_at)
+            self._fall_back(now, now if at_once and self._is_from_probe else probe_at)
             return
         at = self.reconnector.earliest(now) if at_once else self.reconnector.next_attempt_at(now)
         if at is None:

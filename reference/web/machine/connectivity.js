@@ -350,7 +350,7 @@ export class Connectivity {
    */
   #waitOrFallBack(input, now, { atOnce = false, probeAt = null } = {}) {
     if (this.#fallsBack(now)) {
-      this.#fallBack(now, atOnce ? now : probeAt);
+      this.#fallBack(now, atOnce && this.#isFromProbe ? now : probeAt);
       return;
     }
     const at = atOnce ? this.reconnector.earliest(now) : this.reconnector.nextAttemptAt(now);
