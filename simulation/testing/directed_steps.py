@@ -330,7 +330,7 @@ PLOTS: dict[str, tuple[int, st.SearchStrategy[Any]]] = {
     "lost while polling": (3, lost_while_polling),
     "lost behind a probe": (2, lost_behind_a_probe),
     "lost before a poll is answered": (2, lost_before_a_poll_is_answered),
-    "left before a poll is answered": (2, left_before_a_poll_is_answered),
+    "left before a poll is answered": (1, left_before_a_poll_is_answered),
     "overtaken snapshot": (2, overtaken_snapshot),
     "late joiner": (2, late_joiner),
     "stopped while storing": (2, stopped_while_storing),

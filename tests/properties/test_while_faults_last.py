@@ -12,7 +12,7 @@ from simulation.adversary import steps
 from simulation.adversary.settling import play
 from simulation.adversary.world import Setup
 
-from .bugs import BUGS, applied
+from .bugs import BUGS, Bug, applied
 
 POLLS = ClientConfig(fallback_after_failures=1, probe_interval_s=1.0, probe_interval_max_s=1.0, probe_jitter=0.0)
 OFTEN = ServerConfig(heartbeat_interval_s=0.4)
@@ -27,6 +27,13 @@ REJECTED = (
     steps.Up(0, 2),
     steps.Down(0, 1),
 )
+SELDOM = Bug(
+    "the roster of a poll counts beside a WebSocket",
+    "protocol.client.session:ClientSession._receive_poll",
+    "not self.state.has_websocket",
+    "True",
+)
+"""Not in the catalogue: drawn schedules come to its moment too seldom."""
 
 CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
     "the policy's own wait after Retry-After is left out": (
@@ -108,7 +115,7 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
             steps.Calm(1000),
         ),
     ),
-    "the roster of a poll counts beside a WebSocket": (
+    SELDOM.name: (
         "G12",
         "the application of client0 was told of ['ann', 'ben'] and {}; it was sent ['ann'] and {}",
         Setup(client=POLLS, server=ServerConfig(presence_grace_s=0.0)),
@@ -138,7 +145,7 @@ CASES: dict[str, tuple[str, str, Setup, tuple[steps.Step, ...]]] = {
 def test_a_bug_that_comes_right_again_is_seen_in_its_moment(name: str) -> None:
     guarantee, said, setup, schedule = CASES[name]
     assert play(setup, schedule) == []
-    with applied(next(bug for bug in BUGS if bug.name == name)):
+    with applied(next(bug for bug in (*BUGS, SELDOM) if bug.name == name)):
         broken = play(setup, schedule)
     assert {one.guarantee for one in broken} == {guarantee}
     assert any(said in one.what for one in broken), broken
