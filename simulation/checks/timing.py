@@ -21,6 +21,7 @@ from simulation.trace.trace import (
     AttemptMade,
     ByeTaken,
     ClockStepped,
+    ConnectionLeft,
     ConnectionLost,
     ConnectionRefused,
     EventsCommitted,
@@ -34,6 +35,7 @@ from simulation.trace.trace import (
     RequestAnswered,
     RequestMade,
     RetryAsked,
+    RosterHeard,
     ServerAlarmServed,
     ServerKilled,
     ServerStarted,
@@ -139,31 +141,34 @@ def rejections(trace_index: TraceIndex) -> Findings:
     if config is None or not _is_watched(trace_index):
         return
     for client in trace_index.clients.values():
-        state = ClientState.NEW
-        in_flight: dict[int, set[int]] = {}
         put_off: dict[int, int] = {}  # connection -> until when it is silent
         asked_until = 0
+        websocket = 0
+        in_flight: set[int] = set()  # on that WebSocket
         requested: int | None = None  # the polling connection whose publish request counts: no WebSocket was welcomed since
         for record in client.records:
             match record:
-                case StateTurned():
-                    if (
-                        record.state.has_websocket and not state.has_websocket
-                    ):  # a new connection, which waits for `asked_until` only
-                        put_off, requested = {}, None
-                    state = record.state
+                case RosterHeard(
+                    users=tuple(), cursors=dict(), epoch=None
+                ):  # a welcome: the new connection waits for `asked_until`
+                    put_off, requested, in_flight = {}, None, set()
+                case ConnectionLost(connection_id=connection, request=None) | ConnectionLeft(connection_id=connection):
+                    in_flight = set() if connection == websocket else in_flight
                 case PublishSent(at=at, connection_id=connection, client_sequence=number):
+                    if connection != websocket:
+                        websocket, in_flight = connection, set()
                     yield _too_soon(client, at, max(put_off.get(connection, 0), asked_until))
-                    in_flight.setdefault(connection, set()).add(number)
+                    in_flight.add(number)
                 case RequestMade(at=at, connection_id=lane, request="publishMany"):
                     yield _too_soon(client, at, max(put_off.get(lane, 0), asked_until))
                     requested = lane
                 case RetryAsked(at=at, connection_id=connection, client_sequence=number):
-                    sent = in_flight.get(connection, set())
-                    if number in sent or connection == requested:
-                        in_flight[connection] = {each for each in sent if each < number}
+                    if (
+                        number in in_flight or connection == requested
+                    ):  # 7.29: a late result of polling settles what was sent again
+                        put_off[websocket if number in in_flight else connection] = at + ns(config.retry_base_s)
+                        in_flight = {each for each in in_flight if each < number}
                         requested = None
-                        put_off[connection] = at + ns(config.retry_base_s)
                         asked_until = max(asked_until, at + (record.retry_after_ms or 0) * NS_PER_MS)
                 case _:
                     pass
