@@ -1,11 +1,11 @@
-"""Checks of JSON that a server keeps as the bytes that came, without building objects (1.6).
+"""Checks of JSON that a server keeps as raw bytes, without building objects (1.6).
 
-The decoder has already seen that it is JSON in UTF-8, without control characters and without halves of surrogate pairs. What is
-left: how deeply it nests, integers beyond 64 bits, numbers beyond every float, and NUL. All of it is done with whole-buffer
-operations, so 64 KiB cost less than two milliseconds, whatever their shape.
+The decoder has already checked that it is JSON in UTF-8, without control characters and unpaired surrogates. Left to check are
+the nesting depth, integers beyond 64 bits, numbers beyond the range of a float, and NUL. All checks are operations on the whole
+buffer, so 64 KiB cost less than two milliseconds, whatever the data.
 
-No number is converted that is certainly in range. To make a float of each would take several times as long: ten thousand numbers
-with exponents fit into 64 KiB. Numbers that must be converted are long, so there are few.
+No number is converted that is certainly in range. To convert each to a float would take several times as long: 64 KiB can hold
+ten thousand numbers with exponents. Numbers that must be converted are long, so there are few.
 """
 
 import math
@@ -88,7 +88,7 @@ _CLOSES = bytes.maketrans(b"[]", b"\0\1")
 
 
 def check_json(raw: bytes, depth_max: int) -> None:
-    """Raise InvalidEvent unless every store and every reader keeps this JSON unchanged."""
+    """Raise InvalidEvent unless every store and every reader preserves this JSON unchanged."""
     kinds = raw.translate(_KINDS, b"+")
     has_exponent, has_long_number = _EXPONENT in kinds, _LONG in kinds
     if has_exponent and rb"\u0000" in raw and _NUL.search(raw):
@@ -104,7 +104,7 @@ def check_json(raw: bytes, depth_max: int) -> None:
 
 
 def _without_strings(raw: bytes) -> bytes:
-    """Of each string a quotation mark is left."""
+    """Replace each string by one quotation mark."""
     return b'"'.join(raw.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
 
 
@@ -117,10 +117,10 @@ def _check_numbers(numbers: set[bytes]) -> None:
 
 
 def _check_depth(bare: bytes, depth_max: int) -> None:
-    """An empty list or object is no level, but a value in one (1.6).
+    """Check the nesting depth (1.6). An empty list or object is no level; a value in one is.
 
-    With +1 for each opening bracket and -1 for each closing one as the digits of a number to the base 256, the digits of its
-    255th part are the sums of all digits before them: the depths. One beyond 255 runs over into others that are too large too.
+    Take +1 for each opening bracket and -1 for each closing one as the digits of a number in base 256. The digits of that number
+    divided by 255 are the running sums: the depths. A depth above 255 carries over into digits that are too large as well.
     """
     brackets = bare.translate(_ONE_KIND, _SPACE).replace(b"[]", b"").translate(None, _NOT_BRACKETS)
     steps = int.from_bytes(brackets.translate(_OPENS), "big") - int.from_bytes(brackets.translate(_CLOSES), "big")

@@ -1,12 +1,12 @@
-"""The metrics, in one table: names, units, labels and meanings, for the server, the simulator, dashboards and alerts.
+"""The metrics in one table: names, units, labels and meanings, for the server, the simulator, dashboards and alerts.
 
-The brief's eight stand first, under its names with underscores for its dots. Counters end in `_total`, and times are in
-seconds. Labels have values from fixed, small sets, never the id of a run, a session or a user: a metric is for
-all of them together, and what one session does stands in the admin API. `LABEL_VALUES` lists the values that are shown from the
-start, at 0, since a rate over a series that does not exist yet misses its first step.
+The brief's eight come first, under its names with underscores for dots. Counters end in `_total`; times are in seconds. Label
+values come from small, fixed sets and are never the id of a run, a session or a user: a metric covers all of them, and the admin
+API shows single sessions. `LABEL_VALUES` lists the values that are exported as 0 from the start, because a rate over a series
+that does not exist yet misses its first step.
 
-This module holds definitions only. `reference.server.monitoring.metrics` counts; a simulation counts in its own way under the
-same names.
+This module has definitions only. `reference.server.monitoring.metrics` counts on a server; a simulation counts differently, under
+the same names.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from reference.protocol.limits import Limit
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: its kind, its name on the wire, its unit, what it means, and its labels or the bounds of its buckets."""
+    """One metric: kind, exported name, unit, description, and labels or bucket bounds."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
@@ -266,7 +266,7 @@ METRICS = (
 _OURS = (*map(str, CloseCode), "1000", "1011")
 _THEIRS = ("none", "1000", "1001", "1006", str(CloseCode.GOING_AWAY), str(CloseCode.HEARTBEAT_LOST), str(CloseCode.BAD_FRAME))
 OTHER = "other"
-"""Instead of a close code that no client of ours would send."""
+"""In place of a close code that none of our clients sends."""
 
 LABEL_VALUES: dict[Metric, tuple[tuple[str, ...], ...]] = {
     DISCONNECTIONS: (*((code, "server") for code in _OURS), *((code, "client") for code in (*_THEIRS, OTHER))),
@@ -279,5 +279,5 @@ LABEL_VALUES: dict[Metric, tuple[tuple[str, ...], ...]] = {
     DEFERRED: tuple((code.value,) for code in RejectCode if code.is_retryable),
     LIMITS: tuple((limit.value,) for limit in Limit),
 }
-"""By metric: the values of its labels, all of them, in the order of `labels`. Only HTTP_REQUESTS has others: the operations of
-the API and HTTP's statuses."""
+"""By metric: all values of its labels, in the order of `labels`. Only HTTP_REQUESTS has more: the API's operations and HTTP
+statuses."""

@@ -1,12 +1,12 @@
 """One WebSocket connection: from the upgrade to a run, until either ends.
 
-What the protocol refuses, it refuses in its own words: the upgrade is accepted, an `error` frame says why, and the close frame
-has the code, because a browser shows nothing of an upgrade that was refused. Only a foreign origin, an address that is not ours,
-and a server that is about to stop are told in HTTP.
+When the protocol refuses a connection, the upgrade is accepted first; then an `error` frame gives the reason and the close frame
+the code, because a browser shows nothing of a refused upgrade. Only a foreign origin, an unknown address, and a server that is
+about to stop are answered in HTTP.
 
-A token is judged before the run is looked for (8.33): one that came with the upgrade at once, else the one of `hello`, which is
-read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. How many may wait at
-once is limited.
+A token is checked before the run is looked up (8.33): a token that came with the upgrade at once, else the token of `hello`,
+which is read here. So an unauthenticated client loads nothing and learns nothing, not even whether the run exists. The number of
+connections that wait for a token is limited.
 """
 
 import re
@@ -33,7 +33,7 @@ _PATH = re.compile(r"/ws/runs/([^/]*)/collaboration")
 
 
 class Upgrades:
-    """Decides about upgrades, and serves what it has accepted."""
+    """Decides about upgrades, and serves the accepted ones."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Upgrades:
             live.lost(number, peer_code)
 
     def _refusal(self, error: RemoteError) -> frames.Frame:
-        """What is said before the close: where coming back later helps, when to come back (8.40, 8.44)."""
+        """The last frame before the close: if retrying later helps, with the time to wait (8.40, 8.44)."""
         if error.code is CloseCode.GOING_AWAY or error.limit in _PASSING:
             return frames.Goaway(code=error.code, retry_after_ms=COME_BACK_MS, spread_ms=COME_BACK_SPREAD_MS)
         return frames.Error(code=error.code, message=error.message)
@@ -120,7 +120,7 @@ class Upgrades:
             try:
                 self._admission.identify_hello(message.token, run_id)
             except RemoteError:
-                check_version(message)  # a client of another version may have its token elsewhere
+                check_version(message)  # a client of another version may send its token elsewhere
                 raise
             return reads
         self._admission.check_still_open()

@@ -1,16 +1,15 @@
-"""Where a run stands in a store, and whether a batch fits there.
+"""The position of a run in a store, and the rule by which batches are accepted.
 
-This is the one rule by which all stores accept or refuse (8.8), the simulated one too, so that a fake cannot be kinder
-than the real thing:
+All stores, including the simulated one, use this one rule (8.8), so that a test store cannot accept what a real one refuses:
 
     a batch fits if  its epoch is the stored one,
                      its entries are numbered head + 1, head + 2, ... without a gap,
-                     each client's own numbers in it rise, and lie above that client's last one, unless the batch
-                     has that client forgotten,
-                     its snapshot, if there is one, is not ahead of the log that it would leave behind.
+                     each client's numbers in it rise, and are above that client's last one, unless the batch
+                     lets that client be forgotten,
+                     its snapshot, if there is one, is not ahead of the log after this batch.
 
-Two things only ever move forward: the snapshot (an older one is ignored) and `oldest`, which follows what the
-batch allows within the rule of `records.retention`.
+Two values only move forward: the snapshot (an older one is ignored) and `oldest`, which follows the batch within the rule of
+`records.retention`.
 """
 
 from dataclasses import dataclass, field
@@ -67,9 +66,7 @@ class Position:
         return None
 
     def advance(self, batch: Append) -> None:
-        """Move to where the run stands once `batch`, which must fit, is stored. A client keeps the user that
-        it came with.
-        """
+        """Advance to the position after `batch`, which must fit. A client keeps the user of its first publish."""
         self.head += len(batch.entries)
         for client_id in batch.forgotten:
             self.clients.pop(client_id, None)

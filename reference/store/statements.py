@@ -1,8 +1,8 @@
-"""The statements of a commit, as both databases take them; parameters are written `:name`.
+"""The SQL statements of a commit, for both databases; parameters are written `:name`.
 
-SQLAlchemy makes the tables, migrates them and reads from them. A commit goes to the driver itself: SQLAlchemy costs
-several times what the database takes for it. Only the inserts of many rows differ between the databases; they stand
-in `sqlite` and `postgresql`.
+SQLAlchemy creates the tables, migrates them and reads from them. A commit goes directly to the driver: SQLAlchemy would take
+several times as long as the database. Only the inserts of many rows differ between the databases; they are in `sqlite` and
+`postgresql`.
 """
 
 from reference.protocol.records import ANSWERS_KEPT
@@ -21,7 +21,7 @@ CLIENTS_OF_MESSAGES = """
           FROM persisted_collaboration_messages WHERE run_id = :run_id AND client_id IS NOT NULL GROUP BY client_id) g
     JOIN persisted_collaboration_messages m ON m.run_id = :run_id AND m.sequence_number = g.first"""
 
-# A trim: what must be remembered of the events below `oldest` moves, then they are deleted (1.10, 8.3).
+# A trim: what must be remembered of the events below `oldest` is moved, then they are deleted (1.10, 8.3).
 TRIM = (
     """
     INSERT INTO collaboration_clients (run_id, client_id, user_id, last_client_sequence, used_at)

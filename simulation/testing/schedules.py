@@ -1,4 +1,4 @@
-"""Schedules for the hostile link: what a world begins with, and the steps that happen in it."""
+"""Strategies for the adversarial world: its setup, and schedules of steps."""
 
 from typing import Any
 
@@ -15,7 +15,8 @@ from simulation.testing.small_configs import client_configs, server_configs
 
 @st.composite
 def setups(draw: st.DrawFn) -> Setup:
-    """A world to begin with: one to three clients, two of which may be tabs of one user; half of them with policies of others."""
+    """The setup of a world: one to three clients, two of which may be tabs of one user; half of them with policies of other
+    systems."""
     server, heartbeat = draw(server_configs()), draw(st.none() | heartbeats())
     if isinstance(heartbeat, NoPings):
         server = msgspec.structs.replace(server, silence_max_s=600.0, heartbeat_interval_s=3.0)

@@ -1,4 +1,4 @@
-"""The benchmark's verdicts and its command; how fast anything is, is not a matter for tests."""
+"""The benchmark's verdicts and its command. Tests do not judge the speed itself."""
 
 from collections import defaultdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Paths in full over the proxy: its delays are the simulator's to the nanosecond, and what it cannot do is refused."""
+"""Paths with every setting over the proxy: delays equal the simulator's to the nanosecond; unsupported settings are refused."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a comparison needs of the machine, how a verdict is weighed, and what is drawn."""
+"""A comparison's demands on the machine, its verdicts, and its drawings."""
 
 import msgspec
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a server keeps as bytes is judged as what an application makes of them is (1.6), and costs little, whatever its shape."""
+"""JSON that a server keeps as bytes is checked as decoded values are (1.6), at a small cost for any shape."""
 
 import contextlib
 import json

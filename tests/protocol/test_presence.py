@@ -1,4 +1,4 @@
-"""Presence counts sessions, not connections or users, and tells where everyone stands, not every step of the way."""
+"""Presence counts sessions, not connections or users, and reports the latest state, not every change."""
 
 import time
 

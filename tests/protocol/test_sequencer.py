@@ -1,4 +1,4 @@
-"""The sequencer: every publish once, one answer for all its copies, and none before what it rests on is durable."""
+"""The sequencer: every publish once, one answer for all its copies, and none before the events that it depends on are durable."""
 
 from typing import Any
 
@@ -316,8 +316,8 @@ def test_what_is_refused_for_good_is_told_why(publish: Publish, code: str, messa
 
 def test_a_client_too_many_is_told_so() -> None:
     for limits, message in (
-        ({"clients_per_run_max": 1}, "this run has 1 clients that published; it takes no more"),
-        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run; it takes no more"),
+        ({"clients_per_run_max": 1}, "client limit reached: 1 clients have published in this run"),
+        ({"clients_per_user_max": 1}, "1 clients of this user have published in this run, the limit"),
     ):
         run = sequencer(**limits)
         run.publish("c1", "ann", chat(1), 1, 0)

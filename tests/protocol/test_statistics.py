@@ -1,4 +1,4 @@
-"""Accounts of what the machines hold: true, frozen, and each with its limit."""
+"""Statistics of what the machines hold: correct, frozen, and each with its limit."""
 
 import dataclasses
 

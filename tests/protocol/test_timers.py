@@ -1,4 +1,4 @@
-"""Timers against a model that looks at all of them each time."""
+"""Timers compared with a model that searches all of them each time."""
 
 import pytest
 from hypothesis import given

@@ -1,5 +1,5 @@
-"""Processes that share a database: a lease is looked at before each answer, places are remembered until a process refuses,
-polls that wait keep nothing else from its way, and a process that leaves stays away.
+"""Processes that share a database: a lease is checked before each answer, owners are cached until a process refuses,
+waiting polls block nothing else, and a process that left stays away.
 """
 
 import json
@@ -36,7 +36,7 @@ async def on_database(url: str, *statements: str) -> list[tuple[object, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["its connection was ended", "it was silent for too long"])
 async def test_an_owner_that_stood_still_does_not_answer_from_its_old_picture(postgres_url: str, how: str) -> None:
-    """Nobody is told `reset`, which would mean that history was lost."""
+    """No client gets `reset`, which would mean that history was lost."""
     with serving("--store", postgres_url) as one, serving("--store", postgres_url) as two, trio.fail_after(60):
         headers = {"Authorization": "Bearer dev:ann"}
         async with httpx.AsyncClient(headers=headers, timeout=30) as client, AsyncExitStack() as opened:

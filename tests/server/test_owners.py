@@ -1,4 +1,4 @@
-"""A run changes its owner: because it is left alone, because its owner stops, is cut off, is silent, or is wrong."""
+"""A run changes its owner: it becomes idle, or its owner stops, is cut off, is silent, or fails."""
 
 import json
 

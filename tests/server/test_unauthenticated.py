@@ -1,4 +1,4 @@
-"""Unauthenticated clients: they cost no work on a run, learn nothing of it, and leave room for others."""
+"""Unauthenticated clients: they cause no work on a run, learn nothing about it, and cannot fill the server."""
 
 import json
 from typing import Any
@@ -46,14 +46,14 @@ async def heard_unauthenticated(house: House, run_id: str, said: dict[str, Any] 
         {"kind": "hello", "protocol": 2, "clientId": "x"},
         {"kind": "hello", "protocol": 1, "clientId": "x", "token": "guessed"},
         {"kind": "hello", "protocol": 1},
-        {"kind": "nonsense"},
+        {"kind": "garbage"},
     ],
     ids=str,
 )
 async def test_an_unauthenticated_client_learns_nothing_of_a_run_and_loads_none(
     said: dict[str, Any] | None, autojump_clock: MockClock
 ) -> None:
-    """Whether there is a run was told by what was answered, and each upgrade read the database."""
+    """The answer revealed whether a run exists, and each upgrade read the database."""
     store = CountingStore()
     async with open_house(store=store, secret=SECRET) as house:
         there = await heard_unauthenticated(house, RUN, said)

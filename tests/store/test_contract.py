@@ -1,5 +1,5 @@
-"""What every store promises, asked of each of them: the same suite for the one in memory, for SQLite on a real
-file, and for PostgreSQL.
+"""The contract of stores, tested on each of them: one suite for memory, for SQLite on a real file, and for
+PostgreSQL.
 """
 
 from collections.abc import AsyncIterator
@@ -315,11 +315,11 @@ def test_a_url_without_a_file(text: str) -> None:
     ("text", "what"),
     [
         ("postgresql://ada:secret@host", "names no database"),
-        ("postgresql://ada:secret@host:port/x", "is no URL"),
-        ("postgres://ada:secret@host:port/x", "is no URL"),
-        ("mysql://ada:secret@host/x", "of no known kind"),
-        ("mysql://ada@host/x?sslmode=require&password=secret", "of no known kind"),
-        ("mysql://host/x?password=secret&user=ada", "of no known kind"),
+        ("postgresql://ada:secret@host:port/x", "invalid store URL"),
+        ("postgres://ada:secret@host:port/x", "invalid store URL"),
+        ("mysql://ada:secret@host/x", "unknown kind of store"),
+        ("mysql://ada@host/x?sslmode=require&password=secret", "unknown kind of store"),
+        ("mysql://host/x?password=secret&user=ada", "unknown kind of store"),
     ],
 )
 def test_a_url_that_is_wrong_does_not_tell_its_password(text: str, what: str) -> None:

@@ -70,19 +70,19 @@ def test_up_check_and_down(empty: str, capsys: pytest.CaptureFixture[str]) -> No
     assert migrate("up")[0] == 0
     change(empty, "DROP INDEX idx_critical_messages")
     change(empty, "ALTER TABLE collaboration_runs DROP COLUMN created_at")
-    code, told = migrate("check")
-    assert (code, sorted(told.replace(f"{empty}: ", "").splitlines())) == (
+    code, reported = migrate("check")
+    assert (code, sorted(reported.replace(f"{empty}: ", "").splitlines())) == (
         1,
         ["add column collaboration_runs created_at", "add index idx_critical_messages"],
     )
-    code, told = migrate("down")
+    code, reported = migrate("down")
     assert code == 2
-    assert "every run and every event in it will be deleted; say --yes" in told
+    assert "every run and every event in it will be deleted; say --yes" in reported
     assert migrate("check")[0] == 1
     assert migrate("down", "--yes") == (0, f"{empty}: the tables are gone\n")
-    code, told = migrate("check")
+    code, reported = migrate("check")
     assert code == 1
-    assert f"the schema version is missing, this program's is {SCHEMA_VERSION}" in told
+    assert f"the schema version is missing, this program's is {SCHEMA_VERSION}" in reported
     assert migrate("down", "--yes")[0] == 0
     assert migrate("up")[0] == 0
     assert migrate("check")[0] == 0
@@ -101,7 +101,7 @@ def test_down_leaves_what_is_not_ours() -> None:
     ("store", "why"),
     [
         ("memory:", "has no tables"),
-        ("mysql://host/x", "no known kind"),
+        ("mysql://host/x", "unknown kind of store"),
         ("sqlite:///nowhere/x.db", "there is no such file"),
         ("postgresql://ada:secret@127.0.0.1:1/x", "can be reached"),
     ],

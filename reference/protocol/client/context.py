@@ -1,5 +1,5 @@
-"""What the parts of one client session share: its settings, its timers, the two output queues that its driver empties, and its
-report."""
+"""The context shared by the parts of one client session: settings, timers, the two output queues that the driver empties, and the
+report to the server."""
 
 import enum
 
@@ -13,7 +13,7 @@ from reference.protocol.timers import FewTimers
 
 
 class Timer(enum.Enum):
-    """Everything that a client session waits for."""
+    """Everything that a client session may be waiting for."""
 
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python function, and these are keys on every path
 
@@ -38,7 +38,7 @@ class Timer(enum.Enum):
 
 
 class ClientContext:
-    """One per session; the session's parts put their work on it."""
+    """One per session; the parts append their actions and outcomes to it."""
 
     __slots__ = ("actions", "client_report", "config", "flow", "outcomes", "saves", "timers")
 
@@ -52,6 +52,6 @@ class ClientContext:
         self.client_report = ClientReport()
 
     def save(self, change: Change) -> None:
-        """Let the driver save a change, if this session saves."""
+        """Ask the driver to save a change, if this session saves."""
         if self.saves:
             self.actions.append(Save(change))

@@ -1,20 +1,20 @@
-"""The sequencer of one run: publishes in, numbered events out, every publish once.
+"""The sequencer of one run: turns publishes into numbered events, each publish once.
 
 A client numbers its publishes. The sequencer takes them in that order and remembers its answers, so a duplicate gets the first
-answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement leave. A final rejection is
-remembered like an acceptance, and leaves only after everything the run took before it is durable: otherwise a crash could make
-the server forget an earlier publish whose successor the client believes settled (8.7, 8.9).
+answer again. A numbered event is *pending* until the store has it; only then may its acknowledgement be sent. A final rejection
+is remembered like an acceptance, and is sent only after everything that the run took before it is durable. Otherwise a crash
+could make the server forget an earlier publish, although the client believes that it is settled (8.7, 8.9).
 
     duplicate of an answered publish   the same answer, marked as duplicate
     duplicate of a pending publish     answered when the first is answered
     the next number                    accepted or finally rejected; either way the number is used up
     a number after a hole              deferred, unless the client declares (`after`) that it gave the hole up
 
-Each program that starts brings a new client id, so a run would run out of them. When one more needs a place, those are forgotten
-that have published nothing for `clients_kept_s` (8.3); the store forgets them with the next batch.
+Each program that starts uses a new client id, so a run would run out of places for them. When a new one needs a place, the ids
+that have published nothing for `clients_kept_s` are forgotten (8.3); the store forgets them with the next batch.
 
-`Appending` hands events to the store, one batch at a time. Everything published while a batch is with the store becomes the next
-batch, so a busy run is stored, encoded and pushed in larger pieces without a setting for it. A quiet run never waits.
+`Appending` gives events to the store, one batch at a time. Everything published while a batch is being stored becomes the next
+batch, so a busy run stores, encodes and pushes larger batches without a setting for it. A quiet run never waits.
 """
 
 from collections import Counter, deque
@@ -42,7 +42,7 @@ Answer = Accepted | Rejected
 
 @dataclass(slots=True)
 class _Publisher:
-    """The dedupe memory of one client, and its allowance."""
+    """The deduplication memory of one client, and its rate limit."""
 
     user_id: str
     rate_limit: TokenBucket
@@ -56,7 +56,7 @@ class _Publisher:
 
 
 class _Pending(msgspec.Struct):
-    """A publish that has its answer, which waits for the store. `reply_to` are the connections that want it."""
+    """A publish whose answer waits for the store. `reply_to`: the connections to be answered."""
 
     publisher: _Publisher
     answer: Answer
@@ -64,7 +64,7 @@ class _Pending(msgspec.Struct):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer that may leave now."""
+    """An answer that may be sent now."""
 
     connection_id: int
     answer: Answer
@@ -79,7 +79,7 @@ class Sequencer:
         self._config = config
         self._registry = registry
         self._stored_clients = {client.client_id: client for client in stored.clients}
-        """Of clients that have published before and not since the run was loaded: restoring all of them takes too long."""
+        """Clients that published before the run was loaded and not since: restoring all of them would take too long."""
         self._publishers: dict[str, _Publisher] = {}
         self._clients_of = Counter(client.user_id for client in stored.clients)
         self._kept_ns = ns(config.clients_kept_s)
@@ -91,7 +91,7 @@ class Sequencer:
             number = event.sequence_number
             if number is not None and number > stored.snapshot.sequence_number:
                 self._fold.apply(event.event_type, event.data)
-        self._head = stored.head  # of what is numbered; the log's head is what is durable
+        self._head = stored.head  # of the numbered events; the log's head is that of the durable ones
         self._snapshot_at = stored.snapshot.sequence_number
         self._snapshot_due: Snapshot | None = None
         self._pending: deque[_Pending] = deque()
@@ -110,7 +110,7 @@ class Sequencer:
         return len(self._publishers) + len(self._stored_clients)
 
     def held(self) -> tuple[Held, ...]:
-        """What could grow; of what each client has, the most that any has."""
+        """Everything that can grow; of per-client sizes, the largest."""
         config, everyone = self._config, self._publishers.values()
         unsettled = max((len(each.pending) for each in everyone), default=0)
         answers = [len(each.answers) for each in everyone] + [len(each.answers) for each in self._stored_clients.values()]
@@ -129,7 +129,7 @@ class Sequencer:
         )
 
     def user_of(self, client_id: str) -> str | None:
-        """The user that this client id is bound to, or None if it has never published."""
+        """The user to which this client id is bound, or None if it has never published."""
         publisher = self._publishers.get(client_id) or self._stored_clients.get(client_id)
         return None if publisher is None else publisher.user_id
 
@@ -140,7 +140,7 @@ class Sequencer:
         return publisher.last if publisher is not None else stored.last_client_sequence if stored is not None else 0
 
     def publish(self, client_id: str, user_id: str, publish: Publish | Message, connection_id: int, now: int) -> None:
-        """Take one publish. Its answer comes with `take_replies`, now or once the store has it."""
+        """Take one publish. `take_replies` returns its answer, now or once it is stored."""
         number = publish.client_sequence
         known = self._publisher(client_id)
         if known is None and (refusal := self._refuse_newcomer(number, user_id, now)) is not None:
@@ -166,7 +166,7 @@ class Sequencer:
         return bool(self._to_append)
 
     def take_append(self) -> Append | None:
-        """What has been numbered since the last call, to be made durable."""
+        """The events numbered since the last call, to be stored."""
         if not self._to_append:
             return None
         entries, self._to_append = tuple(self._to_append), []
@@ -176,7 +176,7 @@ class Sequencer:
         return Append(self._run_id, self._epoch, entries, snapshot, oldest, forgotten)
 
     def appended(self, through: int) -> None:
-        """Everything up to that sequence number is durable: the answers may leave."""
+        """Everything up to that sequence number is durable: the answers may be sent."""
         while self._pending:
             answer = self._pending[0].answer
             if type(answer) is Accepted:
@@ -192,14 +192,14 @@ class Sequencer:
         return replies
 
     def forget_connection(self, connection_id: int, client_id: str) -> None:
-        """Nobody waits on this connection, which was that client's, any more. Costs nothing for what others wait for."""
+        """Send no more answers to this connection, which was that client's. Costs nothing for other clients' publishes."""
         publisher = self._publishers.get(client_id)
         for pending in () if publisher is None else publisher.pending.values():
             if connection_id in pending.reply_to:
                 pending.reply_to.remove(connection_id)
 
     def _refuse_newcomer(self, number: int, user_id: str, now: int) -> Rejected | None:
-        """Why there is no room for one more client id of that user (8.3), if there is none."""
+        """The rejection if there is no room for another client id of that user (8.3), else None."""
         reason = self._full_for(user_id)
         if reason is not None and now >= self._none_unused_before:
             self._forget_unused(user_id, now)
@@ -208,9 +208,9 @@ class Sequencer:
 
     def _full_for(self, user_id: str) -> str | None:
         if self.publishers >= self._config.clients_per_run_max:
-            return f"this run has {self.publishers} clients that published; it takes no more"
+            return f"client limit reached: {self.publishers} clients have published in this run"
         if self._clients_of[user_id] >= self._config.clients_per_user_max:
-            return f"{self._clients_of[user_id]} clients of this user have published in this run; it takes no more"
+            return f"{self._clients_of[user_id]} clients of this user have published in this run, the limit"
         return None
 
     def _forget_unused(self, user_id: str, now: int) -> None:
@@ -249,7 +249,7 @@ class Sequencer:
             self._reply(connection_id, _rejected(number, RejectCode.ANSWER_EXPIRED, reason))
 
     def _put_off(self, publisher: _Publisher, publish: Publish | Message, now: int) -> Rejected | None:
-        """A rejection that does not use the number up, if there is a reason for one."""
+        """A rejection that does not use up the number, if there is a reason for one."""
         number = publish.client_sequence
         follows = number - 1 if publish.after is None else publish.after
         if publisher.last < follows:  # 8.5
@@ -291,7 +291,7 @@ class Sequencer:
         publisher.last = number
         pending = _Pending(publisher, answer, [connection_id])
         publisher.pending[number] = pending
-        if type(answer) is Rejected and not self._pending:  # else it waits its turn (8.9)
+        if type(answer) is Rejected and not self._pending:  # else it waits in order (8.9)
             self._settle(pending)
         else:
             self._pending.append(pending)
@@ -364,7 +364,7 @@ def _restored(client: StoredClient, rate_limit: TokenBucket) -> _Publisher:
 
 
 class Appending:
-    """Owns the batch that is with the store."""
+    """Owns the batch that is being stored."""
 
     __slots__ = ("_sequencer", "_under_way")
 
@@ -374,16 +374,16 @@ class Appending:
 
     @property
     def events_in_flight(self) -> int:
-        """Of the batch that is with the store."""
+        """Events of the batch that is being stored."""
         return 0 if self._under_way is None else len(self._under_way.entries)
 
     @property
     def has_next(self) -> bool:
-        """Whether there is a next batch, and none is with the store (8.8)."""
+        """Whether there is a next batch, and none is being stored (8.8)."""
         return self._under_way is None and self._sequencer.has_append
 
     def take(self) -> Append | None:
-        """The next batch, if there is one and none is with the store."""
+        """The next batch, if there is one and none is being stored."""
         if self.has_next:
             self._under_way = self._sequencer.take_append()
             return self._under_way

@@ -1,16 +1,16 @@
 """UpgradeRelay: carries WebSockets to the owners of their runs, byte for byte.
 
-The client's upgrade goes to the owner as it came, and from then on every byte both ways, so the owner has the
-client as if it had come directly: its frames, its close, its slowness (what the client does not take is not read
-from the owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
+The client's upgrade is sent to the owner unchanged, and from then on every byte in both directions. So the owner sees the client
+as if it had connected directly: its frames, its close, its slowness (while the client takes nothing, nothing is read from the
+owner). When either side ends, the other is notified in the same way, and has `PART_S_MAX` to end too.
 
-A browser brings its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the
-owner is given the upgrade and all that the client has sent, and its own acceptance is left out.
+A browser sends its token in hello. Its upgrade is accepted here, and hello is read; if the token allows the run, the owner gets
+the upgrade and all bytes from the client, and the owner's own acceptance is left out.
 
-The owner may have died a moment ago, and the database may not have noticed. So for a moment the run is asked
-for again and again; either somebody is found who serves it, or it becomes ours.
+The owner may have crashed a moment ago, before the database has noticed. So for a short time the owner is looked up repeatedly,
+until a process is found that serves the run, or the run becomes ours.
 
-When this process is stopped, relayed clients are notified as all others are, between two frames of the owner.
+When this process stops, it notifies relayed clients like all others, between two frames of the owner.
 """
 
 import socket
@@ -36,11 +36,11 @@ CONNECT_S_MAX = 2.0
 ANSWER_S_MAX = 5.0
 """For the first bytes of its answer."""
 REACH_S_MAX = 3.0
-"""How long an owner that cannot be reached is looked for, before the client is asked to come back."""
+"""How long to look for an owner that cannot be reached, before the client is asked to retry."""
 REACH_PAUSE_S = 0.05
 PART_S_MAX = 5.0
 _SILENCE_S_MAX = 15
-"""Until a process that takes or sends no bytes, and whose machine does not answer either, counts as gone."""
+"""How long a process may transfer no bytes, while its machine does not answer either, until it counts as gone."""
 _MISDIRECTED = b"HTTP/1.1 %d " % MISDIRECTED
 _ACCEPTED = b"HTTP/1.1 101 "
 _END_OF_HEAD = b"\r\n\r\n"
@@ -93,7 +93,7 @@ class UpgradeRelay:
         return True
 
     def go_away(self, retry_after_ms: int, spread_ms: int) -> None:
-        """Ask every relayed client to come back later, and close."""
+        """Ask every relayed client to reconnect later, and close."""
         code = CloseCode.GOING_AWAY
         frame = frames.Goaway(code=code, retry_after_ms=retry_after_ms, spread_ms=spread_ms)
         goodbye = frame_text(codec.encode(frame)) + frame_close(code, "the server is going away")
@@ -110,7 +110,7 @@ class UpgradeRelay:
     async def _reach(
         self, head: RequestHead, find: Callable[[], Awaitable[ProcessAddress | None]]
     ) -> tuple[SocketPushStream, bytes] | None:
-        """A connection to the owner, with the first bytes of its answer; None if we are the owner. Raises HttpRefusal."""
+        """A connection to the owner, with the first bytes of its answer; None if this process owns it. Raises HttpRefusal."""
         give_up_at = trio.current_time() + REACH_S_MAX
         while True:
             place = await find()
@@ -153,13 +153,13 @@ class _Relayed:
             self._client.close()
 
     def go_away(self, goodbye: bytes) -> None:
-        """Send this in the owner's place, as soon as the frame that is under way is out."""
+        """Send this in the owner's place, as soon as the current frame is complete."""
         self._goodbye = goodbye
         if self._from_owner.is_between:
             self._delivery.cancel()
 
     async def _carry_out(self) -> None:
-        """What the client sends, to the owner."""
+        """Relay from the client to the owner."""
         is_owner_there = True
         try:
             while data := await self._client.receive_some():
@@ -174,7 +174,7 @@ class _Relayed:
             self._life.deadline = trio.current_time() + PART_S_MAX
 
     async def _carry_back(self, data: bytes) -> None:
-        """What the owner sends, to the client."""
+        """Relay from the owner to the client."""
         is_reset, is_over = False, False
         while not is_over:
             if data:
@@ -212,7 +212,7 @@ class _Relayed:
 
 
 async def connect(place: ProcessAddress) -> SocketPushStream | None:
-    """A connection to the process at `place`; None if it cannot be had."""
+    """A connection to the process at `place`; None if there is none."""
     with trio.move_on_after(CONNECT_S_MAX):
         try:
             stream = await trio.open_tcp_stream(place.host, place.port)
@@ -233,7 +233,7 @@ async def connect(place: ProcessAddress) -> SocketPushStream | None:
 
 
 async def _ask(onward: SocketPushStream, head: RequestHead, place: ProcessAddress) -> bytes:
-    """Send the client's upgrade; returns the first bytes of the answer, none if none come."""
+    """Send the client's upgrade; returns the first bytes of the answer, none if none arrive."""
     lines = [b"%s %s HTTP/1.1" % (head.method.encode(), head.target)]
     lines += [b"%s: %s" % header for header in forwarded(head, place)]
     try:
@@ -266,7 +266,7 @@ async def _read_acceptance(onward: SocketPushStream, data: bytes) -> bytes | Non
 
 
 async def _send(stream: PushStream, data: bytes | None) -> bool:
-    """Send `data`, or the end if it is None; whether the other side is still there."""
+    """Send `data`, or the end of the stream for None. Returns whether the other side is still there."""
     try:
         await (stream.send_eof() if data is None else stream.send_all(data))
     except _GONE:

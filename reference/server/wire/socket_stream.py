@@ -1,9 +1,7 @@
-"""SocketPushStream: a PushStream over a connected stream socket, in non-blocking mode, with trio only to
-wait.
+"""SocketPushStream: a PushStream over a connected, non-blocking stream socket; trio is used only to wait.
 
-TCP_NODELAY is set, because a message that waits for the acknowledgement of the last one is what real time is
-not. A flush wakes up only when little is left unsent in the kernel (TCP_NOTSENT_LOWAT), so a slow reader is
-served in larger pieces.
+TCP_NODELAY is set, because a message must not wait for the acknowledgement of the one before. A flush wakes up only when
+little is left unsent in the kernel (TCP_NOTSENT_LOWAT), so a slow reader is served in larger pieces.
 """
 
 import contextlib
@@ -30,7 +28,7 @@ class SocketPushStream(PushStream):
         self._socket = sock
         for option, value in (("TCP_NODELAY", 1), ("TCP_NOTSENT_LOWAT", _NOT_SENT_LOW_WATER_BYTES)):
             if hasattr(socket, option):
-                with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read tells
+                with contextlib.suppress(OSError):  # not TCP, or already reset, which the first read reports
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
     @property

@@ -1,14 +1,14 @@
 """ServerWebSocket: one accepted WebSocket, in one task, over wsproto's frame layer.
 
-One read hands out everything that it has brought: `receive` returns a list. Pings are answered here. Sending never waits: whole
-messages are pushed, by any task. Closing never waits either:
+`receive` returns a list: everything that one read has brought. Pings are answered here. Sending never waits: any task pushes
+whole messages. Closing never waits either:
 
-    our close frame is pushed, by the caller of `close`, after what was pushed before; nothing follows it, and the handler is
-    cancelled. The connection's task then sees the rest of our bytes out, and reads on for nothing until the peer's close frame;
-    after `close_timeout_s` it closes by force.
+    the caller of `close` pushes our close frame after what was pushed before; nothing follows it, and the handler is cancelled.
+    The connection's task then sends the rest of our bytes, and discards input until the peer's close frame arrives; after
+    `close_timeout_s` it closes by force.
 
-The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. What it does not read is not
-lost; it stays with the sender, which is slowed down by TCP.
+The handler must be in `receive` whenever it can: nothing else notices that the peer has closed. Input that it does not read is
+not lost; it stays with the sender, which TCP slows down.
 """
 
 from collections.abc import Awaitable, Callable
@@ -97,10 +97,10 @@ class ServerWebSocket:
         self._conversation = trio.CancelScope()
         self._ended: WebSocketClosed | None = None
         self._owed = b""
-        """Our last bytes, the close frame with them, if the socket was full when they were to go."""
+        """Our last bytes, including the close frame, if the socket was full."""
         self._kept: list[bytes] | None = None
         self._pong: bytes | None = None
-        """The payload of the last ping that is not answered, because the socket was full."""
+        """The payload of the last ping that is unanswered because the socket was full."""
 
     @property
     def head(self) -> RequestHead:
@@ -111,7 +111,7 @@ class ServerWebSocket:
     # ---- sending ----
 
     def push_text(self, frames: bytes) -> bool:
-        """Hand over whole messages, framed by `framing.frame_text`, without waiting and without raising.
+        """Send whole messages, framed by `framing.frame_text`, without waiting and without raising.
 
         False: nothing was sent, because earlier bytes are still waiting (`flush` waits for them) or the
         connection has ended.
@@ -124,7 +124,7 @@ class ServerWebSocket:
         return self._ended is not None or self._stream.blocked
 
     async def flush(self) -> None:
-        """Wait until all that was pushed has gone to the operating system; raises WebSocketClosed."""
+        """Wait until all pushed bytes are with the operating system; raises WebSocketClosed."""
         try:
             await self._stream.flush()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -135,7 +135,7 @@ class ServerWebSocket:
     # ---- receiving ----
 
     async def receive(self) -> Read:
-        """What the next read brings: at least one whole frame. Raises WebSocketClosed when the peer has ended the connection.
+        """The next read, with at least one whole frame. Raises WebSocketClosed when the peer has ended the connection.
 
         One task at a time. After an error among the messages there is nothing more to receive: `close`.
         """
@@ -228,7 +228,7 @@ class ServerWebSocket:
 
     async def run(self) -> None:
         """Answer the upgrade, run the handler, close; raises what the handler raises. Called once."""
-        code = SERVER_GOES  # what remains if we are cancelled
+        code = SERVER_GOES  # used if we are cancelled
         try:
             await self._shake_hands()
             with self._conversation:
@@ -255,7 +255,8 @@ class ServerWebSocket:
                 raise WebSocketClosed(None, "the handshake took too long", by_peer=False)
 
     async def _finish(self) -> None:
-        """See our close frame out and the peer's in, for a bounded time and number of bytes; then close, by force if need be."""
+        """Send our close frame and wait for the peer's, for a bounded time and number of bytes; then close, by force if
+        necessary."""
         with trio.move_on_after(self._limits.close_timeout_s):
             try:
                 await self._stream.flush()
@@ -289,7 +290,7 @@ def _switching(key: bytes, accept: Accept) -> bytes:
 
 
 def _without(kind: type[Exception], error: Exception) -> Exception | None:
-    """`error` without what is of this kind; None if nothing else is in it."""
+    """`error` without exceptions of this kind; None if nothing else is in it."""
     if isinstance(error, kind):
         return None
     if isinstance(error, ExceptionGroup):

@@ -1,7 +1,7 @@
-"""Whether this machine is quiet enough to be measured: how busy its processors are before anything is started.
+"""Whether this machine is idle enough for a measurement: the load of its processors before the start.
 
-A calibration beside other work fitted 37 ms for a commit, and nothing for a frame. So neither a calibration nor a comparison
-begins on a machine that is busy, and a comparison whose real clients were late is not judged.
+A calibration during other work fitted 37 ms for a commit, and nothing for a frame. So neither a calibration nor a comparison
+begins on a busy machine, and a comparison whose real clients were late is not judged.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from reference.protocol.errors import ConfigError
 
 BUSY_SHARE_MAX = 0.25
-"""Of all processors, over the time that is looked at."""
+"""Of all processors, over the observed time."""
 LOOKED_AT_S = 2.0
 LOOKS_MAX = 150
 """How often the processors are looked at between two runs, until the machine is quiet again: five minutes."""
@@ -20,7 +20,7 @@ _STAT = Path("/proc/stat")
 
 
 def busy_share(seconds: float = LOOKED_AT_S) -> float:
-    """The share of the processors' time that was not idle, over so many seconds from now; elsewhere than on Linux, the load
+    """The share of the processors' time that was not idle, over this many seconds from now; on systems other than Linux, the load
     average of the last minute per processor, at most 1."""
     if not _STAT.exists():
         return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -30,7 +30,7 @@ def busy_share(seconds: float = LOOKED_AT_S) -> float:
 
 
 def share_between(before: tuple[int, int], after: tuple[int, int]) -> float:
-    """Of two looks at (idle, all) ticks, the share that was not idle."""
+    """The share that was not idle between two readings of (idle, all) ticks."""
     idle, everything = after[0] - before[0], after[1] - before[1]
     return 0.0 if everything <= 0 else 1.0 - idle / everything
 

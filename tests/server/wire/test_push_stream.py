@@ -1,4 +1,4 @@
-"""PushStream: the same contract for the socket and for its double in memory."""
+"""PushStream: the same contract for the socket and for its in-memory version."""
 
 import socket
 import struct
